@@ -1,0 +1,288 @@
+"""All argument checks, each with one sentence: the argument, what it got, where, and what would work."""
+
+import math
+import numbers
+
+import numpy as np
+
+
+def _show(value):
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# --- numbers -----------------------------------------------------------------------------------------------------
+
+
+def count(name, value, least=0):
+    """An integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
+        raise ValueError(f"{name}: got {_show(value)}; must be an integer of at least {least}")
+    return int(value)
+
+
+def positive_count(name, value):
+    """An integer of at least 1."""
+    return count(name, value, 1)
+
+
+def interval(name, value, domain):
+    """A number, or array of numbers, in an interval written like ``"[0, inf)"``; never NaN."""
+    low, high = (float(part) for part in domain[1:-1].split(","))
+    try:
+        numbers_ = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: got {_show(value)}; must be a number in {domain}") from None
+    if isinstance(value, (bool, str)) or np.iscomplexobj(value):
+        raise TypeError(f"{name}: got {_show(value)}; must be a number in {domain}")
+    above = numbers_ >= low if domain[0] == "[" else numbers_ > low
+    below = numbers_ <= high if domain[-1] == "]" else numbers_ < high
+    wrong = ~(above & below)
+    if wrong.any():
+        if numbers_.ndim == 0:
+            raise ValueError(f"{name}: got {_show(value)}; must be a number in {domain}")
+        at = _place(wrong)
+        raise ValueError(f"{name}: got {numbers_[wrong][0]} at index {at}; every entry must be in {domain}")
+    return value
+
+
+def _place(mask):
+    where = np.argwhere(mask)[0]
+    return int(where[0]) if where.size == 1 else tuple(int(i) for i in where)
+
+
+def boolean(name, value):
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: got {_show(value)}; must be True or False")
+    return bool(value)
+
+
+def ordered(name, lower, upper):
+    """lower <= upper, entry by entry."""
+    lower, upper = np.broadcast_arrays(np.asarray(lower, np.float64), np.asarray(upper, np.float64))
+    wrong = ~(lower <= upper)
+    if wrong.any():
+        place = "" if lower.ndim == 0 else f" at index {_place(wrong)}"
+        raise ValueError(
+            f"{name}: lower bound {lower[wrong].flat[0]} exceeds upper bound {upper[wrong].flat[0]}{place}"
+        )
+
+
+def schedule_steps(name, boundaries, values):
+    """Boundaries that increase, one value more than boundaries."""
+    if not isinstance(boundaries, tuple) or not isinstance(values, tuple):
+        raise TypeError(f"{name}: boundaries and values must be tuples")
+    for boundary in boundaries:
+        count(f"{name}.boundaries", boundary)
+    if any(a >= b for a, b in zip(boundaries, boundaries[1:], strict=False)):
+        raise ValueError(f"{name}.boundaries: got {_show(boundaries)}; must increase")
+    if len(values) != len(boundaries) + 1:
+        raise ValueError(
+            f"{name}.values: got {len(values)} values for {len(boundaries)} boundaries; there must be one value more"
+        )
+
+
+# --- records -----------------------------------------------------------------------------------------------------
+
+
+def record(name, value, needs, examples):
+    """A record with the methods `needs`, and every field inside the domain its class declares."""
+    if isinstance(value, type):
+        raise TypeError(f"{name}: got the class {value.__name__}; pass an instance, such as {value.__name__}(…)")
+    if not hasattr(value, "_fields"):
+        raise TypeError(f"{name}: got {_show(value)}; must be a record such as {examples}")
+    missing = [need for need in needs if not hasattr(value, need)]
+    if missing:
+        raise TypeError(
+            f"{name}: {type(value).__name__} has no {' and no '.join(missing)}; must be a record such as {examples}"
+        )
+    fields(value)
+    return value
+
+
+def fields(value):
+    """Every field of a record, and of the records in it, inside its declared domain."""
+    kind = type(value).__name__
+    for field, content in zip(value._fields, value, strict=True):
+        domain = getattr(value, "domain", {}).get(field)
+        if hasattr(content, "_fields"):
+            fields(content)
+        elif domain == "bool":
+            boolean(f"{kind}.{field}", content)
+        elif domain:
+            interval(f"{kind}.{field}", content, domain)
+    if hasattr(value, "check"):
+        value.check()
+
+
+def penalty_shape(penalty, n):
+    """Array fields of a penalty have one entry per coordinate."""
+    for field, content in zip(penalty._fields, penalty, strict=True):
+        if hasattr(content, "_fields"):
+            penalty_shape(content, n)
+        elif isinstance(content, np.ndarray) and content.shape not in ((), (n,)):
+            raise ValueError(
+                f"{type(penalty).__name__}.{field}: got shape {content.shape}; "
+                f"must be a number or have shape ({n},), one entry per coordinate"
+            )
+
+
+def options(name, given, known):
+    """No option that the function does not know."""
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise TypeError(f"{name}: unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
+
+
+# --- arrays ------------------------------------------------------------------------------------------------------
+
+
+def floating(name, array):
+    """A real array as float32 or float64: floats of these kinds as they are, integers as float64."""
+    array = np.asarray(array)
+    if array.dtype.kind in "iub":
+        return array.astype(np.float64)
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"{name}: got dtype {array.dtype}; must be float32, float64 or integer")
+    return array
+
+
+def finite(name, array):
+    """No NaN and no infinity."""
+    array = np.asarray(array)
+    wrong = ~np.isfinite(array)
+    if wrong.any():
+        place = f" at index {_place(wrong)}" if array.ndim else ""
+        raise ValueError(f"{name}: got {array[wrong][0] if array.ndim else array}{place}; must be finite")
+    return array
+
+
+def start(x0):
+    """A start point of one dimension, as a new contiguous array."""
+    x = np.atleast_1d(floating("x0", x0))
+    if x.ndim != 1:
+        raise ValueError(f"x0: got shape {x.shape}; must have one dimension, such as x0.ravel()")
+    if x.size == 0:
+        raise ValueError("x0: got an empty array; there is nothing to minimise over")
+    return np.array(finite("x0", x), order="C")
+
+
+def bounds(value, n, dtype):
+    """Bounds in any spelling of SciPy as two arrays of shape (n,), or None where nothing is bounded."""
+    if value is None:
+        return None
+    if hasattr(value, "lb") and hasattr(value, "ub"):
+        lower, upper = value.lb, value.ub
+    else:
+        try:
+            pairs = [tuple(pair) for pair in value]
+            lower, upper = zip(*pairs, strict=True) if pairs else ((), ())
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"bounds: got {_show(value)}; must be a sequence of (lower, upper) pairs or scipy.optimize.Bounds"
+            ) from None
+        if len(pairs) != n:
+            raise ValueError(f"bounds: got {len(pairs)} pairs for {n} variables; give one pair per variable")
+        lower = [-math.inf if b is None else b for b in lower]
+        upper = [math.inf if b is None else b for b in upper]
+    sides = []
+    for side, values in (("lower", lower), ("upper", upper)):
+        values = np.asarray(interval(f"bounds: {side}", np.asarray(values), "[-inf, inf]"), dtype)
+        if values.shape not in ((), (1,), (n,)):
+            raise ValueError(f"bounds: {side} has shape {values.shape}; must be a number or have shape ({n},)")
+        sides.append(np.array(np.broadcast_to(values, n)))
+    ordered("bounds", *sides)
+    return None if np.isinf(sides[0]).all() and np.isinf(sides[1]).all() else tuple(sides)
+
+
+def no_constraints(constraints):
+    if constraints is not None and np.size(constraints) > 0:
+        raise ValueError(
+            "constraints: only bounds are supported; use bounds=…, a penalty such as NonNegative(), "
+            "or a method of scipy.optimize that takes constraints, such as 'SLSQP'"
+        )
+
+
+def same_length(name, values, n, per):
+    if values.shape != (n,):
+        raise ValueError(f"{name}: got shape {values.shape}; must have shape ({n},), one entry per {per}")
+
+
+def index_pointer(indptr, indices, n_values, n):
+    """The parts of a compressed matrix of n rows that say where each row is."""
+    for name, part in (("indptr", indptr), ("indices", indices)):
+        if part.ndim != 1 or part.dtype not in (np.int32, np.int64):
+            raise ValueError(f"{name}: got dtype {part.dtype} and shape {part.shape}; must be a vector of int32 or int64")
+    if indptr.shape != (n + 1,):
+        raise ValueError(f"indptr: got {indptr.size} entries for {n} rows; must have one more than rows")
+    if indptr[0] != 0:
+        raise ValueError(f"indptr: starts with {indptr[0]}; must start with 0")
+    falls = indptr[1:] < indptr[:-1]
+    if falls.any():
+        row = _place(falls)
+        raise ValueError(f"indptr: falls from {indptr[row]} to {indptr[row + 1]} at row {row}; must not decrease")
+    if indptr[-1] > min(indices.size, n_values):
+        raise ValueError(f"indptr: ends with {indptr[-1]}, but there are {indices.size} indices and {n_values} values")
+
+
+def compressed_rows(X):
+    """The parts of a CSR matrix that a compiled loop relies on, but for the indices, which the loop checks itself."""
+    if X.data.ndim != 1 or X.data.dtype.kind not in "fiub":
+        raise ValueError(
+            f"X.data: got dtype {X.data.dtype} and shape {X.data.shape}; must be a vector of real numbers"
+        )
+    try:
+        index_pointer(X.indptr, X.indices, X.data.size, X.shape[0])
+    except ValueError as error:
+        raise ValueError(f"X.{error}") from None
+
+
+def sparse_indices(name, matrix):
+    """Indices that SciPy may rely on when it converts a sparse matrix: its C loops write wherever they point."""
+    try:
+        if matrix.format in ("csr", "csc", "bsr"):
+            _compressed(matrix)
+        elif matrix.format == "coo":
+            for axis, (indices, size) in enumerate(zip(_coordinates(matrix), matrix.shape, strict=True)):
+                if indices.shape != matrix.data.shape:
+                    raise ValueError(f"axis {axis} has {indices.size} indices for {matrix.data.size} values")
+                wrong = (indices < 0) | (indices >= size)
+                if wrong.any():
+                    raise ValueError(f"index {indices[wrong][0]} on axis {axis}; must be in [0, {size})")
+    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(f"{name}: malformed {matrix.format.upper()} matrix: {error}") from None
+
+
+def _coordinates(matrix):
+    return matrix.coords if hasattr(matrix, "coords") else (matrix.row, matrix.col)
+
+
+def _compressed(matrix):
+    major = matrix.shape[-1] if matrix.format == "csc" else matrix.shape[0]
+    minor = matrix.shape[0] if matrix.format == "csc" else matrix.shape[-1]
+    if matrix.format == "bsr":
+        height, width = matrix.data.shape[1:]
+        major, minor = major // height, minor // width
+    elif matrix.ndim == 1:
+        major = 1
+    index_pointer(matrix.indptr, matrix.indices, len(matrix.data), major)
+    wrong = (matrix.indices < 0) | (matrix.indices >= minor)
+    if wrong.any():
+        raise ValueError(f"index {matrix.indices[wrong][0]} at position {_place(wrong)}; must be in [0, {minor})")
+
+
+def row_of(X, row):
+    """Raise the sentence for a row that a compiled loop refused."""
+    a, b = X.indptr[row], X.indptr[row + 1]
+    indices, values = X.indices[a:b], X.data[a:b]
+    outside = (indices < 0) | (indices >= X.shape[1])
+    if outside.any():
+        index = indices[outside][0]
+        raise ValueError(f"X: column index {index} in row {row}; must be in [0, {X.shape[1]}), the number of columns")
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        raise ValueError(f"X: got {values[wrong][0]} in row {row}, column {indices[wrong][0]}; must be finite")
+    raise ValueError(
+        f"X: row {row} gives a prediction that is not finite; the values or the learning rate are too large, "
+        "scale the columns of X or take a smaller lr"
+    )

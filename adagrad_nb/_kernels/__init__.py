@@ -1,0 +1,1 @@
+"""Loops over the scalar records: no checks, no allocation, no policy."""

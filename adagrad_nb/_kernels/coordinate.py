@@ -1,0 +1,50 @@
+"""The one update of a coordinate, and what runs around it in every loop.
+
+Everything here is plain Python of scalars, so that the loops of the CPU, the CUDA loops and the interpreter share it.
+"""
+
+from typing import Any, NamedTuple
+
+from numba import types
+
+from .._jit import bind, load, method, pick, plain, store
+from ..penalties import prox
+from ..rules import step, width
+from ..transforms import transform
+
+factor = method("factor")
+
+
+class Update(NamedTuple):
+    """The records that say how a coordinate moves, as one record."""
+
+    rule: Any
+    transforms: Any
+    penalty: Any
+
+
+@plain
+def move(update, x, g, s, lr, i):
+    """x, s = prox(step(transform(g)))"""
+    x, g = transform(update.transforms, x, g, lr)
+    x, s = step(update.rule, x, g, s, lr)
+    return prox(update.penalty, x, width(update.rule, s, lr), i), s
+
+
+@plain
+def advance(update, x, g, s, lr, i, k):
+    """Coordinate i of the arrays x and s moves by the gradient g[k]."""
+    x[i], scalars = move(update, x[i], g[k], load(s, i), pick(lr, i), i)
+    store(s, i, scalars)
+
+
+def place(where, k):
+    """The coordinate that gradient entry k belongs to: where[k], or k itself where nothing is listed."""
+    return k if isinstance(where, tuple) else where[k]
+
+
+@bind(place)
+def _place(where, k):
+    if isinstance(where, types.Array):
+        return lambda where, k: where[k]
+    return lambda where, k: k

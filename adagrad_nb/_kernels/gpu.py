@@ -1,0 +1,23 @@
+"""The CUDA loops.  Imported only once an array on a device has arrived."""
+
+from numba import cuda
+
+from .coordinate import advance
+
+BLOCK = 256
+
+
+@cuda.jit
+def dense(update, x, g, s, lr):
+    """x[i], s[i] = move(x[i], g[i])"""
+    i = cuda.grid(1)
+    if i < x.shape[0]:
+        advance(update, x, g, s, lr, i, i)
+
+
+@cuda.jit
+def blend(mean, x, weight):
+    """mean += weight (x - mean)"""
+    i = cuda.grid(1)
+    if i < x.shape[0]:
+        mean[i] += weight * (x[i] - mean[i])

@@ -1,0 +1,41 @@
+"""Averaging: the iterate that is reported is not the iterate that is stepped.
+
+An average is a record with ``weight(t)``, the share in [0, 1] of the iterate after update t in
+``average += weight * (x - average)``.
+"""
+
+from typing import NamedTuple
+
+from ._check import count
+from ._jit import method
+
+weight = method("weight")
+
+
+class Polyak(NamedTuple):
+    """The plain mean of the iterates after updates start, start + 1, …
+
+    Parameters
+    ----------
+    start : int, default 0
+        Update from which on the iterates are averaged; before it the average is the iterate.
+
+    References
+    ----------
+    .. [1] B. Polyak, A. Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control
+       Optim. 30 (1992) 838-855.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Polyak
+    >>> [Polyak(start=2).weight(t) for t in range(5)]
+    [1.0, 1.0, 1.0, 0.5, 0.3333333333333333]
+    """
+
+    start: int = 0
+
+    def check(self):
+        count("Polyak.start", self.start)
+
+    def weight(self, t):
+        return 1.0 / max(t - self.start + 1, 1)

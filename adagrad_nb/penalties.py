@@ -1,0 +1,272 @@
+"""Penalties: what is added to the loss and handled by a proximal step instead of a gradient.
+
+A penalty is a record with methods of scalars at coordinate i: ``value(x, i)``; ``prox(x, w, i)``, the minimiser of
+``value(z, i) + (z - x)**2 / (2 w)`` over z; ``repeat(x, w, k, i)``, k of those steps in closed form, by which a
+coordinate that k sparse rows passed over is caught up (left out, the steps are taken one by one).  A strength or
+bound is a number or an array with one entry per coordinate.
+
+The total objective is everywhere ``mean loss + sum of value(x[i], i)``.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from ._check import ordered
+from ._jit import method, pick, plain
+
+
+
+@plain
+def _repeat(penalty, x, w, k, i):
+    """k proximal steps one by one, for records without a closed form."""
+    for _ in range(k):
+        x = prox(penalty, x, w, i)
+    return x
+
+
+@plain
+def _mapping(penalty, x, g, i):
+    """|x - prox(x - g)|, the length of a unit proximal step: zero just where x is optimal."""
+    return abs(x - prox(penalty, x - g, type(g)(1), i))
+
+
+value = method("value")
+prox = method("prox")
+repeat = method("repeat", default=_repeat)
+mapping = method("mapping", default=_mapping)
+
+
+@plain
+def soft(x, threshold):
+    """sign(x) max(|x| - threshold, 0); NaN stays NaN."""
+    size = abs(x) - threshold
+    return math.copysign(size, x) if size > 0 else x - x
+
+
+@plain
+def clip(x, lower, upper):
+    """min(max(x, lower), upper); NaN stays NaN."""
+    return lower if x < lower else (upper if x > upper else x)
+
+
+class NoPenalty(NamedTuple):
+    """The penalty that is zero everywhere."""
+
+    def value(self, x, i):
+        return x - x
+
+    def prox(self, x, w, i):
+        return x
+
+    def repeat(self, x, w, k, i):
+        return x
+
+    def mapping(self, x, g, i):
+        return abs(g)
+
+
+class L1(NamedTuple):
+    r"""The lasso penalty :math:`\lambda |x|`, which makes coordinates exactly zero.
+
+    Parameters
+    ----------
+    strength : float or ndarray of shape (n,)
+        :math:`\lambda` in [0, inf).
+
+    References
+    ----------
+    .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+       Optimization", JMLR 12 (2011) 2121-2159, section 5.1.
+
+    Examples
+    --------
+    >>> from adagrad_nb import L1
+    >>> L1(0.5).prox(2.0, 1.0, 0), L1(0.5).prox(0.3, 1.0, 0)
+    (1.5, 0.0)
+    """
+
+    strength: float | Any
+
+    domain = {"strength": "[0, inf)"}
+
+    def value(self, x, i):
+        return pick(self.strength, i) * abs(x)
+
+    def prox(self, x, w, i):
+        return soft(x, w * pick(self.strength, i))
+
+    def repeat(self, x, w, k, i):
+        return soft(x, type(w)(k) * (w * pick(self.strength, i)))
+
+
+class L2(NamedTuple):
+    r"""The ridge penalty :math:`\tfrac12 \lambda x^2`.
+
+    Parameters
+    ----------
+    strength : float or ndarray of shape (n,)
+        :math:`\lambda` in [0, inf).
+
+    Notes
+    -----
+    It never enters the accumulators of the rule; decay that does is the transform `L2Decay`.
+
+    References
+    ----------
+    .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+       Optimization", JMLR 12 (2011) 2121-2159, section 5.
+
+    Examples
+    --------
+    >>> from adagrad_nb import L2
+    >>> L2(1.0).prox(3.0, 0.5, 0)
+    2.0
+    """
+
+    strength: float | Any
+
+    domain = {"strength": "[0, inf)"}
+
+    def value(self, x, i):
+        return pick(self.strength, i) * x * x / type(x)(2)
+
+    def prox(self, x, w, i):
+        return x / (type(x)(1) + w * pick(self.strength, i))
+
+    def repeat(self, x, w, k, i):
+        return x * math.exp(-type(w)(k) * math.log1p(w * pick(self.strength, i)))
+
+
+class ElasticNet(NamedTuple):
+    r"""The elastic net :math:`\lambda_1 |x| + \tfrac12 \lambda_2 x^2`.
+
+    Parameters
+    ----------
+    l1, l2 : float or ndarray of shape (n,)
+        :math:`\lambda_1` and :math:`\lambda_2`, each in [0, inf).
+
+    Notes
+    -----
+    With :math:`u = w \lambda_2`, k proximal steps of width w take :math:`|x|` to
+    :math:`[(1+u)^{-k}|x| - w\lambda_1 (1 - (1+u)^{-k}) / u]_+`.
+
+    Examples
+    --------
+    >>> from adagrad_nb import ElasticNet
+    >>> ElasticNet(l1=1.0, l2=1.0).prox(3.0, 1.0, 0)
+    1.0
+    """
+
+    l1: float | Any
+    l2: float | Any
+
+    domain = {"l1": "[0, inf)", "l2": "[0, inf)"}
+
+    def value(self, x, i):
+        return pick(self.l1, i) * abs(x) + pick(self.l2, i) * x * x / type(x)(2)
+
+    def prox(self, x, w, i):
+        return soft(x, w * pick(self.l1, i)) / (type(x)(1) + w * pick(self.l2, i))
+
+    def repeat(self, x, w, k, i):
+        u = w * pick(self.l2, i)
+        exponent = -type(w)(k) * math.log1p(u)
+        steps = -math.expm1(exponent) / u if u > 0 else type(w)(k)
+        return soft(x * math.exp(exponent), w * pick(self.l1, i) * steps)
+
+
+class Box(NamedTuple):
+    """Bounds on each coordinate: zero in [lower, upper], infinite outside.
+
+    Parameters
+    ----------
+    lower, upper : float or ndarray of shape (n,)
+        With lower <= upper; -inf and inf mean no bound.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Box
+    >>> Box(-1.0, 1.0).prox(3.0, 0.1, 0)
+    1.0
+    """
+
+    lower: float | Any = -math.inf
+    upper: float | Any = math.inf
+
+    domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
+
+    def check(self):
+        ordered("Box", self.lower, self.upper)
+
+    def value(self, x, i):
+        inside = pick(self.lower, i) <= x <= pick(self.upper, i)
+        return type(x)(0) if inside else type(x)(math.inf)
+
+    def prox(self, x, w, i):
+        return clip(x, pick(self.lower, i), pick(self.upper, i))
+
+    def repeat(self, x, w, k, i):
+        return clip(x, pick(self.lower, i), pick(self.upper, i)) if k > 0 else x
+
+
+class NonNegative(NamedTuple):
+    """Zero where x >= 0, infinite elsewhere.
+
+    Examples
+    --------
+    >>> from adagrad_nb import NonNegative
+    >>> NonNegative().prox(-3.0, 0.1, 0)
+    0.0
+    """
+
+    def value(self, x, i):
+        return type(x)(0) if x >= 0 else type(x)(math.inf)
+
+    def prox(self, x, w, i):
+        return type(x)(0) if x < 0 else x
+
+    def repeat(self, x, w, k, i):
+        return type(x)(0) if x < 0 and k > 0 else x
+
+
+class Bounded(NamedTuple):
+    """Another penalty within bounds.
+
+    Its proximal step is the other's, then clipped; for one convex function of one variable that is exact.
+
+    Parameters
+    ----------
+    penalty : penalty record
+    lower, upper : float or ndarray of shape (n,)
+        With lower <= upper.
+
+    Examples
+    --------
+    >>> from adagrad_nb import L1, Bounded
+    >>> Bounded(L1(1.0), 0.0, 5.0).prox(9.0, 1.0, 0)
+    5.0
+    """
+
+    penalty: Any
+    lower: float | Any = -math.inf
+    upper: float | Any = math.inf
+
+    domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
+
+    def check(self):
+        ordered("Bounded", self.lower, self.upper)
+
+    def value(self, x, i):
+        inside = pick(self.lower, i) <= x <= pick(self.upper, i)
+        return value(self.penalty, x, i) if inside else type(x)(math.inf)
+
+    def prox(self, x, w, i):
+        return clip(prox(self.penalty, x, w, i), pick(self.lower, i), pick(self.upper, i))
+
+    def repeat(self, x, w, k, i):
+        # The first step brings x inside; from there on shrinking is monotone and one clip does for all.
+        if k == 0:
+            return x
+        lower, upper = pick(self.lower, i), pick(self.upper, i)
+        x = clip(prox(self.penalty, x, w, i), lower, upper)
+        return clip(repeat(self.penalty, x, w, k - 1, i), lower, upper)

@@ -1,0 +1,260 @@
+"""What an optimiser remembers: the options, checked once, the accumulators, the step count and the average."""
+
+import numpy as np
+
+from . import _check, device
+from ._jit import cast, compiled_for, entry, threads
+from ._kernels import dense, rows
+from ._kernels.coordinate import Update
+from .averaging import weight
+from .penalties import NoPenalty
+from .rules import Adagrad
+from .schedules import Constant, at
+from .transforms import Identity, chain
+from .trees import rebuild, walk
+
+
+class Leaf:
+    """One array of x: its accumulators and the kernels and records, in its precision, that move it."""
+
+    __slots__ = (
+        "path", "shape", "dtype", "size", "on_device", "slots", "flat", "mean", "update", "fixed", "whole", "head",
+        "serial", "threaded", "rows", "entries",
+    )  # fmt: skip
+
+    def __init__(self, path, x, options):
+        self.path, self.shape, self.dtype = path, x.shape, np.dtype(x.dtype)
+        self.size, self.on_device = x.size, device.is_device(x)
+        update = Update(options.rule, chain(options.transforms), options.penalty)
+        self.update = cast(update, self.dtype)
+        self.whole = any(hasattr(item, "factor") for item in options.transforms)
+        self.head = Identity()
+        self.serial = compiled_for(dense.serial, update)
+        self.threaded = compiled_for(dense.threaded, update)
+        self.rows = compiled_for(rows.rows, update)
+        self.entries = {}
+        self.fixed = None
+        if not callable(options.lr) and not hasattr(options.lr, "_fields"):
+            self.fixed = self.rate(options.lr)
+        fill = options.rule.fill()
+        new = device.full if self.on_device else lambda like, value: np.full(like.shape, value, self.dtype)
+        self.hold(tuple(new(x, value) for value in fill))
+        self.mean = None
+
+    def move(self, records, where, x, g, lr):
+        """Apply a gradient to coordinates of the flat array x, with as many threads as pay."""
+        big = g.size >= dense.PARALLEL_FROM and threads() > 1
+        key = (big, None if where is dense.ALL else where.dtype.char, type(lr))
+        kernel = self.entries.get(key)
+        if kernel is None:
+            kernel = entry(self.threaded if big else self.serial, records, where, x, g, self.flat, lr)
+            self.entries[key] = kernel
+        kernel(records, where, x, g, self.flat, lr)
+
+    def hold(self, slots):
+        """Take arrays as the accumulators."""
+        self.slots = slots
+        self.flat = tuple(slot.reshape(slot.size) for slot in slots)
+
+    def rate(self, lr):
+        """A learning rate as the kernels of this leaf take it."""
+        if np.ndim(lr) == 0:
+            return self.dtype.type(lr)
+        array = np.ascontiguousarray(lr, self.dtype)
+        if array.shape != self.shape:
+            raise ValueError(f"lr: got shape {array.shape}; must be a number or have the shape of x, {self.shape}")
+        return array.reshape(-1)
+
+    def copy(self):
+        """The same leaf with arrays of its own."""
+        new = object.__new__(Leaf)
+        for name in Leaf.__slots__:
+            if hasattr(self, name):
+                setattr(new, name, getattr(self, name))
+        duplicate = device.copy if self.on_device else np.copy
+        new.hold(tuple(duplicate(slot) for slot in self.slots))
+        new.mean = None if self.mean is None else duplicate(self.mean)
+        return new
+
+
+class State:
+    """The whole truth about a run, but for the iterate itself.
+
+    Made by `init`, moved by `update`; drivers return one as ``res.state``.
+
+    Attributes
+    ----------
+    rule, lr, transforms, penalty, average
+        The options, as given to `init`.
+    t : int
+        Updates made so far; the schedule's next argument.
+    slots : tuple
+        For each array of x, in the order of its containers, the tuple of the rule's accumulators, each of the
+        shape of that array.
+    means : tuple
+        For each array of x the average of the iterates, or None without averaging.
+    """
+
+    __slots__ = ("rule", "lr", "transforms", "penalty", "average", "t", "leaves", "iterate", "seed", "quick")
+
+    def __init__(self, x, rule, lr, transforms, penalty, average):
+        self.rule, self.lr, self.transforms, self.average = rule, lr, transforms, average
+        self.penalty = NoPenalty() if penalty is None else penalty
+        self.t = 0
+        self.iterate = self.seed = None
+        self.leaves = [Leaf(path, leaf, self) for path, leaf in walk(x)]
+        self.prepare()
+
+    def prepare(self):
+        """Note the common case that `update` takes a short way through: one vector, nothing but a rule and a rate."""
+        leaf = self.leaves[0] if len(self.leaves) == 1 else None
+        plain = leaf is not None and len(leaf.shape) == 1 and not leaf.on_device and not leaf.whole
+        self.quick = leaf if plain and leaf.fixed is not None and self.average is None else None
+
+    @property
+    def slots(self):
+        return tuple(leaf.slots for leaf in self.leaves)
+
+    @property
+    def means(self):
+        return tuple(leaf.mean for leaf in self.leaves)
+
+    def rate(self, t):
+        """The learning rate of update t: a float or an array."""
+        if hasattr(self.lr, "_fields"):
+            return at(self.lr, t)
+        if callable(self.lr):
+            return _check.interval(f"lr({t})", self.lr(t), "[0, inf)")
+        return self.lr
+
+    def schedule(self):
+        """The learning rate as a record, for compiled loops; None where it is a Python function."""
+        if hasattr(self.lr, "_fields"):
+            return cast(self.lr, np.float64)
+        return None if callable(self.lr) else Constant(self.leaves[0].fixed)
+
+    def replaced(self, x, **options):
+        """A copy that goes on from here with other options."""
+        current = {name: getattr(self, name) for name in ("rule", "lr", "transforms", "penalty", "average")}
+        new = init(x, **(current | options))
+        if len(new.leaves) != len(self.leaves):
+            raise ValueError(f"state: it was made for {len(self.leaves)} arrays; got {len(new.leaves)}")
+        for leaf, old in zip(new.leaves, self.leaves, strict=True):
+            if (leaf.shape, leaf.dtype, len(leaf.slots)) != (old.shape, old.dtype, len(old.slots)):
+                raise ValueError(
+                    f"state: it was made for {old.dtype} of shape {old.shape} and {len(old.slots)} accumulators; "
+                    f"{leaf.path} is {leaf.dtype} of shape {leaf.shape} and the rule has {len(leaf.slots)}"
+                )
+            old = old.copy()
+            leaf.hold(old.slots)
+            if leaf.mean is not None and old.mean is not None:
+                leaf.mean = old.mean
+        new.t, new.seed = self.t, self.seed
+        return new
+
+    def share(self):
+        """The weight of the iterate after this update in the average."""
+        return weight(self.average, self.t)
+
+    def copy(self):
+        """A state with the same content and arrays of its own."""
+        new = object.__new__(State)
+        for name in State.__slots__:
+            setattr(new, name, getattr(self, name))
+        new.leaves = [leaf.copy() for leaf in self.leaves]
+        new.prepare()
+        new.iterate = None if self.iterate is None else self.iterate.copy()
+        return new
+
+    def assign(self, other):
+        """Take over the content of another state of the same shapes, in place."""
+        for name in ("rule", "lr", "transforms", "penalty", "average", "t", "iterate", "seed"):
+            setattr(self, name, getattr(other, name))
+        for mine, theirs in zip(self.leaves, other.leaves, strict=True):
+            fresh = theirs.copy()
+            for name in ("update", "fixed", "whole", "serial", "threaded", "rows", "mean", "entries"):
+                setattr(mine, name, getattr(fresh, name))
+            mine.hold(fresh.slots)
+        self.prepare()
+
+    def __repr__(self):
+        arrays = ", ".join(f"{leaf.path}: {leaf.dtype}{list(leaf.shape)}" for leaf in self.leaves[:4])
+        more = ", …" if len(self.leaves) > 4 else ""
+        return f"State({self.rule}, lr={self.lr}, t={self.t}, {arrays}{more})"
+
+
+def init(x, rule=None, *, lr=0.5, transforms=(), penalty=None, average=None):
+    """Check the options and allocate the state of an optimiser of x.
+
+    Parameters
+    ----------
+    x : array, device array, or nested dict, list or tuple of them
+        float32 or float64; integers count as float64.
+    rule : rule record, default Adagrad()
+    lr : float, ndarray, schedule record or callable, default 0.5
+        The learning rate: a number in [0, inf), an array of the shape of x, a record such as ``InverseSqrt(1.0)``
+        or any function of t = 0, 1, 2, …
+    transforms : tuple of transform records
+        Applied to the gradient in this order.
+    penalty : penalty record, optional
+        Handled by its proximal step after each step of the loss.  Entries of array-valued strengths follow the
+        coordinates of x in C order.
+    average : averaging record, optional
+        Keep a running average of the iterates in ``state.means``.
+
+    Returns
+    -------
+    State
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an option of the wrong kind or out of its domain; the message names the field.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import ClipNorm, L1, init, update
+    >>> x = {"w": np.ones(3), "b": np.zeros(1)}
+    >>> state = init(x, lr=0.5, transforms=(ClipNorm(1.0),), penalty=L1(1e-3))
+    >>> for _ in range(50):
+    ...     x, state = update(x, {"w": 2 * x["w"], "b": x["b"]}, state)
+    >>> bool(np.abs(x["w"]).max() < 0.1)
+    True
+    """
+    rule = Adagrad() if rule is None else rule
+    _check.record("rule", rule, ("slots", "fill", "step", "width"), "Adagrad()")
+    learning_rate(lr)
+    if hasattr(transforms, "_fields") or not isinstance(transforms, (tuple, list)):
+        raise TypeError(f"transforms: got {transforms!r}; must be a tuple of records, such as (ClipNorm(1.0),)")
+    for item in transforms:
+        needs = () if hasattr(item, "factor") else ("transform",)
+        _check.record("transforms", item, needs, "ClipNorm(1.0)")
+    if penalty is not None:
+        _check.record("penalty", penalty, ("value", "prox"), "L1(1e-4)")
+    if average is not None:
+        _check.record("average", average, ("weight",), "Polyak()")
+    for path, leaf in walk(x):
+        array = leaf if device.is_device(leaf) else _check.floating(path, leaf)
+        if penalty is not None:
+            _check.penalty_shape(penalty, array.size)
+    state = State(_as_arrays(x), rule, lr, tuple(transforms), penalty, average)
+    if average is not None:
+        for leaf, (_, array) in zip(state.leaves, walk(x), strict=True):
+            leaf.mean = device.copy(array) if leaf.on_device else np.array(_check.floating(leaf.path, array))
+    return state
+
+
+def _as_arrays(x):
+    arrays = (leaf if device.is_device(leaf) else _check.floating(path, leaf) for path, leaf in walk(x))
+    return rebuild(x, iter(list(arrays)))
+
+
+def learning_rate(lr):
+    """A number or array in [0, inf), a schedule record, or a function of t."""
+    if hasattr(lr, "_fields"):
+        _check.record("lr", lr, ("at",), "InverseSqrt(1.0)")
+    elif not callable(lr):
+        _check.interval("lr", lr, "[0, inf)")
+    elif isinstance(lr, type):
+        raise TypeError(f"lr: got the class {lr.__name__}; pass an instance, such as {lr.__name__}(…)")

@@ -1,0 +1,161 @@
+"""Transforms: what happens to a gradient before the rule sees it, in the order of the tuple.
+
+A transform is a record with ``transform(x, g, lr) -> (x, g)`` for one coordinate.  One that looks at the whole
+array has ``factor(norm)`` instead: the number that the gradient is multiplied with, given its 2-norm at that place
+in the order.
+"""
+
+from typing import Any, NamedTuple
+
+from ._jit import method
+
+transform = method("transform")
+
+
+class Identity(NamedTuple):
+    """The transform that changes nothing; the end of every chain."""
+
+    def transform(self, x, g, lr):
+        return x, g
+
+
+class Chain(NamedTuple):
+    """`first`, then `rest`: how a tuple of transforms enters a kernel, as one record."""
+
+    first: Any
+    rest: Any
+
+    def transform(self, x, g, lr):
+        x, g = transform(self.first, x, g, lr)
+        return transform(self.rest, x, g, lr)
+
+
+def chain(transforms):
+    """Fold a tuple of transforms into one record."""
+    record = Identity()
+    for item in reversed(transforms):
+        record = Chain(item, record)
+    return record
+
+
+class Rescale(NamedTuple):
+    """Multiply the gradient by a factor.
+
+    Parameters
+    ----------
+    by : float
+        Finite; -1 maximises.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Rescale
+    >>> Rescale(0.5).transform(1.0, 4.0, 0.1)
+    (1.0, 2.0)
+    """
+
+    by: float
+
+    domain = {"by": "(-inf, inf)"}
+
+    def transform(self, x, g, lr):
+        return x, g * self.by
+
+
+class ClipValue(NamedTuple):
+    """Clip each component of the gradient to [-bound, bound].
+
+    Parameters
+    ----------
+    bound : float
+        In (0, inf).
+
+    Examples
+    --------
+    >>> from adagrad_nb import ClipValue
+    >>> ClipValue(1.0).transform(0.0, -3.0, 0.1)
+    (0.0, -1.0)
+    """
+
+    bound: float
+
+    domain = {"bound": "(0, inf)"}
+
+    def transform(self, x, g, lr):
+        return x, (self.bound if g > self.bound else (-self.bound if g < -self.bound else g))
+
+
+class ClipNorm(NamedTuple):
+    """Shrink the gradient of each array to a 2-norm of at most `bound`.
+
+    Parameters
+    ----------
+    bound : float
+        In (0, inf).
+
+    Notes
+    -----
+    A gradient within the bound is untouched to the last bit.  A NaN or infinity in it makes all of it NaN.
+
+    Examples
+    --------
+    >>> from adagrad_nb import ClipNorm
+    >>> ClipNorm(1.0).factor(4.0), ClipNorm(1.0).factor(0.5)
+    (0.25, 1.0)
+    """
+
+    bound: float
+
+    domain = {"bound": "(0, inf)"}
+
+    def factor(self, norm):
+        return type(norm)(1) if norm <= self.bound else self.bound / norm
+
+
+class L2Decay(NamedTuple):
+    """g + strength x: weight decay that enters the accumulators, as PyTorch's `weight_decay`.
+
+    Parameters
+    ----------
+    strength : float
+        In [0, inf).
+
+    Examples
+    --------
+    >>> from adagrad_nb import L2Decay
+    >>> L2Decay(0.5).transform(2.0, 1.0, 0.1)
+    (2.0, 2.0)
+    """
+
+    strength: float
+
+    domain = {"strength": "[0, inf)"}
+
+    def transform(self, x, g, lr):
+        return x, g + self.strength * x
+
+
+class DecoupledDecay(NamedTuple):
+    """x - lr strength x before the step: weight decay that the accumulators do not see, as Keras' `weight_decay`.
+
+    Parameters
+    ----------
+    strength : float
+        In [0, inf).
+
+    References
+    ----------
+    .. [1] I. Loshchilov, F. Hutter, "Decoupled Weight Decay Regularization", ICLR 2019.
+
+    Examples
+    --------
+    >>> from adagrad_nb import DecoupledDecay
+    >>> DecoupledDecay(0.5).transform(2.0, 1.0, 0.5)
+    (1.5, 1.0)
+    """
+
+    strength: float
+
+    domain = {"strength": "[0, inf)"}
+
+    def transform(self, x, g, lr):
+        return x - x * self.strength * lr, g
