@@ -1,0 +1,588 @@
+"""Readers of files: numbers to the last bit, rows in any formatting, and a sentence for every mistake."""
+
+import bz2
+import contextlib
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import pathlib
+import re
+import struct
+import sys
+import threading
+from fractions import Fraction
+
+import numba
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from adagrad_nb import _source
+from adagrad_nb.readers import Chunk, load_svmlight, read_svmlight
+from adagrad_nb.vowpal import load_vw
+
+DATA = pathlib.Path(__file__).parents[1] / "examples" / "data"
+needs_compiler = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="a full data set takes minutes in pure Python"
+)
+
+
+# --- the naive parser that everything is compared with -------------------------------------------------------------
+
+
+def naive(raw, least=1):
+    """[(label, {column: value})] by str.split and float."""
+    rows = []
+    for line in raw.decode().split("\n"):
+        tokens = line.split("#")[0].split()
+        if tokens:
+            pairs = (token.split(":") for token in tokens[1:] if not token.startswith("qid:"))
+            rows.append((float(tokens[0]), {int(i) - least: float(v) for i, v in pairs}))
+    return rows
+
+
+def assert_same_bits(a, b):
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    assert_array_equal(a.view(np.int64), b.view(np.int64))
+
+
+def assert_is(X, y, rows):
+    """X and y hold exactly `rows`, in canonical CSR."""
+    assert_same_bits(y, [label for label, _ in rows])
+    assert_array_equal(X.indptr, np.cumsum([0] + [len(row) for _, row in rows]))
+    assert_array_equal(X.indices, [i for _, row in rows for i in sorted(row)])
+    assert_same_bits(X.data, [row[i] for _, row in rows for i in sorted(row)])
+    assert X.has_canonical_format
+
+
+def random_number(rng):
+    kind = rng.integers(7)
+    x = float(rng.standard_normal() * 10.0 ** rng.integers(-12, 12))
+    if kind == 0:
+        return str(rng.integers(-20, 1000))
+    if kind == 1:
+        return f"{x:.{rng.integers(0, 20)}e}".replace("e", rng.choice(["e", "E"]))
+    if kind == 2:
+        return f"+{abs(x):.{rng.integers(1, 9)}f}"
+    if kind == 3:
+        return f"{rng.integers(0, 99)}."
+    if kind == 4:
+        return f".{rng.integers(0, 10**9)}"
+    return repr(x)
+
+
+def random_text(rng, n_rows, least=1):
+    """svmlight text in all the ways people and programs write it; rows are not sorted."""
+    lines = []
+    for _ in range(n_rows):
+        blank = lambda: rng.choice([" ", "  ", "\t", " \t"], p=[0.85, 0.05, 0.05, 0.05])  # noqa: E731
+        columns = rng.choice(10 ** rng.integers(1, 7), size=rng.integers(0, 9), replace=False) + least
+        if rng.random() < 0.5:
+            columns.sort()
+        line = rng.choice(["", " "], p=[0.9, 0.1]) + random_number(rng)
+        if rng.random() < 0.1:
+            line += blank() + f"qid:{rng.integers(100)}"
+        line += "".join(f"{blank()}{i}:{random_number(rng)}" for i in columns.tolist())
+        if rng.random() < 0.2:
+            line += rng.choice([" ", "\t ", "", " # 1:2 é", "#3:x"])
+        lines.append(line + rng.choice(["\n", "\r\n"]))
+        if rng.random() < 0.1:
+            lines.append(rng.choice(["\n", "  \t\n", "# 1 2:3\n", " # nothing\r\n", "\r\n"]))
+    text = "".join(lines)
+    return (text.rstrip("\r\n") if rng.random() < 0.5 else text).encode()
+
+
+def load(raw, **options):
+    return load_svmlight(io.BytesIO(raw), **options)
+
+
+# --- what is read --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("least", [0, 1])
+def test_random_text_is_read_as_the_naive_parser_reads_it(seed, least):
+    raw = random_text(np.random.default_rng(seed), 60, least)
+    X, y = load(raw, zero_based=least == 0)
+    assert_is(X, y, naive(raw, least))
+    assert X.dtype == y.dtype == np.float64
+    assert X.indices.dtype == X.indptr.dtype == np.int32
+    assert X.shape[1] == X.indices.max() + 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_scikit_learn_reads_the_same(seed):
+    datasets = pytest.importorskip("sklearn.datasets")
+    rng = np.random.default_rng(seed)
+    # scikit-learn does not sort, and takes no comment that is not ASCII
+    lines = [
+        " ".join([repr(rng.standard_normal()), *(f"{i}:{random_number(rng)}" for i in np.flatnonzero(row) + 1)])
+        for row in rng.random((40, 30)) < 0.2
+    ]
+    raw = "\n".join(lines).encode()
+    X, y = load(raw, n_features=30)
+    theirs, labels = datasets.load_svmlight_file(io.BytesIO(raw), n_features=30, zero_based=False)
+    assert_array_equal(X.toarray(), theirs.toarray())
+    assert_array_equal(y, labels)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"1 1:2 3:4\n-1 2:5\n",
+        b"1 1:2 3:4\r\n-1 2:5\r\n",
+        b"1 1:2 3:4\n-1 2:5",
+        b"\n\n# c\n+1\t1:2  3:4 \n \t\n-1 2:5 # 9:9\n",
+        b"1 qid:7 3:4 1:2\n-1 qid:8 2:5#x\n\n",
+        b"1. 1:2. 3:+4\n-1e0 2:.5e1",
+        b"\xef\xbb\xbf1 1:2 3:4\n-1 2:5\n",
+        b"1 1:2\r 3:4\n-1.0 2:50E-1\r",
+    ],
+)
+def test_spellings_of_the_same_data(raw):
+    X, y = load(raw)
+    assert_array_equal(X.toarray(), [[2, 0, 4], [0, 5, 0]])
+    assert_array_equal(y, [1, -1])
+    assert X.has_canonical_format
+
+
+def test_rows_without_features_and_explicit_zeros_are_kept():
+    X, y = load(b"3\n-2 2:0\n0 #\n", n_features=4)
+    assert X.shape == (3, 4)
+    assert X.nnz == 1
+    assert_array_equal(y, [3, -2, 0])
+    X, _ = load(b"1\n2\n")
+    assert X.shape == (2, 0)
+
+
+@pytest.mark.parametrize("chunk_bytes", [1, 2, 7, 64, 500])
+def test_chunks_of_any_size_make_up_the_whole(chunk_bytes):
+    raw = random_text(np.random.default_rng(11), 50)
+    file = read_svmlight(io.BytesIO(raw), chunk_bytes=chunk_bytes)
+    chunks = list(file)
+    widest = 0
+    for chunk in chunks:
+        assert isinstance(chunk, Chunk)
+        assert chunk.weight is None
+        assert chunk.X.shape[0] == chunk.y.size > 0
+        widest = max(widest, chunk.X.indices.max(initial=-1) + 1)
+        assert chunk.X.shape[1] == widest
+    assert len(chunks) > len(raw) // 1000
+    X, y = load(raw)
+    assert_array_equal(np.concatenate([chunk.y for chunk in chunks]), y)
+    assert_array_equal(np.concatenate([chunk.X.indices for chunk in chunks]), X.indices)
+    assert_same_bits(np.concatenate([chunk.X.data for chunk in chunks]), X.data)
+    assert_array_equal(np.concatenate([np.diff(chunk.X.indptr) for chunk in chunks]), np.diff(X.indptr))
+    assert file.n_features == X.shape[1]
+
+
+def test_a_chunk_does_not_change_when_the_next_is_read():
+    chunks = read_svmlight(io.BytesIO(b"1 1:1\n2 1:2\n3 1:3\n"), chunk_bytes=6)
+    assert [(chunk.y.item(), chunk.X.toarray().item()) for chunk in list(chunks)] == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_every_pass_starts_anew(tmp_path):
+    path = tmp_path / "a.svm"
+    path.write_bytes(b"1 1:1\n2 4:2\n")
+    with open(path, "rb") as opened:
+        opened.readline()
+        from_here = read_svmlight(opened, chunk_bytes=6)
+        assert [chunk.y.tolist() for _ in range(2) for chunk in from_here] == [[2], [2]]
+        assert not opened.closed
+    file = read_svmlight(path, chunk_bytes=6)
+    assert next(iter(file)).y == 1  # a pass that is given up does not disturb the next
+    assert [chunk.X.shape[1] for chunk in file] == [1, 4]
+    assert [chunk.X.shape[1] for chunk in file] == [4, 4]  # what is known by then stays known
+
+
+def test_position_and_size_count_bytes_as_stored(tmp_path):
+    raw = b"".join(b"1 %d:1\n" % i for i in range(1, 400))
+    path = tmp_path / "a.svm"
+    for stored in (raw, lzma.compress(raw)):
+        path.write_bytes(stored)
+        file = read_svmlight(path, chunk_bytes=1000)
+        assert file.size == len(stored)
+        assert file.position == 0
+        seen = [file.position for _ in file]
+        assert seen == sorted(seen)
+        assert seen[-1] == file.position == file.size
+    assert str(path) in repr(file)
+    assert "chunk_bytes=1000" in repr(file)
+
+
+def test_a_pipe_is_read_once():
+    receiver, sender = os.pipe()
+    raw = gzip.compress(b"1 1:1\n2 4:2\n")
+    writer = threading.Thread(target=lambda: (os.write(sender, raw), os.close(sender)))
+    writer.start()
+    with open(receiver, "rb") as pipe:
+        file = read_svmlight(pipe)
+        assert [chunk.y.tolist() for chunk in file] == [[1, 2]]
+        assert file.size is None
+        assert file.position == 12
+        with pytest.raises(ValueError, match="can be read only once; save it to a file"):
+            list(file)
+    writer.join()
+
+
+def test_zero_based():
+    raw = b"1 1:1\n2 4:2\n"
+    assert load(raw)[0].shape == load(raw, zero_based="auto")[0].shape == (2, 4)
+    assert load(raw, zero_based=True)[0].shape == (2, 5)
+    X, _ = load(raw + b"3 0:1\n", zero_based="auto")
+    assert X.shape == (3, 5)
+    assert load(raw, zero_based="auto", n_features=6)[0].shape == (2, 6)
+    assert load(b"1\n", zero_based="auto")[0].shape == (1, 0)
+    with pytest.raises(ValueError, match="line 2: got the index 4 with n_features=3; pass n_features=4"):
+        load(raw, zero_based="auto", n_features=3)
+
+
+def test_indices_beyond_int32():
+    edge = 2**31 - 1
+    X, _ = load(b"1 3:1 %d:2\n" % edge)
+    assert X.indices.dtype == np.int32
+    assert X.shape[1] == edge
+    X, _ = load(b"1 3:1 %d:2\n2 5:1\n" % (edge + 1))
+    assert X.indices.dtype == X.indptr.dtype == np.int64
+    assert_array_equal(X.indices, [2, edge, 4])
+    chunks = list(read_svmlight(io.BytesIO(b"1 3:1\n2 %d:2\n3 1:1\n" % 10**17), chunk_bytes=6))
+    assert [chunk.X.indices.dtype for chunk in chunks] == [np.int32, np.int64, np.int64]
+    assert chunks[-1].X.shape == (1, 10**17)
+    assert load(b"1 3:1\n", n_features=2**40)[0].shape == (1, 2**40)
+
+
+def test_float32():
+    X, y = load(b"16777217 1:0.1 2:1e-45 3:3.4028235e38\n", dtype=np.float32)
+    assert X.dtype == np.float32
+    assert y.dtype == np.float64
+    assert y == 16777217
+    assert_array_equal(X.data, np.array([0.1, 1e-45, 3.4028235e38], np.float32))
+
+
+# --- numbers to the last bit ---------------------------------------------------------------------------------------
+
+NASTY = """
+0 -0 -0.0 0e0 0e999999 0.000000000000000000000000000000 1e-320 -4.9e-324 5e-324 2.4703282292062327e-324 1e-400
+2.2250738585072011e-308 2.2250738585072014e-308 1.7976931348623157e308 1e308 -1E+308 179769313486231570000e288
+9007199254740991 9007199254740992 9007199254740993 9007199254740995 9007199254740993.0000000000000000000001
+18446744073709551615 18446744073709551616 9999999999999999999 123456789012345678901234567890 0.30000000000000004
+0.1 .1 1. 00012.5000 0.1000000000000000055511151231257827021181583404541015625 3.141592653589793238 1e22 1e23
+8.5e22 8.5e23 1e+00000000005 1e-00000000005 1597423827542915.875 1597423827542915875e-3 6929495644600919.5
+8.442911973260991817129021e-309 7.8459735791271921e65 1090544144181609348671888949248 1.7e38 3.4e38 3.5e38
+9214843084008499 6.0221407600000001e23
+"""
+
+
+def test_numbers_are_rounded_as_python_rounds_them():
+    tokens = NASTY.split()
+    wanted = [float(token) for token in tokens]
+    assert_same_bits(load("".join(f"0 7:{token}\n" for token in tokens).encode())[0].data, wanted)
+    assert_same_bits(load("\n".join(tokens).encode())[1], wanted)
+
+
+def random_decimals(rng, n):
+    """Decimals near, at and between doubles of all magnitudes."""
+    for _ in range(n):
+        x = struct.unpack("d", rng.bytes(8))[0]
+        if np.isfinite(x):
+            yield repr(x)
+            yield f"{x:.{rng.integers(0, 19)}e}"
+        half = Fraction(2 * int(rng.integers(2**52, 2**53)) + 1) * Fraction(2) ** int(rng.integers(-12, 12))
+        power = half.denominator.bit_length() - 1
+        yield f"{half.numerator * 5**power}e-{power}"  # exactly half way between two doubles
+        digits = "".join(map(str, rng.integers(0, 10, rng.integers(1, 21))))
+        point = rng.integers(0, len(digits) + 1)
+        yield f"{digits[:point]}.{digits[point:]}e{rng.integers(-300, 280)}"
+        yield repr(float(rng.standard_normal()))
+
+
+def test_random_decimals_are_rounded_as_python_rounds_them():
+    rng = np.random.default_rng(5)
+    tokens = list(random_decimals(rng, 200 if numba.config.DISABLE_JIT else 20_000))
+    X, _ = load("".join(f"0 7:{token}\n" for token in tokens).encode())
+    assert_same_bits(X.data, [float(token) for token in tokens])
+
+
+# --- mistakes ------------------------------------------------------------------------------------------------------
+
+GOOD = b"1 1:1 2:2\n# a comment\n\n-1 2:0.5\n"  # four lines, two rows
+
+MISTAKES = {
+    b"1,2 3:1": "got several labels, '1,2'; write one number per row",
+    b"nan 3:1": "got the label 'nan'; labels are finite numbers, leave the row out",
+    b"-Inf 3:1": "got the label '-Inf'; labels are finite numbers",
+    b"spam 3:1": "got the label 'spam'; labels are numbers, replace the names of classes",
+    b"3:1 4:1": "got '3:1' where the label belongs; start each row with a number",
+    b"1e 3:1": "got the label '1e'; labels are numbers",
+    b"- 3:1": "got the label '-'; labels are numbers",
+    b"1_0 3:1": "got the label '1_0'; labels are numbers",
+    b"0x1 3:1": "got the label '0x1'; labels are numbers",
+    b"\x00\x01": "got the label '\\x00\\x01'; labels are numbers",
+    b"1e999 3:1": "got '1e999', which exceeds the largest float64; scale the data",
+    b"1 3 4:1": "got '3' where index:value belongs; write 3:0.5, with no blank inside",
+    b"1 3 :4": "got '3' where index:value belongs",
+    b"1 3:1\r-1 3:1": "got '-1' where index:value belongs",
+    b"1 1.5:1": "got the index '1.5' in '1.5:1'; an index is a whole number, number the features from 1",
+    b"1 age:1": "got the index 'age' in 'age:1'; an index is a whole number",
+    b"1 :1": "got the index '' in ':1'; an index is a whole number",
+    b"1 -3:1": "got the negative index -3 in '-3:1'; number the features from 1",
+    b"1 0:1": "got '0:1' in a file whose indices are taken to start at 1; pass zero_based=True",
+    b"1 3:1 qid:4": "got 'qid:4'; qid: takes a whole number and stands once, after the label",
+    b"1 qid:x 3:1": "got 'qid:x'; qid: takes a whole number",
+    b"1 3:nan": "got the value nan in '3:nan'; leave a missing feature out",
+    b"1 3:-Infinity # x": "got the value -Infinity in '3:-Infinity'; leave a missing feature out",
+    b"1 3:": "got the value '' in '3:'; a value is a number, as in 3:0.5",
+    b"1 3: 4": "got the value '' in '3:'; a value is a number",
+    b"1 3:.": "got the value '.' in '3:.'; a value is a number",
+    b"1 3:--4": "got the value '--4' in '3:--4'; a value is a number",
+    b"1 3:1e+": "got the value '1e+' in '3:1e+'; a value is a number",
+    b"1 3:1.2.3": "got the value '1.2.3' in '3:1.2.3'; a value is a number",
+    b"1 3:4:5": "got the value '4:5' in '3:4:5'; a value is a number",
+    b"1 3:x#y": "got the value 'x' in '3:x'; a value is a number",
+    b"1 3:\xc3\xa9": "got the value 'é' in '3:é'; a value is a number",
+    b"1 3:1e400": "got '3:1e400', which exceeds the largest float64; scale the data",
+    b"1 3:1 4:1 3:2": "index 3 occurs twice; add the two values up or drop one",
+    b"1 3:1 3:2": "index 3 occurs twice",
+    b"1 1000000000000000000:1": "got the index 1000000000000000000; the largest that can be read is 9999",
+    b"1 99999999999999999999999:1": "got the index 99999999999999999999999; the largest that can be read",
+    b"1 3:" + 99 * b"x": "got the value '" + 57 * "x" + "...' in",
+}
+
+
+@pytest.mark.parametrize("chunk_bytes", [8, 4096])
+@pytest.mark.parametrize("line", MISTAKES)
+def test_mistakes_are_told_with_file_line_and_remedy(line, chunk_bytes, tmp_path):
+    path = tmp_path / "bad.svm"
+    path.write_bytes(GOOD + line + b"\n" + GOOD)
+    with pytest.raises(ValueError, match=re.escape(f"{path}:line 5: {MISTAKES[line]}")):
+        list(read_svmlight(path, chunk_bytes=chunk_bytes))
+
+
+def test_mistakes_that_depend_on_the_options():
+    with pytest.raises(ValueError, match="line 2: got the index 4 with n_features=3; pass n_features=4 or more"):
+        load(b"1 3:1\n1 4:1\n", n_features=3)
+    with pytest.raises(ValueError, match="line 2: got the index 3 with n_features=3; pass n_features=4 or more"):
+        load(b"1 2:1\n1 3:1\n", n_features=3, zero_based=True)
+    with pytest.raises(ValueError, match="number the features from 0"):
+        load(b"1 -3:1\n", zero_based=True)
+    with pytest.raises(ValueError, match=r"index 0 occurs twice"):
+        load(b"1 0:1 0:1\n", zero_based=True)
+    for value in ("1e39", "3.4028236e38", "-1e60", "1e400"):
+        sentence = f"line 1: got '3:{value}', which exceeds the largest float32; pass dtype=np.float64 or scale"
+        with pytest.raises(ValueError, match=sentence):
+            load(f"1 3:{value}\n".encode(), dtype=np.float32)
+    for arguments, sentence in (
+        (dict(n_features=0), "n_features: got 0; must be an integer of at least 1"),
+        (dict(dtype=np.int64), "dtype: got int64; must be float32 or float64"),
+        (dict(chunk_bytes=0), "chunk_bytes: got 0"),
+        (dict(zero_based="auto"), "zero_based: got 'auto'; chunks need True or False, 'auto' works with load_svmlight"),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            read_svmlight(io.BytesIO(b""), **arguments)
+    with pytest.raises(ValueError, match="n_features: got -1"):
+        load(b"1 1:1\n", zero_based="auto", n_features=-1)
+    with pytest.raises(TypeError, match="zero_based: got 2; must be True or False"):
+        load(b"1 1:1\n", zero_based=2)
+
+
+@pytest.mark.parametrize("raw", [b"", b"\n\r\n", b"# nothing\n", b"\xef\xbb\xbf", gzip.compress(b"")])
+def test_a_file_without_rows(raw):
+    assert list(read_svmlight(io.BytesIO(raw))) == []
+    with pytest.raises(ValueError, match="<BytesIO>: there are no rows; the file must have lines such as"):
+        load(raw)
+
+
+def test_what_is_no_binary_file(tmp_path):
+    with pytest.raises(TypeError, match='open it with open\\(name, "rb"\\)'):
+        load_svmlight(io.StringIO("1 1:1\n"))
+    with pytest.raises(TypeError, match="path: got 3; pass a file name"):
+        load_svmlight(3)
+    with pytest.raises(FileNotFoundError):
+        read_svmlight(tmp_path / "none")
+
+
+# --- compression ---------------------------------------------------------------------------------------------------
+
+
+def zstd_compress(raw):
+    with contextlib.suppress(ImportError):
+        from compression import zstd
+
+        return zstd.compress(raw)
+    return pytest.importorskip("zstandard").ZstdCompressor().compress(raw)
+
+
+COMPRESS = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "zstd": zstd_compress}
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_compressed_files_are_told_by_their_content(kind, tmp_path):
+    raw = random_text(np.random.default_rng(3), 80)
+    path = tmp_path / "suffix.txt"
+    path.write_bytes(COMPRESS[kind](raw[:900]) + COMPRESS[kind](raw[900:]))  # two members, as pigz and cat make them
+    assert_is(*load_svmlight(path), naive(raw))
+    file = read_svmlight(path, chunk_bytes=100)
+    assert sum(chunk.y.size for chunk in file) == 80
+    assert file.position == file.size
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+@pytest.mark.parametrize("harm", ["cut off", "overwritten"])
+def test_damaged_compressed_files_are_told(kind, harm, tmp_path):
+    raw = random_text(np.random.default_rng(4), 200)
+    stored = COMPRESS[kind](raw)
+    path = tmp_path / "damaged"
+    path.write_bytes(stored[: len(stored) // 2] if harm == "cut off" else stored[:12] + 64 * b"\xff" + stored[76:])
+    sentence = f"^{re.escape(str(path))}: the {kind} data is damaged or cut off .*; copy or compress the file again$"
+    with pytest.raises(ValueError, match=sentence) as caught:
+        load_svmlight(path)
+    assert caught.value.__suppress_context__  # the reader's own traceback says nothing more
+
+
+def test_zstd_without_a_library_names_the_package(monkeypatch):
+    for module in ("compression", "zstandard"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=r"compressed with zstd, .*; pip install zstandard"):
+        load(b"\x28\xb5\x2f\xfd")
+
+
+def test_a_long_line_makes_one_large_block_and_no_more():
+    raw = 20 * b"1 1:1\n" + b"2" + 1000 * b" " + b"1:1\n" + 200 * b"3 1:1\n"
+    sizes = [block.size for block in _source.Source(io.BytesIO(raw)).blocks(60)]
+    assert sum(sizes) == len(raw)
+    assert sizes[:2] == [60, 60]
+    assert 1000 < max(sizes) < 2100
+    assert sorted(sizes)[-3] <= 1000
+    assert sizes[-5:-1] == [60, 60, 60, 60]
+
+
+def test_a_stream_that_gives_one_byte_at_a_time_makes_the_same_blocks():
+    class Slow(io.BytesIO):
+        def readinto(self, buffer):
+            return super().readinto(memoryview(buffer)[:1])
+
+    raw = random_text(np.random.default_rng(6), 30)
+    blocks = [[block.tobytes() for block in _source.Source(file(raw)).blocks(70)] for file in (io.BytesIO, Slow)]
+    assert blocks[0] == blocks[1]
+    assert b"".join(blocks[0]) == raw + (b"" if raw.endswith(b"\n") else b"\n")
+
+
+# --- real data -----------------------------------------------------------------------------------------------------
+
+COUNTS = {  # rows, features, non-zeros, labels
+    "a9a.xz": (32_561, 123, 451_592, {-1: 24_720, 1: 7_841}),
+    "a9a.t.xz": (16_281, 122, 225_731, {-1: 12_435, 1: 3_846}),
+    "agaricus.txt.train.xz": (6_513, 126, 143_286, {0: 3_373, 1: 3_140}),
+    "agaricus.txt.test.xz": (1_611, 126, 35_442, {0: 835, 1: 776}),
+    "rcv1_small.dat.vw.xz": (1_000, 47_118, 77_739, {-1: 541, 1: 459}),
+    "rcv1_small_test.data.vw.xz": (500, 47_043, 39_448, {-1: 255, 1: 245}),
+}
+
+
+def assert_counts(X, y, name):
+    n_rows, n_features, nnz, labels = COUNTS[name]
+    assert X.shape == (n_rows, n_features)
+    assert X.nnz == nnz
+    values, counts = np.unique(y, return_counts=True)
+    assert dict(zip(values.tolist(), counts.tolist(), strict=True)) == labels
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", [name for name in COUNTS if ".vw." not in name])
+def test_svmlight_data_sets(name):
+    X, y = load_svmlight(DATA / name)
+    assert_counts(X, y, name)
+    assert X.has_canonical_format
+    chunks = list(read_svmlight(DATA / name, n_features=X.shape[1], chunk_bytes=100_000))
+    assert len(chunks) > 1
+    assert_array_equal(np.concatenate([chunk.X.indices for chunk in chunks]), X.indices)
+    assert all(chunk.X.shape[1] == X.shape[1] for chunk in chunks)
+
+
+@pytest.mark.parametrize("name", [name for name in COUNTS if ".vw." in name])
+def test_vowpal_wabbit_data_sets(name):
+    X, y, weight = load_vw(DATA / name)
+    assert_counts(X, y, name)
+    assert_array_equal(weight, np.ones_like(y))
+    assert X.has_canonical_format
+
+
+@needs_compiler
+def test_the_same_data_as_svmlight_and_as_vw():
+    raw = lzma.decompress((DATA / "rcv1_small.dat.vw.xz").read_bytes())
+    X, y, _ = load_vw(io.BytesIO(raw))
+    twin, labels = load(raw.replace(b"|f ", b""), zero_based=True)
+    assert_array_equal(y, labels)
+    assert_array_equal(X.indptr, twin.indptr)
+    assert_array_equal(X.indices, twin.indices)
+    assert_same_bits(X.data, twin.data)
+
+
+def test_checksums_of_the_data_are_those_of_the_readme():
+    listed = re.findall(r"^([0-9a-f]{64})  (\S+)$", (DATA / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert {name + ".xz" for _, name in listed} == set(COUNTS)
+    for checksum, name in listed:
+        with lzma.open(DATA / f"{name}.xz") as content:
+            assert hashlib.sha256(content.read()).hexdigest() == checksum
+
+
+# --- Vowpal Wabbit text --------------------------------------------------------------------------------------------
+
+
+def test_vw_spellings():
+    raw = b"1 | 4:0.5 0\n-1 2 |  4:1e-1 1:-3\n\n0.5 0.25 'tag| 1\r\n2 tag| 3:2\n-1 'tag | 2\n 1.5 |"
+    X, y, weight = load_vw(io.BytesIO(raw))
+    assert_array_equal(
+        X.toarray(),
+        [[1, 0, 0, 0, 0.5], [0, -3, 0, 0, 0.1], [0, 1, 0, 0, 0], [0, 0, 0, 2, 0], [0, 0, 1, 0, 0], [0, 0, 0, 0, 0]],
+    )
+    assert_array_equal(y, [1, -1, 0.5, 2, -1, 1.5])
+    assert_array_equal(weight, [1, 2, 0.25, 1, 1, 1])
+    assert X.has_canonical_format
+
+
+def test_vw_namespace_and_scale():
+    X, _, _ = load_vw(io.BytesIO(b"1 |f:2 0:0.5 1\n1 |f 0:3\n"), n_features=3, dtype=np.float32)
+    assert_array_equal(X.toarray(), [[1, 2, 0], [3, 0, 0]])
+    assert X.dtype == np.float32
+
+
+VW_MISTAKES = {
+    b"1 |f a:1": "got the feature 'a'; names need feature hashing, which is not offered; number the features from 0",
+    b"1 |f -1": "got the feature '-1'; names need feature hashing",
+    b"1 |f 1 |g 2": "got several namespaces; names need feature hashing, which is not offered",
+    b"1 |g 1": "got the namespace 'g' after 'f'; names need feature hashing",
+    b"1 | 1": "got the namespace '' after 'f'; names need feature hashing",
+    b"|f 1": "there is no label; put one, and a blank, before the '|'",
+    b"1|f 1": "there is no label; put one, and a blank, before the '|'",
+    b"1 1:2": "there is no '|'; write the label, '|', and the features",
+    b"spam |f 1": "got 'spam' for the label; write a finite number",
+    b"nan |f 1": "got 'nan' for the label; write a finite number",
+    b"1 x |f 1": "got 'x' for the importance; write a finite number",
+    b"1 -2 |f 1": "got the importance '-2'; it must not be negative",
+    b"1 1 0.5 |f 1": "got 3 numbers before the '|'; label and importance are read, no initial prediction",
+    b"1 |f 1:": "got '' for the value of feature 1; write a finite number",
+    b"1 |f 1:inf": "got 'inf' for the value of feature 1; write a finite number",
+    b"1 |f:x 1": "got 'x' for the scale of the namespace; write a finite number",
+    b"1 |f 2 1 2:3": "feature 2 occurs twice; add the two values up or drop one",
+    b"1 |f 1000000000000000000": "the largest that can be read is 999999999999999999",
+}
+
+
+@pytest.mark.parametrize("line", VW_MISTAKES)
+def test_vw_mistakes_are_told_with_file_line_and_remedy(line, tmp_path):
+    path = tmp_path / "bad.vw"
+    path.write_bytes(b"1 |f 1\n\n" + line + b"\n")
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path}:line 3: ')}.*{re.escape(VW_MISTAKES[line])}"):
+        load_vw(path)
+
+
+def test_vw_mistakes_that_depend_on_the_options():
+    with pytest.raises(ValueError, match="line 1: got the feature 3 with n_features=3; pass 4 or more, or none"):
+        load_vw(io.BytesIO(b"1 | 3\n"), n_features=3)
+    with pytest.raises(ValueError, match=r"a value exceeds the largest float32; pass dtype=np\.float64"):
+        load_vw(io.BytesIO(b"1 | 3:1e39\n"), dtype=np.float32)
+    with pytest.raises(ValueError, match="there are no rows"):
+        load_vw(io.BytesIO(b"\n"))
