@@ -1,10 +1,33 @@
-from .rules import Adagrad
-from .penalties import *
-from .transforms import *
-from .schedules import *
-from .averaging import *
-from .losses import *
-from .state import State, init
-from .update import update
+"""The Adagrad family, compiled with Numba.
+
+Minimise like SciPy: `minimize_adagrad`, `minimize_stochastic`.  Step by hand: `init`, `update`.  Learn linear models
+from sparse data: `fit_linear`, `load_model`, `read_svmlight`.  What a method is made of are records: a rule,
+transforms, a penalty, a schedule, an average, a loss; write your own as a NamedTuple with methods of scalars.
+"""
+
+from .averaging import Polyak
+from .device import has_cuda
+from .linear import Progress, fit_linear
+from .linear_model import LinearModel, load_model
+from .losses import Logistic, Squared
 from .optimize import minimize_adagrad
+from .penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
+from .readers import Chunk, load_svmlight, read_svmlight
+from .rules import Adagrad
+from .schedules import Constant, Cosine, Exponential, InverseSqrt, InverseTime, Piecewise, WarmUp
+from .state import State, init
 from .stochastic import minimize_stochastic
+from .transforms import ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale
+from .update import update
+from .vowpal import load_vw
+from .warm import warm_up
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "L1", "L2", "Adagrad", "Bounded", "Box", "Chunk", "ClipNorm", "ClipValue", "Constant", "Cosine", "DecoupledDecay",
+    "ElasticNet", "Exponential", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "NoPenalty",
+    "NonNegative", "Piecewise", "Polyak", "Progress", "Rescale", "Squared", "State", "WarmUp", "fit_linear",
+    "has_cuda", "init", "load_model", "load_svmlight", "load_vw", "minimize_adagrad", "minimize_stochastic",
+    "read_svmlight", "update", "warm_up",
+]  # fmt: skip

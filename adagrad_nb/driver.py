@@ -6,7 +6,6 @@ import warnings
 
 import numpy as np
 from numba.core.errors import NumbaError
-from scipy.optimize import OptimizeResult
 
 from ._jit import cast, compiled_for
 from ._kernels.dense import ALL
@@ -137,6 +136,8 @@ class Listener:
 
     def hears(self, run):
         """Tell of an iteration; return whether the run is to stop."""
+        from scipy.optimize import OptimizeResult  # here, because it doubles the time that the package takes to import
+
         x = np.copy(run.report())
         try:
             if self.wants_result:

@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-from scipy.optimize import OptimizeResult
 
 from . import _check
 from ._kernels.descent import CONVERGED, NOT_FINITE, RUNNING
@@ -147,6 +146,8 @@ def _extras(name, extras, gtol):
 
 def run(objective, x, state, maxiter, gtol, callback, disp):
     """Go, and say how it went."""
+    from scipy.optimize import OptimizeResult  # here, because it doubles the time that the package takes to import
+
     _check.count("maxiter", maxiter)
     _check.interval("gtol", gtol, "[0, inf)")
     course = Run(objective, x, state, gtol, callback)

@@ -1,0 +1,29 @@
+"""Compile beforehand what most calls use."""
+
+import numpy as np
+
+from .linear import LOSSES, fit_linear
+from .samples import common_dtype
+from .state import init
+from .update import update
+
+
+def warm_up(dtype=np.float64):
+    """Compile the default `update` and `fit_linear`, or load them from the disk cache.
+
+    Useful once per host before several processes start, and before something is timed.
+
+    Parameters
+    ----------
+    dtype : {float64, float32}, default float64
+
+    Examples
+    --------
+    >>> from adagrad_nb import warm_up
+    >>> warm_up()
+    """
+    dtype = common_dtype(None, dtype)
+    x = np.ones(2, dtype)
+    update(x, x, init(x))
+    for loss in LOSSES:
+        fit_linear(np.eye(2, dtype=dtype), np.array([0, 1]), loss=loss).predict(np.eye(2))
