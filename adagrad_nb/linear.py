@@ -26,12 +26,14 @@ class Progress(NamedTuple):
     ----------
     n_seen : int
         Rows learnt from so far, all passes counted.
+    n_recent : int
+        Rows since the last call.
     progressive_loss : float
         Mean loss of the rows of the first pass, each before it was learnt.
     recent_loss : float
-        The same over the rows since the last call, in any pass.
+        Mean loss of the rows since the last call, in any pass; NaN if their weights are all zero.
     seconds : float
-        Since the start of this call of `fit_linear`.
+        Since the first row of this call of `fit_linear`; compilation is not counted.
     passes : int
         Passes that are complete.
     model : LinearModel
@@ -39,6 +41,7 @@ class Progress(NamedTuple):
     """
 
     n_seen: int
+    n_recent: int
     progressive_loss: float
     recent_loss: float
     seconds: float
@@ -147,8 +150,9 @@ class Course:
     def __init__(self, model, options, dtype, classes, callback):
         self.callback, self.dtype, self.classes, self.options = callback, dtype, classes, options
         self.model = None if model is None else _going_on(model, options, dtype)
-        self.start = time.perf_counter()
-        self.told = np.zeros(2)
+        self.start = None  # of the clock
+        self.told = np.zeros(2) if model is None else model.tally.copy()
+        self.told_rows = 0 if model is None else model.n_seen
         self.later = np.zeros(2)  # the tally of later passes, which the progressive loss leaves out
         self.passes = 0
         self.rows = 1024  # of a slice
@@ -183,6 +187,9 @@ class Course:
         rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
         recipe = model.recipe()
         learn = compiled_for(kernels.learn, recipe)
+        if self.start is None:
+            learn(recipe, rows, model.weights(), buffers, tally, model.state.t, 0, 0)  # no rows: this only compiles
+            self.start = time.perf_counter()
         while position < order.size:
             stop = min(position + self.rows, order.size, position + _until_power(model.n_seen))
             begin = time.perf_counter()
@@ -212,10 +219,11 @@ class Course:
         total = model.tally + self.later
         loss, weight = total - self.told
         self.told = total
+        rows, self.told_rows = model.n_seen - self.told_rows, model.n_seen
         recent = float(loss / weight) if weight else float("nan")
         seconds = time.perf_counter() - self.start
         try:
-            self.callback(Progress(model.n_seen, model.progressive_loss, recent, seconds, self.passes, model))
+            self.callback(Progress(model.n_seen, rows, model.progressive_loss, recent, seconds, self.passes, model))
         except StopIteration:
             return False
         return True

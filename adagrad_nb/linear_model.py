@@ -6,7 +6,7 @@ from . import _check, archive
 from ._kernels import linear as kernels
 from ._kernels.coordinate import Update
 from ._jit import cast, compiled_for
-from .losses import link
+from .losses import link, value
 from .penalties import Box, Bounded, NonNegative, NoPenalty
 from .samples import Labels, as_rows, targets, unsigned
 from .schedules import Constant
@@ -195,7 +195,7 @@ class LinearModel:
         """
         margin = self.decision_function(X)
         if self.classes is None:
-            return self._linked(margin)
+            return self.linked(margin)
         return self.classes[(margin > 0).astype(np.intp)]
 
     def predict_proba(self, X):
@@ -217,11 +217,18 @@ class LinearModel:
         """
         if self.classes is None:
             raise AttributeError(f"predict_proba: the loss {type(self.loss).__name__} predicts numbers; use predict")
-        positive = self._linked(self.decision_function(X))
+        positive = self.linked(self.decision_function(X))
         return np.column_stack([1 - positive, positive])
 
-    def _linked(self, margin):
+    def linked(self, margin):
+        """Return the mean of y that each entry of a decision function stands for: a probability, or the number."""
         return np.array([link(self.loss, p) for p in margin.tolist()], self.dtype)
+
+    def loss_of_margins(self, y, margin, sample_weight=None):
+        """Return the mean loss of the decision function `margin` where `y` is true."""
+        y, _ = targets(y, margin.size, self.loss, self.labels, np.float64)
+        losses = [value(self.loss, target, p) for target, p in zip(y.tolist(), margin.tolist(), strict=True)]
+        return float(np.average(losses, weights=sample_weight))
 
     def mean_loss(self, X, y, sample_weight=None):
         """Return the mean loss of the model on data, without the penalty.
@@ -236,10 +243,7 @@ class LinearModel:
         -------
         float
         """
-        margin = self.decision_function(X).tolist()
-        y, _ = targets(y, len(margin), self.loss, self.labels, np.float64)
-        losses = [self.loss.value(target, p) for target, p in zip(y.tolist(), margin, strict=True)]
-        return float(np.average(losses, weights=sample_weight))
+        return self.loss_of_margins(y, self.decision_function(X), sample_weight)
 
     def __repr__(self):
         return (

@@ -1,0 +1,93 @@
+"""Callbacks for `fit_linear`: what was told is kept, or printed as a table."""
+
+import sys
+
+
+class History:
+    """Keep what `fit_linear` tells, as lists ready to plot.
+
+    Attributes
+    ----------
+    rows : list of int
+    progressive, recent : list of float
+        Mean loss of all rows of the first pass so far, and of the rows since the entry before.
+    seconds : list of float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import fit_linear
+    >>> from adagrad_nb.callbacks import History
+    >>> X = np.random.default_rng(0).normal(size=(1000, 3))
+    >>> history = History()
+    >>> model = fit_linear(X, X[:, 0] > 0, callback=history)
+    >>> history.rows[-1], history.progressive[0] > history.progressive[-1]
+    (1000, True)
+    """
+
+    def __init__(self):
+        self.rows, self.progressive, self.recent, self.seconds = [], [], [], []
+
+    def __call__(self, progress):
+        self.rows.append(progress.n_seen)
+        self.progressive.append(progress.progressive_loss)
+        self.recent.append(progress.recent_loss)
+        self.seconds.append(progress.seconds)
+
+
+class Table:
+    """Print a line each time the number of rows has doubled.
+
+    Parameters
+    ----------
+    write : callable, optional
+        Takes a line; by default it is printed to standard output.
+    first : int, default 64
+        Rows at the first line.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import fit_linear
+    >>> from adagrad_nb.callbacks import Table
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> model = fit_linear(X, X[:, 0] > 0, callback=Table())  # doctest: +ELLIPSIS
+          rows  progressive loss  since last     seconds
+            64            0...
+           128            0...
+    """
+
+    TITLE = f"{'rows':>10}  {'progressive loss':>16}  {'since last':>10}  {'seconds':>10}"
+
+    def __init__(self, write=None, first=64):
+        self.write = self._print if write is None else write
+        self.due = first
+        self.titled = False
+        self.loss, self.rows = 0.0, 0  # since the last line
+        self.last = None
+
+    @staticmethod
+    def _print(line):
+        print(line, file=sys.stdout, flush=True)
+
+    def __call__(self, progress):
+        self.last = progress
+        if progress.recent_loss == progress.recent_loss:  # not NaN
+            self.loss += progress.recent_loss * progress.n_recent
+            self.rows += progress.n_recent
+        if progress.n_seen >= self.due:
+            self.line()
+            while self.due <= progress.n_seen:
+                self.due *= 2
+
+    def line(self):
+        """Write a line for where the learning is, unless the last line did."""
+        if self.rows == 0:
+            return
+        if not self.titled:
+            self.write(self.TITLE)
+            self.titled = True
+        now = self.last
+        since = self.loss / self.rows
+        self.write(f"{now.n_seen:>10,}  {now.progressive_loss:>16.5f}  {since:>10.5f}  {now.seconds:>10.3f}")
+        self.loss, self.rows = 0.0, 0

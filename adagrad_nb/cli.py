@@ -1,0 +1,257 @@
+"""The command line: adagrad-nb train | predict | info."""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+
+import numpy as np
+
+from . import __version__
+from .callbacks import History, Table
+from .linear import LOSSES, fit_linear
+from .linear_model import load_model
+from .metrics import auc
+from .penalties import L1, L2, ElasticNet
+from .readers import read_svmlight
+from .rules import Adagrad
+
+
+def main(arguments=None):
+    """Run a command; return its exit status: 0 done, 2 refused, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        print(f"adagrad-nb: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("adagrad-nb: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser():
+    parser = argparse.ArgumentParser(
+        prog="adagrad-nb", description="Online linear models for sparse data, learnt by Adagrad in one pass."
+    )
+    parser.add_argument("--version", action="version", version=f"adagrad-nb {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    data = "svmlight text, plain or compressed by gzip, xz, bzip2 or zstd"
+
+    train = commands.add_parser("train", help="learn a model from a file that may be larger than memory")
+    train.set_defaults(run=_train)
+    train.add_argument("data", metavar="DATA", help=data)
+    train.add_argument("--test", metavar="FILE", help="data to test the model on at the end")
+    train.add_argument("--model", metavar="OUT", help="where to save the model, with all it takes to go on")
+    train.add_argument("--initial-model", metavar="FILE", help="go on from this model")
+    train.add_argument("--plot", metavar="PNG", help="where to draw the training")
+    train.add_argument("--loss", choices=sorted(LOSSES), help="default: logistic")
+    train.add_argument("--lr", type=float, help="learning rate; default: 0.5")
+    train.add_argument("--eps", type=float, help="added to the root of the accumulator; default: 1e-10")
+    train.add_argument("--l1", type=float, default=0.0, help="strength of the lasso penalty; default: 0")
+    train.add_argument("--l2", type=float, default=0.0, help="strength of the ridge penalty; default: 0")
+    train.add_argument("--passes", type=int, default=1, help="times to go through the data; default: 1")
+    train.add_argument("--shuffle", action="store_true", help="visit the rows of each chunk in random order")
+    train.add_argument("--seed", type=int, help="of --shuffle")
+    train.add_argument("--no-intercept", action="store_true", help="learn no constant")
+    train.add_argument("--float32", action="store_true", help="learn in single precision")
+    train.add_argument("--zero-based", action="store_true", help="the first column of the data has index 0")
+    train.add_argument("--quiet", action="store_true", help="no table and no progress bar")
+
+    predict = commands.add_parser("predict", help="predict the rows of a file, a line for each")
+    predict.set_defaults(run=_predict)
+    predict.add_argument("model", metavar="MODEL")
+    predict.add_argument("data", metavar="DATA", help=data)
+    predict.add_argument("--output", metavar="FILE", help="default: standard output")
+    predict.add_argument("--proba", action="store_true", help="the probability of the second label")
+    predict.add_argument("--zero-based", action="store_true", help="the first column of the data has index 0")
+
+    info = commands.add_parser("info", help="say what a model file holds")
+    info.set_defaults(run=_info)
+    info.add_argument("model", metavar="MODEL")
+    return parser
+
+
+# --- train -------------------------------------------------------------------------------------------------------
+
+
+def _train(options):
+    dtype = np.float32 if options.float32 else None
+    reader = read_svmlight(options.data, zero_based=options.zero_based, dtype=dtype or np.float64)
+    given = {
+        "penalty": _penalty(options.l1, options.l2),
+        "rule": None if options.eps is None else Adagrad(eps=options.eps),
+        "intercept": False if options.no_intercept else None,
+        "model": load_model(options.initial_model) if options.initial_model else None,
+    }
+    given |= {name: getattr(options, name) for name in ("loss", "lr", "passes", "shuffle")}
+    for path in (options.model, options.plot):
+        _check_folder(path)
+    with _Watch(reader, options.passes, options.quiet) as watch:
+        model = fit_linear(reader, dtype=dtype, rng=options.seed, callback=watch, **given)
+    _summary(model, watch)
+    if options.model:
+        model.save(options.model)
+        print(f"model      {options.model}")
+    test = _test(model, options) if options.test else None
+    if options.plot:
+        from . import plots
+
+        plots.save(plots.plot_training(model, watch.history, test), options.plot)
+        print(f"picture    {options.plot}")
+    return 130 if watch.interrupted else 0
+
+
+def _penalty(l1, l2):
+    if l1 and l2:
+        return ElasticNet(l1, l2)
+    return L1(l1) if l1 else L2(l2) if l2 else None
+
+
+def _check_folder(path):
+    """A folder that is missing should be known before an hour of learning, not after."""
+    folder = os.path.dirname(os.path.abspath(path)) if path else None
+    if folder and not os.path.isdir(folder):
+        raise ValueError(f"{path}: there is no folder {folder} to write to")
+
+
+class _Watch:
+    """Callback of the training: a table, a history, a bar on a terminal, and a soft landing on Ctrl-C."""
+
+    def __init__(self, reader, passes, quiet):
+        self.reader, self.quiet = reader, quiet
+        self.history = History()
+        self.interrupted = False
+        self.bar = None if quiet or not sys.stderr.isatty() else self._bar(reader, passes)
+        self.table = Table(self.bar.write if self.bar is not None else None)
+
+    @staticmethod
+    def _bar(reader, passes):
+        try:
+            from tqdm import tqdm
+        except ImportError as error:
+            raise ImportError("the progress bar needs tqdm: pip install 'adagrad_nb[progress]'") from error
+        total = None if reader.size is None else reader.size * passes
+        return tqdm(total=total, unit="B", unit_scale=True, desc="train", leave=False, file=sys.stderr)
+
+    def __enter__(self):
+        self.before = signal.getsignal(signal.SIGINT)
+        with contextlib.suppress(ValueError):  # not in the main thread: then Ctrl-C is somebody else's
+            signal.signal(signal.SIGINT, self._interrupt)
+        return self
+
+    def __exit__(self, kind, error, trace):
+        with contextlib.suppress(ValueError):
+            signal.signal(signal.SIGINT, self.before)
+        if self.bar is not None:
+            self.bar.close()
+        if kind is None and not self.quiet:
+            self.table.line()
+
+    def _interrupt(self, number, frame):
+        if self.interrupted:  # the second time it is meant
+            raise KeyboardInterrupt
+        self.interrupted = True
+
+    def __call__(self, progress):
+        self.history(progress)
+        if not self.quiet:
+            self.table(progress)
+        if self.bar is not None:
+            done = progress.passes * (self.reader.size or 0) + self.reader.position
+            self.bar.update(max(done - self.bar.n, 0))
+        if self.interrupted:
+            raise StopIteration
+
+
+def _summary(model, watch):
+    seconds = watch.history.seconds[-1] if watch.history.seconds else 0.0
+    coef = model.coef
+    if watch.interrupted:
+        print("interrupted; this is the model so far")
+    print(
+        f"learnt     {model.n_seen:,} rows in {seconds:.2f} s, {np.count_nonzero(coef):,} of {coef.size:,} weights "
+        f"are not zero\nprogressive loss {model.progressive_loss:.5f}"
+    )
+
+
+def _test(model, options):
+    """Print the quality on test data; return (y, margins)."""
+    reader = read_svmlight(options.test, zero_based=options.zero_based, dtype=model.dtype)
+    y, margin = [], []
+    for chunk in reader:
+        y.append(chunk.y)
+        margin.append(model.decision_function(_known(chunk.X, model)))
+    if not y:
+        raise ValueError(f"{options.test}: holds no rows to test on")
+    y, margin = np.concatenate(y), np.concatenate(margin)
+    loss = model.loss_of_margins(y, margin)
+    if model.classes is None:
+        print(f"test       {y.size:,} rows, mean loss {loss:.5f}, RMSE {np.sqrt(np.mean((margin - y) ** 2)):.5f}")
+        return y, margin
+    positive = y == model.classes[1]
+    right = np.mean((margin > 0) == positive)
+    print(f"test       {y.size:,} rows, log-loss {loss:.5f}, AUC {auc(positive, margin):.5f}, accuracy {right:.5f}")
+    return y, margin
+
+
+def _known(X, model):
+    """The columns that the model has; features it has never seen weigh nothing."""
+    return X[:, : model.n_features] if X.shape[1] > model.n_features else X
+
+
+# --- predict and info --------------------------------------------------------------------------------------------
+
+
+def _predict(options):
+    model = load_model(options.model)
+    reader = read_svmlight(options.data, zero_based=options.zero_based, dtype=model.dtype)
+    with _output(options.output) as file:
+        for chunk in reader:
+            X = _known(chunk.X, model)
+            values = model.predict_proba(X)[:, 1] if options.proba else model.predict(X)
+            file.writelines(f"{value}\n" for value in values.tolist())
+    return 0
+
+
+@contextlib.contextmanager
+def _output(path):
+    """Standard output, or a file that appears when it is complete."""
+    if path is None:
+        yield sys.stdout
+        return
+    folder = os.path.dirname(os.path.abspath(path))
+    _check_folder(path)
+    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
+        try:
+            yield file
+            file.flush()
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def _info(options):
+    model = load_model(options.model)
+    coef = model.coef
+    print(
+        f"{options.model}\n"
+        f"loss              {type(model.loss).__name__}\n"
+        f"rule              {model.state.rule}\n"
+        f"learning rate     {model.state.lr}\n"
+        f"penalty           {model.state.penalty}\n"
+        f"precision         {model.dtype}\n"
+        f"rows learnt       {model.n_seen:,}\n"
+        f"progressive loss  {model.progressive_loss:.5f}\n"
+        f"features          {coef.size:,}, of which {np.count_nonzero(coef):,} have a weight\n"
+        f"intercept         {model.intercept:.6g}"
+    )
+    if model.classes is not None:
+        print(f"classes           {model.classes[0]}, {model.classes[1]} (positive)")
+    return 0

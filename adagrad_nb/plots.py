@@ -1,0 +1,207 @@
+"""Pictures of learning and of minimising.  matplotlib is imported when the first one is drawn."""
+
+import os
+import tempfile
+
+import numpy as np
+
+from .metrics import auc, calibration, roc_curve
+
+INK, FIRST, SECOND, FAINT = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"
+
+
+def _figure(rows, columns):
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'adagrad_nb[plot]'") from error
+    figure = Figure(figsize=(5.2 * columns, 3.9 * rows), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False).ravel()
+
+
+def _tidy(axes, title, xlabel, ylabel):
+    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.grid(True, color="#e6e9eb", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def draw_learning(axes, history, test_loss=None):
+    """Draw the progressive loss of a `History` against the rows learnt.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    history : History
+    test_loss : float, optional
+        Drawn as a level.
+    """
+    rows = np.array(history.rows)
+    axes.plot(rows, history.recent, color=FAINT, linewidth=1, marker=".", label="rows since the point before")
+    axes.plot(rows, history.progressive, color=FIRST, linewidth=2, label="progressive (all rows so far)")
+    if test_loss is not None:
+        axes.axhline(test_loss, color=SECOND, linestyle="--", label=f"test, at the end: {test_loss:.4f}")
+    axes.set_xscale("log")
+    # The first rows are learnt from nothing; what they lose would flatten all that follows.
+    late = rows >= rows[-1] / 512
+    shown = np.r_[np.array(history.recent)[late], np.array(history.progressive)[late], test_loss or history.recent[-1]]
+    low, high = np.nanmin(shown), np.nanmax(shown)
+    margin = 0.08 * max(high - low, 1e-3 * abs(high), 1e-12)
+    axes.set_xlim(rows[late][0] * 0.9, rows[-1] * 1.1)
+    axes.set_ylim(low - margin, high + margin)
+    axes.legend(frameon=False, fontsize=8)
+    _tidy(axes, "Mean loss while learning", "rows learnt", "mean loss")
+
+
+def draw_roc(axes, y, score):
+    """Draw the ROC curve.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    y : ndarray of shape (n,)
+        Whether each row is positive.
+    score : ndarray of shape (n,)
+    """
+    false, true = roc_curve(y, score)
+    axes.fill_between(false, true, color=FIRST, alpha=0.12, linewidth=0)
+    axes.plot(false, true, color=FIRST, linewidth=2)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=":")
+    axes.text(0.95, 0.08, f"AUC {auc(y, score):.4f}", ha="right", fontsize=12, color=INK)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    _tidy(axes, "Test: ROC curve", "false positive rate", "true positive rate")
+
+
+def draw_calibration(axes, y, probability):
+    """Draw how often rows of a predicted probability are positive.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    y : ndarray of shape (n,)
+        Whether each row is positive.
+    probability : ndarray of shape (n,)
+    """
+    predicted, observed, rows = calibration(y, probability)
+    error = np.sqrt(observed * (1 - observed) / rows)
+    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=":")
+    axes.errorbar(predicted, observed, error, color=SECOND, linewidth=2, marker="o", markersize=4, capsize=2)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    _tidy(axes, "Test: calibration, tenths of the rows", "mean predicted probability", "share of positives")
+
+
+def draw_predictions(axes, y, prediction):
+    """Draw predicted against true numbers.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    y, prediction : ndarray of shape (n,)
+    """
+    axes.plot(y, prediction, ".", color=FIRST, markersize=3, alpha=0.5)
+    ends = [min(np.min(y), np.min(prediction)), max(np.max(y), np.max(prediction))]
+    axes.plot(ends, ends, color=FAINT, linewidth=1, linestyle=":")
+    _tidy(axes, "Test: predicted and true", "true", "predicted")
+
+
+def draw_weights(axes, coef, most=15):
+    """Draw the largest weights of a linear model as bars.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    coef : ndarray of shape (n_features,)
+    most : int, default 15
+        How many.
+    """
+    order = np.argsort(-np.abs(coef), kind="stable")[:most]
+    order = order[coef[order] != 0][::-1]
+    colours = [FIRST if weight > 0 else SECOND for weight in coef[order]]
+    axes.barh(np.arange(order.size), coef[order], color=colours)
+    axes.set_yticks(np.arange(order.size), [str(index + 1) for index in order], fontsize=8)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    count = int(np.count_nonzero(coef))
+    _tidy(axes, f"Largest of {count:,} non-zero weights", "weight", "feature, counted from 1")
+
+
+def plot_training(model, history, test=None):
+    """Return a figure of a training: the learning curve, the largest weights and, with test data, their quality.
+
+    Parameters
+    ----------
+    model : LinearModel
+    history : History
+        The callback of its `fit_linear`.
+    test : (y, decision) of ndarrays of shape (n,), optional
+        True labels or numbers of test rows and the model's decision function there.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    binary = model.classes is not None
+    figure, axes = _figure(1, 2) if test is None else _figure(2, 2) if binary else _figure(1, 3)
+    loss = None
+    if test is not None:
+        y, margin = np.asarray(test[0]), np.asarray(test[1])
+        loss = model.loss_of_margins(y, margin)
+        if binary:
+            positive = y == model.classes[1]
+            draw_roc(axes[1], positive, margin)
+            draw_calibration(axes[2], positive, model.linked(margin))
+        else:
+            draw_predictions(axes[1], y, model.linked(margin))
+    draw_learning(axes[0], history, loss)
+    draw_weights(axes[-1], model.coef)
+    return figure
+
+
+def draw_path(axes, value, iterates, xlim, ylim, minimum=None):
+    """Draw the way of a minimiser over the contours of a function of two variables.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    value : callable
+        ``value((x, y)) -> float``.
+    iterates : ndarray of shape (m, 2)
+    xlim, ylim : (float, float)
+    minimum : (float, float), optional
+        Marked by a star.
+    """
+    x, y = np.linspace(*xlim, 240), np.linspace(*ylim, 240)
+    heights = np.array([[value((a, b)) for a in x] for b in y])
+    levels = np.quantile(heights, np.linspace(0, 1, 26) ** 2)
+    axes.contourf(x, y, heights, levels=np.unique(levels), cmap="Blues_r", alpha=0.8)
+    axes.plot(*np.asarray(iterates).T, color=SECOND, linewidth=1.5)
+    axes.plot(*iterates[0], "o", color=SECOND, label="start")
+    if minimum is not None:
+        axes.plot(*minimum, "*", color="white", markeredgecolor=INK, markersize=13, label="minimum")
+    axes.set_xlim(*xlim)
+    axes.set_ylim(*ylim)
+    axes.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=INK)
+
+
+def save(figure, path):
+    """Write a figure beside `path` and rename it, so that no half-written picture is ever there.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    path : str or path-like
+        The suffix is the format.
+    """
+    path = os.path.abspath(os.fspath(path))
+    suffix = os.path.splitext(path)[1] or ".png"
+    handle, beside = tempfile.mkstemp(dir=os.path.dirname(path), suffix=suffix)
+    os.close(handle)
+    try:
+        figure.savefig(beside, dpi=130)
+        os.replace(beside, path)
+    finally:
+        if os.path.exists(beside):
+            os.unlink(beside)
