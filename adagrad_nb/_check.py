@@ -33,7 +33,7 @@ def interval(name, value, domain):
         numbers_ = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
         raise TypeError(f"{name}: got {_show(value)}; must be a number in {domain}") from None
-    if isinstance(value, (bool, str)) or np.iscomplexobj(value):
+    if value is None or isinstance(value, (bool, str)) or np.iscomplexobj(value):
         raise TypeError(f"{name}: got {_show(value)}; must be a number in {domain}")
     above = numbers_ >= low if domain[0] == "[" else numbers_ > low
     below = numbers_ <= high if domain[-1] == "]" else numbers_ < high
@@ -212,7 +212,9 @@ def index_pointer(indptr, indices, n_values, n):
     """The parts of a compressed matrix of n rows that say where each row is."""
     for name, part in (("indptr", indptr), ("indices", indices)):
         if part.ndim != 1 or part.dtype not in (np.int32, np.int64):
-            raise ValueError(f"{name}: got dtype {part.dtype} and shape {part.shape}; must be a vector of int32 or int64")
+            raise ValueError(
+                f"{name}: got dtype {part.dtype} and shape {part.shape}; must be a vector of int32 or int64"
+            )
     if indptr.shape != (n + 1,):
         raise ValueError(f"indptr: got {indptr.size} entries for {n} rows; must have one more than rows")
     if indptr[0] != 0:
@@ -228,9 +230,7 @@ def index_pointer(indptr, indices, n_values, n):
 def compressed_rows(X):
     """The parts of a CSR matrix that a compiled loop relies on, but for the indices, which the loop checks itself."""
     if X.data.ndim != 1 or X.data.dtype.kind not in "fiub":
-        raise ValueError(
-            f"X.data: got dtype {X.data.dtype} and shape {X.data.shape}; must be a vector of real numbers"
-        )
+        raise ValueError(f"X.data: got dtype {X.data.dtype} and shape {X.data.shape}; must be a vector of real numbers")
     try:
         index_pointer(X.indptr, X.indices, X.data.size, X.shape[0])
     except ValueError as error:
@@ -249,7 +249,9 @@ def sparse_indices(name, matrix):
                 wrong = (indices < 0) | (indices >= size)
                 if wrong.any():
                     raise ValueError(f"index {indices[wrong][0]} on axis {axis}; must be in [0, {size})")
-    except (ValueError, TypeError, IndexError, AttributeError) as error:
+        elif matrix.format == "lil":
+            _lists(matrix)
+    except (ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
         raise ValueError(f"{name}: malformed {matrix.format.upper()} matrix: {error}") from None
 
 
@@ -269,6 +271,18 @@ def _compressed(matrix):
     wrong = (matrix.indices < 0) | (matrix.indices >= minor)
     if wrong.any():
         raise ValueError(f"index {matrix.indices[wrong][0]} at position {_place(wrong)}; must be in [0, {minor})")
+
+
+def _lists(matrix):
+    height, width = matrix.shape
+    if len(matrix.rows) != height or len(matrix.data) != height:
+        raise ValueError(f"{len(matrix.rows)} lists of indices and {len(matrix.data)} of values for {height} rows")
+    for row, (indices, values) in enumerate(zip(matrix.rows, matrix.data, strict=True)):
+        if len(indices) != len(values):
+            raise ValueError(f"row {row} has {len(indices)} indices for {len(values)} values")
+        for index in indices:
+            if not 0 <= index < width:
+                raise ValueError(f"index {index} in row {row}; must be in [0, {width})")
 
 
 def row_of(X, row):

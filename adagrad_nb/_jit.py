@@ -7,7 +7,7 @@ record, and that Python binds when it runs.  The same source is then serial, par
 
 import functools
 import typing
-import warnings
+from typing import Any
 
 import numba
 import numpy as np
@@ -17,7 +17,7 @@ from numba.extending import intrinsic, models, overload, register_jitable, regis
 
 # Python's error model checks each division for zero; the check keeps LLVM from vectorising (4 to 7 times slower),
 # and one callee compiled with it spoils every caller.
-OPTIONS = {"error_model": "numpy"}
+OPTIONS: Any = {"error_model": "numpy"}
 
 # What a sum may be allowed: terms in any order.  NaN and infinity keep their meaning.
 LANES = {"reassoc", "nsz"}
@@ -172,8 +172,8 @@ def unpack(packed):
     return packed
 
 
-bind(pack)(lambda record: lambda record: _pack(record))
-bind(unpack)(lambda packed: lambda packed: _unpack(packed))
+bind(pack)(lambda record: lambda record: _pack(record))  # type: ignore[call-arg]
+bind(unpack)(lambda packed: lambda packed: _unpack(packed))  # type: ignore[call-arg]
 
 
 # --- from the user's records to records a kernel can take --------------------------------------------------------
@@ -251,7 +251,8 @@ def compiled_for(kernel, *records):
 
 @functools.cache
 def _uncached(kernel):
-    return numba.njit(kernel.py_func, **{**kernel.targetoptions, "cache": False})
+    options = {name: value for name, value in kernel.targetoptions.items() if name not in ("nopython", "cache")}
+    return numba.njit(kernel.py_func, **options)
 
 
 def is_compiled(function):
@@ -273,13 +274,11 @@ def entry(kernel, *args):
     return kernel.overloads[signature].entry_point
 
 
+def numba_type(dtype):
+    """Numba's name of a NumPy dtype."""
+    return numba.from_dtype(np.dtype(dtype))
+
+
 def threads():
     """How many threads a parallel kernel may use."""
     return numba.config.NUMBA_NUM_THREADS
-
-
-def quietly(function, *args):
-    """Call a kernel without the interpreter's floating-point warnings, as compiled code is called."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        return function(*args)

@@ -76,6 +76,7 @@ class CompiledLoop:
     """Iterations whose objective is compiled: the whole loop is."""
 
     DISTANCE = 2**17
+    TABLE = 2**20  # the most numbers in a table of rates
 
     def __init__(self, objective, x, state, gtol):
         self.objective, self.x, self.state, self.gtol = objective, x, state, x.dtype.type(gtol)
@@ -99,6 +100,7 @@ class CompiledLoop:
         schedule = self.state.schedule()
         if schedule is None:
             schedule = self._table(n)
+            n = min(n, len(schedule.values))
         steps, status, _ = self.kernel(
             self.objective.record(self.state.t), self.leaf.update, Clock(schedule, self.average), self.iterate,
             self.leaf.head, self.state.t, n, self.gtol,
@@ -109,9 +111,15 @@ class CompiledLoop:
         return steps, status
 
     def _table(self, n):
-        """The rates of a Python schedule for n updates."""
-        start = self.state.t
-        rates = [self.state.rate(t) for t in range(start, start + n)]
+        """The rates of a Python schedule for at most n updates."""
+        start, rates, room = self.state.t, [], self.TABLE
+        for t in range(start, start + n):
+            rates.append(self.leaf.rate(self.state.rate(t)))
+            room -= rates[-1].size
+            if room <= 0:
+                break
+        if any(rate.ndim for rate in rates):
+            return Table(np.array([np.broadcast_to(rate, self.x.shape) for rate in rates], self.x.dtype), start)
         return Table(np.array(rates, np.float64), start)
 
     def retreat(self):

@@ -7,7 +7,6 @@ from . import _check
 from ._kernels.dense import ALL
 from ._kernels.rows import OUTSIDE, SORTED, survey
 
-
 _LAYOUT = ("C", "ALIGNED")
 
 
@@ -32,6 +31,8 @@ def _listed(g, x, path):
     """(indices, values) of a vector, or (row_indices, rows) of a matrix."""
     if len(g) != 2:
         raise ValueError(f"{path}: got a tuple of {len(g)}; a sparse gradient is a pair (indices, values)")
+    if x.ndim == 0:
+        raise ValueError(f"{path}: got indices and values for a single number; its gradient is a number too")
     where, values = np.asarray(g[0]), np.asarray(g[1])
     if where.size == 0:
         where = where.astype(np.int64)
@@ -70,6 +71,9 @@ def _sparse(g, x, path):
     if x.ndim > 1 and g.shape != x.shape:
         raise ValueError(f"{path}: got shape {g.shape}; must have the shape of x, {x.shape}")
     _check.sparse_indices(path, g)
+    if g.format in ("csr", "csc", "bsr") and g.indptr[-1] < len(g.data):  # tocoo would take in the empty space
+        g = g.copy()
+        g.prune()
     g = g.tocoo()
     coords = g.coords if hasattr(g, "coords") else (g.row, g.col)
     if x.ndim == 1:

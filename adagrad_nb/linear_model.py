@@ -1,13 +1,13 @@
-"""LinearModel: what `fit_linear` returns, with all that is needed to predict, to go on, and to come back from a file."""
+"""LinearModel: what `fit_linear` returns, with all it takes to predict, to go on, and to come back from a file."""
 
 import numpy as np
 
 from . import _check, archive
+from ._jit import cast, compiled_for
 from ._kernels import linear as kernels
 from ._kernels.coordinate import Update
-from ._jit import cast, compiled_for
 from .losses import link, value
-from .penalties import Box, Bounded, NonNegative, NoPenalty
+from .penalties import Bounded, Box, NonNegative, NoPenalty
 from .samples import Labels, as_rows, targets, unsigned
 from .schedules import Constant
 from .state import init
@@ -106,9 +106,7 @@ class LinearModel:
         schedule = self.state.schedule()
         free = cast(Update(self.state.rule, Identity(), NoPenalty()), leaf.dtype)
         lapse = kernels.Closed() if isinstance(schedule, Constant) else kernels.Stepwise()
-        return kernels.Recipe(
-            cast(self.loss, leaf.dtype), leaf.update, free, schedule, lapse, int(self.has_intercept)
-        )
+        return kernels.Recipe(cast(self.loss, leaf.dtype), leaf.update, free, schedule, lapse, int(self.has_intercept))
 
     def weights(self):
         """The arrays of the compiled loop."""

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy.sparse
 
-from . import _check
 from ._jit import cast, is_compiled, plain
 from ._kernels.descent import value_grad
 from .penalties import Bounded, Box, NoPenalty
@@ -198,5 +197,3 @@ def combined(penalty, limits):
     if penalty is None or isinstance(penalty, (NoPenalty, Box)):
         return Box(*limits)
     return Bounded(penalty, *limits)
-
-

@@ -8,7 +8,7 @@ from . import _check
 from ._kernels.descent import CONVERGED, NOT_FINITE, RUNNING
 from .driver import STOPPED, Run
 from .objectives import Objective, combined
-from .penalties import Bounded, Box
+from .penalties import Bounded
 from .state import State, init
 
 _STATUS = {CONVERGED: 0, RUNNING: 1, NOT_FINITE: 2, STOPPED: STOPPED}

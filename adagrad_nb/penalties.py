@@ -11,9 +11,8 @@ The total objective is everywhere ``mean loss + sum of value(x[i], i)``.
 import math
 from typing import Any, NamedTuple
 
-from ._check import ordered
+from ._check import ordered, record
 from ._jit import method, pick, plain
-
 
 
 @plain
@@ -254,6 +253,7 @@ class Bounded(NamedTuple):
     domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
 
     def check(self):
+        record("Bounded.penalty", self.penalty, ("value", "prox"), "L1(1e-4)")
         ordered("Bounded", self.lower, self.upper)
 
     def value(self, x, i):

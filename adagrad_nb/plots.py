@@ -175,8 +175,8 @@ def draw_path(axes, value, iterates, xlim, ylim, minimum=None):
     """
     x, y = np.linspace(*xlim, 240), np.linspace(*ylim, 240)
     heights = np.array([[value((a, b)) for a in x] for b in y])
-    levels = np.quantile(heights, np.linspace(0, 1, 26) ** 2)
-    axes.contourf(x, y, heights, levels=np.unique(levels), cmap="Blues_r", alpha=0.8)
+    depth = np.log1p(heights - heights.min())  # a valley that is flat in its bed still shows
+    axes.contourf(x, y, depth, levels=24, cmap="GnBu")
     axes.plot(*np.asarray(iterates).T, color=SECOND, linewidth=1.5)
     axes.plot(*iterates[0], "o", color=SECOND, label="start")
     if minimum is not None:

@@ -6,7 +6,7 @@ A schedule is a record with ``at(t) -> float``, evaluated in double precision on
 import math
 from typing import Any, NamedTuple
 
-from ._check import positive_count, schedule_steps
+from ._check import positive_count, record, schedule_steps
 from ._jit import method
 
 at = method("at")
@@ -202,6 +202,7 @@ class WarmUp(NamedTuple):
 
     def check(self):
         positive_count("WarmUp.steps", self.steps)
+        record("WarmUp.inner", self.inner, ("at",), "InverseSqrt(1.0)")
 
     def at(self, t):
         rise = min((t + 1.0) / self.steps, 1.0)

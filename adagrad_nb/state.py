@@ -18,8 +18,22 @@ class Leaf:
     """One array of x: its accumulators and the kernels and records, in its precision, that move it."""
 
     __slots__ = (
-        "path", "shape", "dtype", "size", "on_device", "slots", "flat", "mean", "update", "fixed", "whole", "head",
-        "serial", "threaded", "rows", "entries",
+        "dtype",
+        "entries",
+        "fixed",
+        "flat",
+        "head",
+        "mean",
+        "on_device",
+        "path",
+        "rows",
+        "serial",
+        "shape",
+        "size",
+        "slots",
+        "threaded",
+        "update",
+        "whole",
     )  # fmt: skip
 
     def __init__(self, path, x, options):
@@ -95,7 +109,7 @@ class State:
         For each array of x the average of the iterates, or None without averaging.
     """
 
-    __slots__ = ("rule", "lr", "transforms", "penalty", "average", "t", "leaves", "iterate", "seed", "quick")
+    __slots__ = ("average", "iterate", "leaves", "lr", "penalty", "quick", "rule", "seed", "t", "transforms")
 
     def __init__(self, x, rule, lr, transforms, penalty, average):
         self.rule, self.lr, self.transforms, self.average = rule, lr, transforms, average
@@ -128,9 +142,11 @@ class State:
         return self.lr
 
     def schedule(self):
-        """The learning rate as a record, for compiled loops; None where it is a Python function."""
+        """The learning rate as a record, for compiled loops; None where it is a Python function or gives arrays."""
+        if isinstance(self.lr, Constant):
+            return Constant(self.leaves[0].rate(self.lr.lr))
         if hasattr(self.lr, "_fields"):
-            return cast(self.lr, np.float64)
+            return cast(self.lr, np.float64) if np.ndim(self.rate(self.t)) == 0 else None
         return None if callable(self.lr) else Constant(self.leaves[0].fixed)
 
     def replaced(self, x, **options):
@@ -238,11 +254,21 @@ def init(x, rule=None, *, lr=0.5, transforms=(), penalty=None, average=None):
         array = leaf if device.is_device(leaf) else _check.floating(path, leaf)
         if penalty is not None:
             _check.penalty_shape(penalty, array.size)
-    state = State(_as_arrays(x), rule, lr, tuple(transforms), penalty, average)
+    rule, lr, transforms, penalty = _owned((rule, lr, tuple(transforms), penalty))
+    state = State(_as_arrays(x), rule, lr, transforms, penalty, average)
     if average is not None:
         for leaf, (_, array) in zip(state.leaves, walk(x), strict=True):
             leaf.mean = device.copy(array) if leaf.on_device else np.array(_check.floating(leaf.path, array))
     return state
+
+
+def _owned(option):
+    """The same option with arrays of its own: what is changed outside later has not been checked."""
+    if hasattr(option, "_fields"):
+        return type(option)(*(_owned(field) for field in option))
+    if isinstance(option, tuple):
+        return tuple(_owned(item) for item in option)
+    return np.array(option) if isinstance(option, (np.ndarray, list)) else option
 
 
 def _as_arrays(x):

@@ -4,6 +4,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ._jit import is_compiled, numba_type
+from .linear import fit_linear
+from .penalties import prox, repeat, value
+from .state import init
+from .update import update
+
 
 class Rosenbrock(NamedTuple):
     """sum_i a (x[i+1] - x[i]**2)**2 + (1 - x[i])**2; its minimum is 0 at (1, …, 1).
@@ -60,3 +66,134 @@ class Quadratic(NamedTuple):
 def quadratic(n, condition=1e3):
     """A `Quadratic` of n variables whose curvatures run from 1 to `condition`."""
     return Quadratic(np.geomspace(1.0, condition, n), np.linspace(-1.0, 1.0, n))
+
+
+# --- checks for records of your own ------------------------------------------------------------------------------
+
+
+def check_rule(rule):
+    """Try a rule of your own as Python and compiled, in both precisions; say in one sentence what is wrong.
+
+    Parameters
+    ----------
+    rule : rule record
+
+    Raises
+    ------
+    AssertionError, TypeError, ValueError
+        If a method is missing or returns the wrong thing, if compiled and interpreted code differ, if float32 is
+        not kept, or if a zero gradient moves a coordinate at the start.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Adagrad
+    >>> from adagrad_nb.testing import check_rule
+    >>> check_rule(Adagrad())
+    """
+    name = type(rule).__name__
+    for dtype in (np.float32, np.float64):
+        x = np.linspace(-2, 2, 9).astype(dtype)
+        state = init(x, rule, lr=0.1)
+        leaf = state.leaves[0]
+        fill = tuple(dtype(value) for value in rule.fill())
+        if len(fill) != rule.slots:
+            raise ValueError(f"{name}.fill: gives {len(fill)} values; slots is {rule.slots}")
+        moved, slots = leaf.update.rule.step(dtype(1), dtype(0), fill, dtype(0.1))
+        if len(slots) != rule.slots:
+            raise ValueError(f"{name}.step: gives {len(slots)} accumulators; slots is {rule.slots}")
+        if moved != 1:
+            raise AssertionError(f"{name}.step: a zero gradient at the start moves x = 1 to {moved}")
+        expected = x.copy()
+        for g in (np.cos(x), np.sin(x)):
+            g = g.astype(dtype)
+            accumulators = tuple(slot.copy() for slot in leaf.flat)
+            for i in range(x.size):
+                scalars = tuple(slot[i] for slot in accumulators)
+                expected[i], _ = leaf.update.rule.step(expected[i], g[i], scalars, dtype(0.1))
+            update(x, g, state, out=(x, state))
+            np.testing.assert_allclose(
+                x, expected, rtol=64 * np.finfo(dtype).eps, err_msg=f"{name}: compiled and interpreted steps differ"
+            )
+        _assert_single(name, leaf, x)
+
+
+def _assert_single(name, leaf, x):
+    """A float32 rule must not compute in doubles."""
+    if x.dtype != np.float32 or not is_compiled(leaf.serial):
+        return
+    for signature in leaf.serial.signatures:
+        if any(getattr(kind, "dtype", None) == numba_type(x.dtype) for kind in signature):
+            code = leaf.serial.inspect_llvm(signature)
+            if name in str(signature) and " fpext float" in code:
+                raise AssertionError(
+                    f"{name}: its float32 code computes in doubles; avoid literals such as 1.0 and 2, "
+                    "and keep constants as fields"
+                )
+
+
+def check_loss(loss):
+    """Try a loss of your own: its slope must be the derivative of its value, in Python and compiled.
+
+    Parameters
+    ----------
+    loss : loss record
+
+    Raises
+    ------
+    AssertionError
+        With the target and prediction at which they differ.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Logistic
+    >>> from adagrad_nb.testing import check_loss
+    >>> check_loss(Logistic())
+    """
+    name, h = type(loss).__name__, 1e-6
+    for y in (-1.0, 1.0) if loss.labels == "binary" else (-1.5, 0.0, 2.0):
+        for p in (-3.0, -0.4, 0.3, 5.0):
+            slope = loss.slope(y, p)
+            difference = (loss.value(y, p + h) - loss.value(y, p - h)) / (2 * h)
+            if not abs(slope - difference) <= 1e-5 * max(abs(slope), 1):
+                raise AssertionError(f"{name}: at y={y}, p={p} the slope is {slope}, the value rises by {difference}")
+    y = np.array([-1.0, 1.0, 1.0])
+    model = fit_linear(np.eye(3), y, loss=loss, lr=0.5)
+    if not np.isfinite(model.progressive_loss):
+        raise AssertionError(f"{name}: learning from three rows gives the loss {model.progressive_loss}")
+
+
+def check_penalty(penalty, size=5):
+    """Try a penalty of your own: its prox must minimise, and `repeat` must be that many prox steps.
+
+    Parameters
+    ----------
+    penalty : penalty record
+    size : int, default 5
+        Entries of its arrays, where it has some.
+
+    Raises
+    ------
+    AssertionError
+        With the point at which it fails.
+
+    Examples
+    --------
+    >>> from adagrad_nb import ElasticNet
+    >>> from adagrad_nb.testing import check_penalty
+    >>> check_penalty(ElasticNet(0.1, 0.2))
+    """
+    name = type(penalty).__name__
+    for i in range(size):
+        for x in (-2.0, -0.05, 0.0, 0.3, 4.0):
+            for w in (0.1, 1.5):
+                z = prox(penalty, x, w, i)
+                near = [z + d for d in (-1e-3, -1e-5, 1e-5, 1e-3)]
+                here = value(penalty, z, i) + (z - x) ** 2 / (2 * w)
+                best = min(value(penalty, n, i) + (n - x) ** 2 / (2 * w) for n in near)
+                if not here <= best + 1e-12:
+                    raise AssertionError(f"{name}.prox: at x={x}, w={w}, i={i} it gives {z}, which is no minimum")
+                steps = x
+                for _ in range(3):
+                    steps = prox(penalty, steps, w, i)
+                if not abs(repeat(penalty, x, w, 3, i) - steps) <= 1e-12 * max(abs(steps), 1):
+                    raise AssertionError(f"{name}.repeat: at x={x}, w={w}, i={i} it differs from three prox steps")

@@ -5,6 +5,7 @@ array has ``factor(norm)`` instead: the number that the gradient is multiplied w
 in the order.
 """
 
+import math
 from typing import Any, NamedTuple
 
 from ._jit import method
@@ -94,7 +95,8 @@ class ClipNorm(NamedTuple):
 
     Notes
     -----
-    A gradient within the bound is untouched to the last bit.  A NaN or infinity in it makes all of it NaN.
+    A gradient within the bound is untouched to the last bit.  A NaN or infinity in it, or squares whose sum
+    overflows, make all of it NaN.
 
     Examples
     --------
@@ -108,7 +110,9 @@ class ClipNorm(NamedTuple):
     domain = {"bound": "(0, inf)"}
 
     def factor(self, norm):
-        return type(norm)(1) if norm <= self.bound else self.bound / norm
+        if norm <= self.bound:
+            return type(norm)(1)
+        return self.bound / norm if norm < math.inf else type(norm)(math.nan)
 
 
 class L2Decay(NamedTuple):

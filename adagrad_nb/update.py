@@ -65,7 +65,9 @@ def update(x, g, state, *, lr=None, out=None):
     if len(targets) != len(leaves):
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(leaves)}")
     # Everything is checked before anything is written.
-    steps = [_operand(leaf, target, gradient) for leaf, target, gradient in zip(leaves, targets, gradients, strict=True)]
+    steps = [
+        _operand(leaf, target, gradient) for leaf, target, gradient in zip(leaves, targets, gradients, strict=True)
+    ]
     if lr is None:
         rate = state.rate(state.t)
         rates = [leaf.rate(rate) if leaf.fixed is None else leaf.fixed for leaf in leaves]
@@ -141,8 +143,8 @@ def _writable(leaf, x):
 
 def _transfer(x, state, sources, x_out, state_out):
     """Bring other objects named by `out` to where x and state are."""
-    if [leaf.shape for leaf in state_out.leaves] != [leaf.shape for leaf in state.leaves]:
-        raise ValueError("out: its state was made for arrays of other shapes")
+    if [(leaf.shape, leaf.dtype) for leaf in state_out.leaves] != [(leaf.shape, leaf.dtype) for leaf in state.leaves]:
+        raise ValueError("out: its state was made for arrays of other shapes or dtypes")
     targets = list(align(x, x_out, "out")) if isinstance(x, (dict, list, tuple)) else [x_out]
     for leaf, target in zip(state_out.leaves, targets, strict=True):
         _writable(leaf, target)
@@ -182,8 +184,6 @@ def _apply(leaf, x, step, lr):
 
 def _blend(leaf, x, share):
     if leaf.on_device:
-        device.launch(
-            device.kernels().blend, leaf.size, device.view(leaf.mean), device.view(x), leaf.dtype.type(share)
-        )
+        device.launch(device.kernels().blend, leaf.size, device.view(leaf.mean), device.view(x), leaf.dtype.type(share))
     else:
         compiled_blend(leaf.mean.reshape(-1), np.ascontiguousarray(x).reshape(-1), leaf.dtype.type(share))

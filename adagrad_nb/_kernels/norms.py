@@ -8,7 +8,7 @@ import math
 
 from .._jit import LANES, bind, compiled_for, jit, lanes, pick, plain
 from ..penalties import mapping, value
-from ..transforms import Chain, Identity, Rescale, transform
+from ..transforms import Chain, Rescale, transform
 from .coordinate import factor, place
 
 
@@ -40,7 +40,7 @@ def unfinished(penalty, where, x, g, gtol):
     for k in range(g.shape[0]):
         i = place(where, k)
         far += not mapping(penalty, x[i], g[k], i) <= gtol
-        wrong += not abs(g[k] - g[k]) == 0
+        wrong += abs(g[k] - g[k]) != 0
     return far, wrong
 
 
@@ -64,7 +64,8 @@ def _settled(record, head, where, x, g, lr):
     if not hasattr(record, "factor"):
         return record
     kernel = compiled_for(compiled_norm, head)
-    return Rescale(factor(record, kernel(head, where, x, g, lr)))
+    # Compiled code hands a float32 back as a Python float, which would make the update compute in doubles.
+    return Rescale(factor(record, g.dtype.type(kernel(head, where, x, g, lr))))
 
 
 @bind(settle)

@@ -1,0 +1,78 @@
+"""A rule and a loss of your own: records with methods of scalars, used as the package's are.
+
+Run: python examples/custom_rule.py
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from adagrad_nb import Adagrad, fit_linear, init, minimize_adagrad, update
+from adagrad_nb.testing import Rosenbrock, check_loss, check_rule
+
+
+class Adam(NamedTuple):
+    """Adam without bias correction, to compare: two accumulators that forget."""
+
+    keep_first: float = 0.9
+    keep_second: float = 0.999
+    eps: float = 1e-8
+
+    slots = 2
+    domain = {"keep_first": "[0, 1)", "keep_second": "[0, 1)", "eps": "(0, inf)"}
+
+    def fill(self):
+        return (0.0, 0.0)
+
+    def step(self, x, g, s, lr):
+        # g + keep (old - g): written without the literal 1, so that float32 stays float32
+        first = g + self.keep_first * (s[0] - g)
+        second = g * g + self.keep_second * (s[1] - g * g)
+        return x - lr * first / (math.sqrt(second) + self.eps), (first, second)
+
+    def width(self, s, lr):
+        return lr / (math.sqrt(s[1]) + self.eps)
+
+
+class LogCosh(NamedTuple):
+    """log(cosh(p - y)): squared near zero, absolute far away."""
+
+    labels = "number"
+
+    def value(self, y, p):
+        distance = abs(p - y)
+        return distance + math.log1p(math.exp(-(distance + distance))) - math.log(2.0)
+
+    def slope(self, y, p):
+        return math.tanh(p - y)
+
+    def link(self, p):
+        return p
+
+
+def main():
+    """Use both everywhere."""
+    check_rule(Adam())
+    check_loss(LogCosh())
+
+    for rule, lr in ((Adagrad(), 1.0), (Adam(), 0.01)):
+        res = minimize_adagrad(Rosenbrock(), np.zeros(10), rule=rule, lr=lr, maxiter=20_000)
+        print(f"Rosenbrock, 10 variables, {type(rule).__name__:8} value {res.fun:.2e} after {res.nit} iterations")
+
+    x = np.array([3.0, -2.0], np.float32)
+    state = init(x, Adam(), lr=0.05)
+    for _ in range(500):
+        update(x, 2 * x, state, out=(x, state))
+    print(f"stepping by hand: {x @ x:.1e} ({x.dtype})")
+
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 5))
+    y = X @ [1.0, -2.0, 3.0, 0.0, 0.5] + rng.standard_t(1.5, size=2000)
+    for loss in ("squared", LogCosh()):
+        coef = fit_linear(X, y, loss=loss).coef
+        print(f"heavy-tailed noise, {loss if isinstance(loss, str) else 'LogCosh':8} coef {np.round(coef, 2)}")
+
+
+if __name__ == "__main__":
+    main()
