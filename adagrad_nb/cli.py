@@ -90,8 +90,12 @@ def _train(options):
         "model": load_model(options.initial_model) if options.initial_model else None,
     }
     given |= {name: getattr(options, name) for name in ("loss", "lr", "passes", "shuffle")}
+    # What is missing should be known before an hour of learning, not after.
     for path in (options.model, options.plot):
         _check_folder(path)
+    if options.test:
+        with open(options.test, "rb"):
+            pass
     with _Watch(reader, options.passes, options.quiet) as watch:
         model = fit_linear(reader, dtype=dtype, rng=options.seed, callback=watch, **given)
     _summary(model, watch)
@@ -114,7 +118,7 @@ def _penalty(l1, l2):
 
 
 def _check_folder(path):
-    """A folder that is missing should be known before an hour of learning, not after."""
+    """Refuse a file to be written where there is no folder."""
     folder = os.path.dirname(os.path.abspath(path)) if path else None
     if folder and not os.path.isdir(folder):
         raise ValueError(f"{path}: there is no folder {folder} to write to")

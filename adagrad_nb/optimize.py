@@ -99,7 +99,7 @@ def minimize_adagrad(
     >>> from scipy.optimize import rosen, rosen_der
     >>> from adagrad_nb import minimize_adagrad
     >>> res = minimize_adagrad(rosen, [-1.2, 1.0], jac=rosen_der, lr=1.0, maxiter=20_000)
-    >>> rosen([-1.2, 1.0]) > 20, bool(res.fun < 1e-6)
+    >>> bool(rosen([-1.2, 1.0]) > 20), bool(res.fun < 1e-6)
     (True, True)
     """
     gtol = _extras("minimize_adagrad", scipy_extras, gtol)

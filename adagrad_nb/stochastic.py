@@ -91,7 +91,7 @@ def minimize_stochastic(
     >>> def jac(x, batch):
     ...     return A[batch].T @ (A[batch] @ x - b[batch]) / len(batch)
     >>> res = minimize_stochastic(fun, np.zeros(3), 200, jac=jac, batch_size=10, epochs=20, rng=0)
-    >>> fun(np.zeros(3), np.arange(200)) > 5, bool(res.fun < 1e-3)
+    >>> bool(fun(np.zeros(3), np.arange(200)) > 5), bool(res.fun < 1e-3)
     (True, True)
     """
     _check.positive_count("n_samples", n_samples)

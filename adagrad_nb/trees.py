@@ -1,5 +1,7 @@
 """Nested dicts, lists and tuples of arrays: walked in one order, rebuilt in the same shape."""
 
+import copy
+
 
 def walk(tree, path="x"):
     """Yield (path, leaf) in the order of the containers; a path reads like the expression that gets the leaf."""
@@ -25,7 +27,9 @@ def align(tree, other, name, path=""):
 def rebuild(tree, leaves):
     """The containers of `tree` around new leaves, taken from an iterator in the order of `walk`."""
     if isinstance(tree, dict):
-        return type(tree)((key, rebuild(child, leaves)) for key, child in tree.items())
+        new = copy.copy(tree)  # subclasses differ in what they are made from
+        new.update((key, rebuild(child, leaves)) for key, child in tree.items())
+        return new
     if hasattr(tree, "_fields"):
         return type(tree)(*(rebuild(child, leaves) for child in tree))
     if _is_branch(tree):

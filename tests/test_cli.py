@@ -1,0 +1,227 @@
+"""The command line: train, predict, info; what it prints, writes and refuses."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numba
+import numpy as np
+import pytest
+
+from adagrad_nb import Chunk, fit_linear, load_model
+from adagrad_nb.callbacks import History, Table
+from adagrad_nb.cli import main
+from adagrad_nb.metrics import auc, calibration, roc_curve
+from adagrad_nb.plots import plot_training
+
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning", "ignore::DeprecationWarning:matplotlib")
+
+
+def write_rows(path, n, seed, noise=0.1, first=1):
+    """Write separable rows as svmlight text; the last feature is rare."""
+    rng = np.random.default_rng(seed)
+    lines = []
+    for _ in range(n):
+        x = rng.normal(size=4)
+        label = 1 if x @ [1.0, -2.0, 0.5, 0.0] + noise * rng.normal() > 0 else -1
+        lines.append(f"{label} " + " ".join(f"{first + i}:{v:.6f}" for i, v in enumerate(x)))
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    return write_rows(tmp_path / "train.svm", 300, 0), write_rows(tmp_path / "test.svm", 200, 1)
+
+
+def test_train_prints_a_table_and_the_quality_on_test_data(files, tmp_path, capsys):
+    train, test = map(str, files)
+    model, picture = str(tmp_path / "m.npz"), str(tmp_path / "p.png")
+    assert main(["train", train, "--test", test, "--model", model, "--plot", picture]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if re.match(r"\s+\d", line)]
+    assert [row[0] for row in rows] == ["64", "128", "256", "300"]
+    progressive = [float(row[1]) for row in rows]
+    assert progressive[0] > progressive[-1] > 0
+    # the losses since the last line add up to the progressive loss
+    since = [float(row[2]) for row in rows]
+    assert np.average(since, weights=[64, 64, 128, 44]) == pytest.approx(progressive[-1], abs=2e-5)
+    area = float(re.search(r"AUC ([\d.]+)", out).group(1))
+    assert 0.97 < area <= 1
+    loaded = load_model(model)
+    assert loaded.n_seen == 300
+    assert f"{loaded.progressive_loss:.5f}" in out
+    assert Path(picture).read_bytes().startswith(b"\x89PNG")
+    assert Path(picture).stat().st_size > 20_000
+
+
+def test_training_is_that_of_fit_linear(files, tmp_path):
+    from adagrad_nb import ElasticNet, load_svmlight
+
+    path = str(tmp_path / "m.npz")
+    arguments = ["--l1", "1e-3", "--l2", "1e-2", "--lr", "0.3", "--passes", "2", "--quiet", "--model", path]
+    assert main(["train", str(files[0]), *arguments]) == 0
+    X, y = load_svmlight(files[0])
+    expected = fit_linear(X, y, penalty=ElasticNet(1e-3, 1e-2), lr=0.3, passes=2)
+    np.testing.assert_array_equal(load_model(path).coef, expected.coef)
+
+
+def test_going_on_from_a_model_file(files, tmp_path):
+    one, two, both = (str(tmp_path / name) for name in ("one.npz", "two.npz", "both.npz"))
+    assert main(["train", str(files[0]), "--quiet", "--l1", "1e-3", "--model", one]) == 0
+    assert main(["train", str(files[1]), "--quiet", "--initial-model", one, "--model", two]) == 0
+    joined = tmp_path / "joined.svm"
+    joined.write_text(files[0].read_text() + files[1].read_text())
+    assert main(["train", str(joined), "--quiet", "--l1", "1e-3", "--model", both]) == 0
+    np.testing.assert_array_equal(load_model(two).coef, load_model(both).coef)
+
+
+def test_predict_writes_a_line_for_each_row(files, tmp_path, capsys):
+    path, out = str(tmp_path / "m.npz"), tmp_path / "out.txt"
+    main(["train", str(files[0]), "--quiet", "--model", path])
+    assert main(["predict", path, str(files[1]), "--output", str(out)]) == 0
+    assert len(out.read_text().splitlines()) == 200
+    capsys.readouterr()
+    assert main(["predict", path, str(files[1]), "--proba"]) == 0
+    values = np.array(capsys.readouterr().out.split(), float)
+    assert values.size == 200
+    assert ((values > 0) & (values < 1)).all()
+    labels = np.array(out.read_text().split(), float)
+    np.testing.assert_array_equal(labels > 0, values > 0.5)
+    assert not list(tmp_path.glob("tmp*"))
+
+
+def test_predict_passes_over_features_that_the_model_has_never_seen(files, tmp_path, capsys):
+    path, wide = str(tmp_path / "m.npz"), tmp_path / "wide.svm"
+    main(["train", str(files[0]), "--quiet", "--model", path])
+    wide.write_text("1 1:1 2:1 99:5\n1 1:1 2:1\n")
+    capsys.readouterr()
+    assert main(["predict", path, str(wide), "--proba"]) == 0
+    first, second = capsys.readouterr().out.split()
+    assert first == second
+
+
+def test_info_says_what_a_model_holds(files, tmp_path, capsys):
+    path = str(tmp_path / "m.npz")
+    main(["train", str(files[0]), "--quiet", "--l2", "0.5", "--float32", "--no-intercept", "--model", path])
+    capsys.readouterr()
+    assert main(["info", path]) == 0
+    out = capsys.readouterr().out
+    for part in ("Logistic", "L2(strength=0.5)", "float32", "rows learnt       300", "-1.0, 1.0 (positive)"):
+        assert part in out
+    assert re.search(r"intercept +0\n", out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["train", "nowhere.svm"], "nowhere.svm"),
+        (["train", "{train}", "--lr", "-1"], "lr"),
+        (["train", "{train}", "--l1", "-1"], "L1.strength"),
+        (["train", "{train}", "--eps", "nan"], "Adagrad.eps"),
+        (["train", "{train}", "--passes", "0"], "passes"),
+        (["train", "{train}", "--model", "nowhere/m.npz"], "no folder"),
+        (["train", "{train}", "--test", "nowhere.svm"], "nowhere.svm"),
+        (["train", "{train}", "--zero-based", "--test", "{bad}"], "bad.svm:line 2"),
+        (["train", "{bad}"], "bad.svm:line 2"),
+        (["train", "{empty}"], "nothing to learn"),
+        (["predict", "{train}", "{train}"], "not a file of this package"),
+        (["info", "nowhere.npz"], "nowhere.npz"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(files, tmp_path, capsys, arguments, part):
+    bad, empty = tmp_path / "bad.svm", tmp_path / "empty.svm"
+    bad.write_text("1 1:2\n-1 1:what\n")
+    empty.write_text("")
+    names = {"train": files[0], "bad": bad, "empty": empty}
+    assert main([argument.format(**names) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("adagrad-nb: error: ")
+    assert part in error
+    assert len(error.splitlines()) == 1
+
+
+def test_regression(tmp_path, capsys):
+    path = tmp_path / "numbers.svm"
+    rng = np.random.default_rng(0)
+    rows = (f"{2 * a - b + 0.5:.6f} 1:{a:.6f} 2:{b:.6f}\n" for a, b in rng.normal(size=(300, 2)))
+    path.write_text("".join(rows))
+    picture = str(tmp_path / "p.png")
+    assert main(["train", str(path), "--loss", "squared", "--test", str(path), "--plot", picture]) == 0
+    assert float(re.search(r"RMSE ([\d.]+)", capsys.readouterr().out).group(1)) < 0.1
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs compiled speed to be interrupted in the middle")
+def test_an_interrupt_saves_the_model_so_far(tmp_path):
+    data, path = write_rows(tmp_path / "train.svm", 2000, 0), tmp_path / "m.npz"
+    command = [sys.executable, "-m", "adagrad_nb", "train", str(data), "--passes", "100000000", "--model", str(path)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    child.stdout.readline()
+    child.stdout.readline()  # the table has begun
+    time.sleep(0.3)
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130, err
+    assert "interrupted; this is the model so far" in out
+    assert load_model(path).n_seen > 2000
+
+
+def test_module_can_be_run():
+    done = subprocess.run(
+        [sys.executable, "-m", "adagrad_nb", "--version"], capture_output=True, text=True, check=True, env=os.environ
+    )
+    assert re.match(r"adagrad-nb \d", done.stdout)
+
+
+# --- callbacks, metrics and pictures ------------------------------------------------------------------------------
+
+
+def test_auc_is_the_chance_of_the_right_order():
+    rng = np.random.default_rng(0)
+    y, score = rng.random(60) > 0.6, rng.integers(0, 8, 60)
+    wins = [(a > b) + 0.5 * (a == b) for a in score[y] for b in score[~y]]
+    assert auc(y, score) == pytest.approx(np.mean(wins), abs=1e-12)
+    assert np.isnan(auc(np.ones(3, bool), np.arange(3)))
+    false, true = roc_curve(y, score)
+    assert (np.diff(false) >= 0).all()
+    assert (np.diff(true) >= 0).all()
+    assert (false[-1], true[-1]) == (1, 1)
+
+
+def test_calibration_counts_every_row_once():
+    rng = np.random.default_rng(0)
+    p = rng.random(1001)
+    predicted, observed, rows = calibration(rng.random(1001) < p, p)
+    assert rows.sum() == 1001
+    np.testing.assert_allclose(observed, predicted, atol=0.2)
+
+
+def test_table_goes_on_where_a_model_was(capsys):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(100, 2))
+    y = X[:, 0] > 0
+    model = fit_linear(X, y)
+    lines = []
+    history = History()
+
+    def both(progress):
+        history(progress)
+        table(progress)
+
+    table = Table(lines.append)
+    fit_linear([Chunk(X, y)], model=model, callback=both)
+    assert lines[0] == Table.TITLE
+    assert history.rows[-1] == 200
+    assert lines[-1].split()[0] == "128"
+
+
+def test_plot_without_test_data():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(50, 3))
+    history = History()
+    model = fit_linear(X, X[:, 0] > 0, callback=history)
+    assert len(plot_training(model, history).axes) == 2
