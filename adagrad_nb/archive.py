@@ -8,8 +8,6 @@ import hashlib
 import json
 import os
 import tempfile
-import zipfile
-import zlib
 
 import numpy as np
 
@@ -39,15 +37,14 @@ def write(path, kind, meta, arrays):
 
 def read(path, kind):
     """Return (meta, arrays) of a file that `write` made."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        meta = json.loads(arrays.pop("meta").tobytes())
-        found, version, digest, content = (meta[key] for key in ("kind", "format", "sha256", "content"))
-    except FileNotFoundError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, KeyError, TypeError, ValueError, EOFError, OSError) as error:
-        raise ValueError(f"{path}: not a file of this package, or damaged ({error})") from None
+    with open(path, "rb") as stream:
+        try:
+            with np.load(stream, allow_pickle=False) as file:
+                arrays = {name: file[name] for name in file.files}
+            meta = json.loads(arrays.pop("meta").tobytes())
+            found, version, digest, content = (meta[key] for key in ("kind", "format", "sha256", "content"))
+        except Exception as error:  # a single wrong bit makes zipfile ask for a password, or for a terabyte
+            raise ValueError(f"{path}: not a file of this package, or damaged ({error})") from None
     if found != kind:
         raise ValueError(f"{path}: holds a {found}, not a {kind}")
     if version > FORMAT:

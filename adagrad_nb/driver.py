@@ -217,16 +217,16 @@ class Run:
             return NOT_FINITE
         loop = self.loop()
         status, size, checked = RUNNING, 1, Memory(self.x, self.state)
-        # The value is looked at after 1, 2, 4, … steps, then at even distances; a count, not a clock, so that
-        # the same run ends the same way every time.
+        # A value that does not come with each gradient is looked at after 1, 2, 4, … steps, then at even distances;
+        # by count, not by the clock, so that the same run ends the same way every time.
         distance = max(loop.DISTANCE, self.x.size // 64)
-        nit_checked, due = 0, 1
+        nit_checked, due = 0, maxiter if self.objective.knows_value else 1
         while self.nit < maxiter and status == RUNNING:
             begin = time.perf_counter()
             steps, status = loop.advance(1 if self.listener else min(size, maxiter - self.nit, due - self.nit))
             self.nit += steps
             took = time.perf_counter() - begin
-            size = 2 * size if took < SLICE / 2 else max(size // 2, 1) if took > SLICE else size
+            size = max(int(size * min(max(SLICE / (2 * took), 0.5), 64)), 1)
             if status == RUNNING and self.nit >= due:
                 if not self.is_finite():
                     status = NOT_FINITE
@@ -236,7 +236,7 @@ class Run:
                 checked, nit_checked = Memory(self.x, self.state), self.nit
                 due = self.nit + min(self.nit, distance)
             if status == RUNNING and self.listener and self.listener.hears(self):
-                return STOPPED
+                status = STOPPED
         if not self.look():
             status = NOT_FINITE
             self.nit -= loop.retreat()

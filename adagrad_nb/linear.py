@@ -12,7 +12,8 @@ from .linear_model import LinearModel
 from .losses import Logistic, Squared
 from .readers import Chunk
 from .rules import Adagrad
-from .samples import Labels, as_rows, canonical, common_dtype, sample_weight, targets, unsigned
+from .samples import as_rows, canonical, common_dtype, dense, sample_weight, targets, unsigned
+from .schedules import Constant
 from .stochastic import seed
 
 LOSSES = {"logistic": Logistic, "squared": Squared}
@@ -149,7 +150,7 @@ class Course:
 
     def __init__(self, model, options, dtype, classes, callback):
         self.callback, self.dtype, self.classes, self.options = callback, dtype, classes, options
-        self.model = None if model is None else _going_on(model, options, dtype)
+        self.model = None if model is None else self._announced(_going_on(model, options, dtype))
         self.start = None  # of the clock
         self.told = np.zeros(2) if model is None else model.tally.copy()
         self.told_rows = 0 if model is None else model.n_seen
@@ -174,9 +175,13 @@ class Course:
 
     def _new(self, n_features, dtype):
         defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
-        model = LinearModel(n_features, dtype, **(defaults | self.options))
+        return self._announced(LinearModel(n_features, dtype, **(defaults | self.options)))
+
+    def _announced(self, model):
         if self.classes is not None:
-            model.labels = Labels.of(self.classes)
+            if model.loss.labels != "binary":
+                raise ValueError(f"classes: the loss {type(model.loss).__name__} takes numbers; leave classes out")
+            model.labels = model.labels.announced(self.classes)
         return model
 
     def _sweep(self, X, y, weight, order, tally):
@@ -185,21 +190,29 @@ class Course:
         width = len(model.state.leaves[0].slots)
         buffers = kernels.Buffers(np.empty(longest, X.dtype), tuple(np.empty(longest, X.dtype) for _ in range(width)))
         rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
+        weights = model.weights(X.shape[1])
         recipe = model.recipe()
         learn = compiled_for(kernels.learn, recipe)
         if self.start is None:
-            learn(recipe, rows, model.weights(), buffers, tally, model.state.t, 0, 0)  # no rows: this only compiles
+            learn(recipe, rows, weights, buffers, tally, model.state.t, 0, 0)  # no rows: this only compiles
             self.start = time.perf_counter()
         while position < order.size:
             stop = min(position + self.rows, order.size, position + _until_power(model.n_seen))
             begin = time.perf_counter()
             before, t = position, model.state.t
-            position, status, t = learn(recipe, rows, model.weights(), buffers, tally, t, position, stop)
+            position, status, t = learn(recipe, rows, weights, buffers, tally, t, position, stop)
             model.state.t = model.bias_state.t = t
             model.n_seen += position - before
             if status == kernels.UNSORTED:
                 X = canonical(X)
                 rows = rows._replace(indptr=X.indptr, indices=unsigned(X.indices), data=X.data)
+                if position == before:
+                    continue
+            elif status == kernels.OVERFLOW:
+                raise ValueError(
+                    f"X: row {order[position]} takes the model to what is not finite; the values, the target or the "
+                    "learning rate are too large, scale X and y or take a smaller lr"
+                )
             elif status != kernels.DONE:
                 _check.row_of(X, order[position])
             self._pace(position - before, time.perf_counter() - begin)
@@ -246,6 +259,8 @@ def _options(loss, penalty, rule, lr, intercept):
         _check.record("loss", loss, ("value", "slope", "link", "labels"), "Logistic()")
     if intercept is not None:
         _check.boolean("intercept", intercept)
+    if isinstance(lr, Constant) and np.ndim(lr.lr):
+        raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
     if lr is not None and not hasattr(lr, "_fields"):
         if isinstance(lr, str) or np.ndim(lr) or callable(lr):
             raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
@@ -258,7 +273,7 @@ def _chunks(X, y, weight, passes):
     if isinstance(X, Chunk):
         X = [X]
     if hasattr(X, "shape") or (isinstance(X, (list, tuple)) and not any(isinstance(item, Chunk) for item in X)):
-        return [Chunk(X if hasattr(X, "shape") else np.asarray(X), y, weight)]
+        return [Chunk(X if hasattr(X, "shape") else dense(X), y, weight)]
     if not hasattr(X, "__iter__"):
         raise TypeError(f"X: got {type(X).__name__}; must be a matrix, or an iterable of Chunk(X, y, weight)")
     if y is not None or weight is not None:

@@ -1,5 +1,6 @@
 """Data as people have it, made ready for the kernels: rows in CSR form, targets, weights, labels."""
 
+import numbers
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ def as_rows(X, dtype):
             _check.sparse_indices("X", X)
             X = X.tocsr()
     else:
-        X = np.asarray(X)
+        X = dense(X)
         if X.ndim != 2:
             raise ValueError(f"X: got shape {X.shape}; must have two dimensions, such as X.reshape(1, -1)")
         if X.dtype.kind not in "fiub":
@@ -27,8 +28,17 @@ def as_rows(X, dtype):
         X = scipy.sparse.csr_array(X)
     _check.compressed_rows(X)
     if X.data.dtype != dtype:
-        X = scipy.sparse.csr_array((X.data.astype(dtype), X.indices, X.indptr), shape=X.shape)
+        with np.errstate(over="ignore"):  # what becomes infinite is refused with its place when its row is reached
+            X = scipy.sparse.csr_array((X.data.astype(dtype), X.indices, X.indptr), shape=X.shape)
     return X
+
+
+def dense(values):
+    """Anything but a sparse matrix as an array."""
+    try:
+        return np.asarray(values)
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"X: cannot be made an array; {error}") from None
 
 
 def common_dtype(X, dtype):
@@ -62,7 +72,18 @@ def sample_weight(weight, n, dtype):
         raise TypeError(f"sample_weight: got dtype {weight.dtype}; must be real numbers")
     _check.same_length("sample_weight", weight, n, "row of X")
     _check.interval("sample_weight", weight, "[0, inf)")
-    return np.ascontiguousarray(weight, dtype)
+    return narrowed("sample_weight", weight, dtype)
+
+
+def narrowed(name, values, dtype):
+    """Finite numbers in the precision `dtype`, where they must be finite too."""
+    with np.errstate(over="ignore"):
+        narrow = np.ascontiguousarray(values, dtype)
+    wrong = ~np.isfinite(narrow)
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        raise ValueError(f"{name}: got {values[k]} at index {k}; must be within {dtype}, or learn with dtype=float64")
+    return narrow
 
 
 class Labels(NamedTuple):
@@ -76,8 +97,16 @@ class Labels(NamedTuple):
         """From two labels that were announced."""
         found = np.unique(np.asarray(classes))
         if found.size != 2:
-            raise ValueError(f"classes: got {list(classes)}; must be two different labels")
+            raise ValueError(f"classes: got {classes!r}; must be two different labels")
         return cls(*found.tolist())
+
+    def announced(self, classes):
+        """With both labels told beforehand, which what has been learnt must not contradict."""
+        given = Labels.of(classes)
+        if any(mine not in (None, theirs) for mine, theirs in zip(self, given, strict=True)):
+            mine = [label for label in self if label is not None]
+            raise ValueError(f"classes: got {list(given)}, but the model was begun with {mine}")
+        return given
 
     def seen(self, y):
         """With the labels of another chunk taken in."""
@@ -119,11 +148,9 @@ class Labels(NamedTuple):
     def complete(self):
         """Both labels as an array; a side never seen gets its usual number."""
         negative, positive = self
-        if negative is None:
-            negative = -1 if positive == 1 else None
-        if positive is None:
-            positive = 1
-        return np.asarray([negative, positive])
+        if isinstance(negative, bool) or isinstance(positive, bool):
+            return np.array([False, True])
+        return np.asarray([-1 if negative is None else negative, 1 if positive is None else positive])
 
 
 def targets(y, n, loss, labels, dtype):
@@ -135,8 +162,22 @@ def targets(y, n, loss, labels, dtype):
     if y.dtype.kind in "fc":
         _check.finite("y", y)
     if loss.labels == "binary":
+        _check_labels(y)
         labels = labels.seen(y)
         return labels.signs(y, dtype), labels
     if y.dtype.kind not in "fiub":
         raise TypeError(f"y: got dtype {y.dtype}; the loss takes real numbers")
-    return np.ascontiguousarray(y, dtype), labels
+    return narrowed("y", y, dtype), labels
+
+
+def _check_labels(y):
+    """Labels are numbers, booleans or strings: what compares, and comes back from a file as it was."""
+    if y.dtype.kind == "O":
+        names = {isinstance(label, str) for label in y}
+        for k, label in enumerate(y):
+            if not isinstance(label, (str, numbers.Real, np.bool_)) or label != label:
+                raise ValueError(f"y: got {label!r} at index {k}; must be a number, a boolean or a string")
+        if len(names) > 1:
+            raise TypeError("y: got numbers and strings; labels must be of one kind")
+    elif y.dtype.kind not in "fiubUT":
+        raise TypeError(f"y: got dtype {y.dtype}; labels must be numbers, booleans or strings")
