@@ -5,16 +5,28 @@ from sparse data: `fit_linear`, `load_model`, `read_svmlight`.  What a method is
 transforms, a penalty, a schedule, an average, a loss; write your own as a NamedTuple with methods of scalars.
 """
 
-from .averaging import Polyak
+from .averaging import EMA, Polyak
 from .device import has_cuda
 from .linear import Progress, fit_linear
 from .linear_model import LinearModel, load_model
 from .losses import Logistic, Squared
-from .optimize import minimize_adagrad
+from .optimize import minimize_adadelta, minimize_adagrad
 from .penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
+from .presets import like
 from .readers import Chunk, load_svmlight, read_svmlight
-from .rules import Adagrad
-from .schedules import Constant, Cosine, Exponential, InverseSqrt, InverseTime, Piecewise, WarmUp
+from .rules import Adadelta, Adagrad, MomentumAdagrad
+from .schedules import (
+    Constant,
+    Cosine,
+    CosineRestarts,
+    Exponential,
+    InverseSqrt,
+    InverseTime,
+    Piecewise,
+    Polynomial,
+    Shift,
+    WarmUp,
+)
 from .state import State, init
 from .stochastic import minimize_stochastic
 from .transforms import ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale
@@ -25,9 +37,10 @@ from .warm import warm_up
 __version__ = "0.1.0"
 
 __all__ = [
-    "L1", "L2", "Adagrad", "Bounded", "Box", "Chunk", "ClipNorm", "ClipValue", "Constant", "Cosine", "DecoupledDecay",
-    "ElasticNet", "Exponential", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "NoPenalty",
-    "NonNegative", "Piecewise", "Polyak", "Progress", "Rescale", "Squared", "State", "WarmUp", "fit_linear",
-    "has_cuda", "init", "load_model", "load_svmlight", "load_vw", "minimize_adagrad", "minimize_stochastic",
+    "EMA", "L1", "L2", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipNorm", "ClipValue", "Constant", "Cosine",
+    "CosineRestarts", "DecoupledDecay", "ElasticNet", "Exponential", "InverseSqrt", "InverseTime", "L2Decay",
+    "LinearModel", "Logistic", "MomentumAdagrad", "NoPenalty", "NonNegative", "Piecewise", "Polyak", "Polynomial",
+    "Progress", "Rescale", "Shift", "Squared", "State", "WarmUp", "fit_linear", "has_cuda", "init", "like",
+    "load_model", "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
     "read_svmlight", "update", "warm_up",
 ]  # fmt: skip

@@ -205,6 +205,8 @@ def cast(record, dtype):
     Numba takes a Python float for a double, and one double makes a float32 kernel compute in doubles.
     """
     if hasattr(record, "_fields"):
+        if hasattr(record, "complete"):
+            record = record.complete()
         annotations = getattr(distinct(type(record)), "__annotations__", {})
         values = (
             _cast_field(value, dtype, _means_float(annotations.get(name)))

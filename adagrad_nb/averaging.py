@@ -39,3 +39,30 @@ class Polyak(NamedTuple):
 
     def weight(self, t):
         return 1.0 / max(t - self.start + 1, 1)
+
+
+class EMA(NamedTuple):
+    """The exponential moving average, begun with a copy of the first iterate.
+
+    Parameters
+    ----------
+    momentum : float, default 0.99
+        In [0, 1); the share of the old average that stays.
+
+    References
+    ----------
+    .. [1] Keras 3, ``use_ema`` and ``ema_momentum`` of its optimisers.
+
+    Examples
+    --------
+    >>> from adagrad_nb import EMA
+    >>> [EMA(momentum=0.75).weight(t) for t in range(3)]
+    [1.0, 0.25, 0.25]
+    """
+
+    momentum: float = 0.99
+
+    domain = {"momentum": "[0, 1)"}
+
+    def weight(self, t):
+        return 1.0 if t == 0 else 1.0 - self.momentum

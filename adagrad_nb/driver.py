@@ -55,7 +55,7 @@ class PythonLoop:
             where, values, _ = operand(g, self.x, "jac")
             status = self.judge(self.x, f, where, values)
             if status == NOT_FINITE:
-                return step - self.retreat(), status
+                return step - self._back(), status
             if status == CONVERGED:
                 return step, status
             everywhere = where is ALL or self.state.average is not None
@@ -64,6 +64,12 @@ class PythonLoop:
         return n, RUNNING
 
     def retreat(self):
+        """Take back a step to where the gradient is not finite, as `advance` does; return how many that were."""
+        f, g = self.objective.gradient(self.x, self.state.t)
+        where, values, _ = operand(g, self.x, "jac")
+        return self._back() if self.judge(self.x, f, where, values) == NOT_FINITE else 0
+
+    def _back(self):
         """Take the last step back; return how many steps that were."""
         if self.last is None:
             return 0
@@ -216,7 +222,7 @@ class Run:
         if not self.look():
             return NOT_FINITE
         loop = self.loop()
-        status, size, checked = RUNNING, 1, Memory(self.x, self.state)
+        status, size, checked, finite = RUNNING, 1, Memory(self.x, self.state), True
         # A value that does not come with each gradient is looked at after 1, 2, 4, … steps, then at even distances;
         # by count, not by the clock, so that the same run ends the same way every time.
         distance = max(loop.DISTANCE, self.x.size // 64)
@@ -226,21 +232,19 @@ class Run:
             steps, status = loop.advance(1 if self.listener else min(size, maxiter - self.nit, due - self.nit))
             self.nit += steps
             took = time.perf_counter() - begin
-            size = max(int(size * min(max(SLICE / (2 * took), 0.5), 64)), 1)
+            size = min(max(int(size * min(max(SLICE / (2 * took + 1e-9), 0.5), 64)), 1), maxiter)
             if status == RUNNING and self.nit >= due:
-                if not self.is_finite():
-                    status = NOT_FINITE
-                    checked.restore(self.state)
-                    self.nit = nit_checked
+                finite = self.is_finite()
+                if not finite:
                     break
                 checked, nit_checked = Memory(self.x, self.state), self.nit
                 due = self.nit + min(self.nit, distance)
             if status == RUNNING and self.listener and self.listener.hears(self):
                 status = STOPPED
-        if not self.look():
+        if not (finite and self.look()):
             status = NOT_FINITE
             self.nit -= loop.retreat()
-            if not self.look():
+            if not (self.is_finite() and self.look()):
                 checked.restore(self.state)
                 self.nit = nit_checked
                 self.look()

@@ -138,11 +138,9 @@ def fit_linear(
                 raise TypeError(f"X: the iterable gave a {type(chunk).__name__}; must give Chunk(X, y, weight)")
             key = None if order_seed is None else [order_seed, number, position]
             if not course.learn(chunk, number, key):
-                return course.model
+                return course.result()
         course.passes += 1
-    if course.model is None:
-        raise ValueError("X: got no chunks; there is nothing to learn from")
-    return course.model
+    return course.result()
 
 
 class Course:
@@ -172,6 +170,19 @@ class Course:
         model.labels = labels
         model.grow(X.shape[1])
         return self._sweep(X, y, weight, order, model.tally if number == 0 else self.later)
+
+    def result(self):
+        """The model that has been learnt."""
+        model = self.model
+        if model is None:
+            raise ValueError("X: got no chunks; there is nothing to learn from")
+        # A row that meets a weight that is not finite is refused, but the last rows are met by none.
+        if not (np.isfinite(model.weights().w).all() and np.isfinite(model.intercept)):
+            raise ValueError(
+                "X: the last rows give weights that are not finite; the values, the targets or the learning rate are "
+                "too large, scale X and y or take a smaller lr"
+            )
+        return model
 
     def _new(self, n_features, dtype):
         defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
@@ -206,14 +217,8 @@ class Course:
             if status == kernels.UNSORTED:
                 X = canonical(X)
                 rows = rows._replace(indptr=X.indptr, indices=unsigned(X.indices), data=X.data)
-                if position == before:
-                    continue
-            elif status == kernels.OVERFLOW:
-                raise ValueError(
-                    f"X: row {order[position]} takes the model to what is not finite; the values, the target or the "
-                    "learning rate are too large, scale X and y or take a smaller lr"
-                )
-            elif status != kernels.DONE:
+                continue
+            if status != kernels.DONE:
                 _check.row_of(X, order[position])
             self._pace(position - before, time.perf_counter() - begin)
             if self.callback is not None and not self._tell():

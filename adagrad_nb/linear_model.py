@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import _check, archive
+from . import _check, archive, samples
 from ._jit import cast, compiled_for
 from ._kernels import linear as kernels
 from ._kernels.coordinate import Update
@@ -108,10 +108,10 @@ class LinearModel:
         lapse = kernels.Closed() if isinstance(schedule, Constant) else kernels.Stepwise()
         return kernels.Recipe(cast(self.loss, leaf.dtype), leaf.update, free, schedule, lapse, int(self.has_intercept))
 
-    def weights(self):
-        """The arrays of the compiled loop."""
+    def weights(self, n_features=None):
+        """The arrays of the compiled loop, which refuses indices from `n_features` on."""
         return kernels.Weights(
-            self._raw, self.state.leaves[0].flat, self._last, self._bias, self.bias_state.leaves[0].flat
+            self._raw[:n_features], self.state.leaves[0].flat, self._last, self._bias, self.bias_state.leaves[0].flat
         )
 
     # --- reading -----------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class LinearModel:
                 f"Drop the others with X[:, :{self.n_features}]"
             )
         out = np.empty(X.shape[0], self.dtype)
-        row = kernels.margins(X.indptr, unsigned(X.indices), X.data, self.coef, self._bias[0], out)
+        row = kernels.margins(X.indptr, unsigned(X.indices), X.data, self.coef[: X.shape[1]], self._bias[0], out)
         if row < X.shape[0]:
             _check.row_of(X, row)
         return out
@@ -225,6 +225,7 @@ class LinearModel:
     def loss_of_margins(self, y, margin, sample_weight=None):
         """Return the mean loss of the decision function `margin` where `y` is true."""
         y, _ = targets(y, margin.size, self.loss, self.labels, np.float64)
+        sample_weight = samples.sample_weight(sample_weight, margin.size, np.float64)
         losses = [value(self.loss, target, p) for target, p in zip(y.tolist(), margin.tolist(), strict=True)]
         return float(np.average(losses, weights=sample_weight))
 

@@ -115,7 +115,7 @@ class Objective:
         if self.is_record:
             return float(self.fun.value_grad(x, np.empty_like(x), *batch))
         f = self.fun(x, *batch, *self.args)
-        return _number(f[0] if self.jac is True else f)
+        return _number(_pair(f)[0] if self.jac is True else f)
 
     def gradient(self, x, t):
         """(value or None, gradient) at x for update t; t = None asks for all samples."""
@@ -129,9 +129,7 @@ class Objective:
             return float(self.fun.value_grad(x, g, *batch)), g
         if self.jac is True:
             self.nfev += 1
-            pair = self.fun(x, *batch, *self.args)
-            if not isinstance(pair, tuple) or len(pair) != 2:
-                raise ValueError(f"fun: with jac=True it must return (value, gradient); got {type(pair).__name__}")
+            pair = _pair(self.fun(x, *batch, *self.args))
             return _number(pair[0]), self._shaped(pair[1], x)
         if callable(self.jac):
             return None, self._shaped(self.jac(x, *batch, *self.args), x)
@@ -180,6 +178,13 @@ class Objective:
         if self.jac is True:
             return (BatchValueAndGradient if window else ValueAndGradient)(self.fun, self.args, *window)
         return (BatchGradient if window else Gradient)(self.jac, self.args, *window)
+
+
+def _pair(result):
+    """What a function with jac=True returns."""
+    if not isinstance(result, (tuple, list)) or len(result) != 2:
+        raise ValueError(f"fun: with jac=True it must return (value, gradient); got {type(result).__name__}")
+    return result
 
 
 def _number(f):

@@ -5,10 +5,13 @@ import warnings
 import numpy as np
 
 from . import _check
+from ._jit import cast, compiled_for
 from ._kernels.descent import CONVERGED, NOT_FINITE, RUNNING
+from ._kernels.norms import compiled_project, compiled_value
 from .driver import STOPPED, Run
 from .objectives import Objective, combined
 from .penalties import Bounded
+from .rules import Adadelta
 from .state import State, init
 
 _STATUS = {CONVERGED: 0, RUNNING: 1, NOT_FINITE: 2, STOPPED: STOPPED}
@@ -109,6 +112,44 @@ def minimize_adagrad(
     return run(objective, x, state, maxiter, gtol, callback, scipy_extras.get("disp", False))
 
 
+def minimize_adadelta(fun, x0, args=(), jac=None, bounds=None, callback=None, *, lr=None, rule=None, **options):
+    """Minimise a function of several variables with Adadelta.
+
+    Parameters
+    ----------
+    fun, x0, args, jac, bounds, callback, **options
+        As in `minimize_adagrad`.
+    lr : float, ndarray of shape (n,), schedule record or callable of t, default 1.0
+    rule : rule record, default Adadelta()
+
+    Returns
+    -------
+    scipy.optimize.OptimizeResult
+        As `minimize_adagrad`.
+
+    Notes
+    -----
+    Adadelta finds its own step length but begins with steps of about ``sqrt(eps)``; it is slow to come near a minimum
+    far away, and does not settle unless the rate falls.
+
+    References
+    ----------
+    .. [1] M. Zeiler, "ADADELTA: An Adaptive Learning Rate Method", arXiv:1212.5701 (2012).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import minimize_adadelta
+    >>> res = minimize_adadelta(lambda x: x @ x, np.array([3.0, -2.0]), jac=lambda x: 2 * x, maxiter=3000)
+    >>> bool(res.fun < 0.1)
+    True
+    """
+    if options.get("state") is None:
+        lr = 1.0 if lr is None else lr
+        rule = Adadelta() if rule is None else rule
+    return minimize_adagrad(fun, x0, args, jac, bounds, callback, lr=lr, rule=rule, **options)
+
+
 def prepare(x0, bounds, penalty, state, given):
     """Check what every minimiser takes; return the start, a state of its own, and the bounds."""
     x = _check.start(x0)
@@ -123,8 +164,8 @@ def prepare(x0, bounds, penalty, state, given):
     if penalty is not None:
         _check.record("penalty", penalty, ("value", "prox"), "L1(1e-4)")
     penalty = combined(penalty, limits)
-    if limits is not None:
-        np.clip(x, *limits, out=x)
+    if penalty is not None:
+        _enter(x, penalty)
     if state is None:
         return x, init(x, penalty=penalty, **given), limits
     mean = state.leaves[0].mean
@@ -132,6 +173,14 @@ def prepare(x0, bounds, penalty, state, given):
     if resumes:  # x0 is the average that was reported; the run goes on from the iterate behind it
         x = state.iterate.copy()
     return x, state.replaced(x, penalty=penalty, **given), limits
+
+
+def _enter(x, penalty):
+    """Move x to the nearest point where the penalty is finite, such as within bounds."""
+    _check.penalty_shape(penalty, x.size)
+    penalty = cast(penalty, x.dtype)
+    if not np.isfinite(compiled_for(compiled_value, penalty)(penalty, x)):
+        compiled_for(compiled_project, penalty)(penalty, x)
 
 
 def _extras(name, extras, gtol):

@@ -2,7 +2,8 @@
 
 A rule is a record with ``slots`` accumulators per coordinate and three methods of scalars: ``fill()``, their initial
 values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``width(s, lr)``, the length of step that the
-penalty's proximal operator takes at this coordinate.
+penalty's proximal operator takes at this coordinate.  A constant that follows from the fields is a field itself, which
+``complete()`` fills in double precision before the record is cast to the precision of the kernel.
 """
 
 import math
@@ -78,3 +79,118 @@ class Adagrad(NamedTuple):
     def width(self, s, lr):
         root = _root(self, s[0])
         return root if root == 0 else lr / root
+
+
+class MomentumAdagrad(NamedTuple):
+    r"""Adagrad whose scaled gradients are averaged, as in JAX's example optimisers.
+
+    .. math:: G \leftarrow G + g^2, \qquad
+              m \leftarrow (1 - \mu) \frac{g}{\sqrt{G + \epsilon}} + \mu m, \qquad x \leftarrow x - \eta m
+
+    Parameters
+    ----------
+    momentum : float, default 0.9
+        :math:`\mu` in [0, 1).  The first step is only :math:`1 - \mu` of a plain one.
+    eps : float, default 0.0
+        Inside the root, in [0, inf).
+    initial_accumulator : float, default 0.0
+        First value of every G, in [0, inf).
+
+    References
+    ----------
+    .. [1] JAX, ``jax.example_libraries.optimizers.adagrad``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import MomentumAdagrad, init, update
+    >>> x = np.array([3.0, -2.0])
+    >>> state = init(x, MomentumAdagrad(), lr=0.5)
+    >>> for _ in range(100):
+    ...     x, state = update(x, 2 * x, state)
+    >>> bool(x @ x < 1e-2)
+    True
+    """
+
+    momentum: float = 0.9
+    eps: float = 0.0
+    initial_accumulator: float = 0.0
+    fresh: float | None = None
+
+    slots = 2
+    domain = {"momentum": "[0, 1)", "eps": "[0, inf)", "initial_accumulator": "[0, inf)"}
+
+    def complete(self):
+        return self._replace(fresh=1.0 - self.momentum)
+
+    def fill(self):
+        return (self.initial_accumulator, 0.0)
+
+    def step(self, x, g, s, lr):
+        G = s[0] + g * g
+        root = math.sqrt(G + self.eps)
+        scaled = root if root == 0 else g / root
+        m = self.fresh * scaled + self.momentum * s[1]
+        return x - lr * m, (G, m)
+
+    def width(self, s, lr):
+        root = math.sqrt(s[0] + self.eps)
+        return root if root == 0 else lr / root
+
+
+class Adadelta(NamedTuple):
+    r"""Adadelta: step lengths from two running means, of squared gradients and of squared steps.
+
+    .. math:: E \leftarrow \rho E + (1 - \rho) g^2, \qquad
+              \Delta = \frac{\sqrt{D + \epsilon}}{\sqrt{E + \epsilon}}\, g, \qquad
+              D \leftarrow \rho D + (1 - \rho) \Delta^2, \qquad x \leftarrow x - \eta \Delta
+
+    Parameters
+    ----------
+    rho : float, default 0.9
+        In [0, 1).
+    eps : float, default 1e-6
+        In (0, inf); the first steps are about :math:`\sqrt{\epsilon}` long.
+
+    Notes
+    -----
+    The learning rate multiplies the step, not what enters D, as in every system that has one.
+
+    References
+    ----------
+    .. [1] M. Zeiler, "ADADELTA: An Adaptive Learning Rate Method", arXiv:1212.5701 (2012), algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import Adadelta, init, update
+    >>> x = np.array([0.3, -0.2])
+    >>> state = init(x, Adadelta(), lr=1.0)
+    >>> for _ in range(1000):
+    ...     x, state = update(x, 2 * x, state)
+    >>> bool(x @ x < 1e-3)
+    True
+    """
+
+    rho: float = 0.9
+    eps: float = 1e-6
+    fresh: float | None = None
+
+    slots = 2
+    domain = {"rho": "[0, 1)", "eps": "(0, inf)"}
+
+    def complete(self):
+        return self._replace(fresh=1.0 - self.rho)
+
+    def fill(self):
+        return (0.0, 0.0)
+
+    def step(self, x, g, s, lr):
+        E = self.rho * s[0] + self.fresh * g * g
+        delta = math.sqrt(s[1] + self.eps) / math.sqrt(E + self.eps) * g
+        D = self.rho * s[1] + self.fresh * delta * delta
+        return x - lr * delta, (E, D)
+
+    def width(self, s, lr):
+        # After the step, s holds the D that includes it; the length that the step had is lost, and this one is near.
+        return lr * math.sqrt(s[1] + self.eps) / math.sqrt(s[0] + self.eps)

@@ -6,8 +6,8 @@ A schedule is a record with ``at(t) -> float``, evaluated in double precision on
 import math
 from typing import Any, NamedTuple
 
-from ._check import positive_count, record, schedule_steps
-from ._jit import method
+from ._check import count, positive_count, record, schedule_steps
+from ._jit import method, plain
 
 at = method("at")
 
@@ -35,13 +35,23 @@ class Constant(NamedTuple):
         return self.lr
 
 
+@plain
+def stairs(t, steps, staircase):
+    """t / steps, rounded down on a staircase."""
+    return math.floor(t / steps) if staircase else t / steps
+
+
 class InverseTime(NamedTuple):
-    r"""lr / (1 + decay t): PyTorch's `lr_decay`.
+    r"""lr / (1 + decay t / steps): PyTorch's `lr_decay`, Keras' and BrainPy's inverse-time decay.
 
     Parameters
     ----------
     lr, decay : float
         Each in [0, inf).
+    steps : float, default 1.0
+        In (0, inf).
+    staircase : bool, default False
+        Round t / steps down.
 
     Examples
     --------
@@ -52,11 +62,13 @@ class InverseTime(NamedTuple):
 
     lr: float
     decay: float
+    steps: float = 1.0
+    staircase: bool = False
 
-    domain = {"lr": "[0, inf)", "decay": "[0, inf)"}
+    domain = {"lr": "[0, inf)", "decay": "[0, inf)", "steps": "(0, inf)", "staircase": "bool"}
 
     def at(self, t):
-        return self.lr / (1.0 + self.decay * t)
+        return self.lr / (1.0 + self.decay * stairs(t, self.steps, self.staircase))
 
 
 class InverseSqrt(NamedTuple):
@@ -86,7 +98,7 @@ class InverseSqrt(NamedTuple):
 
 
 class Exponential(NamedTuple):
-    """lr rate**(t / steps).
+    """lr rate**(t / steps): Keras' and BrainPy's exponential decay; on a staircase MXNet's FactorScheduler.
 
     Parameters
     ----------
@@ -96,6 +108,10 @@ class Exponential(NamedTuple):
         In [0, inf); the factor gained over `steps` updates.
     steps : float, default 1.0
         In (0, inf).
+    staircase : bool, default False
+        Round t / steps down: a new rate every `steps` updates.
+    final : float, default 0.0
+        In [0, inf); the rate never falls below.
 
     Examples
     --------
@@ -107,11 +123,125 @@ class Exponential(NamedTuple):
     lr: float
     rate: float
     steps: float = 1.0
+    staircase: bool = False
+    final: float = 0.0
 
-    domain = {"lr": "[0, inf)", "rate": "[0, inf)", "steps": "(0, inf)"}
+    domain = {
+        "lr": "[0, inf)", "rate": "[0, inf)", "steps": "(0, inf)", "staircase": "bool", "final": "[0, inf)",
+    }  # fmt: skip
 
     def at(self, t):
-        return self.lr * self.rate ** (t / self.steps)
+        return max(self.lr * self.rate ** stairs(t, self.steps, self.staircase), self.final)
+
+
+class Polynomial(NamedTuple):
+    """From `lr` at t = 0 to `final` at t = `steps` along a power of the rest, and `final` from there on.
+
+    Parameters
+    ----------
+    lr : float
+        In [0, inf).
+    steps : float
+        In (0, inf).
+    final : float, default 0.0
+        In [0, inf).
+    power : float, default 1.0
+        In (0, inf); 1 is a straight line, 2 is the default of MXNet's PolyScheduler.
+    cycle : bool, default False
+        Begin anew with a longer period instead of staying at `final`, as Keras' PolynomialDecay may.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Polynomial
+    >>> [Polynomial(1.0, steps=4).at(t) for t in range(6)]
+    [1.0, 0.75, 0.5, 0.25, 0.0, 0.0]
+    """
+
+    lr: float
+    steps: float
+    final: float = 0.0
+    power: float = 1.0
+    cycle: bool = False
+
+    domain = {"lr": "[0, inf)", "steps": "(0, inf)", "final": "[0, inf)", "power": "(0, inf)", "cycle": "bool"}
+
+    def at(self, t):
+        steps = self.steps * max(math.ceil(t / self.steps), 1) if self.cycle else self.steps
+        rest = 1.0 - min(t / steps, 1.0)
+        return self.final + (self.lr - self.final) * rest**self.power
+
+
+class CosineRestarts(NamedTuple):
+    """Half cosines from `lr` down to `final`, each `stretch` times as long and `shrink` times as high as the last.
+
+    Parameters
+    ----------
+    lr : float
+        In [0, inf).
+    steps : float
+        Updates of the first period, in (0, inf).
+    stretch : float, default 2.0
+        In [1, inf).
+    shrink : float, default 1.0
+        In (0, 1].
+    final : float, default 0.0
+        In [0, inf), as a rate, not a share of `lr`.
+
+    References
+    ----------
+    .. [1] I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017, eq. 5.
+
+    Examples
+    --------
+    >>> from adagrad_nb import CosineRestarts
+    >>> [round(CosineRestarts(1.0, steps=2).at(t), 2) for t in range(7)]
+    [1.0, 0.5, 1.0, 0.85, 0.5, 0.15, 1.0]
+    """
+
+    lr: float
+    steps: float
+    stretch: float = 2.0
+    shrink: float = 1.0
+    final: float = 0.0
+
+    domain = {
+        "lr": "[0, inf)", "steps": "(0, inf)", "stretch": "[1, inf)", "shrink": "(0, 1]", "final": "[0, inf)",
+    }  # fmt: skip
+
+    def at(self, t):
+        since, period, height = t * 1.0, self.steps, self.lr
+        while since >= period:
+            since -= period
+            period *= self.stretch
+            height *= self.shrink
+        return self.final + (height - self.final) * (1.0 + math.cos(math.pi * since / period)) / 2.0
+
+
+class Shift(NamedTuple):
+    """Another schedule counted from another number: inner.at(t + by).
+
+    Parameters
+    ----------
+    inner : schedule record
+    by : int
+        1 for systems that count updates from 1, such as MXNet.
+
+    Examples
+    --------
+    >>> from adagrad_nb import InverseTime, Shift
+    >>> Shift(InverseTime(1.0, 1.0), by=1).at(0)
+    0.5
+    """
+
+    inner: Any
+    by: int
+
+    def check(self):
+        count("Shift.by", self.by)
+        record("Shift.inner", self.inner, ("at",), "InverseSqrt(1.0)")
+
+    def at(self, t):
+        return at(self.inner, t + self.by)
 
 
 class Cosine(NamedTuple):

@@ -145,6 +145,8 @@ class DecoupledDecay(NamedTuple):
     ----------
     strength : float
         In [0, inf).
+    times_lr : bool, default True
+        False leaves lr out of it, as BrainPy does.
 
     References
     ----------
@@ -158,8 +160,10 @@ class DecoupledDecay(NamedTuple):
     """
 
     strength: float
+    times_lr: bool = True
 
-    domain = {"strength": "[0, inf)"}
+    domain = {"strength": "[0, inf)", "times_lr": "bool"}
 
     def transform(self, x, g, lr):
-        return x - x * self.strength * lr, g
+        decay = x * self.strength
+        return (x - decay * lr if self.times_lr else x - decay), g

@@ -7,7 +7,7 @@ begin with ``compiled_`` are for calls from Python.
 import math
 
 from .._jit import LANES, bind, compiled_for, jit, lanes, pick, plain
-from ..penalties import mapping, value
+from ..penalties import mapping, prox, value
 from ..transforms import Chain, Rescale, transform
 from .coordinate import factor, place
 
@@ -34,6 +34,13 @@ def penalty_value(penalty, x):
 
 
 @plain
+def project(penalty, x):
+    """x[i] = prox(x[i]) of width 0, the nearest point where the penalty is finite"""
+    for i in range(x.shape[0]):
+        x[i] = prox(penalty, x[i], x.dtype.type(0), i)
+
+
+@plain
 def unfinished(penalty, where, x, g, gtol):
     """How many coordinates are farther than gtol from optimal, and how many gradients are not finite."""
     far, wrong = 0, 0
@@ -47,6 +54,7 @@ def unfinished(penalty, where, x, g, gtol):
 compiled_norm = jit(norm, fastmath=LANES)
 compiled_value = jit(penalty_value)
 compiled_unfinished = jit(unfinished)
+compiled_project = jit(project)
 
 
 def settle(transforms, head, where, x, g, lr):

@@ -1,0 +1,231 @@
+"""like("keras"): the options that make another system's optimiser, under its names and with its defaults."""
+
+import inspect
+
+from . import _check
+from .rules import Adadelta, Adagrad, MomentumAdagrad
+from .schedules import InverseTime, Shift
+from .transforms import ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale
+
+# What systems call the settings that go by one name here.
+NAMES = {
+    "learning_rate": "lr",
+    "step_size": "lr",
+    "epsilon": "eps",
+    "delta": "eps",
+    "initial_accumulator_value": "initial_accumulator",
+    "wd": "weight_decay",
+    "clipnorm": "clip_norm",
+    "clipvalue": "clip_value",
+    "clip_gradient": "clip_value",
+    "grad_clip_value": "clip_value",
+    "rescale_grad": "rescale",
+}
+
+
+def like(system, method="adagrad", **settings):
+    """Return the options that make another system's optimiser.
+
+    Parameters
+    ----------
+    system : {"torch", "keras", "mxnet1", "mxnet2", "brainpy", "braintools", "optax", "tensorflow", "jax", "duchi"}
+        For Adadelta without "tensorflow", "jax" and "duchi".
+    method : {"adagrad", "adadelta"}, default "adagrad"
+    **settings
+        By the names used here (``lr eps initial_accumulator weight_decay lr_decay maximize rho momentum clip_norm
+        clip_value rescale``) or by that system's own (``learning_rate``, ``clipnorm``,
+        ``initial_accumulator_value``, …).  What is left out has that system's default.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of `init` and `minimize_adagrad`: ``rule``, ``lr`` and ``transforms``.
+
+    Raises
+    ------
+    ValueError
+        For a system, method or setting that is not known, settings that exclude each other there, or a learning
+        rate that the system asks for and did not get.
+
+    Examples
+    --------
+    >>> from adagrad_nb import like
+    >>> like("keras", learning_rate=0.01, clipnorm=1.0)["rule"]
+    Adagrad(eps=1e-07, inside=True, initial_accumulator=0.1)
+    """
+    systems = _SYSTEMS.get(method)
+    if systems is None:
+        raise ValueError(f"method: got {method!r}; must be one of {', '.join(_SYSTEMS)}")
+    if system not in systems:
+        raise ValueError(f"system: got {system!r}; for {method} it must be one of {', '.join(systems)}")
+    make = systems[system]
+    known = inspect.signature(make).parameters
+    given = {}
+    for name, value in settings.items():
+        ours = NAMES.get(name, name)
+        if ours not in known:
+            others = {other for other, own in NAMES.items() if own in known}
+            raise ValueError(
+                f"{name}: {system} has no such setting; it has {', '.join(sorted(known))} "
+                f"(also known as {', '.join(sorted(others))})"
+            )
+        if ours in given:
+            raise ValueError(f"{name}: got twice, under two of its names")
+        given[ours] = value
+    missing = [name for name, one in known.items() if one.default is one.empty and name not in given]
+    if missing:
+        raise ValueError(f"{missing[0]}: {system} has no default for it; pass {missing[0]}=…")
+    _check_settings(given)
+    options = make(**given)
+    return {**options, "transforms": tuple(item for item in options["transforms"] if item is not None)}
+
+
+def _check_settings(given):
+    """Check settings that do not become a field of their own name, so that the message has the caller's name."""
+    for name in ("lr", "eps", "initial_accumulator", "lr_decay"):
+        if name in given and not hasattr(given[name], "_fields") and not callable(given[name]):
+            _check.interval(name, given[name], "[0, inf)")
+    for name in ("weight_decay", "clip_norm", "clip_value"):
+        if given.get(name) is not None:
+            _check.interval(name, given[name], "[0, inf)" if name == "weight_decay" else "(0, inf)")
+
+
+def _optional(record, value):
+    """A transform, where its setting is neither None nor zero."""
+    return record(value) if value else None
+
+
+# --- Adagrad -----------------------------------------------------------------------------------------------------
+
+
+def _torch(lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, maximize=False):
+    # The decay is added after the sign is turned, so that it shrinks x also where the objective is maximised.
+    return {
+        "rule": Adagrad(eps, False, initial_accumulator),
+        "lr": InverseTime(lr, lr_decay) if lr_decay else lr,
+        "transforms": (Rescale(-1.0) if maximize else None, _optional(L2Decay, weight_decay)),
+    }
+
+
+def _keras(lr=0.001, initial_accumulator=0.1, eps=1e-7, weight_decay=None, clip_norm=None, clip_value=None):
+    if clip_norm is not None and clip_value is not None:
+        raise ValueError("clipnorm: Keras takes only one of clipnorm and clipvalue")
+    return {
+        "rule": Adagrad(eps, True, initial_accumulator),
+        "lr": lr,
+        "transforms": (
+            _optional(ClipNorm, clip_norm),
+            _optional(ClipValue, clip_value),
+            _optional(DecoupledDecay, weight_decay),
+        ),
+    }
+
+
+def _mxnet1(lr=0.01, eps=1e-7, weight_decay=0.0, rescale=1.0, clip_value=None):
+    return {
+        "rule": Adagrad(eps, True),
+        "lr": _from_one(lr),
+        "transforms": (*_mxnet_gradient(rescale, clip_value), _optional(DecoupledDecay, weight_decay)),
+    }
+
+
+def _mxnet2(lr=0.01, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value=None):
+    return {
+        "rule": Adagrad(eps, False),
+        "lr": _from_one(lr),
+        "transforms": (*_mxnet_gradient(rescale, clip_value), _optional(L2Decay, weight_decay)),
+    }
+
+
+def _mxnet_gradient(rescale, clip_value):
+    return (Rescale(float(rescale)) if rescale != 1 else None, _optional(ClipValue, clip_value))
+
+
+def _from_one(lr):
+    """MXNet counts updates from 1."""
+    return Shift(lr, 1) if hasattr(lr, "_fields") else lr
+
+
+def _brainpy(lr, weight_decay=None, eps=1e-6):
+    decay = None if not weight_decay else DecoupledDecay(weight_decay, times_lr=False)
+    return {"rule": Adagrad(eps, True), "lr": lr, "transforms": (decay,)}
+
+
+def _braintools(lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, clip_value=None):
+    # Its docstring puts eps outside the root; its code, inside.
+    return {
+        "rule": Adagrad(eps, True, initial_accumulator),
+        "lr": InverseTime(lr, lr_decay) if lr_decay else lr,
+        "transforms": (_optional(ClipValue, clip_value), _optional(L2Decay, weight_decay)),
+    }
+
+
+def _optax(lr, initial_accumulator=0.1, eps=1e-7):
+    return {"rule": Adagrad(eps, True, initial_accumulator), "lr": lr, "transforms": ()}
+
+
+def _tensorflow(lr=0.001, initial_accumulator=0.1, eps=1e-7):
+    return {"rule": Adagrad(eps, False, initial_accumulator), "lr": lr, "transforms": ()}
+
+
+def _jax(lr, momentum=0.9):
+    return {"rule": MomentumAdagrad(momentum), "lr": lr, "transforms": ()}
+
+
+def _duchi(lr, eps=0.0):
+    return {"rule": Adagrad(eps, False), "lr": lr, "transforms": ()}
+
+
+# --- Adadelta ----------------------------------------------------------------------------------------------------
+
+
+def _torch_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, maximize=False):
+    transforms = (Rescale(-1.0) if maximize else None, _optional(L2Decay, weight_decay))
+    return {"rule": Adadelta(rho, eps), "lr": lr, "transforms": transforms}
+
+
+def _keras_adadelta(lr=0.001, rho=0.95, eps=1e-7, weight_decay=None, clip_norm=None, clip_value=None):
+    options = _keras(lr, 0.0, eps, weight_decay, clip_norm, clip_value)
+    return {**options, "rule": Adadelta(rho, eps)}
+
+
+def _mxnet2_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value=None):
+    return {**_mxnet2(lr, eps, weight_decay, rescale, clip_value), "rule": Adadelta(rho, eps)}
+
+
+def _brainpy_adadelta(lr=1.0, weight_decay=None, eps=1e-6, rho=0.95):
+    return {**_brainpy(lr, weight_decay, eps), "rule": Adadelta(rho, eps)}
+
+
+def _braintools_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, clip_value=None):
+    transforms = (_optional(ClipValue, clip_value), _optional(L2Decay, weight_decay))
+    return {"rule": Adadelta(rho, eps), "lr": lr, "transforms": transforms}
+
+
+def _optax_adadelta(lr, rho=0.9, eps=1e-6, weight_decay=0.0):
+    # Without a rate optax moves up the gradient; here the rate must be given.
+    return {"rule": Adadelta(rho, eps), "lr": lr, "transforms": (_optional(L2Decay, weight_decay),)}
+
+
+_SYSTEMS = {
+    "adagrad": {
+        "torch": _torch,
+        "keras": _keras,
+        "mxnet1": _mxnet1,
+        "mxnet2": _mxnet2,
+        "brainpy": _brainpy,
+        "braintools": _braintools,
+        "optax": _optax,
+        "tensorflow": _tensorflow,
+        "jax": _jax,
+        "duchi": _duchi,
+    },
+    "adadelta": {
+        "torch": _torch_adadelta,
+        "keras": _keras_adadelta,
+        "mxnet2": _mxnet2_adadelta,
+        "brainpy": _brainpy_adadelta,
+        "braintools": _braintools_adadelta,
+        "optax": _optax_adadelta,
+    },
+}
