@@ -78,6 +78,7 @@ def test_torch_adadelta(settings, dtype):
     assert_same(ours(like("torch", "adadelta", **settings), dtype), p.detach().numpy(), ulp=8)
 
 
+@pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 def test_torch_sparse_with_duplicates():
     torch = pytest.importorskip("torch")
     rng = np.random.default_rng(0)
