@@ -29,7 +29,7 @@ from .schedules import (
 )
 from .state import State, init
 from .stochastic import minimize_stochastic
-from .transforms import ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale
+from .transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale
 from .update import update
 from .vowpal import load_vw
 from .warm import warm_up
@@ -37,10 +37,10 @@ from .warm import warm_up
 __version__ = "0.1.0"
 
 __all__ = [
-    "EMA", "L1", "L2", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipNorm", "ClipValue", "Constant", "Cosine",
-    "CosineRestarts", "DecoupledDecay", "ElasticNet", "Exponential", "InverseSqrt", "InverseTime", "L2Decay",
-    "LinearModel", "Logistic", "MomentumAdagrad", "NoPenalty", "NonNegative", "Piecewise", "Polyak", "Polynomial",
-    "Progress", "Rescale", "Shift", "Squared", "State", "WarmUp", "fit_linear", "has_cuda", "init", "like",
-    "load_model", "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
-    "read_svmlight", "update", "warm_up",
+    "EMA", "L1", "L2", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipValue",
+    "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet", "Exponential", "InverseSqrt",
+    "InverseTime", "L2Decay", "LinearModel", "Logistic", "MomentumAdagrad", "NoPenalty", "NonNegative", "Piecewise",
+    "Polyak", "Polynomial", "Progress", "Rescale", "Shift", "Squared", "State", "WarmUp", "fit_linear", "has_cuda",
+    "init", "like", "load_model", "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad",
+    "minimize_stochastic", "read_svmlight", "update", "warm_up",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ record, and that Python binds when it runs.  The same source is then serial, par
 """
 
 import functools
+import re
 import typing
 from typing import Any
 
@@ -276,9 +277,13 @@ def entry(kernel, *args):
     return kernel.overloads[signature].entry_point
 
 
-def numba_type(dtype):
-    """Numba's name of a NumPy dtype."""
-    return numba.from_dtype(np.dtype(dtype))
+def code(kernel, *args):
+    """The LLVM code of a kernel for arguments of just these types, without what wraps it for Python."""
+    twin = _uncached(kernel)  # what comes from the disk cache cannot be looked into
+    signature = tuple(numba.typeof(argument) for argument in args)
+    twin.compile(signature)
+    functions = re.split(r"(?m)^(?=define )", twin.inspect_llvm(signature))
+    return "".join(function for function in functions if "cpython" not in function.partition("{")[0])
 
 
 def threads():

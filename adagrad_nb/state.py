@@ -4,7 +4,7 @@ import numpy as np
 
 from . import _check, device
 from ._jit import cast, compiled_for, entry, threads
-from ._kernels import dense, rows
+from ._kernels import dense, norms, rows
 from ._kernels.coordinate import Update
 from .averaging import weight
 from .penalties import NoPenalty
@@ -58,12 +58,21 @@ class Leaf:
     def move(self, records, where, x, g, lr):
         """Apply a gradient to coordinates of the flat array x, with as many threads as pay."""
         big = g.size >= dense.PARALLEL_FROM and threads() > 1
-        key = (big, None if where is dense.ALL else where.dtype.char, type(lr))
+        key = ("threaded" if big else "serial", None if where is dense.ALL else where.dtype.char, type(lr))
         kernel = self.entries.get(key)
         if kernel is None:
             kernel = entry(self.threaded if big else self.serial, records, where, x, g, self.flat, lr)
             self.entries[key] = kernel
         kernel(records, where, x, g, self.flat, lr)
+
+    def norm(self, position, transforms, where, x, g, lr):
+        """The 2-norm of a gradient after the first `position` transforms."""
+        key = (position, None if where is dense.ALL else where.dtype.char, type(lr))
+        kernel = self.entries.get(key)
+        if kernel is None:
+            kernel = entry(compiled_for(norms.compiled_norm, transforms), transforms, where, x, g, lr)
+            self.entries[key] = kernel
+        return kernel(transforms, where, x, g, lr)
 
     def hold(self, slots):
         """Take arrays as the accumulators."""

@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._jit import is_compiled, numba_type
+from ._jit import code, is_compiled
+from ._kernels.dense import ALL
 from .linear import fit_linear
 from .penalties import prox, repeat, value
 from .state import init
@@ -121,14 +122,11 @@ def _assert_single(name, leaf, x):
     """A float32 rule must not compute in doubles."""
     if x.dtype != np.float32 or not is_compiled(leaf.serial):
         return
-    for signature in leaf.serial.signatures:
-        if any(getattr(kind, "dtype", None) == numba_type(x.dtype) for kind in signature):
-            code = leaf.serial.inspect_llvm(signature)
-            if name in str(signature) and " fpext float" in code:
-                raise AssertionError(
-                    f"{name}: its float32 code computes in doubles; avoid literals such as 1.0 and 2, "
-                    "and keep constants as fields"
-                )
+    if " fpext float" in code(leaf.serial, leaf.update, ALL, x, x, leaf.flat, leaf.fixed):
+        raise AssertionError(
+            f"{name}: its float32 code computes in doubles; avoid literals such as 1.0 and 2, "
+            "and keep constants as fields"
+        )
 
 
 def check_loss(loss):

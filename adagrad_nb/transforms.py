@@ -2,7 +2,7 @@
 
 A transform is a record with ``transform(x, g, lr) -> (x, g)`` for one coordinate.  One that looks at the whole
 array has ``factor(norm)`` instead: the number that the gradient is multiplied with, given its 2-norm at that place
-in the order.
+in the order; with ``together = True``, the 2-norm of the gradients of all arrays.
 """
 
 import math
@@ -113,6 +113,38 @@ class ClipNorm(NamedTuple):
         if norm <= self.bound:
             return type(norm)(1)
         return self.bound / norm if norm < math.inf else type(norm)(math.nan)
+
+
+class ClipGlobalNorm(NamedTuple):
+    """Shrink the gradients of all arrays by one factor, to a common 2-norm of at most `bound`.
+
+    Parameters
+    ----------
+    bound : float
+        In (0, inf).
+
+    Notes
+    -----
+    Gradients within the bound are untouched to the last bit.  A NaN or infinity in one makes all of them NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import ClipGlobalNorm, init, update
+    >>> x = [np.zeros(1), np.zeros(1)]
+    >>> state = init(x, lr=1.0, transforms=(ClipGlobalNorm(1.0),))
+    >>> x, state = update(x, [np.array([3.0]), np.array([4.0])], state)
+    >>> [float(slots[0][0].round(2)) for slots in state.slots]
+    [0.36, 0.64]
+    """
+
+    bound: float
+
+    together = True
+    domain = {"bound": "(0, inf)"}
+
+    def factor(self, norm):
+        return type(norm)(1) if norm <= self.bound else self.bound / norm
 
 
 class L2Decay(NamedTuple):

@@ -1,11 +1,14 @@
 """One step: x, g, state -> x, state."""
 
+import math
+
 import numpy as np
 
 from . import _check, device
+from ._kernels.coordinate import factor
 from ._kernels.dense import ALL, compiled_blend
-from ._kernels.norms import settle
 from .gradients import operand
+from .transforms import Chain, Rescale
 from .trees import align, rebuild, walk
 
 
@@ -74,6 +77,7 @@ def update(x, g, state, *, lr=None, out=None):
     else:
         _check.interval("lr", lr, "[0, inf)")
         rates = [leaf.rate(lr) for leaf in leaves]
+    records = _settled(leaves, targets, steps, rates)
     if out is None:
         state_out = state.copy()
         targets = [_duplicate(leaf, target) for leaf, target in zip(leaves, targets, strict=True)]
@@ -83,8 +87,8 @@ def update(x, g, state, *, lr=None, out=None):
     else:
         for leaf, target in zip(leaves, targets, strict=True):
             _writable(leaf, target)
-    for leaf, target, step, lr_leaf in zip(state_out.leaves, targets, steps, rates, strict=True):
-        _apply(leaf, target, step, lr_leaf)
+    for leaf, target, step, record, rate in zip(state_out.leaves, targets, steps, records, rates, strict=True):
+        _apply(leaf, target, step, record, rate)
     if state_out.average is not None:
         share = state_out.share()
         for leaf, target in zip(state_out.leaves, targets, strict=True):
@@ -161,19 +165,44 @@ def _transfer(x, state, sources, x_out, state_out):
     return targets
 
 
-def _apply(leaf, x, step, lr):
+def _settled(leaves, targets, steps, rates):
+    """The records of each array's update, with the transforms that look at whole arrays replaced by their factors."""
+    if not leaves or not leaves[0].whole:
+        return [leaf.update for leaf in leaves]
+    heads, chains = [leaf.head for leaf in leaves], [leaf.update.transforms for leaf in leaves]
+    position = 0
+    while isinstance(chains[0], Chain):
+        firsts = [record.first for record in chains]
+        if hasattr(firsts[0], "factor"):
+            norms = [_norm(position, *parts) for parts in zip(leaves, heads, targets, steps, rates, strict=True)]
+            if getattr(firsts[0], "together", False):
+                norms = [math.hypot(*norms)] * len(norms)
+            firsts = [
+                Rescale(leaf.dtype.type(factor(first, leaf.dtype.type(norm))))
+                for leaf, first, norm in zip(leaves, firsts, norms, strict=True)
+            ]
+        heads = [Chain(*pair) for pair in zip(heads, firsts, strict=True)]
+        chains = [record.rest for record in chains]
+        position += 1
+    return [leaf.update._replace(transforms=head) for leaf, head in zip(leaves, heads, strict=True)]
+
+
+def _norm(position, leaf, head, x, step, lr):
+    """The 2-norm of a gradient after the transforms of `head`."""
+    where, values, width = step
+    if width > 1:
+        where = (where[:, None] * width + np.arange(width)).reshape(-1)
+    return leaf.norm(position, head, where, np.ascontiguousarray(x).reshape(-1), values, lr)
+
+
+def _apply(leaf, x, step, records, lr):
     where, values, width = step
     if leaf.on_device:
         size = leaf.size
         kernel = device.kernels().dense
-        device.launch(kernel, size, leaf.update, device.view(x), device.view(values), leaf.flat, lr)
+        device.launch(kernel, size, records, device.view(x), device.view(values), leaf.flat, lr)
         return
     flat = np.ascontiguousarray(x).reshape(-1)
-    records = leaf.update
-    if leaf.whole:
-        places = where if width == 1 else (where[:, None] * width + np.arange(width)).reshape(-1)
-        transforms = settle(records.transforms, leaf.head, places, flat, values, lr)
-        records = records._replace(transforms=transforms)
     if width > 1:
         leaf.rows(records, where, flat, values, leaf.flat, lr)
     else:
