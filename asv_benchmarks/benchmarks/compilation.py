@@ -1,0 +1,32 @@
+"""What is waited for before the first result: the import, and first calls without and with a disk cache."""
+
+import statistics
+import tempfile
+
+from .common import FIRST_CALLS, SIZES, first_call, import_seconds
+
+
+def track_import():
+    """Median over fresh processes, with NumPy but without the start of Python."""
+    with tempfile.TemporaryDirectory() as cache:
+        return statistics.median(import_seconds(cache) for _ in range(2 * SIZES["processes"] + 1))
+
+
+track_import.unit = "s"
+
+
+class FirstCall:
+    """The first call in a process, without the import."""
+
+    params = [list(FIRST_CALLS), ["cold", "warm"]]
+    param_names = ["function", "cache"]
+    timeout = 300
+
+    def track_first_call(self, function, cache):
+        with tempfile.TemporaryDirectory() as directory:
+            seconds = first_call(function, directory)
+            if cache == "cold":
+                return seconds
+            return statistics.median(first_call(function, directory) for _ in range(SIZES["processes"]))
+
+    track_first_call.unit = "s"

@@ -1,0 +1,58 @@
+"""`fit_linear`: one pass over text-like rows, and how well it learns in that pass."""
+
+from adagrad_nb import L1, L2, ElasticNet, fit_linear
+
+from .common import SIZES, median_seconds, text_like
+
+PENALTIES = {"none": None, "L1": L1(1e-5), "L2": L2(1e-5), "ElasticNet": ElasticNet(1e-5, 1e-5)}
+
+
+class Epoch:
+    """A logistic pass in file order; the loss is tracked, so that no pass gets faster by learning less."""
+
+    params = [["float32", "float64"], list(PENALTIES)]
+    param_names = ["dtype", "penalty"]
+    timeout = 300
+
+    def setup_cache(self):
+        return text_like(SIZES["rows"])
+
+    def setup(self, data, dtype, penalty):
+        X, self.y = data
+        self.X = X.astype(dtype)
+        self.penalty = PENALTIES[penalty]
+        fit_linear(self.X[:100], self.y[:100], penalty=self.penalty)  # compiles, or loads from the disk cache
+
+    def epoch(self):
+        return fit_linear(self.X, self.y, penalty=self.penalty)
+
+    def time_epoch(self, data, dtype, penalty):
+        self.epoch()
+
+    def track_us_per_row(self, data, dtype, penalty):
+        self.epoch()
+        return 1e6 * median_seconds(self.epoch) / self.X.shape[0]
+
+    track_us_per_row.unit = "us"
+
+    def track_progressive_loss(self, data, dtype, penalty):
+        return self.epoch().progressive_loss
+
+    track_progressive_loss.unit = "mean loss"
+
+
+class Predict:
+    """Scores of the same rows."""
+
+    params = [["float32", "float64"]]
+    param_names = ["dtype"]
+    setup_cache = Epoch.setup_cache
+
+    def setup(self, data, dtype):
+        X, y = data
+        self.X = X.astype(dtype)
+        self.model = fit_linear(self.X[:1000], y[:1000])
+        self.model.decision_function(self.X[:100])
+
+    def time_decision_function(self, data, dtype):
+        self.model.decision_function(self.X)

@@ -1,0 +1,115 @@
+"""Two programs timed in turn, so that whatever else the machine does meets both alike."""
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import time
+from typing import NamedTuple
+
+_BENCHMARKS = pathlib.Path(__file__).resolve().parents[1]
+sys.path[1:1] = [str(_BENCHMARKS.parent), str(_BENCHMARKS)]  # this checkout, installed or not
+
+import benchmarks  # noqa: E402, F401  (keeps compiled code apart by the hash of the sources)
+
+
+class Timings(NamedTuple):
+    """Seconds of each run, pair by pair."""
+
+    ours: list
+    peer: list
+
+    @property
+    def ratios(self):
+        return [peer / ours for ours, peer in zip(self.ours, self.peer, strict=True)]
+
+    @property
+    def ratio(self):
+        """How many times faster we are: the ratio of the medians."""
+        return statistics.median(self.peer) / statistics.median(self.ours)
+
+
+def options(description, threads=False):
+    """The command line that all comparisons share; with `threads` both sides can be given a number of them."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="less data and fewer pairs: to see that it runs")
+    if threads:
+        parser.add_argument("--threads", type=int, help="of each side; by default what each takes")
+    arguments = parser.parse_args()
+    if threads and arguments.threads:
+        os.environ["NUMBA_NUM_THREADS"] = str(arguments.threads)  # read once, when Numba is imported
+    return arguments
+
+
+def need(module, package=None):
+    """Import a peer, or end with the line that installs it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        package = package or module
+        sys.exit(f"This comparison needs {package}, which is not installed: pip install {package}")
+
+
+def interleave(ours, peer, pairs=7, pause=0.0):
+    """Time `ours` and `peer` in turn, the first of each pair changing; both must have been called before.
+
+    `pause` seconds between two runs let the idle threads of one side go to sleep before the other side starts.
+    """
+    times = [[], []]
+    for number in range(pairs):
+        for side in (0, 1) if number % 2 else (1, 0):
+            time.sleep(pause)
+            begin = time.perf_counter()
+            (peer if side else ours)()
+            times[side].append(time.perf_counter() - begin)
+    return Timings(*times)
+
+
+def loop(function, calls):
+    """`function`, so many times."""
+
+    def run():
+        for _ in range(calls):
+            function()
+
+    return run
+
+
+def header(*packages, **threads):
+    """Print the versions, the machine and the threads of each side."""
+    names = ("numba", "numpy", "scipy", *packages)
+    print(" ".join(["python", platform.python_version()] + [f"{n} {importlib.metadata.version(n)}" for n in names]))
+    print(f"{_processor()}, {os.cpu_count()} cores; threads:", ", ".join(f"{k} {v}" for k, v in threads.items()))
+
+
+def _processor():
+    info = pathlib.Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def report(name, timings, amount=1.0, unit="s", rate=False):
+    """Print a line: both medians, as seconds per `amount` or as amounts per second, and the ratios."""
+    ours, peer = (statistics.median(side) for side in timings)
+    scaled = [amount / t if rate else t / amount for t in (ours, peer)]
+    low, middle, high = min(timings.ratios), statistics.median(timings.ratios), max(timings.ratios)
+    print(
+        f"{name:34s} ours {scaled[0]:9.4g} {unit}, peer {scaled[1]:9.4g} {unit}, ours is {timings.ratio:8.3g} times "
+        f"as fast (pairs: {low:.3g} / {middle:.3g} / {high:.3g})"
+    )
+    return timings.ratio
+
+
+def verdict(*targets):
+    """Print the last line; a target is (name, reached, ">=" or "<=", wanted)."""
+    parts, met = [], True
+    for name, reached, sign, wanted in targets:
+        ok = reached >= wanted if sign == ">=" else reached <= wanted
+        met = met and ok
+        parts.append(f"{name} {reached:.3g} (target {sign} {wanted:g}{'' if ok else ': missed'})")
+    print(f"{'; '.join(parts)}: {'met' if met else 'NOT met'} in this run")
