@@ -27,7 +27,7 @@ from .schedules import (
     Shift,
     WarmUp,
 )
-from .state import State, init
+from .state import State, init, load_state
 from .stochastic import minimize_stochastic
 from .transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale
 from .update import update
@@ -41,6 +41,6 @@ __all__ = [
     "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet", "Exponential", "InverseSqrt",
     "InverseTime", "L2Decay", "LinearModel", "Logistic", "MomentumAdagrad", "NoPenalty", "NonNegative", "Piecewise",
     "Polyak", "Polynomial", "Progress", "Rescale", "Shift", "Squared", "State", "WarmUp", "fit_linear", "has_cuda",
-    "init", "like", "load_model", "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad",
+    "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad",
     "minimize_stochastic", "read_svmlight", "update", "warm_up",
 ]  # fmt: skip

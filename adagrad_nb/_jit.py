@@ -236,6 +236,8 @@ def _cast_field(value, dtype, is_float):
 
 
 def _foreign(record):
+    if is_compiled(record):
+        return True
     if hasattr(record, "_fields") and type(record).__module__.split(".")[0] != __package__:
         return True
     return isinstance(record, tuple) and any(_foreign(item) for item in record)
@@ -245,7 +247,8 @@ def compiled_for(kernel, *records):
     """`kernel`, or its twin outside the disk cache where a record's class is not from this package.
 
     The cache of a kernel names the classes it was compiled for.  It would go on using the machine code of a
-    user's class after the class was edited, and fail in every script that cannot import the class.
+    user's class after the class was edited, and fail in every script that cannot import the class.  And what was
+    compiled with a user's compiled function no other process ever finds: it would only fill the disk.
     """
     if not is_compiled(kernel) or not any(_foreign(record) for record in records):
         return kernel

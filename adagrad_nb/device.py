@@ -57,8 +57,8 @@ def view(array):
 
 
 def full(like, value):
-    """A new flat device array of `like`'s size and dtype, filled."""
-    return cuda().to_device(np.full(like.size, value, like.dtype))
+    """A new device array of `like`'s shape and dtype, filled."""
+    return cuda().to_device(np.full(like.shape, value, like.dtype))
 
 
 def copy(array):

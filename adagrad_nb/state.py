@@ -2,102 +2,17 @@
 
 import numpy as np
 
-from . import _check, device
-from ._jit import cast, compiled_for, entry, threads
-from ._kernels import dense, norms, rows
-from ._kernels.coordinate import Update
+from . import _check, archive, device
+from ._jit import cast
 from .averaging import weight
+from .leaf import Leaf
 from .penalties import NoPenalty
 from .rules import Adagrad
 from .schedules import Constant, at
-from .transforms import Identity, chain
 from .trees import rebuild, walk
 
-
-class Leaf:
-    """One array of x: its accumulators and the kernels and records, in its precision, that move it."""
-
-    __slots__ = (
-        "dtype",
-        "entries",
-        "fixed",
-        "flat",
-        "head",
-        "mean",
-        "on_device",
-        "path",
-        "rows",
-        "serial",
-        "shape",
-        "size",
-        "slots",
-        "threaded",
-        "update",
-        "whole",
-    )  # fmt: skip
-
-    def __init__(self, path, x, options):
-        self.path, self.shape, self.dtype = path, x.shape, np.dtype(x.dtype)
-        self.size, self.on_device = x.size, device.is_device(x)
-        update = Update(options.rule, chain(options.transforms), options.penalty)
-        self.update = cast(update, self.dtype)
-        self.whole = any(hasattr(item, "factor") for item in options.transforms)
-        self.head = Identity()
-        self.serial = compiled_for(dense.serial, update)
-        self.threaded = compiled_for(dense.threaded, update)
-        self.rows = compiled_for(rows.rows, update)
-        self.entries = {}
-        self.fixed = None
-        if not callable(options.lr) and not hasattr(options.lr, "_fields"):
-            self.fixed = self.rate(options.lr)
-        fill = options.rule.fill()
-        new = device.full if self.on_device else lambda like, value: np.full(like.shape, value, self.dtype)
-        self.hold(tuple(new(x, value) for value in fill))
-        self.mean = None
-
-    def move(self, records, where, x, g, lr):
-        """Apply a gradient to coordinates of the flat array x, with as many threads as pay."""
-        big = g.size >= dense.PARALLEL_FROM and threads() > 1
-        key = ("threaded" if big else "serial", None if where is dense.ALL else where.dtype.char, type(lr))
-        kernel = self.entries.get(key)
-        if kernel is None:
-            kernel = entry(self.threaded if big else self.serial, records, where, x, g, self.flat, lr)
-            self.entries[key] = kernel
-        kernel(records, where, x, g, self.flat, lr)
-
-    def norm(self, position, transforms, where, x, g, lr):
-        """The 2-norm of a gradient after the first `position` transforms."""
-        key = (position, None if where is dense.ALL else where.dtype.char, type(lr))
-        kernel = self.entries.get(key)
-        if kernel is None:
-            kernel = entry(compiled_for(norms.compiled_norm, transforms), transforms, where, x, g, lr)
-            self.entries[key] = kernel
-        return kernel(transforms, where, x, g, lr)
-
-    def hold(self, slots):
-        """Take arrays as the accumulators."""
-        self.slots = slots
-        self.flat = tuple(slot.reshape(slot.size) for slot in slots)
-
-    def rate(self, lr):
-        """A learning rate as the kernels of this leaf take it."""
-        if np.ndim(lr) == 0:
-            return self.dtype.type(lr)
-        array = np.ascontiguousarray(lr, self.dtype)
-        if array.shape != self.shape:
-            raise ValueError(f"lr: got shape {array.shape}; must be a number or have the shape of x, {self.shape}")
-        return array.reshape(-1)
-
-    def copy(self):
-        """The same leaf with arrays of its own."""
-        new = object.__new__(Leaf)
-        for name in Leaf.__slots__:
-            if hasattr(self, name):
-                setattr(new, name, getattr(self, name))
-        duplicate = device.copy if self.on_device else np.copy
-        new.hold(tuple(duplicate(slot) for slot in self.slots))
-        new.mean = None if self.mean is None else duplicate(self.mean)
-        return new
+_OPTIONS = ("rule", "lr", "transforms", "penalty", "average")
+_KIND = "state"
 
 
 class State:
@@ -160,7 +75,7 @@ class State:
 
     def replaced(self, x, **options):
         """A copy that goes on from here with other options."""
-        current = {name: getattr(self, name) for name in ("rule", "lr", "transforms", "penalty", "average")}
+        current = {name: getattr(self, name) for name in _OPTIONS}
         new = init(x, **(current | options))
         if len(new.leaves) != len(self.leaves):
             raise ValueError(f"state: it was made for {len(self.leaves)} arrays; got {len(new.leaves)}")
@@ -201,6 +116,36 @@ class State:
                 setattr(mine, name, getattr(fresh, name))
             mine.hold(fresh.slots)
         self.prepare()
+
+    def save(self, path):
+        """Write options, accumulators, counts and averages, so that a run can go on in another process.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Replaced in one move: it holds the old file or all of the new one.
+
+        Raises
+        ------
+        ValueError
+            If the learning rate is a Python function or an array is on a device.
+        """
+        if callable(self.lr):
+            raise ValueError("lr: a Python function cannot be saved; use a schedule record such as InverseSqrt(1.0)")
+        if any(leaf.on_device for leaf in self.leaves):
+            raise ValueError("state: arrays on a device cannot be saved; copy x to the host and begin a state there")
+        arrays = {} if self.iterate is None else {"iterate": self.iterate}
+        for i, leaf in enumerate(self.leaves):
+            arrays |= {f"slot{k}_of_{i}": slot for k, slot in enumerate(leaf.slots)}
+            if leaf.mean is not None:
+                arrays[f"mean_of_{i}"] = leaf.mean
+        meta = {
+            "options": {name: archive.encode(getattr(self, name), arrays) for name in _OPTIONS},
+            "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.str] for leaf in self.leaves],
+            "t": self.t,
+            "seed": self.seed,
+        }
+        archive.write(path, _KIND, meta, arrays)
 
     def __repr__(self):
         arrays = ", ".join(f"{leaf.path}: {leaf.dtype}{list(leaf.shape)}" for leaf in self.leaves[:4])
@@ -261,6 +206,8 @@ def init(x, rule=None, *, lr=0.5, transforms=(), penalty=None, average=None):
         _check.record("average", average, ("weight",), "Polyak()")
     for path, leaf in walk(x):
         array = leaf if device.is_device(leaf) else _check.floating(path, leaf)
+        if array.dtype not in (np.float32, np.float64):
+            raise TypeError(f"{path}: got dtype {array.dtype}; must be float32 or float64 on a device")
         if penalty is not None:
             _check.penalty_shape(penalty, array.size)
     rule, lr, transforms, penalty = _owned((rule, lr, tuple(transforms), penalty))
@@ -268,6 +215,49 @@ def init(x, rule=None, *, lr=0.5, transforms=(), penalty=None, average=None):
     if average is not None:
         for leaf, (_, array) in zip(state.leaves, walk(x), strict=True):
             leaf.mean = device.copy(array) if leaf.on_device else np.array(_check.floating(leaf.path, array))
+    return state
+
+
+def load_state(path, records=()):
+    """Read a state that `State.save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+    records : sequence of classes, optional
+        Records of your own that the state uses.
+
+    Returns
+    -------
+    State
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, of another kind, or uses a record that is not known.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from adagrad_nb import init, load_state, update
+    >>> x, state = update(np.ones(2), np.ones(2), init(np.ones(2)))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     state.save(os.path.join(folder, "state.npz"))
+    ...     again = load_state(os.path.join(folder, "state.npz"))
+    >>> again.t, again.slots
+    (1, ((array([1., 1.]),),))
+    """
+    meta, arrays = archive.read(path, _KIND)
+    options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
+    blanks = [np.zeros(shape, np.dtype(dtype)) for _, shape, dtype in meta["leaves"]]
+    state = init(blanks, **options)
+    for i, (leaf, (path_, _, _)) in enumerate(zip(state.leaves, meta["leaves"], strict=True)):
+        leaf.path = path_
+        leaf.hold(tuple(arrays[f"slot{k}_of_{i}"] for k in range(len(leaf.slots))))
+        leaf.mean = arrays.get(f"mean_of_{i}")
+    state.t, state.seed, state.iterate = meta["t"], meta["seed"], arrays.get("iterate")
+    state.prepare()
     return state
 
 

@@ -125,7 +125,8 @@ class ClipGlobalNorm(NamedTuple):
 
     Notes
     -----
-    Gradients within the bound are untouched to the last bit.  A NaN or infinity in one makes all of them NaN.
+    Gradients within the bound are untouched to the last bit.  A NaN or infinity in one, or squares whose sum
+    overflows, make all of them NaN.
 
     Examples
     --------
@@ -144,7 +145,9 @@ class ClipGlobalNorm(NamedTuple):
     domain = {"bound": "(0, inf)"}
 
     def factor(self, norm):
-        return type(norm)(1) if norm <= self.bound else self.bound / norm
+        if norm <= self.bound:
+            return type(norm)(1)
+        return self.bound / norm if norm < math.inf else type(norm)(math.nan)
 
 
 class L2Decay(NamedTuple):

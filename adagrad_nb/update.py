@@ -71,12 +71,10 @@ def update(x, g, state, *, lr=None, out=None):
     steps = [
         _operand(leaf, target, gradient) for leaf, target, gradient in zip(leaves, targets, gradients, strict=True)
     ]
-    if lr is None:
-        rate = state.rate(state.t)
-        rates = [leaf.rate(rate) if leaf.fixed is None else leaf.fixed for leaf in leaves]
-    else:
+    if lr is not None:
         _check.interval("lr", lr, "[0, inf)")
-        rates = [leaf.rate(lr) for leaf in leaves]
+    rate = state.rate(state.t) if lr is None else lr
+    rates = [leaf.rate(rate) if leaf.fixed is None or lr is not None else leaf.fixed for leaf in leaves]
     records = _settled(leaves, targets, steps, rates)
     if out is None:
         state_out = state.copy()
@@ -112,9 +110,13 @@ def _is_quick(x, g, leaf):
 
 def _operand(leaf, x, g):
     """(where, values, width) of the gradient of one array."""
+    if _is_quick(x, g, leaf):
+        return ALL, (g if g.ndim == 1 else g.reshape(-1)), 1
     if leaf.on_device:
-        if not device.is_device(x) or tuple(x.shape) != tuple(leaf.shape):
-            raise ValueError(f"{leaf.path}: the state was made for a device array of shape {leaf.shape}")
+        if not device.is_device(x) or tuple(x.shape) != tuple(leaf.shape) or x.dtype != leaf.dtype:
+            raise ValueError(
+                f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and dtype {leaf.dtype}"
+            )
         if not device.is_device(g) or tuple(g.shape) != tuple(leaf.shape) or g.dtype != leaf.dtype:
             raise TypeError(
                 f"g: the gradient of a device array must be a device array of shape {leaf.shape} and dtype {leaf.dtype}"
@@ -122,6 +124,8 @@ def _operand(leaf, x, g):
         if leaf.whole:
             raise ValueError("transforms: a transform that needs the norm does not work on a device array yet")
         return ALL, g, 1
+    if device.is_device(x) or device.is_device(g):
+        raise TypeError(f"{leaf.path}: the state was made for an array of the host; copy x and g there")
     if not isinstance(x, np.ndarray):
         x = _check.floating(leaf.path, x)
     if x.shape != leaf.shape or x.dtype != leaf.dtype:
@@ -192,7 +196,12 @@ def _norm(position, leaf, head, x, step, lr):
     where, values, width = step
     if width > 1:
         where = (where[:, None] * width + np.arange(width)).reshape(-1)
-    return leaf.norm(position, head, where, np.ascontiguousarray(x).reshape(-1), values, lr)
+    return leaf.norm(position, head, where, _flat(x), values, lr)
+
+
+def _flat(x):
+    """A vector of the content of x: a view, where x is contiguous."""
+    return x if x.ndim == 1 and x.flags.c_contiguous else np.ascontiguousarray(x).reshape(-1)
 
 
 def _apply(leaf, x, step, records, lr):
@@ -202,7 +211,7 @@ def _apply(leaf, x, step, records, lr):
         kernel = device.kernels().dense
         device.launch(kernel, size, records, device.view(x), device.view(values), leaf.flat, lr)
         return
-    flat = np.ascontiguousarray(x).reshape(-1)
+    flat = _flat(x)
     if width > 1:
         leaf.rows(records, where, flat, values, leaf.flat, lr)
     else:
@@ -215,4 +224,4 @@ def _blend(leaf, x, share):
     if leaf.on_device:
         device.launch(device.kernels().blend, leaf.size, device.view(leaf.mean), device.view(x), leaf.dtype.type(share))
     else:
-        compiled_blend(leaf.mean.reshape(-1), np.ascontiguousarray(x).reshape(-1), leaf.dtype.type(share))
+        compiled_blend(_flat(leaf.mean), _flat(x), leaf.dtype.type(share))
