@@ -211,6 +211,8 @@ def same_length(name, values, n, per):
 def index_pointer(indptr, indices, n_values, n):
     """The parts of a compressed matrix of n rows that say where each row is."""
     for name, part in (("indptr", indptr), ("indices", indices)):
+        if not isinstance(part, np.ndarray):
+            raise ValueError(f"{name}: got a {type(part).__name__}; must be an array")
         if part.ndim != 1 or part.dtype not in (np.int32, np.int64):
             raise ValueError(
                 f"{name}: got dtype {part.dtype} and shape {part.shape}; must be a vector of int32 or int64"

@@ -226,6 +226,8 @@ def _means_float(annotation):
 def _cast_field(value, dtype, is_float):
     if isinstance(value, tuple):
         return cast(value, dtype)
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value[()]  # or it would become an array of one entry, read at every coordinate
     if isinstance(value, np.ndarray):
         return np.ascontiguousarray(value, dtype) if value.dtype.kind == "f" or is_float else value
     if isinstance(value, (bool, np.bool_)):

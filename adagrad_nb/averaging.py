@@ -1,15 +1,24 @@
 """Averaging: the iterate that is reported is not the iterate that is stepped.
 
 An average is a record with ``weight(t)``, the share in [0, 1] of the iterate after update t in
-``average += weight * (x - average)``.
+``average += weight * (x - average)``.  With a method ``overwrites(t) -> bool`` it may also say after which updates the
+iterate itself becomes the average.
 """
 
 from typing import NamedTuple
 
 from ._check import count
-from ._jit import method
+from ._jit import method, plain
+
+
+@plain
+def _never(average, t):
+    """Leave the iterate alone."""
+    return False
+
 
 weight = method("weight")
+overwrites = method("overwrites", default=_never)
 
 
 class Polyak(NamedTuple):
@@ -48,10 +57,12 @@ class EMA(NamedTuple):
     ----------
     momentum : float, default 0.99
         In [0, 1); the share of the old average that stays.
+    overwrite : int, default 0
+        Set the iterate to the average after every so many updates; 0 means never.
 
     References
     ----------
-    .. [1] Keras 3, ``use_ema`` and ``ema_momentum`` of its optimisers.
+    .. [1] Keras 3, ``use_ema``, ``ema_momentum`` and ``ema_overwrite_frequency`` of its optimisers.
 
     Examples
     --------
@@ -61,8 +72,15 @@ class EMA(NamedTuple):
     """
 
     momentum: float = 0.99
+    overwrite: int = 0
 
     domain = {"momentum": "[0, 1)"}
 
+    def check(self):
+        count("EMA.overwrite", self.overwrite)
+
     def weight(self, t):
         return 1.0 if t == 0 else 1.0 - self.momentum
+
+    def overwrites(self, t):
+        return self.overwrite > 0 and (t + 1) % max(self.overwrite, 1) == 0

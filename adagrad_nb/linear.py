@@ -26,7 +26,7 @@ class Progress(NamedTuple):
     Attributes
     ----------
     n_seen : int
-        Rows learnt from so far, all passes counted.
+        Rows gone through so far, all passes counted.
     n_recent : int
         Rows since the last call.
     progressive_loss : float

@@ -4,9 +4,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
+from numba.core.errors import NumbaError
 
-from ._jit import cast, is_compiled, plain
-from ._kernels.descent import value_grad
+from ._jit import cast, compiled_for, is_compiled, plain
+from ._kernels.descent import assess, value_grad
 from .penalties import Bounded, Box, NoPenalty
 
 DIFFERENCES = ("2-point", "3-point", "cs")
@@ -99,6 +100,7 @@ class Objective:
         self.is_record = hasattr(fun, "value_grad")
         if self.is_record:
             self.fun, self.jac = cast(fun, x.dtype), True
+            self.kernel = compiled_for(assess, self.fun)
             return
         if not callable(fun):
             raise TypeError(f"fun: got {fun!r}; must be callable, or an objective record with the method value_grad")
@@ -113,7 +115,7 @@ class Objective:
         self.nfev += 1
         batch = () if self.sampler is None else (self.sampler.everything(),)
         if self.is_record:
-            return float(self.fun.value_grad(x, np.empty_like(x), *batch))
+            return self._assess(x, np.empty_like(x), batch)
         f = self.fun(x, *batch, *self.args)
         return _number(_pair(f)[0] if self.jac is True else f)
 
@@ -126,7 +128,7 @@ class Objective:
         if self.is_record:
             g = np.empty_like(x)
             self.nfev += 1
-            return float(self.fun.value_grad(x, g, *batch)), g
+            return self._assess(x, g, batch), g
         if self.jac is True:
             self.nfev += 1
             pair = _pair(self.fun(x, *batch, *self.args))
@@ -134,6 +136,14 @@ class Objective:
         if callable(self.jac):
             return None, self._shaped(self.jac(x, *batch, *self.args), x)
         return self._differences(x, batch)
+
+    def _assess(self, x, g, batch):
+        """The value of an objective record, whose gradient goes into g: compiled, where that can be."""
+        try:
+            return float(self.kernel(self.fun, batch, x, g))
+        except NumbaError:
+            self.kernel = assess.py_func  # the loop says so, when it comes to it
+            return float(self.kernel(self.fun, batch, x, g))
 
     def _shaped(self, g, x):
         """A dense gradient as a vector; sparse ones as they are."""

@@ -3,9 +3,10 @@
 import inspect
 
 from . import _check
+from .averaging import EMA
 from .rules import Adadelta, Adagrad, MomentumAdagrad
 from .schedules import InverseTime, Shift
-from .transforms import ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale
+from .transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale
 
 # What systems call the settings that go by one name here.
 NAMES = {
@@ -16,6 +17,8 @@ NAMES = {
     "initial_accumulator_value": "initial_accumulator",
     "wd": "weight_decay",
     "clipnorm": "clip_norm",
+    "global_clipnorm": "clip_global_norm",
+    "grad_clip_norm": "clip_global_norm",
     "clipvalue": "clip_value",
     "clip_gradient": "clip_value",
     "grad_clip_value": "clip_value",
@@ -39,7 +42,8 @@ def like(system, method="adagrad", **settings):
     Returns
     -------
     dict
-        Keyword arguments of `init` and `minimize_adagrad`: ``rule``, ``lr`` and ``transforms``.
+        Keyword arguments of `init` and `minimize_adagrad`: ``rule``, ``lr``, ``transforms``, and ``average`` where
+        the system was asked for one.
 
     Raises
     ------
@@ -85,7 +89,7 @@ def _check_settings(given):
     for name in ("lr", "eps", "initial_accumulator", "lr_decay"):
         if name in given and not hasattr(given[name], "_fields") and not callable(given[name]):
             _check.interval(name, given[name], "[0, inf)")
-    for name in ("weight_decay", "clip_norm", "clip_value"):
+    for name in ("weight_decay", "clip_norm", "clip_value", "clip_global_norm", "loss_scale_factor"):
         if given.get(name) is not None:
             _check.interval(name, given[name], "[0, inf)" if name == "weight_decay" else "(0, inf)")
 
@@ -107,18 +111,24 @@ def _torch(lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps
     }
 
 
-def _keras(lr=0.001, initial_accumulator=0.1, eps=1e-7, weight_decay=None, clip_norm=None, clip_value=None):
-    if clip_norm is not None and clip_value is not None:
-        raise ValueError("clipnorm: Keras takes only one of clipnorm and clipvalue")
-    return {
+def _keras(
+    lr=0.001, initial_accumulator=0.1, eps=1e-7, weight_decay=None, clip_norm=None, clip_value=None,
+    clip_global_norm=None, use_ema=False, ema_momentum=0.99, ema_overwrite_frequency=None, loss_scale_factor=None,
+):  # fmt: skip
+    if sum(clip is not None for clip in (clip_norm, clip_value, clip_global_norm)) > 1:
+        raise ValueError("clipnorm: Keras takes only one of clipnorm, clipvalue and global_clipnorm")
+    options = {
         "rule": Adagrad(eps, True, initial_accumulator),
         "lr": lr,
         "transforms": (
+            None if loss_scale_factor is None else Rescale(1.0 / loss_scale_factor),
             _optional(ClipNorm, clip_norm),
+            _optional(ClipGlobalNorm, clip_global_norm),
             _optional(ClipValue, clip_value),
             _optional(DecoupledDecay, weight_decay),
         ),
     }
+    return options | ({"average": EMA(ema_momentum, ema_overwrite_frequency or 0)} if use_ema else {})
 
 
 def _mxnet1(lr=0.01, eps=1e-7, weight_decay=0.0, rescale=1.0, clip_value=None):
@@ -151,13 +161,20 @@ def _brainpy(lr, weight_decay=None, eps=1e-6):
     return {"rule": Adagrad(eps, True), "lr": lr, "transforms": (decay,)}
 
 
-def _braintools(lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, clip_value=None):
+def _braintools(
+    lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, clip_global_norm=None, clip_value=None
+):
     # Its docstring puts eps outside the root; its code, inside.
     return {
         "rule": Adagrad(eps, True, initial_accumulator),
         "lr": InverseTime(lr, lr_decay) if lr_decay else lr,
-        "transforms": (_optional(ClipValue, clip_value), _optional(L2Decay, weight_decay)),
+        "transforms": _braintools_gradient(clip_global_norm, clip_value, weight_decay),
     }
+
+
+def _braintools_gradient(clip_global_norm, clip_value, weight_decay):
+    clips = (_optional(ClipGlobalNorm, clip_global_norm), _optional(ClipValue, clip_value))
+    return (*clips, _optional(L2Decay, weight_decay))
 
 
 def _optax(lr, initial_accumulator=0.1, eps=1e-7):
@@ -184,8 +201,14 @@ def _torch_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, maximize=False)
     return {"rule": Adadelta(rho, eps), "lr": lr, "transforms": transforms}
 
 
-def _keras_adadelta(lr=0.001, rho=0.95, eps=1e-7, weight_decay=None, clip_norm=None, clip_value=None):
-    options = _keras(lr, 0.0, eps, weight_decay, clip_norm, clip_value)
+def _keras_adadelta(
+    lr=0.001, rho=0.95, eps=1e-7, weight_decay=None, clip_norm=None, clip_value=None, clip_global_norm=None,
+    use_ema=False, ema_momentum=0.99, ema_overwrite_frequency=None, loss_scale_factor=None,
+):  # fmt: skip
+    options = _keras(
+        lr, 0.0, eps, weight_decay, clip_norm, clip_value, clip_global_norm, use_ema, ema_momentum,
+        ema_overwrite_frequency, loss_scale_factor,
+    )  # fmt: skip
     return {**options, "rule": Adadelta(rho, eps)}
 
 
@@ -197,8 +220,8 @@ def _brainpy_adadelta(lr=1.0, weight_decay=None, eps=1e-6, rho=0.95):
     return {**_brainpy(lr, weight_decay, eps), "rule": Adadelta(rho, eps)}
 
 
-def _braintools_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, clip_value=None):
-    transforms = (_optional(ClipValue, clip_value), _optional(L2Decay, weight_decay))
+def _braintools_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, clip_global_norm=None, clip_value=None):
+    transforms = _braintools_gradient(clip_global_norm, clip_value, weight_decay)
     return {"rule": Adadelta(rho, eps), "lr": lr, "transforms": transforms}
 
 

@@ -303,6 +303,11 @@ class Piecewise(NamedTuple):
     def check(self):
         schedule_steps("Piecewise", self.boundaries, self.values)
 
+    def complete(self):
+        # One type of number, and no empty tuple, which a compiled loop cannot go through.
+        values = tuple(float(value) for value in self.values)
+        return self._replace(values=values) if self.boundaries else Constant(values[0])
+
     def at(self, t):
         k = 0
         for boundary in self.boundaries:

@@ -7,6 +7,7 @@ import numpy as np
 from . import _check, device
 from ._kernels.coordinate import factor
 from ._kernels.dense import ALL, compiled_blend
+from .averaging import overwrites
 from .gradients import operand
 from .transforms import Chain, Rescale
 from .trees import align, rebuild, walk
@@ -91,6 +92,8 @@ def update(x, g, state, *, lr=None, out=None):
         share = state_out.share()
         for leaf, target in zip(state_out.leaves, targets, strict=True):
             _blend(leaf, target, share)
+            if overwrites(state_out.average, state_out.t):
+                _overwrite(leaf, target)
     state_out.t += 1
     return x_out, state_out
 
@@ -225,3 +228,11 @@ def _blend(leaf, x, share):
         device.launch(device.kernels().blend, leaf.size, device.view(leaf.mean), device.view(x), leaf.dtype.type(share))
     else:
         compiled_blend(_flat(leaf.mean), _flat(x), leaf.dtype.type(share))
+
+
+def _overwrite(leaf, x):
+    """x = mean"""
+    if leaf.on_device:
+        device.view(x).copy_to_device(device.view(leaf.mean))
+    else:
+        x[...] = leaf.mean

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from numba import types
 
 from .._jit import bind, jit, method, narrow, plain
-from ..averaging import weight
+from ..averaging import overwrites, weight
 from ..schedules import at
 from .coordinate import Update
 from .dense import ALL, blend, each
@@ -26,6 +26,12 @@ def _whole(objective, x, g, t):
 evaluate = method("evaluate", default=_whole)
 
 
+@jit
+def assess(objective, batch, x, g):
+    """Value and gradient g of an objective record at x; `batch` is () or holds the sample numbers."""
+    return value_grad(objective, x, g, *batch)
+
+
 class Clock(NamedTuple):
     """What depends on the number of the update."""
 
@@ -43,16 +49,24 @@ class Iterate(NamedTuple):
 
 
 def keep(mean, x, average, t):
-    """mean += weight(t) (x - mean), where there is a mean."""
+    """mean += weight(t) (x - mean), where there is a mean; now and then x = mean."""
     if not isinstance(mean, tuple):
-        blend(mean, x, narrow(weight(average, t), x))
+        _average(mean, x, average, t)
+
+
+@plain
+def _average(mean, x, average, t):
+    """Bring the mean up to date with update t."""
+    blend(mean, x, narrow(weight(average, t), x))
+    if overwrites(average, t):
+        x[:] = mean
 
 
 @bind(keep)
 def _keep(mean, x, average, t):
     if not isinstance(mean, types.Array):
         return lambda mean, x, average, t: None
-    return lambda mean, x, average, t: blend(mean, x, narrow(weight(average, t), x))
+    return lambda mean, x, average, t: _average(mean, x, average, t)
 
 
 @jit

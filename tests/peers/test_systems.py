@@ -35,10 +35,10 @@ def ours(options, dtype, n=64):
     return x, peak
 
 
-def assert_same(mine, theirs, ulp=4):
+def assert_same(mine, theirs, ulp=4, single=1e-6):
     """4 ulp in float64, 1e-6 relative in float32, of the largest size that the coordinate had on its way."""
     mine, size = mine
-    bound = ulp * np.finfo(np.float64).eps if mine.dtype == np.float64 else 1e-6
+    bound = ulp * np.finfo(np.float64).eps if mine.dtype == np.float64 else single
     np.testing.assert_array_less(np.abs(mine - theirs) / size, bound)
 
 
@@ -94,7 +94,14 @@ def test_torch_sparse_with_duplicates():
     assert_same((x, np.abs(x) + 1), p.detach().numpy())
 
 
-KERAS = [{}, {"learning_rate": 0.1, "weight_decay": 0.1}, {"learning_rate": 0.1, "clipnorm": 2.0}, {"clipvalue": 0.5}]
+KERAS = [
+    {},
+    {"learning_rate": 0.1, "weight_decay": 0.1},
+    {"learning_rate": 0.1, "clipnorm": 2.0},
+    {"clipvalue": 0.5},
+    {"learning_rate": 0.1, "global_clipnorm": 3.0, "loss_scale_factor": 8.0},
+    {"learning_rate": 0.1, "use_ema": True, "ema_momentum": 0.9, "ema_overwrite_frequency": 7},
+]
 
 
 @pytest.mark.parametrize("settings", KERAS, ids=str)
@@ -110,7 +117,9 @@ def test_keras(settings, method, monkeypatch):
     optimizer.build([variable])
     for g in gradients(64, np.float32):
         optimizer.apply([g], [variable])
-    assert_same(ours(like("keras", method, **settings), np.float32), np.asarray(variable.value))
+    # Keras rounds 1 - momentum to float32 before it uses it, and each overwriting feeds that back.
+    single = 2e-6 if "use_ema" in settings else 1e-6
+    assert_same(ours(like("keras", method, **settings), np.float32), np.asarray(variable.value), single=single)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

@@ -1,0 +1,63 @@
+"""Where compiled code is kept during the tests, and what many tests share."""
+
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
+
+
+def _cache():
+    """A directory for these sources alone: Numba's disk cache does not notice an edit in another module."""
+    digest = hashlib.sha256(importlib.metadata.version("numba").encode())
+    for path in sorted(PACKAGE.rglob("*.py")):
+        digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
+    user = os.getuid() if hasattr(os, "getuid") else "user"
+    return os.path.join(tempfile.gettempdir(), f"adagrad_nb-{user}-{digest.hexdigest()[:16]}")
+
+
+# Numba reads this once, when it is imported.
+os.environ["NUMBA_CACHE_DIR"] = os.environ.get("ADAGRAD_NB_CACHE") or _cache()
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+
+@pytest.fixture
+def rng():
+    """The same random numbers for every test, whatever ran before it."""
+    return np.random.default_rng(20110712)
+
+
+@pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
+def dtype(request):
+    """Both precisions of an iterate."""
+    return np.dtype(request.param)
+
+
+@pytest.fixture
+def tolerance(dtype):
+    """A few roundings in this precision."""
+    return 64 * np.finfo(dtype).eps
+
+
+@pytest.fixture
+def python():
+    """Run a program in another process; return what it printed, and fail with its complaint if it fails."""
+
+    def run(source, *arguments, cwd=None, path=(), **environment):
+        paths = [str(p) for p in path] + [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
+        done = subprocess.run(
+            [sys.executable, *(() if isinstance(source, pathlib.Path) else ("-c",)), str(source), *arguments],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p), **environment},
+            cwd=cwd, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run

@@ -1,0 +1,249 @@
+"""What the papers say, in slow float64 loops; nothing here comes from the package.
+
+Sources, by the names used below:
+
+Duchi 2011
+    J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization",
+    JMLR 12, 2121-2159.
+Zou 2005
+    H. Zou, T. Hastie, "Regularization and variable selection via the elastic net", JRSS B 67, 301-320.
+Parikh 2014
+    N. Parikh, S. Boyd, "Proximal Algorithms", Foundations and Trends in Optimization 1, 127-239.
+Loshchilov 2017, 2019
+    I. Loshchilov, F. Hutter, "SGDR", ICLR 2017; "Decoupled Weight Decay Regularization", ICLR 2019.
+Pascanu 2013
+    R. Pascanu, T. Mikolov, Y. Bengio, "On the difficulty of training recurrent neural networks", ICML, algorithm 1.
+Polyak 1992
+    B. Polyak, A. Juditsky, "Acceleration of Stochastic Approximation by Averaging", SIAM J. Control Optim. 30.
+Zeiler 2012
+    M. Zeiler, "ADADELTA: An Adaptive Learning Rate Method", arXiv:1212.5701.
+Hastie 2009
+    T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical Learning", 2nd ed., section 4.4.
+"""
+
+import math
+
+import numpy as np
+
+# --- rules -------------------------------------------------------------------------------------------------------
+
+
+def adagrad(x, g, G, lr, eps=1e-10, inside=False):
+    """Duchi 2011, figure 1 with a diagonal matrix H = delta I + diag(s), and its variant with delta in the root.
+
+    Returns x, G and the width of the proximal step, lr / H.
+    """
+    G = G + g * g
+    H = math.sqrt(G + eps) if inside else math.sqrt(G) + eps
+    if H == 0.0:  # no gradient has ever been seen: the paper's pseudo-inverse
+        return x, G, 0.0
+    return x - lr * g / H, G, lr / H
+
+
+def momentum_adagrad(x, g, s, lr, momentum=0.9, eps=0.0):
+    """jax.example_libraries.optimizers.adagrad: s is (G, m)."""
+    G = s[0] + g * g
+    H = math.sqrt(G + eps)
+    m = (1.0 - momentum) * (g / H if H > 0.0 else 0.0) + momentum * s[1]
+    return x - lr * m, (G, m), (lr / H if H > 0.0 else 0.0)
+
+
+def adadelta(x, g, s, lr, rho=0.9, eps=1e-6):
+    """Zeiler 2012, algorithm 1, with a rate: s is (E[g^2], E[dx^2])."""
+    E = rho * s[0] + (1.0 - rho) * g**2
+    dx = -math.sqrt(s[1] + eps) / math.sqrt(E + eps) * g
+    D = rho * s[1] + (1.0 - rho) * dx**2
+    return x + lr * dx, (E, D), lr * math.sqrt(D + eps) / math.sqrt(E + eps)
+
+
+# --- penalties: value and proximal step --------------------------------------------------------------------------
+
+
+def nothing(x):
+    """No penalty."""
+    return 0.0
+
+
+def nothing_prox(x, w):
+    """No penalty."""
+    return x
+
+
+def l1(x, strength):
+    """Duchi 2011, section 5.1."""
+    return strength * abs(x)
+
+
+def l1_prox(x, w, strength):
+    """Duchi 2011, section 5.1: sign(x) [|x| - w strength]_+."""
+    return math.copysign(max(abs(x) - w * strength, 0.0), x)
+
+
+def l2(x, strength):
+    """Half the square."""
+    return 0.5 * strength * x**2
+
+
+def l2_prox(x, w, strength):
+    """Parikh 2014, section 6.1.1: the gradient of the quadratic is zero there."""
+    return x / (1.0 + w * strength)
+
+
+def elastic_net(x, first, second):
+    """Zou 2005, section 2.1, with half the square."""
+    return first * abs(x) + 0.5 * second * x**2
+
+
+def elastic_net_prox(x, w, first, second):
+    """Parikh 2014, section 6.5: shrink, then scale."""
+    return l1_prox(x, w, first) / (1.0 + w * second)
+
+
+def box(x, lower, upper):
+    """The indicator of an interval."""
+    return 0.0 if lower <= x <= upper else math.inf
+
+
+def box_prox(x, w, lower, upper):
+    """Parikh 2014, section 6.2: the projection."""
+    return min(max(x, lower), upper)
+
+
+# --- losses ------------------------------------------------------------------------------------------------------
+
+
+def logistic(y, p):
+    """Hastie 2009, for targets -1 and 1, in extended precision."""
+    margin = np.longdouble(y) * np.longdouble(p)
+    return float(np.log1p(np.exp(-margin)) if margin > -40 else -margin + np.log1p(np.exp(margin)))
+
+
+def logistic_slope(y, p):
+    """-y / (1 + exp(y p)), in extended precision."""
+    margin = np.longdouble(y) * np.longdouble(p)
+    return float(-np.longdouble(y) / (1 + np.exp(min(margin, np.longdouble(11000)))))
+
+
+def logistic_link(p):
+    """Hastie 2009: the probability of y = 1."""
+    return float(1 / (1 + np.exp(-np.longdouble(p)))) if p > -11000 else 0.0
+
+
+def squared(y, p):
+    """Half the squared error."""
+    return 0.5 * (p - y) ** 2
+
+
+# --- schedules ---------------------------------------------------------------------------------------------------
+
+
+def inverse_time(t, lr, decay):
+    """Keras' InverseTimeDecay, PyTorch's lr_decay."""
+    return lr / (1.0 + decay * t)
+
+
+def inverse_sqrt(t, lr, decay):
+    """Duchi 2011, section 1.1: the rate of plain online gradient descent."""
+    return lr * (1.0 + decay * t) ** -0.5
+
+
+def exponential(t, lr, rate, steps):
+    """Keras' ExponentialDecay."""
+    return lr * math.exp(math.log(rate) * t / steps)
+
+
+def cosine(t, lr, steps, final):
+    """Loshchilov 2017, equation 5, one period."""
+    return final + 0.5 * (lr - final) * (1.0 + math.cos(math.pi * min(t, steps) / steps))
+
+
+def polynomial(t, lr, steps, final, power, cycle=False):
+    """Keras' PolynomialDecay."""
+    if cycle:
+        steps = steps * max(math.ceil(t / steps), 1)
+    return (lr - final) * (1.0 - min(t, steps) / steps) ** power + final
+
+
+def cosine_restarts(t, lr, steps, stretch, shrink, final):
+    """Loshchilov 2017, equation 5 with T_i growing by `stretch`; the height as in Keras' CosineDecayRestarts."""
+    period, height = steps, lr
+    while t >= period:
+        t, period, height = t - period, period * stretch, height * shrink
+    return final + 0.5 * (height - final) * (1.0 + math.cos(math.pi * t / period))
+
+
+def piecewise(t, boundaries, values):
+    """The value of the last boundary passed."""
+    passed = [value for boundary, value in zip(boundaries, values[1:], strict=True) if boundary <= t]
+    return passed[-1] if passed else values[0]
+
+
+# --- transforms of a whole gradient ------------------------------------------------------------------------------
+
+
+def rescale(x, g, lr, by):
+    """A multiple of the gradient."""
+    return x, [by * gi for gi in g]
+
+
+def clip_value(x, g, lr, bound):
+    """Each entry within [-bound, bound]."""
+    return x, [min(max(gi, -bound), bound) for gi in g]
+
+
+def clip_norm(x, g, lr, bound):
+    """Pascanu 2013, algorithm 1."""
+    norm = math.sqrt(math.fsum(gi * gi for gi in g))
+    return x, [gi * bound / norm for gi in g] if norm > bound else g
+
+
+def l2_decay(x, g, lr, strength):
+    """Loshchilov 2019, algorithm 1: the decay is part of the gradient."""
+    return x, [gi + strength * xi for xi, gi in zip(x, g, strict=True)]
+
+
+def decoupled_decay(x, g, lr, strength):
+    """Loshchilov 2019, algorithm 1, decoupled, times the rate as in Keras."""
+    return [xi - lr * strength * xi for xi in x], g
+
+
+# --- the whole step ----------------------------------------------------------------------------------------------
+
+
+def of_adagrad(x, g, s, lr, **options):
+    """`adagrad` with its accumulator in a tuple, as the other rules have theirs."""
+    x, G, width = adagrad(x, g, s[0], lr, **options)
+    return x, (G,), width
+
+
+def steps(x, gradients, lr, *, rule=of_adagrad, first=(0.0,), transforms=(), prox=nothing_prox):
+    """Updates of a vector by several gradients: Duchi 2011, figure 1, composite mirror descent.
+
+    `rule` is a function (x, g, s, lr) -> (x, s, width) of numbers and a tuple of accumulators, which begin as `first`;
+    `transforms` are functions (x, g, lr) -> (x, g) of lists, `prox` is a function (x, w) -> x; `lr` is a number for
+    each update.  Returns x and the accumulators as arrays.
+    """
+    x = [float(xi) for xi in x]
+    s = [first] * len(x)
+    for g, rate in zip(gradients, lr, strict=True):
+        g = [float(gi) for gi in g]
+        for transform in transforms:
+            x, g = transform(x, g, rate)
+        for i in range(len(x)):
+            moved, s[i], width = rule(x[i], g[i], s[i], rate)
+            x[i] = prox(moved, width)
+    return np.array(x), np.array(s).T
+
+
+def moving_means(iterates, momentum):
+    """Keras' use_ema: begun with the first iterate, then momentum of the old mean and the rest of the new iterate."""
+    kept = [iterates[0]]
+    for x in iterates[1:]:
+        kept.append(momentum * kept[-1] + (1.0 - momentum) * x)
+    return kept
+
+
+def means(iterates, start=0):
+    """Polyak 1992: after each update the plain mean of the iterates from update `start` on."""
+    return [np.mean(iterates[min(t, start) : t + 1] if t >= start else iterates[t : t + 1], axis=0)
+            for t in range(len(iterates))]  # fmt: skip

@@ -1,0 +1,560 @@
+"""What is compiled, when, into which instructions, and where it is kept; and who may import whom."""
+
+import ast
+import importlib.util
+import itertools
+import pathlib
+import re
+import textwrap
+from typing import NamedTuple
+
+import numba
+import numpy as np
+import pytest
+from numba.core import event
+
+from adagrad_nb import (
+    L1,
+    L2,
+    Adagrad,
+    Bounded,
+    Box,
+    ClipNorm,
+    ClipValue,
+    DecoupledDecay,
+    ElasticNet,
+    L2Decay,
+    NonNegative,
+    NoPenalty,
+    Polyak,
+    Rescale,
+    init,
+    minimize_adagrad,
+    minimize_stochastic,
+    update,
+)  # fmt: skip
+from adagrad_nb._jit import code, compiled_for, distinct
+from adagrad_nb._kernels import dense
+from adagrad_nb._kernels.norms import settle
+from adagrad_nb.testing import Quadratic, Rosenbrock
+
+PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
+SOURCES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code")
+
+
+# --- when --------------------------------------------------------------------------------------------------------
+
+
+class Compilations(event.Listener):
+    """Counts what Numba compiles."""
+
+    def __init__(self):
+        self.functions = []
+
+    def on_start(self, happened):
+        self.functions.append(str(happened.data["dispatcher"]))
+
+    def on_end(self, happened):
+        pass
+
+
+class MyRule(NamedTuple):
+    """A rule from outside the package."""
+
+    eps: float = 1e-3
+
+    slots = 1
+
+    def fill(self):
+        return (self.eps - self.eps,)
+
+    def step(self, x, g, s, lr):
+        G = s[0] + abs(g)
+        return x - lr * g / (G + self.eps), (G,)
+
+    def width(self, s, lr):
+        return lr / (s[0] + self.eps)
+
+
+class MyPenalty(NamedTuple):
+    """A penalty from outside the package, without a closed form of many steps."""
+
+    strength: float
+
+    def value(self, x, i):
+        return self.strength * abs(x)
+
+    def prox(self, x, w, i):
+        return x / (type(x)(1) + w * self.strength)
+
+
+def dense_steps(**options):
+    def go(scale):
+        x = np.ones(5) * scale
+        state = init(x, **options)
+        x, state = update(x, x * scale, state)
+        update(x, x, state, out=(x, state))
+        update(x, ([0, 2], [scale, 1.0]), state)
+        update(x, ([2, 2], [scale, 1.0]), state, lr=scale)
+        # The squares decide whether a norm clips: both ways must be compiled alike.
+        update(x, x * 1e-3, state)
+
+    return go
+
+
+def rows(scale):
+    x = np.ones((4, 3))
+    update(x, ([2, 1], np.full((2, 3), scale)), init(x, lr=0.1 * scale))
+
+
+def minimiser(**options):
+    def go(scale):
+        res = minimize_adagrad(Rosenbrock(100.0 * scale), np.zeros(3), maxiter=50, **options)
+        minimize_adagrad(Rosenbrock(100.0), res.x, maxiter=9, state=res.state)
+
+    return go
+
+
+CALLS = {
+    "dense": dense_steps(),
+    "norm": dense_steps(transforms=(ClipNorm(1.0),), penalty=L1(0.1), average=Polyak()),
+    "rows": rows,
+    "rule of the user": dense_steps(rule=MyRule(), penalty=MyPenalty(0.1)),
+    "minimise": minimiser(),
+    "minimise within bounds": minimiser(bounds=[(-1, 1)] * 3, average=Polyak()),
+    "minimise with a callable rate": minimiser(lr=lambda t: 0.5 / (1 + t)),
+}
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", CALLS)
+def test_the_second_call_compiles_nothing(name):
+    call = CALLS[name]
+    call(1.0)
+    listener = Compilations()
+    with event.install_listener("numba:compile", listener):
+        call(0.7)
+    assert listener.functions == []
+
+
+@needs_compiler
+def test_the_listener_listens():
+    listener = Compilations()
+    with event.install_listener("numba:compile", listener):
+        numba.njit(lambda x: x + 1)(1)
+    assert len(listener.functions) == 1
+
+
+@needs_compiler
+def test_values_make_no_signatures():
+    x = np.ones(3)
+    update(x, x, init(x))
+    before = len(dense.serial.signatures)
+    for rule in (Adagrad(1.0), Adagrad(2.0, inside=True), Adagrad(0, initial_accumulator=1), Adagrad(np.float32(0.1))):
+        for lr in (1, 0.5, np.float32(0.1), np.int8(3)):
+            update(x, x, init(x, rule, lr=lr))
+    assert len(dense.serial.signatures) == before
+
+
+# --- into what ---------------------------------------------------------------------------------------------------
+
+PENALTIES = [NoPenalty(), L1(0.1), L2(0.1), ElasticNet(0.1, 0.2), Box(-1.0, 1.0), NonNegative(), Bounded(L2(1.0), 0, 1)]
+TRANSFORMS = [
+    (), (Rescale(2.0),), (ClipValue(1.0),), (ClipNorm(1.0),), (L2Decay(0.1),), (DecoupledDecay(0.1),),
+    (Rescale(2), ClipValue(np.float64(1)), ClipNorm(1), L2Decay(1), DecoupledDecay(1)),
+]  # fmt: skip
+RECORDS = [((), penalty) for penalty in PENALTIES] + [(t, NoPenalty()) for t in TRANSFORMS[1:]]
+RECORDS.append((TRANSFORMS[-1], Bounded(ElasticNet(0.1, 0.2), -1, 1)))
+
+
+def code_of(kernel, x, transforms, penalty):
+    """The intermediate code of a dense kernel for these records, as `update` compiles it."""
+    state = init(x, transforms=transforms, penalty=penalty)
+    leaf = state.leaves[0]
+    records = leaf.update
+    if leaf.whole:
+        settled = settle(records.transforms, leaf.head, dense.ALL, x, x, leaf.fixed)
+        records = records._replace(transforms=settled)
+    return code(kernel, records, dense.ALL, x, x, leaf.flat, leaf.fixed)
+
+
+DOUBLE = re.compile(r"\b(fadd|fsub|fmul|fdiv|fneg|fcmp)\b[^\n]*\bdouble\b|\bfpext\b|\bfptrunc\b|@llvm\.[a-z]+\.f64")
+
+
+@needs_compiler
+@pytest.mark.parametrize("records", RECORDS, ids=lambda records: f"{records[0]} {records[1]}")
+def test_single_precision_code_has_no_double(records):
+    text = code_of(dense.serial, np.linspace(-1, 1, 5, dtype=np.float32), *records)
+    assert "float" in text
+    found = DOUBLE.search(text)
+    assert found is None, found.group()
+
+
+@needs_compiler
+def test_the_search_for_doubles_finds_them():
+    text = code_of(dense.serial, np.ones(5), (), L1(0.1))
+    assert DOUBLE.search(text)
+
+
+@needs_compiler
+@pytest.mark.parametrize(("kind", "word"), [(np.float32, "float"), (np.float64, "double")], ids=["float32", "float64"])
+def test_the_code_is_vectorised(kind, word):
+    text = code_of(dense.serial, np.ones(5, kind), (), NoPenalty())
+    for operation in ("fmul", "fdiv", "fadd"):
+        assert re.search(rf"{operation}[^\n]*<\d+ x {word}>", text), operation
+    assert re.search(rf"@llvm\.sqrt\.v\d+f{kind(0).itemsize * 8}", text)
+
+
+@needs_compiler
+def test_a_double_of_the_user_would_be_found():
+    """What the test above looks for is what a careless constant gives."""
+
+    @numba.njit(error_model="numpy")
+    def careless(x):
+        for i in range(x.shape[0]):
+            x[i] = x[i] * 0.1
+
+    careless(np.ones(5, np.float32))
+    assert DOUBLE.search(next(iter(careless.inspect_llvm().values())))
+
+
+# --- where -------------------------------------------------------------------------------------------------------
+
+COUNT = """
+    import numpy as np
+    from adagrad_nb import *
+    from adagrad_nb._kernels import dense, descent, norms
+    from adagrad_nb.testing import Rosenbrock
+    x = np.ones(4, np.float32)
+    state = init(x, transforms=(ClipNorm(1.0),), penalty=Bounded(L1(0.1), -1, 1))
+    for _ in range(2):
+        x, state = update(x, x, state)
+    minimize_adagrad(Rosenbrock(), np.zeros(2), maxiter=9, lr=InverseSqrt(0.5), average=Polyak())
+    kernels = [dense.serial, norms.compiled_norm, descent.descend]
+    print(sum(sum(k.stats.cache_hits.values()) for k in kernels),
+          sum(sum(k.stats.cache_misses.values()) for k in kernels))
+"""
+
+
+@needs_compiler
+def test_the_second_process_compiles_nothing(python, tmp_path):
+    source = textwrap.dedent(COUNT)
+    hits, misses = map(int, python(source, NUMBA_CACHE_DIR=str(tmp_path)).split())
+    assert hits == 0
+    assert misses == 3
+    hits, misses = map(int, python(source, NUMBA_CACHE_DIR=str(tmp_path)).split())
+    assert hits == 3
+    assert misses == 0
+
+
+USER = """
+    from typing import NamedTuple
+
+    class Power(NamedTuple):
+        '''A penalty of the user.'''
+
+        strength: float
+
+        def value(self, x, i):
+            return x - x
+
+        def prox(self, x, w, i):
+            return x * {factor}
+
+    class Bowl(NamedTuple):
+        '''An objective of the user.'''
+
+        depth: float
+
+        def value_grad(self, x, g):
+            value = x[0] - x[0]
+            for i in range(x.shape[0]):
+                g[i] = {factor} * x[i]
+                value += {factor} * x[i] * x[i] / 2
+            return value
+"""
+USE = """
+    import numpy as np
+    from mine import Bowl, Power
+    from adagrad_nb import Adagrad, init, minimize_adagrad, update
+    from adagrad_nb._kernels import dense
+    x = np.ones(3)
+    moved, _ = update(x, x, init(x, Adagrad(0.0), lr=0.0, penalty=Power(1.0)))
+    res = minimize_adagrad(Bowl(1.0), x, maxiter=3)
+    print(moved[0], res.jac[0] / res.x[0])
+"""
+
+
+@needs_compiler
+def test_edited_records_run_as_edited(python, tmp_path):
+    """Records of the user stay out of the disk cache, which would not notice that their module has changed."""
+    module, cache = tmp_path / "mine.py", tmp_path / "cache"
+    for factor in (0.5, 0.25):
+        module.write_text(textwrap.dedent(USER).format(factor=factor))
+        printed = python(textwrap.dedent(USE), path=[tmp_path], NUMBA_CACHE_DIR=str(cache), PYTHONDONTWRITEBYTECODE="1")
+        assert [float(word) for word in printed.split()] == [factor, factor]
+
+
+@needs_compiler
+def test_a_process_without_the_module_of_the_user_can_use_the_cache(python, tmp_path):
+    module, cache = tmp_path / "mine.py", tmp_path / "cache"
+    module.write_text(textwrap.dedent(USER).format(factor=0.5))
+    python(textwrap.dedent(USE), path=[tmp_path], NUMBA_CACHE_DIR=str(cache))
+    python(textwrap.dedent(COUNT), NUMBA_CACHE_DIR=str(cache))
+    assert int(python(textwrap.dedent(COUNT), NUMBA_CACHE_DIR=str(cache)).split()[0]) == 3
+
+
+FUNCTION = """
+    import numba
+    import numpy as np
+    from adagrad_nb import minimize_adagrad
+
+    @numba.njit
+    def jac(x):
+        return {factor} * x
+
+    res = minimize_adagrad(lambda x: 0.0, np.ones(3), jac=jac, maxiter=3)
+    print(res.jac[0] / res.x[0])
+"""
+
+
+@needs_compiler
+def test_functions_of_the_user_leave_nothing_in_the_cache(python, tmp_path):
+    """The loop around a compiled function would never be found again, and fill the disk with every run."""
+    for factor in (1.0, 2.0):
+        printed = python(textwrap.dedent(FUNCTION).format(factor=factor), NUMBA_CACHE_DIR=str(tmp_path))
+        assert float(printed) == factor
+    assert [path.name for path in tmp_path.rglob("*descend*.nbc")] == []
+    assert list(tmp_path.rglob("*.nbc"))
+
+
+def test_without_a_place_for_the_cache(python, tmp_path):
+    """A package directory that cannot be written to, and no other: compiled in memory."""
+    printed = python(
+        "from numba.core import caching\n"
+        "caching.CacheImpl._locator_classes = []\n"
+        "import numpy as np; from adagrad_nb import init, update\n"
+        "print(update(np.ones(2), np.ones(2), init(np.ones(2)))[0][0])",
+        cwd=tmp_path,
+    )
+    assert float(printed) == pytest.approx(0.5)
+
+
+# --- records of the same name ------------------------------------------------------------------------------------
+
+
+def scale_by(factor):
+    class Scaled(NamedTuple):
+        """The same name and fields each time, another meaning."""
+
+        strength: float
+
+        def value(self, x, i):
+            return x - x
+
+        def prox(self, x, w, i):
+            return x * factor
+
+    return Scaled
+
+
+def test_a_record_defined_again_runs_the_new_code():
+    x = np.ones(3)
+    for factor in (0.5, 0.25, 2.0):
+        moved, _ = update(x, x, init(x, lr=0.0, penalty=scale_by(factor)(1.0)))
+        assert moved[0] == factor
+
+
+def test_an_objective_defined_again_runs_the_new_code():
+    def bowl(minimum):
+        class Bowl(NamedTuple):
+            """The same name and fields each time."""
+
+            weight: float
+
+            def value_grad(self, x, g):
+                g[0] = self.weight * (x[0] - minimum)
+                return g[0] * (x[0] - minimum) / 2
+
+        return Bowl(1.0)
+
+    for minimum in (1.0, 2.0):
+        assert minimize_adagrad(bowl(minimum), [0.0], gtol=1e-7).x[0] == pytest.approx(minimum)
+
+
+def test_the_same_class_keeps_its_name():
+    first, second = scale_by(1.0), scale_by(2.0)
+    names = [distinct(cls).__name__ for cls in (first, second, first, second)]
+    assert names[0] == names[2]
+    assert names[1] == names[3]
+    assert names[0] != names[1]
+
+
+def test_record_names_are_unique_in_the_package():
+    """Numba knows a record by its name and fields: two of them would share their machine code."""
+    names = [
+        node.name
+        for path in SOURCES.values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ClassDef) and any(getattr(base, "id", "") == "NamedTuple" for base in node.bases)
+    ]
+    assert len(names) > 20
+    assert sorted(names) == sorted(set(names))
+
+
+def test_kernels_of_foreign_records_are_not_cached():
+    own = compiled_for(dense.serial, Adagrad(), L1(0.1))
+    assert own is dense.serial
+    if numba.config.DISABLE_JIT:
+        return
+    foreign = compiled_for(dense.serial, (Adagrad(), MyPenalty(0.1)))
+    assert foreign is not dense.serial
+    assert foreign is compiled_for(dense.serial, MyRule())
+    assert isinstance(foreign._cache, numba.core.caching.NullCache)
+
+
+@needs_compiler
+def test_objectives_of_foreign_type_are_compiled_once():
+    class Mine(NamedTuple):
+        """An objective of the user, of its samples."""
+
+        scale: float
+
+        def value_grad(self, x, g, batch):
+            g[0] = self.scale * x[0] * batch.size
+            return g[0] * x[0] / 2
+
+    minimize_stochastic(Mine(1.0), [1.0], 5, rng=0, epochs=2)
+    listener = Compilations()
+    with event.install_listener("numba:compile", listener):
+        minimize_stochastic(Mine(2.0), [1.0], 7, rng=0, epochs=3, batch_size=2)
+        minimize_adagrad(Quadratic(np.ones(2), np.ones(2)), np.zeros(2), maxiter=3)
+        minimize_adagrad(Quadratic(np.ones(3), np.ones(3)), np.zeros(3), maxiter=3)
+    assert [name for name in listener.functions if "Mine" in name] == []
+
+
+# --- who may import whom -----------------------------------------------------------------------------------------
+
+LEVELS = {
+    0: "_jit _check",
+    1: "rules transforms penalties schedules losses averaging",
+    2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
+    " _kernels/linear _kernels/parse _kernels/gpu",
+    3: "trees device gradients leaf state update archive presets fullmatrix",
+    4: "objectives driver optimize stochastic samples linear linear_model metrics readers _source _svmlight vowpal",
+    5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
+}
+LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
+# What only some modules may import, at the top or within a function.
+GUARDED = {
+    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli"}, "sklearn": {"estimators"}, "dask": {"distributed"},
+    "distributed": {"distributed"}, "pyarrow": {"readers"}, "zstandard": {"_source"},
+}  # fmt: skip
+
+
+def imports(module):
+    """(package module or top-level name, whether it belongs to the package, whether at the top) of each import."""
+    tree = ast.parse(SOURCES[module].read_text())
+    top = set(map(id, tree.body))
+    package = module.rpartition("/")[0].split("/") if "/" in module else []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name.split(".")[0], False, id(node) in top
+        elif isinstance(node, ast.ImportFrom):
+            if not node.level:
+                yield node.module.split(".")[0], False, id(node) in top
+                continue
+            base = package[: len(package) - node.level + 1]
+            for alias in node.names:
+                path = "/".join([*base, *(node.module or "").split("."), alias.name]).replace("//", "/").strip("/")
+                if path not in SOURCES:
+                    path = path.rpartition("/")[0] or "__init__"
+                yield (path if path in SOURCES else f"{path}/__init__"), True, id(node) in top
+
+
+def test_every_module_has_a_level():
+    assert set(SOURCES) - set(LEVEL) == set()
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_point_down(module):
+    for target, own, _ in imports(module):
+        if own:
+            assert LEVEL[target] <= LEVEL[module], f"{module} (level {LEVEL[module]}) imports {target}"
+
+
+def test_the_reader_of_imports_reads():
+    assert ("rules", True, True) in set(imports("_kernels/coordinate"))
+    assert ("_kernels/dense", True, True) in set(imports("update"))
+    assert ("_check", True, True) in set(imports("update"))
+    assert ("numba", False, True) in set(imports("_jit"))
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_optional_packages_are_imported_by_their_adapters_alone(module):
+    for target, own, at_top in imports(module):
+        if own or target not in GUARDED:
+            continue
+        assert module in GUARDED[target], f"{module} imports {target}"
+        assert not at_top, f"{module} imports {target} at the top"
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if module != "_jit"])
+def test_numba_decorators_are_in_one_file(module):
+    """A bare njit has the error model of Python, which keeps loops from vectorising."""
+    tree = ast.parse(SOURCES[module].read_text())
+    for node in ast.walk(tree):
+        decorators = getattr(node, "decorator_list", [])
+        names = {part.id if isinstance(part, ast.Name) else getattr(part, "attr", "")
+                 for decorator in decorators for part in ast.walk(decorator)}  # fmt: skip
+        forbidden = names & {"njit", "jitclass", "vectorize", "guvectorize", "stencil", "cfunc", "generated_jit"}
+        assert not forbidden, f"{module}.{node.name}"
+        if "jit" in names and "cuda" in names:
+            assert module == "_kernels/gpu"
+    assert "numba.njit" not in SOURCES[module].read_text()
+    assert "jitclass" not in SOURCES[module].read_text()
+
+
+def test_records_hold_math_alone():
+    """Records run where NumPy does not: in CUDA kernels."""
+    for module in LEVELS[1].split():
+        outside = {target for target, own, _ in imports(module) if not own}
+        assert outside <= {"math", "typing"}, module
+
+
+def test_importing_is_light(python):
+    heavy = ["matplotlib", "tqdm", "sklearn", "numba.cuda", "dask", "pandas", "pyarrow", "torch"]
+    loaded = python(f"import sys, adagrad_nb; print([m for m in {heavy} if m in sys.modules])").strip()
+    assert loaded == "[]"
+
+
+def test_no_signature_is_compiled_by_importing(python):
+    printed = python(
+        "import numba, adagrad_nb\n"
+        "from adagrad_nb._kernels import dense, descent, norms, rows\n"
+        "kernels = [k for m in (dense, descent, norms, rows) for k in vars(m).values() if hasattr(k, 'signatures')]\n"
+        "print(len(kernels), sum(len(k.signatures) for k in kernels))"
+    )
+    kernels, signatures = map(int, printed.split())
+    assert signatures == 0
+    assert kernels >= 8 or numba.config.DISABLE_JIT
+
+
+def test_kernels_take_few_arguments_and_no_defaults():
+    """At most eight, in the order records, arrays, scalars."""
+    for module in SOURCES:
+        if not module.startswith("_kernels/"):
+            continue
+        for node in ast.parse(SOURCES[module].read_text()).body:
+            if isinstance(node, ast.FunctionDef):
+                count = len(node.args.args)
+                assert count <= 8, f"{module}.{node.name} takes {count} arguments"
+                assert not node.args.defaults, f"{module}.{node.name} has defaults"
+
+
+def test_every_pair_of_levels_is_a_partition():
+    modules = list(itertools.chain.from_iterable(modules.split() for modules in LEVELS.values()))
+    assert len(modules) == len(set(modules))

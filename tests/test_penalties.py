@@ -1,0 +1,179 @@
+"""Penalties: the proximal step is the minimiser it claims to be, and many of them are the closed form."""
+
+import functools
+import math
+
+import numpy as np
+import pytest
+import reference
+
+from adagrad_nb import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty, init
+from adagrad_nb._jit import cast
+from adagrad_nb.penalties import mapping, prox, repeat, value
+
+INF = math.inf
+
+# record, value and proximal step of the reference
+CASES = {
+    "none": (NoPenalty(), reference.nothing, reference.nothing_prox),
+    "l1": (L1(0.7), functools.partial(reference.l1, strength=0.7), functools.partial(reference.l1_prox, strength=0.7)),
+    "l2": (L2(0.7), functools.partial(reference.l2, strength=0.7), functools.partial(reference.l2_prox, strength=0.7)),
+    "elastic net": (
+        ElasticNet(0.3, 0.7),
+        functools.partial(reference.elastic_net, first=0.3, second=0.7),
+        functools.partial(reference.elastic_net_prox, first=0.3, second=0.7),
+    ),
+    "elastic net, l1 only": (
+        ElasticNet(0.3, 0.0),
+        functools.partial(reference.l1, strength=0.3),
+        functools.partial(reference.l1_prox, strength=0.3),
+    ),
+    "box": (
+        Box(-0.5, 0.8),
+        functools.partial(reference.box, lower=-0.5, upper=0.8),
+        functools.partial(reference.box_prox, lower=-0.5, upper=0.8),
+    ),
+    "half-line": (
+        NonNegative(),
+        functools.partial(reference.box, lower=0.0, upper=INF),
+        functools.partial(reference.box_prox, lower=0.0, upper=INF),
+    ),
+    "bounded l1": (
+        Bounded(L1(0.7), 0.2, 1.5),
+        lambda x: reference.l1(x, 0.7) + reference.box(x, 0.2, 1.5),
+        lambda x, w: reference.box_prox(reference.l1_prox(x, w, 0.7), w, 0.2, 1.5),
+    ),
+    "bounded elastic net": (
+        Bounded(ElasticNet(0.3, 0.7), -1.0, -0.25),
+        lambda x: reference.elastic_net(x, 0.3, 0.7) + reference.box(x, -1.0, -0.25),
+        lambda x, w: reference.box_prox(reference.elastic_net_prox(x, w, 0.3, 0.7), w, -1.0, -0.25),
+    ),
+}
+each = pytest.mark.parametrize(("penalty", "naive", "naive_prox"), CASES.values(), ids=CASES.keys())
+
+
+def points(rng, n=60):
+    """Positions, some of them zero or on a kink, and widths over ten decades."""
+    x = rng.normal(size=n) * 2
+    x[:8] = 0.0, -0.0, 0.8, -0.5, 0.2, 1.5, -1.0, 0.7
+    return zip(x.tolist(), (10.0 ** rng.uniform(-6, 4, n)).tolist(), strict=True)
+
+
+@each
+def test_value(penalty, naive, naive_prox, rng):
+    for x, _ in points(rng):
+        assert value(penalty, x, 0) == pytest.approx(naive(x), rel=1e-15)
+
+
+@each
+def test_prox_is_that_of_the_paper(penalty, naive, naive_prox, rng):
+    for x, w in points(rng):
+        assert prox(penalty, x, w, 0) == pytest.approx(naive_prox(x, w), rel=1e-14, abs=1e-15 * abs(x))
+
+
+@each
+def test_prox_is_the_minimiser(penalty, naive, naive_prox, rng):
+    """No point of a fine grid, and none near the answer, is better."""
+    for x, w in points(rng):
+        best = prox(penalty, x, w, 0)
+        at_best = naive(best) + (best - x) ** 2 / (2 * w)
+        assert math.isfinite(at_best)
+        grid = np.r_[np.linspace(-5, 5, 401), 0.0, x, best + np.outer([-1, 1], 10.0 ** np.arange(-8.0, 1)).ravel()]
+        for z in grid.tolist():
+            other = naive(z) + (z - x) ** 2 / (2 * w)
+            assert at_best <= other + 1e-14 * max(abs(x) ** 2 / w, abs(at_best), 1e-300)
+
+
+@each
+def test_prox_without_width_is_the_projection_on_the_domain(penalty, naive, naive_prox):
+    for x in (-3.0, -0.1, 0.0, 0.3, 4.0):
+        assert prox(penalty, x, 0.0, 0) == naive_prox(x, 0.0)
+
+
+@each
+@pytest.mark.parametrize("k", [0, 1, 2, 7, 100])
+def test_repeat_is_k_steps(penalty, naive, naive_prox, k, rng):
+    for x, w in points(rng):
+        w /= max(k, 1)
+        expected = x
+        for _ in range(k):
+            expected = naive_prox(expected, w)
+        assert repeat(penalty, x, w, k, 0) == pytest.approx(expected, rel=1e-12, abs=1e-12 * abs(x))
+
+
+@each
+def test_repeat_goes_far(penalty, naive, naive_prox):
+    """A million steps in closed form: the limit, without overflow."""
+    for x in (-2.0, 0.1, 3.0):
+        end = repeat(penalty, x, 1e3, 1_000_000, 0)
+        assert math.isfinite(end)
+        assert naive_prox(end, 1e3) == pytest.approx(end, abs=1e-12)
+
+
+def test_repeat_defaults_to_the_steps_one_by_one():
+    class Cauchy(Box):  # a record without a closed form
+        repeat = None
+
+        def prox(self, x, w, i):
+            return x / (1 + w)
+
+    assert repeat(Cauchy(), 8.0, 1.0, 3, 0) == 1.0
+
+
+@each
+def test_mapping_is_the_distance_from_optimality(penalty, naive, naive_prox, rng):
+    for x, g in rng.normal(size=(50, 2)):
+        assert mapping(penalty, x, g, 0) == pytest.approx(abs(x - naive_prox(x - g, 1.0)), rel=1e-13, abs=1e-15)
+
+
+@each
+def test_not_a_number_propagates(penalty, naive, naive_prox):
+    assert math.isnan(prox(penalty, math.nan, 0.5, 0))
+    assert math.isnan(repeat(penalty, math.nan, 0.5, 3, 0))
+
+
+@each
+def test_single_precision_needs_no_double(penalty, naive, naive_prox):
+    """What comes out is a float32, also where Python calls it a float."""
+    penalty = cast(penalty, np.dtype(np.float32))
+    for x in np.float32([-2.0, -0.3, 0.0, 0.5, 3.0]):
+        for result in (prox(penalty, x, np.float32(0.5), 0), value(penalty, x, 0)):
+            assert np.float32(result) == result
+        assert prox(penalty, x, np.float32(0.5), 0) == pytest.approx(naive_prox(float(x), 0.5), rel=3e-7, abs=3e-7)
+
+
+def test_strengths_per_coordinate():
+    strengths = np.array([0.0, 1.0, 2.0])
+    assert [prox(L1(strengths), 5.0, 1.0, i) for i in range(3)] == [5.0, 4.0, 3.0]
+    assert [prox(L2(strengths), 6.0, 1.0, i) for i in range(3)] == [6.0, 3.0, 2.0]
+    assert [prox(ElasticNet(strengths, strengths), 5.0, 1.0, i) for i in range(3)] == [5.0, 2.0, 1.0]
+    assert [prox(Box(strengths, strengths + 1), 1.5, 1.0, i) for i in range(3)] == [1.0, 1.5, 2.0]
+    assert [prox(Bounded(L1(strengths), 0.0, strengths + 1), 3.0, 1.0, i) for i in range(3)] == [1.0, 2.0, 1.0]
+
+
+DOMAINS = [
+    (L1(-1.0), r"L1\.strength: got -1\.0; must be a number in \[0, inf\)"),
+    (L1(math.nan), r"L1\.strength: got nan; must be a number in \[0, inf\)"),
+    (L2(INF), r"L2\.strength: got inf; must be a number in \[0, inf\)"),
+    (ElasticNet(1.0, -2.0), r"ElasticNet\.l2: got -2\.0; must be a number in \[0, inf\)"),
+    (L1(np.array([0.0, -3.0])), r"L1\.strength: got -3\.0 at index 1; every entry must be in \[0, inf\)"),
+    (L1(np.ones(3)), r"L1\.strength: got shape \(3,\); must be a number or have shape \(2,\)"),
+    (Box(2.0, 1.0), r"Box: lower bound 2\.0 exceeds upper bound 1\.0"),
+    (Box(math.nan, 1.0), r"Box\.lower: got nan; must be a number in \[-inf, inf\]"),
+    (Box(np.zeros(2), np.array([1.0, -1.0])), r"Box: lower bound 0\.0 exceeds upper bound -1\.0 at index 1"),
+    (Bounded(L1(-1.0), 0.0, 1.0), r"L1\.strength: got -1\.0; must be a number in \[0, inf\)"),
+    (Bounded(L1(1.0), 1.0, 0.0), r"Bounded: lower bound 1\.0 exceeds upper bound 0\.0"),
+    (Bounded(L1(np.ones(3)), 0.0, 1.0), r"L1\.strength: got shape \(3,\); must be a number or have shape \(2,\)"),
+]
+
+
+@pytest.mark.parametrize(("penalty", "message"), DOMAINS, ids=str)
+def test_domain(penalty, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        init(np.zeros(2), penalty=penalty)
+
+
+@pytest.mark.parametrize("bad", [L1, "l1", 0.5, Bounded("l1", 0.0, 1.0)], ids=str)
+def test_kind(bad):
+    with pytest.raises(TypeError, match=r"^(penalty|Bounded\.penalty): "):
+        init(np.zeros(2), penalty=bad)

@@ -1,0 +1,178 @@
+"""Transforms: what each does to a gradient, and that the order of the tuple is the order of doing."""
+
+import functools
+import itertools
+import math
+
+import numpy as np
+import pytest
+import reference
+
+from adagrad_nb import Adagrad, ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale, init, update
+from adagrad_nb.transforms import Chain, Identity, chain, transform
+
+CASES = {
+    "rescale": (Rescale(-1.5), functools.partial(reference.rescale, by=-1.5)),
+    "value": (ClipValue(0.7), functools.partial(reference.clip_value, bound=0.7)),
+    "norm": (ClipNorm(1.2), functools.partial(reference.clip_norm, bound=1.2)),
+    "decay": (L2Decay(0.3), functools.partial(reference.l2_decay, strength=0.3)),
+    "decoupled": (DecoupledDecay(0.3), functools.partial(reference.decoupled_decay, strength=0.3)),
+    "decoupled, without rate": (
+        DecoupledDecay(0.3, times_lr=False),
+        lambda x, g, lr: reference.decoupled_decay(x, g, 1.0, strength=0.3),
+    ),
+    "global norm of one array": (ClipGlobalNorm(1.2), functools.partial(reference.clip_norm, bound=1.2)),
+}
+ELEMENTWISE = [name for name in CASES if "norm" not in name]
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_of_one_coordinate(name, rng):
+    record, naive = CASES[name]
+    for x, g in rng.normal(size=(50, 2)) * 2:
+        (moved,), (changed,) = naive([x], [g], 0.5)
+        assert transform(record, x, g, 0.5) == (pytest.approx(moved, rel=1e-14), pytest.approx(changed, rel=1e-14))
+
+
+def test_fold():
+    a, b = Rescale(2.0), L2Decay(1.0)
+    assert chain(()) == Identity()
+    assert chain((a, b)) == Chain(a, Chain(b, Identity()))
+    assert transform(chain((a, b)), 1.0, 3.0, 0.1) == (1.0, 7.0)
+    assert transform(chain((b, a)), 1.0, 3.0, 0.1) == (1.0, 8.0)
+
+
+def run(records, x, gradients, lr=0.5):
+    state = init(x, Adagrad(eps=0.1), lr=lr, transforms=records)
+    for g in gradients:
+        x, state = update(x, g, state)
+    return x
+
+
+def expected(functions, x, gradients, lr=0.5):
+    rule = functools.partial(reference.of_adagrad, eps=0.1)
+    return reference.steps(x, gradients, [lr] * len(gradients), rule=rule, transforms=functions)[0]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_in_an_update(name, rng):
+    record, naive = CASES[name]
+    x, gradients = rng.normal(size=6), rng.normal(size=(3, 6)) * 2
+    np.testing.assert_allclose(run((record,), x, gradients), expected([naive], x, gradients), rtol=1e-13)
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(["norm", "decay", "value"])), ids="-".join)
+def test_order_is_that_of_the_tuple(order, rng):
+    x, gradients = rng.normal(size=6), rng.normal(size=(3, 6)) * 2
+    got = run(tuple(CASES[name][0] for name in order), x, gradients)
+    np.testing.assert_allclose(got, expected([CASES[name][1] for name in order], x, gradients), rtol=1e-13)
+    swapped = expected([CASES[name][1] for name in (order[1], order[0], order[2])], x, gradients)
+    assert np.abs(got - swapped).max() > 1e-3
+
+
+def test_two_norms(rng):
+    """The second clip sees what the first has left."""
+    x, gradients = rng.normal(size=6), rng.normal(size=(3, 6)) * 9
+    records = (ClipNorm(2.0), Rescale(3.0), ClipNorm(1.2))
+    functions = [
+        functools.partial(reference.clip_norm, bound=2.0),
+        functools.partial(reference.rescale, by=3.0),
+        functools.partial(reference.clip_norm, bound=1.2),
+    ]
+    np.testing.assert_allclose(run(records, x, gradients), expected(functions, x, gradients), rtol=1e-13)
+
+
+def test_clip_norm_is_per_array(rng):
+    x = {"a": np.zeros(3), "b": np.zeros(2)}
+    g = {"a": np.full(3, 5.0), "b": np.full(2, 0.1)}
+    together = update(x, g, init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
+    for key in x:
+        alone = update(x[key], g[key], init(x[key], Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
+        np.testing.assert_array_equal(together[key], alone)
+
+
+def test_clip_global_norm_is_of_all_arrays(rng):
+    x = {"a": rng.normal(size=3), "b": rng.normal(size=(2, 2))}
+    g = {"a": rng.normal(size=3) * 3, "b": rng.normal(size=(2, 2)) * 3}
+    moved, _ = update(x, g, init(x, Adagrad(eps=1.0), transforms=(L2Decay(0.1), ClipGlobalNorm(1.0))))
+    flat = [np.concatenate([leaf.ravel() for leaf in tree.values()]) for tree in (x, g, moved)]
+    functions = [
+        functools.partial(reference.l2_decay, strength=0.1),
+        functools.partial(reference.clip_norm, bound=1.0),
+    ]
+    rule = functools.partial(reference.of_adagrad, eps=1.0)
+    expected = reference.steps(flat[0], [flat[1]], [0.5], rule=rule, transforms=functions)[0]
+    np.testing.assert_allclose(flat[2], expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_clip_global_norm_spreads_what_is_not_finite(bad):
+    x = [np.ones(2), np.ones(3, np.float32)]
+    g = [np.array([bad, 0.5]), np.zeros(3)]
+    moved, _ = update(x, g, init(x, Adagrad(eps=1.0), transforms=(ClipGlobalNorm(1.0),)))
+    assert all(np.isnan(leaf).all() for leaf in moved)
+
+
+def test_clip_norm_within_the_bound_changes_no_bit(dtype, rng):
+    x, g = rng.normal(size=5).astype(dtype), rng.normal(size=5).astype(dtype)
+    plain = update(x, g, init(x))[0]
+    np.testing.assert_array_equal(update(x, g, init(x, transforms=(ClipNorm(1e3),)))[0], plain)
+
+
+def test_clip_norm_of_a_sparse_gradient(rng):
+    x, g = rng.normal(size=8), rng.normal(size=3) * 5
+    dense = np.zeros(8)
+    dense[[1, 4, 6]] = g
+    listed = update(x, ([1, 4, 6], g), init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
+    full = update(x, dense, init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
+    np.testing.assert_allclose(listed, full, rtol=1e-14)
+    assert np.abs(listed - x).max() > 0.1
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_clip_norm_spreads_what_is_not_finite(bad, dtype):
+    x = np.ones(4, dtype)
+    g = np.array([0.5, bad, 0.25, 0.0], dtype)
+    moved = update(x, g, init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
+    assert np.isnan(moved).all()
+
+
+def test_clip_norm_computes_in_the_precision_of_the_array(rng):
+    """The order of calls, one that clips and one that does not, makes no difference to a bit."""
+    x, small = np.float32(rng.normal(size=7)), np.float32(rng.normal(size=7) * 0.01)
+    large = small * np.float32(1000.0)
+    bound = ClipNorm(0.9)
+    after_small = init(x, Adagrad(eps=1.0), transforms=(bound,))
+    update(x, small, after_small)  # this call decides what is compiled
+    alone = init(x, Adagrad(eps=1.0), transforms=(bound,))
+    np.testing.assert_array_equal(update(x, large, after_small)[0], update(x, large, alone)[0])
+    norm = np.float32(np.sqrt(np.sum(large.astype(np.float64) ** 2)))
+    scaled = large * (np.float32(0.9) / norm)
+    exact = init(x, Adagrad(eps=1.0))
+    np.testing.assert_allclose(update(x, large, alone)[0], update(x, scaled, exact)[0], rtol=3e-7)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_not_a_number_propagates(name):
+    assert math.isnan(transform(CASES[name][0], 1.0, math.nan, 0.5)[1])
+
+
+DOMAINS = [
+    (Rescale(math.inf), r"Rescale\.by: got inf; must be a number in \(-inf, inf\)"),
+    (ClipValue(0.0), r"ClipValue\.bound: got 0\.0; must be a number in \(0, inf\)"),
+    (ClipNorm(-1.0), r"ClipNorm\.bound: got -1\.0; must be a number in \(0, inf\)"),
+    (L2Decay(math.nan), r"L2Decay\.strength: got nan; must be a number in \[0, inf\)"),
+    (DecoupledDecay(-0.1), r"DecoupledDecay\.strength: got -0\.1; must be a number in \[0, inf\)"),
+]
+
+
+@pytest.mark.parametrize(("record", "message"), DOMAINS, ids=str)
+def test_domain(record, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        init(np.zeros(2), transforms=(Rescale(1.0), record))
+
+
+@pytest.mark.parametrize("bad", [ClipNorm(1.0), "clip", None, 3, (1.0,), (ClipNorm,), (Adagrad(),)], ids=str)
+def test_kind(bad):
+    with pytest.raises(TypeError, match=r"^transforms: "):
+        init(np.zeros(2), transforms=bad)

@@ -1,0 +1,799 @@
+"""One update, on every way through the code, against the paper; and what holds for all of them."""
+
+import copy
+import functools
+import itertools
+import textwrap
+import tracemalloc
+import warnings
+
+import numba
+import numpy as np
+import pytest
+import reference
+import scipy.sparse
+
+from adagrad_nb import (
+    L1,
+    L2,
+    Adadelta,
+    Adagrad,
+    Bounded,
+    Box,
+    ClipNorm,
+    ClipValue,
+    Constant,
+    DecoupledDecay,
+    ElasticNet,
+    InverseSqrt,
+    L2Decay,
+    MomentumAdagrad,
+    NonNegative,
+    Polyak,
+    Rescale,
+    init,
+    update,
+)  # fmt: skip
+from adagrad_nb._kernels import dense
+from adagrad_nb._kernels.norms import settle
+
+needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code")
+
+# --- the matrix --------------------------------------------------------------------------------------------------
+
+RULES = {
+    "outside": (Adagrad(eps=0.1), functools.partial(reference.of_adagrad, eps=0.1), (0.0,)),
+    "inside": (Adagrad(0.1, inside=True), functools.partial(reference.of_adagrad, eps=0.1, inside=True), (0.0,)),
+    "initial": (Adagrad(0.0, initial_accumulator=0.5), functools.partial(reference.of_adagrad, eps=0.0), (0.5,)),
+}
+OTHER_RULES = {
+    "momentum": (
+        MomentumAdagrad(0.8, eps=0.1, initial_accumulator=0.2),
+        functools.partial(reference.momentum_adagrad, momentum=0.8, eps=0.1),
+        (0.2, 0.0),
+    ),
+    "adadelta": (Adadelta(0.8, eps=0.1), functools.partial(reference.adadelta, rho=0.8, eps=0.1), (0.0, 0.0)),
+}
+TRANSFORMS = {
+    "raw": ((), ()),
+    "all": (
+        (Rescale(1.5), ClipValue(1.2), L2Decay(0.3), ClipNorm(1.1), DecoupledDecay(0.2)),
+        (
+            functools.partial(reference.rescale, by=1.5),
+            functools.partial(reference.clip_value, bound=1.2),
+            functools.partial(reference.l2_decay, strength=0.3),
+            functools.partial(reference.clip_norm, bound=1.1),
+            functools.partial(reference.decoupled_decay, strength=0.2),
+        ),
+    ),
+}
+PENALTIES = {
+    "none": (None, reference.nothing_prox),
+    "l1": (L1(0.2), lambda x, w: reference.l1_prox(x, w, 0.2)),
+    "l2": (L2(0.2), lambda x, w: reference.l2_prox(x, w, 0.2)),
+    "elastic": (ElasticNet(0.2, 0.3), lambda x, w: reference.elastic_net_prox(x, w, 0.2, 0.3)),
+    "box": (Box(-0.4, 0.7), lambda x, w: reference.box_prox(x, w, -0.4, 0.7)),
+    "nonnegative": (NonNegative(), lambda x, w: max(x, 0.0)),
+    "bounded": (
+        Bounded(L1(0.2), -0.4, 0.7),
+        lambda x, w: reference.box_prox(reference.l1_prox(x, w, 0.2), w, -0.4, 0.7),
+    ),
+}
+N = 6
+RATES = [0.5, 0.25, 0.4]
+
+
+def through_kernel(choose):
+    """A backend that is one of the dense loops, called directly, whatever `update` would choose for this size."""
+
+    def run(x, gradients, options):
+        x, state = x.copy(), init(x, lr=1.0, **options)
+        leaf = state.leaves[0]
+        for g, rate in zip(gradients, RATES, strict=True):
+            lr = x.dtype.type(rate)
+            records = leaf.update
+            if leaf.whole:
+                transforms = settle(records.transforms, leaf.head, dense.ALL, x, g, lr)
+                records = records._replace(transforms=transforms)
+            choose(leaf)(records, dense.ALL, x, g, leaf.flat, lr)
+        return x, np.array(state.slots[0])
+
+    return run
+
+
+def through_update(present, shape=(N,)):
+    """A backend that is `update` with the gradient in some form."""
+
+    def run(x, gradients, options):
+        x = x.reshape(shape)
+        state = init(x, lr=1.0, **options)
+        for g, rate in zip(gradients, RATES, strict=True):
+            x, state = update(x, present(g), state, lr=rate)
+        return x.ravel(), np.array([slot.ravel() for slot in state.slots[0]])
+
+    return run
+
+
+BACKENDS = {
+    "python": through_kernel(lambda leaf: dense.each),
+    "serial": through_update(lambda g: g),
+    "threaded": through_kernel(lambda leaf: leaf.threaded),
+    "sparse": through_update(lambda g: (np.arange(N), g)),
+    "rows": through_update(lambda g: (np.arange(3), g.reshape(3, 2)), (3, 2)),
+}
+
+
+def check(rules, backend, transforms, penalty, dtype, tolerance, rng):
+    x = rng.normal(size=N).astype(dtype)
+    gradients = (rng.normal(size=(3, N)) * 1.5).astype(dtype)
+    gradients[:, 2] = 0.0
+    records, functions = TRANSFORMS[transforms]
+    record, prox = PENALTIES[penalty]
+    for rule, formula, first in rules:
+        expected = reference.steps(x, gradients, RATES, rule=formula, first=first, transforms=functions, prox=prox)
+        options = {"rule": rule, "transforms": records, "penalty": record}
+        moved, s = BACKENDS[backend](x.copy(), gradients, options)
+        assert moved.dtype == s.dtype == dtype
+        np.testing.assert_allclose(moved, expected[0], rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(s, expected[1], rtol=tolerance, atol=tolerance)
+
+
+# The threaded loop has the body of the serial one: three penalties show that a record gets through to the threads,
+# that a nested one does, and that none does no harm.
+MATRIX = [
+    (backend, transforms, penalty)
+    for backend, transforms, penalty in itertools.product(BACKENDS, TRANSFORMS, PENALTIES)
+    if backend != "threaded" or penalty in ("none", "elastic", "bounded")
+]
+
+
+@pytest.mark.parametrize(("backend", "transforms", "penalty"), MATRIX)
+def test_matrix(backend, transforms, penalty, dtype, tolerance, rng):
+    check(RULES.values(), backend, transforms, penalty, dtype, tolerance, rng)
+
+
+@pytest.mark.parametrize("rule", OTHER_RULES)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_other_rules(backend, rule, dtype, tolerance, rng):
+    check([OTHER_RULES[rule]], backend, "raw", "elastic", dtype, tolerance, rng)
+
+
+def test_backends_agree_to_the_bit(dtype, rng):
+    """Without a norm, whose terms may be summed in any order, every way through the code rounds alike."""
+    x, gradients = rng.normal(size=N).astype(dtype), rng.normal(size=(3, N)).astype(dtype)
+    records = tuple(record for record in TRANSFORMS["all"][0] if not hasattr(record, "factor"))
+    for transforms in ((), records):
+        options = {"rule": Adagrad(eps=0.1), "transforms": transforms, "penalty": PENALTIES["bounded"][0]}
+        results = [backend(x.copy(), gradients, options) for backend in BACKENDS.values()]
+        for moved, G in results[1:]:
+            np.testing.assert_array_equal(moved, results[0][0])
+            np.testing.assert_array_equal(G, results[0][1])
+
+
+@needs_compiler
+def test_threads_take_over_where_it_pays(monkeypatch, rng):
+    x, g = rng.normal(size=dense.PARALLEL_FROM + 3), rng.normal(size=dense.PARALLEL_FROM + 3)
+    expected = x - 0.5 * g / (np.abs(g) + 1e-10)
+    for threads in (1, 4):
+        monkeypatch.setattr("adagrad_nb.leaf.threads", lambda threads=threads: threads)
+        state = init(x)
+        np.testing.assert_allclose(update(x, g, state)[0], expected, rtol=1e-12)
+        assert next(iter(state.leaves[0].entries))[0] == ("threaded" if threads > 1 else "serial")
+
+
+# --- laws --------------------------------------------------------------------------------------------------------
+
+
+def same(a, b):
+    np.testing.assert_array_equal(a, b)
+    assert a.dtype == b.dtype
+
+
+def test_a_sparse_gradient_is_a_dense_one_with_zeros(dtype, rng):
+    x = rng.normal(size=9).astype(dtype)
+    a, b = (x, init(x)), (x, init(x))
+    for _ in range(4):
+        where = np.sort(rng.choice(9, 4, replace=False))
+        g = np.zeros(9, dtype)
+        g[where] = rng.normal(size=4)
+        a, b = update(a[0], g, a[1]), update(b[0], (where, g[where]), b[1])
+    same(a[0], b[0])
+    same(a[1].slots[0][0], b[1].slots[0][0])
+
+
+def test_what_is_not_listed_stays(rng):
+    """Also by the penalty: it acts on the listed coordinates alone."""
+    x = rng.normal(size=5) + 3
+    moved, state = update(x, ([1, 3], [0.5, -0.5]), init(x, penalty=L1(0.1), transforms=(L2Decay(0.1),)))
+    same(moved[[0, 2, 4]], x[[0, 2, 4]])
+    assert (moved[[1, 3]] != x[[1, 3]]).all()
+    same(state.slots[0][0] != 0, np.array([False, True, False, True, False]))
+
+
+def test_duplicates_are_summed_before_squaring(dtype, rng):
+    x = rng.normal(size=5).astype(dtype)
+    listed = update(x, ([3, 1, 3, 1, 3], np.array([1.0, 5.0, 2.0, -4.0, 4.0], dtype)), init(x))
+    summed = update(x, ([1, 3], np.array([1.0, 7.0], dtype)), init(x))
+    same(listed[0], summed[0])
+    same(listed[1].slots[0][0], summed[1].slots[0][0])
+    assert listed[1].slots[0][0][3] == 49.0
+
+
+def test_duplicate_rows_are_summed(rng):
+    x = rng.normal(size=(4, 3))
+    rows = rng.normal(size=(3, 3))
+    listed = update(x, ([2, 0, 2], rows), init(x))[0]
+    same(listed, update(x, ([0, 2], np.array([rows[1], rows[0] + rows[2]])), init(x))[0])
+
+
+def test_permuting_coordinates_commutes(rng):
+    x, g, order = rng.normal(size=7), rng.normal(size=(3, 7)), rng.permutation(7)
+    strength, lr = rng.uniform(size=7), rng.uniform(size=7)
+
+    def run(x, g, strength, lr):
+        state = init(x, lr=lr, penalty=L1(strength), transforms=(ClipValue(0.9),))
+        for gt in g:
+            x, state = update(x, gt, state)
+        return x
+
+    same(run(x[order], g[:, order], strength[order], lr[order]), run(x, g, strength, lr)[order])
+
+
+def test_a_zero_gradient_moves_nothing(dtype, rng):
+    x = rng.normal(size=5).astype(dtype)
+    for eps, inside in itertools.product([0.0, 1e-10, 0.1], [False, True]):
+        moved, state = update(x, np.zeros(5, dtype), init(x, Adagrad(eps, inside)))
+        same(moved, x)
+        same(state.slots[0][0], np.zeros(5, dtype))
+
+
+def test_not_a_number_poisons_its_coordinate_alone(rng):
+    x, g = rng.normal(size=5), rng.normal(size=5)
+    g[2] = np.nan
+    moved, state = update(x, g, init(x, penalty=L1(0.1)))
+    same(np.isnan(moved), np.arange(5) == 2)
+    same(np.isnan(state.slots[0][0]), np.arange(5) == 2)
+
+
+# --- new arrays and out= -----------------------------------------------------------------------------------------
+
+OPTIONS = [
+    {},
+    {"lr": np.linspace(0.1, 0.6, 6)},
+    {"lr": InverseSqrt(0.5)},
+    {"average": Polyak(1)},
+    {"penalty": L1(0.1), "transforms": (ClipNorm(1.0),)},
+]
+
+
+def snapshot(x, state):
+    """All bits of x and state."""
+    leaves = x.values() if isinstance(x, dict) else [x]
+    arrays = [np.array(leaf) for leaf in leaves]
+    arrays += [np.array(slot) for slots in state.slots for slot in slots]
+    arrays += [np.array(mean) for mean in state.means if mean is not None]
+    return [(a.dtype, a.shape, a.tobytes()) for a in arrays] + [(state.t, repr(state))]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options) or "plain")
+@pytest.mark.parametrize("form", ["dense", "sparse"])
+def test_out_is_new_arrays(options, form, dtype, rng):
+    x = rng.normal(size=6).astype(dtype)
+    gradients = [rng.normal(size=6).astype(dtype) for _ in range(4)]
+    if form == "sparse":
+        gradients = [([4, 0], g[[4, 0]]) for g in gradients]
+    new = (x, init(x, **options))
+    place = (x.copy(), init(x, **options))
+    other = (np.zeros_like(x), init(x, lr=9.0))
+    for g in gradients:
+        before = snapshot(*new)
+        after = update(*new[:1], g, new[1])
+        assert snapshot(*new) == before  # the arguments stay as they are
+        returned = update(place[0], g, place[1], out=place)
+        assert returned[0] is place[0]
+        assert returned[1] is place[1]
+        returned = update(new[0], g, new[1], out=other)
+        assert returned[0] is other[0]
+        assert returned[1] is other[1]
+        new = after
+        assert snapshot(*new) == snapshot(*place) == snapshot(*other)
+
+
+def test_states_share_no_memory(rng):
+    x = rng.normal(size=6)
+    state = init(x, average=Polyak())
+    for other in (update(x, x, state)[1], state.copy(), copy.deepcopy(state)):
+        assert not np.shares_memory(state.slots[0][0], other.slots[0][0])
+        assert not np.shares_memory(state.means[0], other.means[0])
+    assert not np.shares_memory(x, state.means[0])
+
+
+def test_the_state_keeps_its_own_options():
+    """An array that the caller changes later changes no option that was checked and cast once."""
+    x, lr, strength = np.ones(3), np.full(3, 0.1), np.full(3, 0.1)
+    state = init(x, lr=lr, penalty=L1(strength))
+    expected = update(x, x, state)[0]
+    lr[:], strength[:] = np.nan, np.nan
+    same(update(x, x, state)[0], expected)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"lr": 0.1, "penalty": L1(0.1)}, {"average": Polyak()}, {"lr": InverseSqrt(0.5)}], ids=str
+)
+def test_out_allocates_nothing_big(options):
+    x, g = np.ones(40_000 if not numba.config.DISABLE_JIT else 2_000), None
+    g = x * 0.5
+    state = init(x, **options)
+    update(x, g, state, out=(x, state))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        for _ in range(3):
+            update(x, g, state, out=(x, state))
+        assert tracemalloc.get_traced_memory()[1] - before < x.nbytes / 4
+    finally:
+        tracemalloc.stop()
+
+
+# --- trees -------------------------------------------------------------------------------------------------------
+
+V = np.zeros(4)
+M = np.zeros((3, 2))
+
+
+@pytest.mark.parametrize("kind", ["dict", "list", "tuple", "nested", "one", "empty"])
+def test_trees(kind, dtype, rng):
+    a, b, c = (rng.normal(size=shape).astype(dtype) for shape in ((3,), (2, 2), ()))
+    tree = {
+        "dict": lambda f: {"a": f(a), "b": f(b), "c": f(c)},
+        "list": lambda f: [f(a), f(b), f(c)],
+        "tuple": lambda f: (f(a), f(b), f(c)),
+        "nested": lambda f: {"layers": [{"w": f(b), "b": f(a)}, (f(c),)], "top": f(a)},
+        "one": lambda f: [f(a)],
+        "empty": lambda f: {"a": f(a), "nothing": [], "c": f(c)},
+    }[kind]
+
+    def alone(leaf):
+        y, state = leaf, init(leaf, lr=0.3)
+        for k in (1, 2):
+            y, state = update(y, leaf * k, state)
+        return y
+
+    x, state = tree(lambda leaf: leaf), init(tree(lambda leaf: leaf), lr=0.3)
+    for k in (1, 2):
+        x, state = update(x, tree(lambda leaf, k=k: leaf * dtype.type(k)), state)
+    np.testing.assert_equal(x, tree(alone))
+    place, state = tree(np.copy), init(tree(np.copy), lr=0.3)
+    for k in (1, 2):
+        out = update(place, tree(lambda leaf, k=k: leaf * dtype.type(k)), state, out=(place, state))
+        assert out[0] is place
+    np.testing.assert_equal(place, tree(alone))
+
+
+def test_the_order_of_keys_in_the_gradient_is_free(rng):
+    x = {"a": np.ones(2), "b": np.ones(3)}
+    moved, _ = update(x, {"b": np.full(3, 2.0), "a": np.zeros(2)}, init(x))
+    np.testing.assert_equal(moved, {"a": np.ones(2), "b": update(np.ones(3), np.full(3, 2.0), init(np.ones(3)))[0]})
+
+
+def test_containers_keep_their_class():
+    from collections import OrderedDict, defaultdict, namedtuple
+
+    Pair = namedtuple("Pair", "w b")
+    for x in (OrderedDict(a=V), defaultdict(list, a=V), Pair(V, np.zeros(2)), [Pair(V, V)]):
+        moved, _ = update(x, x, init(x))
+        assert type(moved) is type(x)
+        np.testing.assert_equal(moved, x)
+
+
+def test_leaves_of_two_precisions(rng):
+    x = [np.ones(2, np.float32), np.ones(2)]
+    moved, state = update(x, [np.ones(2), np.ones(2, np.float32)], init(x))
+    assert [leaf.dtype for leaf in moved] == [np.float32, np.float64]
+    assert [slots[0].dtype for slots in state.slots] == [np.float32, np.float64]
+
+
+# --- rates -------------------------------------------------------------------------------------------------------
+
+
+def test_another_rate_for_one_step(dtype, rng):
+    x, g = rng.normal(size=4).astype(dtype), rng.normal(size=4).astype(dtype)
+    state = init(x, lr=0.1)
+    same(update(x, g, state, lr=0.7)[0], update(x, g, init(x, lr=0.7))[0])
+    array = np.linspace(0.1, 0.9, 4)
+    same(update(x, g, state, lr=array)[0], update(x, g, init(x, lr=array))[0])
+    after = update(x, g, state, lr=0.7)[1]
+    assert after.lr == 0.1
+    same(update(x, g, after)[0], update(x, g, update(x, g, init(x, lr=0.1))[1])[0])
+
+
+def test_a_rate_per_coordinate(dtype, rng):
+    x, g = rng.normal(size=(2, 3)).astype(dtype), rng.normal(size=(2, 3)).astype(dtype)
+    lr = rng.uniform(size=(2, 3))
+    moved = update(x, g, init(x, lr=lr))[0]
+    for i in np.ndindex(2, 3):
+        alone = x[i].reshape(1)
+        assert moved[i] == update(alone, g[i].reshape(1), init(alone, lr=float(lr[i])))[0][0]
+
+
+def test_callable_and_schedule_rates(rng):
+    x, g = rng.normal(size=4), rng.normal(size=4)
+    asked = []
+
+    def rate(t):
+        asked.append(t)
+        return 0.5 / (1 + t) ** 0.5
+
+    a, b = (x, init(x, lr=rate)), (x, init(x, lr=InverseSqrt(0.5)))
+    for _ in range(5):
+        a, b = update(a[0], g, a[1]), update(b[0], g, b[1])
+    np.testing.assert_allclose(a[0], b[0], rtol=1e-14)
+    assert asked == [0, 1, 2, 3, 4]
+
+
+def test_a_callable_may_give_a_rate_per_coordinate(rng):
+    x, lr = rng.normal(size=4), rng.uniform(size=4)
+    same(update(x, x, init(x, lr=lambda t: lr))[0], update(x, x, init(x, lr=lr))[0])
+    same(update(x, x, init(x, lr=Constant(lr)))[0], update(x, x, init(x, lr=lr))[0])
+
+
+# --- averages ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_polyak(start, dtype, tolerance, rng):
+    x = {"a": rng.normal(size=3).astype(dtype), "b": rng.normal(size=(2, 2)).astype(dtype)}
+    state = init(x, average=Polyak(start))
+    iterates = []
+    for _ in range(6):
+        x, state = update(x, {key: leaf * 2 for key, leaf in x.items()}, state)
+        iterates.append(x)
+        for mean, key in zip(state.means, x, strict=True):
+            expected = reference.means([np.float64(it[key]) for it in iterates], start)[-1]
+            np.testing.assert_allclose(mean, expected, rtol=tolerance, atol=tolerance)
+            assert mean.dtype == dtype
+            assert mean.shape == x[key].shape
+
+
+# --- gradients in every form -------------------------------------------------------------------------------------
+
+FORMATS = ["csr", "csc", "coo", "lil", "dok", "dia", "bsr"]
+
+
+@pytest.mark.parametrize("fmt", FORMATS)
+@pytest.mark.parametrize("kind", ["array", "matrix"])
+def test_scipy_sparse(fmt, kind, rng):
+    sparse = getattr(scipy.sparse, f"{fmt}_{kind}")
+    g = np.zeros((4, 6))
+    g[[0, 0, 2, 3, 3], [1, 4, 0, 2, 5]] = rng.normal(size=5)
+    x = rng.normal(size=(4, 6))
+    same(update(x, sparse(g), init(x))[0], update(x, g, init(x))[0])
+    row, column = x[0].copy(), x[:, 2].copy()
+    same(update(row, sparse(g[:1]), init(row))[0], update(row, g[0], init(row))[0])
+    same(update(column, sparse(g[:, 2:3]), init(column))[0], update(column, g[:, 2], init(column))[0])
+
+
+def test_scipy_sparse_vectors(rng):
+    g, x = np.array([0.0, 2.0, 0.0, -1.0]), rng.normal(size=4)
+    for form in (scipy.sparse.coo_array, scipy.sparse.csr_array, scipy.sparse.dok_array):
+        same(update(x, form(g), init(x))[0], update(x, g, init(x))[0])
+
+
+def test_scipy_sparse_sums_duplicates():
+    g = scipy.sparse.coo_array(([1.0, 2.0, 4.0], ([0, 1, 0], [2, 0, 2])), shape=(2, 3))
+    x = np.zeros((2, 3))
+    same(update(x, g, init(x, Adagrad(eps=1.0)))[0], update(x, g.toarray(), init(x, Adagrad(eps=1.0)))[0])
+    csr = scipy.sparse.csr_array(([1.0, 4.0, 2.0], [2, 2, 0], [0, 2, 3]), shape=(2, 3))
+    same(update(x, csr, init(x, Adagrad(eps=1.0)))[0], update(x, g.toarray(), init(x, Adagrad(eps=1.0)))[0])
+
+
+@pytest.mark.parametrize("fmt", ["csr", "csc", "bsr"])
+def test_room_behind_the_last_entry_is_ignored(fmt, rng):
+    """indptr may end before indices and data do; SciPy calls it empty space."""
+    x = rng.normal(size=4)
+    g = getattr(scipy.sparse, f"{fmt}_array")(np.array([[1.0, 2.0, 3.0, 4.0]]))
+    g.indptr[-1] = 2
+    if fmt == "csc":
+        g.indptr[3] = 2
+    kept = g.data.size
+    same(update(x, g, init(x))[0], update(x, np.array([1.0, 2.0, 0.0, 0.0]), init(x))[0])
+    assert g.data.size == kept  # and left to its owner
+
+
+@pytest.mark.parametrize("index", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
+def test_rows(index, dtype, rng):
+    x, rows = rng.normal(size=(5, 3)).astype(dtype), rng.normal(size=(2, 3)).astype(dtype)
+    g = np.zeros((5, 3), dtype)
+    g[[4, 1]] = rows
+    same(update(x, (np.array([4, 1], index), rows), init(x))[0], update(x, g, init(x))[0])
+
+
+def test_rows_of_three_dimensions(rng):
+    x, rows = rng.normal(size=(4, 2, 3)), rng.normal(size=(2, 2, 3))
+    g = np.zeros((4, 2, 3))
+    g[[3, 0]] = rows
+    state = init(x, Adagrad(eps=1.0), transforms=(ClipNorm(0.5),), lr=rng.uniform(size=x.shape))
+    np.testing.assert_allclose(update(x, ([3, 0], rows), state)[0], update(x, g, state)[0], rtol=1e-13)
+
+
+@pytest.mark.parametrize("empty", [([], []), (np.zeros(0, np.int32), np.zeros(0))], ids=["lists", "arrays"])
+def test_an_empty_gradient(empty, rng):
+    x = rng.normal(size=4)
+    moved, state = update(x, empty, init(x, transforms=(ClipNorm(1.0),)))
+    same(moved, x)
+    assert state.t == 1
+    matrix = rng.normal(size=(3, 2))
+    same(update(matrix, (empty[0], np.zeros((0, 2))), init(matrix))[0], matrix)
+
+
+@pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3)])
+def test_empty_arrays(shape):
+    x = np.zeros(shape)
+    for options in ({}, {"transforms": (ClipNorm(1.0),)}, {"average": Polyak()}):
+        assert update(x, x, init(x, **options))[0].shape == shape
+
+
+def views(a):
+    """The same content in layouts that a kernel cannot take as they are."""
+    yield a.copy(order="F")
+    yield np.repeat(a, 2, axis=0)[::2]
+    yield a[::-1].copy()[::-1]
+    buffer = np.zeros(a.nbytes + 1, np.uint8)[1:]
+    misaligned = np.frombuffer(buffer, a.dtype).reshape(a.shape)
+    misaligned[...] = a
+    yield misaligned
+
+
+@pytest.mark.parametrize("shape", [(6,), (3, 2)])
+def test_layouts(shape, dtype, rng):
+    x, g = rng.normal(size=shape).astype(dtype), rng.normal(size=shape).astype(dtype)
+    expected = update(x, g, init(x))[0]
+    for view, other in itertools.product(views(x), views(g)):
+        state = init(view)
+        same(update(view, other, state)[0], expected)
+        returned = update(view, other, state, out=(view, state))
+        assert returned[0] is view
+        same(view, expected)
+        view[...] = x
+
+
+def test_read_only_gradients(rng):
+    x, g = rng.normal(size=6), rng.normal(size=6)
+    expected = update(x, g, init(x))[0]
+    g.flags.writeable = False
+    where = np.arange(6)
+    where.flags.writeable = False
+    state = init(x)
+    for gradient in (g, (where, g)):
+        same(update(x, gradient, state)[0], expected)
+    x.flags.writeable = False
+    same(update(x, g, init(x))[0], expected)
+
+
+@pytest.mark.parametrize("kind", ["i1", "i4", "i8", "u2", "f4", "f8", ">f8", ">i4"])
+def test_gradients_of_any_real_kind(kind, dtype):
+    x = np.array([1.0, 2.0, 3.0], dtype)
+    g = np.array([3.0, 0.0, 5.0])
+    expected = update(x, g, init(x))[0]
+    same(update(x, g.astype(kind), init(x))[0], expected)
+    same(update(x, (np.arange(3), g.astype(kind)), init(x))[0], expected)
+
+
+@pytest.mark.parametrize("kind", ["i1", "i8", "u4"])
+def test_integer_x_counts_as_float64(kind):
+    x = np.array([1, 2, 3], kind)
+    moved, state = update(x, np.array([1.0, 0.0, -1.0]), init(x, Adagrad(eps=0.0)))
+    same(moved, np.array([0.5, 2.0, 3.5]))
+    assert x.dtype == kind
+    with pytest.raises(ValueError, match=r"^out: x must be a writable array of float64; call update without out$"):
+        update(x, x, state, out=(x, state))
+
+
+def test_scalars_in_a_tree():
+    x = {"w": np.ones(2), "b": 3.0}
+    moved, _ = update(x, {"w": np.zeros(2), "b": 1}, init(x, Adagrad(eps=0.0)))
+    assert moved["b"] == 2.5
+    assert moved["b"].shape == ()
+
+
+# --- nothing half-done -------------------------------------------------------------------------------------------
+
+
+
+def broken(fmt, change):
+    g = getattr(scipy.sparse, f"{fmt}_array")(np.diag([1.0, 2.0, 3.0, 4.0])[:1] + 1)
+    change(g)
+    return g
+
+
+BAD = {
+    "shape": (V, np.zeros(3), "g: got shape (3,); must have the shape of x, (4,)"),
+    "scalar": (V, 1.0, "g: got shape (); must have the shape of x, (4,)"),
+    "complex": (V, V * 1j, "g: got dtype complex128; must be real numbers"),
+    "object": (V, np.array([None] * 4), "g: got dtype object; must be real numbers"),
+    "boolean": (V, np.array([True] * 4), "g: got dtype bool; must be real numbers"),
+    "text": (V, "gradient", "g: got dtype <U8"),
+    "none": (V, None, "g: got dtype object"),
+    "triple": (V, ([0], [1.0], [2.0]), "g: got a tuple of 3; a sparse gradient is a pair (indices, values)"),
+    "outside": (V, ([0, 4], [1.0, 1.0]), "g[0]: got index 4 at position 1; must be in [0, 4)"),
+    "negative": (V, ([-1, 2], [1.0, 1.0]), "g[0]: got index -1 at position 0; must be in [0, 4)"),
+    "huge": (V, (np.array([2**64 - 1], np.uint64), [1.0]), "g[0]: got index -1 at position 0; must be in [0, 4)"),
+    "float index": (V, ([0.0, 1.0], [1.0, 1.0]), "g[0]: got dtype float64"),
+    "boolean index": (V, ([True, False], [1.0, 1.0]), "g[0]: got dtype bool"),
+    "index shape": (V, ([[0], [1]], [1.0, 1.0]), "g[0]: got dtype int64 and shape (2, 1); must be a vector"),
+    "lengths": (V, ([0, 1], [1.0]), "g[1]: got dtype float64 and shape (1,); must be real numbers of shape (2,)"),
+    "complex values": (V, ([0], [1j]), "g[1]: got dtype complex128"),
+    "row width": (M, ([0], [[1.0]]), "g[1]: got dtype float64 and shape (1, 1); must be real numbers of shape (1, 2)"),
+    "row outside": (M, ([3], [[1.0, 2.0]]), "g[0]: got index 3 at position 0; must be in [0, 3)"),
+    "sparse shape": (V, scipy.sparse.csr_array((1, 5)), "g: got shape (1, 5); must be a row or column of the 4"),
+    "sparse matrix shape": (M, scipy.sparse.csr_array((2, 3)), "g: got shape (2, 3); must have the shape of x, (3, 2)"),
+    "sparse complex": (V, scipy.sparse.csr_array(np.ones((1, 4)) * 1j), "g[1]: got dtype complex128"),
+    "index of nothing": (np.float64(1.0), ([0], [1.0]), "g: got indices and values for a single number"),
+    "csr index": (V, broken("csr", lambda g: g.indices.__setitem__(1, 7)), "g: malformed CSR matrix: index 7 at"),
+    "csr negative": (V, broken("csr", lambda g: g.indices.__setitem__(0, -1)), "g: malformed CSR matrix: index -1 at"),
+    "csr end": (V, broken("csr", lambda g: g.indptr.__setitem__(1, 5)), "g: malformed CSR matrix: indptr: ends with 5"),
+    "csr start": (V, broken("csr", lambda g: g.indptr.__setitem__(0, 1)), "g: malformed CSR matrix: indptr: starts"),
+    "csc falls": (V, broken("csc", lambda g: g.indptr.__setitem__(2, 9)), "g: malformed CSC matrix: indptr: falls"),
+    "coo index": (V, broken("coo", lambda g: g.col.__setitem__(0, 4)), "g: malformed COO matrix: index 4 on axis 1"),
+    "bsr index": (V, broken("bsr", lambda g: g.indices.__setitem__(0, 4)), "g: malformed BSR matrix: index 4"),
+}
+
+
+@pytest.mark.parametrize(("x", "g", "message"), BAD.values(), ids=BAD.keys())
+@pytest.mark.parametrize("within", ["alone", "tree"])
+def test_refused_and_nothing_changed(x, g, message, within):
+    x = np.array(x)
+    if within == "tree":  # the fault is in the second array: the first must not have moved either
+        x, g = {"good": np.ones(2), "bad": x}, {"good": np.ones(2), "bad": g}
+        message = message.replace("g", "g['bad']", 1)
+    options = {"average": Polyak(), "transforms": (ClipNorm(1.0),)}
+    state = init(x, **options)
+    for out in (None, (x, state), (copy.deepcopy(x), init(x, **options))):
+        before = snapshot(x, state), None if out is None else snapshot(*out)
+        with pytest.raises((TypeError, ValueError)) as raised:
+            update(x, g, state, out=out)
+        assert message in str(raised.value)
+        assert (snapshot(x, state), None if out is None else snapshot(*out)) == before
+
+
+@pytest.mark.parametrize(
+    ("lr", "message"),
+    [
+        (-1.0, r"lr: got -1\.0; must be"), (np.nan, "lr: got nan; must be"), ("1", "lr: got '1'; must be"),
+        (True, "lr: got True"), (np.ones(3), r"lr: got shape \(3,\)"), ([0.1, -1, 1, 1], r"lr: got -1\.0 at index 1"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_bad_rate_is_refused_and_nothing_changed(lr, message):
+    x = np.ones(4)
+    state = init(x)
+    before = snapshot(x, state)
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        update(x, x, state, lr=lr, out=(x, state))
+    assert snapshot(x, state) == before
+
+
+@pytest.mark.parametrize("rate", [lambda t: -1.0, lambda t: np.ones(3), lambda t: "x", lambda t: 1 / t], ids=range(4))
+def test_a_bad_callable_rate_changes_nothing(rate):
+    x = np.ones(4)
+    state = init(x, lr=rate)
+    before = snapshot(x, state)
+    with pytest.raises((TypeError, ValueError, ZeroDivisionError)):
+        update(x, x, state, out=(x, state))
+    assert snapshot(x, state) == before
+
+
+STRUCTURES = {
+    "missing": ({"a": V, "b": V}, {"a": V}, "g: its structure differs from that of x, which holds ['a', 'b'] here"),
+    "more": ({"a": V}, {"a": V, "b": V}, "g: its structure differs"),
+    "list": ({"a": V}, [V], "g: its structure differs"),
+    "array": ({"a": V}, V, "g: its structure differs"),
+    "deep": ([{"a": V}], [{"b": V}], "g[0]: its structure differs from that of x, which holds ['a'] here"),
+    "leaf": ([V, V], [V, M], "g[1]: got shape (3, 2); must have the shape of x, (4,)"),
+}
+
+
+@pytest.mark.parametrize(("x", "g", "message"), STRUCTURES.values(), ids=STRUCTURES.keys())
+def test_structures_differ(x, g, message):
+    with pytest.raises(ValueError) as raised:
+        update(x, g, init(x))
+    assert message in str(raised.value)
+
+
+def test_a_state_for_another_x():
+    state = init(np.zeros(4))
+    for x in (np.zeros(3), np.zeros(4, np.float32), np.zeros((4, 1)), [np.zeros(4), np.zeros(4)], np.zeros(4) * 1j):
+        with pytest.raises((TypeError, ValueError), match=r"^(x|g)"):
+            update(x, x, state)
+    assert state.t == 0
+
+
+def test_out_for_another_x():
+    x = np.zeros(4)
+    state = init(x)
+    frozen = np.zeros(4)
+    frozen.flags.writeable = False
+    bad = [
+        (np.zeros(3), state), (np.zeros(4, np.float32), state), (frozen, state), ([0.0] * 4, state),
+        (x, init(np.zeros(3))), (x, init([x, x])), (np.zeros(4, np.float32), init(np.zeros(4, np.float32))),
+    ]  # fmt: skip
+    for out in bad:
+        with pytest.raises(ValueError, match=r"^out: "):
+            update(x, x + 1, state, out=out)
+    assert state.t == 0
+    assert not x.any()
+
+
+def test_x_that_is_no_array():
+    for x in (np.zeros(2) * 1j, np.array([None]), "x", None, np.zeros(2, np.float16), np.zeros(2, ">f8")):
+        with pytest.raises(TypeError, match=r"^x: got dtype "):
+            init(x)
+
+
+FUZZ = """
+    import sys, warnings
+    import numpy as np, scipy.sparse
+    from adagrad_nb import init, update
+
+    warnings.simplefilter("ignore")
+    rng = np.random.default_rng(int(sys.argv[1]))
+    worked = refused = 0
+    for trial in range(int(sys.argv[2])):
+        shape = [(1, 12), (12, 1), (3, 4)][rng.integers(3)]
+        x = rng.normal(size=shape if shape == (3, 4) else 12)
+        kind = ["csr", "csc", "coo", "bsr", "lil"][rng.integers(5)]
+        g = scipy.sparse.random_array(shape, density=0.4, rng=rng).asformat(kind)
+        parts = {"coo": ["row", "col", "data"], "lil": ["rows", "data"]}.get(kind, ["indptr", "indices", "data"])
+        for _ in range(rng.integers(1, 3)):
+            part = parts[rng.integers(len(parts))]
+            a = np.array(getattr(g, part))
+            what = rng.integers(7)
+            if kind == "lil":
+                row = a[rng.integers(a.size)]
+                row.append([99, -5, 2**40, 1][rng.integers(4)] if rng.random() < 0.7 or not row else row.pop())
+            elif what == 0 and a.size and a.dtype.kind == "i":
+                a.flat[rng.integers(a.size)] = rng.choice([-1, -2**31, 2**31 - 1, 12, 99, 4, 3, 1, 0])
+            elif what == 1:
+                a = a[: a.size // 2]
+            elif what == 2:
+                a = np.concatenate([a, a])
+            elif what == 3:
+                a = a.astype(rng.choice(["i1", "u8", "f4", "i8", "c16", "O"]))
+            elif what == 4:
+                a = a.reshape(a.shape + (1,))
+            elif what == 5:
+                a = a[::-1]
+            elif what == 6:
+                a = np.zeros(0, a.dtype)
+            try:
+                setattr(g, part, a)
+            except (AttributeError, ValueError, TypeError):
+                pass
+        state = init(x)
+        before = x.tobytes(), state.slots[0][0].tobytes()
+        try:
+            moved, after = update(x, g, state)
+        except (ValueError, TypeError):
+            refused += 1
+        else:
+            worked += 1
+            assert np.isfinite(moved).all() and np.abs(moved - x).max() <= 0.5 + 1e-12, (kind, shape)
+        assert (x.tobytes(), state.slots[0][0].tobytes()) == before
+    print(worked, refused)
+"""
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_corrupted_matrices_are_refused_or_work(seed, python):
+    """In a process of its own: what is tested for is that it does not crash."""
+    worked, refused = map(int, python(textwrap.dedent(FUZZ), str(seed), "250").split())
+    assert worked > 20
+    assert refused > 100
+
+
+def test_no_warnings_from_ordinary_updates():
+    x = np.zeros(3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        update(x, x, init(x, Adagrad(eps=0.0)))
