@@ -359,9 +359,7 @@ def test_changed_options_against_the_eager_learner():
     third = fit_linear(X, Y, model=second, penalty=NoPenalty())
     dense = X.toarray()
     eager = reference_linear.learn(dense[:20], Y[:20], "logistic", lambda t: 0.5, prox=of_l1(0.02))
-    eager = reference_linear.learn(
-        dense[20:], Y[20:], "logistic", RATES["piecewise"][1], prox=of_l2(0.3), start=eager
-    )
+    eager = reference_linear.learn(dense[20:], Y[20:], "logistic", RATES["piecewise"][1], prox=of_l2(0.3), start=eager)
     assert_allclose(second.coef, eager.w, rtol=1e-12, atol=1e-13)
     eager = reference_linear.learn(dense, Y, "logistic", RATES["piecewise"][1], start=eager)
     assert_allclose(third.coef, eager.w, rtol=1e-12, atol=1e-13)
@@ -797,9 +795,7 @@ def test_predictions():
     probability = model.predict_proba(X)
     assert_allclose(probability[:, 1], 1 / (1 + np.exp(-margin)), rtol=1e-12)
     assert_allclose(probability.sum(axis=1), 1.0, rtol=1e-15)
-    assert_allclose(
-        model.mean_loss(X, Y, WEIGHT), np.average(np.logaddexp(0, -Y * margin), weights=WEIGHT), rtol=1e-12
-    )
+    assert_allclose(model.mean_loss(X, Y, WEIGHT), np.average(np.logaddexp(0, -Y * margin), weights=WEIGHT), rtol=1e-12)
 
 
 def test_predictions_of_numbers():
@@ -1050,16 +1046,19 @@ assert X.indptr[2] < X.indptr[3]
 
 MALFORMED = {
     "indptr falls": (
-        lambda: tampered(indptr=changed(X.indptr, 5, X.nnz)), r"^X.indptr: falls from \d+ to \d+ at row 5;"
+        lambda: tampered(indptr=changed(X.indptr, 5, X.nnz)),
+        r"^X.indptr: falls from \d+ to \d+ at row 5;",
     ),
     "indptr too short": (lambda: tampered(indptr=X.indptr[:-1]), "^X.indptr: got 40 entries for 40 rows"),
     "indptr too long": (
-        lambda: tampered(indptr=np.append(X.indptr, X.indptr[-1])), "^X.indptr: got 42 entries for 40 rows"
+        lambda: tampered(indptr=np.append(X.indptr, X.indptr[-1])),
+        "^X.indptr: got 42 entries for 40 rows",
     ),
     "indptr starts late": (lambda: tampered(indptr=changed(X.indptr, 0, 1)), "^X.indptr: starts with 1;"),
     "indptr negative": (lambda: tampered(indptr=changed(X.indptr, 0, -1)), "^X.indptr: starts with -1;"),
     "indptr ends late": (
-        lambda: tampered(indptr=changed(X.indptr, 40, X.nnz + 1)), rf"^X.indptr: ends with {X.nnz + 1}, but there are"
+        lambda: tampered(indptr=changed(X.indptr, 40, X.nnz + 1)),
+        rf"^X.indptr: ends with {X.nnz + 1}, but there are",
     ),
     "indptr of floats": (lambda: tampered(indptr=X.indptr.astype(float)), "^X.indptr: got dtype float64"),
     "indices of floats": (lambda: tampered(indices=X.indices.astype(float)), "^X.indices: got dtype float64"),
@@ -1070,13 +1069,16 @@ MALFORMED = {
     "complex values": (lambda: tampered(data=X.data.astype(complex)), "^X.data: got dtype complex128"),
     "objects as values": (lambda: tampered(data=X.data.astype(object)), "^X.data: got dtype object"),
     "index too large": (
-        lambda: tampered(indices=changed(X.indices, SECOND, 9)), r"^X: column index 9 in row 2; must be in \[0, 9\)"
+        lambda: tampered(indices=changed(X.indices, SECOND, 9)),
+        r"^X: column index 9 in row 2; must be in \[0, 9\)",
     ),
     "index far too large": (
-        lambda: tampered(indices=changed(X.indices, SECOND, 2**31 - 1)), "^X: column index 2147483647 in row 2;"
+        lambda: tampered(indices=changed(X.indices, SECOND, 2**31 - 1)),
+        "^X: column index 2147483647 in row 2;",
     ),
     "index negative": (
-        lambda: tampered(indices=changed(X.indices, SECOND, -1)), r"^X: column index -1 in row 2; must be in \[0, 9\)"
+        lambda: tampered(indices=changed(X.indices, SECOND, -1)),
+        r"^X: column index -1 in row 2; must be in \[0, 9\)",
     ),
     "64-bit index too large": (
         lambda: tampered(indptr=X.indptr.astype(np.int64), indices=changed(X.indices.astype(np.int64), SECOND, 2**40)),
@@ -1220,7 +1222,9 @@ OPTIONS_BAD = {
     "infinite rate": ({"lr": math.inf}, ValueError, "^lr: got inf; must be a number"),
     "rate by feature": ({"lr": np.ones(COLUMNS)}, TypeError, "^lr: got .*; must be a number, or a schedule record"),
     "record of rates": (
-        {"lr": Constant(np.ones(COLUMNS))}, TypeError, "^lr: got .*; must be a number, or a schedule record"
+        {"lr": Constant(np.ones(COLUMNS))},
+        TypeError,
+        "^lr: got .*; must be a number, or a schedule record",
     ),
     "rate as a function": ({"lr": lambda t: 0.5}, TypeError, "^lr: got .*; must be a number, or a schedule record"),
     "rate as a word": ({"lr": "fast"}, TypeError, "^lr: got 'fast'; must be a number, or a schedule record"),
@@ -1236,13 +1240,19 @@ OPTIONS_BAD = {
     "negative strength": ({"penalty": L1(-0.1)}, ValueError, "^L1.strength: got -0.1"),
     "NaN strength": ({"penalty": L2(math.nan)}, ValueError, "^L2.strength: got nan"),
     "one strength negative": (
-        {"penalty": L1(changed(STRENGTHS, 3, -1.0))}, ValueError, "^L1.strength: got -1.0 at index 3"
+        {"penalty": L1(changed(STRENGTHS, 3, -1.0))},
+        ValueError,
+        "^L1.strength: got -1.0 at index 3",
     ),
     "strengths of another length": (
-        {"penalty": L1(np.ones(5))}, ValueError, r"^L1.strength: got shape \(5,\); must .* have shape \(9,\)"
+        {"penalty": L1(np.ones(5))},
+        ValueError,
+        r"^L1.strength: got shape \(5,\); must .* have shape \(9,\)",
     ),
     "nested strengths of another length": (
-        {"penalty": Bounded(L1(np.ones(5)))}, ValueError, r"^L1.strength: got shape \(5,\)"
+        {"penalty": Bounded(L1(np.ones(5)))},
+        ValueError,
+        r"^L1.strength: got shape \(5,\)",
     ),
     "bounds crossed": ({"penalty": Box(1.0, 0.0)}, ValueError, "^Box: lower bound 1.0 exceeds upper bound 0.0"),
     "class of a penalty": ({"penalty": L1}, TypeError, "^penalty: got the class L1; pass an instance"),
@@ -1273,7 +1283,9 @@ NEW_BAD = {
     "classes as a number": ({"classes": 5}, ValueError, "^classes: got .*; must be two different labels"),
     "classes of another kind": ({"classes": ["a", "b"]}, ValueError, "^y: got 4 labels"),
     "classes for numbers": (
-        {"classes": [0, 1], "loss": "squared"}, ValueError, "^classes: the loss Squared takes numbers; leave classes"
+        {"classes": [0, 1], "loss": "squared"},
+        ValueError,
+        "^classes: the loss Squared takes numbers; leave classes",
     ),
 }
 

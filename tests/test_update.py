@@ -600,7 +600,6 @@ def test_scalars_in_a_tree():
 # --- nothing half-done -------------------------------------------------------------------------------------------
 
 
-
 def broken(fmt, change):
     g = getattr(scipy.sparse, f"{fmt}_array")(np.diag([1.0, 2.0, 3.0, 4.0])[:1] + 1)
     change(g)

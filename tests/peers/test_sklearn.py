@@ -9,9 +9,7 @@ import pytest
 from adagrad_nb import L1, L2, ElasticNet, InverseTime, fit_linear
 
 linear_model = pytest.importorskip("sklearn.linear_model")
-pytestmark = pytest.mark.skipif(
-    bool(numba.config.DISABLE_JIT), reason="100,000 updates take minutes in pure Python"
-)
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="100,000 updates take minutes in pure Python")
 
 N, D = 200, 12
 RNG = np.random.default_rng(0)

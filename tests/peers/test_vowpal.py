@@ -14,9 +14,7 @@ OPTIONS = "--adaptive --noconstant -l 0.5 --quiet"
 # Vowpal Wabbit learns in single precision and takes inverse square roots to 12 bits.
 TOLERANCE = 3e-5
 
-pytestmark = pytest.mark.skipif(
-    bool(numba.config.DISABLE_JIT), reason="a full data set takes minutes in pure Python"
-)
+pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="a full data set takes minutes in pure Python")
 
 
 def a9a():
