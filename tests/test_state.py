@@ -1,0 +1,177 @@
+"""States: saved, loaded and gone on with; several arrays under one norm; averages that overwrite."""
+
+import numpy as np
+import pytest
+
+from adagrad_nb import (
+    EMA,
+    L1,
+    Adadelta,
+    ClipGlobalNorm,
+    InverseSqrt,
+    L2Decay,
+    Polyak,
+    Rescale,
+    init,
+    load_state,
+    minimize_adadelta,
+    minimize_adagrad,
+    minimize_stochastic,
+    update,
+)
+from adagrad_nb.testing import Rosenbrock, quadratic
+
+
+def tree(dtype, seed):
+    rng = np.random.default_rng(seed)
+    return {"a": rng.normal(size=(3, 2)).astype(dtype), "b": [rng.normal(size=4).astype(dtype)]}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("options", [{}, {"rule": Adadelta(), "average": Polyak(2), "penalty": L1(0.01)}], ids=str)
+def test_a_saved_state_goes_on_bit_for_bit(dtype, options, tmp_path):
+    x, states = tree(dtype, 0), None
+    state = init(x, lr=InverseSqrt(0.3), transforms=(ClipGlobalNorm(1.0), L2Decay(0.1)), **options)
+    for t in range(3):
+        x, state = update(x, tree(dtype, t + 1), state)
+    state.save(tmp_path / "state.npz")
+    states = [state, load_state(tmp_path / "state.npz")]
+    results = []
+    for s in states:
+        y = x
+        for t in range(3):
+            y, s = update(y, tree(dtype, t + 9), s)
+        results.append((y, s))
+    (one, first), (two, second) = results
+    np.testing.assert_array_equal(one["a"], two["a"])
+    np.testing.assert_array_equal(one["b"][0], two["b"][0])
+    assert first.t == second.t == 6
+    assert [leaf.path for leaf in second.leaves] == ["x['a']", "x['b'][0]"]
+    for mine, theirs in zip(first.means, second.means, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_saved_run_goes_on_bit_for_bit(tmp_path):
+    options = {"lr": 1.0, "average": Polyak(), "maxiter": 50}
+    half = minimize_adagrad(Rosenbrock(), np.zeros(4), **options)
+    half.state.save(tmp_path / "state.npz")
+    rest = minimize_adagrad(Rosenbrock(), half.x, maxiter=50, state=load_state(tmp_path / "state.npz"))
+    whole = minimize_adagrad(Rosenbrock(), np.zeros(4), **{**options, "maxiter": 100})
+    np.testing.assert_array_equal(rest.x, whole.x)
+
+
+def test_what_cannot_be_saved_is_said(tmp_path):
+    state = init(np.ones(2), lr=lambda t: 0.1)
+    with pytest.raises(ValueError, match="lr: a Python function cannot be saved"):
+        state.save(tmp_path / "state.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_file_is_refused(tmp_path):
+    path = tmp_path / "state.npz"
+    init(np.ones(2)).save(path)
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ValueError, match=r"state\.npz"):
+        load_state(path)
+
+
+# --- one norm over several arrays --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_global_norm_is_that_of_all_arrays(dtype):
+    x, g = tree(dtype, 0), tree(dtype, 1)
+    flat = np.concatenate([g["a"].ravel(), g["b"][0]]).astype(np.float64)
+    by = 0.5 / np.linalg.norm(2.0 * flat)
+    clipped, _ = update(x, g, init(x, transforms=(Rescale(2.0), ClipGlobalNorm(0.5))))
+    scaled = {"a": (2 * by * g["a"]).astype(dtype), "b": [(2 * by * g["b"][0]).astype(dtype)]}
+    expected, _ = update(x, scaled, init(x))
+    rtol = 1e-5 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(clipped["a"], expected["a"], rtol=rtol)
+    np.testing.assert_allclose(clipped["b"][0], expected["b"][0], rtol=rtol)
+
+
+def test_the_global_norm_of_small_gradients_changes_nothing():
+    x, g = tree(np.float64, 0), tree(np.float64, 1)
+    one, _ = update(x, g, init(x, transforms=(ClipGlobalNorm(1e6),)))
+    two, _ = update(x, g, init(x))
+    np.testing.assert_array_equal(one["a"], two["a"])
+
+
+def test_the_global_norm_counts_sparse_rows():
+    x = {"a": np.zeros((4, 2)), "b": np.zeros(3)}
+    g = {"a": (np.array([2, 0]), np.array([[3.0, 0.0], [0.0, 0.0]])), "b": np.array([0.0, 4.0, 0.0])}
+    _, state = update(x, g, init(x, transforms=(ClipGlobalNorm(1.0),)))
+    np.testing.assert_allclose(state.slots[0][0], [[0, 0], [0, 0], [0.36, 0], [0, 0]])
+    np.testing.assert_allclose(state.slots[1][0], [0, 0.64, 0])
+
+
+# --- averages that overwrite, Adadelta -----------------------------------------------------------------------------
+
+
+def test_an_average_overwrites_the_iterate_in_every_loop():
+    average = EMA(0.5, overwrite=3)
+    problem = quadratic(5, 10.0)
+    compiled = minimize_adagrad(problem, np.zeros(5), lr=0.3, average=average, maxiter=8, gtol=0)
+
+    def gradient(x):
+        g = np.empty_like(x)
+        problem.value_grad(x, g)
+        return g
+
+    python = minimize_adagrad(
+        lambda x: problem.value_grad(x, np.empty_like(x)), np.zeros(5), jac=gradient, lr=0.3, average=average,
+        maxiter=8, gtol=0,
+    )  # fmt: skip
+    np.testing.assert_array_equal(compiled.x, python.x)
+    x, mean, G = np.zeros(5), None, np.zeros(5)
+    for t in range(8):
+        g = gradient(x)
+        G += g * g
+        x = x - 0.3 * g / (np.sqrt(G) + 1e-10)
+        mean = x.copy() if mean is None else mean + 0.5 * (x - mean)
+        if (t + 1) % 3 == 0:
+            x = mean.copy()
+    np.testing.assert_allclose(python.x, mean, rtol=1e-12)
+
+
+def test_adadelta_minimises_and_resumes():
+    start = np.array([3.0, -2.0, 1.0])
+    whole = minimize_adadelta(quadratic(3, 10.0), start, maxiter=2000)
+    assert whole.fun < 1e-2 < quadratic(3, 10.0).value_grad(start, np.empty(3))
+    half = minimize_adadelta(quadratic(3, 10.0), start, maxiter=1000)
+    rest = minimize_adadelta(quadratic(3, 10.0), half.x, maxiter=1000, state=half.state)
+    np.testing.assert_array_equal(rest.x, whole.x)
+    assert rest.state.rule == Adadelta()
+
+
+def test_adadelta_follows_the_paper():
+    """Zeiler 2012, algorithm 1."""
+    rng = np.random.default_rng(0)
+    x, gradients = rng.normal(size=6), rng.normal(size=(20, 6))
+    state = init(x, Adadelta(rho=0.8, eps=1e-3), lr=1.0)
+    expected, E, D = x.copy(), np.zeros(6), np.zeros(6)
+    for g in gradients:
+        E = 0.8 * E + 0.2 * g**2
+        step = -np.sqrt(D + 1e-3) / np.sqrt(E + 1e-3) * g
+        D = 0.8 * D + 0.2 * step**2
+        expected = expected + step
+        x, state = update(x, g, state)
+    np.testing.assert_allclose(x, expected, rtol=1e-12)
+
+
+def test_stochastic_runs_take_every_rule():
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(60, 3))
+    b = A @ [1.0, -2.0, 3.0]
+
+    def fun(x, batch):
+        return 0.5 * np.mean((A[batch] @ x - b[batch]) ** 2)
+
+    def jac(x, batch):
+        return A[batch].T @ (A[batch] @ x - b[batch]) / len(batch)
+
+    res = minimize_stochastic(
+        fun, np.zeros(3), 60, jac=jac, rule=Adadelta(eps=1e-3), lr=1.0, batch_size=6, epochs=30, rng=0
+    )
+    assert res.fun < 0.05 < fun(np.zeros(3), np.arange(60))
