@@ -110,7 +110,7 @@ class Labels(NamedTuple):
 
     def seen(self, y):
         """With the labels of another chunk taken in."""
-        new = [label for label in np.unique(y).tolist() if label not in (self.negative, self.positive)]
+        new = [label for label in _distinct(y) if label not in (self.negative, self.positive)]
         if not new:
             return self
         if len(new) + sum(label is not None for label in self) > 2:
@@ -151,6 +151,15 @@ class Labels(NamedTuple):
         if isinstance(negative, bool) or isinstance(positive, bool):
             return np.array([False, True])
         return np.asarray([-1 if negative is None else negative, 1 if positive is None else positive])
+
+
+def _distinct(y):
+    """The labels of y in increasing order; sorting all of y would take a tenth of the time of learning from it."""
+    if y.size and y.dtype.kind in "fiub":
+        low, high = y.min(), y.max()
+        if np.all((y == low) | (y == high)):
+            return [low.item()] if low == high else [low.item(), high.item()]
+    return np.unique(y).tolist()
 
 
 def targets(y, n, loss, labels, dtype):

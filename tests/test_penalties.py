@@ -142,6 +142,12 @@ def test_single_precision_needs_no_double(penalty, naive, naive_prox):
         assert prox(penalty, x, np.float32(0.5), 0) == pytest.approx(naive_prox(float(x), 0.5), rel=3e-7, abs=3e-7)
 
 
+@pytest.mark.parametrize("penalty", [L1(0.5), L2(0.5), ElasticNet(0.5, 0.5), Bounded(L1(0.5), -1.0, 1.0)], ids=str)
+def test_an_infinite_width_gives_the_minimum_of_the_penalty(penalty):
+    for x in (-2.0, 0.0, 2.0):
+        assert prox(penalty, x, INF, 0) == 0.0
+
+
 def test_strengths_per_coordinate():
     strengths = np.array([0.0, 1.0, 2.0])
     assert [prox(L1(strengths), 5.0, 1.0, i) for i in range(3)] == [5.0, 4.0, 3.0]
