@@ -4,7 +4,7 @@ import re
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+import scipy
 
 from adagrad_nb._kernels.parse import BELOW, BEYOND, FEATURE, LABEL, OK, VALUE, scan
 
@@ -57,7 +57,7 @@ def rows(form, place, lines, colons, columns):
     if result.status != OK:
         _refuse(form, place, result.status, result.position)
     n = form.n_features or max(columns, result.largest + 1)
-    X = csr_array(X, shape=(y.size, n))
+    X = scipy.sparse.csr_array(X, shape=(y.size, n))
     if result.ascending:
         X.has_canonical_format = True  # spares SciPy a pass over the indices
     else:

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
+import scipy
 from numba.core.errors import NumbaError
 
 from ._jit import cast, compiled_for, is_compiled, plain
@@ -147,7 +147,7 @@ class Objective:
 
     def _shaped(self, g, x):
         """A dense gradient as a vector; sparse ones as they are."""
-        if isinstance(g, tuple) or scipy.sparse.issparse(g):
+        if isinstance(g, tuple) or (not isinstance(g, np.ndarray) and scipy.sparse.issparse(g)):
             return g
         g = np.asarray(g)
         if g.size != x.size:

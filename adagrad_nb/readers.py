@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+import scipy
 
 from adagrad_nb import _check
 from adagrad_nb._kernels.parse import count
@@ -210,12 +210,12 @@ def _load_auto(path, n_features, dtype):
     zero_based = any((chunk.X.indices == 0).any() for chunk in chunks)
     X, y = _stack(file.name, chunks, file.n_features)
     if not zero_based and X.nnz:
-        X = csr_array((X.data, X.indices - 1, X.indptr), shape=(X.shape[0], X.shape[1] - 1))
+        X = scipy.sparse.csr_array((X.data, X.indices - 1, X.indptr), shape=(X.shape[0], X.shape[1] - 1))
     if n_features is None:
         return X, y
     if X.shape[1] > n_features:  # read again for the sentence that names the line
         list(SvmlightFile(source, n_features, zero_based, dtype, LOAD_BYTES))
-    return csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], n_features)), y
+    return scipy.sparse.csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], n_features)), y
 
 
 def _stack(name, chunks, n_features):
@@ -235,6 +235,6 @@ def _stack(name, chunks, n_features):
         indices[k : k + m], values[k : k + m] = X.indices, X.data
         np.add(X.indptr[1:], k, out=indptr[row + 1 : row + 1 + n], casting="same_kind")
         row, k = row + n, k + m
-    X = csr_array((values, indices, indptr), shape=(y.size, n_features))
+    X = scipy.sparse.csr_array((values, indices, indptr), shape=(y.size, n_features))
     X.has_canonical_format = True
     return X, y

@@ -4,7 +4,7 @@ import numbers
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.sparse
+import scipy
 
 from . import _check
 

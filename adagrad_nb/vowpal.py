@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csr_array
+import scipy
 
 from adagrad_nb import _check
 from adagrad_nb._source import Source
@@ -80,7 +80,7 @@ def load_vw(path, *, n_features=None, dtype=np.float64):
     with np.errstate(over="ignore"):
         values = np.array(values).astype(dtype, copy=False)
     parts = values, np.array(indices, index_dtype), np.array(indptr, index_dtype)
-    X = csr_array(parts, shape=(len(labels), n))
+    X = scipy.sparse.csr_array(parts, shape=(len(labels), n))
     _check_overflow(source.name, X)
     X.sort_indices()
     return X, np.array(labels), np.array(weights)

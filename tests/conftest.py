@@ -46,7 +46,7 @@ def tolerance(dtype):
     return 64 * np.finfo(dtype).eps
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def python():
     """Run a program in another process; return what it printed, and fail with its complaint if it fails."""
 

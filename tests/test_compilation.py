@@ -238,17 +238,6 @@ COUNT = """
 """
 
 
-@needs_compiler
-def test_the_second_process_compiles_nothing(python, tmp_path):
-    source = textwrap.dedent(COUNT)
-    hits, misses = map(int, python(source, NUMBA_CACHE_DIR=str(tmp_path)).split())
-    assert hits == 0
-    assert misses == 3
-    hits, misses = map(int, python(source, NUMBA_CACHE_DIR=str(tmp_path)).split())
-    assert hits == 3
-    assert misses == 0
-
-
 USER = """
     from typing import NamedTuple
 
@@ -287,25 +276,6 @@ USE = """
 """
 
 
-@needs_compiler
-def test_edited_records_run_as_edited(python, tmp_path):
-    """Records of the user stay out of the disk cache, which would not notice that their module has changed."""
-    module, cache = tmp_path / "mine.py", tmp_path / "cache"
-    for factor in (0.5, 0.25):
-        module.write_text(textwrap.dedent(USER).format(factor=factor))
-        printed = python(textwrap.dedent(USE), path=[tmp_path], NUMBA_CACHE_DIR=str(cache), PYTHONDONTWRITEBYTECODE="1")
-        assert [float(word) for word in printed.split()] == [factor, factor]
-
-
-@needs_compiler
-def test_a_process_without_the_module_of_the_user_can_use_the_cache(python, tmp_path):
-    module, cache = tmp_path / "mine.py", tmp_path / "cache"
-    module.write_text(textwrap.dedent(USER).format(factor=0.5))
-    python(textwrap.dedent(USE), path=[tmp_path], NUMBA_CACHE_DIR=str(cache))
-    python(textwrap.dedent(COUNT), NUMBA_CACHE_DIR=str(cache))
-    assert int(python(textwrap.dedent(COUNT), NUMBA_CACHE_DIR=str(cache)).split()[0]) == 3
-
-
 FUNCTION = """
     import numba
     import numpy as np
@@ -313,21 +283,56 @@ FUNCTION = """
 
     @numba.njit
     def jac(x):
-        return {factor} * x
+        return 2.0 * x
 
     res = minimize_adagrad(lambda x: 0.0, np.ones(3), jac=jac, maxiter=3)
     print(res.jac[0] / res.x[0])
 """
 
 
+@pytest.fixture(scope="module")
+def life(python, tmp_path_factory):
+    """One cache in the course of five processes: what each of them printed, and what is on the disk at the end."""
+    folder = tmp_path_factory.mktemp("life")
+    cache = folder / "cache"
+
+    def process(source, *path):
+        printed = python(
+            textwrap.dedent(source), path=path, NUMBA_CACHE_DIR=str(cache), PYTHONDONTWRITEBYTECODE="1"
+        )  # fmt: skip
+        return [float(word) for word in printed.split()]
+
+    told = {}
+    for factor in (0.5, 0.25):  # the user edits a module between two processes
+        (folder / "mine.py").write_text(textwrap.dedent(USER).format(factor=factor))
+        told[factor] = process(USE, folder)
+    told["first"], told["second"] = process(COUNT), process(COUNT)  # neither can import that module
+    told["before"] = {path.name for path in cache.rglob("*.nbc")}
+    told["function"] = process(FUNCTION)
+    told["after"] = {path.name for path in cache.rglob("*.nbc")}
+    return told
+
+
 @needs_compiler
-def test_functions_of_the_user_leave_nothing_in_the_cache(python, tmp_path):
+def test_edited_records_run_as_edited(life):
+    """Records of the user stay out of the disk cache, which would not notice that their module has changed."""
+    for factor in (0.5, 0.25):
+        assert life[factor] == [factor, factor]
+
+
+@needs_compiler
+def test_the_second_process_compiles_nothing(life):
+    """Nor is it in the way that the cache was there before, filled by processes with modules of their own."""
+    assert life["first"] == [0, 3]
+    assert life["second"] == [3, 0]
+
+
+@needs_compiler
+def test_functions_of_the_user_leave_nothing_in_the_cache(life):
     """The loop around a compiled function would never be found again, and fill the disk with every run."""
-    for factor in (1.0, 2.0):
-        printed = python(textwrap.dedent(FUNCTION).format(factor=factor), NUMBA_CACHE_DIR=str(tmp_path))
-        assert float(printed) == factor
-    assert [path.name for path in tmp_path.rglob("*descend*.nbc")] == []
-    assert list(tmp_path.rglob("*.nbc"))
+    assert life["function"] == [2.0]
+    assert {name for name in life["after"] - life["before"] if "descend" in name} == set()
+    assert any("descend" in name for name in life["before"])
 
 
 def test_without_a_place_for_the_cache(python, tmp_path):

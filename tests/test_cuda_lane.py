@@ -1,4 +1,8 @@
-"""The tests of device arrays, in a process where CUDA is simulated."""
+"""The tests of device arrays, in a process where CUDA is simulated.
+
+Nothing is compiled there, which would take longer than the tests; that compiled code gives the bits of interpreted
+code is tested elsewhere.
+"""
 
 import importlib.util
 import os
@@ -17,7 +21,7 @@ HERE = pathlib.Path(__file__).parent
 def test_in_the_simulator():
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "cuda" / "test_simulator.py")],
-        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1"}, cwd=HERE.parent, capture_output=True, text=True, timeout=600,
+        env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"}, cwd=HERE.parent, capture_output=True, text=True, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, f"{done.stdout[-5000:]}\n{done.stderr[-2000:]}"
     assert " passed" in done.stdout

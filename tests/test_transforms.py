@@ -1,7 +1,6 @@
 """Transforms: what each does to a gradient, and that the order of the tuple is the order of doing."""
 
 import functools
-import itertools
 import math
 
 import numpy as np
@@ -61,7 +60,7 @@ def test_in_an_update(name, rng):
     np.testing.assert_allclose(run((record,), x, gradients), expected([naive], x, gradients), rtol=1e-13)
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations(["norm", "decay", "value"])), ids="-".join)
+@pytest.mark.parametrize("order", [("norm", "decay", "value"), ("decay", "norm", "value"), ("value", "decay", "norm")])
 def test_order_is_that_of_the_tuple(order, rng):
     x, gradients = rng.normal(size=6), rng.normal(size=(3, 6)) * 2
     got = run(tuple(CASES[name][0] for name in order), x, gradients)
