@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adagrad_nb import init, like, update
+from adagrad_nb import InverseTime, L2Decay, from_optax, from_torch, init, like, to_optax, to_torch, update
 
 STEPS = 200
 
@@ -165,3 +165,68 @@ def test_jax_example(momentum, dtype):
             state = step(t, jax.numpy.asarray(g), state)
         x = np.asarray(params(state))
     assert_same(ours(like("jax", step_size=0.1, momentum=momentum), dtype), x)
+
+
+# --- a run that moves over in the middle ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["adagrad", "adadelta"])
+@pytest.mark.parametrize("settings", [{"lr": 0.1}, {"lr": 0.1, "weight_decay": 0.1}], ids=str)
+def test_a_run_of_torch_goes_on_here_and_back(method, settings):
+    torch = pytest.importorskip("torch")
+    if method == "adagrad":
+        settings = {**settings, "lr_decay": 0.01}
+    kind = {"adagrad": torch.optim.Adagrad, "adadelta": torch.optim.Adadelta}[method]
+
+    def stepped(p, optimizer, gradients):
+        for g in gradients:
+            p.grad = torch.from_numpy(g)
+            optimizer.step()
+
+    gs = list(gradients(64, np.float64))
+    p = torch.nn.Parameter(torch.from_numpy(start(64, np.float64)))
+    optimizer = kind([p], **settings)
+    stepped(p, optimizer, gs[:70])
+    x = p.detach().numpy().copy()
+    state = from_torch(init(x, **like("torch", method, **settings)), optimizer.state_dict())
+    assert state.t == 70
+    for g in gs[70:140]:
+        update(x, g, state, out=(x, state))
+    # and back again for the rest
+    q = torch.nn.Parameter(torch.from_numpy(x.copy()))
+    back = kind([q], **settings)
+    entries = {i: {k: torch.as_tensor(v) for k, v in entry.items()} for i, entry in to_torch(state).items()}
+    back.load_state_dict({"state": entries, "param_groups": back.state_dict()["param_groups"]})
+    stepped(q, back, gs[140:])
+    stepped(p, optimizer, gs[70:])
+    assert_same((q.detach().numpy(), np.abs(start(64, np.float64)) + 1), p.detach().numpy(), ulp=8)
+
+
+@pytest.mark.parametrize("method", ["adagrad", "adadelta"])
+def test_a_run_of_optax_goes_on_here_and_back(method):
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    make = {"adagrad": optax.adagrad, "adadelta": optax.adadelta}[method]
+    gs = list(gradients(64, np.float64))
+    with jax.enable_x64(True):
+        optimizer = optax.chain(optax.add_decayed_weights(0.1), make(lambda t: 0.1 / (1 + 0.01 * t)))
+        step = jax.jit(optimizer.update)
+
+        def stepped(x, state, gradients):
+            for g in gradients:
+                move, state = step({"w": jax.numpy.asarray(g)}, state, x)
+                x = optax.apply_updates(x, move)
+            return x, state
+
+        first = {"w": jax.numpy.asarray(start(64, np.float64))}
+        middle, at_middle = stepped(first, optimizer.init(first), gs[:70])
+        end, _ = stepped(middle, at_middle, gs[70:])
+        options = like("optax", method, lr=InverseTime(0.1, 0.01))
+        options["transforms"] = (L2Decay(0.1),)
+        x = {"w": np.array(middle["w"])}
+        state = from_optax(init(x, **options), at_middle, x)
+        assert state.t == 70
+        for g in gs[70:140]:
+            update(x, {"w": g}, state, out=(x, state))
+        again = optax.tree_utils.tree_set(at_middle, **to_optax(state, x), count=jax.numpy.asarray(140))
+        last, _ = stepped({"w": jax.numpy.asarray(x["w"])}, again, gs[140:])
+    assert_same((np.asarray(last["w"]), np.abs(start(64, np.float64)) + 1), np.asarray(end["w"]), ulp=8)
