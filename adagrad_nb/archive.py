@@ -3,36 +3,23 @@
 The file is a NumPy ``.npz`` archive whose member ``meta`` holds JSON.
 """
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 
 import numpy as np
 
 from . import averaging, losses, penalties, rules, schedules, transforms
+from ._files import replacing
 
 FORMAT = 1
 
 
 def write(path, kind, meta, arrays):
     """Write arrays and what JSON can say about them; `path` holds the old content or all of the new."""
-    path = os.path.abspath(os.fspath(path))
     meta = {"format": FORMAT, "kind": kind, "sha256": _digest(meta, arrays), "content": meta}
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    handle, beside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=os.path.basename(path) + ".")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, meta=text, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(beside, 0o666 & ~_umask())
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
+    with replacing(path) as file:
+        np.savez(file, meta=text, **arrays)
 
 
 def read(path, kind):
@@ -96,9 +83,3 @@ def _digest(meta, arrays):
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

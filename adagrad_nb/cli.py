@@ -5,11 +5,11 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 
 import numpy as np
 
 from . import __version__
+from ._files import replacing
 from .callbacks import History, Table
 from .linear import LOSSES, fit_linear
 from .linear_model import load_model
@@ -223,22 +223,12 @@ def _predict(options):
     return 0
 
 
-@contextlib.contextmanager
 def _output(path):
     """Standard output, or a file that appears when it is complete."""
     if path is None:
-        yield sys.stdout
-        return
-    folder = os.path.dirname(os.path.abspath(path))
+        return contextlib.nullcontext(sys.stdout)
     _check_folder(path)
-    with tempfile.NamedTemporaryFile("w", dir=folder, delete=False) as file:
-        try:
-            yield file
-            file.flush()
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
+    return replacing(path, "w")
 
 
 def _info(options):

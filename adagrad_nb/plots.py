@@ -1,10 +1,10 @@
 """Pictures of learning and of minimising.  matplotlib is imported when the first one is drawn."""
 
 import os
-import tempfile
 
 import numpy as np
 
+from ._files import replacing
 from .metrics import auc, calibration, roc_curve
 
 INK, FIRST, SECOND, FAINT = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"
@@ -195,13 +195,5 @@ def save(figure, path):
     path : str or path-like
         The suffix is the format.
     """
-    path = os.path.abspath(os.fspath(path))
-    suffix = os.path.splitext(path)[1] or ".png"
-    handle, beside = tempfile.mkstemp(dir=os.path.dirname(path), suffix=suffix)
-    os.close(handle)
-    try:
-        figure.savefig(beside, dpi=130)
-        os.replace(beside, path)
-    finally:
-        if os.path.exists(beside):
-            os.unlink(beside)
+    with replacing(path) as file:
+        figure.savefig(file, format=os.path.splitext(path)[1].lstrip(".") or "png", dpi=130)

@@ -225,3 +225,23 @@ def test_plot_without_test_data():
     history = History()
     model = fit_linear(X, X[:, 0] > 0, callback=history)
     assert len(plot_training(model, history).axes) == 2
+
+
+def test_files_have_the_permissions_of_any_new_file(files, tmp_path):
+    plain, model, picture, out = (tmp_path / name for name in ("plain", "m.npz", "p.png", "out.txt"))
+    plain.touch()
+    main(["train", str(files[0]), "--quiet", "--model", str(model), "--plot", str(picture)])
+    main(["predict", str(model), str(files[1]), "--output", str(out)])
+    assert {path.stat().st_mode for path in (model, picture, out)} == {plain.stat().st_mode}
+
+
+def test_a_file_that_fails_leaves_the_old_one(files, tmp_path):
+    model, out = tmp_path / "m.npz", tmp_path / "out.txt"
+    main(["train", str(files[0]), "--quiet", "--model", str(model)])
+    out.write_text("old")
+    bad = tmp_path / "bad.svm"
+    bad.write_text(files[1].read_text() + "1 1:what\n")
+    before = sorted(tmp_path.iterdir())
+    assert main(["predict", str(model), str(bad), "--output", str(out)]) == 2
+    assert out.read_text() == "old"
+    assert sorted(tmp_path.iterdir()) == before
