@@ -39,6 +39,13 @@ def chain(transforms):
     return record
 
 
+def shrink(clip, norm):
+    """The factor that brings a norm to at most the bound; 1 to the last bit within it, NaN where there is no norm."""
+    if norm <= clip.bound:
+        return type(norm)(1)
+    return clip.bound / norm if norm < math.inf else type(norm)(math.nan)
+
+
 class Rescale(NamedTuple):
     """Multiply the gradient by a factor.
 
@@ -109,10 +116,7 @@ class ClipNorm(NamedTuple):
 
     domain = {"bound": "(0, inf)"}
 
-    def factor(self, norm):
-        if norm <= self.bound:
-            return type(norm)(1)
-        return self.bound / norm if norm < math.inf else type(norm)(math.nan)
+    factor = shrink
 
 
 class ClipGlobalNorm(NamedTuple):
@@ -144,10 +148,7 @@ class ClipGlobalNorm(NamedTuple):
     together = True
     domain = {"bound": "(0, inf)"}
 
-    def factor(self, norm):
-        if norm <= self.bound:
-            return type(norm)(1)
-        return self.bound / norm if norm < math.inf else type(norm)(math.nan)
+    factor = shrink
 
 
 class L2Decay(NamedTuple):
