@@ -39,6 +39,15 @@ class Progress(NamedTuple):
         Passes that are complete.
     model : LinearModel
         The model that is being learnt: to look at, not to keep.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import fit_linear
+    >>> losses = []
+    >>> model = fit_linear(np.eye(2), [0, 1], passes=9, callback=lambda progress: losses.append(progress.recent_loss))
+    >>> losses[0] > losses[-1]
+    True
     """
 
     n_seen: int

@@ -34,6 +34,16 @@ class LinearModel:
     n_features : int
     state : State
         Options and accumulators of the weights; ``state.t`` counts the updates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import fit_linear
+    >>> model = fit_linear(np.array([[1.0, 0.0], [0.0, 1.0]]), ["no", "yes"], passes=20)
+    >>> model.coef.shape, model.n_seen, model.classes.tolist()
+    ((2,), 40, ['no', 'yes'])
+    >>> model.predict(np.array([[0.0, 2.0]])).tolist()
+    ['yes']
     """
 
     def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept):

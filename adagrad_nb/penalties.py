@@ -49,7 +49,14 @@ def clip(x, lower, upper):
 
 
 class NoPenalty(NamedTuple):
-    """The penalty that is zero everywhere."""
+    """The penalty that is zero everywhere.
+
+    Examples
+    --------
+    >>> from adagrad_nb import NoPenalty
+    >>> NoPenalty().prox(3.0, 1.0, 0)
+    3.0
+    """
 
     def value(self, x, i):
         return x - x

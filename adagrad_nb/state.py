@@ -31,6 +31,14 @@ class State:
         shape of that array.
     means : tuple
         For each array of x the average of the iterates, or None without averaging.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import init
+    >>> state = init(np.ones(2), lr=0.1)
+    >>> state.t, state.slots, state.lr
+    (0, ((array([0., 0.]),),), 0.1)
     """
 
     __slots__ = ("average", "iterate", "leaves", "lr", "penalty", "quick", "rule", "seed", "t", "transforms")
