@@ -193,15 +193,15 @@ def _extras(name, extras, gtol):
     return gtol if extras.get("tol") is None else extras["tol"]
 
 
-def run(objective, x, state, maxiter, gtol, callback, disp):
-    """Go, and say how it went."""
+def run(objective, x, state, maxiter, gtol, callback, disp, complete=False):
+    """Go, and say how it went; `complete` says that maxiter is the aim, not a limit."""
     from scipy.optimize import OptimizeResult  # here, because it doubles the time that the package takes to import
 
     _check.count("maxiter", maxiter)
     _check.interval("gtol", gtol, "[0, inf)")
     course = Run(objective, x, state, gtol, callback)
     outcome = course.go(maxiter)
-    done = outcome == RUNNING and objective.sampler is not None
+    done = outcome == RUNNING and complete
     message = "All epochs are done." if done else _MESSAGES[outcome]
     if state.average is not None:
         state.iterate = x.copy()

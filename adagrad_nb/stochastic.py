@@ -104,14 +104,10 @@ def minimize_stochastic(
         state.seed = seed(rng)
     sampler = Sampler(int(n_samples), int(batch_size), replace, state.seed)
     # Going on from within an epoch, that epoch counts as the first.
-    steps = epochs * sampler.steps - state.t % sampler.steps
-    if maxiter is not None:
-        steps = min(steps, _check.count("maxiter", maxiter))
+    whole = epochs * sampler.steps - state.t % sampler.steps
+    steps = whole if maxiter is None else min(whole, _check.count("maxiter", maxiter))
     objective = Objective(fun, jac, args, x, limits, sampler)
-    result = run(objective, x, state, steps, 0.0, callback, False)
-    if result.status == 0 and result.nit < epochs * sampler.steps - (state.t - result.nit) % sampler.steps:
-        result.update(status=1, success=False, message="Maximum number of iterations has been exceeded.")
-    return result
+    return run(objective, x, state, steps, 0.0, callback, False, complete=steps == whole)
 
 
 def seed(rng):
