@@ -50,15 +50,15 @@ class Leaf:
         self.hold(tuple(new(x, value) for value in fill))
         self.mean = None
 
-    def move(self, records, where, x, g, lr):
-        """Apply a gradient to coordinates of the flat array x, with as many threads as pay."""
+    def move(self, records, where, x, g, lr, t):
+        """Apply the gradient of update t to coordinates of the flat array x, with as many threads as pay."""
         big = g.size >= dense.PARALLEL_FROM and threads() > 1
         key = ("threaded" if big else "serial", None if where is dense.ALL else where.dtype.char, type(lr))
         kernel = self.entries.get(key)
         if kernel is None:
-            kernel = entry(self.threaded if big else self.serial, records, where, x, g, self.flat, lr)
+            kernel = entry(self.threaded if big else self.serial, records, where, x, g, self.flat, lr, t)
             self.entries[key] = kernel
-        kernel(records, where, x, g, self.flat, lr)
+        kernel(records, where, x, g, self.flat, lr, t)
 
     def norm(self, position, transforms, where, x, g, lr):
         """The 2-norm of a gradient after the first `position` transforms."""

@@ -2,17 +2,27 @@
 
 A rule is a record with ``slots`` accumulators per coordinate and three methods of scalars: ``fill()``, their initial
 values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``width(s, lr)``, the length of step that the
-penalty's proximal operator takes at this coordinate.  A constant that follows from the fields is a field itself, which
+penalty's proximal operator takes at this coordinate.  A rule whose step answers for all updates so far, not for the
+last one, has ``reach(s, lr, t)`` besides: the width after t updates.  A constant that follows from the fields is a field itself, which
 ``complete()`` fills in double precision before the record is cast to the precision of the kernel.
 """
 
 import math
 from typing import NamedTuple
 
-from ._jit import method
+from ._jit import method, plain
 
 step = method("step")
 width = method("width")
+
+
+@plain
+def _width(rule, s, lr, t):
+    """The width of a rule that steps by one gradient does not depend on their number."""
+    return width(rule, s, lr)
+
+
+reach = method("reach", default=_width)
 _root = method("root")
 
 

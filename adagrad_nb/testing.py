@@ -122,7 +122,7 @@ def _assert_single(name, leaf, x):
     """A float32 rule must not compute in doubles."""
     if x.dtype != np.float32 or not is_compiled(leaf.serial):
         return
-    if " fpext float" in code(leaf.serial, leaf.update, ALL, x, x, leaf.flat, leaf.fixed):
+    if " fpext float" in code(leaf.serial, leaf.update, ALL, x, x, leaf.flat, leaf.fixed, 0):
         raise AssertionError(
             f"{name}: its float32 code computes in doubles; avoid literals such as 1.0 and 2, "
             "and keep constants as fields"

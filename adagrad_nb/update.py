@@ -59,7 +59,7 @@ def update(x, g, state, *, lr=None, out=None):
     x_out, state_out = (x, state) if out is None else out
     if lr is None and out is not None and x_out is x and state_out is state and _is_quick(x, g, state.quick):
         leaf = state.quick
-        leaf.move(leaf.update, ALL, x, g, leaf.fixed)
+        leaf.move(leaf.update, ALL, x, g, leaf.fixed, state.t)
         state.t += 1
         return out
     leaves = state.leaves
@@ -87,7 +87,7 @@ def update(x, g, state, *, lr=None, out=None):
         for leaf, target in zip(leaves, targets, strict=True):
             _writable(leaf, target)
     for leaf, target, step, record, rate in zip(state_out.leaves, targets, steps, records, rates, strict=True):
-        _apply(leaf, target, step, record, rate)
+        _apply(leaf, target, step, record, rate, state.t)
     if state_out.average is not None:
         share = state_out.share()
         for leaf, target in zip(state_out.leaves, targets, strict=True):
@@ -207,18 +207,18 @@ def _flat(x):
     return x if x.ndim == 1 and x.flags.c_contiguous else np.ascontiguousarray(x).reshape(-1)
 
 
-def _apply(leaf, x, step, records, lr):
+def _apply(leaf, x, step, records, lr, t):
     where, values, width = step
     if leaf.on_device:
         size = leaf.size
         kernel = device.kernels().dense
-        device.launch(kernel, size, records, device.view(x), device.view(values), leaf.flat, lr)
+        device.launch(kernel, size, records, device.view(x), device.view(values), leaf.flat, lr, t)
         return
     flat = _flat(x)
     if width > 1:
-        leaf.rows(records, where, flat, values, leaf.flat, lr)
+        leaf.rows(records, where, flat, values, leaf.flat, lr, t)
     else:
-        leaf.move(records, where, flat, values, lr)
+        leaf.move(records, where, flat, values, lr, t)
     if not x.flags.c_contiguous:
         x[...] = flat.reshape(x.shape)
 

@@ -177,7 +177,7 @@ def code_of(kernel, x, transforms, penalty):
     if leaf.whole:
         settled = settle(records.transforms, leaf.head, dense.ALL, x, x, leaf.fixed)
         records = records._replace(transforms=settled)
-    return code(kernel, records, dense.ALL, x, x, leaf.flat, leaf.fixed)
+    return code(kernel, records, dense.ALL, x, x, leaf.flat, leaf.fixed, 0)
 
 
 DOUBLE = re.compile(r"\b(fadd|fsub|fmul|fdiv|fneg|fcmp)\b[^\n]*\bdouble\b|\bfpext\b|\bfptrunc\b|@llvm\.[a-z]+\.f64")

@@ -95,7 +95,7 @@ def through_kernel(choose):
             if leaf.whole:
                 transforms = settle(records.transforms, leaf.head, dense.ALL, x, g, lr)
                 records = records._replace(transforms=transforms)
-            choose(leaf)(records, dense.ALL, x, g, leaf.flat, lr)
+            choose(leaf)(records, dense.ALL, x, g, leaf.flat, lr, state.t)
         return x, np.array(state.slots[0])
 
     return run

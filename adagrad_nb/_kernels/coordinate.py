@@ -9,7 +9,7 @@ from numba import types
 
 from .._jit import bind, load, method, pick, plain, store
 from ..penalties import prox
-from ..rules import step, width
+from ..rules import reach, step
 from ..transforms import transform
 
 factor = method("factor")
@@ -24,17 +24,17 @@ class Update(NamedTuple):
 
 
 @plain
-def move(update, x, g, s, lr, i):
-    """x, s = prox(step(transform(g)))"""
+def move(update, x, g, s, lr, t, i):
+    """x, s = prox(step(transform(g))), in update t"""
     x, g = transform(update.transforms, x, g, lr)
     x, s = step(update.rule, x, g, s, lr)
-    return prox(update.penalty, x, width(update.rule, s, lr), i), s
+    return prox(update.penalty, x, reach(update.rule, s, lr, t + 1), i), s
 
 
 @plain
-def advance(update, x, g, s, lr, i, k):
-    """Coordinate i of the arrays x and s moves by the gradient g[k]."""
-    x[i], scalars = move(update, x[i], g[k], load(s, i), pick(lr, i), i)
+def advance(update, x, g, s, lr, t, i, k):
+    """Coordinate i of the arrays x and s moves by the gradient g[k], in update t."""
+    x[i], scalars = move(update, x[i], g[k], load(s, i), pick(lr, i), t, i)
     store(s, i, scalars)
 
 

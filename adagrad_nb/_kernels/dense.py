@@ -14,22 +14,22 @@ ALL = ()  # the `where` of a gradient that covers every coordinate
 
 
 @plain
-def each(update, where, x, g, s, lr):
+def each(update, where, x, g, s, lr, t):
     """x[i], s[i] = move(x[i], g[k]), i = where[k]"""
     for k in range(g.shape[0]):
-        advance(update, x, g, s, lr, place(where, k), k)
+        advance(update, x, g, s, lr, t, place(where, k), k)
 
 
 serial = jit(each)
 
 
 @parallel
-def threaded(update, where, x, g, s, lr):
+def threaded(update, where, x, g, s, lr, t):
     """As `each`; the entries of `where` must be unique."""
     packed = pack((update, where, lr))
     for k in prange(g.shape[0]):
         records, places, rate = unpack(packed)
-        advance(records, x, g, s, rate, place(places, k), k)
+        advance(records, x, g, s, rate, t, place(places, k), k)
 
 
 @plain

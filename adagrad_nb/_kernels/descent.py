@@ -85,6 +85,6 @@ def descend(objective, update, clock, iterate, head, t, n, gtol):
             return steps, RUNNING, f
         lr = narrow(at(clock.schedule, t + steps), x)
         transforms = settle(update.transforms, head, ALL, x, g, lr)
-        each(Update(update.rule, transforms, update.penalty), ALL, x, g, s, lr)
+        each(Update(update.rule, transforms, update.penalty), ALL, x, g, s, lr, t + steps)
         keep(mean, x, clock.average, t + steps)
         steps += 1

@@ -8,11 +8,11 @@ BLOCK = 256
 
 
 @cuda.jit
-def dense(update, x, g, s, lr):
+def dense(update, x, g, s, lr, t):
     """x[i], s[i] = move(x[i], g[i])"""
     i = cuda.grid(1)
     if i < x.shape[0]:
-        advance(update, x, g, s, lr, i, i)
+        advance(update, x, g, s, lr, t, i, i)
 
 
 @cuda.jit

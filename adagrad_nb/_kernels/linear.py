@@ -167,17 +167,17 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         lr = narrow(at(recipe.schedule, t), w)
         z = h * slope(recipe.loss, y[r], p)
         for k in range(stored.shape[0]):
-            wr[k], sk = move(recipe.update, wr[k], z * x[k], load(sr, k), lr, stored[k])
+            wr[k], sk = move(recipe.update, wr[k], z * x[k], load(sr, k), lr, t, stored[k])
             store(sr, k, sk)
+        if recipe.intercept:
+            bias[0], sk = move(recipe.free, bias[0], z, load(bias_s, 0), lr, t, 0)
+            store(bias_s, 0, sk)
         t += 1
         for k in range(stored.shape[0]):
             i = stored[k]
             w[i] = wr[k]
             store(s, i, load(sr, k))
             mark(last, i, t)
-        if recipe.intercept:
-            bias[0], sk = move(recipe.free, bias[0], z, load(bias_s, 0), lr, 0)
-            store(bias_s, 0, sk)
     return stop, DONE, t
 
 
