@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._jit import code, is_compiled
-from ._kernels.dense import ALL
+from ._kernels import dense
 from .linear import fit_linear
 from .penalties import prox, repeat, value
 from .state import init
@@ -120,9 +120,9 @@ def check_rule(rule):
 
 def _assert_single(name, leaf, x):
     """A float32 rule must not compute in doubles."""
-    if x.dtype != np.float32 or not is_compiled(leaf.serial):
+    if x.dtype != np.float32 or not is_compiled(dense.serial):
         return
-    if " fpext float" in code(leaf.serial, leaf.update, ALL, x, x, leaf.flat, leaf.fixed, 0):
+    if " fpext float" in code(dense.serial, leaf.update, dense.ALL, x, x, leaf.flat, leaf.fixed, 0):
         raise AssertionError(
             f"{name}: its float32 code computes in doubles; avoid literals such as 1.0 and 2, "
             "and keep constants as fields"
