@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from numba.core.errors import NumbaError
 
-from ._jit import cast, compiled_for
+from ._jit import compiled_for
 from ._kernels.dense import ALL
 from ._kernels.descent import CONVERGED, NOT_FINITE, RUNNING, Clock, Iterate, descend
 from ._kernels.norms import compiled_unfinished, compiled_value
@@ -95,7 +95,7 @@ class CompiledLoop:
     def __init__(self, objective, x, state, gtol):
         self.objective, self.x, self.state, self.gtol = objective, x, state, x.dtype.type(gtol)
         self.leaf = state.leaves[0]
-        self.average = () if state.average is None else cast(state.average, np.float64)
+        self.average = () if state.average is None else self.leaf.average
         self.iterate = Iterate(x, np.zeros_like(x), self.leaf.flat, () if self.leaf.mean is None else self.leaf.mean)
         self.kernel = compiled_for(descend, self.leaf.update, objective.record(state.t), state.schedule(), self.average)
 

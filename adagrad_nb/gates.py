@@ -23,8 +23,8 @@ class Accumulate(NamedTuple):
         What the step is made of.  "mean" divides the sum, as Keras does; "running mean" updates the mean with each
         gradient, as optax does, which differs in rounding only.
     counts : {"updates", "micro-steps"}, default "updates"
-        What schedules and averages count: steps, as in optax, or the gradients that arrived, as in Keras, where the
-        average is also brought up to date with each of them.
+        What schedules count: steps, as in optax, or the gradients that arrived, as in Keras.  There the average, which
+        counts steps, is brought up to date with each gradient, and overwrites x with each gradient of a step.
 
     Notes
     -----

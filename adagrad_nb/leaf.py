@@ -10,6 +10,7 @@ from . import device
 from ._jit import cast, compiled_for, entry, threads
 from ._kernels import dense, norms, rows
 from ._kernels.coordinate import Update
+from .averaging import overwrites, weight
 from .gates import is_gate
 from .gradients import Gradient, regrouped
 from .transforms import Identity, chain, resolved
@@ -35,6 +36,7 @@ class Leaf:
     """
 
     __slots__ = (
+        "average",
         "base",
         "decayed",
         "decays",
@@ -64,6 +66,7 @@ class Leaf:
         transforms = tuple(self._flattened(resolved(item, path)) for item in options.transforms)
         self.base = Update(options.rule, chain(transforms), options.penalty)
         self.update = cast(self.base, self.precision)
+        self.average = None if options.average is None else cast(options.average, self.precision)
         self.whole = any(hasattr(item, "factor") or is_gate(item) for item in transforms)
         self.decays = any(hasattr(item, "decays") for item in transforms)
         self.head = Identity()
@@ -206,18 +209,23 @@ class Leaf:
         self.gathered[:] = 0
         return Gradient(dense.ALL, values)
 
-    def blend(self, x, share):
-        """mean += share (x - mean)"""
-        share = self.precision.type(share)
+    def blend(self, x, t):
+        """mean += weight(t) (x - mean); now and then x = mean."""
+        share = self.precision.type(weight(self.average, t))
         if self.on_device:
-            device.launch(device.kernels().blend, self.size, device.view(self.mean), device.view(x), share)
+            mean, x_ = device.view(self.mean), device.view(x)
+            device.launch(device.kernels().blend, self.size, self.average, mean, x_, share)
         else:
             mean = self.vector(self.mean)
-            dense.compiled_blend(mean, self.vector(x), share)
+            x_ = self.vector(x)
+            kernel = self.entries.get("blend")
+            if kernel is None:
+                kernel = entry(compiled_for(dense.compiled_blend, self.average), self.average, mean, x_, share)
+                self.entries["blend"] = kernel
+            kernel(self.average, mean, x_, share)
             self.write_back(self.mean, mean)
-
-    def overwrite(self, x):
-        """x = mean"""
+        if not overwrites(self.average, t):
+            return
         if self.on_device:
             device.view(x).copy_to_device(device.view(self.mean))
         else:

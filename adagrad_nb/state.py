@@ -6,7 +6,6 @@ import numpy as np
 
 from . import _check, archive, device, lazy
 from ._jit import cast
-from .averaging import weight
 from .bundle import bundles
 from .gates import is_gate
 from .leaf import Leaf
@@ -83,7 +82,7 @@ class State:
 
     @property
     def clock(self):
-        """What schedules and averages count."""
+        """What schedules count."""
         return self.micro if self.clocked else self.t
 
     @property
@@ -148,10 +147,6 @@ class State:
         new.counts, new.seed = self.counts, self.seed
         new.prepare()
         return new
-
-    def share(self):
-        """The weight of the iterate after this update in the average."""
-        return weight(self.average, self.clock)
 
     def copy(self):
         """A state with the same content and arrays of its own."""

@@ -4,7 +4,6 @@ import numpy as np
 
 from . import _check, device, lazy
 from ._kernels.dense import ALL
-from .averaging import overwrites
 from .chains import READY, SKIPPED, Job, grow, settle
 from .gradients import Gradient, operand
 from .trees import align, rebuild
@@ -105,11 +104,8 @@ def _perform(state, targets, jobs):
             leaf.apply(x, gradient, record, lr, state.t)
         grow(state, state.transforms)
     if state.average is not None and (status == READY or state.clocked):
-        share = state.share()
         for leaf, x, _, _ in jobs:
-            leaf.blend(x, share)
-            if overwrites(state.average, state.clock):
-                leaf.overwrite(x)
+            leaf.blend(x, state.t)
     for bundle in state.bundles:
         if any(job.x is bundle.x for job in jobs):
             bundle.scatter([targets[i] for i in bundle.members])

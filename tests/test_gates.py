@@ -94,8 +94,8 @@ def test_averages_count_what_accumulate_counts(rng):
         if k % 3 == 2:
             G += 1.0
             y -= 1.0 / (np.sqrt(G) + 1e-10)
-        mean = y if k == 0 else mean + 0.1 * (y - mean)
-        if (k + 1) % 2 == 0:
+        mean = y if k < 3 else mean + 0.1 * (y - mean)
+        if (k // 3 + 1) % 2 == 0:
             y = mean
         expected.append(float(np.squeeze(y)))
     np.testing.assert_allclose(trace, expected, rtol=1e-12)
