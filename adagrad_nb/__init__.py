@@ -12,7 +12,21 @@ from .gates import Accumulate, LossScale, SkipNonFinite
 from .lazy import catch_up
 from .linear import Progress, fit_linear
 from .linear_model import LinearModel, load_model
-from .losses import Logistic, Squared
+from .losses import (
+    Absolute,
+    EpsilonInsensitive,
+    Hinge,
+    Huber,
+    Logistic,
+    ModifiedHuber,
+    Perceptron,
+    Poisson,
+    Quantile,
+    SmoothHinge,
+    Squared,
+    SquaredEpsilonInsensitive,
+    SquaredHinge,
+)
 from .optimize import minimize_adadelta, minimize_adagrad
 from .penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
 from .presets import like
@@ -50,11 +64,13 @@ from .warm import warm_up
 __version__ = "0.1.0"
 
 __all__ = [
-    "EMA", "L1", "L2", "Accumulate", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm",
-    "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet", "Except", "Exponential",
-    "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize", "MomentumAdagrad",
-    "NoPenalty", "NonNegative", "Only", "Piecewise", "Polyak", "Polynomial", "Progress", "Rescale", "RowAdagrad",
-    "Shift", "SkipNonFinite", "Squared", "State", "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch",
-    "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "minimize_adadelta",
-    "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update", "warm_up",
+    "EMA", "L1", "L2", "Absolute", "Accumulate", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm",
+    "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet",
+    "EpsilonInsensitive", "Except", "Exponential", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
+    "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
+    "NonNegative", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress", "Quantile",
+    "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Squared", "SquaredEpsilonInsensitive",
+    "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init",
+    "like", "load_model", "load_state", "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad",
+    "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip
