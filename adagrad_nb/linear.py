@@ -10,6 +10,7 @@ from ._jit import compiled_for
 from ._kernels import linear as kernels
 from .linear_model import LinearModel
 from .losses import Logistic, Squared
+from .means import checked
 from .readers import Chunk
 from .rules import Adagrad
 from .samples import as_rows, canonical, common_dtype, dense, sample_weight, targets, unsigned
@@ -61,7 +62,7 @@ class Progress(NamedTuple):
 
 def fit_linear(
     X, y=None, *, loss=None, penalty=None, rule=None, lr=None, passes=1, intercept=None, sample_weight=None,
-    model=None, shuffle=False, rng=None, dtype=None, classes=None, callback=None,
+    model=None, average=None, shuffle=False, rng=None, dtype=None, classes=None, callback=None,
 ):  # fmt: skip
     """Learn a linear model from rows, one after the other.
 
@@ -92,6 +93,11 @@ def fit_linear(
     model : LinearModel, optional
         Go on from this model, which stays as it is.  Options that are not given are its own; learning A and then B
         is bit for bit learning A and B.
+    average : Polyak or False, optional
+        Report the mean of the iterates after updates ``start``, ``start`` + 1, … in `coef`, `intercept` and all
+        predictions of the model; exact, at the cost of the features that a row has.  The learning itself, and with it
+        the progressive loss, goes on from the last iterate.  A model that goes on averages from where it is asked to;
+        False ends the averaging.
     shuffle : bool, default False
         Visit the rows, or the rows of each chunk, in a new random order in each pass.
     rng : int or numpy.random.Generator, optional
@@ -131,7 +137,7 @@ def fit_linear(
     >>> model.progressive_loss < 0.25, bool(np.mean(model.predict(X) == y) > 0.97)
     (True, True)
     """
-    options = _options(loss, penalty, rule, lr, intercept)
+    options = _options(loss, penalty, rule, lr, intercept, average)
     _check.positive_count("passes", passes)
     _check.boolean("shuffle", shuffle)
     if callback is not None and not callable(callback):
@@ -261,9 +267,9 @@ def _until_power(n):
     return (1 << int(n).bit_length()) - int(n)
 
 
-def _options(loss, penalty, rule, lr, intercept):
+def _options(loss, penalty, rule, lr, intercept, average):
     """The options that were given, checked."""
-    given = {"loss": loss, "penalty": penalty, "rule": rule, "lr": lr, "intercept": intercept}
+    given = {"loss": loss, "penalty": penalty, "rule": rule, "lr": lr, "intercept": intercept, "average": average}
     given = {name: value for name, value in given.items() if value is not None}
     if isinstance(loss, str):
         if loss not in LOSSES:
@@ -273,6 +279,8 @@ def _options(loss, penalty, rule, lr, intercept):
         _check.record("loss", loss, ("value", "slope", "link", "labels"), "Logistic()")
     if intercept is not None:
         _check.boolean("intercept", intercept)
+    if average is not None:
+        checked(average)
     if isinstance(lr, Constant) and np.ndim(lr.lr):
         raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
     if lr is not None and not hasattr(lr, "_fields"):
@@ -307,6 +315,7 @@ def _going_on(model, options, dtype):
     if options.get("intercept", model.has_intercept) != model.has_intercept:
         raise ValueError(f"intercept: got {options['intercept']}, but the model was begun with {model.has_intercept}")
     own = {"loss": model.loss, "penalty": model.state.penalty, "rule": model.state.rule, "lr": model.state.lr}
+    own["average"] = model.average
     changed = {name: options[name] for name in own if name in options and not _same(options[name], own[name])}
     return model.replaced(**changed) if changed else model.copy()
 
