@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _check
-from ._jit import compiled_for
+from . import _check, sweeps
 from ._kernels import linear as kernels
 from .linear_model import LinearModel
 from .losses import Logistic, Squared
@@ -62,7 +61,7 @@ class Progress(NamedTuple):
 
 def fit_linear(
     X, y=None, *, loss=None, penalty=None, rule=None, lr=None, passes=1, intercept=None, sample_weight=None,
-    model=None, average=None, shuffle=False, rng=None, dtype=None, classes=None, callback=None,
+    model=None, average=None, batch_size=None, shuffle=False, rng=None, dtype=None, classes=None, callback=None,
 ):  # fmt: skip
     """Learn a linear model from rows, one after the other.
 
@@ -98,6 +97,10 @@ def fit_linear(
         predictions of the model; exact, at the cost of the features that a row has.  The learning itself, and with it
         the progressive loss, goes on from the last iterate.  A model that goes on averages from where it is asked to;
         False ends the averaging.
+    batch_size : int, default 1
+        Rows for each update, which is then by the mean of their gradients at the weights before it: each row's
+        gradient times its weight, divided by the number of rows.  A batch is the next so many rows of non-zero
+        weight in the order of the visit; it ends with its chunk, so that the last one of a chunk may be smaller.
     shuffle : bool, default False
         Visit the rows, or the rows of each chunk, in a new random order in each pass.
     rng : int or numpy.random.Generator, optional
@@ -137,7 +140,7 @@ def fit_linear(
     >>> model.progressive_loss < 0.25, bool(np.mean(model.predict(X) == y) > 0.97)
     (True, True)
     """
-    options = _options(loss, penalty, rule, lr, intercept, average)
+    options = _options(loss, penalty, rule, lr, intercept, average, batch_size)
     _check.positive_count("passes", passes)
     _check.boolean("shuffle", shuffle)
     if callback is not None and not callable(callback):
@@ -212,21 +215,18 @@ class Course:
 
     def _sweep(self, X, y, weight, order, tally):
         model, position = self.model, 0
-        longest = int(np.diff(X.indptr).max(initial=0))
-        width = len(model.state.leaves[0].slots)
-        buffers = kernels.Buffers(np.empty(longest, X.dtype), tuple(np.empty(longest, X.dtype) for _ in range(width)))
         rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
         weights = model.weights(X.shape[1])
         recipe = model.recipe()
-        learn = compiled_for(kernels.learn, recipe)
+        learn, room = (sweeps.row_by_row if model.batch_size == 1 else sweeps.in_batches)(model, X, recipe)
         if self.start is None:
-            learn(recipe, rows, weights, buffers, tally, model.state.t, 0, 0)  # no rows: this only compiles
+            learn(recipe, rows, weights, room, tally, model.state.t, 0, 0)  # no rows: this only compiles
             self.start = time.perf_counter()
         while position < order.size:
             stop = min(position + self.rows, order.size, position + _until_power(model.n_seen))
             begin = time.perf_counter()
             before, t = position, model.state.t
-            position, status, t = learn(recipe, rows, weights, buffers, tally, t, position, stop)
+            position, status, t = learn(recipe, rows, weights, room, tally, t, position, stop)
             model.state.t = model.bias_state.t = t
             model.n_seen += position - before
             if status == kernels.UNSORTED:
@@ -267,9 +267,12 @@ def _until_power(n):
     return (1 << int(n).bit_length()) - int(n)
 
 
-def _options(loss, penalty, rule, lr, intercept, average):
+def _options(loss, penalty, rule, lr, intercept, average, batch_size):
     """The options that were given, checked."""
-    given = {"loss": loss, "penalty": penalty, "rule": rule, "lr": lr, "intercept": intercept, "average": average}
+    given = {
+        "loss": loss, "penalty": penalty, "rule": rule, "lr": lr, "intercept": intercept, "average": average,
+        "batch_size": batch_size,
+    }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if isinstance(loss, str):
         if loss not in LOSSES:
@@ -281,6 +284,8 @@ def _options(loss, penalty, rule, lr, intercept, average):
         _check.boolean("intercept", intercept)
     if average is not None:
         checked(average)
+    if batch_size is not None:
+        _check.positive_count("batch_size", batch_size)
     if isinstance(lr, Constant) and np.ndim(lr.lr):
         raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
     if lr is not None and not hasattr(lr, "_fields"):
@@ -315,7 +320,7 @@ def _going_on(model, options, dtype):
     if options.get("intercept", model.has_intercept) != model.has_intercept:
         raise ValueError(f"intercept: got {options['intercept']}, but the model was begun with {model.has_intercept}")
     own = {"loss": model.loss, "penalty": model.state.penalty, "rule": model.state.rule, "lr": model.state.lr}
-    own["average"] = model.average
+    own |= {"average": model.average, "batch_size": model.batch_size}
     changed = {name: options[name] for name in own if name in options and not _same(options[name], own[name])}
     return model.replaced(**changed) if changed else model.copy()
 

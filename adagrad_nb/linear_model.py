@@ -47,10 +47,11 @@ class LinearModel:
     ['yes']
     """
 
-    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False):
+    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1):
         w = np.zeros(n_features, dtype)
         self.loss = loss
         self.has_intercept = intercept
+        self.batch_size = batch_size
         self.state = init(w, rule, lr=lr, penalty=penalty)
         bias = np.zeros(1, dtype)
         self.bias_state = init(bias, rule, lr=lr)
@@ -88,6 +89,7 @@ class LinearModel:
         new = self.copy()
         if "loss" in options:
             new.loss = options.pop("loss")
+        new.batch_size = options.pop("batch_size", self.batch_size)
         average = options.pop("average", self.average)
         if options:
             if new._mean is not None:
@@ -310,6 +312,7 @@ class LinearModel:
             "loss": archive.encode(self.loss, arrays),
             "labels": [label.item() if isinstance(label, np.generic) else label for label in self.labels],
             "intercept": self.has_intercept,
+            "batch_size": self.batch_size,
             "average": archive.encode(self.average, arrays),
             "since": 0 if self._mean is None else self._mean.since,
             "t": self.state.t,
@@ -356,6 +359,7 @@ def load_model(path, records=()):
     model = LinearModel(w.size, w.dtype, loss, options["rule"], options["lr"], options["penalty"], meta["intercept"])
     model._raw, model._bias, model.tally = w, arrays["bias"], arrays["tally"]
     model._last = arrays.get("last", ())
+    model.batch_size = meta.get("batch_size", 1)
     average = archive.decode(meta.get("average", False), arrays, records)
     if average:
         model._mean = Mean(average, w.size, meta["since"])
