@@ -30,6 +30,7 @@ from .schedules import (
 )
 from .state import State, init, load_state
 from .stochastic import minimize_stochastic
+from .stopping import EarlyStopping
 from .transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale
 from .update import update
 from .vowpal import load_vw
@@ -39,8 +40,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EMA", "L1", "L2", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipValue",
-    "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet", "Exponential", "InverseSqrt",
-    "InverseTime", "L2Decay", "LinearModel", "Logistic", "MomentumAdagrad", "NoPenalty", "NonNegative", "Piecewise",
+    "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "EarlyStopping", "ElasticNet", "Exponential",
+    "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "MomentumAdagrad", "NoPenalty", "NonNegative", "Piecewise",
     "Polyak", "Polynomial", "Progress", "Rescale", "Shift", "Squared", "State", "WarmUp", "fit_linear", "from_optax",
     "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw",
     "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update",

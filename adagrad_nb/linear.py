@@ -15,6 +15,7 @@ from .rules import Adagrad
 from .samples import as_rows, canonical, common_dtype, dense, sample_weight, targets, unsigned
 from .schedules import Constant
 from .stochastic import seed
+from .stopping import watch_for
 
 LOSSES = {"logistic": Logistic, "squared": Squared}
 SLICE = 0.05  # seconds between two returns to Python, so that Ctrl-C and callbacks work
@@ -61,7 +62,8 @@ class Progress(NamedTuple):
 
 def fit_linear(
     X, y=None, *, loss=None, penalty=None, rule=None, lr=None, passes=1, intercept=None, sample_weight=None,
-    model=None, average=None, batch_size=None, shuffle=False, rng=None, dtype=None, classes=None, callback=None,
+    model=None, average=None, batch_size=None, early_stopping=None, shuffle=False, rng=None, dtype=None, classes=None,
+    callback=None,
 ):  # fmt: skip
     """Learn a linear model from rows, one after the other.
 
@@ -101,10 +103,13 @@ def fit_linear(
         Rows for each update, which is then by the mean of their gradients at the weights before it: each row's
         gradient times its weight, divided by the number of rows.  A batch is the next so many rows of non-zero
         weight in the order of the visit; it ends with its chunk, so that the last one of a chunk may be smaller.
+    early_stopping : bool or EarlyStopping, optional
+        End the passes when the loss of held-out rows, or of the rows of a pass, no longer falls; `passes` is then the
+        most there are.  The model of the best pass is returned, with the losses of all passes in `pass_losses`.
     shuffle : bool, default False
         Visit the rows, or the rows of each chunk, in a new random order in each pass.
     rng : int or numpy.random.Generator, optional
-        For `shuffle`.
+        For `shuffle`, and for the rows that `early_stopping` holds out.
     dtype : {float32, float64}, optional
         Precision to learn in; by default float32 for float32 data, else float64.
     classes : sequence of two labels, optional
@@ -150,14 +155,16 @@ def fit_linear(
     chunks = _chunks(X, y, sample_weight, passes)
     course = Course(model, options, dtype, classes, callback)
     order_seed = seed(rng) if shuffle else None
+    course.watch = watch_for(early_stopping, 0 if rng is None else order_seed or seed(rng))
     for number in range(passes):
         for position, chunk in enumerate(chunks):
             if not isinstance(chunk, Chunk):
                 raise TypeError(f"X: the iterable gave a {type(chunk).__name__}; must give Chunk(X, y, weight)")
             key = None if order_seed is None else [order_seed, number, position]
-            if not course.learn(chunk, number, key):
+            if not course.learn(chunk, number, key, position):
                 return course.result()
-        course.passes += 1
+        if not course.passed():
+            break
     return course.result()
 
 
@@ -173,8 +180,10 @@ class Course:
         self.later = np.zeros(2)  # the tally of later passes, which the progressive loss leaves out
         self.passes = 0
         self.rows = 1024  # of a slice
+        self.watch = None
+        self.passed_total = self.told.copy()  # the tally before this pass
 
-    def learn(self, chunk, number, key):
+    def learn(self, chunk, number, key, position):
         """Learn from a chunk; return whether to go on."""
         dtype = common_dtype(chunk.X, self.dtype) if self.model is None else self.model.dtype
         X = as_rows(chunk.X, dtype)
@@ -187,7 +196,22 @@ class Course:
         order = np.arange(n) if key is None else np.random.default_rng(key).permutation(n)
         model.labels = labels
         model.grow(X.shape[1])
-        return self._sweep(X, y, weight, order, model.tally if number == 0 else self.later)
+        held = None if self.watch is None else self.watch.held(n, position)
+        if held is not None and held.size:
+            order = order[~np.isin(order, held)]
+        goes_on = self._sweep(X, y, weight, order, model.tally if number == 0 else self.later)
+        if held is not None and held.size:
+            self.watch.score(model, X, chunk.y, weight, held)
+        return goes_on
+
+    def passed(self):
+        """Note that a pass is complete; return whether to go on."""
+        self.passes += 1
+        if self.watch is None or self.model is None:
+            return True
+        total = self.model.tally + self.later
+        (loss, weight), self.passed_total = total - self.passed_total, total
+        return not self.watch.is_over(self.model, float(loss / weight) if weight else float("nan"))
 
     def result(self):
         """The model that has been learnt."""
@@ -200,6 +224,9 @@ class Course:
                 "X: the last rows give weights that are not finite; the values, the targets or the learning rate are "
                 "too large, scale X and y or take a smaller lr"
             )
+        if self.watch is not None and self.watch.best is not None:
+            model = self.watch.best
+            model.pass_losses = self.watch.losses
         return model
 
     def _new(self, n_features, dtype):

@@ -33,6 +33,8 @@ class LinearModel:
     n_seen : int
         Rows learnt from, all passes counted.
     n_features : int
+    pass_losses : list of float
+        With early stopping, the loss that was looked at after each pass; not kept in files.
     state : State
         Options and accumulators of the weights; ``state.t`` counts the updates.
 
@@ -58,6 +60,7 @@ class LinearModel:
         self.labels = Labels()
         self.tally = np.zeros(2)
         self.n_seen = 0
+        self.pass_losses = []
         self._raw, self._bias = w, bias
         self._mean = Mean(average, n_features, 0) if average else None
         self._last = np.zeros(n_features, np.int64) if self._is_lazy() or average else ()

@@ -449,7 +449,7 @@ LEVELS = {
     " _kernels/trail _kernels/linear _kernels/batch _kernels/parse _kernels/gpu",
     3: "trees device gradients leaf state update archive presets exchange fullmatrix",
     4: "objectives driver optimize stochastic samples linear linear_model metrics readers _source _svmlight vowpal"
-    " means sweeps",
+    " means sweeps stopping",
     5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
