@@ -46,6 +46,7 @@ from .schedules import (
 )
 from .state import State, init, load_state
 from .stochastic import minimize_stochastic
+from .stopping import EarlyStopping
 from .transforms import (
     ClipGlobalNorm,
     ClipNorm,
@@ -65,7 +66,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EMA", "L1", "L2", "Absolute", "Accumulate", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm",
-    "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet",
+    "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "EarlyStopping", "ElasticNet",
     "EpsilonInsensitive", "Except", "Exponential", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
     "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
     "NonNegative", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress", "Quantile",
