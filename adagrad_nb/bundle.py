@@ -3,7 +3,7 @@
 import numpy as np
 
 from ._kernels.dense import ALL
-from .gradients import Gradient
+from .gradients import Operand
 from .leaf import Leaf
 
 LARGEST = 2**13  # entries of an array that is worth the copy in and out: about a microsecond
@@ -67,7 +67,7 @@ class Bundle:
         """Copy the arrays and their dense gradients in; return the gradient of all of them."""
         np.concatenate([x if x.ndim == 1 else x.reshape(-1) for x in targets], out=self.x)
         np.concatenate([g if g.ndim == 1 else g.reshape(-1) for g in gradients], out=self.g)
-        return Gradient(ALL, self.g)
+        return Operand(ALL, self.g)
 
     def scatter(self, targets):
         """Copy the arrays out."""

@@ -15,7 +15,7 @@ DUPLICATES = ("merge", "mean", "sequential", "simultaneous")
 _LAYOUT = ("C", "ALIGNED")
 
 
-class Gradient(NamedTuple):
+class Operand(NamedTuple):
     """A gradient as the kernels take it.
 
     Attributes
@@ -75,7 +75,7 @@ class Target(NamedTuple):
 
 
 def operand(g, shape, dtype, path="g", duplicates="merge"):
-    """Return the `Gradient` that g means for an array; what is listed twice is treated as `duplicates` says."""
+    """Return the `Operand` that g means for an array; what is listed twice is treated as `duplicates` says."""
     x = Target(shape, dtype)
     if isinstance(g, tuple):
         return _listed(g, x, path, duplicates)
@@ -86,7 +86,7 @@ def operand(g, shape, dtype, path="g", duplicates="merge"):
         raise TypeError(f"{path}: got dtype {g.dtype}; must be {_numbers(x.dtype)}")
     if g.shape != x.shape:
         raise ValueError(f"{path}: got shape {g.shape}; must have the shape of x, {x.shape}")
-    return Gradient(ALL, np.require(g, x.dtype, _LAYOUT).reshape(-1))
+    return Operand(ALL, np.require(g, x.dtype, _LAYOUT).reshape(-1))
 
 
 def regrouped(gradient, group, size):
@@ -96,12 +96,12 @@ def regrouped(gradient, group, size):
         return gradient
     if width > group:
         inner = width // group
-        return Gradient((where[:, None] * inner + np.arange(inner)).reshape(-1), values, group)
+        return Operand((where[:, None] * inner + np.arange(inner)).reshape(-1), values, group)
     inner = group // width
     blocks, at = np.unique(where // inner, return_inverse=True)
     full = np.zeros((blocks.size, inner, width), values.dtype)
     full[at, where % inner] = values.reshape(-1, width)
-    return Gradient(blocks.astype(where.dtype), full.reshape(-1), group)
+    return Operand(blocks.astype(where.dtype), full.reshape(-1), group)
 
 
 def _fits(dtype, target):
@@ -140,7 +140,7 @@ def _listed(g, x, path, duplicates):
     starts = None
     if order != SORTED and duplicates != "sequential":
         where, values, starts = _sorted(where, values, duplicates)
-    return Gradient(where, values.reshape(-1), math.prod(x.shape[1:]), starts)
+    return Operand(where, values.reshape(-1), math.prod(x.shape[1:]), starts)
 
 
 def _sorted(where, values, duplicates):

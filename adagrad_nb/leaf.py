@@ -12,7 +12,7 @@ from ._kernels import dense, norms, rows
 from ._kernels.coordinate import Update
 from .averaging import overwrites, weight
 from .gates import is_gate
-from .gradients import Gradient, regrouped
+from .gradients import Operand, regrouped
 from .transforms import Identity, chain, resolved
 
 _BASE = {"f2": "f4", "V2": "f4", "f4": "f4", "f8": "f8", "c8": "f4", "c16": "f8"}
@@ -207,7 +207,7 @@ class Leaf:
         """The gradient that has been gathered, divided by a number."""
         values = self.gathered / self.precision.type(by) if by != 1 else self.gathered.copy()
         self.gathered[:] = 0
-        return Gradient(dense.ALL, values)
+        return Operand(dense.ALL, values)
 
     def blend(self, x, t):
         """mean += weight(t) (x - mean); now and then x = mean."""

@@ -5,7 +5,7 @@ import numpy as np
 from . import _check, device, lazy
 from ._kernels.dense import ALL
 from .chains import READY, SKIPPED, Job, grow, settle
-from .gradients import Gradient, operand
+from .gradients import Operand, operand
 from .trees import align, rebuild
 from .trees import leaves as leaves_of
 
@@ -150,7 +150,7 @@ def _is_quick(x, g, leaf):
 def _operand(state, leaf, x, g):
     """The gradient of one array as the kernels take it."""
     if _is_quick(x, g, leaf):
-        return Gradient(ALL, g if g.ndim == 1 else g.reshape(-1))
+        return Operand(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
         return _on_device(leaf, x, g)
     if device.is_device(x) or device.is_device(g):
@@ -170,7 +170,7 @@ def _operand(state, leaf, x, g):
                 "give a dense array, or choose sparse_decay='touched', 'whole' or 'lazy'"
             )
         if state.sparse_decay == "whole":
-            gradient = Gradient(ALL, gradient.full(leaf.size))
+            gradient = Operand(ALL, gradient.full(leaf.size))
     return gradient.parts(leaf.precision) if complex_ else gradient
 
 
@@ -182,7 +182,7 @@ def _on_device(leaf, x, g):
         raise TypeError(f"g: the gradient of a device array must be {wanted}")
     if leaf.whole:
         raise ValueError("transforms: a transform that needs the norm does not work on a device array yet")
-    return Gradient(ALL, g)
+    return Operand(ALL, g)
 
 
 def _writable(leaf, x):
