@@ -7,6 +7,7 @@ transforms, a penalty, a schedule, an average, a loss; write your own as a Named
 
 from .averaging import EMA, Polyak
 from .device import has_cuda
+from .dual import FTRL, RDA
 from .exchange import from_optax, from_torch, to_optax, to_torch
 from .linear import Progress, fit_linear
 from .linear_model import LinearModel, load_model
@@ -38,8 +39,8 @@ from .warm import warm_up
 __version__ = "0.1.0"
 
 __all__ = [
-    "EMA", "L1", "L2", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipValue",
-    "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet", "Exponential", "InverseSqrt",
+    "EMA", "FTRL", "L1", "L2", "RDA", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm",
+    "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet", "Exponential", "InverseSqrt",
     "InverseTime", "L2Decay", "LinearModel", "Logistic", "MomentumAdagrad", "NoPenalty", "NonNegative", "Piecewise",
     "Polyak", "Polynomial", "Progress", "Rescale", "Shift", "Squared", "State", "WarmUp", "fit_linear", "from_optax",
     "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw",

@@ -81,6 +81,7 @@ def fit_linear(
     penalty : penalty record, optional
         On the weights; the intercept is never penalised.
     rule : rule record, default Adagrad()
+        Composite mirror descent; or dual averaging, `RDA` and `FTRL`, or `Adadelta`.
     lr : float or schedule record, default 0.5
         A number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.
     passes : int, default 1

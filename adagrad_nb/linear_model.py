@@ -57,7 +57,7 @@ class LinearModel:
         self.tally = np.zeros(2)
         self.n_seen = 0
         self._raw, self._bias = w, bias
-        self._last = np.zeros(n_features, np.int64) if self._is_lazy() else ()
+        self._last = np.zeros(n_features, np.int64) if self._is_in_arrears() else ()
         self._coef = None
 
     def _is_lazy(self):
@@ -68,6 +68,23 @@ class LinearModel:
         if isinstance(penalty, (Box, Bounded)) or not hasattr(penalty, "strength"):
             return True
         return bool(np.any(np.asarray(penalty.strength) != 0))
+
+    def _finds_anew(self):
+        """Whether the rule finds a weight anew from its accumulators when it is read."""
+        return hasattr(self.state.rule, "point")
+
+    def _is_in_arrears(self):
+        """Whether it must be known up to which update each coordinate is current."""
+        return self._is_lazy() and not self._finds_anew()
+
+    def _lapse(self, schedule):
+        """How coordinates are brought up to date that no gradient has touched."""
+        constant = isinstance(schedule, Constant)
+        if self._finds_anew():
+            return kernels.Anew() if self._is_lazy() or not constant else kernels.Prompt()
+        if isinstance(self._last, tuple):
+            return kernels.Prompt()
+        return kernels.Closed() if constant else kernels.Stepwise()
 
     # --- learning ----------------------------------------------------------------------------------------------
 
@@ -87,12 +104,13 @@ class LinearModel:
         if "loss" in options:
             new.loss = options.pop("loss")
         if options:
-            if not isinstance(new._last, tuple):
-                new._raw = self.coef.astype(self.dtype)
+            new._raw = self.coef
             new.state = new.state.replaced(new._raw, **options)
             options.pop("penalty", None)
             new.bias_state = new.bias_state.replaced(new._bias, **options)
-            new._last = np.full(new.n_features, new.state.t, np.int64) if new._is_lazy() else ()
+            new._last = np.full(new.n_features, new.state.t, np.int64) if new._is_in_arrears() else ()
+            if new._finds_anew():
+                new._raw = new._settled(kernels.Anew())
         return new
 
     def grow(self, n_features):
@@ -114,9 +132,10 @@ class LinearModel:
         """The records of the compiled loop."""
         leaf = self.state.leaves[0]
         schedule = self.state.schedule()
-        free = cast(Update(self.state.rule, Identity(), NoPenalty()), leaf.dtype)
-        lapse = kernels.Closed() if isinstance(schedule, Constant) else kernels.Stepwise()
-        return kernels.Recipe(cast(self.loss, leaf.dtype), leaf.update, free, schedule, lapse, int(self.has_intercept))
+        rule = self.state.rule.free() if hasattr(self.state.rule, "free") else self.state.rule
+        free = cast(Update(rule, Identity(), NoPenalty()), leaf.dtype)
+        loss, lapse = cast(self.loss, leaf.dtype), self._lapse(schedule)
+        return kernels.Recipe(loss, leaf.update, free, schedule, lapse, int(self.has_intercept))
 
     def weights(self, n_features=None):
         """The arrays of the compiled loop, which refuses indices from `n_features` on."""
@@ -139,9 +158,11 @@ class LinearModel:
     @property
     def coef(self):
         """Weights of shape (n_features,), with the penalty of every update so far."""
-        if isinstance(self._last, tuple):
-            return self._raw.copy()
-        recipe = self.recipe()
+        lapse = self.recipe().lapse
+        return self._raw.copy() if isinstance(lapse, kernels.Prompt) else self._settled(lapse)
+
+    def _settled(self, lapse):
+        recipe = self.recipe()._replace(lapse=lapse)
         out = np.empty_like(self._raw)
         compiled_for(kernels.settled, recipe)(recipe, self.weights(), self.state.t, out)
         return out

@@ -3,8 +3,9 @@
 A rule is a record with ``slots`` accumulators per coordinate and three methods of scalars: ``fill()``, their initial
 values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``width(s, lr)``, the length of step that the
 penalty's proximal operator takes at this coordinate.  A rule whose step answers for all updates so far, not for the
-last one, has ``reach(s, lr, t)`` besides: the width after t updates.  A constant that follows from the fields is a field itself, which
-``complete()`` fills in double precision before the record is cast to the precision of the kernel.
+last one, has ``reach(s, lr, t)`` besides: the width after t updates (see `dual`).  A constant that follows from the
+fields is a field itself, which ``complete()`` fills in double precision before the record is cast to the precision of
+the kernel.
 """
 
 import math

@@ -58,6 +58,34 @@ def learn(X, y, loss, lr, *, prox=None, intercept=True, weight=None, passes=1, s
     return Outcome(w, b, G, Gb, t, losses)
 
 
+def learn_dual(X, y, loss, lr, rule, *, prox=None, intercept=True, weight=None, passes=1, first=0.0, free=None):
+    """The same by dual averaging: *every* coordinate is found anew after every row, by the penalty of all rows so far.
+
+    `rule` is a function (x, g, s, lr) -> (x, s, width) of `reference`, `free` the one of the intercept where it is
+    another; `first` is where the first accumulator starts, the second starts at zero.
+    """
+    value, slope = LOSSES[loss]
+    n, d = X.shape
+    weight = np.ones(n) if weight is None else weight
+    w, b, s, sb, t, losses = np.zeros(d), 0.0, [(first, 0.0)] * d, (first, 0.0), 0, []
+    for number in range(passes):
+        for r in range(n):
+            if weight[r] == 0:
+                continue
+            p = float(X[r] @ w) + b
+            if number == 0:
+                losses.append((weight[r], value(y[r], p)))
+            z = weight[r] * slope(y[r], p)
+            for i in range(d):
+                w[i], s[i], width = rule(w[i], z * X[r, i], s[i], lr(t))
+                if prox is not None:
+                    w[i] = prox(i, w[i], width * (t + 1))
+            if intercept:
+                b, sb, _ = (free or rule)(b, z, sb, lr(t))
+            t += 1
+    return Outcome(w, b, np.array(s), np.array(sb), t, losses)
+
+
 def progressive_loss(losses):
     """Blum 1999: the mean over the rows, by weight, of the loss of each before it was learnt."""
     weights, values = zip(*losses, strict=True)

@@ -444,7 +444,7 @@ def test_objectives_of_foreign_type_are_compiled_once():
 
 LEVELS = {
     0: "_jit _check _files",
-    1: "rules transforms penalties schedules losses averaging",
+    1: "rules dual transforms penalties schedules losses averaging",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
     " _kernels/linear _kernels/parse _kernels/gpu",
     3: "trees device gradients leaf state update archive presets exchange fullmatrix",

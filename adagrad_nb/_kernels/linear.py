@@ -8,18 +8,18 @@ longer.
 import math
 from typing import Any, NamedTuple
 
-from numba import types
-
-from .._jit import bind, jit, load, method, narrow, plain, store
+from .._jit import jit, load, method, narrow, plain, store
+from ..dual import point
 from ..losses import slope, value
 from ..penalties import prox, repeat
-from ..rules import width
+from ..rules import reach, width
 from ..schedules import at
 from .coordinate import move
 
 DONE, OUTSIDE, UNSORTED, NOT_FINITE = range(4)
 
-catch_up = method("catch_up")
+_current = method("current")
+mark = method("mark")
 
 
 class Rows(NamedTuple):
@@ -34,7 +34,7 @@ class Rows(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What is learnt.  `last[i]` is the update up to which the penalty has been applied to w[i]; () if it never is."""
+    """What is learnt.  `last` is what the lapse notes of each coordinate; () if that is nothing."""
 
     w: Any
     s: Any
@@ -51,7 +51,7 @@ class Buffers(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How to learn: `free` moves the intercept, if `intercept` is 1; `lapse` catches up coordinates."""
+    """How to learn: `free` moves the intercept, if `intercept` is 1; `lapse` brings coordinates up to date."""
 
     loss: Any
     update: Any
@@ -61,59 +61,61 @@ class Recipe(NamedTuple):
     intercept: int
 
 
-class Closed(NamedTuple):
-    """One rate for all updates: the closed form."""
+class Prompt(NamedTuple):
+    """No update moves a coordinate that it does not touch."""
 
-    def catch_up(self, update, schedule, x, s, first, k, i):
-        lr = type(x)(at(schedule, first))
-        return repeat(update.penalty, x, width(update.rule, s, lr), k, i)
+    def current(self, recipe, x, s, last, i, t):
+        return x
+
+    def mark(self, last, i, t):
+        pass
+
+
+class Closed(NamedTuple):
+    """One rate for all updates: the closed form.  `last` holds the update up to which each coordinate is current."""
+
+    def current(self, recipe, x, s, last, i, t):
+        first = last[i]
+        if first >= t:
+            return x
+        lr = type(x)(at(recipe.schedule, first))
+        return repeat(recipe.update.penalty, x, width(recipe.update.rule, s, lr), t - first, i)
+
+    def mark(self, last, i, t):
+        last[i] = t
 
 
 class Stepwise(NamedTuple):
     """A rate that changes: each update that was passed over with its own."""
 
-    def catch_up(self, update, schedule, x, s, first, k, i):
-        for t in range(first, first + k):
-            x = prox(update.penalty, x, width(update.rule, s, type(x)(at(schedule, t))), i)
+    def current(self, recipe, x, s, last, i, t):
+        for passed in range(last[i], t):
+            lr = type(x)(at(recipe.schedule, passed))
+            x = prox(recipe.update.penalty, x, width(recipe.update.rule, s, lr), i)
         return x
 
-
-def current(recipe, x, s, last, i, t):
-    """x with the penalty of the updates that passed it over."""
-    if isinstance(last, tuple) or last[i] >= t:
-        return x
-    return catch_up(recipe.lapse, recipe.update, recipe.schedule, x, s, last[i], t - last[i], i)
-
-
-def mark(last, i, t):
-    """Note that coordinate i is up to date with update t."""
-    if not isinstance(last, tuple):
+    def mark(self, last, i, t):
         last[i] = t
 
 
-@bind(current)
-def _current(recipe, x, s, last, i, t):
-    if not isinstance(last, types.Array):
-        return lambda recipe, x, s, last, i, t: x
+class Anew(NamedTuple):
+    """A rule of dual averaging: x is found anew from its accumulators and t, whenever it was last met."""
 
-    def overtake(recipe, x, s, last, i, t):
-        first = last[i]
-        if first >= t:
+    def current(self, recipe, x, s, last, i, t):
+        if t == 0:
             return x
-        return catch_up(recipe.lapse, recipe.update, recipe.schedule, x, s, first, t - first, i)
+        lr = type(x)(at(recipe.schedule, t - 1))
+        rule = recipe.update.rule
+        return prox(recipe.update.penalty, point(rule, x, s, lr), reach(rule, s, lr, t), i)
 
-    return overtake
+    def mark(self, last, i, t):
+        pass
 
 
-@bind(mark)
-def _mark(last, i, t):
-    if not isinstance(last, types.Array):
-        return lambda last, i, t: None
-
-    def note(last, i, t):
-        last[i] = t
-
-    return note
+@plain
+def current(recipe, x, s, last, i, t):
+    """x after all updates before t, whether they touched it or not"""
+    return _current(recipe.lapse, recipe, x, s, last, i, t)
 
 
 @plain
@@ -177,13 +179,13 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
             i = stored[k]
             w[i] = wr[k]
             store(s, i, load(sr, k))
-            mark(last, i, t)
+            mark(recipe.lapse, last, i, t)
     return stop, DONE, t
 
 
 @jit
 def settled(recipe, weights, t, out):
-    """out[i] = w[i] with the penalty of all updates before t"""
+    """out[i] = w[i] after all updates before t"""
     w, s, last, _, _ = weights
     for i in range(w.shape[0]):
         out[i] = current(recipe, w[i], load(s, i), last, i, t)

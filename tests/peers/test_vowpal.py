@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from adagrad_nb import Adagrad, fit_linear, load_svmlight, load_vw
+from adagrad_nb import FTRL, Adagrad, fit_linear, load_svmlight, load_vw
 
 DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
-OPTIONS = "--adaptive --noconstant -l 0.5 --quiet"
+ADAPTIVE = "--adaptive --noconstant -l 0.5"
 # Vowpal Wabbit learns in single precision and takes inverse square roots to 12 bits.
 TOLERANCE = 3e-5
 
@@ -26,7 +26,7 @@ def rcv1():
     return load_vw(DATA / "rcv1_small.dat.vw.xz")
 
 
-def vowpal(X, y, weight, path, *options):
+def vowpal(X, y, weight, path, *options, update=ADAPTIVE):
     """The average loss that Vowpal Wabbit prints."""
     vowpalwabbit = pytest.importorskip("vowpalwabbit")
     with open(path, "w") as file:
@@ -34,7 +34,7 @@ def vowpal(X, y, weight, path, *options):
             row = slice(X.indptr[r], X.indptr[r + 1])
             pairs = zip(X.indices[row].tolist(), X.data[row].tolist(), strict=True)
             print(y[r], weight[r], "|f", *(f"{i}:{value!r}" for i, value in pairs), file=file)
-    workspace = vowpalwabbit.Workspace(" ".join([OPTIONS, *options, "-d", str(path)]))
+    workspace = vowpalwabbit.Workspace(" ".join([update, *options, "--quiet", "-d", str(path)]))
     loss = workspace.get_sum_loss() / workspace.get_weighted_examples()
     workspace.finish()
     return loss
@@ -69,3 +69,19 @@ def test_weights_mean_another_thing(tmp_path):
     theirs = vowpal(X, y, weight, tmp_path / "data", "--loss_function logistic")
     model = fit_linear(X, y, rule=Adagrad(eps=1e-30), lr=1.0, intercept=False, sample_weight=weight)
     assert model.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("data", [a9a, rcv1])
+@pytest.mark.parametrize(
+    ("lr", "rule"), [(0.005, FTRL(0.1)), (0.1, FTRL(0.5, l1=0.1, l2=0.3))], ids=["defaults", "l1 l2"]
+)
+def test_ftrl(data, lr, rule, tmp_path):
+    """No square roots are estimated here: the figures agree to single precision, with weights, too."""
+    X, y, weight = data()
+    weight = weight * np.random.default_rng(0).integers(1, 6, y.size)
+    theirs = vowpal(
+        X, y, weight, tmp_path / "data", "--loss_function logistic --noconstant",
+        update=f"--ftrl --ftrl_alpha {lr} --ftrl_beta {rule.beta} --l1 {rule.l1} --l2 {rule.l2}",
+    )  # fmt: skip
+    model = fit_linear(X, y, rule=rule, lr=lr, intercept=False, sample_weight=weight)
+    assert model.progressive_loss == pytest.approx(theirs, rel=1e-6)
