@@ -11,7 +11,21 @@ from .dual import FTRL, RDA
 from .exchange import from_optax, from_torch, to_optax, to_torch
 from .linear import Progress, fit_linear
 from .linear_model import LinearModel, load_model
-from .losses import Logistic, Squared
+from .losses import (
+    Absolute,
+    EpsilonInsensitive,
+    Hinge,
+    Huber,
+    Logistic,
+    ModifiedHuber,
+    Perceptron,
+    Poisson,
+    Quantile,
+    SmoothHinge,
+    Squared,
+    SquaredEpsilonInsensitive,
+    SquaredHinge,
+)
 from .optimize import minimize_adadelta, minimize_adagrad
 from .penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
 from .presets import like
@@ -39,11 +53,12 @@ from .warm import warm_up
 __version__ = "0.1.0"
 
 __all__ = [
-    "EMA", "FTRL", "L1", "L2", "RDA", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm",
-    "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet", "Exponential", "InverseSqrt",
-    "InverseTime", "L2Decay", "LinearModel", "Logistic", "MomentumAdagrad", "NoPenalty", "NonNegative", "Piecewise",
-    "Polyak", "Polynomial", "Progress", "Rescale", "Shift", "Squared", "State", "WarmUp", "fit_linear", "from_optax",
-    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw",
-    "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update",
-    "warm_up",
+    "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm",
+    "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet",
+    "EpsilonInsensitive", "Exponential", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel",
+    "Logistic", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Perceptron", "Piecewise", "Poisson",
+    "Polyak", "Polynomial", "Progress", "Quantile", "Rescale", "Shift", "SmoothHinge", "Squared",
+    "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "fit_linear", "from_optax", "from_torch",
+    "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "minimize_adadelta",
+    "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

@@ -33,9 +33,10 @@ from adagrad_nb import (
     minimize_stochastic,
     update,
 )  # fmt: skip
-from adagrad_nb._jit import code, compiled_for, distinct
+from adagrad_nb._jit import cast, code, compiled_for, distinct, jit
 from adagrad_nb._kernels import dense
 from adagrad_nb._kernels.norms import settle
+from adagrad_nb.losses import LOSSES, link, slope, value
 from adagrad_nb.testing import Quadratic, Rosenbrock
 
 PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
@@ -190,6 +191,22 @@ def test_single_precision_code_has_no_double(records):
     assert "float" in text
     found = DOUBLE.search(text)
     assert found is None, found.group()
+
+
+def everything_of(loss, y, p):
+    """What a kernel asks of a loss."""
+    return value(loss, y, p), slope(loss, y, p), link(loss, p)
+
+
+@needs_compiler
+@pytest.mark.parametrize("loss", [kind() for kind in LOSSES.values()], ids=LOSSES)
+def test_single_precision_code_of_losses_has_no_double(loss):
+    one = np.float32(1)
+    text = code(jit(everything_of), cast(loss, one.dtype), one, one)
+    assert "float" in text
+    found = DOUBLE.search(text)
+    assert found is None, found.group()
+    assert DOUBLE.search(code(jit(everything_of), loss, 1.0, 1.0))
 
 
 @needs_compiler
@@ -444,7 +461,7 @@ def test_objectives_of_foreign_type_are_compiled_once():
 
 LEVELS = {
     0: "_jit _check _files",
-    1: "rules dual transforms penalties schedules losses averaging",
+    1: "rules dual transforms penalties schedules losses margins regressions averaging",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
     " _kernels/linear _kernels/parse _kernels/gpu",
     3: "trees device gradients leaf state update archive presets exchange fullmatrix",
