@@ -62,6 +62,8 @@ def _parser():
     train.add_argument("--lr", type=float, help="learning rate; default: 0.5")
     train.add_argument("--rule", choices=sorted(RULES), help="default: adagrad")
     train.add_argument("--eps", type=float, help="of the rule; default: 1e-10, 0 of rda, 1e-6 of adadelta")
+    train.add_argument("--normalized", action="store_true", help="steps in units of each feature's largest value")
+    train.add_argument("--invariant", action="store_true", help="steps that follow the slope, for rows of any weight")
     train.add_argument("--l1", type=float, default=0.0, help="strength of the lasso penalty; default: 0")
     train.add_argument("--l2", type=float, default=0.0, help="strength of the ridge penalty; default: 0")
     train.add_argument("--passes", type=int, default=1, help="times to go through the data; default: 1")
@@ -96,6 +98,8 @@ def _train(options):
         "penalty": _penalty(options.l1, options.l2),
         "rule": _rule(options.rule, options.eps),
         "intercept": False if options.no_intercept else None,
+        "normalized": options.normalized or None,
+        "invariant": options.invariant or None,
         "model": load_model(options.initial_model) if options.initial_model else None,
     }
     given |= {name: getattr(options, name) for name in ("lr", "passes", "shuffle")}
@@ -265,6 +269,11 @@ def _output(path):
     return replacing(path, "w")
 
 
+def _steps(model):
+    flags = [name for name in ("normalized", "invariant") if getattr(model, name)]
+    return ", ".join(flags) or "plain"
+
+
 def _info(options):
     model = load_model(options.model)
     coef = model.coef
@@ -273,6 +282,7 @@ def _info(options):
         f"loss              {model.loss}\n"
         f"rule              {model.state.rule}\n"
         f"learning rate     {model.state.lr}\n"
+        f"steps             {_steps(model)}\n"
         f"penalty           {model.state.penalty}\n"
         f"precision         {model.dtype}\n"
         f"rows learnt       {model.n_seen:,}\n"

@@ -6,9 +6,11 @@ from . import _check, archive, samples
 from ._jit import cast, compiled_for
 from ._kernels import linear as kernels
 from ._kernels.coordinate import Update
+from ._kernels.scaled import Summed
 from .losses import has_probabilities, link, value
 from .penalties import Bounded, Box, NonNegative, NoPenalty
 from .samples import Labels, as_rows, targets, unsigned
+from .scaling import Scaling
 from .schedules import Constant
 from .state import init
 from .transforms import Identity
@@ -31,6 +33,8 @@ class LinearModel:
         Mean loss, by sample weight, of each row before the model learnt from it, over the first pass.
     n_seen : int
         Rows learnt from, all passes counted.
+    normalized, invariant : bool
+        Whether the steps are.
     n_features : int
     state : State
         Options and accumulators of the weights; ``state.t`` counts the updates.
@@ -46,7 +50,7 @@ class LinearModel:
     ['yes']
     """
 
-    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept):
+    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept, normalized=False, invariant=False):
         w = np.zeros(n_features, dtype)
         self.loss = loss
         self.has_intercept = intercept
@@ -57,7 +61,9 @@ class LinearModel:
         self.tally = np.zeros(2)
         self.n_seen = 0
         self._raw, self._bias = w, bias
-        self._last = np.zeros(n_features, np.int64) if self._is_in_arrears() else ()
+        self.scaling = Scaling(n_features, dtype, normalized, invariant)
+        self.scaling.check(rule, self.state.penalty)
+        self._last = self._up_to_date()
         self._coef = None
 
     def _is_lazy(self):
@@ -73,9 +79,11 @@ class LinearModel:
         """Whether the rule finds a weight anew from its accumulators when it is read."""
         return hasattr(self.state.rule, "point")
 
-    def _is_in_arrears(self):
-        """Whether it must be known up to which update each coordinate is current."""
-        return self._is_lazy() and not self._finds_anew()
+    def _up_to_date(self):
+        """For each coordinate that it is current now, where that must be known; else ()."""
+        if not self._is_lazy() or self._finds_anew():
+            return ()
+        return np.full(self.n_features, self.scaling.clock if self.scaling.normalized else self.state.t)
 
     def _lapse(self, schedule):
         """How coordinates are brought up to date that no gradient has touched."""
@@ -84,6 +92,8 @@ class LinearModel:
             return kernels.Anew() if self._is_lazy() or not constant else kernels.Prompt()
         if isinstance(self._last, tuple):
             return kernels.Prompt()
+        if self.scaling.normalized:
+            return Summed()
         return kernels.Closed() if constant else kernels.Stepwise()
 
     # --- learning ----------------------------------------------------------------------------------------------
@@ -93,7 +103,7 @@ class LinearModel:
         new = object.__new__(LinearModel)
         new.__dict__.update(self.__dict__)
         new.state, new.bias_state = self.state.copy(), self.bias_state.copy()
-        new.tally = self.tally.copy()
+        new.tally, new.scaling = self.tally.copy(), self.scaling.copy()
         new._raw, new._bias = self._raw.copy(), self._bias.copy()
         new._last = self._last if isinstance(self._last, tuple) else self._last.copy()
         return new
@@ -103,14 +113,16 @@ class LinearModel:
         new = self.copy()
         if "loss" in options:
             new.loss = options.pop("loss")
+        new.scaling.invariant = options.pop("invariant", new.scaling.invariant)
         if options:
             new._raw = self.coef
             new.state = new.state.replaced(new._raw, **options)
             options.pop("penalty", None)
             new.bias_state = new.bias_state.replaced(new._bias, **options)
-            new._last = np.full(new.n_features, new.state.t, np.int64) if new._is_in_arrears() else ()
+            new._last = new._up_to_date()
             if new._finds_anew():
                 new._raw = new._settled(kernels.Anew())
+        new.scaling.check(new.state.rule, new.state.penalty)
         return new
 
     def grow(self, n_features):
@@ -124,6 +136,7 @@ class LinearModel:
         leaf.hold(tuple(_padded(slot, extra, value) for slot, value in zip(leaf.slots, fill, strict=True)))
         leaf.shape, leaf.size = (n_features,), n_features
         self._raw = _padded(self._raw, extra, 0)
+        self.scaling.grow(extra)
         if not isinstance(self._last, tuple):
             # The penalty leaves a zero weight where it is, unless it is a bound away from zero.
             self._last = _padded(self._last, extra, 0)
@@ -135,12 +148,14 @@ class LinearModel:
         rule = self.state.rule.free() if hasattr(self.state.rule, "free") else self.state.rule
         free = cast(Update(rule, Identity(), NoPenalty()), leaf.dtype)
         loss, lapse = cast(self.loss, leaf.dtype), self._lapse(schedule)
-        return kernels.Recipe(loss, leaf.update, free, schedule, lapse, int(self.has_intercept))
+        recipe = kernels.Recipe(loss, leaf.update, free, schedule, lapse, int(self.has_intercept))
+        return self.scaling.recipe(recipe) if self.scaling else recipe
 
     def weights(self, n_features=None):
         """The arrays of the compiled loop, which refuses indices from `n_features` on."""
+        last = self.scaling.odometer(self._last) if self.scaling.normalized else self._last
         return kernels.Weights(
-            self._raw[:n_features], self.state.leaves[0].flat, self._last, self._bias, self.bias_state.leaves[0].flat
+            self._raw[:n_features], self.state.leaves[0].flat, last, self._bias, self.bias_state.leaves[0].flat
         )
 
     # --- reading -----------------------------------------------------------------------------------------------
@@ -166,6 +181,16 @@ class LinearModel:
         out = np.empty_like(self._raw)
         compiled_for(kernels.settled, recipe)(recipe, self.weights(), self.state.t, out)
         return out
+
+    @property
+    def normalized(self):
+        """Whether steps are in units of the largest value of each feature."""
+        return self.scaling.normalized
+
+    @property
+    def invariant(self):
+        """Whether steps follow the slope as it changes."""
+        return self.scaling.invariant
 
     @property
     def intercept(self):
@@ -304,6 +329,8 @@ class LinearModel:
         arrays = {"w": self._raw, "bias": self._bias, "tally": self.tally}
         if not isinstance(self._last, tuple):
             arrays["last"] = self._last
+        if self.normalized:
+            arrays |= {"largest": self.scaling.largest, "totals": self.scaling.totals}
         for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
             arrays |= {f"{name}{k}": slot for k, slot in enumerate(state.slots[0])}
         options = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")}
@@ -312,6 +339,8 @@ class LinearModel:
             "loss": archive.encode(self.loss, arrays),
             "labels": [label.item() if isinstance(label, np.generic) else label for label in self.labels],
             "intercept": self.has_intercept,
+            "normalized": self.normalized,
+            "invariant": self.invariant,
             "t": self.state.t,
             "n_seen": self.n_seen,
         }
@@ -353,9 +382,12 @@ def load_model(path, records=()):
     options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
     loss = archive.decode(meta["loss"], arrays, records)
     w = arrays["w"]
-    model = LinearModel(w.size, w.dtype, loss, options["rule"], options["lr"], options["penalty"], meta["intercept"])
+    flags = [meta.get(name, False) for name in ("intercept", "normalized", "invariant")]
+    model = LinearModel(w.size, w.dtype, loss, options["rule"], options["lr"], options["penalty"], *flags)
     model._raw, model._bias, model.tally = w, arrays["bias"], arrays["tally"]
     model._last = arrays.get("last", ())
+    if model.normalized:
+        model.scaling.largest, model.scaling.totals = arrays["largest"], arrays["totals"]
     for name, state in (("slot", model.state), ("bias_slot", model.bias_state)):
         leaf = state.leaves[0]
         leaf.hold(tuple(arrays[f"{name}{k}"] for k in range(len(leaf.slots))))

@@ -5,7 +5,8 @@ values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``width(s, 
 penalty's proximal operator takes at this coordinate.  A rule whose step answers for all updates so far, not for the
 last one, has ``reach(s, lr, t)`` besides: the width after t updates (see `dual`).  A constant that follows from the
 fields is a field itself, which ``complete()`` fills in double precision before the record is cast to the precision of
-the kernel.
+the kernel.  ``straight`` says that the step is ``x - width(s, lr) g`` with the s that holds g already: then its length
+can be chosen anew, as the options `normalized` and `invariant` of `fit_linear` do.
 """
 
 import math
@@ -72,6 +73,7 @@ class Adagrad(NamedTuple):
     initial_accumulator: float = 0.0
 
     slots = 1
+    straight = True
     domain = {"eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)"}
 
     def fill(self):

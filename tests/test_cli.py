@@ -50,6 +50,19 @@ def test_train_by_another_rule(files, tmp_path, flags, rule):
     assert load_model(model).state.rule == rule
 
 
+def test_train_by_scaled_steps(files, tmp_path, capsys):
+    model = str(tmp_path / "m.npz")
+    assert main(["train", str(files[0]), "--quiet", "--model", model, "--normalized", "--invariant"]) == 0
+    loaded = load_model(model)
+    assert loaded.normalized
+    assert loaded.invariant
+    assert main(["train", str(files[0]), "--quiet", "--model", model, "--initial-model", model]) == 0
+    assert load_model(model).n_seen == 600
+    capsys.readouterr()
+    assert main(["info", model]) == 0
+    assert "steps             normalized, invariant\n" in capsys.readouterr().out
+
+
 def test_train_prints_a_table_and_the_quality_on_test_data(files, tmp_path, capsys):
     train, test = map(str, files)
     model, picture = str(tmp_path / "m.npz"), str(tmp_path / "p.png")

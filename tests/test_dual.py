@@ -259,8 +259,10 @@ def assert_eager(rule, penalty, loss, rate, intercept, weighted, dtype=None, tol
 @names
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_lazy_is_eager(penalty, rule):
-    for loss, rate, both in itertools.product(LOSSES, RATES, (True, False)):
-        assert_eager(rule, penalty, loss, rate, both, both)
+    for rate, both in itertools.product(RATES, (True, False)):
+        assert_eager(rule, penalty, "logistic", rate, both, both)
+    for loss in LOSSES[1:]:
+        assert_eager(rule, penalty, loss, "constant", True, True)
 
 
 @names
