@@ -3,10 +3,12 @@
 A rule is a record with ``slots`` accumulators per coordinate and three methods of scalars: ``fill()``, their initial
 values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``width(s, lr)``, the length of step that the
 penalty's proximal operator takes at this coordinate.  A rule whose step answers for all updates so far, not for the
-last one, has ``reach(s, lr, t)`` besides: the width after t updates.  Where entries share an accumulator, or squares
-come from elsewhere, the step is taken in its two halves, ``accumulate(s, square) -> s`` and
+last one, has ``reach(s, lr, t)`` besides: the width after t updates (see `dual`).  Where entries share an accumulator,
+or squares come from elsewhere, the step is taken in its two halves, ``accumulate(s, square) -> s`` and
 ``apply(x, g, s, lr) -> x``.  A constant that follows from the fields is a field itself, which ``complete()`` fills in
-double precision before the record is cast to the precision of the kernel.
+double precision before the record is cast to the precision of the kernel.  ``straight`` says that the step is
+``x - width(s, lr) g`` with the s that holds g already: then its length can be chosen anew, as the options `normalized`
+and `invariant` of `fit_linear` do.
 """
 
 import math
@@ -90,6 +92,7 @@ class Adagrad(NamedTuple):
     modulus: bool = False
 
     slots = 1
+    straight = True
     domain = {
         "eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)", "guarded": "bool", "modulus": "bool",
     }  # fmt: skip

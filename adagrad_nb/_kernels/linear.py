@@ -8,15 +8,12 @@ longer.
 import math
 from typing import Any, NamedTuple
 
-from numba import types
-
-from .._jit import bind, jit, load, narrow, plain, store
+from .._jit import jit, load, narrow, plain, store
 from ..losses import slope, value
-from ..penalties import prox, repeat, total
-from ..rules import width
 from ..schedules import at
 from .coordinate import move
-from .trail import Trail, add, catch_up, passed
+from .lapses import current, mark, mark_bias
+from .trail import passed
 
 DONE, OUTSIDE, UNSORTED, NOT_FINITE = range(4)
 
@@ -33,11 +30,7 @@ class Rows(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What is learnt.
-
-    `last[i]` is the update up to which the penalty has been applied to w[i]; () if it never is, a `Trail` if the mean
-    of the iterates is kept.
-    """
+    """What is learnt.  `last` is what the lapse notes of each coordinate; () if that is nothing."""
 
     w: Any
     s: Any
@@ -54,7 +47,7 @@ class Buffers(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How to learn: `free` moves the intercept, if `intercept` is 1; `lapse` catches up coordinates."""
+    """How to learn: `free` moves the intercept, if `intercept` is 1; `lapse` brings coordinates up to date."""
 
     loss: Any
     update: Any
@@ -62,100 +55,6 @@ class Recipe(NamedTuple):
     schedule: Any
     lapse: Any
     intercept: int
-
-
-class Closed(NamedTuple):
-    """One rate for all updates: the closed form."""
-
-    def catch_up(self, update, schedule, x, s, first, k, i):
-        lr = type(x)(at(schedule, first))
-        return repeat(update.penalty, x, width(update.rule, s, lr), k, i)
-
-    def summed(self, update, schedule, x, s, first, k, i):
-        lr = type(x)(at(schedule, first))
-        return total(update.penalty, x, width(update.rule, s, lr), k, i)
-
-
-class Stepwise(NamedTuple):
-    """A rate that changes: each update that was passed over with its own."""
-
-    def catch_up(self, update, schedule, x, s, first, k, i):
-        for t in range(first, first + k):
-            x = prox(update.penalty, x, width(update.rule, s, type(x)(at(schedule, t))), i)
-        return x
-
-    def summed(self, update, schedule, x, s, first, k, i):
-        whole = x - x
-        for t in range(first, first + k):
-            x = prox(update.penalty, x, width(update.rule, s, type(x)(at(schedule, t))), i)
-            whole += x
-        return whole
-
-
-def current(recipe, x, s, last, i, t):
-    """x with the penalty of the updates that passed it over."""
-    if isinstance(last, Trail):
-        last = last.last
-    if isinstance(last, tuple) or last[i] >= t:
-        return x
-    return catch_up(recipe.lapse, recipe.update, recipe.schedule, x, s, last[i], t - last[i], i)
-
-
-def mark(recipe, weights, x, i, t):
-    """Note that coordinate i, of which `weights` still has what it was before, has become x in update t - 1."""
-    last = weights.last
-    if isinstance(last, Trail):
-        add(recipe, weights, last, x, i, t)
-    elif not isinstance(last, tuple):
-        last[i] = t
-
-
-def mark_bias(last, bias, t):
-    """Note that the intercept has become `bias` in update t - 1."""
-    if isinstance(last, Trail) and t > last.since:
-        last.bias_total[0] += bias
-
-
-@bind(current)
-def _current(recipe, x, s, last, i, t):
-    if isinstance(last, types.BaseNamedTuple):
-        return lambda recipe, x, s, last, i, t: current(recipe, x, s, last.last, i, t)
-    if not isinstance(last, types.Array):
-        return lambda recipe, x, s, last, i, t: x
-
-    def overtake(recipe, x, s, last, i, t):
-        first = last[i]
-        if first >= t:
-            return x
-        return catch_up(recipe.lapse, recipe.update, recipe.schedule, x, s, first, t - first, i)
-
-    return overtake
-
-
-@bind(mark)
-def _mark(recipe, weights, x, i, t):
-    last = weights.types[weights.fields.index("last")]
-    if isinstance(last, types.BaseNamedTuple):
-        return lambda recipe, weights, x, i, t: add(recipe, weights, weights.last, x, i, t)
-    if not isinstance(last, types.Array):
-        return lambda recipe, weights, x, i, t: None
-
-    def note(recipe, weights, x, i, t):
-        weights.last[i] = t
-
-    return note
-
-
-@bind(mark_bias)
-def _mark_bias(last, bias, t):
-    if not isinstance(last, types.BaseNamedTuple):
-        return lambda last, bias, t: None
-
-    def note(last, bias, t):
-        if t > last.since:
-            last.bias_total[0] += bias
-
-    return note
 
 
 @plain
@@ -214,7 +113,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         if recipe.intercept:
             bias[0], sk = move(recipe.free, bias[0], z, load(bias_s, 0), lr, t, 0)
             store(bias_s, 0, sk)
-            mark_bias(last, bias[0], t + 1)
+            mark_bias(recipe, weights, t + 1)
         t += 1
         for k in range(stored.shape[0]):
             i = stored[k]
@@ -226,7 +125,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
 
 @jit
 def settled(recipe, weights, t, out):
-    """out[i] = w[i] with the penalty of all updates before t"""
+    """out[i] = w[i] after all updates before t"""
     w, s, last, _, _ = weights
     for i in range(w.shape[0]):
         out[i] = current(recipe, w[i], load(s, i), last, i, t)
@@ -237,7 +136,7 @@ def totals(recipe, weights, t, out):
     """out[i] = the sum of the iterates of coordinate i after each update before t that counts"""
     w, s, trail, _, _ = weights
     for i in range(w.shape[0]):
-        out[i] = trail.total[i] + passed(recipe, w[i], load(s, i), trail, i, t)
+        out[i] = trail.total[i] + passed(recipe.lapse, recipe, w[i], load(s, i), trail, i, t)
 
 
 @jit

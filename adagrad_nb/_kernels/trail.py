@@ -2,10 +2,10 @@
 
 from typing import Any, NamedTuple
 
-from .._jit import load, method, plain
+from .._jit import load, method
+from .lapses import catch_up, summed
 
-catch_up = method("catch_up")
-summed = method("summed")
+passed = method("passed")
 
 
 class Trail(NamedTuple):
@@ -17,22 +17,28 @@ class Trail(NamedTuple):
     since: int
 
 
-@plain
-def passed(recipe, x, s, trail, i, t):
-    """The sum of what x was after each of the updates before t that passed it over and count."""
-    first = trail.last[i]
-    begin = max(first, trail.since)
-    if begin >= t:
-        return x - x
-    if begin > first:
-        x = catch_up(recipe.lapse, recipe.update, recipe.schedule, x, s, first, begin - first, i)
-    return summed(recipe.lapse, recipe.update, recipe.schedule, x, s, begin, t - begin, i)
+class Averaged(NamedTuple):
+    """Another lapse, by which the iterates go, with their sums; what is noted is a `Trail`."""
 
+    lapse: Any
 
-@plain
-def add(recipe, weights, trail, x, i, t):
-    """Take in that coordinate i, of which `weights` has what it was before, has become x in update t - 1."""
-    trail.total[i] += passed(recipe, weights.w[i], load(weights.s, i), trail, i, t - 1)
-    if t > trail.since:
-        trail.total[i] += x
-    trail.last[i] = t
+    def current(self, recipe, x, s, trail, i, t):
+        return catch_up(self.lapse, recipe, x, s, trail.last[i], t, i)
+
+    def mark(self, recipe, weights, x, i, t):
+        trail = weights.last
+        trail.total[i] += passed(self, recipe, weights.w[i], load(weights.s, i), trail, i, t - 1)
+        if t > trail.since:
+            trail.total[i] += x
+        trail.last[i] = t
+
+    def mark_bias(self, weights, t):
+        trail = weights.last
+        if t > trail.since:
+            trail.bias_total[0] += weights.bias[0]
+
+    def passed(self, recipe, x, s, trail, i, t):
+        """The sum of what x was after each of the updates before t that passed it over and count."""
+        first = trail.last[i]
+        begin = max(first, trail.since)
+        return x - x if begin >= t else summed(self.lapse, recipe, x, s, first, begin, t, i)
