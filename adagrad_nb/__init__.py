@@ -11,6 +11,7 @@ from .exchange import from_optax, from_torch, to_optax, to_torch
 from .linear import Progress, fit_linear
 from .linear_model import LinearModel, load_model
 from .losses import Logistic, Squared
+from .multiclass import OneVsRest, Softmax
 from .optimize import minimize_adadelta, minimize_adagrad
 from .penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
 from .presets import like
@@ -25,6 +26,7 @@ from .schedules import (
     InverseTime,
     Piecewise,
     Polynomial,
+    Rates,
     Shift,
     WarmUp,
 )
@@ -40,9 +42,9 @@ __version__ = "0.1.0"
 __all__ = [
     "EMA", "L1", "L2", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipValue",
     "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet", "Exponential", "InverseSqrt",
-    "InverseTime", "L2Decay", "LinearModel", "Logistic", "MomentumAdagrad", "NoPenalty", "NonNegative", "Piecewise",
-    "Polyak", "Polynomial", "Progress", "Rescale", "Shift", "Squared", "State", "WarmUp", "fit_linear", "from_optax",
-    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw",
-    "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update",
-    "warm_up",
+    "InverseTime", "L2Decay", "LinearModel", "Logistic", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneVsRest",
+    "Piecewise", "Polyak", "Polynomial", "Progress", "Rates", "Rescale", "Shift", "Softmax", "Squared", "State",
+    "WarmUp", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state",
+    "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight",
+    "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

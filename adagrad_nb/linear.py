@@ -6,17 +6,19 @@ from typing import NamedTuple
 import numpy as np
 
 from . import _check
-from ._jit import compiled_for
 from ._kernels import linear as kernels
+from .classes import are_many, of_classes
+from .lane_model import ClassModel, RateModel
 from .linear_model import LinearModel
 from .losses import Logistic, Squared
+from .multiclass import Softmax
 from .readers import Chunk
 from .rules import Adagrad
-from .samples import as_rows, canonical, common_dtype, dense, sample_weight, targets, unsigned
-from .schedules import Constant
+from .samples import as_rows, canonical, common_dtype, dense, sample_weight, unsigned
+from .schedules import Constant, Rates
 from .stochastic import seed
 
-LOSSES = {"logistic": Logistic, "squared": Squared}
+LOSSES = {"logistic": Logistic, "squared": Squared, "softmax": Softmax}
 SLICE = 0.05  # seconds between two returns to Python, so that Ctrl-C and callbacks work
 
 
@@ -157,11 +159,11 @@ class Course:
 
     def __init__(self, model, options, dtype, classes, callback):
         self.callback, self.dtype, self.classes, self.options = callback, dtype, classes, options
-        self.model = None if model is None else self._announced(_going_on(model, options, dtype))
+        self.model = None if model is None else self._announced(_going_on(model, model.meant(options), dtype))
         self.start = None  # of the clock
-        self.told = np.zeros(2) if model is None else model.tally.copy()
+        self.told = 0.0 if model is None else model.tally.copy()
         self.told_rows = 0 if model is None else model.n_seen
-        self.later = np.zeros(2)  # the tally of later passes, which the progressive loss leaves out
+        self.later = None if model is None else np.zeros_like(model.tally)  # of later passes, which the loss leaves out
         self.passes = 0
         self.rows = 1024  # of a slice
 
@@ -171,12 +173,13 @@ class Course:
         X = as_rows(chunk.X, dtype)
         n = X.shape[0]
         if self.model is None:
-            self.model = self._new(X.shape[1], dtype)
+            self.model = self._new(X.shape[1], dtype, chunk.y)
+            self.later = np.zeros_like(self.model.tally)
         model = self.model
         weight = sample_weight(chunk.weight, n, dtype)
-        y, labels = targets(chunk.y, n, model.loss, model.labels, dtype)
+        y, labels = model.targets(chunk.y, n)
         order = np.arange(n) if key is None else np.random.default_rng(key).permutation(n)
-        model.labels = labels
+        model.admit(labels)
         model.grow(X.shape[1])
         return self._sweep(X, y, weight, order, model.tally if number == 0 else self.later)
 
@@ -186,33 +189,32 @@ class Course:
         if model is None:
             raise ValueError("X: got no chunks; there is nothing to learn from")
         # A row that meets a weight that is not finite is refused, but the last rows are met by none.
-        if not (np.isfinite(model.weights().w).all() and np.isfinite(model.intercept)):
+        if not model.is_finite():
             raise ValueError(
                 "X: the last rows give weights that are not finite; the values, the targets or the learning rate are "
                 "too large, scale X and y or take a smaller lr"
             )
         return model
 
-    def _new(self, n_features, dtype):
+    def _new(self, n_features, dtype, y):
         defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
-        return self._announced(LinearModel(n_features, dtype, **(defaults | self.options)))
+        options = defaults | self.options
+        kind = RateModel if isinstance(options["lr"], Rates) else LinearModel
+        if are_many(options["loss"], y, self.classes):
+            kind, options["loss"] = ClassModel, of_classes(options["loss"])
+        return self._announced(kind(n_features, dtype, **options))
 
     def _announced(self, model):
         if self.classes is not None:
-            if model.loss.labels != "binary":
-                raise ValueError(f"classes: the loss {type(model.loss).__name__} takes numbers; leave classes out")
-            model.labels = model.labels.announced(self.classes)
+            model.announce(self.classes)
         return model
 
     def _sweep(self, X, y, weight, order, tally):
         model, position = self.model, 0
-        longest = int(np.diff(X.indptr).max(initial=0))
-        width = len(model.state.leaves[0].slots)
-        buffers = kernels.Buffers(np.empty(longest, X.dtype), tuple(np.empty(longest, X.dtype) for _ in range(width)))
         rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
         weights = model.weights(X.shape[1])
         recipe = model.recipe()
-        learn = compiled_for(kernels.learn, recipe)
+        learn, buffers = model.loop(X, recipe)
         if self.start is None:
             learn(recipe, rows, weights, buffers, tally, model.state.t, 0, 0)  # no rows: this only compiles
             self.start = time.perf_counter()
@@ -244,7 +246,7 @@ class Course:
     def _tell(self):
         model = self.model
         total = model.tally + self.later
-        loss, weight = total - self.told
+        loss, weight = model.told(total - self.told)
         self.told = total
         rows, self.told_rows = model.n_seen - self.told_rows, model.n_seen
         recent = float(loss / weight) if weight else float("nan")
@@ -270,9 +272,14 @@ def _options(loss, penalty, rule, lr, intercept):
             raise ValueError(f"loss: got {loss!r}; must be one of {', '.join(LOSSES)}, or a loss record")
         given["loss"] = LOSSES[loss]()
     elif loss is not None:
-        _check.record("loss", loss, ("value", "slope", "link", "labels"), "Logistic()")
+        needs = ("gradient", "sound", "labels") if hasattr(loss, "gradient") else ("value", "slope", "link", "labels")
+        _check.record("loss", loss, needs, "Logistic()")
     if intercept is not None:
         _check.boolean("intercept", intercept)
+    if isinstance(lr, str) and lr == "auto":
+        lr = given["lr"] = Rates()
+    if isinstance(lr, Rates):
+        _check.record("lr", lr, ("values",), "Rates()")
     if isinstance(lr, Constant) and np.ndim(lr.lr):
         raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
     if lr is not None and not hasattr(lr, "_fields"):

@@ -9,11 +9,9 @@ from ._kernels.coordinate import Update
 from .losses import link, value
 from .penalties import Bounded, Box, NonNegative, NoPenalty
 from .samples import Labels, as_rows, targets, unsigned
-from .schedules import Constant
+from .schedules import Constant, Rates
 from .state import init
 from .transforms import Identity
-
-KIND = "linear model"
 
 
 class LinearModel:
@@ -45,6 +43,8 @@ class LinearModel:
     >>> model.predict(np.array([[0.0, 2.0]])).tolist()
     ['yes']
     """
+
+    KIND = "linear model"  # of a file
 
     def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept):
         w = np.zeros(n_features, dtype)
@@ -83,6 +83,8 @@ class LinearModel:
 
     def replaced(self, **options):
         """A copy that goes on with other options."""
+        if isinstance(options.get("lr"), Rates):
+            raise ValueError("lr: several rates, but the model was begun with one; begin with them, or leave lr out")
         new = self.copy()
         if "loss" in options:
             new.loss = options.pop("loss")
@@ -124,6 +126,38 @@ class LinearModel:
             self._raw[:n_features], self.state.leaves[0].flat, self._last, self._bias, self.bias_state.leaves[0].flat
         )
 
+    def loop(self, X, recipe):
+        """The compiled loop and its buffers."""
+        longest = int(np.diff(X.indptr).max(initial=0))
+        slots = tuple(np.empty(longest, X.dtype) for _ in self.state.leaves[0].slots)
+        return compiled_for(kernels.learn, recipe), kernels.Buffers(np.empty(longest, X.dtype), slots)
+
+    def meant(self, options):
+        """Options of a call that goes on, as this model has them."""
+        return options
+
+    def announce(self, classes):
+        """Take in labels told beforehand."""
+        if self.loss.labels != "binary":
+            raise ValueError(f"classes: the loss {type(self.loss).__name__} takes numbers; leave classes out")
+        self.labels = self.labels.announced(classes)
+
+    def targets(self, y, n):
+        """(y as the loss takes it, labels) of a chunk of n rows."""
+        return targets(y, n, self.loss, self.labels, self.dtype)
+
+    def admit(self, labels):
+        """Know these labels, in place."""
+        self.labels = labels
+
+    def told(self, tally):
+        """(sum of losses, sum of weights) in a tally."""
+        return tally
+
+    def is_finite(self):
+        """Whether no weight is infinite or NaN."""
+        return bool(np.isfinite(self.weights().w).all() and np.isfinite(self._bias).all())
+
     # --- reading -----------------------------------------------------------------------------------------------
 
     @property
@@ -161,6 +195,14 @@ class LinearModel:
         """Mean loss of each row before it was learnt, over the first pass; NaN before the first row."""
         return float(self.tally[0] / self.tally[1]) if self.tally[1] else float("nan")
 
+    def check_columns(self, X):
+        """Refuse rows with more columns than there are weights."""
+        if X.shape[1] > self.n_features:
+            raise ValueError(
+                f"X: got {X.shape[1]} columns; the model has {self.n_features} features. "
+                f"Drop the others with X[:, :{self.n_features}]"
+            )
+
     def decision_function(self, X):
         """Return coef·x + intercept for each row.
 
@@ -179,13 +221,10 @@ class LinearModel:
             For more columns than the model has, indices out of range, or values that are not finite.
         """
         X = as_rows(X, self.dtype)
-        if X.shape[1] > self.n_features:
-            raise ValueError(
-                f"X: got {X.shape[1]} columns; the model has {self.n_features} features. "
-                f"Drop the others with X[:, :{self.n_features}]"
-            )
+        self.check_columns(X)
         out = np.empty(X.shape[0], self.dtype)
-        row = kernels.margins(X.indptr, unsigned(X.indices), X.data, self.coef[: X.shape[1]], self._bias[0], out)
+        bias = self.dtype.type(self.intercept)
+        row = kernels.margins(X.indptr, unsigned(X.indices), X.data, self.coef[: X.shape[1]], bias, out)
         if row < X.shape[0]:
             _check.row_of(X, row)
         return out
@@ -284,7 +323,7 @@ class LinearModel:
             "t": self.state.t,
             "n_seen": self.n_seen,
         }
-        archive.write(path, KIND, meta, arrays)
+        archive.write(path, self.KIND, meta, arrays)
 
 
 def load_model(path, records=()):
@@ -318,9 +357,13 @@ def load_model(path, records=()):
     >>> model.predict(X)
     array([-1,  1,  1])
     """
-    meta, arrays = archive.read(path, KIND)
+    meta, arrays = archive.read(path, LinearModel.KIND)
     options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
     loss = archive.decode(meta["loss"], arrays, records)
+    if "lanes" in meta:
+        from .lane_model import revived
+
+        return revived(meta, arrays, loss, options)
     w = arrays["w"]
     model = LinearModel(w.size, w.dtype, loss, options["rule"], options["lr"], options["penalty"], meta["intercept"])
     model._raw, model._bias, model.tally = w, arrays["bias"], arrays["tally"]

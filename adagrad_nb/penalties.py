@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ._check import ordered, record
 from ._jit import method, pick, plain
+from ._vector import choose, one
 
 
 @plain
@@ -39,13 +40,13 @@ mapping = method("mapping", default=_mapping)
 def soft(x, threshold):
     """sign(x) max(|x| - threshold, 0); NaN stays NaN."""
     size = abs(x) - threshold
-    return math.copysign(size, x) if size > 0 else x - x
+    return choose(size > 0, math.copysign(size, x), x - x)
 
 
 @plain
 def clip(x, lower, upper):
     """min(max(x, lower), upper); NaN stays NaN."""
-    return lower if x < lower else (upper if x > upper else x)
+    return choose(x < lower, lower, choose(x > upper, upper, x))
 
 
 class NoPenalty(NamedTuple):
@@ -57,6 +58,8 @@ class NoPenalty(NamedTuple):
     >>> NoPenalty().prox(3.0, 1.0, 0)
     3.0
     """
+
+    branchless = True
 
     def value(self, x, i):
         return x - x
@@ -93,6 +96,7 @@ class L1(NamedTuple):
 
     strength: float | Any
 
+    branchless = True
     domain = {"strength": "[0, inf)"}
 
     def value(self, x, i):
@@ -131,13 +135,14 @@ class L2(NamedTuple):
 
     strength: float | Any
 
+    branchless = True
     domain = {"strength": "[0, inf)"}
 
     def value(self, x, i):
         return pick(self.strength, i) * x * x / type(x)(2)
 
     def prox(self, x, w, i):
-        return x / (type(x)(1) + w * pick(self.strength, i))
+        return x / (one(x) + w * pick(self.strength, i))
 
     def repeat(self, x, w, k, i):
         return x * math.exp(-type(w)(k) * math.log1p(w * pick(self.strength, i)))
@@ -166,13 +171,14 @@ class ElasticNet(NamedTuple):
     l1: float | Any
     l2: float | Any
 
+    branchless = True
     domain = {"l1": "[0, inf)", "l2": "[0, inf)"}
 
     def value(self, x, i):
         return pick(self.l1, i) * abs(x) + pick(self.l2, i) * x * x / type(x)(2)
 
     def prox(self, x, w, i):
-        return soft(x, w * pick(self.l1, i)) / (type(x)(1) + w * pick(self.l2, i))
+        return soft(x, w * pick(self.l1, i)) / (one(x) + w * pick(self.l2, i))
 
     def repeat(self, x, w, k, i):
         u = w * pick(self.l2, i)
@@ -199,6 +205,7 @@ class Box(NamedTuple):
     lower: float | Any = -math.inf
     upper: float | Any = math.inf
 
+    branchless = True
     domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
 
     def check(self):

@@ -3,14 +3,18 @@
 A rule is a record with ``slots`` accumulators per coordinate and three methods of scalars: ``fill()``, their initial
 values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``width(s, lr)``, the length of step that the
 penalty's proximal operator takes at this coordinate.  A rule whose step answers for all updates so far, not for the
-last one, has ``reach(s, lr, t)`` besides: the width after t updates.  A constant that follows from the fields is a field itself, which
-``complete()`` fills in double precision before the record is cast to the precision of the kernel.
+last one, has ``reach(s, lr, t)`` besides: the width after t updates.  A constant that follows from the fields is a
+field itself, which ``complete()`` fills in double precision before the record is cast to the precision of the kernel.
+
+A record whose methods compute without branches, by `ratio` and `choose`, says so by ``branchless = True``: they then
+run on vectors of lanes where several models are learnt side by side, three to six times faster.
 """
 
 import math
 from typing import NamedTuple
 
 from ._jit import method, plain
+from ._vector import ratio
 
 step = method("step")
 width = method("width")
@@ -71,6 +75,7 @@ class Adagrad(NamedTuple):
     initial_accumulator: float = 0.0
 
     slots = 1
+    branchless = True
     domain = {"eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)"}
 
     def fill(self):
@@ -84,11 +89,11 @@ class Adagrad(NamedTuple):
     def step(self, x, g, s, lr):
         G = s[0] + g * g
         root = _root(self, G)
-        return (x if root == 0 else x - lr * g / root), (G,)
+        return x - ratio(lr * g, root), (G,)
 
     def width(self, s, lr):
         root = _root(self, s[0])
-        return root if root == 0 else lr / root
+        return ratio(lr, root)
 
 
 class MomentumAdagrad(NamedTuple):
@@ -128,6 +133,7 @@ class MomentumAdagrad(NamedTuple):
     fresh: float | None = None
 
     slots = 2
+    branchless = True
     domain = {"momentum": "[0, 1)", "eps": "[0, inf)", "initial_accumulator": "[0, inf)"}
 
     def complete(self):
@@ -139,13 +145,13 @@ class MomentumAdagrad(NamedTuple):
     def step(self, x, g, s, lr):
         G = s[0] + g * g
         root = math.sqrt(G + self.eps)
-        scaled = root if root == 0 else g / root
+        scaled = ratio(g, root)
         m = self.fresh * scaled + self.momentum * s[1]
         return x - lr * m, (G, m)
 
     def width(self, s, lr):
         root = math.sqrt(s[0] + self.eps)
-        return root if root == 0 else lr / root
+        return ratio(lr, root)
 
 
 class Adadelta(NamedTuple):
@@ -187,6 +193,7 @@ class Adadelta(NamedTuple):
     fresh: float | None = None
 
     slots = 2
+    branchless = True
     domain = {"rho": "[0, 1)", "eps": "(0, inf)"}
 
     def complete(self):

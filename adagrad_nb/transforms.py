@@ -16,6 +16,8 @@ transform = method("transform")
 class Identity(NamedTuple):
     """The transform that changes nothing; the end of every chain."""
 
+    branchless = True
+
     def transform(self, x, g, lr):
         return x, g
 

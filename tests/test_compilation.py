@@ -443,12 +443,13 @@ def test_objectives_of_foreign_type_are_compiled_once():
 # --- who may import whom -----------------------------------------------------------------------------------------
 
 LEVELS = {
-    0: "_jit _check _files",
-    1: "rules transforms penalties schedules losses averaging",
+    0: "_jit _check _files _vector",
+    1: "rules transforms penalties schedules losses averaging multiclass",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
-    " _kernels/linear _kernels/parse _kernels/gpu",
+    " _kernels/linear _kernels/lanes _kernels/parse _kernels/gpu",
     3: "trees device gradients leaf state update archive presets exchange fullmatrix",
-    4: "objectives driver optimize stochastic samples linear linear_model metrics readers _source _svmlight vowpal",
+    4: "objectives driver optimize stochastic samples linear linear_model classes lane_model metrics readers"
+    " _source _svmlight vowpal",
     5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
