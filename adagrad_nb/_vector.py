@@ -141,7 +141,7 @@ def prefetch(array, i, c):
     """Ask for the cache line of array[i, c], which may lie outside; nothing waits for it."""
 
 
-bind(prefetch)(lambda array, i, c: lambda array, i, c: _prefetch(array, i, c))
+bind(prefetch)(lambda array, i, c: lambda array, i, c: _prefetch(array, i, c))  # type: ignore[call-arg]
 
 
 # --- arithmetic --------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The labels of a problem of many classes, and which loss such a problem has."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -85,11 +85,10 @@ def are_many(loss, y, classes):
     """Whether a model is to have a lane for each class: the loss says so, or there are more than two labels."""
     if loss.labels != "binary":
         return loss.labels == "classes"
-    labels: Any = y if classes is None else classes
-    if labels is None or (classes is None and np.ndim(labels) != 1):
+    labels = np.asarray(y if classes is None else classes)
+    if labels.ndim != 1 or not labels.size:
         return False
-    labels = np.asarray(labels)
-    if labels.dtype.kind in "fiub" and labels.size:
+    if labels.dtype.kind in "fiub":
         low, high = labels.min(), labels.max()
         if np.all((labels == low) | (labels == high)):
             return False

@@ -77,14 +77,18 @@ def fit_linear(
         Rows.  What is not CSR is converted; indices of 32 or 64 bits.  From an iterable of chunks, such as
         ``read_svmlight(path)``, only one chunk is in memory; features may grow from chunk to chunk.
     y : array_like of shape (n,)
-        Two labels of any kind for a binary loss, the larger one positive; finite numbers for regression.  None for
-        chunks.
-    loss : {"logistic", "squared"} or loss record, default "logistic"
+        Two labels of any kind for a binary loss, the larger one positive; more labels for many classes; finite
+        numbers for regression.  None for chunks.
+    loss : {"logistic", "squared", "softmax"} or loss record, default "logistic"
+        With more than two labels the logistic loss means softmax, and any other binary loss one class against the
+        rest, as ``OneVsRest(Logistic())`` does.
     penalty : penalty record, optional
         On the weights; the intercept is never penalised.
     rule : rule record, default Adagrad()
-    lr : float or schedule record, default 0.5
-        A number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.
+    lr : float, schedule record, "auto" or Rates, default 0.5
+        A number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.  "auto" is
+        ``Rates()``: eight rates from 0.02 to 2 learn side by side in the same pass, and the model is the one with
+        the lowest progressive loss.
     passes : int, default 1
         Times the rows are gone through.
     intercept : bool, default True
@@ -100,8 +104,9 @@ def fit_linear(
         For `shuffle`.
     dtype : {float32, float64}, optional
         Precision to learn in; by default float32 for float32 data, else float64.
-    classes : sequence of two labels, optional
-        Announce the labels where the first chunk may hold only one of them.
+    classes : sequence of labels, optional
+        Announce the labels where the first chunk may not hold all of them; then no others are taken.  Where more
+        than two were found, not announced, one that first comes in a later chunk joins with weights of zero.
     callback : callable, optional
         Called with a `Progress` about 20 times a second and after 1, 2, 4, 8, … rows; a StopIteration that it
         raises ends the learning, and the model so far is returned.

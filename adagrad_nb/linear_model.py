@@ -19,12 +19,12 @@ class LinearModel:
 
     Attributes
     ----------
-    coef : ndarray of shape (n_features,)
+    coef : ndarray of shape (n_features,), or (n_classes, n_features) for more than two classes
         Weights, with the penalty applied up to the last row.
-    intercept : float
+    intercept : float, or ndarray of shape (n_classes,)
         0.0 where none was asked for.
-    classes : ndarray of shape (2,) or None
-        The labels, the second one positive; None for regression.
+    classes : ndarray of shape (n_classes,) or None
+        The labels in increasing order, of two the second one positive; None for regression.
     progressive_loss : float
         Mean loss, by sample weight, of each row before the model learnt from it, over the first pass.
     n_seen : int

@@ -367,7 +367,7 @@ class Rates(NamedTuple):
     """
 
     values: tuple = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 2.0)
-    schedule: Any = Constant(1.0)
+    schedule: Any = Constant(1.0)  # type: ignore[call-arg]
 
     domain = {"values": "[0, inf)"}
 
