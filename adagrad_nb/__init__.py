@@ -6,13 +6,14 @@ transforms, a penalty, a schedule, an average, a loss; write your own as a Named
 """
 
 from .averaging import EMA, Polyak
+from .course import Progress
 from .device import has_cuda
 from .dual import FTRL, RDA
 from .exchange import from_optax, from_torch, to_optax, to_torch
 from .gates import Accumulate, LossScale, SkipNonFinite
 from .lazy import catch_up
-from .linear import Progress, fit_linear
-from .linear_model import LinearModel, load_model
+from .linear import fit_linear
+from .linear_model import LinearModel
 from .losses import (
     Absolute,
     EpsilonInsensitive,
@@ -28,6 +29,8 @@ from .losses import (
     SquaredEpsilonInsensitive,
     SquaredHinge,
 )
+from .model_file import load_model
+from .multiclass import OneVsRest, Softmax
 from .optimize import minimize_adadelta, minimize_adagrad
 from .penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
 from .presets import like
@@ -42,6 +45,7 @@ from .schedules import (
     InverseTime,
     Piecewise,
     Polynomial,
+    Rates,
     Shift,
     WarmUp,
 )
@@ -70,9 +74,9 @@ __all__ = [
     "ClipGlobalNorm", "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay",
     "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "Hinge", "Huber", "InverseSqrt",
     "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad",
-    "NoPenalty", "NonNegative", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress",
-    "Quantile", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Squared",
-    "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax",
+    "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
+    "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax",
+    "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax",
     "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw",
     "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update",
     "warm_up",

@@ -106,6 +106,14 @@ def matches(match, name):
     return any(re.search(one, name) for one in ((match,) if isinstance(match, str) else match))
 
 
+def rates(name, values):
+    """A tuple of different numbers."""
+    if not isinstance(values, tuple) or not values:
+        raise TypeError(f"{name}: got {_show(values)}; must be a tuple of numbers, such as (0.1, 1.0)")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name}: got {_show(values)}; must be different from each other")
+
+
 # --- records -----------------------------------------------------------------------------------------------------
 
 

@@ -13,9 +13,9 @@ from ._files import replacing
 from .callbacks import History, Table
 from .dual import FTRL, RDA
 from .linear import fit_linear
-from .linear_model import load_model
 from .losses import LOSSES, Logistic
 from .metrics import auc
+from .model_file import load_model
 from .penalties import L1, L2, ElasticNet
 from .readers import read_svmlight
 from .rules import Adadelta, Adagrad
@@ -59,7 +59,7 @@ def _parser():
         "--loss-parameter", type=float, metavar="X",
         help="tau of quantile, delta of huber, gamma of smooth_hinge, epsilon of the epsilon-insensitive losses",
     )  # fmt: skip
-    train.add_argument("--lr", type=float, help="learning rate; default: 0.5")
+    train.add_argument("--lr", type=_rate, help="learning rate, or 'auto': try several at once; default: 0.5")
     train.add_argument("--rule", choices=sorted(RULES), help="default: adagrad")
     train.add_argument("--eps", type=float, help="of the rule; default: 1e-10, 0 of rda, 1e-6 of adadelta")
     train.add_argument("--normalized", action="store_true", help="steps in units of each feature's largest value")
@@ -79,7 +79,7 @@ def _parser():
     predict.add_argument("model", metavar="MODEL")
     predict.add_argument("data", metavar="DATA", help=data)
     predict.add_argument("--output", metavar="FILE", help="default: standard output")
-    predict.add_argument("--proba", action="store_true", help="the probability of the second label")
+    predict.add_argument("--proba", action="store_true", help="the probability of the second label, or of each class")
     predict.add_argument("--zero-based", action="store_true", help="the first column of the data has index 0")
 
     info = commands.add_parser("info", help="say what a model file holds")
@@ -131,6 +131,11 @@ def _loss(name, parameter):
     if not getattr(LOSSES.get(name), "_fields", ()):
         raise ValueError(f"--loss-parameter: the loss {name or 'logistic'} has none; leave it out")
     return LOSSES[name](parameter)
+
+
+def _rate(text):
+    """A learning rate as it is written on the command line."""
+    return text if text == "auto" else float(text)
 
 
 def _penalty(l1, l2):
@@ -215,6 +220,7 @@ def _summary(model, watch):
     print(
         f"learnt     {model.n_seen:,} rows in {seconds:.2f} s, {np.count_nonzero(coef):,} of {coef.size:,} weights "
         f"are not zero\nprogressive loss {model.progressive_loss:.5f}"
+        + (f" at the learning rate {model.rate:g}, the best of {model.rates.size}" if hasattr(model, "rates") else "")
     )
 
 
@@ -228,6 +234,11 @@ def _test(model, options):
     if not y:
         raise ValueError(f"{options.test}: holds no rows to test on")
     y, margin = np.concatenate(y), np.concatenate(margin)
+    if margin.ndim == 2:
+        loss = model.loss_of_margins(y, margin)
+        right = np.mean(model.classes[np.argmax(margin, axis=1)] == y)
+        print(f"test       {y.size:,} rows, mean loss {loss:.5f}, {model.classes.size} classes, accuracy {right:.5f}")
+        return y, margin
     loss = model.loss_of_margins(y, margin)
     if model.classes is None:
         error = np.sqrt(np.mean((model.linked(margin) - y) ** 2))
@@ -256,9 +267,16 @@ def _predict(options):
     with _output(options.output) as file:
         for chunk in reader:
             X = _known(chunk.X, model)
-            values = model.predict_proba(X)[:, 1] if options.proba else model.predict(X)
-            file.writelines(f"{value}\n" for value in values.tolist())
+            values = model.predict_proba(X) if options.proba else model.predict(X)
+            if options.proba and values.shape[1] == 2:
+                values = values[:, 1]
+            file.writelines(_line(value) for value in values.tolist())
     return 0
+
+
+def _line(value):
+    """A number or label, or a number for each class."""
+    return " ".join(f"{part}" for part in value) + "\n" if isinstance(value, list) else f"{value}\n"
 
 
 def _output(path):
@@ -276,7 +294,7 @@ def _steps(model):
 
 def _info(options):
     model = load_model(options.model)
-    coef = model.coef
+    used = np.count_nonzero(np.any(np.atleast_2d(model.coef) != 0, axis=0))
     print(
         f"{options.model}\n"
         f"loss              {model.loss}\n"
@@ -287,9 +305,11 @@ def _info(options):
         f"precision         {model.dtype}\n"
         f"rows learnt       {model.n_seen:,}\n"
         f"progressive loss  {model.progressive_loss:.5f}\n"
-        f"features          {coef.size:,}, of which {np.count_nonzero(coef):,} have a weight\n"
-        f"intercept         {model.intercept:.6g}"
+        f"features          {model.n_features:,}, of which {used:,} have a weight\n"
+        f"intercept         {' '.join(f'{value:.6g}' for value in np.atleast_1d(model.intercept))}"
     )
-    if model.classes is not None:
+    if model.coef.ndim == 2:
+        print(f"classes           {', '.join(str(label) for label in model.classes)}")
+    elif model.classes is not None:
         print(f"classes           {model.classes[0]}, {model.classes[1]} (positive)")
     return 0

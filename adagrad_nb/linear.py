@@ -1,63 +1,13 @@
 """fit_linear: online learning of linear models, one update for each row."""
 
-import time
-from typing import NamedTuple
-
-import numpy as np
-
 from . import _check
-from ._kernels import linear as kernels
+from .course import Course
 from .linear_model import LinearModel
-from .losses import LOSSES, Logistic
-from .means import checked
+from .linear_options import given
 from .readers import Chunk
-from .rules import Adagrad
-from .samples import as_rows, canonical, common_dtype, dense, sample_weight, targets, unsigned
-from .schedules import Constant
+from .samples import dense
 from .stochastic import seed
 from .stopping import watch_for
-from .sweeps import sweep
-
-SLICE = 0.05  # seconds between two returns to Python, so that Ctrl-C and callbacks work
-
-
-class Progress(NamedTuple):
-    """What a callback of `fit_linear` is told.
-
-    Attributes
-    ----------
-    n_seen : int
-        Rows gone through so far, all passes counted.
-    n_recent : int
-        Rows since the last call.
-    progressive_loss : float
-        Mean loss of the rows of the first pass, each before it was learnt.
-    recent_loss : float
-        Mean loss of the rows since the last call, in any pass; NaN if their weights are all zero.
-    seconds : float
-        Since the first row of this call of `fit_linear`; compilation is not counted.
-    passes : int
-        Passes that are complete.
-    model : LinearModel
-        The model that is being learnt: to look at, not to keep.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from adagrad_nb import fit_linear
-    >>> losses = []
-    >>> model = fit_linear(np.eye(2), [0, 1], passes=9, callback=lambda progress: losses.append(progress.recent_loss))
-    >>> losses[0] > losses[-1]
-    True
-    """
-
-    n_seen: int
-    n_recent: int
-    progressive_loss: float
-    recent_loss: float
-    seconds: float
-    passes: int
-    model: LinearModel
 
 
 def fit_linear(
@@ -77,18 +27,22 @@ def fit_linear(
         Rows.  What is not CSR is converted; indices of 32 or 64 bits.  From an iterable of chunks, such as
         ``read_svmlight(path)``, only one chunk is in memory; features may grow from chunk to chunk.
     y : array_like of shape (n,)
-        Two labels of any kind for a binary loss, the larger one positive; finite numbers for regression, of at least
-        0 for counts.  None for chunks.
+        Two labels of any kind for a binary loss, the larger one positive; more labels for many classes; finite
+        numbers for regression, of at least 0 for counts.  None for chunks.
     loss : str or loss record, default "logistic"
         For two labels "logistic", "hinge", "squared_hinge", "smooth_hinge", "modified_huber" or "perceptron"; for
-        numbers "squared", "huber", "absolute", "epsilon_insensitive", "squared_epsilon_insensitive" or "quantile";
-        for counts "poisson".  A record such as ``Quantile(0.9)`` has a parameter of its own.
+        more "softmax"; for numbers "squared", "huber", "absolute", "epsilon_insensitive",
+        "squared_epsilon_insensitive" or "quantile"; for counts "poisson".  With more than two labels the logistic
+        loss means softmax, and any other of two labels one class against the rest, as ``OneVsRest(Logistic())``
+        does.  A record such as ``Quantile(0.9)`` has a parameter of its own.
     penalty : penalty record, optional
         On the weights; the intercept is never penalised.
     rule : rule record, default Adagrad()
         Composite mirror descent; or dual averaging, `RDA` and `FTRL`, or `Adadelta`.
-    lr : float or schedule record, default 0.5
-        A number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.
+    lr : float, schedule record, "auto" or Rates, default 0.5
+        A number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.  "auto" is
+        ``Rates()``: eight rates from 0.02 to 2 learn side by side in the same pass, and the model is the one with
+        the lowest progressive loss.
     passes : int, default 1
         Times the rows are gone through.
     intercept : bool, default True
@@ -116,8 +70,9 @@ def fit_linear(
         For `shuffle`, and for the rows that `early_stopping` holds out.
     dtype : {float32, float64}, optional
         Precision to learn in; by default float32 for float32 data, else float64.
-    classes : sequence of two labels, optional
-        Announce the labels where the first chunk may hold only one of them.
+    classes : sequence of labels, optional
+        Announce the labels where the first chunk may not hold all of them; then no others are taken.  Where more
+        than two were found, not announced, one that first comes in a later chunk joins with weights of zero.
     normalized : bool, default False
         Learn in units of the largest value that each feature has had, and of the mean size of the rows, so that
         features of wildly different scales need no tuning [3]_.  With `Adagrad`, and `L1`, bounds, or both.
@@ -158,8 +113,10 @@ def fit_linear(
     >>> model.progressive_loss < 0.25, bool(np.mean(model.predict(X) == y) > 0.97)
     (True, True)
     """
-    options = _options(loss, penalty, rule, lr, intercept, average, batch_size)
-    options |= _flags(normalized=normalized, invariant=invariant)
+    options = given(
+        loss, lr, penalty=penalty, rule=rule, intercept=intercept, average=average, batch_size=batch_size,
+        normalized=normalized, invariant=invariant,
+    )  # fmt: skip
     _check.positive_count("passes", passes)
     _check.boolean("shuffle", shuffle)
     if callback is not None and not callable(callback):
@@ -182,165 +139,6 @@ def fit_linear(
     return course.result()
 
 
-class Course:
-    """One call of `fit_linear`: the model it makes and what its callback has been told."""
-
-    def __init__(self, model, options, dtype, classes, callback):
-        self.callback, self.dtype, self.classes, self.options = callback, dtype, classes, options
-        self.model = None if model is None else self._announced(_going_on(model, options, dtype))
-        self.start = None  # of the clock
-        self.told = np.zeros(2) if model is None else model.tally.copy()
-        self.told_rows = 0 if model is None else model.n_seen
-        self.later = np.zeros(2)  # the tally of later passes, which the progressive loss leaves out
-        self.passes = 0
-        self.rows = 1024  # of a slice
-        self.watch = None
-        self.passed_total = self.told.copy()  # the tally before this pass
-
-    def learn(self, chunk, number, key, position):
-        """Learn from a chunk; return whether to go on."""
-        dtype = common_dtype(chunk.X, self.dtype) if self.model is None else self.model.dtype
-        X = as_rows(chunk.X, dtype)
-        n = X.shape[0]
-        if self.model is None:
-            self.model = self._new(X.shape[1], dtype)
-        model = self.model
-        weight = sample_weight(chunk.weight, n, dtype)
-        y, labels = targets(chunk.y, n, model.loss, model.labels, dtype)
-        order = np.arange(n) if key is None else np.random.default_rng(key).permutation(n)
-        model.labels = labels
-        model.grow(X.shape[1])
-        held = None if self.watch is None else self.watch.held(n, position)
-        if held is not None and held.size:
-            order = order[~np.isin(order, held)]
-        goes_on = self._sweep(X, y, weight, order, model.tally if number == 0 else self.later)
-        if held is not None and held.size:
-            self.watch.score(model, X, chunk.y, weight, held)
-        return goes_on
-
-    def passed(self):
-        """Note that a pass is complete; return whether to go on."""
-        self.passes += 1
-        if self.watch is None or self.model is None:
-            return True
-        total = self.model.tally + self.later
-        (loss, weight), self.passed_total = total - self.passed_total, total
-        return not self.watch.is_over(self.model, float(loss / weight) if weight else float("nan"))
-
-    def result(self):
-        """The model that has been learnt."""
-        model = self.model
-        if model is None:
-            raise ValueError("X: got no chunks; there is nothing to learn from")
-        # A row that meets a weight that is not finite is refused, but the last rows are met by none.
-        if not (np.isfinite(model.weights().w).all() and np.isfinite(model.intercept)):
-            raise ValueError(
-                "X: the last rows give weights that are not finite; the values, the targets or the learning rate are "
-                "too large, scale X and y or take a smaller lr"
-            )
-        if self.watch is not None and self.watch.best is not None:
-            model = self.watch.best
-            model.pass_losses = self.watch.losses
-        return model
-
-    def _new(self, n_features, dtype):
-        defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
-        return self._announced(LinearModel(n_features, dtype, **(defaults | self.options)))
-
-    def _announced(self, model):
-        if self.classes is not None:
-            if model.loss.labels != "binary":
-                raise ValueError(f"classes: the loss {type(model.loss).__name__} takes numbers; leave classes out")
-            model.labels = model.labels.announced(self.classes)
-        return model
-
-    def _sweep(self, X, y, weight, order, tally):
-        model, position = self.model, 0
-        rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
-        weights = model.weights(X.shape[1])
-        recipe = model.recipe()
-        learn, room = sweep(model, X, recipe)
-        if self.start is None:
-            learn(recipe, rows, weights, room, tally, model.state.t, 0, 0)  # no rows: this only compiles
-            self.start = time.perf_counter()
-        while position < order.size:
-            stop = min(position + self.rows, order.size, position + _until_power(model.n_seen))
-            begin = time.perf_counter()
-            before, t = position, model.state.t
-            position, status, t = learn(recipe, rows, weights, room, tally, t, position, stop)
-            model.state.t = model.bias_state.t = t
-            model.n_seen += position - before
-            if status == kernels.UNSORTED:
-                X = canonical(X)
-                rows = rows._replace(indptr=X.indptr, indices=unsigned(X.indices), data=X.data)
-                continue
-            if status != kernels.DONE:
-                _check.row_of(X, order[position])
-            self._pace(position - before, time.perf_counter() - begin)
-            if self.callback is not None and not self._tell():
-                return False
-        return True
-
-    def _pace(self, rows, seconds):
-        """Make the next slice take about the time between two returns to Python."""
-        if seconds < SLICE / 2 and rows == self.rows:
-            self.rows *= 2
-        elif seconds > SLICE:
-            self.rows = max(self.rows // 2, 1)
-
-    def _tell(self):
-        model = self.model
-        total = model.tally + self.later
-        loss, weight = total - self.told
-        self.told = total
-        rows, self.told_rows = model.n_seen - self.told_rows, model.n_seen
-        recent = float(loss / weight) if weight else float("nan")
-        seconds = time.perf_counter() - self.start
-        try:
-            self.callback(Progress(model.n_seen, rows, model.progressive_loss, recent, seconds, self.passes, model))
-        except StopIteration:
-            return False
-        return True
-
-
-def _until_power(n):
-    """Rows from n to the next power of two."""
-    return (1 << int(n).bit_length()) - int(n)
-
-
-def _options(loss, penalty, rule, lr, intercept, average, batch_size):
-    """The options that were given, checked."""
-    given = {
-        "loss": loss, "penalty": penalty, "rule": rule, "lr": lr, "intercept": intercept, "average": average,
-        "batch_size": batch_size,
-    }  # fmt: skip
-    given = {name: value for name, value in given.items() if value is not None}
-    if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise ValueError(f"loss: got {loss!r}; must be one of {', '.join(LOSSES)}, or a loss record")
-        given["loss"] = LOSSES[loss]()
-    elif loss is not None:
-        _check.record("loss", loss, ("value", "slope", "link", "labels"), "Logistic()")
-    if intercept is not None:
-        _check.boolean("intercept", intercept)
-    if average is not None:
-        checked(average)
-    if batch_size is not None:
-        _check.positive_count("batch_size", batch_size)
-    if isinstance(lr, Constant) and np.ndim(lr.lr):
-        raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
-    if lr is not None and not hasattr(lr, "_fields"):
-        if isinstance(lr, str) or np.ndim(lr) or callable(lr):
-            raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
-        _check.interval("lr", lr, "[0, inf)")
-    return given
-
-
-def _flags(**flags):
-    """The flags that were given, checked."""
-    return {name: _check.boolean(name, flag) for name, flag in flags.items() if flag is not None}
-
-
 def _chunks(X, y, weight, passes):
     """The data as an iterable of chunks."""
     if isinstance(X, Chunk):
@@ -357,29 +155,3 @@ def _chunks(X, y, weight, passes):
             "give a list of chunks, or a reader such as read_svmlight(path)"
         )
     return X
-
-
-def _going_on(model, options, dtype):
-    """A copy of the model, with the options that differ from its own."""
-    if dtype is not None and np.dtype(dtype) != model.dtype:
-        raise ValueError(f"dtype: got {np.dtype(dtype)}, but the model is {model.dtype}")
-    if options.get("intercept", model.has_intercept) != model.has_intercept:
-        raise ValueError(f"intercept: got {options['intercept']}, but the model was begun with {model.has_intercept}")
-    if options.get("normalized", model.normalized) != model.normalized:
-        raise ValueError(
-            f"normalized: got {options['normalized']}, but the model was begun with {model.normalized}, and what its "
-            "accumulators mean depends on that; begin a new one"
-        )
-    own = {name: getattr(model.state, name) for name in ("penalty", "rule", "lr")}
-    own |= {name: getattr(model, name) for name in ("loss", "average", "batch_size", "invariant")}
-    changed = {name: options[name] for name in own if name in options and not _same(options[name], own[name])}
-    return model.replaced(**changed) if changed else model.copy()
-
-
-def _same(a, b):
-    """Whether two options are equal; records may hold arrays."""
-    if type(a) is not type(b) and (isinstance(a, tuple) or isinstance(b, tuple)):
-        return False
-    if isinstance(a, tuple):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
-    return bool(np.array_equal(a, b))

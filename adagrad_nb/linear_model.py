@@ -6,32 +6,31 @@ from . import _check, archive, samples
 from ._jit import cast, compiled_for
 from ._kernels import linear as kernels
 from ._kernels.coordinate import Update
-from ._kernels.lapses import Anew, Closed, Prompt, Stepwise
-from ._kernels.scaled import Summed
+from ._kernels.lapses import Anew, Prompt
 from ._kernels.trail import Averaged
-from .losses import has_probabilities, link, value
+from .arrears import finds_anew, lapse_of, moves_untouched, must_note
+from .decisions import Decisions
 from .means import Mean
-from .penalties import Bounded, Box, NonNegative, NoPenalty
-from .samples import Labels, as_rows, targets, unsigned
+from .penalties import NoPenalty
+from .samples import Labels
 from .scaling import Scaling
-from .schedules import Constant
+from .schedules import Rates
 from .state import init
+from .sweeps import sweep
 from .transforms import Identity
 
-KIND = "linear model"
 
-
-class LinearModel:
+class LinearModel(Decisions):
     """A linear model and the state of its learning; made by `fit_linear` or `load_model`, never changed.
 
     Attributes
     ----------
-    coef : ndarray of shape (n_features,)
+    coef : ndarray of shape (n_features,), or (n_classes, n_features) for more than two classes
         Weights, with the penalty applied up to the last row; of a model that averages their mean over the updates.
-    intercept : float
+    intercept : float, or ndarray of shape (n_classes,)
         0.0 where none was asked for.
-    classes : ndarray of shape (2,) or None
-        The labels, the second one positive; None for regression.
+    classes : ndarray of shape (n_classes,) or None
+        The labels in increasing order, of two the second one positive; None for regression.
     progressive_loss : float
         Mean loss, by sample weight, of each row before the model learnt from it, over the first pass.
     n_seen : int
@@ -55,82 +54,51 @@ class LinearModel:
     ['yes']
     """
 
+    KIND = "linear model"  # of a file
+
     def __init__(
         self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1, normalized=False,
         invariant=False,
     ):  # fmt: skip
-        w = np.zeros(n_features, dtype)
-        self.loss = loss
-        self.has_intercept = intercept
-        self.batch_size = batch_size
+        w, bias = np.zeros(n_features, dtype), np.zeros(1, dtype)
+        self.loss, self.has_intercept, self.batch_size = loss, intercept, batch_size
         self.state = init(w, rule, lr=lr, penalty=penalty)
-        bias = np.zeros(1, dtype)
         self.bias_state = init(bias, rule, lr=lr)
-        self.labels = Labels()
-        self.tally = np.zeros(2)
-        self.n_seen = 0
-        self.pass_losses = []
+        self.labels, self.tally = Labels(), np.zeros(2)
+        self.n_seen, self.pass_losses = 0, []
         self._raw, self._bias = w, bias
         self.scaling = Scaling(n_features, dtype, normalized, invariant)
         self._mean = Mean(average, n_features, 0) if average else None
         self._last = self._up_to_date()
         self._check_options()
 
-    def _is_lazy(self):
-        """Whether the penalty moves a coordinate that no gradient touches."""
-        penalty = self.state.penalty
-        if isinstance(penalty, (NonNegative, NoPenalty)):
-            return False
-        if isinstance(penalty, (Box, Bounded)) or not hasattr(penalty, "strength"):
-            return True
-        return bool(np.any(np.asarray(penalty.strength) != 0))
-
-    def _finds_anew(self):
-        """Whether the rule finds a weight anew from its accumulators when it is read."""
-        return hasattr(self.state.rule, "point")
-
-    def _must_note(self):
-        """Whether it must be known up to which update each coordinate is current."""
-        return self._mean is not None or (self._is_lazy() and not self._finds_anew())
-
     def _up_to_date(self):
         """For each coordinate that it is current now, where that must be known; else ()."""
-        if not self._must_note():
+        lazy = must_note(self.state.rule, self.state.penalty)
+        if not lazy and not self.average:
             return ()
-        by_clock = self.normalized and self._is_lazy()
-        return np.full(self.n_features, self.scaling.clock if by_clock else self.state.t)
-
-    def _lapse(self):
-        """How the iterate is brought up to date at coordinates that no gradient has touched."""
-        constant = isinstance(self.state.schedule(), Constant)
-        if self._finds_anew():
-            even = constant and getattr(self.state.penalty, "additive", False)
-            return Prompt() if constant and not self._is_lazy() else Anew(int(even))
-        if not self._is_lazy():
-            return Prompt()
-        if self.normalized:
-            return Summed()
-        return Closed() if constant else Stepwise()
+        return np.full(self.n_features, self.scaling.clock if lazy and self.normalized else self.state.t)
 
     def _check_options(self):
         """Refuse options that do not go together."""
-        self.scaling.check(self.state.rule, self.state.penalty)
+        penalty = self.state.penalty
+        self.scaling.check(self.state.rule, penalty)
         if self.scaling and self.batch_size > 1:
             raise ValueError(
-                f"batch_size: got {self.batch_size}, but normalized and invariant steps are by one row; "
-                f"leave batch_size out, or {self.scaling.name}=False"
+                f"batch_size: got {self.batch_size}, but {self.scaling.name} steps are by one row; leave batch_size "
+                f"out, or {self.scaling.name}=False"
             )
-        if self.average and self.normalized and self._is_lazy():
+        if self.average and self.normalized and moves_untouched(penalty):
             raise ValueError(
-                f"average: the mean of normalised steps has no closed form under the penalty "
-                f"{type(self.state.penalty).__name__}; leave average or penalty out, or normalized=False"
+                f"average: the iterates of normalised steps have no sum in closed form under the penalty "
+                f"{type(penalty).__name__}; leave average or penalty out, or normalized=False"
             )
 
     # --- learning ----------------------------------------------------------------------------------------------
 
     def copy(self):
         """The same model with arrays of its own."""
-        new = object.__new__(LinearModel)
+        new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new.state, new.bias_state = self.state.copy(), self.bias_state.copy()
         new.tally, new.scaling = self.tally.copy(), self.scaling.copy()
@@ -141,25 +109,26 @@ class LinearModel:
 
     def replaced(self, **options):
         """A copy that goes on with other options."""
+        if isinstance(options.get("lr"), Rates):
+            raise ValueError("lr: several rates, but the model was begun with one; begin with them, or leave lr out")
         new = self.copy()
-        if "loss" in options:
-            new.loss = options.pop("loss")
+        new.loss = options.pop("loss", self.loss)
         new.batch_size = options.pop("batch_size", self.batch_size)
         new.scaling.invariant = options.pop("invariant", self.invariant)
         average = options.pop("average", self.average)
         if options:
             if new._mean is not None:
-                new._mean.total = self._mean.totals(self.recipe(), self.weights(), self.state.t)
+                new._mean.total = self._totals()
             new._raw = self._settled()
             new.state = new.state.replaced(new._raw, **options)
             options.pop("penalty", None)
             new.bias_state = new.bias_state.replaced(new._bias, **options)
             new._last = ()
-            if new._finds_anew():
-                new._raw = new._settled(Anew())
+            if finds_anew(new.state.rule):
+                new._raw = new._settled(Anew(0))
         if average != self.average:
             new._mean = Mean(average, new.n_features, new.state.t) if average else None
-        if isinstance(new._last, tuple) or not new._must_note():
+        if isinstance(new._last, tuple) or not (average or must_note(new.state.rule, new.state.penalty)):
             new._last = new._up_to_date()
         new._check_options()
         return new
@@ -175,6 +144,10 @@ class LinearModel:
         leaf.hold(tuple(_padded(slot, extra, value) for slot, value in zip(leaf.slots, fill, strict=True)))
         leaf.shape, leaf.size = (n_features,), n_features
         self._raw = _padded(self._raw, extra, 0)
+        self._grow_notes(extra)
+
+    def _grow_notes(self, extra):
+        """Make room for what is noted of more features."""
         self.scaling.grow(extra)
         if not isinstance(self._last, tuple):
             # The penalty leaves a zero weight where it is, unless it is a bound away from zero.
@@ -184,22 +157,62 @@ class LinearModel:
 
     def recipe(self):
         """The records of the compiled loop."""
-        leaf = self.state.leaves[0]
-        schedule = self.state.schedule()
-        rule = self.state.rule.free() if hasattr(self.state.rule, "free") else self.state.rule
-        free = cast(Update(rule, Identity(), NoPenalty()), leaf.dtype)
-        loss, lapse = cast(self.loss, leaf.dtype), self._lapse()
-        if self._mean is not None:
-            lapse = Averaged(lapse)
-        recipe = kernels.Recipe(loss, leaf.update, free, schedule, lapse, int(self.has_intercept))
+        state, schedule = self.state, self._schedule()
+        rule = state.rule.free() if hasattr(state.rule, "free") else state.rule
+        lapse = lapse_of(state.rule, state.penalty, schedule, self.normalized)
+        recipe = kernels.Recipe(
+            cast(self._row_loss(), self.dtype), state.leaves[0].update,
+            cast(Update(rule, Identity(), NoPenalty()), self.dtype), schedule,
+            lapse if self._mean is None else Averaged(lapse), int(self.has_intercept),
+        )  # fmt: skip
         return self.scaling.recipe(recipe) if self.scaling else recipe
+
+    def _row_loss(self):
+        """The loss of a row."""
+        return self.loss
+
+    def _schedule(self):
+        """The rate as a record."""
+        return self.state.schedule()
 
     def weights(self, n_features=None):
         """The arrays of the compiled loop, which refuses indices from `n_features` on."""
-        last = self._last if self._mean is None else self._mean.trail(self._last, n_features)
-        return kernels.Weights(
-            self._raw[:n_features], self.state.leaves[0].flat, last, self._bias, self.bias_state.leaves[0].flat
-        )
+        slots, bias_slots = self.state.leaves[0].flat, self.bias_state.leaves[0].flat
+        return kernels.Weights(self._raw[:n_features], slots, self._notes(n_features), self._bias, bias_slots)
+
+    def _notes(self, n_features=None):
+        """What the lapse has noted."""
+        return self._last if self._mean is None else self._mean.trail(self._last, n_features)
+
+    def loop(self, X, recipe):
+        """The compiled loop for rows, and its room."""
+        return sweep(self, X, recipe)
+
+    def meant(self, options):
+        """Options of a call that goes on, as this model has them."""
+        return options
+
+    def announce(self, classes):
+        """Take in labels told beforehand."""
+        if self.loss.labels != "binary":
+            raise ValueError(f"classes: the loss {type(self.loss).__name__} takes numbers; leave classes out")
+        self.labels = self.labels.announced(classes)
+
+    def targets(self, y, n):
+        """(y as the loss takes it, labels) of a chunk of n rows."""
+        return samples.targets(y, n, self.loss, self.labels, self.dtype)
+
+    def admit(self, labels):
+        """Know these labels, in place."""
+        self.labels = labels
+
+    def told(self, tally):
+        """(sum of losses, sum of weights) in a tally."""
+        return tally
+
+    def is_finite(self):
+        """Whether no weight is infinite or NaN."""
+        return bool(np.isfinite(self._raw).all() and np.isfinite(self._bias).all())
 
     # --- reading -----------------------------------------------------------------------------------------------
 
@@ -228,30 +241,38 @@ class LinearModel:
         """Whether steps follow the slope as it changes."""
         return self.scaling.invariant
 
+    @property
+    def _averaged(self):
+        """How many iterates there are to report the mean of."""
+        return 0 if self._mean is None else self._mean.count(self.state.t)
+
     def _settled(self, lapse=None):
         """The iterate, with the penalty of every update so far."""
         recipe = self.recipe()
         if lapse is not None:
             recipe = recipe._replace(lapse=lapse)
-        elif isinstance(self._lapse(), Prompt):
+        elif isinstance(getattr(recipe.lapse, "lapse", recipe.lapse), Prompt):
             return self._raw.copy()
         out = np.empty_like(self._raw)
         compiled_for(kernels.settled, recipe)(recipe, self.weights(), self.state.t, out)
         return out
 
+    def _totals(self):
+        """The sum of the iterates of each weight."""
+        recipe, out = self.recipe(), np.empty_like(self._mean.total)
+        compiled_for(kernels.totals, recipe)(recipe, self.weights(), self.state.t, out)
+        return out
+
     @property
     def coef(self):
         """Weights of shape (n_features,), with the penalty of every update so far."""
-        t = self.state.t
-        if self._mean is None or not self._mean.count(t):
-            return self._settled()
-        return (self._mean.totals(self.recipe(), self.weights(), t) / self._mean.count(t)).astype(self.dtype)
+        return (self._totals() / self._averaged).astype(self.dtype) if self._averaged else self._settled()
 
     @property
     def intercept(self):
         """The intercept as a float."""
-        count = 0 if self._mean is None else self._mean.count(self.state.t)
-        return float(self.dtype.type(self._mean.bias_total[0] / count) if count else self._bias[0])
+        mean = self._averaged
+        return float(self.dtype.type(self._mean.bias_total[0] / mean) if mean else self._bias[0])
 
     @property
     def classes(self):
@@ -259,112 +280,9 @@ class LinearModel:
         return self.labels.complete() if self.loss.labels == "binary" else None
 
     @property
-    def has_probabilities(self):
-        """Whether the loss gives the probability of each label, as the logistic loss does and the hinge does not."""
-        return has_probabilities(self.loss)
-
-    @property
     def progressive_loss(self):
         """Mean loss of each row before it was learnt, over the first pass; NaN before the first row."""
         return float(self.tally[0] / self.tally[1]) if self.tally[1] else float("nan")
-
-    def decision_function(self, X):
-        """Return coef·x + intercept for each row.
-
-        Parameters
-        ----------
-        X : sparse matrix or array of shape (n, n_features)
-            A sparse matrix may have fewer columns; the missing ones are zero.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-
-        Raises
-        ------
-        ValueError
-            For more columns than the model has, indices out of range, or values that are not finite.
-        """
-        X = as_rows(X, self.dtype)
-        if X.shape[1] > self.n_features:
-            raise ValueError(
-                f"X: got {X.shape[1]} columns; the model has {self.n_features} features. "
-                f"Drop the others with X[:, :{self.n_features}]"
-            )
-        out, bias = np.empty(X.shape[0], self.dtype), self.dtype.type(self.intercept)
-        row = kernels.margins(X.indptr, unsigned(X.indices), X.data, self.coef[: X.shape[1]], bias, out)
-        if row < X.shape[0]:
-            _check.row_of(X, row)
-        return out
-
-    def predict(self, X):
-        """Return the label, or the number, predicted for each row.
-
-        Parameters
-        ----------
-        X : sparse matrix or array of shape (n, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n,)
-        """
-        margin = self.decision_function(X)
-        if self.classes is None:
-            return self.linked(margin)
-        return self.classes[(margin > 0).astype(np.intp)]
-
-    def predict_proba(self, X):
-        """Return the probability of each label for each row.
-
-        Parameters
-        ----------
-        X : sparse matrix or array of shape (n, n_features)
-
-        Returns
-        -------
-        ndarray of shape (n, 2)
-            Columns in the order of `classes`.
-
-        Raises
-        ------
-        AttributeError
-            If the loss has no probabilities.
-        """
-        if self.classes is None:
-            raise AttributeError(f"predict_proba: the loss {type(self.loss).__name__} predicts numbers; use predict")
-        if not self.has_probabilities:
-            raise AttributeError(
-                f"predict_proba: the loss {type(self.loss).__name__} has no probabilities; use decision_function, "
-                "or learn with 'logistic' or 'modified_huber'"
-            )
-        positive = self.linked(self.decision_function(X))
-        return np.column_stack([1 - positive, positive])
-
-    def linked(self, margin):
-        """Return what each entry of a decision function says about y: a probability, or the number predicted."""
-        return np.array([link(self.loss, p) for p in margin.tolist()], self.dtype)
-
-    def loss_of_margins(self, y, margin, sample_weight=None):
-        """Return the mean loss of the decision function `margin` where `y` is true."""
-        y, _ = targets(y, margin.size, self.loss, self.labels, np.float64)
-        sample_weight = samples.sample_weight(sample_weight, margin.size, np.float64)
-        losses = [value(self.loss, target, p) for target, p in zip(y.tolist(), margin.tolist(), strict=True)]
-        return float(np.average(losses, weights=sample_weight))
-
-    def mean_loss(self, X, y, sample_weight=None):
-        """Return the mean loss of the model on data, without the penalty.
-
-        Parameters
-        ----------
-        X : sparse matrix or array of shape (n, n_features)
-        y : array_like of shape (n,)
-        sample_weight : array_like of shape (n,), optional
-
-        Returns
-        -------
-        float
-        """
-        return self.loss_of_margins(y, self.decision_function(X), sample_weight)
 
     def __repr__(self):
         return (
@@ -382,85 +300,63 @@ class LinearModel:
         path : str or path-like
             Replaced in one move: it holds the old file or all of the new one.
         """
-        arrays = {"w": self._raw, "bias": self._bias, "tally": self.tally}
+        arrays = {"tally": self.tally} | self._tables()
         if not isinstance(self._last, tuple):
             arrays["last"] = self._last
         if self._mean is not None:
             arrays |= {"total": self._mean.total, "bias_total": self._mean.bias_total}
         if self.normalized:
             arrays |= {"largest": self.scaling.largest, "totals": self.scaling.totals}
-        for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
-            arrays |= {f"{name}{k}": slot for k, slot in enumerate(state.slots[0])}
-        options = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")}
+        options = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")} | {"average": self.average}
+        names = self._names()
         meta = {
+            "kind": type(self).__name__,
             "options": {name: archive.encode(value, arrays) for name, value in options.items()},
+            "numbers": {name: getattr(self, name) for name in ("batch_size", "normalized", "invariant")}
+            | {"intercept": self.has_intercept},
             "loss": archive.encode(self.loss, arrays),
-            "labels": [label.item() if isinstance(label, np.generic) else label for label in self.labels],
-            "intercept": self.has_intercept,
-            "batch_size": self.batch_size,
-            "average": archive.encode(self.average, arrays),
+            "labels": [label.item() if isinstance(label, np.generic) else label for label in names],
+            "n_features": self.n_features,
+            "dtype": self.dtype.name,
             "since": 0 if self._mean is None else self._mean.since,
-            "normalized": self.normalized,
-            "invariant": self.invariant,
             "t": self.state.t,
             "n_seen": self.n_seen,
         }
-        archive.write(path, KIND, meta, arrays)
+        archive.write(path, self.KIND, meta, arrays)
 
+    def restore(self, meta, arrays):
+        """Take over what a file holds."""
+        self._name(meta["labels"])
+        self._hold(arrays)
+        self.tally, self._last, self.n_seen = arrays["tally"], arrays.get("last", ()), meta["n_seen"]
+        if self._mean is not None:
+            self._mean.since = meta["since"]
+            self._mean.total, self._mean.bias_total = arrays["total"], arrays["bias_total"]
+        if self.normalized:
+            self.scaling.largest, self.scaling.totals = arrays["largest"], arrays["totals"]
+        self.state.t = self.bias_state.t = meta["t"]
 
-def load_model(path, records=()):
-    """Read a model that `LinearModel.save` wrote.
+    def _names(self):
+        """The labels as a list."""
+        return list(self.labels)
 
-    Parameters
-    ----------
-    path : str or path-like
-    records : sequence of classes, optional
-        Records of your own that the model uses: a loss, penalty, rule or schedule.
+    def _name(self, names):
+        """Take over the labels of a list."""
+        self.labels = Labels(*names)
 
-    Returns
-    -------
-    LinearModel
+    def _tables(self):
+        """The weights and their accumulators, as arrays of a file."""
+        arrays = {"w": self._raw, "bias": self._bias}
+        for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
+            arrays |= {f"{name}{k}": slot for k, slot in enumerate(state.slots[0])}
+        return arrays
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged, of another kind, or uses a record that is not known.
-
-    Examples
-    --------
-    >>> import os, tempfile
-    >>> import numpy as np
-    >>> from adagrad_nb import fit_linear, load_model
-    >>> X, y = np.eye(3), np.array([-1, 1, 1])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, "model.npz")
-    ...     fit_linear(X, y).save(path)
-    ...     model = load_model(path)
-    >>> model.predict(X)
-    array([-1,  1,  1])
-    """
-    meta, arrays = archive.read(path, KIND)
-    options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
-    loss = archive.decode(meta["loss"], arrays, records)
-    w = arrays["w"]
-    flags = {name: meta.get(name, False) for name in ("intercept", "normalized", "invariant")}
-    model = LinearModel(w.size, w.dtype, loss, **options, **flags)
-    model._raw, model._bias, model.tally = w, arrays["bias"], arrays["tally"]
-    model._last = arrays.get("last", ())
-    model.batch_size = meta.get("batch_size", 1)
-    average = archive.decode(meta.get("average", False), arrays, records)
-    if average:
-        model._mean = Mean(average, w.size, meta["since"])
-        model._mean.total, model._mean.bias_total = arrays["total"], arrays["bias_total"]
-    if model.normalized:
-        model.scaling.largest, model.scaling.totals = arrays["largest"], arrays["totals"]
-    for name, state in (("slot", model.state), ("bias_slot", model.bias_state)):
-        leaf = state.leaves[0]
-        leaf.hold(tuple(arrays[f"{name}{k}"] for k in range(len(leaf.slots))))
-        state.t = meta["t"]
-    model.labels = Labels(*meta["labels"])
-    model.n_seen = meta["n_seen"]
-    return model
+    def _hold(self, arrays):
+        """Take over the weights and accumulators of a file."""
+        self._raw, self._bias = arrays["w"], arrays["bias"]
+        for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
+            leaf = state.leaves[0]
+            leaf.hold(tuple(arrays[f"{name}{k}"] for k in range(len(leaf.slots))))
 
 
 def _padded(array, extra, value):

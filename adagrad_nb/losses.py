@@ -7,6 +7,8 @@ p, and ``link(p)``, what a prediction of p says about y.  ``labels`` says what y
 "binary"   -1 or 1; the drivers map any two labels to them, and a positive p is the label of 1
 "number"   a finite number
 "count"    a finite number of at least 0
+"classes"  the number of the right class, of a loss of one prediction for each (see `multiclass`); the drivers map
+           any labels to them
 ========== ===========================================================================================
 
 ``probabilities`` says of a binary loss whether its link is the probability of y = 1; a record that does not say is
@@ -17,6 +19,7 @@ taken to have one.  The link of other binary losses is p.
 
 from ._jit import method, plain
 from .margins import Hinge, Logistic, ModifiedHuber, Perceptron, SmoothHinge, SquaredHinge
+from .multiclass import Softmax
 from .regressions import Absolute, EpsilonInsensitive, Huber, Poisson, Quantile, Squared, SquaredEpsilonInsensitive
 
 value = method("value")
@@ -39,6 +42,7 @@ LOSSES = {
     "smooth_hinge": SmoothHinge,
     "modified_huber": ModifiedHuber,
     "perceptron": Perceptron,
+    "softmax": Softmax,
     "squared": Squared,
     "huber": Huber,
     "absolute": Absolute,
@@ -50,5 +54,7 @@ LOSSES = {
 
 
 def has_probabilities(loss):
-    """Whether the link of a loss is a probability."""
+    """Whether the link of a loss is a probability, or that of each of many classes."""
+    if loss.labels == "classes":
+        return has_probabilities(loss.loss) if hasattr(loss, "loss") else True
     return getattr(loss, "probabilities", loss.labels == "binary")

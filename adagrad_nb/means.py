@@ -3,8 +3,6 @@
 import numpy as np
 
 from . import _check
-from ._jit import compiled_for
-from ._kernels import linear as kernels
 from ._kernels.trail import Trail
 from .averaging import Polyak
 
@@ -21,9 +19,10 @@ class Mean:
         Sums of the iterates, of each weight up to the update that its ``last`` says.
     """
 
-    def __init__(self, average, n_features, t):
+    def __init__(self, average, shape, t):
         self.average, self.since = average, max(int(average.start), t)
-        self.total, self.bias_total = np.zeros(n_features), np.zeros(1)
+        self.total = np.zeros(shape)
+        self.bias_total = np.zeros((1, *self.total.shape[1:]))
 
     def copy(self):
         """The same with arrays of its own."""
@@ -34,17 +33,19 @@ class Mean:
 
     def grow(self, extra):
         """Make room for more weights, which have been zero."""
-        self.total = np.concatenate([self.total, np.zeros(extra)])
+        self.total = np.concatenate([self.total, np.zeros((extra, *self.total.shape[1:]))])
+
+    def spread(self, lanes, places):
+        """Make room for more lanes, which have been zero; those of now stand at these places among them."""
+        for name in ("total", "bias_total"):
+            old = getattr(self, name)
+            new = np.zeros((old.shape[0], lanes))
+            new[:, places] = old
+            setattr(self, name, new)
 
     def trail(self, last, n_features=None):
         """The sums as the compiled loop takes them."""
         return Trail(last, self.total[:n_features], self.bias_total, self.since)
-
-    def totals(self, recipe, weights, t):
-        """The sum of the iterates of each weight before update t."""
-        out = np.empty_like(self.total)
-        compiled_for(kernels.totals, recipe)(recipe, weights, t, out)
-        return out
 
     def count(self, t):
         """How many iterates there are before update t."""

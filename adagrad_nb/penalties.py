@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ._check import ordered, record
 from ._jit import method, pick, plain
+from ._vector import choose, one
 
 
 @plain
@@ -55,13 +56,13 @@ mapping = method("mapping", default=_mapping)
 def soft(x, threshold):
     """sign(x) max(|x| - threshold, 0); NaN stays NaN."""
     size = abs(x) - threshold
-    return math.copysign(size, x) if size > 0 else x - x
+    return choose(size > 0, math.copysign(size, x), x - x)
 
 
 @plain
 def clip(x, lower, upper):
     """min(max(x, lower), upper); NaN stays NaN."""
-    return lower if x < lower else (upper if x > upper else x)
+    return choose(x < lower, lower, choose(x > upper, upper, x))
 
 
 @plain
@@ -111,6 +112,7 @@ class NoPenalty(NamedTuple):
     """
 
     additive = True
+    branchless = True
 
     def value(self, x, i):
         return x - x
@@ -151,6 +153,7 @@ class L1(NamedTuple):
     strength: float | Any
 
     additive = True
+    branchless = True
     domain = {"strength": "[0, inf)"}
 
     def value(self, x, i):
@@ -192,13 +195,14 @@ class L2(NamedTuple):
 
     strength: float | Any
 
+    branchless = True
     domain = {"strength": "[0, inf)"}
 
     def value(self, x, i):
         return pick(self.strength, i) * x * x / type(x)(2)
 
     def prox(self, x, w, i):
-        return x / (type(x)(1) + w * pick(self.strength, i))
+        return x / (one(x) + w * pick(self.strength, i))
 
     def repeat(self, x, w, k, i):
         return x * math.exp(-type(w)(k) * math.log1p(w * pick(self.strength, i)))
@@ -231,13 +235,14 @@ class ElasticNet(NamedTuple):
     l1: float | Any
     l2: float | Any
 
+    branchless = True
     domain = {"l1": "[0, inf)", "l2": "[0, inf)"}
 
     def value(self, x, i):
         return pick(self.l1, i) * abs(x) + pick(self.l2, i) * x * x / type(x)(2)
 
     def prox(self, x, w, i):
-        return soft(x, w * pick(self.l1, i)) / (type(x)(1) + w * pick(self.l2, i))
+        return soft(x, w * pick(self.l1, i)) / (one(x) + w * pick(self.l2, i))
 
     def repeat(self, x, w, k, i):
         u = w * pick(self.l2, i)
@@ -269,6 +274,7 @@ class Box(NamedTuple):
     upper: float | Any = math.inf
 
     additive = True
+    branchless = True
     domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
 
     def check(self):

@@ -112,6 +112,28 @@ def draw_margins(axes, y, margin):
     _tidy(axes, "Test: decision function", "decision function", "rows")
 
 
+def draw_confusion(axes, y, prediction, classes):
+    """Draw how often rows of one class are taken for another.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    y, prediction : ndarray of shape (n,)
+        Labels.
+    classes : ndarray of shape (n_classes,)
+        In increasing order.
+    """
+    counts = np.zeros((classes.size, classes.size))
+    np.add.at(counts, (np.searchsorted(classes, y), np.searchsorted(classes, prediction)), 1)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(np.sqrt(share), cmap="GnBu", vmin=0, vmax=1)  # the root shows what is rare
+    _tidy(axes, f"Test: classes, {np.trace(counts) / max(y.size, 1):.1%} right", "predicted", "true")
+    axes.grid(False)
+    shown = np.unique(np.linspace(0, classes.size - 1, min(classes.size, 20)).astype(int))
+    axes.set_xticks(shown, [str(classes[k]) for k in shown], fontsize=7, rotation=90)
+    axes.set_yticks(shown, [str(classes[k]) for k in shown], fontsize=7)
+
+
 def draw_predictions(axes, y, prediction):
     """Draw predicted against true numbers.
 
@@ -132,10 +154,13 @@ def draw_weights(axes, coef, most=15):
     Parameters
     ----------
     axes : matplotlib.axes.Axes
-    coef : ndarray of shape (n_features,)
+    coef : ndarray of shape (n_features,) or (n_classes, n_features)
+        Of many classes each feature's largest weight is drawn.
     most : int, default 15
         How many.
     """
+    if coef.ndim == 2:
+        coef = coef[np.argmax(np.abs(coef), axis=0), np.arange(coef.shape[1])]
     order = np.argsort(-np.abs(coef), kind="stable")[:most]
     order = order[coef[order] != 0][::-1]
     colours = [FIRST if weight > 0 else SECOND for weight in coef[order]]
@@ -161,7 +186,8 @@ def plot_training(model, history, test=None):
     -------
     matplotlib.figure.Figure
     """
-    binary = model.classes is not None
+    many = model.coef.ndim == 2
+    binary = model.classes is not None and not many
     figure, axes = _figure(1, 2) if test is None else _figure(2, 2) if binary else _figure(1, 3)
     loss = None
     if test is not None:
@@ -174,6 +200,8 @@ def plot_training(model, history, test=None):
                 draw_calibration(axes[2], positive, model.linked(margin))
             else:
                 draw_margins(axes[2], positive, margin)
+        elif many:
+            draw_confusion(axes[1], y, model.classes[np.argmax(margin, axis=1)], model.classes)
         else:
             draw_predictions(axes[1], y, model.linked(margin))
     draw_learning(axes[0], history, loss)

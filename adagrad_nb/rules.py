@@ -9,12 +9,16 @@ or squares come from elsewhere, the step is taken in its two halves, ``accumulat
 double precision before the record is cast to the precision of the kernel.  ``straight`` says that the step is
 ``x - width(s, lr) g`` with the s that holds g already: then its length can be chosen anew, as the options `normalized`
 and `invariant` of `fit_linear` do.
+
+A record whose methods compute without branches, by `ratio` and `choose`, says so by ``branchless = True``: they then
+run on vectors of lanes where several models are learnt side by side, three to six times faster.
 """
 
 import math
 from typing import NamedTuple
 
 from ._jit import method, plain
+from ._vector import ratio
 
 step = method("step")
 width = method("width")
@@ -37,6 +41,7 @@ accumulate = method("accumulate")
 apply = method("apply")
 pooled = method("pooled", default=_sum)
 _root = method("root")
+_ground = method("ground")
 
 
 class Adagrad(NamedTuple):
@@ -93,6 +98,7 @@ class Adagrad(NamedTuple):
 
     slots = 1
     straight = True
+    branchless = True
     domain = {
         "eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)", "guarded": "bool", "modulus": "bool",
     }  # fmt: skip
@@ -105,22 +111,22 @@ class Adagrad(NamedTuple):
         inner, outer = (self.eps, zero) if self.inside else (zero, self.eps)
         return math.sqrt(G + inner) + outer
 
+    def ground(self, G):
+        """Zero just where x stays: where G is, or, unless that is enough, where the root is."""
+        return G + (self.eps - self.eps if self.guarded else self.eps)
+
     def accumulate(self, s, square):
         return (s[0] + square,)
 
     def apply(self, x, g, s, lr):
-        root = _root(self, s[0])
-        still = s[0] if self.guarded else root
-        return x if still == 0 else x - lr * g / root
+        return x - ratio(lr * g, _root(self, s[0]), _ground(self, s[0]))
 
     def step(self, x, g, s, lr):
         s = accumulate(self, s, g * g)
         return apply(self, x, g, s, lr), s
 
     def width(self, s, lr):
-        root = _root(self, s[0])
-        still = s[0] if self.guarded else root
-        return lr - lr if still == 0 else lr / root
+        return ratio(lr, _root(self, s[0]), _ground(self, s[0]))
 
 
 class RowAdagrad(NamedTuple):
@@ -178,7 +184,7 @@ class RowAdagrad(NamedTuple):
 
     def apply(self, x, g, s, lr):
         root = _root(self, s[0])
-        return x if root == 0 else x - lr * g / root
+        return x - ratio(lr * g, root, root)
 
     def step(self, x, g, s, lr):
         s = accumulate(self, s, g * g)
@@ -186,7 +192,7 @@ class RowAdagrad(NamedTuple):
 
     def width(self, s, lr):
         root = _root(self, s[0])
-        return root if root == 0 else lr / root
+        return ratio(lr, root, root)
 
 
 class MomentumAdagrad(NamedTuple):
@@ -226,6 +232,7 @@ class MomentumAdagrad(NamedTuple):
     fresh: float | None = None
 
     slots = 2
+    branchless = True
     domain = {"momentum": "[0, 1)", "eps": "[0, inf)", "initial_accumulator": "[0, inf)"}
 
     def complete(self):
@@ -237,13 +244,13 @@ class MomentumAdagrad(NamedTuple):
     def step(self, x, g, s, lr):
         G = s[0] + g * g
         root = math.sqrt(G + self.eps)
-        scaled = root if root == 0 else g / root
+        scaled = ratio(g, root, root)
         m = self.fresh * scaled + self.momentum * s[1]
         return x - lr * m, (G, m)
 
     def width(self, s, lr):
         root = math.sqrt(s[0] + self.eps)
-        return root if root == 0 else lr / root
+        return ratio(lr, root, root)
 
 
 class Adadelta(NamedTuple):
@@ -285,6 +292,7 @@ class Adadelta(NamedTuple):
     fresh: float | None = None
 
     slots = 2
+    branchless = True
     domain = {"rho": "[0, 1)", "eps": "(0, inf)"}
 
     def complete(self):

@@ -116,8 +116,8 @@ class Labels(NamedTuple):
         if len(new) + sum(label is not None for label in self) > 2:
             every = sorted({*new, *(label for label in self if label is not None)}, key=str)
             raise ValueError(
-                f"y: got {len(every)} labels, {every[:5]}; a binary loss takes two. Map them to two, "
-                "or take a loss of numbers such as 'squared'"
+                f"y: got {len(every)} labels, {every[:5]}; a binary loss takes two. Begin a model "
+                "of many classes with classes=[…], or take a loss of numbers such as 'squared'"
             )
         if len(new) == 2:
             return Labels(*new)
@@ -162,14 +162,27 @@ def _distinct(y):
     return np.unique(y).tolist()
 
 
-def targets(y, n, loss, labels, dtype):
-    """(y as the loss takes it, labels) of a chunk of n rows."""
+def _given(y, n):
+    """y as an array of n finite numbers or labels."""
     if y is None:
         raise ValueError("y: got None; give one target per row of X, or chunks with their own")
     y = np.asarray(y)
     _check.same_length("y", y, n, "row of X")
     if y.dtype.kind in "fc":
         _check.finite("y", y)
+    return y
+
+
+def labels_of(y, n):
+    """The labels of a chunk of n rows."""
+    y = _given(y, n)
+    _check_labels(y)
+    return y
+
+
+def targets(y, n, loss, labels, dtype):
+    """(y as the loss takes it, labels) of a chunk of n rows."""
+    y = _given(y, n)
     if loss.labels == "binary":
         _check_labels(y)
         labels = labels.seen(y)

@@ -6,7 +6,7 @@ A schedule is a record with ``at(t) -> float``, evaluated in double precision on
 import math
 from typing import Any, NamedTuple
 
-from ._check import count, positive_count, record, schedule_steps
+from ._check import count, positive_count, rates, record, schedule_steps
 from ._jit import method, plain
 
 at = method("at")
@@ -342,6 +342,38 @@ class WarmUp(NamedTuple):
     def at(self, t):
         rise = min((t + 1.0) / self.steps, 1.0)
         return rise * at(self.inner, max(t - self.steps, 0))
+
+
+class Rates(NamedTuple):
+    """Several learning rates that `fit_linear` tries side by side in the same pass; ``lr="auto"`` is ``Rates()``.
+
+    The model is the one whose rate has the lowest progressive loss.  Every rate learns on in every call.
+
+    Parameters
+    ----------
+    values : tuple of float
+        Each in [0, inf).  A multiple of eight costs no more than one less.
+    schedule : schedule record, default Constant(1.0)
+        What each value is multiplied with in update t.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import Rates, fit_linear
+    >>> X = np.random.default_rng(0).normal(size=(1000, 3))
+    >>> model = fit_linear(X, X @ [1.0, -2.0, 3.0] > 0, lr=Rates((0.01, 0.1, 1.0)))
+    >>> model.rate, bool(model.progressive_losses[2] < model.progressive_losses[0])
+    (1.0, True)
+    """
+
+    values: tuple = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 2.0)
+    schedule: Any = Constant(1.0)  # type: ignore[call-arg]
+
+    domain = {"values": "[0, inf)"}
+
+    def check(self):
+        rates("Rates.values", self.values)
+        record("Rates.schedule", self.schedule, ("at",), "InverseSqrt(1.0)")
 
 
 class Table(NamedTuple):

@@ -32,13 +32,17 @@ def scaled_rows(model, X, recipe):
 
 def in_batches(model, X, recipe):
     """An update for the mean gradient of `batch_size` rows."""
-    size = model.batch_size
+    touched, place = room_for_batches(X, model.batch_size)
+    w, g = np.empty((2, touched.size), X.dtype)
+    room = batch.Batch(model.batch_size, w, _slots(model, touched.size), g, touched, place)
+    return compiled_for(batch.learn, recipe), room
+
+
+def room_for_batches(X, size):
+    """(touched, place) for batches of so many rows."""
     longest = int(np.diff(X.indptr).max(initial=0))
     places = min(size * longest, X.shape[1], int(X.indptr[-1]))
-    place = np.full(X.shape[1], -1, np.int32 if places < 2**31 else np.int64)
-    w, g = np.empty((2, places), X.dtype)
-    touched = np.empty(places, np.int64)
-    return compiled_for(batch.learn, recipe), batch.Batch(size, w, _slots(model, places), g, touched, place)
+    return np.empty(places, np.int64), np.full(X.shape[1], -1, np.int32 if places < 2**31 else np.int64)
 
 
 def _slots(model, n):

@@ -27,6 +27,8 @@ revise = method("revise", default=_anywhere)
 class Identity(NamedTuple):
     """The transform that changes nothing; the end of every chain."""
 
+    branchless = True
+
     def transform(self, x, g, lr):
         return x, g
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numba
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import FTRL, RDA, Adadelta, Adagrad, Chunk, SmoothHinge, fit_linear, load_model
 from adagrad_nb.callbacks import History, Table
@@ -301,3 +302,35 @@ def test_a_file_that_fails_leaves_the_old_one(files, tmp_path):
     assert main(["predict", str(model), str(bad), "--output", str(out)]) == 2
     assert out.read_text() == "old"
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_many_classes_on_the_command_line(tmp_path, capsys):
+    """Training, testing, a picture, predictions and probabilities of three classes; several rates in one pass."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(600, 4))
+    y = (X @ rng.normal(size=(4, 3))).argmax(axis=1) + 5
+    rows = [
+        f"{label} " + " ".join(f"{i + 1}:{x:.6g}" for i, x in enumerate(row)) for label, row in zip(y, X, strict=True)
+    ]
+    (tmp_path / "train").write_text("\n".join(rows[:500]) + "\n")
+    (tmp_path / "test").write_text("\n".join(rows[500:]) + "\n")
+    train, test, model = (str(tmp_path / name) for name in ("train", "test", "model"))
+    picture = tmp_path / "picture.png"
+    assert main(["train", train, "--test", test, "--model", model, "--plot", str(picture), "--quiet"]) == 0
+    printed = capsys.readouterr().out
+    assert "3 classes, accuracy 0.9" in printed
+    assert picture.stat().st_size > 10_000
+    assert main(["info", model]) == 0
+    assert "classes           5.0, 6.0, 7.0\n" in capsys.readouterr().out
+    assert main(["predict", model, test]) == 0
+    labels = [float(line) for line in capsys.readouterr().out.split()]
+    assert np.mean(np.array(labels) == y[500:]) > 0.9
+    assert main(["predict", model, test, "--proba"]) == 0
+    shares = np.array([[float(word) for word in line.split()] for line in capsys.readouterr().out.splitlines()])
+    assert shares.shape == (100, 3)
+    assert_allclose(shares.sum(axis=1), 1)
+    assert_array_equal(shares.argmax(axis=1) + 5, labels)
+    two = str(tmp_path / "two")
+    (tmp_path / "two").write_text("\n".join(row for row in rows if row[0] != "5") + "\n")
+    assert main(["train", two, "--lr", "auto", "--quiet"]) == 0
+    assert "the best of 8" in capsys.readouterr().out

@@ -460,13 +460,15 @@ def test_objectives_of_foreign_type_are_compiled_once():
 # --- who may import whom -----------------------------------------------------------------------------------------
 
 LEVELS = {
-    0: "_jit _check _files",
-    1: "rules transforms gates penalties schedules losses averaging margins regressions dual flows",
+    0: "_jit _check _files _vector",
+    1: "rules dual transforms gates penalties schedules losses margins regressions multiclass flows averaging",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
-    " _kernels/lapses _kernels/trail _kernels/linear _kernels/batch _kernels/scaled _kernels/parse _kernels/gpu",
+    " _kernels/lapses _kernels/trail _kernels/linear _kernels/batch _kernels/scaled _kernels/lanes"
+    " _kernels/lane_batch _kernels/parse _kernels/gpu",
     3: "trees device gradients options leaf bundle lazy chains state update archive presets exchange fullmatrix",
-    4: "objectives driver optimize stochastic samples linear linear_model metrics readers _source _svmlight scaling"
-    " vowpal means sweeps stopping",
+    4: "objectives driver optimize stochastic samples classes decisions arrears means scaling sweeps linear_model"
+    " lane_model class_model rate_model model_file linear_options stopping course linear metrics readers _source"
+    " _svmlight vowpal",
     5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}

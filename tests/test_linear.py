@@ -680,7 +680,7 @@ def test_announced_labels():
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([0, 1, 2] * 13 + [0], r"^y: got 3 labels, \[0, 1, 2\]; a binary loss takes two"),
+        ([0.0, 1.0, 2.5] * 13 + [0.0], r"^y: got 3 labels, \[0.0, 1.0, 2.5\]; a binary loss takes two"),
         (["a"] * 40, r"^y: has the single label 'a'; pass classes="),
         ([3] * 40, r"^y: has the single label 3; pass classes="),
     ],
@@ -1293,7 +1293,7 @@ NEW_BAD = {
     "integers": ({"dtype": int}, TypeError, "^dtype: got int64; must be float32 or float64"),
     "one class": ({"classes": [1]}, ValueError, r"^classes: got \[1\]; must be two different labels"),
     "same classes": ({"classes": ["a", "a"]}, ValueError, "^classes: got .*; must be two different labels"),
-    "three classes": ({"classes": (1, 2, 3)}, ValueError, "^classes: got .*; must be two different labels"),
+    "three classes": ({"classes": (1, 2, 3)}, ValueError, "^y: got the label -1.0, which is not among the classes"),
     "classes as a number": ({"classes": 5}, ValueError, "^classes: got .*; must be two different labels"),
     "classes of another kind": ({"classes": ["a", "b"]}, ValueError, "^y: got 4 labels"),
     "classes for numbers": (

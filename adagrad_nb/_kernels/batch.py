@@ -12,7 +12,7 @@ from .._jit import jit, load, narrow, plain, store
 from ..losses import slope, value
 from ..schedules import at
 from .coordinate import move
-from .lapses import current, mark, mark_bias
+from .lapses import arrive_bias, current, mark
 from .linear import DONE, NOT_FINITE, UNSORTED, fault
 
 
@@ -114,7 +114,7 @@ def learn(recipe, rows, weights, batch, tally, t, start, stop):
         if recipe.intercept:
             bias[0], sk = move(recipe.free, bias[0], sums[2] / share, load(bias_s, 0), lr, t, 0)
             store(bias_s, 0, sk)
-            mark_bias(recipe, weights, t + 1)
+            arrive_bias(recipe.lapse, last, bias[0], 0, t + 1)
         t += 1
         for k in range(count):
             i = touched[k]

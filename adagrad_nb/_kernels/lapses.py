@@ -1,15 +1,18 @@
 """How a coordinate that sparse rows passed over is brought up to date, when it is next met.
 
 A lapse is a record.  ``current(recipe, x, s, last, i, t)`` is x after all updates before t, whether they touched it or
-not, where `last` is what the lapse has noted; ``mark(recipe, weights, x, i, t)`` notes that coordinate i, of which
-`weights` still has what it was before, has become x in update t - 1, and ``mark_bias(weights, t)`` that the intercept
-has changed in it.  ``catch_up(recipe, x, s, first, t, i)`` is what the updates first, …, t - 1 make of x in passing, and
+not, where `last` is what the lapse has noted, and ``renew(recipe, last, i, t)`` notes that coordinate i is current.
+``catch_up(recipe, x, s, first, t, i)`` is what the updates first, …, t - 1 make of x in passing, and
 ``summed(recipe, x, s, first, begin, t, i)`` the sum of what x is after each of those that do not come before `begin`.
+
+One that keeps more of the iterates has ``passing(recipe, last, x, s, place, i, t)``, called before x is brought up to
+date from what it was, and ``arrive(last, x, place, t)`` and ``arrive_bias(last, x, place, t)``, when update t - 1 has
+made it x; `place` is where it stands in the arrays.
 """
 
 from typing import NamedTuple
 
-from .._jit import method, plain
+from .._jit import load, method, plain
 from ..dual import point
 from ..penalties import prox, repeat, total
 from ..rules import reach, width
@@ -17,15 +20,17 @@ from ..schedules import at
 
 
 @plain
-def _unmarked(lapse, weights, t):
-    """An intercept is never passed over."""
+def _unminded(lapse, *args):
+    """Most lapses keep nothing of the iterates."""
 
 
 _current = method("current")
-_mark = method("mark")
-_mark_bias = method("mark_bias", default=_unmarked)
+renew = method("renew")
 catch_up = method("catch_up")
 summed = method("summed")
+passing = method("passing", default=_unminded)
+arrive = method("arrive", default=_unminded)
+arrive_bias = method("arrive_bias", default=_unminded)
 
 
 @plain
@@ -37,13 +42,10 @@ def current(recipe, x, s, last, i, t):
 @plain
 def mark(recipe, weights, x, i, t):
     """Note that coordinate i, of which `weights` still has what it was before, has become x in update t - 1."""
-    _mark(recipe.lapse, recipe, weights, x, i, t)
-
-
-@plain
-def mark_bias(recipe, weights, t):
-    """Note that the intercept has become what it is in update t - 1."""
-    _mark_bias(recipe.lapse, weights, t)
+    lapse, last = recipe.lapse, weights.last
+    passing(lapse, recipe, last, weights.w[i], load(weights.s, i), i, i, t - 1)
+    arrive(lapse, last, x, i, t)
+    renew(lapse, recipe, last, i, t)
 
 
 class Prompt(NamedTuple):
@@ -52,7 +54,7 @@ class Prompt(NamedTuple):
     def current(self, recipe, x, s, last, i, t):
         return x
 
-    def mark(self, recipe, weights, x, i, t):
+    def renew(self, recipe, last, i, t):
         pass
 
     def catch_up(self, recipe, x, s, first, t, i):
@@ -68,8 +70,8 @@ class Closed(NamedTuple):
     def current(self, recipe, x, s, last, i, t):
         return catch_up(self, recipe, x, s, last[i], t, i)
 
-    def mark(self, recipe, weights, x, i, t):
-        weights.last[i] = t
+    def renew(self, recipe, last, i, t):
+        last[i] = t
 
     def catch_up(self, recipe, x, s, first, t, i):
         if first >= t:
@@ -89,8 +91,8 @@ class Stepwise(NamedTuple):
     def current(self, recipe, x, s, last, i, t):
         return catch_up(self, recipe, x, s, last[i], t, i)
 
-    def mark(self, recipe, weights, x, i, t):
-        weights.last[i] = t
+    def renew(self, recipe, last, i, t):
+        last[i] = t
 
     def catch_up(self, recipe, x, s, first, t, i):
         for passed in range(first, t):
@@ -113,12 +115,12 @@ class Anew(NamedTuple):
     `even` is 1 if the rate is constant and the penalty additive, so that from one t to the next x takes equal steps.
     """
 
-    even: int = 0
+    even: int
 
     def current(self, recipe, x, s, last, i, t):
         return catch_up(self, recipe, x, s, 0, t, i)
 
-    def mark(self, recipe, weights, x, i, t):
+    def renew(self, recipe, last, i, t):
         pass
 
     def catch_up(self, recipe, x, s, first, t, i):

@@ -12,7 +12,7 @@ from .._jit import jit, load, narrow, plain, store
 from ..losses import slope, value
 from ..schedules import at
 from .coordinate import move
-from .lapses import current, mark, mark_bias
+from .lapses import arrive_bias, current, mark
 from .trail import passed
 
 DONE, OUTSIDE, UNSORTED, NOT_FINITE = range(4)
@@ -113,7 +113,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         if recipe.intercept:
             bias[0], sk = move(recipe.free, bias[0], z, load(bias_s, 0), lr, t, 0)
             store(bias_s, 0, sk)
-            mark_bias(recipe, weights, t + 1)
+            arrive_bias(recipe.lapse, last, bias[0], 0, t + 1)
         t += 1
         for k in range(stored.shape[0]):
             i = stored[k]
@@ -136,7 +136,7 @@ def totals(recipe, weights, t, out):
     """out[i] = the sum of the iterates of coordinate i after each update before t that counts"""
     w, s, trail, _, _ = weights
     for i in range(w.shape[0]):
-        out[i] = trail.total[i] + passed(recipe.lapse, recipe, w[i], load(s, i), trail, i, t)
+        out[i] = trail.total[i] + passed(recipe, w[i], load(s, i), trail.last[i], trail.since, t, i)
 
 
 @jit

@@ -14,7 +14,7 @@ from ..losses import flow, slope, value
 from ..penalties import prox
 from ..rules import step, width
 from ..schedules import at
-from .lapses import current, mark, mark_bias
+from .lapses import arrive_bias, current, mark
 from .linear import DONE, NOT_FINITE, fault
 
 _meet = method("meet")
@@ -101,8 +101,8 @@ class Summed(NamedTuple):
         r = width(recipe.update.rule, s, type(x)(1)) * _scale(recipe.scaling, x, i)
         return prox(recipe.update.penalty, x, type(x)(passed) * r, i)
 
-    def mark(self, recipe, weights, x, i, t):
-        weights.last[i] = recipe.scaling.totals[2]
+    def renew(self, recipe, last, i, t):
+        last[i] = recipe.scaling.totals[2]
 
 
 @plain
@@ -171,7 +171,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         if pull != 0:
             u = m * journey(recipe, y[row], p, m * q, lr * h)
         bias[0] += u * rb
-        mark_bias(recipe, weights, t + 1)
+        arrive_bias(recipe.lapse, last, bias[0], 0, t + 1)
         t += 1
         for k in range(stored.shape[0]):
             i = stored[k]

@@ -2,14 +2,12 @@
 
 from typing import Any, NamedTuple
 
-from .._jit import load, method
+from .._jit import plain
 from .lapses import catch_up, summed
-
-passed = method("passed")
 
 
 class Trail(NamedTuple):
-    """Sums of the iterates after updates `since`, `since` + 1, …; total[i] up to update last[i]."""
+    """Sums of the iterates after updates `since`, `since` + 1, …; those of coordinate i up to update last[i]."""
 
     last: Any
     total: Any
@@ -17,28 +15,35 @@ class Trail(NamedTuple):
     since: int
 
 
+@plain
+def passed(recipe, x, s, first, since, t, i):
+    """The sum of what x was after each of the updates first, …, t - 1, which passed it over, that counts."""
+    begin = max(first, since)
+    return x - x if begin >= t else summed(recipe.lapse.lapse, recipe, x, s, first, begin, t, i)
+
+
+@plain
+def counted(x, since, t):
+    """x, or zero where update t - 1 does not count.  A branch around the sums would count references to them."""
+    return x if t > since else type(x)(0)
+
+
 class Averaged(NamedTuple):
-    """Another lapse, by which the iterates go, with their sums; what is noted is a `Trail`."""
+    """Another lapse, by which the iterates go, and their sums; what is noted is a `Trail`."""
 
     lapse: Any
 
     def current(self, recipe, x, s, trail, i, t):
         return catch_up(self.lapse, recipe, x, s, trail.last[i], t, i)
 
-    def mark(self, recipe, weights, x, i, t):
-        trail = weights.last
-        trail.total[i] += passed(self, recipe, weights.w[i], load(weights.s, i), trail, i, t - 1)
-        if t > trail.since:
-            trail.total[i] += x
+    def renew(self, recipe, trail, i, t):
         trail.last[i] = t
 
-    def mark_bias(self, weights, t):
-        trail = weights.last
-        if t > trail.since:
-            trail.bias_total[0] += weights.bias[0]
+    def passing(self, recipe, trail, x, s, place, i, t):
+        trail.total[place] += passed(recipe, x, s, trail.last[i], trail.since, t, i)
 
-    def passed(self, recipe, x, s, trail, i, t):
-        """The sum of what x was after each of the updates before t that passed it over and count."""
-        first = trail.last[i]
-        begin = max(first, trail.since)
-        return x - x if begin >= t else summed(self.lapse, recipe, x, s, first, begin, t, i)
+    def arrive(self, trail, x, place, t):
+        trail.total[place] += counted(x, trail.since, t)
+
+    def arrive_bias(self, trail, x, place, t):
+        trail.bias_total[place] += counted(x, trail.since, t)

@@ -1,0 +1,252 @@
+"""Eight lanes as one value: what a loop over a short, contiguous axis is compiled to.
+
+LLVM's loop vectoriser needs long loops, and unrolls short ones of known length into scalars first; Numba does not run
+the pass that would join these again.  A loop over 8 or 24 weights of one feature therefore stays three to six times
+slower than its arithmetic.  Here a piece of eight is a type of Numba's, a vector register, with the operators of a
+number, so that the scalar methods of a record compile for it as they are, if they choose by `choose` and not by
+branches.  Without a compiler none of this is used: loops take lane by lane.
+"""
+
+import math
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic, models, overload, register_model
+
+from ._jit import bind, plain
+
+WIDTH = 8
+
+
+class Vector(types.Type):
+    """WIDTH numbers of a kind; with ``bits`` their truth values."""
+
+    def __init__(self, dtype, bits=False):
+        self.dtype, self.bits = dtype, bits
+        super().__init__(name=f"Vector({dtype}, {WIDTH}{', bits' if bits else ''})")
+
+
+@register_model(Vector)
+class _VectorModel(models.PrimitiveModel):
+    def __init__(self, manager, vector):
+        element = ir.IntType(1) if vector.bits else manager.lookup(vector.dtype).get_value_type()
+        super().__init__(manager, vector, ir.VectorType(element, WIDTH))
+
+
+def choose(condition, yes, no):
+    """`yes` where the condition holds, `no` elsewhere; both are computed."""
+    return yes if condition else no
+
+
+@bind(choose)
+def _choose(condition, yes, no):
+    if isinstance(condition, Vector):
+        return lambda condition, yes, no: _select(condition, yes, no)
+    return lambda condition, yes, no: yes if condition else no
+
+
+def ratio(a, b, ground):
+    """a / b, and zero where `ground` is zero; where b is zero, so is `ground`."""
+    return ground if ground == 0 else a / b
+
+
+@bind(ratio)
+def _ratio(a, b, ground):
+    if isinstance(b, Vector):
+        return lambda a, b, ground: _select(ground == 0, ground, a / b)
+    return lambda a, b, ground: ground if ground == 0 else a / b
+
+
+def one(x):
+    """1 in the precision of x."""
+    return type(x)(1)
+
+
+@bind(one)
+def _one(x):
+    kind = x.dtype if isinstance(x, Vector) else x
+    return lambda x: kind(1)
+
+
+# --- memory ------------------------------------------------------------------------------------------------------
+
+
+def _address(context, builder, kind, array, i, c):
+    """Where the entry (i, c) of a two-dimensional array is, whose last axis is contiguous."""
+    parts = cgutils.create_struct_proxy(kind)(context, builder, array)
+    stride = builder.extract_value(parts.strides, 0)
+    row = builder.gep(builder.bitcast(parts.data, ir.IntType(8).as_pointer()), [builder.mul(i, stride)])
+    element = context.get_data_type(kind.dtype)
+    return builder.gep(builder.bitcast(row, element.as_pointer()), [c])
+
+
+def _wide(context, builder, value, kind):
+    """An index as a 64-bit integer, by its own sign."""
+    signed = kind.signed
+    word = ir.IntType(64)
+    if value.type.width == 64:
+        return value
+    return builder.sext(value, word) if signed else builder.zext(value, word)
+
+
+@intrinsic
+def fetch(context, array, i, c):
+    """array[i, c : c + WIDTH]"""
+
+    def codegen(context, builder, signature, args):
+        kind = signature.args[0]
+        at = (_wide(context, builder, args[k], signature.args[k]) for k in (1, 2))
+        vector = ir.VectorType(context.get_data_type(kind.dtype), WIDTH)
+        pointer = builder.bitcast(_address(context, builder, kind, args[0], *at), vector.as_pointer())
+        value = builder.load(pointer)
+        value.align = kind.dtype.bitwidth // 8
+        return value
+
+    return Vector(array.dtype)(array, types.unliteral(i), types.unliteral(c)), codegen
+
+
+@intrinsic
+def put(context, array, i, c, value):
+    """array[i, c : c + WIDTH] = value"""
+
+    def codegen(context, builder, signature, args):
+        kind = signature.args[0]
+        at = (_wide(context, builder, args[k], signature.args[k]) for k in (1, 2))
+        pointer = builder.bitcast(_address(context, builder, kind, args[0], *at), args[3].type.as_pointer())
+        builder.store(args[3], pointer).align = kind.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(array, types.unliteral(i), types.unliteral(c), value), codegen
+
+
+@intrinsic
+def _prefetch(context, array, i, c):
+    def codegen(context, builder, signature, args):
+        at = (_wide(context, builder, args[k], signature.args[k]) for k in (1, 2))
+        pointer = builder.bitcast(
+            _address(context, builder, signature.args[0], args[0], *at), ir.IntType(8).as_pointer()
+        )
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
+        call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(call, [pointer, number(1), number(3), number(1)])  # to write, to keep, data
+        return context.get_dummy_value()
+
+    return types.void(array, types.unliteral(i), types.unliteral(c)), codegen
+
+
+def prefetch(array, i, c):
+    """Ask for the cache line of array[i, c], which may lie outside; nothing waits for it."""
+
+
+bind(prefetch)(lambda array, i, c: lambda array, i, c: _prefetch(array, i, c))  # type: ignore[call-arg]
+
+
+# --- arithmetic --------------------------------------------------------------------------------------------------
+
+
+def _spread(context, builder, value, kind, vector):
+    """A number in all lanes; a vector as it is."""
+    if isinstance(kind, Vector):
+        return value
+    value = context.cast(builder, value, kind, vector.dtype)
+    shape = ir.VectorType(value.type, WIDTH)
+    first = builder.insert_element(ir.Constant(shape, ir.Undefined), value, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+    return builder.shuffle_vector(first, ir.Constant(shape, ir.Undefined), zeros)
+
+
+@intrinsic
+def _select(context, condition, yes, no):
+    vector = yes if isinstance(yes, Vector) else no if isinstance(no, Vector) else Vector(yes)
+
+    def codegen(context, builder, signature, args):
+        sides = [_spread(context, builder, args[k], signature.args[k], vector) for k in (1, 2)]
+        return builder.select(args[0], *sides)
+
+    return vector(condition, types.unliteral(yes), types.unliteral(no)), codegen
+
+
+def _binary(function, build, bits=False):
+    """Define an operator of two vectors, or of a vector and a number."""
+
+    @intrinsic
+    def apply(context, a, b):
+        vector = a if isinstance(a, Vector) else b
+
+        def codegen(context, builder, signature, args):
+            sides = [_spread(context, builder, args[k], signature.args[k], vector) for k in (0, 1)]
+            return build(builder, *sides)
+
+        return Vector(vector.dtype, bits)(types.unliteral(a), types.unliteral(b)), codegen
+
+    @overload(function)
+    def operate(a, b):
+        kinds = [isinstance(side, Vector) for side in (a, b)]
+        if any(kinds) and all(kind or isinstance(side, types.Number) for kind, side in zip(kinds, (a, b), strict=True)):
+            return lambda a, b: apply(a, b)
+        return None
+
+
+def _compared(sign):
+    return lambda builder, a, b: builder.fcmp_ordered(sign, a, b)
+
+
+for _function, _build in (
+    (operator.add, lambda builder, a, b: builder.fadd(a, b)),
+    (operator.sub, lambda builder, a, b: builder.fsub(a, b)),
+    (operator.mul, lambda builder, a, b: builder.fmul(a, b)),
+    (operator.truediv, lambda builder, a, b: builder.fdiv(a, b)),
+):
+    _binary(_function, _build)
+    _binary(getattr(operator, f"i{_function.__name__}"), _build)
+for _function, _sign in (
+    (operator.eq, "=="), (operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="),
+):  # fmt: skip
+    _binary(_function, _compared(_sign), bits=True)
+
+
+def _unary(function, name):
+    """Define a function of a vector by LLVM's of the same meaning."""
+
+    @intrinsic
+    def apply(context, a):
+        def codegen(context, builder, signature, args):
+            kind = ir.FunctionType(args[0].type, [args[0].type])
+            title = f"llvm.{name}.v{WIDTH}f{a.dtype.bitwidth}"
+            return builder.call(cgutils.get_or_insert_function(builder.module, kind, title), args)
+
+        return a(a), codegen
+
+    @overload(function)
+    def operate(a):
+        return (lambda a: apply(a)) if isinstance(a, Vector) else None
+
+
+_unary(math.sqrt, "sqrt")
+_unary(abs, "fabs")
+
+
+@intrinsic
+def _with_sign(context, size, sign):
+    def codegen(context, builder, signature, args):
+        kind = ir.FunctionType(args[0].type, [args[0].type] * 2)
+        title = f"llvm.copysign.v{WIDTH}f{size.dtype.bitwidth}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, title), args)
+
+    return size(size, sign), codegen
+
+
+@overload(math.copysign)
+def _copysign(size, sign):
+    if isinstance(size, Vector) and isinstance(sign, Vector):
+        return lambda size, sign: _with_sign(size, sign)
+    return None
+
+
+@plain
+def pieces(lanes):
+    """How many vectors hold so many lanes."""
+    return (lanes + WIDTH - 1) // WIDTH

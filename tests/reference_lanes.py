@@ -1,0 +1,89 @@
+"""Online learning of several linear models as it is defined, in slow dense float64; nothing here is from the package.
+
+For row t: predict in each lane, note the loss, take each lane's gradient, move *every* weight of every lane by Adagrad
+with the lane's own rate, then let the penalty act on every weight with the width of its own step, or on every feature's
+weights together.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import reference
+
+
+class Outcome(NamedTuple):
+    """What has been learnt: arrays of shape (d, lanes) and (lanes,), updates made, and (weight, losses) of each row."""
+
+    w: np.ndarray
+    b: np.ndarray
+    G: np.ndarray
+    Gb: np.ndarray
+    t: int
+    losses: list
+
+
+def softmax(y, p):
+    """(loss, slopes) of Bishop 2006, equations 4.108 and 4.109, where y is the number of the right class."""
+    share = np.exp(p - p.max())
+    share /= share.sum()
+    return -np.log(share[y]), share - (np.arange(p.size) == y)
+
+
+def one_vs_rest(value, slope):
+    """The binary loss of each class against all others, summed."""
+
+    def both(y, p):
+        signs = np.where(np.arange(p.size) == y, 1.0, -1.0)
+        pairs = list(zip(signs, p, strict=True))
+        return sum(value(sign, q) for sign, q in pairs), np.array([slope(sign, q) for sign, q in pairs])
+
+    return both
+
+
+def rivals(value, slope):
+    """The same loss of the same target in each lane, kept apart."""
+    return lambda y, p: (np.array([value(y, q) for q in p]), np.array([slope(y, q) for q in p]))
+
+
+def learn(
+    X, y, loss, lr, lanes, *, prox=None, group=None, intercept=True, weight=None, passes=1, start=None, G0=0.0, **rule
+):
+    """Learn from the rows of the dense array X, in order.
+
+    `lr` is a function of the number of the update that gives a rate, or one for each lane; `prox(i, x, width)` the
+    proximal step of one weight of feature i, `group(i, x, widths)` that of all weights of feature i.  `start` is an
+    `Outcome` to go on from.
+    """
+    n, d = X.shape
+    weight = np.ones(n) if weight is None else weight
+    new = Outcome(np.zeros((d, lanes)), np.zeros(lanes), np.full((d, lanes), G0), np.full(lanes, G0), 0, [])
+    w, b, G, Gb, t, losses = start or new
+    w, b, G, Gb, losses = w.copy(), b.copy(), G.copy(), Gb.copy(), list(losses)
+    for number in range(passes):
+        for r in range(n):
+            if weight[r] == 0:
+                continue
+            value, slopes = loss(y[r], X[r] @ w + b)
+            if number == 0:
+                losses.append((weight[r], value))
+            rate = np.broadcast_to(lr(t), lanes)
+            widths = np.zeros((d, lanes))
+            for i in range(d):
+                for l in range(lanes):
+                    g = weight[r] * slopes[l] * X[r, i]
+                    w[i, l], G[i, l], widths[i, l] = reference.adagrad(w[i, l], g, G[i, l], rate[l], **rule)
+                    if prox is not None:
+                        w[i, l] = prox(i, w[i, l], widths[i, l])
+                if group is not None:
+                    w[i] = group(i, w[i], widths[i])
+            if intercept:
+                for l in range(lanes):
+                    b[l], Gb[l], _ = reference.adagrad(b[l], weight[r] * slopes[l], Gb[l], rate[l], **rule)
+            t += 1
+    return Outcome(w, b, G, Gb, t, losses)
+
+
+def progressive_loss(losses):
+    """The mean over the rows, by weight, of the loss of each before it was learnt; for each lane where it has one."""
+    weights, values = zip(*losses, strict=True)
+    return np.average(values, weights=weights, axis=0)
