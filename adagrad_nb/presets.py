@@ -61,7 +61,7 @@ def like(system, method="adagrad", **settings):
     --------
     >>> from adagrad_nb import like
     >>> like("keras", learning_rate=0.01, clipnorm=1.0)["rule"]
-    Adagrad(eps=1e-07, inside=True, initial_accumulator=0.1)
+    Adagrad(eps=1e-07, inside=True, initial_accumulator=0.1, guarded=False, modulus=False)
     """
     systems = _SYSTEMS.get(method)
     if systems is None:
