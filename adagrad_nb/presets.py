@@ -57,6 +57,12 @@ def like(system, method="adagrad", **settings):
         For a system, method or setting that is not known, settings that exclude each other there, or a learning
         rate that the system asks for and did not get.
 
+    Notes
+    -----
+    MXNet counts updates from 1: a schedule given here for "mxnet1" or "mxnet2" is asked for 1, 2, 3, …  Its
+    FactorScheduler has decayed (n - 1) // step times at update n, which is
+    ``Shift(Exponential(lr, factor, step, staircase=True), -1)``.
+
     Examples
     --------
     >>> from adagrad_nb import like
