@@ -153,8 +153,11 @@ class State:
         new = object.__new__(State)
         for name in State.__slots__:
             setattr(new, name, getattr(self, name))
-        new.leaves, new.decay = [leaf.copy() for leaf in self.leaves], list(self.decay)
-        new.prepare()
+        bundled = {i for bundle in self.bundles for i in bundle.members}
+        new.leaves = [leaf.copy(bare=i in bundled) for i, leaf in enumerate(self.leaves)]
+        new.bundles = [bundle.copy(new.leaves) for bundle in self.bundles]
+        new.quick = None if self.quick is None else new.leaves[0]
+        new.decay = list(self.decay)
         new.iterate = None if self.iterate is None else self.iterate.copy()
         return new
 
