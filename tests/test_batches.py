@@ -10,12 +10,12 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from test_linear import PENALTIES, RATES, X, Y, changed, content, data, shambles
 
-from adagrad_nb import L1, Chunk, Polyak, fit_linear, linear, linear_model, load_model, means, sweeps
+from adagrad_nb import L1, Chunk, Polyak, fit_linear, course, linear_model, load_model, sweeps
 
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    for module in (sweeps, linear_model, means):
+    for module in (sweeps, linear_model):
         monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 
@@ -87,7 +87,7 @@ def test_slices_do_not_cut_batches(rows, monkeypatch):
     options = {"penalty": L1(0.02), "passes": 2, "shuffle": True, "rng": 0, "batch_size": 6}
     whole = fit_linear(X, Y, **options)
     stops = []
-    monkeypatch.setattr(linear, "_until_power", lambda n: rows)
+    monkeypatch.setattr(course, "_until_power", lambda n: rows)
     assert content(fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)) == content(whole)
     assert all(stop % 40 % 6 == 0 for stop in stops)
 
@@ -136,10 +136,10 @@ def test_a_batch_that_is_refused_has_changed_nothing():
     learn, room = sweeps.in_batches(model, X, recipe)
     weights = model.weights()
     order = np.arange(40)
-    rows = linear.kernels.Rows(bad.indptr, bad.indices.view(np.uint32), bad.data, Y, np.ones(40), order)
+    rows = course.kernels.Rows(bad.indptr, bad.indices.view(np.uint32), bad.data, Y, np.ones(40), order)
     after = fit_linear(X[:4], Y[:4], model=model)
     position, status, t = learn(recipe, rows, weights, room, model.tally, model.state.t, 0, 40)
-    assert (position, status) == (6, linear.kernels.NOT_FINITE)
+    assert (position, status) == (6, course.kernels.NOT_FINITE)
     model.state.t = model.bias_state.t = t
     model.n_seen += 4
     assert content(model) == content(after)

@@ -31,7 +31,8 @@ from adagrad_nb import (
     Piecewise,
     Squared,
     fit_linear,
-    linear,
+    course,
+    linear_options,
     linear_model,
     load_model,
     losses,
@@ -446,7 +447,7 @@ def test_slices_do_not_change_bits(rows, monkeypatch):
     options = {"penalty": L1(0.02), "lr": InverseSqrt(0.5), "passes": 2, "shuffle": True, "rng": 0}
     whole = fit_linear(X, Y, **options)
     stops = []
-    monkeypatch.setattr(linear, "_until_power", lambda n: rows)
+    monkeypatch.setattr(course, "_until_power", lambda n: rows)
     sliced = fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)
     assert_same(sliced, whole)
     assert len(stops) == 2 * math.ceil(40 / rows)
@@ -457,7 +458,7 @@ def test_the_pace_does_not_change_bits(seconds, monkeypatch):
     parts = [data(seed=seed) for seed in range(60)]
     X, y = sp.vstack([part[0] for part in parts], format="csr"), np.concatenate([part[1] for part in parts])
     whole = fit_linear(X, y)
-    monkeypatch.setattr(linear, "SLICE", seconds)
+    monkeypatch.setattr(course, "SLICE", seconds)
     stops = []
     assert_same(fit_linear(X, y, callback=lambda p: stops.append(p.n_seen)), whole)
     assert (max(np.diff(stops)) < 512) == (seconds == 0.0)
@@ -913,7 +914,7 @@ def test_saved_and_loaded(tmp_path):
         assert_same(loaded, model)
         assert loaded.loss == model.loss
         assert loaded.has_intercept == model.has_intercept
-        assert linear._same(loaded.state.penalty, model.state.penalty)
+        assert linear_options._same(loaded.state.penalty, model.state.penalty)
         assert loaded.state.rule == model.state.rule
         assert loaded.state.lr == model.state.lr
         assert_array_equal(loaded.decision_function(X), model.decision_function(X))

@@ -10,12 +10,12 @@ from numpy.testing import assert_allclose
 from test_linear import COLUMNS, PENALTIES, RATES, WEIGHT, X, Y, content, data
 
 from adagrad_nb import EMA, L1, L2, Chunk, InverseSqrt, NoPenalty, Polyak, fit_linear, linear_model, load_model, sweeps
-from adagrad_nb import means as means_module
+
 
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    for module in (sweeps, linear_model, means_module):
+    for module in (sweeps, linear_model):
         monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 
