@@ -12,6 +12,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_jitable, register_model
@@ -118,6 +119,44 @@ def _narrow(value, like):
         return lambda value, like: value
     kind = like.dtype
     return lambda value, like: kind(value)
+
+
+@intrinsic
+def _prefetch(context, array, i):
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), cgutils.voidptr_t)
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch")
+        # to write to, to be kept, data rather than code
+        builder.call(function, [address, *(ir.Constant(number, value) for value in (1, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
+def prefetch(array, i):
+    """Ask for array[i], which may be out of bounds, to be brought near; contiguous arrays only."""
+
+
+def prefetch_each(arrays, i):
+    """The same for a tuple of arrays."""
+
+
+bind(prefetch)(lambda array, i: lambda array, i: _prefetch(array, i))
+
+
+@bind(prefetch_each)
+def _prefetch_each(arrays, i):
+    if len(arrays) == 0:
+        return lambda arrays, i: None
+
+    def each(arrays, i):
+        prefetch(arrays[0], i)
+        prefetch_each(arrays[1:], i)
+
+    return each
 
 
 # --- nested records in parallel loops ----------------------------------------------------------------------------

@@ -59,5 +59,5 @@ class Scaling:
         """The loop, and buffers for its longest row."""
         w, *slots = (np.empty(longest, dtype) for _ in range(1 + width))
         if not self:
-            return kernels.learn, kernels.Buffers(w, tuple(slots))
+            return kernels.learn, kernels.Buffers(w, tuple(slots), np.empty(longest, np.int64))
         return scaled.learn, scaled.ScaledBuffers(w, tuple(slots), np.empty(longest, dtype))

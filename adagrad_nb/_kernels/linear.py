@@ -8,7 +8,7 @@ longer.
 import math
 from typing import Any, NamedTuple
 
-from .._jit import jit, load, method, narrow, plain, store
+from .._jit import jit, load, method, narrow, plain, prefetch, prefetch_each, store
 from ..dual import point
 from ..losses import slope, value
 from ..penalties import prox, repeat
@@ -18,7 +18,12 @@ from .coordinate import move
 
 DONE, OUTSIDE, UNSORTED, NOT_FINITE = range(4)
 
+# From this many weights on, which no longer fit into the caches near a core, the next row is asked for beforehand.
+FAR = 2**18
+
 _current = method("current")
+_collect = method("collect")
+_lags = method("lags")
 mark = method("mark")
 
 
@@ -48,6 +53,7 @@ class Buffers(NamedTuple):
 
     w: Any
     s: Any
+    last: Any
 
 
 class Recipe(NamedTuple):
@@ -64,7 +70,13 @@ class Recipe(NamedTuple):
 class Prompt(NamedTuple):
     """No update moves a coordinate that it does not touch."""
 
-    def current(self, recipe, x, s, last, i, t):
+    def lags(self):
+        return False
+
+    def collect(self, last, i, room, k):
+        pass
+
+    def current(self, recipe, x, s, last, k, i, t):
         return x
 
     def mark(self, last, i, t):
@@ -74,12 +86,16 @@ class Prompt(NamedTuple):
 class Closed(NamedTuple):
     """One rate for all updates: the closed form.  `last` holds the update up to which each coordinate is current."""
 
-    def current(self, recipe, x, s, last, i, t):
-        first = last[i]
-        if first >= t:
-            return x
-        lr = type(x)(at(recipe.schedule, first))
-        return repeat(recipe.update.penalty, x, width(recipe.update.rule, s, lr), t - first, i)
+    def lags(self):
+        return True
+
+    def collect(self, last, i, room, k):
+        room[k] = last[i]
+
+    def current(self, recipe, x, s, last, k, i, t):
+        # No shortcut for a coordinate that is current: without a branch the loop over a row vectorises.
+        lr = type(x)(at(recipe.schedule, last[k]))
+        return repeat(recipe.update.penalty, x, width(recipe.update.rule, s, lr), t - last[k], i)
 
     def mark(self, last, i, t):
         last[i] = t
@@ -88,8 +104,14 @@ class Closed(NamedTuple):
 class Stepwise(NamedTuple):
     """A rate that changes: each update that was passed over with its own."""
 
-    def current(self, recipe, x, s, last, i, t):
-        for passed in range(last[i], t):
+    def lags(self):
+        return True
+
+    def collect(self, last, i, room, k):
+        room[k] = last[i]
+
+    def current(self, recipe, x, s, last, k, i, t):
+        for passed in range(last[k], t):
             lr = type(x)(at(recipe.schedule, passed))
             x = prox(recipe.update.penalty, x, width(recipe.update.rule, s, lr), i)
         return x
@@ -101,7 +123,13 @@ class Stepwise(NamedTuple):
 class Anew(NamedTuple):
     """A rule of dual averaging: x is found anew from its accumulators and t, whenever it was last met."""
 
-    def current(self, recipe, x, s, last, i, t):
+    def lags(self):
+        return True
+
+    def collect(self, last, i, room, k):
+        pass
+
+    def current(self, recipe, x, s, last, k, i, t):
         if t == 0:
             return x
         lr = type(x)(at(recipe.schedule, t - 1))
@@ -115,7 +143,7 @@ class Anew(NamedTuple):
 @plain
 def current(recipe, x, s, last, i, t):
     """x after all updates before t, whether they touched it or not"""
-    return _current(recipe.lapse, recipe, x, s, last, i, t)
+    return _current(recipe.lapse, recipe, x, s, last, i, i, t)
 
 
 @plain
@@ -123,15 +151,24 @@ def fault(indices, n):
     """OUTSIDE, UNSORTED or DONE for the indices of a row; as unsigned numbers, negative ones are too large."""
     if indices.shape[0] == 0:
         return DONE
-    top = indices[0]
-    for k in range(indices.shape[0]):
-        top = max(top, indices[k])
-    if top >= n:
-        return OUTSIDE
     falls = 0
     for k in range(1, indices.shape[0]):
         falls += indices[k] <= indices[k - 1]
+    top = indices[indices.shape[0] - 1]
+    if falls > 0:
+        for k in range(indices.shape[0]):
+            top = max(top, indices[k])
+    if top >= n:
+        return OUTSIDE
     return UNSORTED if falls > 0 else DONE
+
+
+@plain
+def fetch(w, s, indices):
+    """Ask for w[i] and s[i] of a row that comes later; what is wrong with its indices will show then."""
+    for k in range(indices.shape[0]):
+        prefetch(w, indices[k])
+        prefetch_each(s, indices[k])
 
 
 @jit
@@ -142,7 +179,8 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
     """
     indptr, indices, data, y, weight, order = rows
     w, s, last, bias, bias_s = weights
-    wr, sr = buffers
+    wr, sr, lastr = buffers
+    far = w.shape[0] >= FAR
     for position in range(start, stop):
         r = order[position]
         h = weight[r]
@@ -154,14 +192,22 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         status = fault(stored, w.shape[0])
         if status != DONE:
             return position, status, t
+        if far and position + 1 < stop:
+            after = order[position + 1]
+            fetch(w, s, indices[indptr[after] : indptr[after + 1]])
         p = bias[0]
         for k in range(stored.shape[0]):
             i = stored[k]
-            si = load(s, i)
-            wi = current(recipe, w[i], si, last, i, t)
-            wr[k] = wi
-            store(sr, k, si)
-            p += wi * x[k]
+            wr[k] = w[i]
+            store(sr, k, load(s, i))
+            _collect(recipe.lapse, last, i, lastr, k)
+            p += wr[k] * x[k]
+        if _lags(recipe.lapse):  # known at compile time: what stands above is summed in vain, or this is left out
+            for k in range(stored.shape[0]):
+                wr[k] = _current(recipe.lapse, recipe, wr[k], load(sr, k), lastr, k, stored[k], t)
+            p = bias[0]
+            for k in range(stored.shape[0]):
+                p += wr[k] * x[k]
         if not math.isfinite(p):
             return position, NOT_FINITE, t
         tally[0] += h * value(recipe.loss, y[r], p)

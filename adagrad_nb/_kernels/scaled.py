@@ -96,7 +96,7 @@ class Normalized(NamedTuple):
 class Summed(NamedTuple):
     """Widths that change from row to row, under penalties that take two steps as one of the sum of their widths."""
 
-    def current(self, recipe, x, s, last, i, t):
+    def current(self, recipe, x, s, last, k, i, t):
         passed = last.totals[2] - last.since[i]
         if passed <= 0:
             return x
