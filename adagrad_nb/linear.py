@@ -62,7 +62,7 @@ class Progress(NamedTuple):
 
 def fit_linear(
     X, y=None, *, loss=None, penalty=None, rule=None, lr=None, passes=1, intercept=None, sample_weight=None,
-    model=None, average=None, batch_size=None, early_stopping=None, shuffle=False, rng=None, dtype=None, classes=None,
+    model=None, average=None, batch_size=None, early_stopping=None, threads=1, shuffle=False, rng=None, dtype=None, classes=None,
     callback=None,
 ):  # fmt: skip
     """Learn a linear model from rows, one after the other.
@@ -106,6 +106,10 @@ def fit_linear(
     early_stopping : bool or EarlyStopping, optional
         End the passes when the loss of held-out rows, or of the rows of a pass, no longer falls; `passes` is then the
         most there are.  The model of the best pass is returned, with the losses of all passes in `pass_losses`.
+    threads : int, default 1
+        Workers that learn at once.  In rounds, each learns its share of the rows from the same start, and what they
+        made of it is merged (`merge` has the rule); a round ends with its chunk.  The result depends on this number,
+        and on nothing else that differs between runs or machines.
     shuffle : bool, default False
         Visit the rows, or the rows of each chunk, in a new random order in each pass.
     rng : int or numpy.random.Generator, optional
@@ -155,6 +159,7 @@ def fit_linear(
     chunks = _chunks(X, y, sample_weight, passes)
     course = Course(model, options, dtype, classes, callback)
     order_seed = seed(rng) if shuffle else None
+    course.threads = _check.positive_count("threads", threads)
     course.watch = watch_for(early_stopping, 0 if rng is None else order_seed or seed(rng))
     for number in range(passes):
         for position, chunk in enumerate(chunks):
@@ -180,7 +185,7 @@ class Course:
         self.later = np.zeros(2)  # the tally of later passes, which the progressive loss leaves out
         self.passes = 0
         self.rows = 1024  # of a slice
-        self.watch = None
+        self.watch, self.threads = None, 1
         self.passed_total = self.told.copy()  # the tally before this pass
 
     def learn(self, chunk, number, key, position):
@@ -245,7 +250,7 @@ class Course:
         rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
         weights = model.weights(X.shape[1])
         recipe = model.recipe()
-        learn, room = (sweeps.row_by_row if model.batch_size == 1 else sweeps.in_batches)(model, X, recipe)
+        learn, room = sweeps.sweep(model, X, recipe, self.threads)
         if self.start is None:
             learn(recipe, rows, weights, room, tally, model.state.t, 0, 0)  # no rows: this only compiles
             self.start = time.perf_counter()

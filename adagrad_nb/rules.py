@@ -4,7 +4,9 @@ A rule is a record with ``slots`` accumulators per coordinate and three methods 
 values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``width(s, lr)``, the length of step that the
 penalty's proximal operator takes at this coordinate.  A rule whose step answers for all updates so far, not for the
 last one, has ``reach(s, lr, t)`` besides: the width after t updates.  A constant that follows from the fields is a field itself, which
-``complete()`` fills in double precision before the record is cast to the precision of the kernel.
+``complete()`` fills in double precision before the record is cast to the precision of the kernel.  A rule with
+``adds = True`` says that its accumulators are sums over the updates, the first one of squared gradients: then what
+several learners added to them adds up, and what they learnt can be merged.
 """
 
 import math
@@ -22,7 +24,15 @@ def _width(rule, s, lr, t):
     return width(rule, s, lr)
 
 
+@plain
+def _metric(rule, s):
+    """What divides the step, from the width of a step at rate 1."""
+    w = width(rule, s, type(s[0])(1))
+    return type(s[0])(1) / w if w > 0 else w
+
+
 reach = method("reach", default=_width)
+metric = method("metric", default=_metric)
 _root = method("root")
 
 
@@ -71,6 +81,7 @@ class Adagrad(NamedTuple):
     initial_accumulator: float = 0.0
 
     slots = 1
+    adds = True
     domain = {"eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)"}
 
     def fill(self):
@@ -89,6 +100,9 @@ class Adagrad(NamedTuple):
     def width(self, s, lr):
         root = _root(self, s[0])
         return root if root == 0 else lr / root
+
+    def metric(self, s):
+        return _root(self, s[0])
 
 
 class MomentumAdagrad(NamedTuple):

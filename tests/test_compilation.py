@@ -446,7 +446,7 @@ LEVELS = {
     0: "_jit _check _files",
     1: "rules transforms penalties schedules losses averaging",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
-    " _kernels/trail _kernels/linear _kernels/batch _kernels/parse _kernels/gpu",
+    " _kernels/trail _kernels/linear _kernels/batch _kernels/merging _kernels/team _kernels/parse _kernels/gpu",
     3: "trees device gradients leaf state update archive presets exchange fullmatrix",
     4: "objectives driver optimize stochastic samples linear linear_model metrics readers _source _svmlight vowpal"
     " means sweeps stopping",

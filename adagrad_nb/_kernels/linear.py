@@ -52,6 +52,9 @@ class Buffers(NamedTuple):
     w: Any
     s: Any
 
+    def part(self, k):
+        return Buffers(self.w[k], load(self.s, k))
+
 
 class Recipe(NamedTuple):
     """How to learn: `free` moves the intercept, if `intercept` is 1; `lapse` catches up coordinates."""
