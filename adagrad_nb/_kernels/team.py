@@ -18,15 +18,14 @@ part = method("part")
 
 
 class Team(NamedTuple):
-    """Workers 0, …, K - 1 in `threads` threads; `least` and `most` rows a round, `growth` of them per update so far.
+    """Workers 0, …, K - 1 in `threads` threads; a round has a `growth`-th of the updates so far as rows, and at most `most`.
 
     Row k of `tally`, `status`, `place` is worker k's; `room` has a part for each; `gate` is for the meetings.
     """
 
     threads: int
-    least: int
-    most: int
     growth: int
+    most: int
     moves: Any
     tally: Any
     status: Any
@@ -147,7 +146,7 @@ def rounds(recipe, rows, weights, team, tally, t, me, span):
         begin_bias(moves, k, weights.bias[0], load(weights.bias_s, 0))
     meetings = meet(team.gate, threads, meetings)
     while position < stop:
-        size = min(max(t // team.growth, team.least), team.most)
+        size = min(t // team.growth + 1, team.most)
         end = min(position + size, rows.order.shape[0])
         for k in range(me, workers, threads):
             deal(recipe, rows, team, k, t, position, end)
