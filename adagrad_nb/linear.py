@@ -8,7 +8,7 @@ import numpy as np
 from . import _check, sweeps
 from ._kernels import linear as kernels
 from .linear_model import LinearModel
-from .losses import Logistic, Squared
+from .losses import LOSSES, Logistic
 from .means import checked
 from .readers import Chunk
 from .rules import Adagrad
@@ -17,7 +17,6 @@ from .schedules import Constant
 from .stochastic import seed
 from .stopping import watch_for
 
-LOSSES = {"logistic": Logistic, "squared": Squared}
 SLICE = 0.05  # seconds between two returns to Python, so that Ctrl-C and callbacks work
 
 
@@ -77,9 +76,12 @@ def fit_linear(
         Rows.  What is not CSR is converted; indices of 32 or 64 bits.  From an iterable of chunks, such as
         ``read_svmlight(path)``, only one chunk is in memory; features may grow from chunk to chunk.
     y : array_like of shape (n,)
-        Two labels of any kind for a binary loss, the larger one positive; finite numbers for regression.  None for
-        chunks.
-    loss : {"logistic", "squared"} or loss record, default "logistic"
+        Two labels of any kind for a binary loss, the larger one positive; finite numbers for regression, of at least
+        0 for counts.  None for chunks.
+    loss : str or loss record, default "logistic"
+        For two labels "logistic", "hinge", "squared_hinge", "smooth_hinge", "modified_huber" or "perceptron"; for
+        numbers "squared", "huber", "absolute", "epsilon_insensitive", "squared_epsilon_insensitive" or "quantile";
+        for counts "poisson".  A record such as ``Quantile(0.9)`` has a parameter of its own.
     penalty : penalty record, optional
         On the weights; the intercept is never penalised.
     rule : rule record, default Adagrad()

@@ -6,7 +6,7 @@ from . import _check, archive, samples
 from ._jit import cast, compiled_for
 from ._kernels import linear as kernels
 from ._kernels.coordinate import Update
-from .losses import link, value
+from .losses import has_probabilities, link, value
 from .means import Mean
 from .penalties import Bounded, Box, NonNegative, NoPenalty
 from .samples import Labels, as_rows, targets, unsigned
@@ -189,6 +189,11 @@ class LinearModel:
         return self.labels.complete() if self.loss.labels == "binary" else None
 
     @property
+    def has_probabilities(self):
+        """Whether the loss gives the probability of each label, as the logistic loss does and the hinge does not."""
+        return has_probabilities(self.loss)
+
+    @property
     def progressive_loss(self):
         """Mean loss of each row before it was learnt, over the first pass; NaN before the first row."""
         return float(self.tally[0] / self.tally[1]) if self.tally[1] else float("nan")
@@ -257,11 +262,16 @@ class LinearModel:
         """
         if self.classes is None:
             raise AttributeError(f"predict_proba: the loss {type(self.loss).__name__} predicts numbers; use predict")
+        if not self.has_probabilities:
+            raise AttributeError(
+                f"predict_proba: the loss {type(self.loss).__name__} has no probabilities; use decision_function, "
+                "or learn with 'logistic' or 'modified_huber'"
+            )
         positive = self.linked(self.decision_function(X))
         return np.column_stack([1 - positive, positive])
 
     def linked(self, margin):
-        """Return the mean of y that each entry of a decision function stands for: a probability, or the number."""
+        """Return what each entry of a decision function says about y: a probability, or the number predicted."""
         return np.array([link(self.loss, p) for p in margin.tolist()], self.dtype)
 
     def loss_of_margins(self, y, margin, sample_weight=None):
