@@ -44,6 +44,11 @@ def jit(function=None, **options):
 parallel = functools.partial(jit, parallel=True)
 
 
+def field(kind, name):
+    """The Numba type of a field of a record's type."""
+    return kind.types[kind.fields.index(name)]
+
+
 def method(name, default=None):
     """Return the free function ``f(record, *args)`` that means ``record.<name>(*args)``.
 
@@ -168,22 +173,33 @@ def _arrived(context, gate):
     return types.int64(gate), codegen
 
 
-@intrinsic
-def _rest(context):
-    def codegen(context, builder, signature, args):
-        kind = ir.FunctionType(ir.IntType(32), [])
-        name = "SwitchToThread" if sys.platform == "win32" else "sched_yield"
-        builder.call(cgutils.get_or_insert_function(builder.module, kind, name), [])
-        return context.get_dummy_value()
+def _system(name, *given):
+    """A call of the C library with small integers; on Windows whatever lets another thread run."""
+    if sys.platform == "win32":
+        name, given = "SwitchToThread", ()
 
-    return types.void(), codegen
+    @intrinsic
+    def call(context):
+        def codegen(context, builder, signature, args):
+            word = ir.IntType(32)
+            kind = ir.FunctionType(word, [word] * len(given))
+            function = cgutils.get_or_insert_function(builder.module, kind, name)
+            builder.call(function, [word(number) for number in given])
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    return call
+
+
+_give_way, _sleep = _system("sched_yield"), _system("usleep", 20)
 
 
 def meet(gate, threads, meetings):
     """Wait until `threads` threads have met once more than `meetings` times; return their number.
 
     `gate` is an array with one zero when the first of them starts.  Waiting burns time for the microseconds that it
-    should take, then lets other threads of the machine run: where there are fewer cores than threads it must.
+    should take, then lets other threads of the machine run, then sleeps: where cores are busy it must.
     """
     return meetings + 1
 
@@ -196,8 +212,10 @@ def _meet(gate, threads, meetings):
             turns = 0
             while _arrived(gate) < threads * (meetings + 1):
                 turns += 1
-                if turns > 2000:
-                    _rest()
+                if turns > 2100:
+                    _sleep()
+                elif turns > 2000:
+                    _give_way()
         return meetings + 1
 
     return wait

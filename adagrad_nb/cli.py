@@ -11,13 +11,16 @@ import numpy as np
 from . import __version__
 from ._files import replacing
 from .callbacks import History, Table
+from .dual import FTRL, RDA
 from .linear import fit_linear
 from .linear_model import load_model
 from .losses import LOSSES, Logistic
 from .metrics import auc
 from .penalties import L1, L2, ElasticNet
 from .readers import read_svmlight
-from .rules import Adagrad
+from .rules import Adadelta, Adagrad
+
+RULES = {"adadelta": Adadelta, "adagrad": Adagrad, "ftrl": FTRL, "rda": RDA}
 
 
 def main(arguments=None):
@@ -57,7 +60,10 @@ def _parser():
         help="tau of quantile, delta of huber, gamma of smooth_hinge, epsilon of the epsilon-insensitive losses",
     )  # fmt: skip
     train.add_argument("--lr", type=float, help="learning rate; default: 0.5")
-    train.add_argument("--eps", type=float, help="added to the root of the accumulator; default: 1e-10")
+    train.add_argument("--rule", choices=sorted(RULES), help="default: adagrad")
+    train.add_argument("--eps", type=float, help="of the rule; default: 1e-10, 0 of rda, 1e-6 of adadelta")
+    train.add_argument("--normalized", action="store_true", help="steps in units of each feature's largest value")
+    train.add_argument("--invariant", action="store_true", help="steps that follow the slope, for rows of any weight")
     train.add_argument("--l1", type=float, default=0.0, help="strength of the lasso penalty; default: 0")
     train.add_argument("--l2", type=float, default=0.0, help="strength of the ridge penalty; default: 0")
     train.add_argument("--passes", type=int, default=1, help="times to go through the data; default: 1")
@@ -90,8 +96,10 @@ def _train(options):
     reader = read_svmlight(options.data, zero_based=options.zero_based, dtype=dtype or np.float64)
     given = {
         "penalty": _penalty(options.l1, options.l2),
-        "rule": None if options.eps is None else Adagrad(eps=options.eps),
+        "rule": _rule(options.rule, options.eps),
         "intercept": False if options.no_intercept else None,
+        "normalized": options.normalized or None,
+        "invariant": options.invariant or None,
         "model": load_model(options.initial_model) if options.initial_model else None,
     }
     given |= {name: getattr(options, name) for name in ("lr", "passes", "shuffle")}
@@ -129,6 +137,18 @@ def _penalty(l1, l2):
     if l1 and l2:
         return ElasticNet(l1, l2)
     return L1(l1) if l1 else L2(l2) if l2 else None
+
+
+def _rule(name, eps):
+    """The rule, or None where neither it nor its eps was asked for."""
+    if name is None and eps is None:
+        return None
+    rule = RULES[name or "adagrad"]()
+    if eps is None:
+        return rule
+    if not hasattr(rule, "eps"):
+        raise ValueError(f"--eps: the rule {name} has none; leave it out")
+    return rule._replace(eps=eps)
 
 
 def _check_folder(path):
@@ -249,6 +269,11 @@ def _output(path):
     return replacing(path, "w")
 
 
+def _steps(model):
+    flags = [name for name in ("normalized", "invariant") if getattr(model, name)]
+    return ", ".join(flags) or "plain"
+
+
 def _info(options):
     model = load_model(options.model)
     coef = model.coef
@@ -257,6 +282,7 @@ def _info(options):
         f"loss              {model.loss}\n"
         f"rule              {model.state.rule}\n"
         f"learning rate     {model.state.lr}\n"
+        f"steps             {_steps(model)}\n"
         f"penalty           {model.state.penalty}\n"
         f"precision         {model.dtype}\n"
         f"rows learnt       {model.n_seen:,}\n"

@@ -61,8 +61,8 @@ class Progress(NamedTuple):
 
 def fit_linear(
     X, y=None, *, loss=None, penalty=None, rule=None, lr=None, passes=1, intercept=None, sample_weight=None,
-    model=None, average=None, batch_size=None, early_stopping=None, threads=1, shuffle=False, rng=None, dtype=None, classes=None,
-    callback=None,
+    model=None, average=None, batch_size=None, early_stopping=None, threads=1, shuffle=False, rng=None, dtype=None,
+    classes=None, callback=None, normalized=None, invariant=None,
 ):  # fmt: skip
     """Learn a linear model from rows, one after the other.
 
@@ -85,6 +85,7 @@ def fit_linear(
     penalty : penalty record, optional
         On the weights; the intercept is never penalised.
     rule : rule record, default Adagrad()
+        Composite mirror descent; or dual averaging, `RDA` and `FTRL`, or `Adadelta`.
     lr : float or schedule record, default 0.5
         A number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.
     passes : int, default 1
@@ -120,6 +121,13 @@ def fit_linear(
         Precision to learn in; by default float32 for float32 data, else float64.
     classes : sequence of two labels, optional
         Announce the labels where the first chunk may hold only one of them.
+    normalized : bool, default False
+        Learn in units of the largest value that each feature has had, and of the mean size of the rows, so that
+        features of wildly different scales need no tuning [3]_.  With `Adagrad`, and `L1`, bounds, or both.
+    invariant : bool, default False
+        Follow the slope of the loss as it changes on the way, so that no row is overshot and a row of weight 2 is
+        about the row twice [4]_.  The accumulators grow by the weight of a row, not by its square.  With `Adagrad`.
+        Both flags with ``rule=Adagrad(eps=0)`` are Vowpal Wabbit's default; a good rate is 0.5.
     callback : callable, optional
         Called with a `Progress` about 20 times a second and after 1, 2, 4, 8, … rows; a StopIteration that it
         raises ends the learning, and the model so far is returned.
@@ -139,6 +147,8 @@ def fit_linear(
        Optimization", JMLR 12 (2011) 2121-2159, sections 1 and 5.
     .. [2] A. Blum, A. Kalai, J. Langford, "Beating the hold-out: bounds for k-fold and progressive
        cross-validation", COLT 1999.
+    .. [3] S. Ross, P. Mineiro, J. Langford, "Normalized Online Learning", UAI 2013, algorithm 2.
+    .. [4] N. Karampatziakis, J. Langford, "Online Importance Weight Aware Updates", UAI 2011.
 
     Examples
     --------
@@ -152,6 +162,7 @@ def fit_linear(
     (True, True)
     """
     options = _options(loss, penalty, rule, lr, intercept, average, batch_size)
+    options |= _flags(normalized=normalized, invariant=invariant)
     _check.positive_count("passes", passes)
     _check.boolean("shuffle", shuffle)
     if callback is not None and not callable(callback):
@@ -329,6 +340,11 @@ def _options(loss, penalty, rule, lr, intercept, average, batch_size):
     return given
 
 
+def _flags(**flags):
+    """The flags that were given, checked."""
+    return {name: _check.boolean(name, flag) for name, flag in flags.items() if flag is not None}
+
+
 def _chunks(X, y, weight, passes):
     """The data as an iterable of chunks."""
     if isinstance(X, Chunk):
@@ -353,7 +369,13 @@ def _going_on(model, options, dtype):
         raise ValueError(f"dtype: got {np.dtype(dtype)}, but the model is {model.dtype}")
     if options.get("intercept", model.has_intercept) != model.has_intercept:
         raise ValueError(f"intercept: got {options['intercept']}, but the model was begun with {model.has_intercept}")
-    own = {"loss": model.loss, "penalty": model.state.penalty, "rule": model.state.rule, "lr": model.state.lr}
+    if options.get("normalized", model.normalized) != model.normalized:
+        raise ValueError(
+            f"normalized: got {options['normalized']}, but the model was begun with {model.normalized}, and what its "
+            "accumulators mean depends on that; begin a new one"
+        )
+    own = {name: getattr(model.state, name) for name in ("penalty", "rule", "lr")}
+    own |= {"loss": model.loss, "invariant": model.invariant}
     own |= {"average": model.average, "batch_size": model.batch_size}
     changed = {name: options[name] for name in own if name in options and not _same(options[name], own[name])}
     return model.replaced(**changed) if changed else model.copy()

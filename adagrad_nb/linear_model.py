@@ -6,10 +6,13 @@ from . import _check, archive, samples
 from ._jit import cast, compiled_for
 from ._kernels import linear as kernels
 from ._kernels.coordinate import Update
+from ._kernels.scaled import Summed
+from ._kernels.trail import Averaged
 from .losses import has_probabilities, link, value
 from .means import Mean
 from .penalties import Bounded, Box, NonNegative, NoPenalty
 from .samples import Labels, as_rows, targets, unsigned
+from .scaling import Scaling
 from .schedules import Constant
 from .state import init
 from .transforms import Identity
@@ -32,6 +35,8 @@ class LinearModel:
         Mean loss, by sample weight, of each row before the model learnt from it, over the first pass.
     n_seen : int
         Rows learnt from, all passes counted.
+    normalized, invariant : bool
+        Whether the steps are.
     n_features : int
     pass_losses : list of float
         With early stopping, the loss that was looked at after each pass; not kept in files.
@@ -49,7 +54,10 @@ class LinearModel:
     ['yes']
     """
 
-    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1):
+    def __init__(
+        self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1, normalized=False,
+        invariant=False,
+    ):  # fmt: skip
         w = np.zeros(n_features, dtype)
         self.loss = loss
         self.has_intercept = intercept
@@ -62,8 +70,10 @@ class LinearModel:
         self.n_seen = 0
         self.pass_losses = []
         self._raw, self._bias = w, bias
+        self.scaling = Scaling(n_features, dtype, normalized, invariant)
         self._mean = Mean(average, n_features, 0) if average else None
-        self._last = np.zeros(n_features, np.int64) if self._is_lazy() or average else ()
+        self._agree()
+        self._last = self._up_to_date()
 
     def _is_lazy(self):
         """Whether the penalty moves a coordinate that no gradient touches."""
@@ -74,6 +84,42 @@ class LinearModel:
             return True
         return bool(np.any(np.asarray(penalty.strength) != 0))
 
+    def _finds_anew(self):
+        """Whether the rule finds a weight anew from its accumulators when it is read."""
+        return hasattr(self.state.rule, "point")
+
+    def _agree(self):
+        """Refuse options that do not go together."""
+        self.scaling.check(self.state.rule, self.state.penalty)
+        if self._mean is not None and self.normalized and self._is_lazy():
+            raise ValueError(
+                f"average: does not go with normalised steps under {type(self.state.penalty).__name__}, whose widths "
+                "between two visits of a weight are known by their sum only; leave out one of the three"
+            )
+        if self.batch_size > 1 and self.scaling:
+            name = "normalized" if self.normalized else "invariant"
+            raise ValueError(
+                f"batch_size: got {self.batch_size}, but the steps of {name}=True are for one row at a time; use "
+                f"batch_size=1, or {name}=False"
+            )
+
+    def _up_to_date(self):
+        """For each coordinate that it is current now, where that must be known; else ()."""
+        if not self._is_lazy() or self._finds_anew():
+            return ()
+        return np.full(self.n_features, self.scaling.clock if self.scaling.normalized else self.state.t)
+
+    def _lapse(self, schedule):
+        """How coordinates are brought up to date that no gradient has touched."""
+        constant = isinstance(schedule, Constant)
+        if self._finds_anew():
+            return kernels.Anew() if self._is_lazy() or not constant else kernels.Prompt()
+        if isinstance(self._last, tuple):
+            return kernels.Prompt()
+        if self.scaling.normalized:
+            return Summed()
+        return kernels.Closed() if constant else kernels.Stepwise()
+
     # --- learning ----------------------------------------------------------------------------------------------
 
     def copy(self):
@@ -81,7 +127,7 @@ class LinearModel:
         new = object.__new__(LinearModel)
         new.__dict__.update(self.__dict__)
         new.state, new.bias_state = self.state.copy(), self.bias_state.copy()
-        new.tally = self.tally.copy()
+        new.tally, new.scaling = self.tally.copy(), self.scaling.copy()
         new._raw, new._bias = self._raw.copy(), self._bias.copy()
         new._last = self._last if isinstance(self._last, tuple) else self._last.copy()
         new._mean = None if self._mean is None else self._mean.copy()
@@ -93,21 +139,21 @@ class LinearModel:
         if "loss" in options:
             new.loss = options.pop("loss")
         new.batch_size = options.pop("batch_size", self.batch_size)
+        new.scaling.invariant = options.pop("invariant", new.scaling.invariant)
         average = options.pop("average", self.average)
         if options:
             if new._mean is not None:
-                new._mean.total = self._mean.totals(self.recipe(), self.weights(), self.state.t)
-            new._raw = self._settled()
+                new._mean.settle(self._mean.totals(self.recipe(), self.weights(), self.state.t), self.state.t)
+            new._raw = self._iterate()
             new.state = new.state.replaced(new._raw, **options)
             options.pop("penalty", None)
             new.bias_state = new.bias_state.replaced(new._bias, **options)
-            new._last = ()
+            new._last = new._up_to_date()
+            if new._finds_anew():
+                new._raw = new._settled(kernels.Anew())
         if average != self.average:
             new._mean = Mean(average, new.n_features, new.state.t) if average else None
-        if not (new._is_lazy() or average):
-            new._last = ()
-        elif isinstance(new._last, tuple):
-            new._last = np.full(new.n_features, new.state.t, np.int64)
+        new._agree()
         return new
 
     def grow(self, n_features):
@@ -121,6 +167,7 @@ class LinearModel:
         leaf.hold(tuple(_padded(slot, extra, value) for slot, value in zip(leaf.slots, fill, strict=True)))
         leaf.shape, leaf.size = (n_features,), n_features
         self._raw = _padded(self._raw, extra, 0)
+        self.scaling.grow(extra)
         if not isinstance(self._last, tuple):
             # The penalty leaves a zero weight where it is, unless it is a bound away from zero.
             self._last = _padded(self._last, extra, 0)
@@ -131,14 +178,16 @@ class LinearModel:
         """The records of the compiled loop."""
         leaf = self.state.leaves[0]
         schedule = self.state.schedule()
-        free = cast(Update(self.state.rule, Identity(), NoPenalty()), leaf.dtype)
-        closed = isinstance(schedule, Constant) or not self._is_lazy()
-        lapse = kernels.Closed() if closed else kernels.Stepwise()
-        return kernels.Recipe(cast(self.loss, leaf.dtype), leaf.update, free, schedule, lapse, int(self.has_intercept))
+        rule = self.state.rule.free() if hasattr(self.state.rule, "free") else self.state.rule
+        free = cast(Update(rule, Identity(), NoPenalty()), leaf.dtype)
+        loss, lapse = cast(self.loss, leaf.dtype), self._lapse(schedule)
+        lapse = lapse if self._mean is None else Averaged(lapse)
+        recipe = kernels.Recipe(loss, leaf.update, free, schedule, lapse, int(self.has_intercept))
+        return self.scaling.recipe(recipe) if self.scaling else recipe
 
     def weights(self, n_features=None):
         """The arrays of the compiled loop, which refuses indices from `n_features` on."""
-        last = self._last if self._mean is None else self._mean.trail(self._last, n_features)
+        last = self._notes() if self._mean is None else self._mean.trail(self._notes(), n_features)
         return kernels.Weights(
             self._raw[:n_features], self.state.leaves[0].flat, last, self._bias, self.bias_state.leaves[0].flat
         )
@@ -160,13 +209,19 @@ class LinearModel:
         """How the iterates are averaged, or False."""
         return False if self._mean is None else self._mean.average
 
-    def _settled(self):
-        """The iterate, with the penalty of every update so far."""
-        if not self._is_lazy():
-            return self._raw.copy()
-        recipe = self.recipe()
+    def _notes(self):
+        """What the lapse notes of each weight."""
+        return self.scaling.odometer(self._last) if self.scaling.normalized else self._last
+
+    def _iterate(self):
+        """The last iterate, with the penalty of every update so far."""
+        lapse = self._lapse(self.state.schedule())
+        return self._raw.copy() if isinstance(lapse, kernels.Prompt) else self._settled(lapse)
+
+    def _settled(self, lapse):
+        recipe, weights = self.recipe()._replace(lapse=lapse), self.weights()._replace(last=self._notes())
         out = np.empty_like(self._raw)
-        compiled_for(kernels.settled, recipe)(recipe, self.weights(), self.state.t, out)
+        compiled_for(kernels.settled, recipe)(recipe, weights, self.state.t, out)
         return out
 
     @property
@@ -174,8 +229,18 @@ class LinearModel:
         """Weights of shape (n_features,), with the penalty of every update so far."""
         t = self.state.t
         if self._mean is None or not self._mean.count(t):
-            return self._settled()
+            return self._iterate()
         return (self._mean.totals(self.recipe(), self.weights(), t) / self._mean.count(t)).astype(self.dtype)
+
+    @property
+    def normalized(self):
+        """Whether steps are in units of the largest value of each feature."""
+        return self.scaling.normalized
+
+    @property
+    def invariant(self):
+        """Whether steps follow the slope as it changes."""
+        return self.scaling.invariant
 
     @property
     def intercept(self):
@@ -316,7 +381,9 @@ class LinearModel:
         if not isinstance(self._last, tuple):
             arrays["last"] = self._last
         if self._mean is not None:
-            arrays |= {"total": self._mean.total, "bias_total": self._mean.bias_total}
+            arrays |= {"total": self._mean.total, "bias_total": self._mean.bias_total, "met": self._mean.met}
+        if self.normalized:
+            arrays |= {"largest": self.scaling.largest, "totals": self.scaling.totals}
         for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
             arrays |= {f"{name}{k}": slot for k, slot in enumerate(state.slots[0])}
         options = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")}
@@ -328,6 +395,8 @@ class LinearModel:
             "batch_size": self.batch_size,
             "average": archive.encode(self.average, arrays),
             "since": 0 if self._mean is None else self._mean.since,
+            "normalized": self.normalized,
+            "invariant": self.invariant,
             "t": self.state.t,
             "n_seen": self.n_seen,
         }
@@ -369,14 +438,18 @@ def load_model(path, records=()):
     options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
     loss = archive.decode(meta["loss"], arrays, records)
     w = arrays["w"]
-    model = LinearModel(w.size, w.dtype, loss, options["rule"], options["lr"], options["penalty"], meta["intercept"])
+    flags = {name: meta.get(name, False) for name in ("intercept", "normalized", "invariant")}
+    model = LinearModel(w.size, w.dtype, loss, **options, **flags)
     model._raw, model._bias, model.tally = w, arrays["bias"], arrays["tally"]
     model._last = arrays.get("last", ())
     model.batch_size = meta.get("batch_size", 1)
     average = archive.decode(meta.get("average", False), arrays, records)
     if average:
         model._mean = Mean(average, w.size, meta["since"])
-        model._mean.total, model._mean.bias_total = arrays["total"], arrays["bias_total"]
+        for name in ("total", "bias_total", "met"):
+            setattr(model._mean, name, arrays[name])
+    if model.normalized:
+        model.scaling.largest, model.scaling.totals = arrays["largest"], arrays["totals"]
     for name, state in (("slot", model.state), ("bias_slot", model.bias_state)):
         leaf = state.leaves[0]
         leaf.hold(tuple(arrays[f"{name}{k}"] for k in range(len(leaf.slots))))

@@ -11,15 +11,26 @@ p, and ``link(p)``, what a prediction of p says about y.  ``labels`` says what y
 
 ``probabilities`` says of a binary loss whether its link is the probability of y = 1; a record that does not say is
 taken to have one.  The link of other binary losses is p.
+
+``flow(y, p, q, tau)``, which may be left out, is the invariant step (see `flows`); without it a step goes by the slope.
 """
 
-from ._jit import method
+from ._jit import method, plain
 from .margins import Hinge, Logistic, ModifiedHuber, Perceptron, SmoothHinge, SquaredHinge
 from .regressions import Absolute, EpsilonInsensitive, Huber, Poisson, Quantile, Squared, SquaredEpsilonInsensitive
 
 value = method("value")
 slope = method("slope")
 link = method("link")
+
+
+@plain
+def _straight(loss, y, p, q, tau):
+    """The step of a loss that does not say where its slope leads."""
+    return -tau * slope(loss, y, p)
+
+
+flow = method("flow", default=_straight)
 
 LOSSES = {
     "logistic": Logistic,

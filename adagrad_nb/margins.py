@@ -8,6 +8,8 @@ model of zeros would never begin.
 import math
 from typing import NamedTuple
 
+from .flows import ascent, decline
+
 
 class Logistic(NamedTuple):
     r"""The logistic loss :math:`\log(1 + e^{-y p})`, y in {-1, 1}; its link is the probability of y = 1.
@@ -34,6 +36,9 @@ class Logistic(NamedTuple):
         e = math.exp(-abs(margin))
         one = type(p)(1)
         return -y * ((e if margin > 0 else one) / (one + e))
+
+    def flow(self, y, p, q, tau):
+        return y * ascent(y * p, q * tau) / q
 
     def link(self, p):
         e = math.exp(-abs(p))
@@ -71,6 +76,10 @@ class Hinge(NamedTuple):
         rest = type(p)(1) - y * p
         return -y if rest > 0 else rest - rest  # 0, or NaN
 
+    def flow(self, y, p, q, tau):
+        rest = type(p)(1) - y * p
+        return y * decline(rest, q * tau, type(p)(1), type(p)(math.inf)) / q if rest > 0 else rest - rest
+
     def link(self, p):
         return p
 
@@ -100,6 +109,10 @@ class SquaredHinge(NamedTuple):
     def slope(self, y, p):
         rest = type(p)(1) - y * p
         return type(p)(0) if rest <= 0 else -y * (rest + rest)
+
+    def flow(self, y, p, q, tau):
+        rest = type(p)(1) - y * p
+        return y * decline(rest, q * tau, type(p)(math.inf), type(p)(2)) / q if rest > 0 else rest - rest
 
     def link(self, p):
         return p
@@ -150,6 +163,10 @@ class SmoothHinge(NamedTuple):
             return type(p)(0)
         return -y if rest >= self.gamma else -y * (rest / self.gamma)
 
+    def flow(self, y, p, q, tau):
+        rest = type(p)(1) - y * p
+        return y * decline(rest, q * tau, type(p)(1), type(p)(1) / self.gamma) / q if rest > 0 else rest - rest
+
     def link(self, p):
         return p
 
@@ -189,6 +206,10 @@ class ModifiedHuber(NamedTuple):
         if rest <= 0:
             return type(p)(0)
         return type(p)(-4) * y if rest > 2 else type(p)(-2) * y * rest
+
+    def flow(self, y, p, q, tau):
+        rest = type(p)(1) - y * p
+        return y * decline(rest, q * tau, type(p)(4), type(p)(2)) / q if rest > 0 else rest - rest
 
     def link(self, p):
         one = type(p)(1)

@@ -4,7 +4,8 @@ A penalty is a record with methods of scalars at coordinate i: ``value(x, i)``; 
 ``value(z, i) + (z - x)**2 / (2 w)`` over z; ``repeat(x, w, k, i)``, k of those steps in closed form, by which a
 coordinate that k sparse rows passed over is caught up; ``total(x, w, k, i)``, the sum of what x is after each of
 those steps, by which a mean of the iterates is.  Left out, the steps of either are taken one by one.  A strength or
-bound is a number or an array with one entry per coordinate.
+bound is a number or an array with one entry per coordinate.  ``additive`` says that two steps are one of the sum of
+their widths.
 
 The total objective is everywhere ``mean loss + sum of value(x[i], i)``.
 """
@@ -109,6 +110,8 @@ class NoPenalty(NamedTuple):
     3.0
     """
 
+    additive = True
+
     def value(self, x, i):
         return x - x
 
@@ -147,6 +150,7 @@ class L1(NamedTuple):
 
     strength: float | Any
 
+    additive = True
     domain = {"strength": "[0, inf)"}
 
     def value(self, x, i):
@@ -264,6 +268,7 @@ class Box(NamedTuple):
     lower: float | Any = -math.inf
     upper: float | Any = math.inf
 
+    additive = True
     domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
 
     def check(self):
@@ -292,6 +297,8 @@ class NonNegative(NamedTuple):
     >>> NonNegative().prox(-3.0, 0.1, 0)
     0.0
     """
+
+    additive = True
 
     def value(self, x, i):
         return type(x)(0) if x >= 0 else type(x)(math.inf)
@@ -329,6 +336,11 @@ class Bounded(NamedTuple):
     upper: float | Any = math.inf
 
     domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
+
+    @property
+    def additive(self):
+        """Within the bounds shrinking is monotone, and one clip does for all."""
+        return getattr(self.penalty, "additive", False)
 
     def check(self):
         record("Bounded.penalty", self.penalty, ("value", "prox"), "L1(1e-4)")

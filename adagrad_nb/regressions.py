@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from ._jit import plain
+from .flows import approach, decline
 
 
 @plain
@@ -33,6 +34,9 @@ class Squared(NamedTuple):
 
     def slope(self, y, p):
         return p - y
+
+    def flow(self, y, p, q, tau):
+        return (p - y) * math.expm1(-q * tau) / q
 
     def link(self, p):
         return p
@@ -80,6 +84,10 @@ class Huber(NamedTuple):
         r = p - y
         return self.delta if r > self.delta else (-self.delta if r < -self.delta else r)
 
+    def flow(self, y, p, q, tau):
+        r = abs(p - y)
+        return math.copysign(decline(r, q * tau, self.delta, type(p)(1)) / q, y - p) if r > 0 else r
+
     def link(self, p):
         return p
 
@@ -103,6 +111,10 @@ class Absolute(NamedTuple):
     def slope(self, y, p):
         r = p - y
         return type(p)(1) if r > 0 else (type(p)(-1) if r < 0 else r)
+
+    def flow(self, y, p, q, tau):
+        r = abs(p - y)
+        return math.copysign(decline(r, q * tau, type(p)(1), type(p)(math.inf)) / q, y - p) if r > 0 else r
 
     def link(self, p):
         return p
@@ -141,6 +153,12 @@ class EpsilonInsensitive(NamedTuple):
         r = p - y
         return type(p)(1) if r > self.epsilon else (type(p)(-1) if r < -self.epsilon else r - r)  # 0, or NaN
 
+    def flow(self, y, p, q, tau):
+        rest = abs(p - y) - self.epsilon
+        return (
+            math.copysign(decline(rest, q * tau, type(p)(1), type(p)(math.inf)) / q, y - p) if rest > 0 else rest - rest
+        )
+
     def link(self, p):
         return p
 
@@ -178,6 +196,12 @@ class SquaredEpsilonInsensitive(NamedTuple):
         r = p - y
         rest = abs(r) - self.epsilon
         return type(p)(0) if rest <= 0 else math.copysign(rest + rest, r)
+
+    def flow(self, y, p, q, tau):
+        rest = abs(p - y) - self.epsilon
+        return (
+            math.copysign(decline(rest, q * tau, type(p)(math.inf), type(p)(2)) / q, y - p) if rest > 0 else rest - rest
+        )
 
     def link(self, p):
         return p
@@ -221,6 +245,11 @@ class Quantile(NamedTuple):
         r = p - y
         return type(p)(1) - self.tau if r > 0 else (-self.tau if r < 0 else r)
 
+    def flow(self, y, p, q, tau):
+        r = abs(p - y)
+        steep = type(p)(1) - self.tau if p > y else self.tau
+        return math.copysign(decline(r, q * tau, steep, type(p)(math.inf)) / q, y - p) if r > 0 else r
+
     def link(self, p):
         return p
 
@@ -257,6 +286,9 @@ class Poisson(NamedTuple):
 
     def slope(self, y, p):
         return _exp(p) - y
+
+    def flow(self, y, p, q, tau):
+        return approach(y, _exp(p), q * tau) / q
 
     def link(self, p):
         return _exp(p)

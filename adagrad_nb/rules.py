@@ -3,12 +3,13 @@
 A rule is a record with ``slots`` accumulators per coordinate and three methods of scalars: ``fill()``, their initial
 values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``width(s, lr)``, the length of step that the
 penalty's proximal operator takes at this coordinate.  A rule whose step answers for all updates so far, not for the
-last one, has ``reach(s, lr, t)`` besides: the width after t updates.  Where entries share an accumulator, or squares
-come from elsewhere, the step is taken in its two halves, ``accumulate(s, square) -> s`` and
-``apply(x, g, s, lr) -> x``.  A rule with ``adds = True`` says that its accumulators are sums over the updates, the
-first one of squared gradients: then what several learners added to them adds up, and what they learnt can be merged.
-A constant that follows from the fields is a field itself, which ``complete()`` fills in double precision before the
-record is cast to the precision of the kernel.
+last one, has ``reach(s, lr, t)`` besides: the width after t updates (see `dual`).  Where entries share an accumulator,
+or squares come from elsewhere, the step is taken in its two halves, ``accumulate(s, square) -> s`` and
+``apply(x, g, s, lr) -> x``.  A constant that follows from the fields is a field itself, which ``complete()`` fills in
+double precision before the record is cast to the precision of the kernel.  ``straight`` says that the step is
+``x - width(s, lr) g`` with the s that holds g already: then its length can be chosen anew, as the options `normalized`
+and `invariant` of `fit_linear` do.  ``adds`` says that the accumulators are sums over the updates, the first one of
+squared gradients: then what several learners added to them adds up, and what they learnt can be merged.
 """
 
 import math
@@ -100,6 +101,7 @@ class Adagrad(NamedTuple):
     modulus: bool = False
 
     slots = 1
+    straight = True
     adds = True
     domain = {
         "eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)", "guarded": "bool", "modulus": "bool",
@@ -129,6 +131,9 @@ class Adagrad(NamedTuple):
         root = _root(self, s[0])
         still = s[0] if self.guarded else root
         return lr - lr if still == 0 else lr / root
+
+    def metric(self, s):
+        return _root(self, s[0])
 
 
 class RowAdagrad(NamedTuple):
@@ -195,9 +200,6 @@ class RowAdagrad(NamedTuple):
     def width(self, s, lr):
         root = _root(self, s[0])
         return root if root == 0 else lr / root
-
-    def metric(self, s):
-        return _root(self, s[0])
 
 
 class MomentumAdagrad(NamedTuple):

@@ -10,7 +10,7 @@ import threading
 import numpy as np
 
 from ._jit import compiled_for, is_compiled
-from ._kernels import batch, linear, team
+from ._kernels import batch, linear, scaled, team
 from ._kernels.merging import Moves
 
 # While the weights move fast, what workers learn apart does not fit together: one of them makes the first updates, and
@@ -28,9 +28,11 @@ def sweep(model, X, recipe, workers=1):
 
 def row_by_row(model, X, recipe, lead=()):
     """An update for each row; with `lead` the room has as many parts."""
-    longest = int(np.diff(X.indptr).max(initial=0))
-    room = linear.Buffers(np.empty((*lead, longest), X.dtype), _slots(model, (*lead, longest)))
-    return compiled_for(linear.learn, recipe), room
+    shape = (*lead, int(np.diff(X.indptr).max(initial=0)))
+    w, slots = np.empty(shape, X.dtype), _slots(model, shape)
+    if model.scaling:
+        return compiled_for(scaled.learn, recipe), scaled.ScaledBuffers(w, slots, np.empty(shape, X.dtype))
+    return compiled_for(linear.learn, recipe), linear.Buffers(w, slots)
 
 
 def in_batches(model, X, recipe, lead=()):
@@ -46,6 +48,19 @@ def in_batches(model, X, recipe, lead=()):
 
 def _slots(model, shape):
     return tuple(np.empty(shape, model.dtype) for _ in model.state.leaves[0].slots)
+
+
+def mergeable(name, model):
+    """Refuse models that cannot be made of what several learners made of one."""
+    if not getattr(model.state.rule, "adds", False):
+        raise ValueError(
+            f"{name}: does not go with the rule {type(model.state.rule).__name__}, whose accumulators do not add up; "
+            "use Adagrad(…), RDA(…) or FTRL(…)"
+        )
+    if model.average:
+        raise ValueError(f"{name}: does not go with average={model.average}; use average=False")
+    if model.normalized:
+        raise ValueError(f"{name}: does not go with normalised steps; use normalized=False")
 
 
 # --- teams -------------------------------------------------------------------------------------------------------
@@ -64,13 +79,15 @@ def round_rows(X):
 
 def _by_team(model, X, recipe, workers):
     """Rounds of rows, dealt out to workers and merged."""
+    mergeable("threads", model)
     kernel = compiled_for(team.rounds, recipe)
     threads = min(workers, cores()) if is_compiled(kernel) else 1
     _, room = (row_by_row if model.batch_size == 1 else in_batches)(model, X, recipe, (workers,))
     most = round_rows(X)
     moves = room_for_moves(model, X.shape[1], workers, 2 * team.SAMPLE)
     part = team.Team(
-        threads, GROWTH, most, moves, np.zeros((workers, 2)), np.zeros(workers, np.int64), np.zeros(workers, np.int64), room, np.zeros(1, np.int64),
+        threads, GROWTH, most, moves, np.zeros((workers, 2)), np.zeros(workers, np.int64),
+        np.zeros(workers, np.int64), room, np.zeros(1, np.int64),
     )  # fmt: skip
     alone = sweep(model, X, recipe)
     return _Entrance(kernel, alone), part

@@ -5,6 +5,8 @@ Sources, by the names used below:
 Duchi 2011
     J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization",
     JMLR 12, 2121-2159.
+McMahan 2013
+    H. B. McMahan et al., "Ad Click Prediction: a View from the Trenches", KDD 2013.
 Zou 2005
     H. Zou, T. Hastie, "Regularization and variable selection via the elastic net", JRSS B 67, 301-320.
 Parikh 2014
@@ -67,6 +69,31 @@ def adadelta(x, g, s, lr, rho=0.9, eps=1e-6):
     dx = -math.sqrt(s[1] + eps) / math.sqrt(E + eps) * g
     D = rho * s[1] + (1.0 - rho) * dx**2
     return x + lr * dx, (E, D), lr * math.sqrt(D + eps) / math.sqrt(E + eps)
+
+
+def rda(x, g, s, lr, eps=0.0, initial=0.0):
+    """Duchi 2011, figure 1, primal-dual subgradient update with a diagonal matrix: s is (G, z), z the gradients' sum.
+
+    The width is that of one update: the argmin has t times it after t of them.
+    """
+    G, z = s[0] + g * g, s[1] + g
+    H = math.sqrt(G) + eps
+    if z == 0.0 and G == initial:  # no gradient has ever been seen
+        return x, (G, z), lr / H if H > 0.0 else 0.0
+    return -lr * z / H, (G, z), lr / H
+
+
+def ftrl(x, g, s, lr, beta=1.0, l1=0.0, l2=0.0):
+    """McMahan 2013, algorithm 1, with z times the rate: s is (n, z).  z starts where x solves for itself."""
+    n, z = s
+    if n == 0.0:
+        z = -x * (beta + lr * l2) - np.sign(x) * lr * l1
+    sigma = math.sqrt(n + g * g) - math.sqrt(n)
+    z, n = z + lr * g - sigma * x, n + g * g
+    H = beta + math.sqrt(n) + lr * l2
+    if n == 0.0:
+        return x, (n, z), lr / H if H > 0.0 else 0.0
+    return (0.0 if abs(z) <= lr * l1 else -(z - np.sign(z) * lr * l1) / H), (n, z), lr / H
 
 
 # --- penalties: value and proximal step --------------------------------------------------------------------------
@@ -356,22 +383,22 @@ def of_adagrad(x, g, s, lr, **options):
     return x, (G,), width
 
 
-def steps(x, gradients, lr, *, rule=of_adagrad, first=(0.0,), transforms=(), prox=nothing_prox):
+def steps(x, gradients, lr, *, rule=of_adagrad, first=(0.0,), transforms=(), prox=nothing_prox, dual=False):
     """Updates of a vector by several gradients: Duchi 2011, figure 1, composite mirror descent.
 
     `rule` is a function (x, g, s, lr) -> (x, s, width) of numbers and a tuple of accumulators, which begin as `first`;
     `transforms` are functions (x, g, lr) -> (x, g) of lists, `prox` is a function (x, w) -> x; `lr` is a number for
-    each update.  Returns x and the accumulators as arrays.
+    each update; with `dual` the penalty has the width of all updates so far.  Returns x and the accumulators as arrays.
     """
     x = [float(xi) for xi in x]
     s = [first] * len(x)
-    for g, rate in zip(gradients, lr, strict=True):
+    for t, (g, rate) in enumerate(zip(gradients, lr, strict=True)):
         g = [float(gi) for gi in g]
         for transform in transforms:
             x, g = transform(x, g, rate)
         for i in range(len(x)):
             moved, s[i], width = rule(x[i], g[i], s[i], rate)
-            x[i] = prox(moved, width)
+            x[i] = prox(moved, (t + 1) * width if dual else width)
     return np.array(x), np.array(s).T
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import reference
+from scipy.integrate import solve_ivp
 
 
 class Outcome(NamedTuple):
@@ -57,6 +58,104 @@ def learn(X, y, loss, lr, *, prox=None, intercept=True, weight=None, passes=1, s
                 b, Gb, _ = reference.adagrad(b, z, Gb, rate, **rule)
             t += 1
     return Outcome(w, b, G, Gb, t, losses)
+
+
+def learn_dual(X, y, loss, lr, rule, *, prox=None, intercept=True, weight=None, passes=1, first=0.0, free=None):
+    """The same by dual averaging: *every* coordinate is found anew after every row, by the penalty of all rows so far.
+
+    `rule` is a function (x, g, s, lr) -> (x, s, width) of `reference`, `free` the one of the intercept where it is
+    another; `first` is where the first accumulator starts, the second starts at zero.
+    """
+    value, slope = LOSSES[loss]
+    n, d = X.shape
+    weight = np.ones(n) if weight is None else weight
+    w, b, s, sb, t, losses = np.zeros(d), 0.0, [(first, 0.0)] * d, (first, 0.0), 0, []
+    for number in range(passes):
+        for r in range(n):
+            if weight[r] == 0:
+                continue
+            p = float(X[r] @ w) + b
+            if number == 0:
+                losses.append((weight[r], value(y[r], p)))
+            z = weight[r] * slope(y[r], p)
+            for i in range(d):
+                w[i], s[i], width = rule(w[i], z * X[r, i], s[i], lr(t))
+                if prox is not None:
+                    w[i] = prox(i, w[i], width * (t + 1))
+            if intercept:
+                b, sb, _ = (free or rule)(b, z, sb, lr(t))
+            t += 1
+    return Outcome(w, b, np.array(s), np.array(sb), t, losses)
+
+
+def follow(slope, kinks, y, p, q, tau):
+    """Karampatziakis 2011: the u by which dp = -q slope(y, p) dt leads from p to p + q u in the time tau.
+
+    By integration, piece by piece between the `kinks`, predictions at which the slope bends or jumps.
+    """
+    start, t = p, 0.0
+    while t < tau and slope(y, p) != 0.0:
+        way = -np.sign(slope(y, p))
+        ahead = min((k for k in kinks if way * (k - p) > 0), key=lambda k: abs(k - p), default=way * 1e300)
+        edge = ahead - way * 1e-9  # beyond it the piece goes on as it is, so that the integrator sees no bend
+
+        def speed(_, x, way=way, edge=edge):
+            return [-q * slope(y, way * min(way * x[0], way * edge))]
+
+        def arrival(_, x, ahead=ahead):
+            return x[0] - ahead
+
+        arrival.terminal = True
+        path = solve_ivp(speed, (t, tau), [p], "DOP853", events=arrival, rtol=1e-13, atol=1e-14)
+        t, p = (path.t[-1], ahead) if path.status == 1 else (tau, path.y[0, -1])
+    return (p - start) / q
+
+
+def learn_scaled(
+    X, y, loss, lr, *, normalized, invariant, kinks=None, prox=None, intercept=True, weight=None, passes=1, eps=1e-10
+):
+    """Ross 2013, algorithm 2, and Karampatziakis 2011, as Vowpal Wabbit does them; the penalty eagerly.
+
+    The accumulators grow by the weight of a row; each coordinate's penalty has the width of its step.  The intercept is
+    a feature that is always 1.  `kinks` gives the kinks of the loss for a target.  Returns an `Outcome` whose G ends
+    with that of the intercept, and the scales.
+    """
+    value, slope = LOSSES[loss]
+    n, d = X.shape
+    X = np.column_stack([X, np.full(n, 1.0 if intercept else 0.0)])
+    weight = np.ones(n) if weight is None else weight
+    w, G, S, N, T, t, losses = np.zeros(d + 1), np.zeros(d + 1), np.zeros(d + 1), 0.0, 0.0, 0, []
+    for number in range(passes):
+        for row in range(n):
+            h, x = weight[row], X[row]
+            if h == 0:
+                continue
+            p = float(x @ w)
+            if number == 0:
+                losses.append((h, value(y[row], p)))
+            pull = slope(y[row], p)
+            if pull != 0.0:
+                G = G + h * pull**2 * x**2
+                if normalized:
+                    for i in range(d + 1):
+                        if abs(x[i]) > S[i]:
+                            w[i] *= S[i] / abs(x[i]) if S[i] > 0 else 1.0
+                            S[i] = abs(x[i])
+            scale = np.array([1 / S[i] if S[i] > 0 else 0.0 for i in range(d + 1)]) if normalized else np.ones(d + 1)
+            r = np.array([scale[i] / (np.sqrt(G[i]) + eps) if G[i] + eps > 0 else 0.0 for i in range(d + 1)])
+            if pull != 0.0 and normalized:
+                N, T = N + h * float(np.sum((x * scale) ** 2)), T + h
+            m = np.sqrt(T / N) if normalized and N > 0 else 1.0
+            q, rate = m * float(np.sum(x**2 * r)), lr(t)
+            if pull != 0.0:
+                u = -rate * h * pull
+                if invariant and q > 0 and kinks is not None:
+                    u = follow(slope, kinks(y[row]), y[row], p, q, rate * h)
+                w = w + m * u * x * r
+            if prox is not None:
+                w[:d] = [prox(i, w[i], rate * m * r[i]) for i in range(d)]
+            t += 1
+    return Outcome(w[:d], w[d], G, S, t, losses)
 
 
 def progressive_loss(losses):

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import pytest
 
-from adagrad_nb import Chunk, SmoothHinge, fit_linear, load_model
+from adagrad_nb import FTRL, RDA, Adadelta, Adagrad, Chunk, SmoothHinge, fit_linear, load_model
 from adagrad_nb.callbacks import History, Table
 from adagrad_nb.cli import main
 from adagrad_nb.metrics import auc, calibration, roc_curve
@@ -36,6 +36,31 @@ def write_rows(path, n, seed, noise=0.1, first=1):
 @pytest.fixture
 def files(tmp_path):
     return write_rows(tmp_path / "train.svm", 300, 0), write_rows(tmp_path / "test.svm", 200, 1)
+
+
+@pytest.mark.parametrize(
+    ("flags", "rule"),
+    [(["--rule", "rda"], RDA()), (["--rule", "adadelta", "--eps", "1e-4"], Adadelta(eps=1e-4)),
+     (["--eps", "1e-3"], Adagrad(1e-3)), (["--rule", "ftrl"], FTRL())],
+    ids=str,
+)  # fmt: skip
+def test_train_by_another_rule(files, tmp_path, flags, rule):
+    model = str(tmp_path / "m.npz")
+    assert main(["train", str(files[0]), "--quiet", "--model", model, *flags]) == 0
+    assert load_model(model).state.rule == rule
+
+
+def test_train_by_scaled_steps(files, tmp_path, capsys):
+    model = str(tmp_path / "m.npz")
+    assert main(["train", str(files[0]), "--quiet", "--model", model, "--normalized", "--invariant"]) == 0
+    loaded = load_model(model)
+    assert loaded.normalized
+    assert loaded.invariant
+    assert main(["train", str(files[0]), "--quiet", "--model", model, "--initial-model", model]) == 0
+    assert load_model(model).n_seen == 600
+    capsys.readouterr()
+    assert main(["info", model]) == 0
+    assert "steps             normalized, invariant\n" in capsys.readouterr().out
 
 
 def test_train_prints_a_table_and_the_quality_on_test_data(files, tmp_path, capsys):
@@ -123,6 +148,7 @@ def test_info_says_what_a_model_holds(files, tmp_path, capsys):
         (["train", "{train}", "--lr", "-1"], "lr"),
         (["train", "{train}", "--l1", "-1"], "L1.strength"),
         (["train", "{train}", "--eps", "nan"], "Adagrad.eps"),
+        (["train", "{train}", "--eps", "0.1", "--rule", "ftrl"], "--eps: the rule ftrl has none; leave it out"),
         (["train", "{train}", "--passes", "0"], "passes"),
         (["train", "{train}", "--model", "nowhere/m.npz"], "no folder"),
         (["train", "{train}", "--test", "nowhere.svm"], "nowhere.svm"),

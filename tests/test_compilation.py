@@ -509,11 +509,12 @@ def test_objectives_of_foreign_type_are_compiled_once():
 
 LEVELS = {
     0: "_jit _check _files",
-    1: "rules transforms gates penalties schedules losses averaging margins regressions",
+    1: "rules dual transforms gates penalties schedules losses averaging margins regressions flows",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
-    " _kernels/linear _kernels/parse _kernels/gpu _kernels/trail _kernels/batch _kernels/merging _kernels/team",
+    " _kernels/linear _kernels/scaled _kernels/parse _kernels/gpu _kernels/trail _kernels/batch _kernels/merging"
+    " _kernels/team",
     3: "trees device gradients options leaf bundle lazy chains state update archive presets exchange fullmatrix",
-    4: "objectives driver optimize stochastic samples linear linear_model metrics readers _source _svmlight"
+    4: "objectives driver optimize stochastic samples linear linear_model scaling metrics readers _source _svmlight"
     " vowpal means sweeps stopping",
     5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
 }

@@ -14,8 +14,10 @@ import reference
 import scipy.sparse
 
 from adagrad_nb import (
+    FTRL,
     L1,
     L2,
+    RDA,
     Adadelta,
     Adagrad,
     Bounded,
@@ -55,6 +57,13 @@ OTHER_RULES = {
     ),
     "adadelta": (Adadelta(0.8, eps=0.1), functools.partial(reference.adadelta, rho=0.8, eps=0.1), (0.0, 0.0)),
 }
+DUAL_RULES = {
+    "rda": (RDA(), reference.rda, (0.0, 0.0)),
+    "rda with eps and initial": (
+        RDA(0.1, initial_accumulator=0.3), functools.partial(reference.rda, eps=0.1, initial=0.3), (0.3, 0.0),
+    ),
+    "ftrl": (FTRL(0.5, l1=0.2, l2=0.3), functools.partial(reference.ftrl, beta=0.5, l1=0.2, l2=0.3), (0.0, 0.0)),
+}  # fmt: skip
 TRANSFORMS = {
     "raw": ((), ()),
     "all": (
@@ -90,13 +99,13 @@ def through_kernel(choose):
     def run(x, gradients, options):
         x, state = x.copy(), init(x, lr=1.0, **options)
         leaf = state.leaves[0]
-        for g, rate in zip(gradients, RATES, strict=True):
+        for t, (g, rate) in enumerate(zip(gradients, RATES, strict=True)):
             lr = x.dtype.type(rate)
             records = leaf.update
             if leaf.whole:
                 transforms = settle(records.transforms, leaf.head, dense.ALL, x, g, lr)
                 records = records._replace(transforms=transforms)
-            choose(leaf)(records, dense.ALL, x, g, leaf.flat, lr, state.t)
+            choose(leaf)(records, dense.ALL, x, g, leaf.flat, lr, t)
         return x, np.array(state.slots[0])
 
     return run
@@ -124,14 +133,16 @@ BACKENDS = {
 }
 
 
-def check(rules, backend, transforms, penalty, dtype, tolerance, rng):
+def check(rules, backend, transforms, penalty, dtype, tolerance, rng, dual=False):
     x = rng.normal(size=N).astype(dtype)
     gradients = (rng.normal(size=(3, N)) * 1.5).astype(dtype)
     gradients[:, 2] = 0.0
     records, functions = TRANSFORMS[transforms]
     record, prox = PENALTIES[penalty]
     for rule, formula, first in rules:
-        expected = reference.steps(x, gradients, RATES, rule=formula, first=first, transforms=functions, prox=prox)
+        expected = reference.steps(
+            x, gradients, RATES, rule=formula, first=first, transforms=functions, prox=prox, dual=dual
+        )
         options = {"rule": rule, "transforms": records, "penalty": record}
         moved, s = BACKENDS[backend](x.copy(), gradients, options)
         assert moved.dtype == s.dtype == dtype
@@ -157,6 +168,11 @@ def test_matrix(backend, transforms, penalty, dtype, tolerance, rng):
 @pytest.mark.parametrize("backend", ["python", "serial", "sparse", "rows"])
 def test_other_rules(backend, rule, dtype, tolerance, rng):
     check([OTHER_RULES[rule]], backend, "raw", "elastic", dtype, tolerance, rng)
+
+
+@pytest.mark.parametrize(("backend", "penalty"), [(b, p) for b, _, p in MATRIX if _ == "raw"])
+def test_dual_rules(backend, penalty, dtype, tolerance, rng):
+    check(DUAL_RULES.values(), backend, "raw", penalty, dtype, tolerance, rng, dual=True)
 
 
 def test_backends_agree_to_the_bit(dtype, rng):

@@ -95,7 +95,7 @@ def learn(recipe, rows, weights, batch, tally, t, start, stop):
     `stop`.  A batch with a row that is refused, and all after it, has changed nothing; the position is that of the row,
     or where the row is only out of order that of its batch.
     """
-    w, s, last, bias, bias_s = weights
+    w, s, _, bias, bias_s = weights
     _, wb, sb, g, touched, _ = batch
     position = start
     while position < stop:
@@ -116,7 +116,7 @@ def learn(recipe, rows, weights, batch, tally, t, start, stop):
         if recipe.intercept:
             bias[0], sk = move(recipe.free, bias[0], sums[2] / share, load(bias_s, 0), lr, t, 0)
             store(bias_s, 0, sk)
-            mark_bias(last, bias[0], t + 1)
+            mark_bias(recipe, weights, t + 1)
         t += 1
         for k in range(count):
             i = touched[k]

@@ -8,17 +8,26 @@ longer.
 import math
 from typing import Any, NamedTuple
 
-from numba import types
-
-from .._jit import bind, jit, load, narrow, plain, store
+from .._jit import jit, load, method, narrow, plain, store
+from ..dual import point
 from ..losses import slope, value
 from ..penalties import prox, repeat, total
-from ..rules import width
+from ..rules import reach, width
 from ..schedules import at
 from .coordinate import move
-from .trail import Trail, add, catch_up, passed
+from .trail import catch_up, passed
 
 DONE, OUTSIDE, UNSORTED, NOT_FINITE = range(4)
+
+
+@plain
+def _unnoted(lapse, weights, t):
+    """Most lapses note nothing of the intercept."""
+
+
+_current = method("current")
+_mark = method("mark")
+_mark_bias = method("mark_bias", default=_unnoted)
 
 
 class Rows(NamedTuple):
@@ -33,11 +42,7 @@ class Rows(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What is learnt.
-
-    `last[i]` is the update up to which the penalty has been applied to w[i]; () if it never is, a `Trail` if the mean
-    of the iterates is kept.
-    """
+    """What is learnt.  `last` is what the lapse notes of each coordinate; () if that is nothing."""
 
     w: Any
     s: Any
@@ -57,7 +62,7 @@ class Buffers(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """How to learn: `free` moves the intercept, if `intercept` is 1; `lapse` catches up coordinates."""
+    """How to learn: `free` moves the intercept, if `intercept` is 1; `lapse` brings coordinates up to date."""
 
     loss: Any
     update: Any
@@ -67,98 +72,103 @@ class Recipe(NamedTuple):
     intercept: int
 
 
+class Prompt(NamedTuple):
+    """No update moves a coordinate that it does not touch."""
+
+    def current(self, recipe, x, s, last, i, t):
+        return x
+
+    def mark(self, recipe, weights, last, x, i, t):
+        pass
+
+    def summed(self, recipe, x, s, first, k, i):
+        return type(x)(k) * x
+
+
 class Closed(NamedTuple):
-    """One rate for all updates: the closed form."""
+    """One rate for all updates: the closed form.  `last` holds the update up to which each coordinate is current."""
 
-    def catch_up(self, update, schedule, x, s, first, k, i):
-        lr = type(x)(at(schedule, first))
-        return repeat(update.penalty, x, width(update.rule, s, lr), k, i)
+    def current(self, recipe, x, s, last, i, t):
+        first = last[i]
+        return x if first >= t else catch_up(self, recipe, x, s, first, t - first, i)
 
-    def summed(self, update, schedule, x, s, first, k, i):
-        lr = type(x)(at(schedule, first))
-        return total(update.penalty, x, width(update.rule, s, lr), k, i)
+    def catch_up(self, recipe, x, s, first, k, i):
+        lr = type(x)(at(recipe.schedule, first))
+        return repeat(recipe.update.penalty, x, width(recipe.update.rule, s, lr), k, i)
+
+    def mark(self, recipe, weights, last, x, i, t):
+        last[i] = t
+
+    def summed(self, recipe, x, s, first, k, i):
+        lr = type(x)(at(recipe.schedule, first))
+        return total(recipe.update.penalty, x, width(recipe.update.rule, s, lr), k, i)
 
 
 class Stepwise(NamedTuple):
     """A rate that changes: each update that was passed over with its own."""
 
-    def catch_up(self, update, schedule, x, s, first, k, i):
+    def current(self, recipe, x, s, last, i, t):
+        first = last[i]
+        return catch_up(self, recipe, x, s, first, t - first, i)
+
+    def catch_up(self, recipe, x, s, first, k, i):
         for t in range(first, first + k):
-            x = prox(update.penalty, x, width(update.rule, s, type(x)(at(schedule, t))), i)
+            lr = type(x)(at(recipe.schedule, t))
+            x = prox(recipe.update.penalty, x, width(recipe.update.rule, s, lr), i)
         return x
 
-    def summed(self, update, schedule, x, s, first, k, i):
+    def mark(self, recipe, weights, last, x, i, t):
+        last[i] = t
+
+    def summed(self, recipe, x, s, first, k, i):
         whole = x - x
         for t in range(first, first + k):
-            x = prox(update.penalty, x, width(update.rule, s, type(x)(at(schedule, t))), i)
+            x = catch_up(self, recipe, x, s, t, 1, i)
             whole += x
         return whole
 
 
-def current(recipe, x, s, last, i, t):
-    """x with the penalty of the updates that passed it over."""
-    if isinstance(last, Trail):
-        last = last.last
-    if isinstance(last, tuple) or last[i] >= t:
+@plain
+def found(update, schedule, x, s, i, t):
+    """Where dual averaging finds coordinate i after all updates before t; x where it has not been yet"""
+    if t == 0:
         return x
-    return catch_up(recipe.lapse, recipe.update, recipe.schedule, x, s, last[i], t - last[i], i)
+    lr = type(x)(at(schedule, t - 1))
+    return prox(update.penalty, point(update.rule, x, s, lr), reach(update.rule, s, lr, t), i)
 
 
+class Anew(NamedTuple):
+    """A rule of dual averaging: x is found anew from its accumulators and t, whenever it was last met."""
+
+    def current(self, recipe, x, s, last, i, t):
+        return found(recipe.update, recipe.schedule, x, s, i, t)
+
+    def mark(self, recipe, weights, last, x, i, t):
+        pass
+
+    def summed(self, recipe, x, s, first, k, i):
+        whole = x - x
+        for t in range(first + 1, first + k + 1):
+            whole += found(recipe.update, recipe.schedule, x, s, i, t)
+        return whole
+
+
+@plain
+def current(recipe, x, s, last, i, t):
+    """x after all updates before t, whether they touched it or not"""
+    return _current(recipe.lapse, recipe, x, s, last, i, t)
+
+
+@plain
 def mark(recipe, weights, x, i, t):
     """Note that coordinate i, of which `weights` still has what it was before, has become x in update t - 1."""
-    last = weights.last
-    if isinstance(last, Trail):
-        add(recipe, weights, last, x, i, t)
-    elif not isinstance(last, tuple):
-        last[i] = t
+    _mark(recipe.lapse, recipe, weights, weights.last, x, i, t)
 
 
-def mark_bias(last, bias, t):
-    """Note that the intercept has become `bias` in update t - 1."""
-    if isinstance(last, Trail) and t > last.since:
-        last.bias_total[0] += bias
-
-
-@bind(current)
-def _current(recipe, x, s, last, i, t):
-    if isinstance(last, types.BaseNamedTuple):
-        return lambda recipe, x, s, last, i, t: current(recipe, x, s, last.last, i, t)
-    if not isinstance(last, types.Array):
-        return lambda recipe, x, s, last, i, t: x
-
-    def overtake(recipe, x, s, last, i, t):
-        first = last[i]
-        if first >= t:
-            return x
-        return catch_up(recipe.lapse, recipe.update, recipe.schedule, x, s, first, t - first, i)
-
-    return overtake
-
-
-@bind(mark)
-def _mark(recipe, weights, x, i, t):
-    last = weights.types[weights.fields.index("last")]
-    if isinstance(last, types.BaseNamedTuple):
-        return lambda recipe, weights, x, i, t: add(recipe, weights, weights.last, x, i, t)
-    if not isinstance(last, types.Array):
-        return lambda recipe, weights, x, i, t: None
-
-    def note(recipe, weights, x, i, t):
-        weights.last[i] = t
-
-    return note
-
-
-@bind(mark_bias)
-def _mark_bias(last, bias, t):
-    if not isinstance(last, types.BaseNamedTuple):
-        return lambda last, bias, t: None
-
-    def note(last, bias, t):
-        if t > last.since:
-            last.bias_total[0] += bias
-
-    return note
+@plain
+def mark_bias(recipe, weights, t):
+    """Note that the intercept has become what it is in update t - 1."""
+    _mark_bias(recipe.lapse, weights, t)
 
 
 @plain
@@ -217,7 +227,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         if recipe.intercept:
             bias[0], sk = move(recipe.free, bias[0], z, load(bias_s, 0), lr, t, 0)
             store(bias_s, 0, sk)
-            mark_bias(last, bias[0], t + 1)
+            mark_bias(recipe, weights, t + 1)
         t += 1
         for k in range(stored.shape[0]):
             i = stored[k]
@@ -229,7 +239,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
 
 @jit
 def settled(recipe, weights, t, out):
-    """out[i] = w[i] with the penalty of all updates before t"""
+    """out[i] = w[i] after all updates before t"""
     w, s, last, _, _ = weights
     for i in range(w.shape[0]):
         out[i] = current(recipe, w[i], load(s, i), last, i, t)

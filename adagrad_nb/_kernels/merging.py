@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from .._jit import bind, jit, load, minus, narrow, plain, plus, store
+from .._jit import bind, field, jit, load, minus, narrow, plain, plus, store
 from ..losses import slope
 from ..penalties import prox
 from ..rules import metric
-from .linear import current
+from .linear import current, found
 from .trail import catch_up
 
 BLOCK = 1024  # coordinates whose parts of seven arrays stay in the first cache
@@ -157,7 +157,7 @@ def join_lapsed(recipe, weights, moves, t, low, high):
         for k in range(learners):
             sk, x, first, end = load(moves.s, (k, i)), moves.w[k, i], moves.last[k, i], t + moves.counts[k]
             if first < end:
-                x = catch_up(recipe.lapse, recipe.update, recipe.schedule, x, sk, first, end - first, i)
+                x = catch_up(recipe.lapse, recipe, x, sk, first, end - first, i)
             zeros = zeros and x == 0
             share = (sk[0] - s0[0]) / gain[0]
             mean += share * (x - start)
@@ -167,7 +167,7 @@ def join_lapsed(recipe, weights, moves, t, low, high):
         x = start + mean
         missing = int(n * squares - steps + 0.5)
         if missing > 0:
-            x = catch_up(recipe.lapse, recipe.update, recipe.schedule, x, si, t, missing, i)
+            x = catch_up(recipe.lapse, recipe, x, si, t, missing, i)
         if zeros:
             x = start - start
         moves.average[i] = x
@@ -176,21 +176,25 @@ def join_lapsed(recipe, weights, moves, t, low, high):
         last[i] = t + n
 
 
-def join(recipe, weights, moves, t, low, high):
-    """Merge coordinates low, …, high - 1 of what was learnt from update t on."""
-    way = join_prompt if isinstance(weights.last, tuple) else join_lapsed
-    way(recipe, weights, moves, t, low, high)
-
-
-@bind(join)
-def _join(recipe, weights, moves, t, low, high):
-    if isinstance(weights.types[weights.fields.index("last")], types.Array):
-        return lambda recipe, weights, moves, t, low, high: join_lapsed(recipe, weights, moves, t, low, high)
-    return lambda recipe, weights, moves, t, low, high: join_prompt(recipe, weights, moves, t, low, high)
+@plain
+def join_anew(recipe, weights, moves, t, low, high):
+    """The same for dual averaging, where accumulators are all there is and simply add; the average is the weight."""
+    w, s = weights.w, weights.s
+    n = 0
+    for k in range(moves.counts.shape[0]):
+        n += moves.counts[k]
+    for i in range(low, high):
+        s0 = load(s, i)
+        si = s0
+        for k in range(moves.counts.shape[0]):
+            si = plus(si, minus(load(moves.s, (k, i)), s0))
+        store(s, i, si)
+        moves.average[i] = found(recipe.update, recipe.schedule, w[i], si, i, t + n)
+        moves.extra[i] = 0
 
 
 @plain
-def join_bias(recipe, weights, moves):
+def join_bias_prompt(recipe, weights, moves, t):
     """(average, extra, merged accumulators) of the intercept."""
     rule, learners = recipe.free.rule, moves.counts.shape[0]
     start, s0 = weights.bias[0], load(weights.bias_s, 0)
@@ -206,6 +210,51 @@ def join_bias(recipe, weights, moves):
     whole = scaled(rule, whole, si)
     mean = mean / gain[0] if gain[0] > 0 else whole / narrow(learners, weights.w)
     return start + mean, whole - mean, si
+
+
+@plain
+def join_bias_anew(recipe, weights, moves, t):
+    """The same for dual averaging."""
+    s0 = load(weights.bias_s, 0)
+    si, n = s0, 0
+    for k in range(moves.counts.shape[0]):
+        si = plus(si, minus(load(moves.bias_s, (k, 0)), s0))
+        n += moves.counts[k]
+    x = weights.bias[0]
+    return found(recipe.free, recipe.schedule, x, si, 0, t + n), x - x, si
+
+
+def _ways(dual, notes):
+    """How the coordinates and the intercept are joined."""
+    if dual:
+        return join_anew, join_bias_anew
+    return (join_lapsed if notes else join_prompt), join_bias_prompt
+
+
+def join(recipe, weights, moves, t, low, high):
+    """Merge coordinates low, …, high - 1 of what was learnt from update t on."""
+    way, _ = _ways(hasattr(recipe.update.rule, "point"), not isinstance(weights.last, tuple))
+    way(recipe, weights, moves, t, low, high)
+
+
+def join_bias(recipe, weights, moves, t):
+    """(average, extra, merged accumulators) of the intercept."""
+    _, way = _ways(hasattr(recipe.update.rule, "point"), False)
+    return way(recipe, weights, moves, t)
+
+
+@bind(join)
+def _join(recipe, weights, moves, t, low, high):
+    rule = field(field(recipe, "update"), "rule").instance_class
+    way, _ = _ways(hasattr(rule, "point"), isinstance(field(weights, "last"), types.Array))
+    return lambda recipe, weights, moves, t, low, high: way(recipe, weights, moves, t, low, high)
+
+
+@bind(join_bias)
+def _join_bias(recipe, weights, moves, t):
+    rule = field(field(recipe, "update"), "rule").instance_class
+    _, way = _ways(hasattr(rule, "point"), False)
+    return lambda recipe, weights, moves, t: way(recipe, weights, moves, t)
 
 
 @plain
@@ -272,7 +321,7 @@ def blend(recipe, rows, moves, first, stride, count):
 def joined(recipe, weights, moves, t):
     """average, extra, G = what learners made of coordinates and intercept since update t"""
     join(recipe, weights, moves, t, 0, weights.w.shape[0])
-    average, extra, s = join_bias(recipe, weights, moves)
+    average, extra, s = join_bias(recipe, weights, moves, t)
     moves.ends[0] = average
     moves.ends[1] = extra
     store(weights.bias_s, 0, s)

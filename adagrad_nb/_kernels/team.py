@@ -7,9 +7,9 @@ the number of workers, not on that of the threads nor on their speed.
 
 from typing import Any, NamedTuple
 
-from .._jit import bind, jit, load, meet, method, narrow, plain, store
-from . import batch, linear
-from .merging import Moves, blend, join, join_bias, project, sample
+from .._jit import bind, jit, load, meet, method, plain, store
+from . import batch, linear, scaled
+from .merging import blend, join, join_bias, project, sample
 
 # About how many rows of a round choose how its moves are blended.
 SAMPLE = 128
@@ -18,7 +18,7 @@ part = method("part")
 
 
 class Team(NamedTuple):
-    """Workers 0, …, K - 1 in `threads` threads; a round has a `growth`-th of the updates so far as rows, and at most `most`.
+    """Workers 0, …, K - 1 in `threads` threads; a round has a `growth`-th of the updates so far as rows, but `most`.
 
     Row k of `tally`, `status`, `place` is worker k's; `room` has a part for each; `gate` is for the meetings.
     """
@@ -34,23 +34,19 @@ class Team(NamedTuple):
     gate: Any
 
 
+_LOOPS = {batch.Batch: batch.learn, linear.Buffers: linear.learn, scaled.ScaledBuffers: scaled.learn}
+
+
 def go(recipe, rows, weights, room, tally, t, start, stop):
     """Learn from rows with the loop that the room is for."""
-    loop = batch.learn if isinstance(room, batch.Batch) else linear.learn
-    loop = getattr(loop, "py_func", loop)
-    return loop(recipe, rows, weights, room, tally, t, start, stop)
-
-
-_one_by_one, _in_batches = linear.learn, batch.learn
+    loop = _LOOPS[type(room)]
+    return getattr(loop, "py_func", loop)(recipe, rows, weights, room, tally, t, start, stop)
 
 
 @bind(go)
 def _go(recipe, rows, weights, room, tally, t, start, stop):
-    if room.instance_class is batch.Batch:
-        return lambda recipe, rows, weights, room, tally, t, start, stop: _in_batches(
-            recipe, rows, weights, room, tally, t, start, stop
-        )
-    return lambda recipe, rows, weights, room, tally, t, start, stop: _one_by_one(
+    loop = _LOOPS[room.instance_class]
+    return lambda recipe, rows, weights, room, tally, t, start, stop: loop(
         recipe, rows, weights, room, tally, t, start, stop
     )
 
@@ -159,7 +155,7 @@ def rounds(recipe, rows, weights, team, tally, t, me, span):
             n += moves.counts[k]
         if n > 0:
             join(recipe, weights, moves, t, low, high)
-            average, extra, s = join_bias(recipe, weights, moves)
+            average, extra, s = join_bias(recipe, weights, moves, t)
             if me == 0:
                 moves.ends[0] = average
                 moves.ends[1] = extra

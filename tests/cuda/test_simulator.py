@@ -10,8 +10,10 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") != "1":
     pytest.skip("the simulator of CUDA needs NUMBA_ENABLE_CUDASIM=1 when Python starts", allow_module_level=True)
 
 from adagrad_nb import (
+    FTRL,
     L1,
     L2,
+    RDA,
     Adagrad,
     Bounded,
     Box,
@@ -31,7 +33,7 @@ from adagrad_nb import (
 )  # fmt: skip
 from adagrad_nb.device import cuda, is_device, kernels
 
-RULES = [Adagrad(), Adagrad(1e-6, inside=True), Adagrad(0.0, initial_accumulator=0.1)]
+RULES = [Adagrad(), Adagrad(1e-6, inside=True), Adagrad(0.0, initial_accumulator=0.1), RDA(1e-6), FTRL(0.5, 0.1, 0.2)]
 TRANSFORMS = {"raw": (), "elementwise": (Rescale(1.5), ClipValue(1.2), L2Decay(0.3), DecoupledDecay(0.2))}
 PENALTIES = {
     "none": None, "l1": L1(0.2), "l2": L2(0.2), "elastic": ElasticNet(0.2, 0.3), "box": Box(-0.4, 0.7),

@@ -1,0 +1,187 @@
+"""Online learning whose steps mind the scale of the features and the weight of the rows.
+
+With p the prediction and q the change of p per unit of step, a row of weight h takes the step u for the time lr h:
+u = -lr h slope(y, p), or, if it is invariant, where following -slope(y, p) all the way leads, the slope changing with
+p.  The coordinates move by u m r x, r being the rule's width at a rate of one.  If it is normalised, r is per unit of
+the largest value that the feature has had, and m evens out how large rows are.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from .._jit import jit, load, method, narrow, plain, store
+from ..losses import flow, slope, value
+from ..penalties import prox
+from ..rules import step, width
+from ..schedules import at
+from .linear import DONE, NOT_FINITE, current, fault, mark, mark_bias
+
+_meet = method("meet")
+_scale = method("scale")
+_share = method("share")
+
+
+class ScaledRecipe(NamedTuple):
+    """How to learn: as the recipe of `linear`, with what scales the steps, and 1 or 0 for invariant ones."""
+
+    loss: Any
+    update: Any
+    free: Any
+    schedule: Any
+    lapse: Any
+    intercept: int
+    scaling: Any
+    invariant: int
+
+
+class ScaledBuffers(NamedTuple):
+    """Room for the longest row."""
+
+    w: Any
+    s: Any
+    r: Any
+
+    def part(self, k):
+        return ScaledBuffers(self.w[k], load(self.s, k), self.r[k])
+
+
+class Odometer(NamedTuple):
+    """What normalised steps note.
+
+    `largest[i]` is the largest size that values of feature i have had; `totals` holds the sums over the updates of h,
+    of h times the squared values of the row per unit of the largest, and of lr m; `since[i]` is the last of these when
+    the penalty was last applied to w[i]; () if it never is.
+    """
+
+    since: Any
+    largest: Any
+    totals: Any
+
+
+class Unscaled(NamedTuple):
+    """Steps as the rule has them."""
+
+    def meet(self, odometer, x, w, i):
+        return w
+
+    def scale(self, odometer, like, i):
+        return type(like)(1)
+
+    def share(self, odometer, h, n, lr):
+        return type(lr)(1)
+
+
+class Normalized(NamedTuple):
+    """Steps of Ross, Mineiro & Langford: in units of the largest value of each feature."""
+
+    def meet(self, odometer, x, w, i):
+        """w in units of the largest value, which may be this one."""
+        largest, size = odometer.largest[i], abs(x)
+        if size > largest:
+            odometer.largest[i] = size
+            return w * (largest / size) if largest > 0 else w
+        return w
+
+    def scale(self, odometer, like, i):
+        largest = odometer.largest[i]
+        return type(like)(1) / largest if largest > 0 else type(like)(0)
+
+    def share(self, odometer, h, n, lr):
+        """m, after a row of weight h and squared size n."""
+        totals = odometer.totals
+        totals[0] += h
+        totals[1] += h * n
+        m = type(lr)(math.sqrt(totals[0] / totals[1]) if totals[1] > 0 else 1.0)
+        totals[2] += lr * m
+        return m
+
+
+class Summed(NamedTuple):
+    """Widths that change from row to row, under penalties that take two steps as one of the sum of their widths."""
+
+    def current(self, recipe, x, s, last, i, t):
+        passed = last.totals[2] - last.since[i]
+        if passed <= 0:
+            return x
+        r = width(recipe.update.rule, s, type(x)(1)) * _scale(recipe.scaling, last, x, i)
+        return prox(recipe.update.penalty, x, type(x)(passed) * r, i)
+
+    def mark(self, recipe, weights, last, x, i, t):
+        last.since[i] = last.totals[2]
+
+
+@plain
+def journey(recipe, y, p, q, tau):
+    """u, by which a row whose prediction changes by q per unit moves its coordinates in the time tau"""
+    if recipe.invariant and q > 0:
+        return flow(recipe.loss, y, p, q, tau)
+    return -tau * slope(recipe.loss, y, p)
+
+
+@jit
+def learn(recipe, rows, weights, buffers, tally, t, start, stop):
+    """w = prox(w + u m r x) for the rows order[start:stop]; return (next position, status, next t).
+
+    A row that is refused, and all after it, has changed nothing.
+    """
+    indptr, indices, data, y, weight, order = rows
+    w, s, last, bias, bias_s = weights
+    wr, sr, rr = buffers
+    rule, scaling = recipe.update.rule, recipe.scaling
+    for position in range(start, stop):
+        row = order[position]
+        h = weight[row]
+        if h == 0:
+            continue
+        first = indptr[row]
+        stored = indices[first : indptr[row + 1]]
+        x = data[first : indptr[row + 1]]
+        status = fault(stored, w.shape[0])
+        if status != DONE:
+            return position, status, t
+        p = bias[0]
+        for k in range(stored.shape[0]):
+            i = stored[k]
+            si = load(s, i)
+            wr[k] = current(recipe, w[i], si, last, i, t)
+            store(sr, k, si)
+            p += wr[k] * x[k]
+        if not math.isfinite(p):
+            return position, NOT_FINITE, t
+        tally[0] += h * value(recipe.loss, y[row], p)
+        tally[1] += h
+        lr = narrow(at(recipe.schedule, t), w)
+        one = type(lr)(1)
+        pull = slope(recipe.loss, y[row], p)
+        z = narrow(math.sqrt(h), w) * pull
+        n, q = lr - lr, lr - lr
+        for k in range(stored.shape[0]):
+            if pull != 0:
+                wr[k] = _meet(scaling, last, x[k], wr[k], stored[k])
+            scale = _scale(scaling, last, one, stored[k])
+            _, sk = step(rule, wr[k], z * x[k], load(sr, k), lr)
+            store(sr, k, sk)
+            rr[k] = width(rule, sk, one) * scale
+            n += (x[k] * scale) * (x[k] * scale)
+            q += x[k] * x[k] * rr[k]
+        rb = lr - lr
+        if recipe.intercept:
+            _, sk = step(recipe.free.rule, bias[0], z, load(bias_s, 0), lr)
+            store(bias_s, 0, sk)
+            rb = width(recipe.free.rule, sk, one)
+            n += one
+            q += rb
+        m = _share(scaling, last, h if pull != 0 else h - h, n, lr)
+        u = lr - lr
+        if pull != 0:
+            u = m * journey(recipe, y[row], p, m * q, lr * h)
+        bias[0] += u * rb
+        t += 1
+        mark_bias(recipe, weights, t)
+        for k in range(stored.shape[0]):
+            i = stored[k]
+            wk = prox(recipe.update.penalty, wr[k] + u * x[k] * rr[k], lr * m * rr[k], i)
+            mark(recipe, weights, wk, i, t)
+            w[i] = wk
+            store(s, i, load(sr, k))
+    return stop, DONE, t
