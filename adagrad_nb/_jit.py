@@ -7,6 +7,7 @@ record, and that Python binds when it runs.  The same source is then serial, par
 
 import functools
 import re
+import sys
 import typing
 from typing import Any
 
@@ -41,6 +42,11 @@ def jit(function=None, **options):
 
 
 parallel = functools.partial(jit, parallel=True)
+
+
+def field(kind, name):
+    """The Numba type of a field of a record's type."""
+    return kind.types[kind.fields.index(name)]
 
 
 def method(name, default=None):
@@ -119,6 +125,103 @@ def _narrow(value, like):
         return lambda value, like: value
     kind = like.dtype
     return lambda value, like: kind(value)
+
+
+def plus(a, b):
+    """Entry by entry a + b of two tuples of scalars."""
+    return tuple(x + y for x, y in zip(a, b, strict=True))
+
+
+def minus(a, b):
+    """Entry by entry a - b of two tuples of scalars."""
+    return tuple(x - y for x, y in zip(a, b, strict=True))
+
+
+@bind(plus)
+def _plus(a, b):
+    if len(a) == 0:
+        return lambda a, b: ()
+    return lambda a, b: (a[0] + b[0],) + plus(a[1:], b[1:])
+
+
+@bind(minus)
+def _minus(a, b):
+    if len(a) == 0:
+        return lambda a, b: ()
+    return lambda a, b: (a[0] - b[0],) + minus(a[1:], b[1:])
+
+
+# --- threads that meet within one compiled loop -------------------------------------------------------------------
+
+
+@intrinsic
+def _arrive(context, gate):
+    def codegen(context, builder, signature, args):
+        counter = context.make_array(signature.args[0])(context, builder, args[0]).data
+        builder.atomic_rmw("add", counter, ir.IntType(64)(1), "seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(gate), codegen
+
+
+@intrinsic
+def _arrived(context, gate):
+    def codegen(context, builder, signature, args):
+        counter = context.make_array(signature.args[0])(context, builder, args[0]).data
+        return builder.load_atomic(counter, "seq_cst", 8)
+
+    return types.int64(gate), codegen
+
+
+def _system(name, *given):
+    """A call of the C library with small integers; on Windows whatever lets another thread run."""
+    if sys.platform == "win32":
+        name, given = "SwitchToThread", ()
+
+    @intrinsic
+    def call(context):
+        def codegen(context, builder, signature, args):
+            word = ir.IntType(32)
+            kind = ir.FunctionType(word, [word] * len(given))
+            function = cgutils.get_or_insert_function(builder.module, kind, name)
+            builder.call(function, [word(number) for number in given])
+            return context.get_dummy_value()
+
+        return types.void(), codegen
+
+    return call
+
+
+_give_way, _sleep = _system("sched_yield"), _system("usleep", 20)
+
+
+def meet(gate, threads, meetings):
+    """Wait until `threads` threads have met once more than `meetings` times; return their number.
+
+    `gate` is an array with one zero when the first of them starts.  Waiting burns time for the microseconds that it
+    should take, then lets other threads of the machine run, then sleeps: where cores are busy it must.
+    """
+    return meetings + 1
+
+
+@bind(meet)
+def _meet(gate, threads, meetings):
+    def wait(gate, threads, meetings):
+        if threads > 1:
+            _arrive(gate)
+            turns = 0
+            while _arrived(gate) < threads * (meetings + 1):
+                turns += 1
+                if turns > 2100:
+                    _sleep()
+                elif turns > 2000:
+                    _give_way()
+        return meetings + 1
+
+    return wait
+
+
+# --- what is needed soon ----------------------------------------------------------------------------------------
 
 
 @intrinsic

@@ -7,7 +7,9 @@ from ._jit import cast, compiled_for
 from ._kernels import linear as kernels
 from ._kernels.coordinate import Update
 from ._kernels.scaled import Summed
+from ._kernels.trail import Averaged
 from .losses import has_probabilities, link, value
+from .means import Mean
 from .penalties import Bounded, Box, NonNegative, NoPenalty
 from .samples import Labels, as_rows, targets, unsigned
 from .scaling import Scaling
@@ -24,7 +26,7 @@ class LinearModel:
     Attributes
     ----------
     coef : ndarray of shape (n_features,)
-        Weights, with the penalty applied up to the last row.
+        Weights, with the penalty applied up to the last row; of a model that averages their mean over the updates.
     intercept : float
         0.0 where none was asked for.
     classes : ndarray of shape (2,) or None
@@ -36,6 +38,8 @@ class LinearModel:
     normalized, invariant : bool
         Whether the steps are.
     n_features : int
+    pass_losses : list of float
+        With early stopping, the loss that was looked at after each pass; not kept in files.
     state : State
         Options and accumulators of the weights; ``state.t`` counts the updates.
 
@@ -50,21 +54,26 @@ class LinearModel:
     ['yes']
     """
 
-    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept, normalized=False, invariant=False):
+    def __init__(
+        self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1, normalized=False,
+        invariant=False,
+    ):  # fmt: skip
         w = np.zeros(n_features, dtype)
         self.loss = loss
         self.has_intercept = intercept
+        self.batch_size = batch_size
         self.state = init(w, rule, lr=lr, penalty=penalty)
         bias = np.zeros(1, dtype)
         self.bias_state = init(bias, rule, lr=lr)
         self.labels = Labels()
         self.tally = np.zeros(2)
         self.n_seen = 0
+        self.pass_losses = []
         self._raw, self._bias = w, bias
         self.scaling = Scaling(n_features, dtype, normalized, invariant)
-        self.scaling.check(rule, self.state.penalty)
+        self._mean = Mean(average, n_features, 0) if average else None
+        self._agree()
         self._last = self._up_to_date()
-        self._coef = None
 
     def _is_lazy(self):
         """Whether the penalty moves a coordinate that no gradient touches."""
@@ -78,6 +87,21 @@ class LinearModel:
     def _finds_anew(self):
         """Whether the rule finds a weight anew from its accumulators when it is read."""
         return hasattr(self.state.rule, "point")
+
+    def _agree(self):
+        """Refuse options that do not go together."""
+        self.scaling.check(self.state.rule, self.state.penalty)
+        if self._mean is not None and self.normalized and self._is_lazy():
+            raise ValueError(
+                f"average: does not go with normalised steps under {type(self.state.penalty).__name__}, whose widths "
+                "between two visits of a weight are known by their sum only; leave out one of the three"
+            )
+        if self.batch_size > 1 and self.scaling:
+            name = "normalized" if self.normalized else "invariant"
+            raise ValueError(
+                f"batch_size: got {self.batch_size}, but the steps of {name}=True are for one row at a time; use "
+                f"batch_size=1, or {name}=False"
+            )
 
     def _up_to_date(self):
         """For each coordinate that it is current now, where that must be known; else ()."""
@@ -106,6 +130,7 @@ class LinearModel:
         new.tally, new.scaling = self.tally.copy(), self.scaling.copy()
         new._raw, new._bias = self._raw.copy(), self._bias.copy()
         new._last = self._last if isinstance(self._last, tuple) else self._last.copy()
+        new._mean = None if self._mean is None else self._mean.copy()
         return new
 
     def replaced(self, **options):
@@ -113,16 +138,22 @@ class LinearModel:
         new = self.copy()
         if "loss" in options:
             new.loss = options.pop("loss")
+        new.batch_size = options.pop("batch_size", self.batch_size)
         new.scaling.invariant = options.pop("invariant", new.scaling.invariant)
+        average = options.pop("average", self.average)
         if options:
-            new._raw = self.coef
+            if new._mean is not None:
+                new._mean.settle(self._mean.totals(self.recipe(), self.weights(), self.state.t), self.state.t)
+            new._raw = self._iterate()
             new.state = new.state.replaced(new._raw, **options)
             options.pop("penalty", None)
             new.bias_state = new.bias_state.replaced(new._bias, **options)
             new._last = new._up_to_date()
             if new._finds_anew():
                 new._raw = new._settled(kernels.Anew())
-        new.scaling.check(new.state.rule, new.state.penalty)
+        if average != self.average:
+            new._mean = Mean(average, new.n_features, new.state.t) if average else None
+        new._agree()
         return new
 
     def grow(self, n_features):
@@ -140,6 +171,8 @@ class LinearModel:
         if not isinstance(self._last, tuple):
             # The penalty leaves a zero weight where it is, unless it is a bound away from zero.
             self._last = _padded(self._last, extra, 0)
+        if self._mean is not None:
+            self._mean.grow(extra)
 
     def recipe(self):
         """The records of the compiled loop."""
@@ -148,12 +181,13 @@ class LinearModel:
         rule = self.state.rule.free() if hasattr(self.state.rule, "free") else self.state.rule
         free = cast(Update(rule, Identity(), NoPenalty()), leaf.dtype)
         loss, lapse = cast(self.loss, leaf.dtype), self._lapse(schedule)
+        lapse = lapse if self._mean is None else Averaged(lapse)
         recipe = kernels.Recipe(loss, leaf.update, free, schedule, lapse, int(self.has_intercept))
         return self.scaling.recipe(recipe) if self.scaling else recipe
 
     def weights(self, n_features=None):
         """The arrays of the compiled loop, which refuses indices from `n_features` on."""
-        last = self.scaling.odometer(self._last) if self.scaling.normalized else self._last
+        last = self._notes() if self._mean is None else self._mean.trail(self._notes(), n_features)
         return kernels.Weights(
             self._raw[:n_features], self.state.leaves[0].flat, last, self._bias, self.bias_state.leaves[0].flat
         )
@@ -171,16 +205,32 @@ class LinearModel:
         return self._raw.size
 
     @property
-    def coef(self):
-        """Weights of shape (n_features,), with the penalty of every update so far."""
-        lapse = self.recipe().lapse
+    def average(self):
+        """How the iterates are averaged, or False."""
+        return False if self._mean is None else self._mean.average
+
+    def _notes(self):
+        """What the lapse notes of each weight."""
+        return self.scaling.odometer(self._last) if self.scaling.normalized else self._last
+
+    def _iterate(self):
+        """The last iterate, with the penalty of every update so far."""
+        lapse = self._lapse(self.state.schedule())
         return self._raw.copy() if isinstance(lapse, kernels.Prompt) else self._settled(lapse)
 
     def _settled(self, lapse):
-        recipe = self.recipe()._replace(lapse=lapse)
+        recipe, weights = self.recipe()._replace(lapse=lapse), self.weights()._replace(last=self._notes())
         out = np.empty_like(self._raw)
-        compiled_for(kernels.settled, recipe)(recipe, self.weights(), self.state.t, out)
+        compiled_for(kernels.settled, recipe)(recipe, weights, self.state.t, out)
         return out
+
+    @property
+    def coef(self):
+        """Weights of shape (n_features,), with the penalty of every update so far."""
+        t = self.state.t
+        if self._mean is None or not self._mean.count(t):
+            return self._iterate()
+        return (self._mean.totals(self.recipe(), self.weights(), t) / self._mean.count(t)).astype(self.dtype)
 
     @property
     def normalized(self):
@@ -195,7 +245,8 @@ class LinearModel:
     @property
     def intercept(self):
         """The intercept as a float."""
-        return float(self._bias[0])
+        count = 0 if self._mean is None else self._mean.count(self.state.t)
+        return float(self.dtype.type(self._mean.bias_total[0] / count) if count else self._bias[0])
 
     @property
     def classes(self):
@@ -235,8 +286,8 @@ class LinearModel:
                 f"X: got {X.shape[1]} columns; the model has {self.n_features} features. "
                 f"Drop the others with X[:, :{self.n_features}]"
             )
-        out = np.empty(X.shape[0], self.dtype)
-        row = kernels.margins(X.indptr, unsigned(X.indices), X.data, self.coef[: X.shape[1]], self._bias[0], out)
+        out, bias = np.empty(X.shape[0], self.dtype), self.dtype.type(self.intercept)
+        row = kernels.margins(X.indptr, unsigned(X.indices), X.data, self.coef[: X.shape[1]], bias, out)
         if row < X.shape[0]:
             _check.row_of(X, row)
         return out
@@ -329,6 +380,8 @@ class LinearModel:
         arrays = {"w": self._raw, "bias": self._bias, "tally": self.tally}
         if not isinstance(self._last, tuple):
             arrays["last"] = self._last
+        if self._mean is not None:
+            arrays |= {"total": self._mean.total, "bias_total": self._mean.bias_total, "met": self._mean.met}
         if self.normalized:
             arrays |= {"largest": self.scaling.largest, "totals": self.scaling.totals}
         for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
@@ -339,6 +392,9 @@ class LinearModel:
             "loss": archive.encode(self.loss, arrays),
             "labels": [label.item() if isinstance(label, np.generic) else label for label in self.labels],
             "intercept": self.has_intercept,
+            "batch_size": self.batch_size,
+            "average": archive.encode(self.average, arrays),
+            "since": 0 if self._mean is None else self._mean.since,
             "normalized": self.normalized,
             "invariant": self.invariant,
             "t": self.state.t,
@@ -382,10 +438,16 @@ def load_model(path, records=()):
     options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
     loss = archive.decode(meta["loss"], arrays, records)
     w = arrays["w"]
-    flags = [meta.get(name, False) for name in ("intercept", "normalized", "invariant")]
-    model = LinearModel(w.size, w.dtype, loss, options["rule"], options["lr"], options["penalty"], *flags)
+    flags = {name: meta.get(name, False) for name in ("intercept", "normalized", "invariant")}
+    model = LinearModel(w.size, w.dtype, loss, **options, **flags)
     model._raw, model._bias, model.tally = w, arrays["bias"], arrays["tally"]
     model._last = arrays.get("last", ())
+    model.batch_size = meta.get("batch_size", 1)
+    average = archive.decode(meta.get("average", False), arrays, records)
+    if average:
+        model._mean = Mean(average, w.size, meta["since"])
+        for name in ("total", "bias_total", "met"):
+            setattr(model._mean, name, arrays[name])
     if model.normalized:
         model.scaling.largest, model.scaling.totals = arrays["largest"], arrays["totals"]
     for name, state in (("slot", model.state), ("bias_slot", model.bias_state)):

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from ._kernels import linear as kernels
 from ._kernels import scaled
 
 
@@ -54,10 +53,3 @@ class Scaling:
         """The recipe of the loop with these steps."""
         scaling = scaled.Normalized() if self.normalized else scaled.Unscaled()
         return scaled.ScaledRecipe(*recipe, scaling, int(self.invariant))
-
-    def learner(self, longest, dtype, width):
-        """The loop, and buffers for its longest row."""
-        w, *slots = (np.empty(longest, dtype) for _ in range(1 + width))
-        if not self:
-            return kernels.learn, kernels.Buffers(w, tuple(slots), np.empty(longest, np.int64))
-        return scaled.learn, scaled.ScaledBuffers(w, tuple(slots), np.empty(longest, dtype))

@@ -14,7 +14,7 @@ from ..losses import flow, slope, value
 from ..penalties import prox
 from ..rules import step, width
 from ..schedules import at
-from .linear import DONE, NOT_FINITE, current, fault, mark
+from .linear import DONE, NOT_FINITE, current, fault, mark, mark_bias
 
 _meet = method("meet")
 _scale = method("scale")
@@ -40,6 +40,9 @@ class ScaledBuffers(NamedTuple):
     w: Any
     s: Any
     r: Any
+
+    def part(self, k):
+        return ScaledBuffers(self.w[k], load(self.s, k), self.r[k])
 
 
 class Odometer(NamedTuple):
@@ -96,14 +99,14 @@ class Normalized(NamedTuple):
 class Summed(NamedTuple):
     """Widths that change from row to row, under penalties that take two steps as one of the sum of their widths."""
 
-    def current(self, recipe, x, s, last, k, i, t):
+    def current(self, recipe, x, s, last, i, t):
         passed = last.totals[2] - last.since[i]
         if passed <= 0:
             return x
         r = width(recipe.update.rule, s, type(x)(1)) * _scale(recipe.scaling, last, x, i)
         return prox(recipe.update.penalty, x, type(x)(passed) * r, i)
 
-    def mark(self, last, i, t):
+    def mark(self, recipe, weights, last, x, i, t):
         last.since[i] = last.totals[2]
 
 
@@ -174,9 +177,11 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
             u = m * journey(recipe, y[row], p, m * q, lr * h)
         bias[0] += u * rb
         t += 1
+        mark_bias(recipe, weights, t)
         for k in range(stored.shape[0]):
             i = stored[k]
-            w[i] = prox(recipe.update.penalty, wr[k] + u * x[k] * rr[k], lr * m * rr[k], i)
+            wk = prox(recipe.update.penalty, wr[k] + u * x[k] * rr[k], lr * m * rr[k], i)
+            mark(recipe, weights, wk, i, t)
+            w[i] = wk
             store(s, i, load(sr, k))
-            mark(recipe.lapse, last, i, t)
     return stop, DONE, t
