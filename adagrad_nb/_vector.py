@@ -121,29 +121,6 @@ def put(context, array, i, c, value):
     return types.void(array, types.unliteral(i), types.unliteral(c), value), codegen
 
 
-@intrinsic
-def _prefetch(context, array, i, c):
-    def codegen(context, builder, signature, args):
-        at = (_wide(context, builder, args[k], signature.args[k]) for k in (1, 2))
-        pointer = builder.bitcast(
-            _address(context, builder, signature.args[0], args[0], *at), ir.IntType(8).as_pointer()
-        )
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [pointer.type, number, number, number])
-        call = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        builder.call(call, [pointer, number(1), number(3), number(1)])  # to write, to keep, data
-        return context.get_dummy_value()
-
-    return types.void(array, types.unliteral(i), types.unliteral(c)), codegen
-
-
-def prefetch(array, i, c):
-    """Ask for the cache line of array[i, c], which may lie outside; nothing waits for it."""
-
-
-bind(prefetch)(lambda array, i, c: lambda array, i, c: _prefetch(array, i, c))  # type: ignore[call-arg]
-
-
 # --- arithmetic --------------------------------------------------------------------------------------------------
 
 

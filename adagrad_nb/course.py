@@ -62,8 +62,9 @@ class Progress(NamedTuple):
 class Course:
     """One call of `fit_linear`: the model it makes and what its callback has been told."""
 
-    def __init__(self, model, options, dtype, classes, callback):
+    def __init__(self, model, options, dtype, classes, callback, threads):
         self.callback, self.dtype, self.classes, self.options = callback, dtype, classes, options
+        self.threads = threads
         self.model = self.watch = self.start = None  # start of the clock
         self.passes = 0
         self.rows = 1024  # of a slice
@@ -143,7 +144,7 @@ class Course:
         rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
         weights = model.weights(X.shape[1])
         recipe = model.recipe()
-        learn, room = model.loop(X, recipe)
+        learn, room = model.loop(X, recipe, self.threads)
         if self.start is None:
             learn(recipe, rows, weights, room, tally, model.state.t, 0, 0)  # no rows: this only compiles
             self.start = time.perf_counter()

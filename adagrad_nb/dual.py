@@ -66,6 +66,7 @@ class RDA(NamedTuple):
     initial_accumulator: float = 0.0
 
     slots = 2
+    adds = True
     domain = {"eps": "[0, inf)", "initial_accumulator": "[0, inf)"}
 
     def fill(self):
@@ -140,6 +141,7 @@ class FTRL(NamedTuple):
     l2: float = 0.0
 
     slots = 2
+    adds = True
     domain = {"beta": "[0, inf)", "l1": "[0, inf)", "l2": "[0, inf)"}
 
     def fill(self):

@@ -161,15 +161,20 @@ class LaneModel(LinearModel):
         bias_accumulators = tuple(bias[:, k] for k in range(1, table.shape[1]))
         return linear.Weights(table[:, 0], accumulators, self._notes(n_features), bias[:, 0], bias_accumulators)
 
-    def loop(self, X, recipe):
+    def loop(self, X, recipe, workers):
         """The compiled loop for rows, and its room."""
+        if workers > 1:
+            raise ValueError(
+                f"threads: got {workers}, but several classes or rates learn in one thread; use threads=1, or learn "
+                "one class against the rest, or one rate, at a time"
+            )
         wide = self._table.shape[2]
         p, z, lr, gb = (self._blank(1, wide)[:, 0] for _ in range(4))
         row = lanes.LaneBuffers(p, z, lr, self._rates)
         if self.batch_size == 1:
             return compiled_for(lanes.learn, recipe), row
         touched, place = room_for_batches(X, self.batch_size)
-        g, sums = self._blank(touched.size, wide)[:, 0], np.empty_like(self.tally)
+        g, sums = self._blank(touched.shape[-1], wide)[:, 0], np.empty_like(self.tally)
         return compiled_for(lane_batch.learn, recipe), lane_batch.LaneBatch(
             self.batch_size, g, gb, touched, place, sums, row
         )

@@ -12,8 +12,8 @@ from .stopping import watch_for
 
 def fit_linear(
     X, y=None, *, loss=None, penalty=None, rule=None, lr=None, passes=1, intercept=None, sample_weight=None,
-    model=None, average=None, batch_size=None, normalized=None, invariant=None, early_stopping=None, shuffle=False,
-    rng=None, dtype=None, classes=None, callback=None,
+    model=None, average=None, batch_size=None, normalized=None, invariant=None, early_stopping=None, threads=1,
+    shuffle=False, rng=None, dtype=None, classes=None, callback=None,
 ):  # fmt: skip
     """Learn a linear model from rows, one after the other.
 
@@ -64,6 +64,10 @@ def fit_linear(
     early_stopping : bool or EarlyStopping, optional
         End the passes when the loss of held-out rows, or of the rows of a pass, no longer falls; `passes` is then the
         most there are.  The model of the best pass is returned, with the losses of all passes in `pass_losses`.
+    threads : int, default 1
+        Workers that learn at once.  In rounds, each learns its share of the rows from the same start, and what they
+        made of it is merged (`merge` has the rule); a round ends with its chunk.  The result depends on this number,
+        and on nothing else that differs between runs or machines.
     shuffle : bool, default False
         Visit the rows, or the rows of each chunk, in a new random order in each pass.
     rng : int or numpy.random.Generator, optional
@@ -124,7 +128,7 @@ def fit_linear(
     if model is not None and not isinstance(model, LinearModel):
         raise TypeError(f"model: got {type(model).__name__}; must be a LinearModel")
     chunks = _chunks(X, y, sample_weight, passes)
-    course = Course(model, options, dtype, classes, callback)
+    course = Course(model, options, dtype, classes, callback, _check.positive_count("threads", threads))
     order_seed = seed(rng) if shuffle else None
     course.watch = watch_for(early_stopping, 0 if rng is None else order_seed or seed(rng))
     for number in range(passes):

@@ -184,9 +184,9 @@ class LinearModel(Decisions):
         """What the lapse has noted."""
         return self._last if self._mean is None else self._mean.trail(self._last, n_features)
 
-    def loop(self, X, recipe):
+    def loop(self, X, recipe, workers):
         """The compiled loop for rows, and its room."""
-        return sweep(self, X, recipe)
+        return sweep(self, X, recipe, workers)
 
     def meant(self, options):
         """Options of a call that goes on, as this model has them."""

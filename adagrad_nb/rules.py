@@ -8,7 +8,8 @@ or squares come from elsewhere, the step is taken in its two halves, ``accumulat
 ``apply(x, g, s, lr) -> x``.  A constant that follows from the fields is a field itself, which ``complete()`` fills in
 double precision before the record is cast to the precision of the kernel.  ``straight`` says that the step is
 ``x - width(s, lr) g`` with the s that holds g already: then its length can be chosen anew, as the options `normalized`
-and `invariant` of `fit_linear` do.
+and `invariant` of `fit_linear` do.  ``adds`` says that the accumulators are sums over the updates, the first one of
+squared gradients: then what several learners added to them adds up, and what they learnt can be merged.
 
 A record whose methods compute without branches, by `ratio` and `choose`, says so by ``branchless = True``: they then
 run on vectors of lanes where several models are learnt side by side, three to six times faster.
@@ -31,12 +32,20 @@ def _width(rule, s, lr, t):
 
 
 @plain
+def _metric(rule, s):
+    """What divides the step, from the width of a step at rate 1."""
+    w = width(rule, s, type(s[0])(1))
+    return type(s[0])(1) / w if w > 0 else w
+
+
+@plain
 def _sum(rule, total, width):
     """Entries that share an accumulator add their squares to it."""
     return total
 
 
 reach = method("reach", default=_width)
+metric = method("metric", default=_metric)
 accumulate = method("accumulate")
 apply = method("apply")
 pooled = method("pooled", default=_sum)
@@ -99,6 +108,7 @@ class Adagrad(NamedTuple):
     slots = 1
     straight = True
     branchless = True
+    adds = True
     domain = {
         "eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)", "guarded": "bool", "modulus": "bool",
     }  # fmt: skip
@@ -127,6 +137,9 @@ class Adagrad(NamedTuple):
 
     def width(self, s, lr):
         return ratio(lr, _root(self, s[0]), _ground(self, s[0]))
+
+    def metric(self, s):
+        return _root(self, s[0])
 
 
 class RowAdagrad(NamedTuple):

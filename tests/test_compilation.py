@@ -512,7 +512,7 @@ LEVELS = {
     1: "rules dual transforms gates penalties schedules losses margins regressions multiclass flows averaging",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
     " _kernels/lapses _kernels/trail _kernels/linear _kernels/batch _kernels/scaled _kernels/lanes"
-    " _kernels/lane_batch _kernels/parse _kernels/gpu",
+    " _kernels/lane_batch _kernels/merging _kernels/team _kernels/parse _kernels/gpu",
     3: "trees device gradients options leaf bundle lazy chains state update archive presets exchange fullmatrix",
     4: "objectives driver optimize stochastic samples classes decisions arrears means scaling sweeps linear_model"
     " lane_model class_model rate_model model_file linear_options stopping course linear metrics readers _source"

@@ -12,7 +12,6 @@ from test_linear import COLUMNS, PENALTIES, RATES, WEIGHT, X, Y, content, data
 from adagrad_nb import EMA, L1, L2, Chunk, InverseSqrt, NoPenalty, Polyak, fit_linear, linear_model, load_model, sweeps
 
 
-
 @pytest.fixture
 def interpreted(monkeypatch):
     for module in (sweeps, linear_model):

@@ -26,6 +26,9 @@ class Batch(NamedTuple):
     touched: Any
     place: Any
 
+    def part(self, k):
+        return Batch(self.size, self.w[k], load(self.s, k), self.g[k], self.touched[k], self.place[k])
+
 
 @plain
 def forget(batch, count):

@@ -9,8 +9,8 @@ learnt from; where the table is larger than the cache, half of the time was spen
 import math
 from typing import Any, NamedTuple
 
-from .._jit import bind, jit, load, method, plain, store
-from .._vector import WIDTH, fetch, pieces, prefetch, put
+from .._jit import bind, jit, load, method, plain, prefetch, store
+from .._vector import WIDTH, fetch, pieces, put
 from ..schedules import at
 from .coordinate import move
 from .lapses import Prompt, arrive, arrive_bias, current, passing, renew

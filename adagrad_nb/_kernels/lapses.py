@@ -5,6 +5,10 @@ not, where `last` is what the lapse has noted, and ``renew(recipe, last, i, t)``
 ``catch_up(recipe, x, s, first, t, i)`` is what the updates first, …, t - 1 make of x in passing, and
 ``summed(recipe, x, s, first, begin, t, i)`` the sum of what x is after each of those that do not come before `begin`.
 
+One that ``lags()`` brings the coordinates of a row up to date in a loop of its own, after all have been gathered: by
+``overtake(recipe, x, s, room, k, i, t)`` of the k-th, for which ``read(recipe, x, s, last, i, t, room, k)`` gave what
+it was and made a note in `room`.  Others read it as it is by then.
+
 One that keeps more of the iterates has ``passing(recipe, last, x, s, place, i, t)``, called before x is brought up to
 date from what it was, and ``arrive(last, x, place, t)`` and ``arrive_bias(last, x, place, t)``, when update t - 1 has
 made it x; `place` is where it stands in the arrays.
@@ -24,7 +28,28 @@ def _unminded(lapse, *args):
     """Most lapses keep nothing of the iterates."""
 
 
+@plain
+def _at_once(lapse, recipe, x, s, last, i, t, room, k):
+    """Most lapses bring a coordinate of a row up to date when they read it."""
+    return current(recipe, x, s, last, i, t)
+
+
+@plain
+def _never(lapse):
+    """Then nothing is left to be done."""
+    return False
+
+
+@plain
+def _unchanged(lapse, recipe, x, s, room, k, i, t):
+    """Nothing was."""
+    return x
+
+
 _current = method("current")
+read = method("read", default=_at_once)
+lags = method("lags", default=_never)
+overtake = method("overtake", default=_unchanged)
 renew = method("renew")
 catch_up = method("catch_up")
 summed = method("summed")
@@ -65,17 +90,29 @@ class Prompt(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """One rate for all updates: the closed form.  `last` holds the update up to which each coordinate is current."""
+    """One rate for all updates: the closed form.  `last` holds the update up to which each coordinate is current.
+
+    The loop over a row vectorises: half as long for `L1`.
+    """
+
+    def lags(self):
+        return True
+
+    def read(self, recipe, x, s, last, i, t, room, k):
+        room[k] = last[i]
+        return x
+
+    def overtake(self, recipe, x, s, room, k, i, t):
+        return catch_up(self, recipe, x, s, room[k], t, i)
 
     def current(self, recipe, x, s, last, i, t):
-        return catch_up(self, recipe, x, s, last[i], t, i)
+        first = last[i]
+        return x if first >= t else catch_up(self, recipe, x, s, first, t, i)
 
     def renew(self, recipe, last, i, t):
         last[i] = t
 
     def catch_up(self, recipe, x, s, first, t, i):
-        if first >= t:
-            return x
         lr = type(x)(at(recipe.schedule, first))
         return repeat(recipe.update.penalty, x, width(recipe.update.rule, s, lr), t - first, i)
 
@@ -109,6 +146,15 @@ class Stepwise(NamedTuple):
         return whole
 
 
+@plain
+def found(update, schedule, x, s, i, t):
+    """Where dual averaging finds coordinate i after all updates before t; x where it has not been yet."""
+    if t == 0:
+        return x
+    lr = type(x)(at(schedule, t - 1))
+    return prox(update.penalty, point(update.rule, x, s, lr), reach(update.rule, s, lr, t), i)
+
+
 class Anew(NamedTuple):
     """A rule of dual averaging: x is found anew from its accumulators and t, whenever it was last met.
 
@@ -117,18 +163,23 @@ class Anew(NamedTuple):
 
     even: int
 
+    def lags(self):
+        return True
+
+    def read(self, recipe, x, s, last, i, t, room, k):
+        return x
+
+    def overtake(self, recipe, x, s, room, k, i, t):
+        return found(recipe.update, recipe.schedule, x, s, i, t)
+
     def current(self, recipe, x, s, last, i, t):
-        return catch_up(self, recipe, x, s, 0, t, i)
+        return found(recipe.update, recipe.schedule, x, s, i, t)
 
     def renew(self, recipe, last, i, t):
         pass
 
     def catch_up(self, recipe, x, s, first, t, i):
-        if t == 0:
-            return x
-        lr = type(x)(at(recipe.schedule, t - 1))
-        rule = recipe.update.rule
-        return prox(recipe.update.penalty, point(rule, x, s, lr), reach(rule, s, lr, t), i)
+        return found(recipe.update, recipe.schedule, x, s, i, t)
 
     def summed(self, recipe, x, s, first, begin, t, i):
         if self.even:
@@ -137,5 +188,5 @@ class Anew(NamedTuple):
             return total(recipe.update.penalty, x, reach(rule, s, lr, 1), t - begin, i)
         whole = x - x
         for passed in range(begin, t):
-            whole += catch_up(self, recipe, x, s, first, passed + 1, i)
+            whole += found(recipe.update, recipe.schedule, x, s, i, passed + 1)
         return whole

@@ -8,14 +8,17 @@ longer.
 import math
 from typing import Any, NamedTuple
 
-from .._jit import jit, load, narrow, plain, store
+from .._jit import jit, load, narrow, plain, prefetch, prefetch_each, store
 from ..losses import slope, value
 from ..schedules import at
 from .coordinate import move
-from .lapses import arrive_bias, current, mark
+from .lapses import arrive_bias, current, lags, mark, overtake, read
 from .trail import passed
 
 DONE, OUTSIDE, UNSORTED, NOT_FINITE = range(4)
+
+# From this many weights on, which do not fit into the caches next to a core, the next row is asked for beforehand.
+FAR = 2**18
 
 
 class Rows(NamedTuple):
@@ -44,6 +47,10 @@ class Buffers(NamedTuple):
 
     w: Any
     s: Any
+    last: Any
+
+    def part(self, k):
+        return Buffers(self.w[k], load(self.s, k), self.last[k])
 
 
 class Recipe(NamedTuple):
@@ -62,15 +69,24 @@ def fault(indices, n):
     """OUTSIDE, UNSORTED or DONE for the indices of a row; as unsigned numbers, negative ones are too large."""
     if indices.shape[0] == 0:
         return DONE
-    top = indices[0]
-    for k in range(indices.shape[0]):
-        top = max(top, indices[k])
-    if top >= n:
-        return OUTSIDE
     falls = 0
     for k in range(1, indices.shape[0]):
         falls += indices[k] <= indices[k - 1]
+    top = indices[indices.shape[0] - 1]
+    if falls > 0:
+        for k in range(indices.shape[0]):
+            top = max(top, indices[k])
+    if top >= n:
+        return OUTSIDE
     return UNSORTED if falls > 0 else DONE
+
+
+@plain
+def fetch(w, s, indices):
+    """Ask for the coordinates of a row that comes later; what is wrong with its indices will show then."""
+    for k in range(indices.shape[0]):
+        prefetch(w, indices[k])
+        prefetch_each(s, indices[k])
 
 
 @jit
@@ -81,7 +97,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
     """
     indptr, indices, data, y, weight, order = rows
     w, s, last, bias, bias_s = weights
-    wr, sr = buffers
+    wr, sr, room = buffers
     for position in range(start, stop):
         r = order[position]
         h = weight[r]
@@ -93,14 +109,23 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         status = fault(stored, w.shape[0])
         if status != DONE:
             return position, status, t
+        if w.shape[0] >= FAR and position + 1 < stop:
+            after = order[position + 1]
+            fetch(w, s, indices[indptr[after] : indptr[after + 1]])
         p = bias[0]
         for k in range(stored.shape[0]):
             i = stored[k]
             si = load(s, i)
-            wi = current(recipe, w[i], si, last, i, t)
+            wi = read(recipe.lapse, recipe, w[i], si, last, i, t, room, k)
             wr[k] = wi
             store(sr, k, si)
             p += wi * x[k]
+        if lags(recipe.lapse):  # known when this is compiled: either the sum above is left out, or all of this
+            for k in range(stored.shape[0]):
+                wr[k] = overtake(recipe.lapse, recipe, wr[k], load(sr, k), room, k, stored[k], t)
+            p = bias[0]
+            for k in range(stored.shape[0]):
+                p += wr[k] * x[k]
         if not math.isfinite(p):
             return position, NOT_FINITE, t
         tally[0] += h * value(recipe.loss, y[r], p)

@@ -42,6 +42,9 @@ class ScaledBuffers(NamedTuple):
     s: Any
     r: Any
 
+    def part(self, k):
+        return ScaledBuffers(self.w[k], load(self.s, k), self.r[k])
+
 
 class Unscaled(NamedTuple):
     """Steps as the rule has them."""
