@@ -28,6 +28,7 @@ from .losses import (
     SquaredEpsilonInsensitive,
     SquaredHinge,
 )
+from .merging import merge
 from .optimize import minimize_adadelta, minimize_adagrad
 from .penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
 from .presets import like
@@ -73,7 +74,7 @@ __all__ = [
     "NoPenalty", "NonNegative", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress",
     "Quantile", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Squared",
     "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax",
-    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw",
+    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "merge",
     "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update",
     "warm_up",
 ]  # fmt: skip
