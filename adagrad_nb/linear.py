@@ -7,6 +7,8 @@ import numpy as np
 
 from . import _check, sweeps
 from ._kernels import linear as kernels
+from .class_weights import checked as checked_weights
+from .class_weights import weighted
 from .linear_model import LinearModel
 from .losses import LOSSES, Logistic
 from .means import checked
@@ -39,6 +41,8 @@ class Progress(NamedTuple):
         Passes that are complete.
     model : LinearModel
         The model that is being learnt: to look at, not to keep.
+    n_nonzero : int
+        Weights of it that are not zero; counted only when it is asked for.
 
     Examples
     --------
@@ -58,11 +62,16 @@ class Progress(NamedTuple):
     passes: int
     model: LinearModel
 
+    @property
+    def n_nonzero(self):
+        """How many weights of the model are not zero; counted when it is asked for."""
+        return int(np.count_nonzero(self.model.coef))
+
 
 def fit_linear(
     X, y=None, *, loss=None, penalty=None, rule=None, lr=None, passes=1, intercept=None, sample_weight=None,
     model=None, average=None, batch_size=None, early_stopping=None, threads=1, shuffle=False, rng=None, dtype=None,
-    classes=None, callback=None, normalized=None, invariant=None,
+    classes=None, class_weight=None, callback=None, normalized=None, invariant=None,
 ):  # fmt: skip
     """Learn a linear model from rows, one after the other.
 
@@ -128,6 +137,9 @@ def fit_linear(
         Follow the slope of the loss as it changes on the way, so that no row is overshot and a row of weight 2 is
         about the row twice [4]_.  The accumulators grow by the weight of a row, not by its square.  With `Adagrad`.
         Both flags with ``rule=Adagrad(eps=0)`` are Vowpal Wabbit's default; a good rate is 0.5.
+    class_weight : dict or "balanced", optional
+        What the weight of a row is multiplied by for its label; a label that the dict leaves out has 1.  "balanced"
+        gives every label the same total weight, at a mean of 1; for data in memory.
     callback : callable, optional
         Called with a `Progress` about 20 times a second and after 1, 2, 4, 8, … rows; a StopIteration that it
         raises ends the learning, and the model so far is returned.
@@ -172,6 +184,7 @@ def fit_linear(
     chunks = _chunks(X, y, sample_weight, passes)
     course = Course(model, options, dtype, classes, callback)
     order_seed = seed(rng) if shuffle else None
+    course.class_weight = checked_weights(class_weight, isinstance(chunks, list) and chunks is not X)
     course.threads = _check.positive_count("threads", threads)
     course.watch = watch_for(early_stopping, 0 if rng is None else order_seed or seed(rng))
     for number in range(passes):
@@ -198,7 +211,7 @@ class Course:
         self.later = np.zeros(2)  # the tally of later passes, which the progressive loss leaves out
         self.passes = 0
         self.rows = 1024  # of a slice
-        self.watch, self.threads = None, 1
+        self.watch, self.threads, self.class_weight = None, 1, None
         self.passed_total = self.told.copy()  # the tally before this pass
 
     def learn(self, chunk, number, key, position):
@@ -211,6 +224,10 @@ class Course:
         model = self.model
         weight = sample_weight(chunk.weight, n, dtype)
         y, labels = targets(chunk.y, n, model.loss, model.labels, dtype)
+        if self.class_weight is not None:
+            if model.loss.labels == "number":
+                raise ValueError(f"class_weight: the loss {type(model.loss).__name__} takes numbers; leave it out")
+            weight = weighted(self.class_weight, chunk.y, weight, labels)
         order = np.arange(n) if key is None else np.random.default_rng(key).permutation(n)
         model.labels = labels
         model.grow(X.shape[1])

@@ -515,7 +515,7 @@ LEVELS = {
     " _kernels/team",
     3: "trees device gradients options leaf bundle lazy chains state update archive presets exchange fullmatrix",
     4: "objectives driver optimize stochastic samples linear linear_model scaling metrics readers _source _svmlight"
-    " vowpal means sweeps stopping merging",
+    " vowpal means sweeps stopping merging class_weights",
     5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
