@@ -28,7 +28,7 @@ def merge(models, start=None, *, rule="average", sample=None):
     * "sum": :math:`\sum_k c_k (w_k - w_0)`, :math:`c_k` being the step length at G by that at :math:`G_k`.  As far as
       one model would have gone over all rows, where features are rare; too far where all models have moved the same
       weights for the same reason.
-    * "blend": the average and b times the way from there to the sum, with the b in [0, 1] at which the loss of
+    * "blend": the average and b times the way from there to the sum, with the b in [0, 0.9] at which the loss of
       `sample` is least.
 
     For dual averaging (`RDA`, `FTRL`) the accumulators are all there is, and `rule` does not matter.
