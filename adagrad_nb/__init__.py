@@ -29,6 +29,7 @@ from .losses import (
     SquaredEpsilonInsensitive,
     SquaredHinge,
 )
+from .merging import merge
 from .model_file import load_model
 from .multiclass import OneVsRest, Softmax
 from .optimize import minimize_adadelta, minimize_adagrad
@@ -77,7 +78,7 @@ __all__ = [
     "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
     "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax",
     "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax",
-    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw",
+    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "merge",
     "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update",
     "warm_up",
 ]  # fmt: skip

@@ -6,12 +6,19 @@ import sys
 class History:
     """Keep what `fit_linear` tells, as lists ready to plot.
 
+    Parameters
+    ----------
+    nonzero : bool, default False
+        Whether to count the weights that are not zero, which takes a look at each of them every time.
+
     Attributes
     ----------
     rows : list of int
     progressive, recent : list of float
         Mean loss of all rows of the first pass so far, and of the rows since the entry before.
     seconds : list of float
+    nonzero : list of int
+        Empty where that was not asked for.
 
     Examples
     --------
@@ -25,14 +32,17 @@ class History:
     (1000, True)
     """
 
-    def __init__(self):
-        self.rows, self.progressive, self.recent, self.seconds = [], [], [], []
+    def __init__(self, nonzero=False):
+        self.rows, self.progressive, self.recent, self.seconds, self.nonzero = [], [], [], [], []
+        self.counts = nonzero
 
     def __call__(self, progress):
         self.rows.append(progress.n_seen)
         self.progressive.append(progress.progressive_loss)
         self.recent.append(progress.recent_loss)
         self.seconds.append(progress.seconds)
+        if self.counts:
+            self.nonzero.append(progress.n_nonzero)
 
 
 class Table:

@@ -69,6 +69,10 @@ class Classes(NamedTuple):
             raise ValueError(f"y: got the label {unknown[0]!r}; the model knows {list(self.names)[:20]}")
         return np.array([place[label] for label in found.tolist()], np.int64)[inverse.reshape(-1)]
 
+    def every(self):
+        """All labels there will be, or None where more may come."""
+        return self.names if self.closed else None
+
     def complete(self):
         """The labels as an array."""
         return np.asarray(self.names)

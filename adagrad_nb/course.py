@@ -8,6 +8,7 @@ import numpy as np
 from . import _check
 from ._kernels import linear as kernels
 from .class_model import ClassModel
+from .class_weights import weighted
 from .classes import are_many, of_classes
 from .linear_model import LinearModel
 from .linear_options import going_on
@@ -39,6 +40,8 @@ class Progress(NamedTuple):
         Passes that are complete.
     model : LinearModel
         The model that is being learnt: to look at, not to keep.
+    n_nonzero : int
+        Weights of it that are not zero; counted only when it is asked for.
 
     Examples
     --------
@@ -58,13 +61,18 @@ class Progress(NamedTuple):
     passes: int
     model: LinearModel
 
+    @property
+    def n_nonzero(self):
+        """How many weights of the model are not zero; counted when it is asked for."""
+        return int(np.count_nonzero(self.model.coef))
+
 
 class Course:
     """One call of `fit_linear`: the model it makes and what its callback has been told."""
 
-    def __init__(self, model, options, dtype, classes, callback, threads):
+    def __init__(self, model, options, dtype, classes, callback):
         self.callback, self.dtype, self.classes, self.options = callback, dtype, classes, options
-        self.threads = threads
+        self.threads, self.class_weight = 1, None
         self.model = self.watch = self.start = None  # start of the clock
         self.passes = 0
         self.rows = 1024  # of a slice
@@ -81,6 +89,10 @@ class Course:
         model = self.model
         weight = sample_weight(chunk.weight, n, dtype)
         y, labels = model.targets(chunk.y, n)
+        if self.class_weight is not None:
+            if model.classes is None:
+                raise ValueError(f"class_weight: the loss {type(model.loss).__name__} takes numbers; leave it out")
+            weight = weighted(self.class_weight, chunk.y, weight, labels)
         order = np.arange(n) if key is None else np.random.default_rng(key).permutation(n)
         model.admit(labels)
         model.grow(X.shape[1])

@@ -13,7 +13,7 @@ from .means import Mean
 from .scaling import Scaling
 from .schedules import Rates
 from .state import init
-from .sweeps import room_for_batches
+from .sweeps import mergeable, room_for_batches
 
 LINE = 64  # bytes of a cache line
 
@@ -24,6 +24,8 @@ class LaneModel(LinearModel):
     ``_table[i, 0]`` are the weights of feature i and ``_table[i, 1 + k]`` its accumulators of kind k, a lane each; the
     lanes are filled up to whole vectors.
     """
+
+    is_single = False
 
     def __init__(
         self, n_features, dtype, loss, rule, lr, penalty, intercept, rates, average=False, batch_size=1,
@@ -164,10 +166,7 @@ class LaneModel(LinearModel):
     def loop(self, X, recipe, workers):
         """The compiled loop for rows, and its room."""
         if workers > 1:
-            raise ValueError(
-                f"threads: got {workers}, but several classes or rates learn in one thread; use threads=1, or learn "
-                "one class against the rest, or one rate, at a time"
-            )
+            mergeable("threads", self)
         wide = self._table.shape[2]
         p, z, lr, gb = (self._blank(1, wide)[:, 0] for _ in range(4))
         row = lanes.LaneBuffers(p, z, lr, self._rates)

@@ -1,6 +1,7 @@
 """fit_linear: online learning of linear models, one update for each row."""
 
 from . import _check
+from .class_weights import checked
 from .course import Course
 from .linear_model import LinearModel
 from .linear_options import given
@@ -13,7 +14,7 @@ from .stopping import watch_for
 def fit_linear(
     X, y=None, *, loss=None, penalty=None, rule=None, lr=None, passes=1, intercept=None, sample_weight=None,
     model=None, average=None, batch_size=None, normalized=None, invariant=None, early_stopping=None, threads=1,
-    shuffle=False, rng=None, dtype=None, classes=None, callback=None,
+    shuffle=False, rng=None, dtype=None, classes=None, class_weight=None, callback=None,
 ):  # fmt: skip
     """Learn a linear model from rows, one after the other.
 
@@ -84,6 +85,9 @@ def fit_linear(
         Follow the slope of the loss as it changes on the way, so that no row is overshot and a row of weight 2 is
         about the row twice [4]_.  The accumulators grow by the weight of a row, not by its square.  With `Adagrad`.
         Both flags with ``rule=Adagrad(eps=0)`` are Vowpal Wabbit's default; a good rate is 0.5.
+    class_weight : dict or "balanced", optional
+        What the weight of a row is multiplied by for its label; a label that the dict leaves out has 1.  "balanced"
+        gives every label the same total weight, at a mean of 1; for data in memory.
     callback : callable, optional
         Called with a `Progress` about 20 times a second and after 1, 2, 4, 8, … rows; a StopIteration that it
         raises ends the learning, and the model so far is returned.
@@ -128,8 +132,10 @@ def fit_linear(
     if model is not None and not isinstance(model, LinearModel):
         raise TypeError(f"model: got {type(model).__name__}; must be a LinearModel")
     chunks = _chunks(X, y, sample_weight, passes)
-    course = Course(model, options, dtype, classes, callback, _check.positive_count("threads", threads))
+    course = Course(model, options, dtype, classes, callback)
     order_seed = seed(rng) if shuffle else None
+    course.class_weight = checked(class_weight, isinstance(chunks, list) and chunks is not X)
+    course.threads = _check.positive_count("threads", threads)
     course.watch = watch_for(early_stopping, 0 if rng is None else order_seed or seed(rng))
     for number in range(passes):
         for position, chunk in enumerate(chunks):

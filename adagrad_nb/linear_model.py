@@ -55,6 +55,7 @@ class LinearModel(Decisions):
     """
 
     KIND = "linear model"  # of a file
+    is_single = True  # one weight for each feature
 
     def __init__(
         self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1, normalized=False,

@@ -53,14 +53,14 @@ def going_on(model, options, dtype):
         )
     own = {name: getattr(model.state, name) for name in ("penalty", "rule", "lr")}
     own |= {name: getattr(model, name) for name in ("loss", "average", "batch_size", "invariant")}
-    changed = {name: options[name] for name in own if name in options and not _same(options[name], own[name])}
+    changed = {name: options[name] for name in own if name in options and not same(options[name], own[name])}
     return model.replaced(**changed) if changed else model.copy()
 
 
-def _same(a, b):
+def same(a, b):
     """Whether two options are equal; records may hold arrays."""
     if type(a) is not type(b) and (isinstance(a, tuple) or isinstance(b, tuple)):
         return False
     if isinstance(a, tuple):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
     return bool(np.array_equal(a, b))

@@ -146,6 +146,10 @@ class Labels(NamedTuple):
         one = np.dtype(dtype).type(1)
         return np.where(np.asarray(y) == self.positive, one, -one)
 
+    def every(self):
+        """Both labels, or None where one has not come yet."""
+        return None if None in self else tuple(self)
+
     def complete(self):
         """Both labels as an array; a side never seen gets its usual number."""
         negative, positive = self

@@ -16,7 +16,10 @@ from ._kernels.merging import Moves
 # While the weights move fast, what workers learn apart does not fit together: one of them makes the first updates, and
 # a round then has a tenth of the updates before it.  So chosen on text and census data, where it costs no test loss.
 SOLO, GROWTH = 8192, 10
-COST = 16  # stored values for each feature in the longest rounds: a merge takes time for each feature
+# A merge takes time for each feature, so that a round should have values enough for each: this many in the first
+# rounds, where a merge then takes as long as the learning, and in the longest, where it takes an eighth.
+FIRST, LONGEST = 1.2, 12
+ROWS = 1024, 2**18  # of the longest rounds: fewer would be all meetings, more would keep Ctrl-C waiting
 
 
 def sweep(model, X, recipe, workers=1):
@@ -57,6 +60,11 @@ def _slots(model, shape):
 
 def mergeable(name, model):
     """Refuse models that cannot be made of what several learners made of one."""
+    if not model.is_single:
+        raise ValueError(
+            f"{name}: does not go with several classes or rates, which learn side by side; learn one class against the "
+            "rest, or one rate, at a time"
+        )
     if not getattr(model.state.rule, "adds", False):
         raise ValueError(
             f"{name}: does not go with the rule {type(model.state.rule).__name__}, whose accumulators do not add up; "
@@ -77,25 +85,28 @@ def cores():
 
 
 def round_rows(X):
-    """Rows of the longest rounds: a merge costs the features, and should cost little beside what is learnt."""
-    values = max(int(X.indptr[-1]), 1) / max(X.shape[0], 1)
-    return max(SOLO // GROWTH, int(COST * X.shape[1] / max(values, 1.0)))
+    """(updates before the first round, most rows of a round)."""
+    rows = X.shape[1] * X.shape[0] / max(int(X.indptr[-1]), 1)  # that have a value for each feature
+    first = max(SOLO, int(GROWTH * FIRST * rows))
+    return first, max(min(max(ROWS[0], int(LONGEST * rows)), ROWS[1]), first // GROWTH)
 
 
 def _by_team(model, X, recipe, workers):
     """Rounds of rows, dealt out to workers and merged."""
     mergeable("threads", model)
+    first, most = round_rows(X)
+    alone = sweep(model, X, recipe)
+    if model.state.t + X.shape[0] <= first:
+        return alone
     kernel = compiled_for(team.rounds, recipe)
     threads = min(workers, cores()) if is_compiled(kernel) else 1
     _, room = (row_by_row if model.batch_size == 1 else in_batches)(model, X, recipe, (workers,))
-    most = round_rows(X)
     moves = room_for_moves(model, X.shape[1], workers, 2 * team.SAMPLE)
     part = team.Team(
         threads, GROWTH, most, moves, np.zeros((workers, 2)), np.zeros(workers, np.int64),
         np.zeros(workers, np.int64), room, np.zeros(1, np.int64),
     )  # fmt: skip
-    alone = sweep(model, X, recipe)
-    return _Entrance(kernel, alone), part
+    return _Entrance(kernel, alone, first), part
 
 
 def room_for_moves(model, n_features, learners, samples):
@@ -114,13 +125,13 @@ def room_for_moves(model, n_features, learners, samples):
 class _Entrance:
     """Send a team's threads through its rounds."""
 
-    def __init__(self, kernel, alone):
-        self.kernel, self.alone = kernel, alone
+    def __init__(self, kernel, alone, first):
+        self.kernel, self.alone, self.first = kernel, alone, first
 
     def __call__(self, recipe, rows, weights, part, tally, t, start, stop):
-        if start < stop and t < SOLO:
+        if start < stop and t < self.first:
             loop, room = self.alone
-            return loop(recipe, rows, weights, room, tally, t, start, min(stop, start + SOLO - t))
+            return loop(recipe, rows, weights, room, tally, t, start, min(stop, start + self.first - t))
         part.gate[0] = 0
         arguments = (recipe, rows, weights, part, tally, t)
         others = [

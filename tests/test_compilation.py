@@ -514,9 +514,9 @@ LEVELS = {
     " _kernels/lapses _kernels/trail _kernels/linear _kernels/batch _kernels/scaled _kernels/lanes"
     " _kernels/lane_batch _kernels/merging _kernels/team _kernels/parse _kernels/gpu",
     3: "trees device gradients options leaf bundle lazy chains state update archive presets exchange fullmatrix",
-    4: "objectives driver optimize stochastic samples classes decisions arrears means scaling sweeps linear_model"
-    " lane_model class_model rate_model model_file linear_options stopping course linear metrics readers _source"
-    " _svmlight vowpal",
+    4: "objectives driver optimize stochastic samples classes class_weights decisions arrears means scaling sweeps"
+    " linear_model lane_model class_model rate_model model_file linear_options merging stopping course linear metrics"
+    " readers _source _svmlight vowpal",
     5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}

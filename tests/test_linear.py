@@ -914,7 +914,7 @@ def test_saved_and_loaded(tmp_path):
         assert_same(loaded, model)
         assert loaded.loss == model.loss
         assert loaded.has_intercept == model.has_intercept
-        assert linear_options._same(loaded.state.penalty, model.state.penalty)
+        assert linear_options.same(loaded.state.penalty, model.state.penalty)
         assert loaded.state.rule == model.state.rule
         assert loaded.state.lr == model.state.lr
         assert_array_equal(loaded.decision_function(X), model.decision_function(X))

@@ -9,8 +9,9 @@ the weights there are two moves away from w0:
   known of the others' gradients.  It keeps up with a single learner on sparse data and overshoots where all learners
   have moved the same correlated weights.
 
-The blend of the two takes average + b (sum - average) with one b in [0, 1] for all weights, at which the loss of a
-sample of rows is least; predictions are linear in b.
+The blend of the two takes average + b (sum - average) with one b in [0, 0.9] for all weights, at which the loss of a
+sample of rows is least; predictions are linear in b.  On text, b = 1 in every round ended one run in four with a test
+loss 2 to 7 % above that of one learner; with a tenth of the average in it none of them.
 
 .. [1] A. Agarwal, O. Chapelle, M. Dudík, J. Langford, "A Reliable Effective Terascale Linear Learning System", JMLR 15
    (2014) 1111-1133, equation 2; here with what each learner added, so that a common start does not count.
@@ -28,6 +29,7 @@ from ..rules import metric
 from .lapses import catch_up, current, found
 
 BLOCK = 1024  # coordinates whose parts of seven arrays stay in the first cache
+FARTHEST = 0.9  # b at most
 
 
 class Moves(NamedTuple):
@@ -293,13 +295,12 @@ def rise(recipe, rows, moves, b, first, stride, count):
 
 @plain
 def blend(recipe, rows, moves, first, stride, count):
-    """b in [0, 1] where the loss of the sample is least; 0, the average, where its numbers are not finite."""
+    """b in [0, FARTHEST] where the loss of the sample is least; 0, the average, where its numbers are not finite."""
     zero = moves.ends[0] - moves.ends[0]
-    one = narrow(1, moves.margins)
-    low, high = zero, one
+    low, high = zero, narrow(FARTHEST, moves.margins)
     at_high = rise(recipe, rows, moves, high, first, stride, count)
     if at_high < 0 and math.isfinite(at_high):
-        return one  # the most frequent case
+        return high  # the most frequent case
     at_low = rise(recipe, rows, moves, low, first, stride, count)
     if not (at_low < 0 and math.isfinite(at_low) and math.isfinite(at_high)):
         return zero

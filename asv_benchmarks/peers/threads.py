@@ -1,0 +1,44 @@
+"""One logistic pass over text-like rows: `fit_linear` with two threads against one, and what it costs in quality."""
+
+import pairs
+
+
+def main():
+    quick = pairs.options(__doc__).quick
+    import numpy as np
+    from benchmarks.common import A9A, text_like
+
+    from adagrad_nb import fit_linear, load_svmlight
+
+    n = 20_000 if quick else 200_000
+    X, y = text_like(n + n // 5)
+    pairs.header(ours=2, peer=1)
+    print(f"{n} rows, {X.shape[1]} features, {X.nnz / X.shape[0]:.1f} stored values a row")
+    targets = []
+    for dtype in ("float64", "float32"):
+        A = X.astype(dtype)
+        rows, labels, rest, unseen = A[:n], y[:n], A[n:], y[n:]
+
+        def learn(threads, rows=rows, labels=labels):
+            return fit_linear(rows, labels, threads=threads)
+
+        one, two = learn(1), learn(2)
+        timings = pairs.interleave(
+            pairs.loop(lambda learn=learn: learn(2), 5), pairs.loop(lambda learn=learn: learn(1), 5), 11
+        )
+        ratio = pairs.report(f"{dtype}: two threads, one thread", timings, 5e-6 * n, "M rows/s", rate=True)
+        same = {learn(2).coef.tobytes() for _ in range(5)} == {two.coef.tobytes()}
+        losses = [model.mean_loss(rest, unseen) for model in (one, two)]
+        print(f"  test log-loss {losses[0]:.4f}, {losses[1]:.4f} with two threads; same bits five times: {same}")
+        targets.append((f"{dtype} two threads / one", ratio, ">=", 1.6))
+        targets.append(("its test loss / one's", losses[1] / losses[0], "<=", 1.01))
+    X, y = load_svmlight(A9A, n_features=123)
+    X_test, y_test = load_svmlight(A9A.with_name("a9a.t.xz"), n_features=123)
+    losses = [fit_linear(X, y, threads=threads).mean_loss(X_test, y_test) for threads in (1, 2, 4)]
+    print("a9a test log-loss with 1, 2, 4 threads:", np.round(losses, 4))
+    targets.append(("a9a loss with two / with one", losses[1] / losses[0], "<=", 1.01))
+    pairs.verdict(*targets)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,230 @@
+"""merge: the rules are those they are said to be, and grouping does not matter where that is promised."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reference_linear
+import reference_merging
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from test_linear import PENALTIES, content, data
+
+from adagrad_nb import (
+    FTRL,
+    L1,
+    L2,
+    RDA,
+    Adadelta,
+    Chunk,
+    Logistic,
+    Polyak,
+    fit_linear,
+    linear_model,
+    load_model,
+    merge,
+    merging,
+    sweeps,
+)  # fmt: skip
+
+X, Y, WEIGHT = data(n=80, seed=3)
+CUTS = ((0, 20), (20, 35), (35, 60), (60, 80))
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    for module in (sweeps, linear_model, merging):
+        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+
+
+def parts(start=None, cuts=CUTS, **options):
+    return [fit_linear(X[a:b], Y[a:b], sample_weight=WEIGHT[a:b], model=start, **options) for a, b in cuts]
+
+
+def assert_near(a, b, tolerance=1e-12):
+    close = {"rtol": tolerance, "atol": tolerance}
+    assert_allclose(a.coef, b.coef, **close)
+    assert_allclose(a.intercept, b.intercept, **close)
+    for mine, theirs in zip(
+        a.state.slots[0] + a.bias_state.slots[0], b.state.slots[0] + b.bias_state.slots[0], strict=True
+    ):
+        assert_allclose(mine, theirs, **close)
+    assert (a.state.t, a.n_seen) == (b.state.t, b.n_seen)
+    assert_allclose(a.progressive_loss, b.progressive_loss, **close)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("rule", ["average", "sum"])
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_rules_are_what_they_are_defined_to_be(penalty, rule):
+    record, prox = PENALTIES[penalty]
+    dense = X.toarray()
+
+    def learn(a, b, start=None):
+        return reference_linear.learn(
+            dense[a:b], Y[a:b], "logistic", lambda t: 0.5, prox=prox, weight=WEIGHT[a:b], start=start
+        )
+
+    for begun in (False, True):
+        first, eager = None, reference_linear.Outcome(np.zeros(9), 0.0, np.zeros(9), 0.0, 0, [])
+        cuts = CUTS
+        if begun:
+            first, eager = fit_linear(X[:20], Y[:20], sample_weight=WEIGHT[:20], penalty=record), learn(0, 20)
+            cuts = CUTS[1:]
+        model = merge(parts(first, cuts, penalty=record), first, rule=rule)
+        expected = reference_merging.merge(
+            eager, [learn(a, b, eager if begun else None) for a, b in cuts], 0.5, float(rule == "sum"), prox
+        )
+        assert_allclose(model.coef, expected.w, rtol=1e-11, atol=1e-12)
+        assert_allclose(model.intercept, expected.b, rtol=1e-12)
+        assert_allclose(model.state.slots[0][0], expected.G, rtol=1e-12)
+        assert model.state.t == expected.t
+        assert_allclose(model.progressive_loss, reference_linear.progressive_loss(expected.losses), rtol=1e-12)
+
+
+def test_rules_compiled(dtype, monkeypatch):
+    for options, rule in itertools.product(({}, {"penalty": L1(0.02)}, {"rule": RDA()}), ("average", "sum")):
+        models = parts(dtype=dtype, **options)
+        compiled = merge(models, rule=rule)
+        assert compiled.dtype == dtype
+        with monkeypatch.context() as patch:
+            for module in (sweeps, linear_model, merging):
+                patch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+            assert_near(compiled, merge(models, rule=rule), 1e-12 if dtype == np.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("rule", ["average", "sum"])
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("options", [{}, {"rule": RDA()}, {"rule": FTRL(l1=0.1)}, {"rule": RDA(), "penalty": L1(0.01)}])
+def test_grouping_and_order_do_not_matter(rule, begun, options):
+    start = fit_linear(X[:20], Y[:20], **options) if begun else None
+    models = parts(start, CUTS[1:] if begun else CUTS, **options)
+    whole = merge(models, start, rule=rule)
+    *_, a, b = models
+    assert_near(merge([merge([a, b], start, rule=rule), *models[:-2]], start, rule=rule), whole)
+    assert_near(merge([merge(models[:-1], start, rule=rule), b], start, rule=rule), whole)
+    assert_near(merge(models[::-1], start, rule=rule), whole)
+    assert_near(merge([merge([one], start, rule=rule) for one in models], start, rule=rule), whole)
+
+
+@pytest.mark.parametrize("rule", ["average", "sum"])
+@pytest.mark.parametrize("workers", [2, 5])
+def test_a_feature_that_one_learner_has_seen_keeps_its_weight(rule, workers):
+    rng = np.random.default_rng(0)
+    rows = [sp.csr_array(np.c_[rng.normal(size=(30, 3)), np.zeros(30)]) for _ in range(workers)]
+    rare = rows[1].toarray()
+    rare[::4, 3] = 1.0
+    rows[1] = sp.csr_array(rare)
+    models = [fit_linear(part, np.where(rng.random(30) < 0.5, -1, 1)) for part in rows]
+    merged = merge(models, rule=rule)
+    assert merged.coef[3] == pytest.approx(models[1].coef[3], rel=1e-15)
+    assert merged.coef[3] != 0
+    plain = np.mean([model.coef[3] for model in models])
+    assert abs(plain) < 0.6 * abs(merged.coef[3])
+
+
+def test_the_average_is_between_the_learners():
+    models = parts()
+    merged = merge(models)
+    seen = np.array([model.coef for model in models])
+    touched = np.array([model.state.slots[0][0] > 0 for model in models])
+    low = np.where(touched, seen, np.inf).min(axis=0)
+    high = np.where(touched, seen, -np.inf).max(axis=0)
+    known = touched.any(axis=0)
+    assert (merged.coef[known] >= low[known] - 1e-15).all()
+    assert (merged.coef[known] <= high[known] + 1e-15).all()
+    assert not merged.coef[~known].any()
+
+
+def test_the_blend_minimises_the_loss_of_the_sample():
+    start = fit_linear(X[:20], Y[:20])
+    models = parts(start, CUTS[1:])
+    for sample in (Chunk(X, Y, WEIGHT), Chunk(X[:30], Y[:30], None), Chunk(X[40:], -Y[40:], None)):
+        ends = [merge(models, start, rule=rule) for rule in ("average", "sum")]
+        blend = merge(models, start, rule="blend", sample=sample)
+        coefs, biases = [end.coef for end in ends], [end.intercept for end in ends]
+
+        def loss(b, coefs=coefs, biases=biases, sample=sample):
+            margins = sample.X @ (coefs[0] + b * (coefs[1] - coefs[0])) + biases[0] + b * (biases[1] - biases[0])
+            return np.average(np.logaddexp(0, -sample.y * margins), weights=sample.weight)
+
+        best = min(loss(b) for b in np.linspace(0, 0.9, 1001))
+        reached = blend.mean_loss(sample.X, sample.y, sample.weight)
+        assert best - 1e-12 <= reached <= best + 1e-6
+        assert min(loss(0), loss(0.9)) - reached >= -1e-9
+
+
+def test_a_penalty_keeps_zeros_and_its_balance():
+    models = parts(penalty=L1(0.1))
+    zero = np.all([model.coef == 0 for model in models], axis=0)
+    assert zero.any()
+    for rule in ("average", "sum"):
+        assert not merge(models, rule=rule).coef[zero].any()
+    # A weight that both halves of the data hold at the balance of loss and ridge stays there.
+    rng = np.random.default_rng(1)
+    dense = rng.normal(size=(4000, 2))
+    y = dense @ [1.0, -1.0]
+    whole = fit_linear(dense, y, loss="squared", penalty=L2(1.0), passes=20, lr=0.1)
+    halves = [fit_linear(dense[k::2], y[k::2], loss="squared", model=whole, passes=2) for k in range(2)]
+    for rule in ("average", "sum"):
+        assert_allclose(merge(halves, whole, rule=rule).coef, whole.coef, atol=0.02)
+
+
+def test_what_is_merged_goes_on(tmp_path):
+    models = parts(penalty=L1(0.02))
+    before = [content(model) for model in models]
+    merged = merge(models)
+    assert [content(model) for model in models] == before
+    merged.save(tmp_path / "model")
+    further = fit_linear(X, Y, model=merged)
+    assert content(fit_linear(X, Y, model=load_model(tmp_path / "model"))) == content(further)
+    assert further.state.t == merged.state.t + 80
+
+
+def test_more_features_and_labels_by_and_by():
+    narrow = fit_linear(X[:40, :4], np.ones(40))
+    wide = fit_linear(X[40:], np.where(Y[40:] > 0, 1, -1))
+    for pair in ([narrow, wide], [wide, narrow]):
+        merged = merge(pair)
+        assert merged.n_features == 9
+        assert_array_equal(merged.classes, [-1, 1])
+        assert_array_equal(merged.coef[4:], wide.coef[4:])
+    with pytest.raises(ValueError, match=r"^models: at index \d has the labels \['a', 'b'\], others have \[-1, 1\]"):
+        merge([wide, fit_linear(X, np.where(Y > 0, "b", "a"))])
+
+
+MODEL = fit_linear(X, Y)
+REFUSED = {
+    "none": (([],), {}, ValueError, "^models: got none"),
+    "no models": (([MODEL, 5],), {}, TypeError, "^models: got int at index 1"),
+    "no start": (([MODEL], 5), {}, TypeError, "^start: got int"),
+    "a rule": (([MODEL],), {"rule": "median"}, ValueError, "^rule: got 'median'; must be one of average, sum, blend"),
+    "no sample": (([MODEL],), {"rule": "blend"}, ValueError, "^sample: got NoneType for rule='blend'"),
+    "a sample": (([MODEL],), {"sample": Chunk(X, Y, None)}, ValueError, "^sample: got Chunk for rule='average'"),
+    "no chunk": (([MODEL],), {"rule": "blend", "sample": (X, Y)}, TypeError, "^sample: got tuple"),
+    "dtype": (([MODEL, fit_linear(X, Y, dtype=np.float32)],), {}, ValueError, "^models: at index 1 dtype is float32"),
+    "loss": (([MODEL, fit_linear(X, Y, loss="hinge")],), {}, ValueError, "^models: at index 1 loss is Hinge"),
+    "rate": (
+        ([MODEL, fit_linear(X, Y, lr=0.1)],),
+        {},
+        ValueError,
+        "^models: at index 1 lr is 0.1, where others have 0.5",
+    ),
+    "penalty": (([MODEL, fit_linear(X, Y, penalty=L1(0.1))],), {}, ValueError, "^models: at index 1 penalty is L1"),
+    "start": (([fit_linear(X[:5], Y[:5])], MODEL), {}, ValueError, "^models: at index 0 has seen 5 rows"),
+    "rule of learning": (
+        ([fit_linear(X, Y, rule=Adadelta())],),
+        {},
+        ValueError,
+        "^models: does not go with the rule Ada",
+    ),
+    "average": (([fit_linear(X, Y, average=Polyak())],), {}, ValueError, "^models: does not go with average="),
+    "normalized": (([fit_linear(X, Y, normalized=True)],), {}, ValueError, "^models: does not go with normalised"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "options", "error", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused(arguments, options, error, message):
+    with pytest.raises(error, match=message):
+        merge(*arguments, **options)
+    assert MODEL.loss == Logistic()

@@ -1,0 +1,337 @@
+"""fit_linear(threads=k): rounds as they are defined, the same bits whoever runs them, and no worse for it."""
+
+import functools
+import pathlib
+import threading
+
+import numpy as np
+import pytest
+import reference_linear
+import reference_merging
+import scipy.sparse as sp
+from numpy.testing import assert_allclose
+from test_linear import PENALTIES, changed, content, data, shambles
+
+from adagrad_nb import (
+    FTRL,
+    L1,
+    RDA,
+    Adadelta,
+    Chunk,
+    Polyak,
+    course,
+    fit_linear,
+    linear_model,
+    load_model,
+    load_svmlight,
+    sweeps,
+)
+from adagrad_nb._jit import meet
+from adagrad_nb._kernels import team
+
+EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples" / "data"
+X, Y, WEIGHT = data(n=80, seed=2)
+
+
+@pytest.fixture(autouse=True)
+def early(monkeypatch):
+    """Rounds within a few rows."""
+    monkeypatch.setattr(sweeps, "SOLO", 12)
+    monkeypatch.setattr(sweeps, "GROWTH", 2)
+    monkeypatch.setattr(sweeps, "LONGEST", 5)
+    monkeypatch.setattr(sweeps, "ROWS", (1, 10**6))
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    for module in (sweeps, linear_model):
+        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+
+
+def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=True):
+    X, y, weight = data(loss, n=80, seed=2)
+    record, prox = PENALTIES[penalty]
+    monkeypatch.setattr(team, "blend", lambda *arguments: b)
+    first, most = sweeps.round_rows(X)
+    assert (first, 15 < most < 40) == (12, True)
+    model = fit_linear(
+        X, y, loss=loss, penalty=record, sample_weight=weight, threads=workers, passes=passes, intercept=intercept
+    )
+    eager = reference_merging.rounds(
+        X.toarray(), y, loss, 0.5, workers, b, alone=12, growth=2, most=most, weight=weight, prox=prox,
+        passes=passes, intercept=intercept,
+    )  # fmt: skip
+    close = {"rtol": 1e-11, "atol": 1e-12}
+    assert_allclose(model.coef, eager.w, **close)
+    assert_allclose(model.intercept, eager.b, **close)
+    assert_allclose(model.state.slots[0][0], eager.G, **close)
+    assert_allclose(model.bias_state.slots[0][0], [eager.Gb], **close)
+    assert model.state.t == eager.t
+    assert model.n_seen == 80 * passes
+    if passes == 1:
+        assert_allclose(model.progressive_loss, reference_linear.progressive_loss(eager.losses), **close)
+    assert np.abs(model.coef - fit_linear(X, y, loss=loss, penalty=record, sample_weight=weight).coef).max() > 1e-3
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("b", [0.0, 0.4, 1.0])
+def test_rounds_are_what_they_are_defined_to_be(penalty, b, monkeypatch):
+    assert_rounds(penalty, "logistic", 2, b, monkeypatch)
+    assert_rounds(penalty, "squared", 3, b, monkeypatch, passes=2, intercept=False)
+
+
+OPTIONS = {
+    "plain": {},
+    "l1": {"penalty": L1(0.02)},
+    "batches": {"batch_size": 2},
+    "invariant": {"invariant": True},
+    "rda": {"rule": RDA(), "penalty": L1(0.02)},
+    "ftrl": {"rule": FTRL(l1=0.1)},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_compiled_and_interpreted_agree(options, dtype, monkeypatch):
+    compiled = fit_linear(X, Y, threads=3, sample_weight=WEIGHT, dtype=dtype, **options)
+    for module in (sweeps, linear_model):
+        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+    by_hand = fit_linear(X, Y, threads=3, sample_weight=WEIGHT, dtype=np.float64, **options)
+    close = 1e-10 if dtype == np.float64 else 1e-3
+    assert_allclose(compiled.coef, by_hand.coef, rtol=close, atol=close)
+    assert compiled.state.t == by_hand.state.t
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_same_bits_whoever_runs_them(options, workers, monkeypatch):
+    options = {**options, "threads": workers, "passes": 3}
+    monkeypatch.setattr(sweeps, "cores", lambda: 1)
+    alone = content(fit_linear(X, Y, **options))
+    for cores in (2, 3):
+        monkeypatch.setattr(sweeps, "cores", lambda cores=cores: cores)
+        for _ in range(3):
+            assert content(fit_linear(X, Y, **options)) == alone
+    assert content(fit_linear(X, Y, **{**options, "threads": 4}))["coef"] != alone["coef"]
+
+
+def test_one_thread_is_the_plain_loop():
+    assert content(fit_linear(X, Y, threads=1)) == content(fit_linear(X, Y))
+
+
+@pytest.mark.parametrize("rows", [1, 7, 10**6])
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_slices_do_not_cut_rounds(rows, batch_size, monkeypatch):
+    options = {"threads": 2, "passes": 2, "shuffle": True, "rng": 0, "batch_size": batch_size}
+    whole = content(fit_linear(X, Y, **options))
+    monkeypatch.setattr(course, "_until_power", lambda n: rows)
+    assert content(fit_linear(X, Y, callback=lambda p: None, **options)) == whole
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_going_on_where_a_chunk_ends(options, tmp_path):
+    options = {**options, "threads": 2}
+    whole = content(fit_linear([Chunk(X[:33], Y[:33]), Chunk(X[33:], Y[33:])], **options))
+    first = fit_linear(X[:33], Y[:33], **options)
+    before = content(first)
+    first.save(tmp_path / "model")
+    for model in (first, load_model(tmp_path / "model")):
+        assert content(fit_linear(X[33:], Y[33:], model=model, threads=2)) == whole
+    assert content(first) == before
+
+
+def test_more_workers_than_rows():
+    for n in (13, 14, 16):
+        few = fit_linear(X[:n], Y[:n], threads=9)
+        assert few.n_seen == few.state.t == n
+    assert content(fit_linear(X[:12], Y[:12], threads=9)) == content(fit_linear(X[:12], Y[:12]))
+    nothing = fit_linear(X, Y, threads=2, sample_weight=np.r_[np.ones(20), np.zeros(60)])
+    only = fit_linear(X[:20], Y[:20], threads=2)
+    assert nothing.state.t == only.state.t
+    assert np.isfinite(nothing.coef).all()
+
+
+def test_unsorted_rows_are_sorted_and_summed():
+    mixed = shambles(sp.csr_array(np.rint(8 * X.toarray())))
+    tidy = mixed.copy()
+    tidy.sum_duplicates()
+    late = sp.vstack([tidy[:60], mixed[60:]], format="csr")
+    whole = content(fit_linear(tidy, Y, threads=2))
+    assert content(fit_linear(mixed, Y, threads=2)) == whole
+    assert content(fit_linear(late, Y, threads=2)) == whole
+
+
+@pytest.mark.parametrize("row", [3, 41, 55, 79])
+def test_a_row_that_is_refused_is_named(row):
+    row = next(r for r in range(row, 80) if X.indptr[r] < X.indptr[r + 1]) if row < 79 else 77
+    model = fit_linear(X, Y)
+    before = content(model)
+    for name, value, message in (("data", np.nan, "got nan in row"), ("indices", 99, "column index 99 in row")):
+        bad = X.copy()
+        setattr(bad, name, changed(getattr(bad, name), X.indptr[row], value))
+        with pytest.raises(ValueError, match=f"^X: {message} {row}"):
+            fit_linear(bad, Y, threads=2)
+        with pytest.raises(ValueError, match=f"^X: {message} {row}"):
+            fit_linear(bad, Y, threads=3, model=model)
+    assert content(model) == before
+
+
+def test_rows_of_weight_zero_may_be_anything():
+    weight = np.ones(80)
+    weight[[20, 45, 46, 70]] = 0
+    wild = X.copy()
+    for row in (20, 45, 46, 70):
+        wild.data[X.indptr[row] : X.indptr[row + 1]] = np.nan
+        wild.indices[X.indptr[row] : X.indptr[row + 1]] = 10**8
+    model = fit_linear(wild, Y, threads=2, sample_weight=weight)
+    assert np.isfinite(model.coef).all()
+
+
+def test_a_thread_that_does_not_start_keeps_nobody_waiting(monkeypatch):
+    monkeypatch.setattr(sweeps, "cores", lambda: 3)
+    begin, count = threading.Thread.start, []
+
+    def start(self):
+        count.append(self)
+        if len(count) % 2 == 0:
+            raise RuntimeError("can't start new thread")
+        begin(self)
+
+    fit_linear(X, Y, threads=3)
+    if linear.kernels.learn is not getattr(linear.kernels.learn, "py_func", linear.kernels.learn):
+        monkeypatch.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            fit_linear(X, Y, threads=3)
+        assert not count[0].is_alive()
+
+
+def test_callbacks_may_stop():
+    def stop(progress):
+        if progress.n_seen >= 40:
+            raise StopIteration
+
+    assert 40 <= fit_linear(X, Y, threads=2, callback=stop).n_seen < 80
+
+
+@pytest.mark.parametrize("threads", [0, -2, 1.5, True, "all"])
+def test_numbers_that_are_refused(threads):
+    with pytest.raises(ValueError, match="^threads: got .*; must be an integer of at least 1"):
+        fit_linear(X, Y, threads=threads)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule": Adadelta()}, "^threads: does not go with the rule Adadelta"),
+        ({"average": Polyak()}, "^threads: does not go with average=Polyak"),
+        ({"normalized": True}, "^threads: does not go with normalised steps"),
+    ],
+)
+def test_options_that_do_not_go_with_it(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit_linear(X, Y, threads=2, **options)
+
+
+# --- on real data, with the rounds as they are ----------------------------------------------------------------------
+
+
+@functools.cache
+def a9a():
+    parts = [load_svmlight(EXAMPLES / f"a9a{end}.xz", n_features=123) for end in ("", ".t")]
+    return (*parts[0], *parts[1])
+
+
+@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("options", [{}, {"penalty": L1(1e-4)}, {"dtype": np.float32}], ids=["plain", "l1", "single"])
+def test_census_loss_is_that_of_one_thread(workers, options, monkeypatch):
+    monkeypatch.undo()
+    X, y, A, b = a9a()
+    alone = fit_linear(X, y, **options)
+    model = fit_linear(X, y, threads=workers, **options)
+    assert model.n_seen == model.state.t == 32561
+    assert model.mean_loss(A, b) < 1.01 * alone.mean_loss(A, b)
+    assert model.progressive_loss < 1.01 * alone.progressive_loss
+    if "penalty" in options:
+        zeros = [np.count_nonzero(one.coef == 0) for one in (alone, model)]
+        assert zeros[1] >= 0.6 * zeros[0] > 0
+
+
+@pytest.mark.parametrize("lr", [0.5, 5.0, 50.0])
+@pytest.mark.parametrize("order", ["file", "sorted"])
+def test_it_does_not_diverge_where_one_thread_does_not(lr, order, monkeypatch):
+    """Columns that say all the same, rows in the worst order, rates far too large."""
+    monkeypatch.setattr(sweeps, "SOLO", 64)
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=(6000, 1))
+    dense = common + 0.05 * rng.normal(size=(6000, 60))
+    y = np.where(common[:, 0] + rng.normal(size=6000) > 0, 1.0, -1.0)
+    rows = np.argsort(y, kind="stable") if order == "sorted" else np.arange(6000)
+    alone = fit_linear(dense[rows], y[rows], lr=lr)
+    for workers in (2, 4):
+        model = fit_linear(dense[rows], y[rows], lr=lr, threads=workers)
+        assert model.progressive_loss < 1.2 * alone.progressive_loss + 0.1
+        assert np.isfinite(model.mean_loss(dense, y))
+
+
+def test_the_blend_is_no_worse_than_either_end(monkeypatch):
+    """On rows that all touch the same weights the sum overshoots; the blend must not."""
+    rng = np.random.default_rng(0)
+    dense = rng.normal(size=(4000, 1)) + 0.1 * rng.normal(size=(4000, 30))
+    y = np.where(dense.mean(axis=1) + rng.normal(size=4000) > 0, 1.0, -1.0)
+    found = {}
+    monkeypatch.setattr(sweeps, "SOLO", 64)
+    monkeypatch.setattr(sweeps, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+    for name, b in (("average", 0.0), ("sum", 1.0), ("blend", None)):
+        with monkeypatch.context() as patch:
+            if b is not None:
+                patch.setattr(team, "blend", lambda *arguments, b=b: b)
+            found[name] = fit_linear(dense[:800], y[:800], lr=2.0, threads=4).progressive_loss
+    assert found["sum"] > 1.05 * found["average"]
+    assert found["blend"] < 1.02 * min(found["sum"], found["average"])
+
+
+def test_threads_meet():
+    """Nobody goes on before all have come, however many threads there are for the cores."""
+    if not hasattr(team.rounds, "py_func"):
+        assert meet(np.zeros(1, np.int64), 1, 4) == 5
+        return
+    from adagrad_nb._jit import jit
+
+    @jit
+    def march(gate, seen, steps, me, threads):
+        meetings, early = 0, 0
+        for step in range(steps):
+            seen[me] = step + 1
+            meetings = meet(gate, threads, meetings)
+            for k in range(threads):
+                early += seen[k] < step + 1
+            meetings = meet(gate, threads, meetings)
+        return early
+
+    for threads in (1, 2, 3, 5):
+        gate, seen, early = np.zeros(1, np.int64), np.zeros(8, np.int64), []
+        march(gate.copy(), seen.copy(), 1, 0, 1)
+        crew = [
+            threading.Thread(target=lambda me=me: early.append(march(gate, seen, 300, me, threads)))  # noqa: B023
+            for me in range(threads)
+        ]
+        for one in crew:
+            one.start()
+        for one in crew:
+            one.join()
+        assert early == [0] * threads
+
+
+def test_rounds_are_worth_their_merge(monkeypatch):
+    """Where rows are few for the features one worker learns; where there is little to merge rounds are not tiny."""
+    monkeypatch.undo()
+    wide = sp.csr_array((np.ones(40), np.arange(40), [0, 20, 40]), shape=(2, 10**6))
+    first, most = sweeps.round_rows(wide)
+    assert first // sweeps.GROWTH * 20 >= 10**6
+    assert most * 20 >= 10**6
+    narrow = sp.csr_array(np.ones((100, 10)))
+    assert sweeps.round_rows(narrow) == (sweeps.SOLO, sweeps.ROWS[0])
+    assert sweeps.round_rows(sp.csr_array((0, 5)))[0] == sweeps.SOLO
+    model = fit_linear(X, Y)
+    loop, _ = sweeps.sweep(model, X, model.recipe(), 2)
+    assert loop is sweeps.row_by_row(model, X, model.recipe())[0]
