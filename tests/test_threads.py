@@ -198,7 +198,7 @@ def test_a_thread_that_does_not_start_keeps_nobody_waiting(monkeypatch):
         begin(self)
 
     fit_linear(X, Y, threads=3)
-    if linear.kernels.learn is not getattr(linear.kernels.learn, "py_func", linear.kernels.learn):
+    if course.kernels.learn is not getattr(course.kernels.learn, "py_func", course.kernels.learn):
         monkeypatch.setattr(threading.Thread, "start", start)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             fit_linear(X, Y, threads=3)
