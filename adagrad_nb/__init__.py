@@ -51,6 +51,21 @@ from .warm import warm_up
 
 __version__ = "0.1.0"
 
+_ESTIMATORS = ("AdagradClassifier", "AdagradRegressor")  # imported with scikit-learn, when they are asked for
+
+
+def __getattr__(name):
+    if name in _ESTIMATORS:
+        from . import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_ESTIMATORS])
+
+
 __all__ = [
     "EMA", "L1", "L2", "Absolute", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm",
     "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet", "EpsilonInsensitive",

@@ -35,6 +35,50 @@ class History:
         self.seconds.append(progress.seconds)
 
 
+class Curve:
+    """Keep the mean loss, by weight, of each pass over data of a known number of rows.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of a pass.
+    callback : callable, optional
+        Told everything too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import fit_linear
+    >>> from adagrad_nb.callbacks import Curve
+    >>> X = np.random.default_rng(0).normal(size=(100, 3))
+    >>> curve = Curve(100)
+    >>> model = fit_linear(X, X[:, 0] > 0, passes=5, callback=curve)
+    >>> losses = curve.losses()
+    >>> len(losses), losses[0] > losses[-1]
+    (5, True)
+    """
+
+    def __init__(self, n_rows, callback=None):
+        self.n_rows, self.callback = n_rows, callback
+        self.sums = []  # of loss and weight, for each pass
+        self.left = 0  # rows of the pass that is under way
+
+    def __call__(self, progress):
+        if self.left == 0:
+            self.sums.append([0.0, 0.0])
+            self.left = self.n_rows
+        self.left -= progress.n_recent
+        if progress.recent_weight > 0:
+            self.sums[-1][0] += progress.recent_loss * progress.recent_weight
+            self.sums[-1][1] += progress.recent_weight
+        if self.callback is not None:
+            self.callback(progress)
+
+    def losses(self):
+        """Return the mean losses as a list, the last of a pass that may not be complete."""
+        return [loss / weight if weight else float("nan") for loss, weight in self.sums]
+
+
 class Table:
     """Print a line each time the number of rows has doubled.
 

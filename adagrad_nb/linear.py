@@ -38,6 +38,8 @@ class Progress(NamedTuple):
         Passes that are complete.
     model : LinearModel
         The model that is being learnt: to look at, not to keep.
+    recent_weight : float
+        Sum of the weights of the rows since the last call.
 
     Examples
     --------
@@ -56,6 +58,7 @@ class Progress(NamedTuple):
     seconds: float
     passes: int
     model: LinearModel
+    recent_weight: float
 
 
 def fit_linear(
@@ -251,8 +254,9 @@ class Course:
         rows, self.told_rows = model.n_seen - self.told_rows, model.n_seen
         recent = float(loss / weight) if weight else float("nan")
         seconds = time.perf_counter() - self.start
+        progressive = model.progressive_loss
         try:
-            self.callback(Progress(model.n_seen, rows, model.progressive_loss, recent, seconds, self.passes, model))
+            self.callback(Progress(model.n_seen, rows, progressive, recent, seconds, self.passes, model, float(weight)))
         except StopIteration:
             return False
         return True

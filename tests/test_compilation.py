@@ -463,15 +463,16 @@ LEVELS = {
     0: "_jit _check _files",
     1: "rules transforms penalties schedules losses margins regressions averaging",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
-    " _kernels/linear _kernels/parse _kernels/gpu",
+    " _kernels/linear _kernels/content _kernels/parse _kernels/gpu",
     3: "trees device gradients leaf state update archive presets exchange fullmatrix",
-    4: "objectives driver optimize stochastic samples linear linear_model metrics readers _source _svmlight vowpal",
-    5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
+    4: "objectives driver optimize stochastic samples contents linear linear_model metrics readers _source"
+    " _svmlight vowpal",
+    5: "_estimator estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 # What only some modules may import, at the top or within a function.
 GUARDED = {
-    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli"}, "sklearn": {"estimators"}, "dask": {"distributed"},
+    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli"}, "sklearn": {"_estimator"}, "dask": {"distributed"},
     "distributed": {"distributed"}, "pyarrow": {"readers"}, "zstandard": {"_source"},
 }  # fmt: skip
 
