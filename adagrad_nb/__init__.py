@@ -8,6 +8,8 @@ transforms, a penalty, a schedule, an average, a loss; write your own as a Named
 from .averaging import EMA, Polyak
 from .device import has_cuda
 from .exchange import from_optax, from_torch, to_optax, to_torch
+from .gates import Accumulate, LossScale, SkipNonFinite
+from .lazy import catch_up
 from .linear import Progress, fit_linear
 from .linear_model import LinearModel, load_model
 from .losses import (
@@ -29,7 +31,7 @@ from .optimize import minimize_adadelta, minimize_adagrad
 from .penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
 from .presets import like
 from .readers import Chunk, load_svmlight, read_svmlight
-from .rules import Adadelta, Adagrad, MomentumAdagrad
+from .rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
 from .schedules import (
     Constant,
     Cosine,
@@ -44,7 +46,18 @@ from .schedules import (
 )
 from .state import State, init, load_state
 from .stochastic import minimize_stochastic
-from .transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale
+from .stopping import EarlyStopping
+from .transforms import (
+    ClipGlobalNorm,
+    ClipNorm,
+    ClipValue,
+    DecoupledDecay,
+    Except,
+    L2Decay,
+    Maximize,
+    Only,
+    Rescale,
+)
 from .update import update
 from .vowpal import load_vw
 from .warm import warm_up
@@ -67,12 +80,13 @@ def __dir__():
 
 
 __all__ = [
-    "EMA", "L1", "L2", "Absolute", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm",
-    "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet", "EpsilonInsensitive",
-    "Exponential", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic",
-    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Perceptron", "Piecewise", "Poisson", "Polyak",
-    "Polynomial", "Progress", "Quantile", "Rescale", "Shift", "SmoothHinge", "Squared", "SquaredEpsilonInsensitive",
-    "SquaredHinge", "State", "WarmUp", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like",
-    "load_model", "load_state", "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad",
+    "EMA", "L1", "L2", "Absolute", "Accumulate", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm",
+    "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "EarlyStopping", "ElasticNet",
+    "EpsilonInsensitive", "Except", "Exponential", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
+    "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
+    "NonNegative", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress", "Quantile",
+    "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Squared", "SquaredEpsilonInsensitive",
+    "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init",
+    "like", "load_model", "load_state", "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad",
     "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

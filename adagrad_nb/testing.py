@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._jit import code, is_compiled
-from ._kernels.dense import ALL
+from ._kernels import dense
 from .linear import fit_linear
 from .losses import has_probabilities
-from .penalties import prox, repeat, value
+from .penalties import prox, repeat, total, value
 from .state import init
 from .update import update
 
@@ -124,9 +124,9 @@ def check_rule(rule):
 
 def _assert_single(name, leaf, x):
     """A float32 rule must not compute in doubles."""
-    if x.dtype != np.float32 or not is_compiled(leaf.serial):
+    if x.dtype != np.float32 or not is_compiled(dense.serial):
         return
-    if " fpext float" in code(leaf.serial, leaf.update, ALL, x, x, leaf.flat, leaf.fixed, 0):
+    if " fpext float" in code(dense.serial, leaf.update, dense.ALL, x, x, leaf.flat, leaf.fixed, 0):
         raise AssertionError(
             f"{name}: its float32 code computes in doubles; avoid literals such as 1.0 and 2, "
             "and keep constants as fields"
@@ -176,7 +176,7 @@ def check_loss(loss):
 
 
 def check_penalty(penalty, size=5):
-    """Try a penalty of your own: its prox must minimise, and `repeat` must be that many prox steps.
+    """Try a penalty of your own: its prox must minimise, `repeat` must be that many prox steps and `total` their sum.
 
     Parameters
     ----------
@@ -205,8 +205,11 @@ def check_penalty(penalty, size=5):
                 best = min(value(penalty, n, i) + (n - x) ** 2 / (2 * w) for n in near)
                 if not here <= best + 1e-12:
                     raise AssertionError(f"{name}.prox: at x={x}, w={w}, i={i} it gives {z}, which is no minimum")
-                steps = x
+                steps, whole = x, 0.0
                 for _ in range(3):
                     steps = prox(penalty, steps, w, i)
+                    whole += steps
+                if not abs(total(penalty, x, w, 3, i) - whole) <= 1e-12 * max(abs(whole), 1):
+                    raise AssertionError(f"{name}.total: at x={x}, w={w}, i={i} it differs from three steps' sum")
                 if not abs(repeat(penalty, x, w, 3, i) - steps) <= 1e-12 * max(abs(steps), 1):
                     raise AssertionError(f"{name}.repeat: at x={x}, w={w}, i={i} it differs from three prox steps")

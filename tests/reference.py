@@ -387,3 +387,41 @@ def means(iterates, start=0):
     """Polyak 1992: after each update the plain mean of the iterates from update `start` on."""
     return [np.mean(iterates[min(t, start) : t + 1] if t >= start else iterates[t : t + 1], axis=0)
             for t in range(len(iterates))]  # fmt: skip
+
+
+# --- whole arrays --------------------------------------------------------------------------------------------------
+
+
+def row_adagrad(x, g, h, lr, eps, inside=False):
+    """MXNet's GroupAdaGrad, FBGEMM's rowwise_adagrad: the mean square of a row enters the accumulator of the row."""
+    h = h + (g**2).mean(axis=1)
+    root = np.sqrt(h + eps) if inside else np.sqrt(h) + eps
+    return x - lr * g / root[:, None], h
+
+
+def modulus_adagrad(x, g, G, lr, eps):
+    """optax, scale_by_rss, for complex numbers: |g|^2 enters the accumulator; where it is zero nothing moves."""
+    G = G + g.real**2 + g.imag**2
+    return x - lr * np.where(G > 0, g / np.sqrt(np.where(G > 0, G + eps, 1)), 0), G
+
+
+def split_adagrad(x, g, G, lr, eps):
+    """PyTorch, torch.optim.Adagrad, for complex numbers: real and imaginary parts apart, also in the accumulator."""
+    real, imag = G.real + g.real**2, G.imag + g.imag**2
+    return x - lr * (g.real / (np.sqrt(real) + eps) + 1j * g.imag / (np.sqrt(imag) + eps)), real + 1j * imag
+
+
+def listed_adagrad(x, where, values, G, lr, eps, duplicates):
+    """A gradient that lists coordinates, some of them more than once, in the four ways that systems treat them."""
+    x, G = x.copy(), G.copy()
+    if duplicates == "sequential":
+        for i, g in zip(where, values, strict=True):
+            G[i] += g**2
+            x[i] -= lr * g / (np.sqrt(G[i]) + eps)
+        return x, G
+    for i in sorted(set(where)):
+        mine = [g for j, g in zip(where, values, strict=True) if j == i]
+        total = sum(mine) / (len(mine) if duplicates == "mean" else 1)
+        G[i] += sum(g**2 for g in mine) if duplicates == "simultaneous" else total**2
+        x[i] -= lr * total / (np.sqrt(G[i]) + eps)
+    return x, G

@@ -461,12 +461,12 @@ def test_objectives_of_foreign_type_are_compiled_once():
 
 LEVELS = {
     0: "_jit _check _files",
-    1: "rules transforms penalties schedules losses margins regressions averaging",
+    1: "rules transforms gates penalties schedules losses averaging margins regressions",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
-    " _kernels/linear _kernels/content _kernels/parse _kernels/gpu",
-    3: "trees device gradients leaf state update archive presets exchange fullmatrix",
-    4: "objectives driver optimize stochastic samples contents linear linear_model metrics readers _source"
-    " _svmlight vowpal",
+    " _kernels/linear _kernels/content _kernels/parse _kernels/gpu _kernels/trail _kernels/batch",
+    3: "trees device gradients options leaf bundle lazy chains state update archive presets exchange fullmatrix",
+    4: "objectives driver optimize stochastic samples contents linear linear_model metrics readers _source _svmlight"
+    " vowpal means sweeps stopping",
     5: "_estimator estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}

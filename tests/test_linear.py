@@ -36,6 +36,7 @@ from adagrad_nb import (
     load_model,
     losses,
     read_svmlight,
+    sweeps,
 )
 
 COLUMNS = 9
@@ -112,7 +113,7 @@ def interpreted(monkeypatch):
     def python(kernel, *records):
         return getattr(kernel, "py_func", kernel)
 
-    monkeypatch.setattr(linear, "compiled_for", python)
+    monkeypatch.setattr(sweeps, "compiled_for", python)
     monkeypatch.setattr(linear_model, "compiled_for", python)
 
 
@@ -430,7 +431,7 @@ def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
 
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+        patch.setattr(sweeps, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
         fit_linear(rows_of(X, np.arange(40.0), 25), loss=Listener(), passes=2, shuffle=True, rng=0)
     parts = seen[:25], seen[25:40], seen[40:65], seen[65:]
     expected = list(range(25)), list(range(25, 40))
