@@ -1,5 +1,7 @@
 """What AdagradClassifier and AdagradRegressor have in common, and all that they take from scikit-learn."""
 
+import numbers
+
 import numpy as np
 import scipy
 
@@ -16,11 +18,13 @@ except ImportError as error:
     ) from error
 
 from . import _check, samples
+from .averaging import Polyak
 from .callbacks import Curve
 from .contents import by_content
 from .linear import fit_linear
 from .losses import LOSSES
-from .penalties import L1, L2, ElasticNet
+from .penalties import L1, L2, ElasticNet, NoPenalty
+from .rules import Adagrad
 
 # What `estimators` takes from scikit-learn it takes from here, behind the one error message.
 __all__ = ["ALIASES", "ClassifierMixin", "Estimator", "RegressorMixin", "available_if", "check_classification_targets"]
@@ -32,8 +36,8 @@ class Estimator(BaseEstimator):
     """Parameters, learning, and coefficients that are dense or sparse; a subclass says what targets are."""
 
     def __init__(
-        self, loss, penalty, alpha, l1_ratio, rule, lr, max_iter, fit_intercept, shuffle, random_state, warm_start,
-        callback,
+        self, loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
+        shuffle, random_state, warm_start, callback,
     ):  # fmt: skip
         self.loss = loss
         self.penalty = penalty
@@ -41,7 +45,10 @@ class Estimator(BaseEstimator):
         self.l1_ratio = l1_ratio
         self.rule = rule
         self.lr = lr
+        self.average = average
+        self.batch_size = batch_size
         self.max_iter = max_iter
+        self.early_stopping = early_stopping
         self.fit_intercept = fit_intercept
         self.shuffle = shuffle
         self.random_state = random_state
@@ -71,7 +78,9 @@ class Estimator(BaseEstimator):
 
     def _penalty(self):
         """The penalty as a record, strengths in scikit-learn's meaning."""
-        if self.penalty is None or not isinstance(self.penalty, str):
+        if self.penalty is None:
+            return NoPenalty()
+        if not isinstance(self.penalty, str):
             return self.penalty
         _check.interval("alpha", self.alpha, "[0, inf)")
         _check.interval("l1_ratio", self.l1_ratio, "[0, 1]")
@@ -88,9 +97,17 @@ class Estimator(BaseEstimator):
         _check.boolean("fit_intercept", self.fit_intercept)
         _check.boolean("shuffle", self.shuffle)
         return {
-            "loss": self._loss(), "penalty": self._penalty(), "rule": self.rule, "lr": self.lr,
+            "loss": self._loss(), "penalty": self._penalty(), "rule": Adagrad() if self.rule is None else self.rule,
+            "lr": self.lr, "average": self._average(), "batch_size": self.batch_size,
             "intercept": bool(self.fit_intercept),
         }  # fmt: skip
+
+    def _average(self):
+        """True and numbers, as scikit-learn has them, as records."""
+        average = self.average
+        if isinstance(average, (bool, np.bool_)):
+            return Polyak() if average else False
+        return Polyak(int(average)) if isinstance(average, numbers.Integral) else average
 
     # --- learning ----------------------------------------------------------------------------------------------
 
@@ -115,9 +132,9 @@ class Estimator(BaseEstimator):
             X, y, weight = by_content(X, y, weight)
         # The objective is the mean loss by weight: the penalty stands beside weights of mean 1.
         weight = weight / weight[weight > 0].mean()
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1)) if self.shuffle else None
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.loss_curve_ = []
-        more = {"passes": passes, "shuffle": bool(self.shuffle), "rng": seed}
+        more = {"passes": passes, "shuffle": bool(self.shuffle), "rng": seed, "early_stopping": self.early_stopping}
         return self._learn(X, y, weight, self.model_ if going_on else None, options | more)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):
@@ -130,7 +147,7 @@ class Estimator(BaseEstimator):
         return self._learn(X, y, self._weighted(y, sample_weight), None if first else self.model_, options)
 
     def _learn(self, X, y, weight, model, options):
-        curve = Curve(X.shape[0], self.callback)
+        curve = Curve(self.callback)
         self.model_ = fit_linear(
             X, y, sample_weight=weight, model=model, callback=curve, classes=self._codes(), **options,
             dtype=None if model is None else model.dtype,
@@ -138,6 +155,7 @@ class Estimator(BaseEstimator):
         losses = curve.losses()
         self.loss_curve_ += losses
         self.n_iter_ = len(losses)
+        self.validation_curve_ = list(self.model_.pass_losses)
         self.t_ = self.model_.state.t
         self.coef_ = self._shaped(self.model_.coef)
         self.intercept_ = np.atleast_1d(self.model_.intercept).astype(self.coef_.dtype)

@@ -36,12 +36,10 @@ class History:
 
 
 class Curve:
-    """Keep the mean loss, by weight, of each pass over data of a known number of rows.
+    """Keep the mean loss, by weight, of the rows of each pass, each before it was learnt.
 
     Parameters
     ----------
-    n_rows : int
-        Rows of a pass.
     callback : callable, optional
         Told everything too.
 
@@ -51,23 +49,20 @@ class Curve:
     >>> from adagrad_nb import fit_linear
     >>> from adagrad_nb.callbacks import Curve
     >>> X = np.random.default_rng(0).normal(size=(100, 3))
-    >>> curve = Curve(100)
+    >>> curve = Curve()
     >>> model = fit_linear(X, X[:, 0] > 0, passes=5, callback=curve)
     >>> losses = curve.losses()
     >>> len(losses), losses[0] > losses[-1]
     (5, True)
     """
 
-    def __init__(self, n_rows, callback=None):
-        self.n_rows, self.callback = n_rows, callback
+    def __init__(self, callback=None):
+        self.callback = callback
         self.sums = []  # of loss and weight, for each pass
-        self.left = 0  # rows of the pass that is under way
 
     def __call__(self, progress):
-        if self.left == 0:
+        while len(self.sums) <= progress.passes:
             self.sums.append([0.0, 0.0])
-            self.left = self.n_rows
-        self.left -= progress.n_recent
         if progress.recent_weight > 0:
             self.sums[-1][0] += progress.recent_loss * progress.recent_weight
             self.sums[-1][1] += progress.recent_weight

@@ -48,8 +48,15 @@ class AdagradClassifier(ClassifierMixin, Estimator):
         By default ``Adagrad()``.
     lr : float or schedule record, default 0.5
         Learning rate in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.
+    average : bool, int or Polyak, default False
+        Whether `coef_` and `intercept_` are the means of the weights over all updates, or those from a given one on.
+    batch_size : int, default 1
+        Rows for each update.
     max_iter : int, default 10
-        Passes over the data in `fit`.  One is often enough for 100,000 rows.
+        Passes over the data in `fit`, or the most there are with `early_stopping`.  One is often enough for 100,000
+        rows.
+    early_stopping : bool or EarlyStopping, default False
+        Whether `fit` holds out a tenth of the rows, ends when their loss no longer falls, and keeps the best model.
     fit_intercept : bool, default True
         Whether to learn a constant.
     shuffle : bool, default True
@@ -82,6 +89,8 @@ class AdagradClassifier(ClassifierMixin, Estimator):
         Updates so far.
     loss_curve_ : list of float
         Mean loss of each pass, of each row before it was learnt; `partial_fit` adds one entry for each call.
+    validation_curve_ : list of float
+        The losses that `early_stopping` looked at, one for each pass; empty without it.
     model_ : LinearModel
         With ``save``, ``state`` and all else.
 
@@ -119,12 +128,13 @@ class AdagradClassifier(ClassifierMixin, Estimator):
     _numeric = False
 
     def __init__(
-        self, loss="logistic", *, penalty=None, alpha=1e-4, l1_ratio=0.15, rule=None, lr=0.5, max_iter=10,
-        fit_intercept=True, shuffle=True, random_state=None, warm_start=False, class_weight=None, callback=None,
+        self, loss="logistic", *, penalty=None, alpha=1e-4, l1_ratio=0.15, rule=None, lr=0.5,
+        average=False, batch_size=1, max_iter=10, early_stopping=False, fit_intercept=True, shuffle=True,
+        random_state=None, warm_start=False, class_weight=None, callback=None,
     ):  # fmt: skip
         super().__init__(
-            loss, penalty, alpha, l1_ratio, rule, lr, max_iter, fit_intercept, shuffle, random_state, warm_start,
-            callback,
+            loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
+            shuffle, random_state, warm_start, callback,
         )  # fmt: skip
         self.class_weight = class_weight
 
@@ -265,7 +275,8 @@ class AdagradClassifier(ClassifierMixin, Estimator):
             Columns in the order of `classes_`.
         """
         scores = self.decision_function(X)
-        return self.model_.probabilities(scores)
+        shares = self.model_.linked(scores)
+        return shares if shares.ndim == 2 else np.column_stack([1 - shares, shares])
 
     @available_if(_gives_probabilities)
     def predict_log_proba(self, X):
@@ -311,8 +322,15 @@ class AdagradRegressor(RegressorMixin, Estimator):
     lr : float or schedule record, default 0.5
         Learning rate in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.  A first step
         changes a weight by `lr`: y that is far from 1 wants to be scaled, or a rate that is as far.
+    average : bool, int or Polyak, default False
+        Whether `coef_` and `intercept_` are the means of the weights over all updates, or those from a given one on.
+    batch_size : int, default 1
+        Rows for each update.
     max_iter : int, default 10
-        Passes over the data in `fit`.  One is often enough for 100,000 rows.
+        Passes over the data in `fit`, or the most there are with `early_stopping`.  One is often enough for 100,000
+        rows.
+    early_stopping : bool or EarlyStopping, default False
+        Whether `fit` holds out a tenth of the rows, ends when their loss no longer falls, and keeps the best model.
     fit_intercept : bool, default True
         Whether to learn a constant.
     shuffle : bool, default True
@@ -340,6 +358,8 @@ class AdagradRegressor(RegressorMixin, Estimator):
         Updates so far.
     loss_curve_ : list of float
         Mean loss of each pass, of each row before it was learnt; `partial_fit` adds one entry for each call.
+    validation_curve_ : list of float
+        The losses that `early_stopping` looked at, one for each pass; empty without it.
     model_ : LinearModel
         With ``save``, ``state`` and all else.
 
@@ -374,12 +394,13 @@ class AdagradRegressor(RegressorMixin, Estimator):
     _numeric = True
 
     def __init__(
-        self, loss="squared", *, penalty=None, alpha=1e-4, l1_ratio=0.15, rule=None, lr=0.5, max_iter=10,
-        fit_intercept=True, shuffle=True, random_state=None, warm_start=False, callback=None,
+        self, loss="squared", *, penalty=None, alpha=1e-4, l1_ratio=0.15, rule=None, lr=0.5,
+        average=False, batch_size=1, max_iter=10, early_stopping=False, fit_intercept=True, shuffle=True,
+        random_state=None, warm_start=False, callback=None,
     ):  # fmt: skip
         super().__init__(
-            loss, penalty, alpha, l1_ratio, rule, lr, max_iter, fit_intercept, shuffle, random_state, warm_start,
-            callback,
+            loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
+            shuffle, random_state, warm_start, callback,
         )  # fmt: skip
 
     def fit(self, X, y, sample_weight=None):

@@ -267,11 +267,7 @@ class LinearModel:
                 f"predict_proba: the loss {type(self.loss).__name__} has no probabilities; use decision_function, "
                 "or learn with 'logistic' or 'modified_huber'"
             )
-        return self.probabilities(self.decision_function(X))
-
-    def probabilities(self, margin):
-        """Return the probability of each label for each entry of a decision function, of shape (n, 2)."""
-        positive = self.linked(margin)
+        positive = self.linked(self.decision_function(X))
         return np.column_stack([1 - positive, positive])
 
     def linked(self, margin):

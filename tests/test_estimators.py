@@ -15,12 +15,15 @@ from adagrad_nb import (
     L1,
     L2,
     Adagrad,
+    EarlyStopping,
     ElasticNet,
     Huber,
     InverseSqrt,
     InverseTime,
     Logistic,
     NonNegative,
+    NoPenalty,
+    Polyak,
     Quantile,
     fit_linear,
 )
@@ -352,6 +355,48 @@ def test_loss_curve(kind):
     assert len(again.loss_curve_) == 6
     assert again.n_iter_ == 1
     assert again.fit(X, y, weight).loss_curve_ == curve
+
+
+@both
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_early_stopping(kind, shuffle):
+    """Rows are held out by `random_state`, and the best model is kept."""
+    X, y = problem(kind)
+    options = {"max_iter": 50, "shuffle": shuffle, "random_state": 0}
+    model = kind(early_stopping=EarlyStopping(n_iter_no_change=2), **options).fit(X, y)
+    assert 3 <= model.n_iter_ == len(model.loss_curve_) == len(model.validation_curve_) < 50
+    best = int(np.argmin(model.validation_curve_))
+    assert 170 * (best + 1) <= model.t_ <= 190 * (best + 1)
+    assert same(clone(model).fit(X, y), model)
+    other = clone(model).set_params(random_state=1).fit(X, y)
+    assert other.validation_curve_ != model.validation_curve_
+    assert clone(model).set_params(early_stopping=True).fit(X, y).n_iter_ < 50
+    assert clone(model).set_params(early_stopping=False).fit(X, y).validation_curve_ == []
+
+
+@both
+def test_averages_and_batches(kind):
+    X, y = problem(kind)
+    options = {"shuffle": False, "max_iter": 2}
+    loss = "logistic" if kind is AdagradClassifier else "squared"
+    for average, record in ((True, Polyak()), (100, Polyak(100)), (Polyak(3), Polyak(3)), (0, Polyak(0))):
+        model = kind(average=average, **options).fit(X, y)
+        linear = fit_linear(X, y, average=record, passes=2, loss=loss)
+        assert np.ravel(model.coef_).tobytes() == linear.coef.tobytes()
+        assert not same(model, kind(**options).fit(X, y))
+    model = kind(batch_size=8, **options).fit(X, y)
+    assert np.ravel(model.coef_).tobytes() == fit_linear(X, y, batch_size=8, passes=2, loss=loss).coef.tobytes()
+    assert model.t_ == 2 * 25
+
+
+@both
+def test_options_change_from_call_to_call(kind):
+    """What is set holds from the next call on, also where it is set back to nothing."""
+    X, y = problem(kind)
+    model = kind(penalty="l1", alpha=0.3, rule=Adagrad(0.1), average=True).partial_fit(X, y)
+    model.set_params(penalty=None, rule=None, average=False, lr=0.1).partial_fit(X, y)
+    state = model.model_.state
+    assert (state.penalty, state.rule, state.lr, model.model_.average) == (NoPenalty(), Adagrad(), 0.1, False)
 
 
 @both
