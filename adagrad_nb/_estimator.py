@@ -21,8 +21,7 @@ from . import _check, samples
 from .averaging import Polyak
 from .callbacks import Curve
 from .contents import by_content
-from .linear import fit_linear
-from .losses import LOSSES
+from .linear import LOSSES, fit_linear
 from .penalties import L1, L2, ElasticNet, NoPenalty
 from .rules import Adagrad
 

@@ -13,7 +13,10 @@ from ._estimator import (
     available_if,
     check_classification_targets,
 )
-from .losses import LOSSES, has_probabilities
+from .linear import LOSSES
+from .losses import Logistic, has_probabilities
+
+MANY = "softmax" in LOSSES  # whether fit_linear learns more than two classes
 
 
 def _gives_probabilities(estimator):
@@ -36,7 +39,8 @@ class AdagradClassifier(ClassifierMixin, Estimator):
     ----------
     loss : str or loss record, default "logistic"
         "logistic" (or "log_loss"), "modified_huber", which have probabilities; "hinge", "squared_hinge",
-        "smooth_hinge", "perceptron"; or a record such as ``SmoothHinge(0.5)``.
+        "smooth_hinge", "perceptron"; or a record such as ``SmoothHinge(0.5)``.  With more than two classes "logistic"
+        is softmax, of all classes at once; the others learn each class against the rest, in the same pass.
     penalty : {None, "l1", "l2", "elasticnet"} or penalty record, default None
         On the weights, not on the intercept.  A record, such as ``L1(strengths)`` with one strength for each feature
         or ``NonNegative()``, brings its own strengths.
@@ -124,7 +128,7 @@ class AdagradClassifier(ClassifierMixin, Estimator):
     True
     """
 
-    _kinds = ("binary",)
+    _kinds = ("binary", "classes")
     _numeric = False
 
     def __init__(
@@ -192,7 +196,7 @@ class AdagradClassifier(ClassifierMixin, Estimator):
                 f"y: got {known.size} class, {known.tolist()}; there must be two classes, in y or announced with "
                 "partial_fit(…, classes=…)"
             )
-        if known.size > 2:
+        if known.size > 2 and not MANY:
             raise ValueError(
                 f"Only binary classification is supported. The type of the target is multiclass, {known.size} classes"
             )
@@ -207,6 +211,12 @@ class AdagradClassifier(ClassifierMixin, Estimator):
 
     def _codes(self):
         return list(range(self.classes_.size))
+
+    def _learn(self, X, y, weight, model, options):
+        loss = options["loss"]
+        if loss.labels == "classes" and self.classes_.size == 2:  # one function parts two classes
+            options["loss"] = getattr(loss, "loss", Logistic())
+        return super()._learn(X, y, weight, model, options)
 
     def _weighted(self, y, sample_weight):
         """Weights of the rows times those of their classes."""
@@ -295,7 +305,7 @@ class AdagradClassifier(ClassifierMixin, Estimator):
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
+        tags.classifier_tags.multi_class = MANY
         return tags
 
 

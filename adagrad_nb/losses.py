@@ -39,5 +39,7 @@ LOSSES = {
 
 
 def has_probabilities(loss):
-    """Whether the link of a loss is a probability."""
+    """Whether the link of a loss is a probability, or that of each of many classes."""
+    if loss.labels == "classes":
+        return has_probabilities(loss.loss) if hasattr(loss, "loss") else True
     return getattr(loss, "probabilities", loss.labels == "binary")

@@ -40,13 +40,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from adagrad_nb import AdagradClassifier, AdagradRegressor
+from adagrad_nb import AdagradClassifier, AdagradRegressor, estimators
 
 BOTH = [AdagradClassifier, AdagradRegressor]
 both = pytest.mark.parametrize("kind", BOTH)
 slow_without_compiler = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="hundreds of thousands of updates take minutes in pure Python"
 )
+
+
+many = pytest.mark.skipif(not estimators.MANY, reason="fit_linear learns two classes")
 
 
 def problem(kind, n=200, seed=0):
@@ -329,6 +332,77 @@ def test_sparse_is_dense(kind):
     """scikit-learn's SGD slows the intercept for sparse data, which makes another model of the same data."""
     X, y = problem(kind)
     assert same(kind(random_state=0).fit(X, y), kind(random_state=0).fit(X.toarray(), y))
+
+
+# --- more than two classes ------------------------------------------------------------------------------------------
+
+
+def flowers(n=300, seed=0):
+    """(X, y): three classes, two of which overlap."""
+    rng = np.random.default_rng(seed)
+    code = rng.integers(0, 3, n)
+    X = rng.normal(size=(n, 4)) + 2.0 * np.eye(3, 4)[code] + 0.5
+    return sp.csr_array(X * (rng.random((n, 4)) < 0.9)), np.array(["iris", "lily", "rose"])[code]
+
+
+@many
+@pytest.mark.parametrize("loss", ["logistic", "hinge", "modified_huber"])
+def test_three_classes(loss):
+    X, y = flowers()
+    options = {"penalty": "l1", "alpha": 1e-3, "max_iter": 4, "shuffle": False}
+    model = AdagradClassifier(loss, **options).fit(X, y)
+    linear = fit_linear(X, y, loss=loss, penalty=L1(1e-3), passes=4)
+    assert model.coef_.shape == (3, 4)
+    assert model.intercept_.shape == (3,)
+    assert_array_equal(model.coef_, linear.coef)
+    assert_array_equal(model.intercept_, linear.intercept)
+    assert_allclose(model.decision_function(X), linear.decision_function(X), rtol=1e-9, atol=1e-12)
+    assert_array_equal(model.predict(X), linear.predict(X))
+    assert model.score(X, y) > 0.75
+    if loss == "hinge":
+        assert not hasattr(model, "predict_proba")
+    else:
+        assert_allclose(model.predict_proba(X), linear.predict_proba(X), rtol=1e-9, atol=1e-12)
+        assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
+    sparse = pickle.loads(pickle.dumps(clone(model).fit(X, y).sparsify()))
+    assert sparse.coef_.shape == (3, 4)
+    assert_array_equal(sparse.predict(X), model.predict(X))
+    assert same(sparse.partial_fit(X, y), model.partial_fit(X, y))
+
+
+@many
+def test_order_and_weights_of_three_classes():
+    X, y = flowers()
+    rng = np.random.default_rng(1)
+    weight, order = rng.integers(0, 4, 300), rng.permutation(300)
+    listed = np.repeat(order, weight[order])
+    factors = {"lily": 2.0, "rose": 0.5}
+    model = AdagradClassifier(class_weight=factors, random_state=0).fit(X, y, weight)
+    assert same(AdagradClassifier(class_weight=factors, random_state=0).fit(X[listed], y[listed]), model)
+    factor = np.select([y == "lily", y == "rose"], [2.0, 0.5], 1.0)
+    assert same(AdagradClassifier(random_state=0).fit(X, y, weight * factor), model)
+
+
+@many
+def test_classes_that_come_later():
+    X, y = flowers()
+    early = np.flatnonzero(y != "rose")[:50]
+    model = AdagradClassifier().partial_fit(X[early], y[early], classes=["rose", "lily", "iris"])
+    assert model.coef_.shape == (3, 4)
+    model.partial_fit(X, y)
+    assert_array_equal(np.unique(model.predict(X)), ["iris", "lily", "rose"])
+    found = AdagradClassifier().partial_fit(X[early], y[early])
+    with pytest.raises(ValueError, match=r"^y: got 'rose', which is none of the classes \['iris', 'lily'\]; announce"):
+        found.partial_fit(X, y)
+
+
+@many
+def test_softmax_of_two_classes_is_logistic():
+    X, y = problem(AdagradClassifier)
+    model = AdagradClassifier("softmax", random_state=0).fit(X, y)
+    assert same(model, AdagradClassifier(random_state=0).fit(X, y))
+    assert model.coef_.shape == (1, 6)
+    assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
 
 
 # --- what is known of the learning ---------------------------------------------------------------------------------
