@@ -127,13 +127,13 @@ class Estimator(BaseEstimator):
         rows = weight > 0
         if not rows.any():
             raise ValueError("sample_weight: all weights are zero; there is nothing to learn from")
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if self.shuffle:
-            X, y, weight = by_content(X, y, weight)
+            X, y, weight = by_content(X, y, weight, seed)
         # The objective is the mean loss by weight: the penalty stands beside weights of mean 1.
         weight = weight / weight[weight > 0].mean()
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.loss_curve_ = []
-        more = {"passes": passes, "shuffle": bool(self.shuffle), "rng": seed, "early_stopping": self.early_stopping}
+        more = {"passes": passes, "rng": seed, "early_stopping": self.early_stopping}
         return self._learn(X, y, weight, self.model_ if going_on else None, options | more)
 
     def _partial_fit(self, X, y, sample_weight, classes=None):

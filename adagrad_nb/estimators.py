@@ -64,11 +64,11 @@ class AdagradClassifier(ClassifierMixin, Estimator):
     fit_intercept : bool, default True
         Whether to learn a constant.
     shuffle : bool, default True
-        Whether `fit` visits the rows in a new random order in each pass.  Then what is learnt does not depend on the
-        order of the rows given, and rows that are equal are learnt as one with the sum of their weights: weight 2 is
-        the row listed twice.  It takes a second copy of X.
+        Whether `fit` visits the rows in a random order, the same in each pass, which is drawn for the rows by what
+        they hold.  Then what is learnt does not depend on the order of the rows given, and rows that are equal are
+        learnt as one with the sum of their weights: weight 2 is the row listed twice.  It takes a second copy of X.
     random_state : int, RandomState instance or None, default None
-        For `shuffle`.
+        For `shuffle`, and the rows that `early_stopping` holds out.
     warm_start : bool, default False
         Whether `fit` goes on from what the last `fit` has learnt, accumulators of the rates included.
     class_weight : dict, "balanced" or None, default None
@@ -344,11 +344,11 @@ class AdagradRegressor(RegressorMixin, Estimator):
     fit_intercept : bool, default True
         Whether to learn a constant.
     shuffle : bool, default True
-        Whether `fit` visits the rows in a new random order in each pass.  Then what is learnt does not depend on the
-        order of the rows given, and rows that are equal are learnt as one with the sum of their weights: weight 2 is
-        the row listed twice.  It takes a second copy of X.
+        Whether `fit` visits the rows in a random order, the same in each pass, which is drawn for the rows by what
+        they hold.  Then what is learnt does not depend on the order of the rows given, and rows that are equal are
+        learnt as one with the sum of their weights: weight 2 is the row listed twice.  It takes a second copy of X.
     random_state : int, RandomState instance or None, default None
-        For `shuffle`.
+        For `shuffle`, and the rows that `early_stopping` holds out.
     warm_start : bool, default False
         Whether `fit` goes on from what the last `fit` has learnt, accumulators of the rates included.
     callback : callable, optional

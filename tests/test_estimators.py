@@ -118,9 +118,9 @@ def test_fit_is_fit_linear(kind, dtype):
         estimator = kind(penalty="l1", alpha=0.01, max_iter=3, shuffle=shuffle, random_state=0, **options).fit(X, y)
         if shuffle:
             codes = (y == "yes").astype(int) if kind is AdagradClassifier else y
-            rows, targets, weight = by_content(X, codes, np.ones(200))
             seed = int(np.random.RandomState(0).randint(2**31 - 1))
-            more = {"sample_weight": weight / weight.mean(), "shuffle": True, "rng": seed}
+            rows, targets, weight = by_content(X, codes, np.ones(200), seed)
+            more = {"sample_weight": weight / weight.mean()}
         else:
             rows, targets, more = X, y, {}
         model = fit_linear(rows, targets, loss=loss, penalty=L1(0.01), passes=3, **options, **more)
@@ -230,7 +230,7 @@ def test_rows_by_content(dtype):
     for row, target, h in zip(X.toarray().tolist(), y.tolist(), weight.tolist(), strict=True):
         if h:
             expected[(*row, target)] = expected.get((*row, target), 0.0) + h
-    rows, targets, total = by_content(X, y, weight)
+    rows, targets, total = by_content(X, y, weight, 5)
     found = {(*row, target): h for row, target, h in zip(rows.toarray().tolist(), targets, total, strict=True)}
     assert len(found) == rows.shape[0] < 200
     assert found == expected
@@ -243,26 +243,36 @@ def test_rows_by_content(dtype):
     full[full == 0] = -0.0
     stored = sp.csr_array((full.ravel(), np.tile(np.arange(4), 300), np.arange(0, 1201, 4)), shape=(300, 4))
     for other in (mixed, stored):
-        again, *_, same_total = by_content(other, y, weight)
+        again, *_, same_total = by_content(other, y, weight, 5)
         assert_array_equal(again.toarray(), rows.toarray())
         assert_array_equal(same_total, total)
+
+
+def test_rows_by_content_are_in_a_random_order():
+    """Of 20 numbers, far from sorted, each at every place about as often, and another order for each seed."""
+    X, n = sp.csr_array(np.arange(1.0, 21.0)[:, None]), 2000
+    places = np.array([by_content(X, np.zeros(20), np.ones(20), seed)[0].toarray().ravel() for seed in range(n)])
+    assert len({tuple(order) for order in places.tolist()}) == n
+    for value in (1.0, 7.0, 20.0):
+        counts = np.bincount(np.argmax(places == value, axis=1), minlength=20)
+        assert np.sum((counts - n / 20) ** 2 / (n / 20)) < 50  # chi squared of 19 degrees: one in 10,000
 
 
 def test_rows_by_content_when_hashes_collide(monkeypatch):
     """Rows are only taken for equal when they are."""
     monkeypatch.setattr(contents_module, "fingerprints", lambda *arrays: arrays[-1].fill(7))
     X = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-    rows, targets, total = by_content(sp.csr_array(X), np.array([0, 0, 1, 1, 1]), np.ones(5))
+    rows, targets, total = by_content(sp.csr_array(X), np.array([0, 0, 1, 1, 1]), np.ones(5), 0)
     assert rows.toarray().tolist() == [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
     assert (targets.tolist(), total.tolist()) == ([0, 1, 1, 1], [2.0, 1.0, 1.0, 1.0])
 
 
 def test_rows_by_content_of_nothing():
     X = sp.csr_array((3, 2))
-    rows, targets, total = by_content(X, np.zeros(3), np.zeros(3))
+    rows, targets, total = by_content(X, np.zeros(3), np.zeros(3), 0)
     assert rows.shape == (0, 2)
     assert targets.size == total.size == 0
-    rows, _, total = by_content(X, np.zeros(3), np.ones(3))
+    rows, _, total = by_content(X, np.zeros(3), np.ones(3), 0)
     assert (rows.shape, total.tolist()) == ((1, 2), [3.0])
 
 
@@ -495,10 +505,10 @@ def test_callback(kind):
 @both
 def test_sparsify(kind):
     X, y = problem(kind)
-    model = kind(penalty="l1", alpha=0.2, lr=0.05, random_state=0).fit(X, y)
+    model = kind(penalty=L1(np.array([0.01, 0.01, 100.0, 0.01, 100.0, 0.01])), random_state=0).fit(X, y)
     dense, before = model.coef_, model.predict(X)
     nonzero = np.count_nonzero(dense)
-    assert 0 < nonzero < 6
+    assert nonzero == 4
     assert model.sparsify() is model
     assert sp.issparse(model.coef_)
     assert model.coef_.shape == (1, 6)

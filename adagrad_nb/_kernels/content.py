@@ -19,10 +19,10 @@ def mix(z):
 
 
 @jit
-def fingerprints(indptr, indices, data, bits, y, out):
-    """out[r] = mix(y[r] + sum of mix(index, bits of the value) over the row), zeros left out"""
+def fingerprints(indptr, indices, data, bits, y, seed, out):
+    """out[r] = mix(seed + mix(y[r]) + sum of mix(index, bits of the value) over the row), zeros left out"""
     for r in range(out.shape[0]):
-        total = mix(np.uint64(y[r]) + GOLDEN)
+        total = np.uint64(seed) + mix(np.uint64(y[r]) + GOLDEN)
         for k in range(indptr[r], indptr[r + 1]):
             if data[k] != 0:
                 total += mix(mix(np.uint64(bits[k])) + np.uint64(indices[k]) * GOLDEN)
