@@ -30,12 +30,12 @@ def settle(state, jobs):
         firsts = [chain.first for chain in chains]
         first = next((record for record in firsts if not isinstance(record, Identity)), firsts[0])
         if hasattr(first, "gathers"):
-            jobs = _gathered(state, first, heads, jobs)
+            jobs = _gathered(state, state.transforms[position], heads, jobs)
             if jobs is None:
                 return GATHERED, None, None
             heads, firsts = [job.leaf.head for job in jobs], [Identity()] * len(jobs)
         elif hasattr(first, "skips"):
-            if not _passes(state, first, position, heads, jobs):
+            if not _passes(state, state.transforms[position], position, heads, jobs):
                 return SKIPPED, None, None
             firsts = [_unscaled(state, first, job.leaf) for job in jobs]
         elif any(hasattr(record, "factor") for record in firsts):

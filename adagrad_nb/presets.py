@@ -57,11 +57,17 @@ def like(system, method="adagrad", **settings):
         For a system, method or setting that is not known, settings that exclude each other there, or a learning
         rate that the system asks for and did not get.
 
+    Notes
+    -----
+    MXNet counts updates from 1: a schedule given here for "mxnet1" or "mxnet2" is asked for 1, 2, 3, …  Its
+    FactorScheduler has decayed (n - 1) // step times at update n; for that one counts from 0:
+    ``like("mxnet1") | {"lr": Exponential(lr, factor, step, staircase=True, final=stop_factor_lr)}``.
+
     Examples
     --------
     >>> from adagrad_nb import like
     >>> like("keras", learning_rate=0.01, clipnorm=1.0)["rule"]
-    Adagrad(eps=1e-07, inside=True, initial_accumulator=0.1)
+    Adagrad(eps=1e-07, inside=True, initial_accumulator=0.1, guarded=False, modulus=False)
     """
     systems = _SYSTEMS.get(method)
     if systems is None:

@@ -306,10 +306,10 @@ def polynomial(t, lr, steps, final, power, cycle=False):
 
 def cosine_restarts(t, lr, steps, stretch, shrink, final):
     """Loshchilov 2017, equation 5 with T_i growing by `stretch`; the height as in Keras' CosineDecayRestarts."""
-    period, height = steps, lr
+    period, height = steps, lr - final
     while t >= period:
         t, period, height = t - period, period * stretch, height * shrink
-    return final + 0.5 * (height - final) * (1.0 + math.cos(math.pi * t / period))
+    return final + 0.5 * height * (1.0 + math.cos(math.pi * t / period))
 
 
 def piecewise(t, boundaries, values):

@@ -101,6 +101,7 @@ def test_averages_count_what_accumulate_counts(rng):
     np.testing.assert_allclose(trace, expected, rtol=1e-12)
 
 
+@pytest.mark.filterwarnings("ignore:invalid value")
 @pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
 def test_skip(poison, rng):
     x = {"a": rng.normal(size=3), "b": rng.normal(size=2)}
@@ -120,6 +121,7 @@ def test_skip(poison, rng):
     assert update(moved, bad, state)[1].t == 1  # counted from zero again
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")
 def test_large_finite_gradients_are_not_skipped():
     x = np.zeros(2)
     assert update(x, np.full(2, 1e300), init(x, transforms=(SkipNonFinite(),)))[1].t == 1

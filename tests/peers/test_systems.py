@@ -5,10 +5,15 @@ import pytest
 
 from adagrad_nb import (
     ClipGlobalNorm,
+    Cosine,
+    CosineRestarts,
     Except,
+    Exponential,
     InverseTime,
     L2Decay,
     LossScale,
+    Piecewise,
+    Polynomial,
     SkipNonFinite,
     from_optax,
     from_torch,
@@ -208,6 +213,44 @@ def keras(monkeypatch):
     if module.backend.backend() != "numpy":
         pytest.skip("Keras was imported with another backend before")
     return module
+
+
+def test_keras_schedules_are_ours(keras):
+    theirs = keras.optimizers.schedules
+    pairs = [
+        (theirs.ExponentialDecay(0.5, 7, 0.9), Exponential(0.5, 0.9, 7)),
+        (theirs.ExponentialDecay(0.5, 7, 0.9, staircase=True), Exponential(0.5, 0.9, 7, staircase=True)),
+        (theirs.InverseTimeDecay(0.5, 7, 0.3), InverseTime(0.5, 0.3, 7)),
+        (theirs.InverseTimeDecay(0.5, 7, 0.3, staircase=True), InverseTime(0.5, 0.3, 7, staircase=True)),
+        (theirs.PolynomialDecay(0.5, 20, 0.01, 2.0), Polynomial(0.5, 20, 0.01, 2.0)),
+        (theirs.PolynomialDecay(0.5, 20, 0.01, 1.0, cycle=True), Polynomial(0.5, 20, 0.01, 1.0, cycle=True)),
+        (theirs.PiecewiseConstantDecay([5, 9], [0.5, 0.2, 0.1]), Piecewise((6, 10), (0.5, 0.2, 0.1))),
+        (theirs.CosineDecay(0.5, 20, alpha=0.1), Cosine(0.5, 20, 0.05)),
+        (theirs.CosineDecayRestarts(0.5, 10, 2.0, 0.8, 0.1), CosineRestarts(0.5, 10, 2.0, 0.8, 0.05)),
+    ]
+    for schedule, ours in pairs:
+        rates = [float(schedule(t)) for t in range(80)]
+        np.testing.assert_allclose([ours.at(t) for t in range(80)], rates, rtol=1e-5, atol=1e-7)
+
+
+def test_torch_schedules_are_ours():
+    torch = pytest.importorskip("torch")
+    schedulers = torch.optim.lr_scheduler
+    pairs = [
+        (lambda o: schedulers.StepLR(o, 7, 0.3), Exponential(0.5, 0.3, 7, staircase=True)),
+        (lambda o: schedulers.MultiStepLR(o, [5, 9], 0.1), Piecewise((5, 9), (0.5, 0.05, 0.005))),
+        (lambda o: schedulers.ExponentialLR(o, 0.9), Exponential(0.5, 0.9)),
+        (lambda o: schedulers.PolynomialLR(o, 20, 2.0), Polynomial(0.5, 20, power=2.0)),
+        (lambda o: schedulers.CosineAnnealingWarmRestarts(o, 10, 2, 0.01), CosineRestarts(0.5, 10, 2.0, final=0.01)),
+    ]
+    for make, ours in pairs:
+        optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+        schedule, rates = make(optimizer), []
+        for _ in range(60):
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+            schedule.step()
+        np.testing.assert_allclose([ours.at(t) for t in range(60)], rates, rtol=1e-9, atol=1e-15)
 
 
 def test_keras_schedules_count_micro_steps(keras):
