@@ -5,6 +5,8 @@ from sparse data: `fit_linear`, `load_model`, `read_svmlight`.  What a method is
 transforms, a penalty, a schedule, an average, a loss; write your own as a NamedTuple with methods of scalars.
 """
 
+from typing import TYPE_CHECKING
+
 from .averaging import EMA, Polyak
 from .device import has_cuda
 from .exchange import from_optax, from_torch, to_optax, to_torch
@@ -63,6 +65,9 @@ from .vowpal import load_vw
 from .warm import warm_up
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .estimators import AdagradClassifier, AdagradRegressor  # noqa: F401 - see __getattr__
 
 _ESTIMATORS = ("AdagradClassifier", "AdagradRegressor")  # imported with scikit-learn, when they are asked for
 
