@@ -5,6 +5,8 @@ from sparse data: `fit_linear`, `load_model`, `read_svmlight`.  What a method is
 transforms, a penalty, a schedule, an average, a loss; write your own as a NamedTuple with methods of scalars.
 """
 
+from typing import TYPE_CHECKING
+
 from .averaging import EMA, Polyak
 from .course import Progress
 from .device import has_cuda
@@ -70,15 +72,33 @@ from .warm import warm_up
 
 __version__ = "0.1.0"
 
+if TYPE_CHECKING:
+    from .estimators import AdagradClassifier, AdagradRegressor
+
+_ESTIMATORS = ("AdagradClassifier", "AdagradRegressor")  # imported with scikit-learn, when they are asked for
+
+
+def __getattr__(name):
+    if name in _ESTIMATORS:
+        from . import estimators
+
+        return getattr(estimators, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *_ESTIMATORS])
+
+
 __all__ = [
-    "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk",
-    "ClipGlobalNorm", "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay",
-    "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "Hinge", "Huber", "InverseSqrt",
-    "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad",
-    "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
-    "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax",
-    "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax",
-    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "merge",
-    "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update",
-    "warm_up",
+    "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "AdagradClassifier",
+    "AdagradRegressor", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipValue", "Constant", "Cosine",
+    "CosineRestarts", "DecoupledDecay", "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential",
+    "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize",
+    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise",
+    "Poisson", "Polyak", "Polynomial", "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift",
+    "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State",
+    "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model",
+    "load_state", "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
+    "read_svmlight", "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

@@ -45,6 +45,45 @@ class History:
             self.nonzero.append(progress.n_nonzero)
 
 
+class Curve:
+    """Keep the mean loss, by weight, of the rows of each pass, each before it was learnt.
+
+    Parameters
+    ----------
+    callback : callable, optional
+        Told everything too.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import fit_linear
+    >>> from adagrad_nb.callbacks import Curve
+    >>> X = np.random.default_rng(0).normal(size=(100, 3))
+    >>> curve = Curve()
+    >>> model = fit_linear(X, X[:, 0] > 0, passes=5, callback=curve)
+    >>> losses = curve.losses()
+    >>> len(losses), losses[0] > losses[-1]
+    (5, True)
+    """
+
+    def __init__(self, callback=None):
+        self.callback = callback
+        self.sums = []  # of loss and weight, for each pass
+
+    def __call__(self, progress):
+        while len(self.sums) <= progress.passes:
+            self.sums.append([0.0, 0.0])
+        if progress.recent_weight > 0:
+            self.sums[-1][0] += progress.recent_loss * progress.recent_weight
+            self.sums[-1][1] += progress.recent_weight
+        if self.callback is not None:
+            self.callback(progress)
+
+    def losses(self):
+        """Return the mean losses as a list, the last of a pass that may not be complete."""
+        return [loss / weight if weight else float("nan") for loss, weight in self.sums]
+
+
 class Table:
     """Print a line each time the number of rows has doubled.
 

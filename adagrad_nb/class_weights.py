@@ -11,14 +11,14 @@ def checked(class_weight, in_memory):
         return None
     if isinstance(class_weight, str):
         if class_weight != "balanced":
-            raise ValueError(f"class_weight: got {class_weight!r}; must be 'balanced' or a dict of weights by label")
+            raise ValueError(f"class_weight: got {class_weight!r}; must be 'balanced', a dict, or None")
         if not in_memory:
             raise ValueError(
                 "class_weight: 'balanced' needs all labels at once; for chunks give a dict of weights by label"
             )
         return class_weight
     if not isinstance(class_weight, dict):
-        raise TypeError(f"class_weight: got {class_weight!r}; must be 'balanced' or a dict of weights by label")
+        raise TypeError(f"class_weight: got {class_weight!r}; must be 'balanced', a dict, or None")
     for label, weight in class_weight.items():
         _check.interval(f"class_weight[{label!r}]", weight, "[0, inf)")
         if np.ndim(weight):

@@ -40,6 +40,8 @@ class Progress(NamedTuple):
         Passes that are complete.
     model : LinearModel
         The model that is being learnt: to look at, not to keep.
+    recent_weight : float
+        Sum of the weights of the rows since the last call.
     n_nonzero : int
         Weights of it that are not zero; counted only when it is asked for.
 
@@ -60,6 +62,7 @@ class Progress(NamedTuple):
     seconds: float
     passes: int
     model: LinearModel
+    recent_weight: float
 
     @property
     def n_nonzero(self):
@@ -187,11 +190,12 @@ class Course:
 
     def _tell(self):
         model = self.model
-        recent, _, self.told = self._since(self.told)
+        recent, weight, self.told = self._since(self.told)
         rows, self.told_rows = model.n_seen - self.told_rows, model.n_seen
         seconds = time.perf_counter() - self.start
+        progressive = model.progressive_loss
         try:
-            self.callback(Progress(model.n_seen, rows, model.progressive_loss, recent, seconds, self.passes, model))
+            self.callback(Progress(model.n_seen, rows, progressive, recent, seconds, self.passes, model, weight))
         except StopIteration:
             return False
         return True

@@ -260,6 +260,11 @@ class Poisson(NamedTuple):
     It is the negative log-likelihood without the term :math:`\log y!`, which no weight changes.  Beyond p = 709 in
     float64, 88 in float32, :math:`e^p` counts as infinite.
 
+    Notes
+    -----
+    A step that goes too far makes the next gradient enormous, and by it all rates small: take a rate below the default
+    of 0.5, such as 0.1.
+
     References
     ----------
     .. [1] P. McCullagh, J. Nelder, "Generalized Linear Models", 2nd ed., Chapman & Hall 1989, chapter 6.

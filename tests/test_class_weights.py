@@ -56,8 +56,8 @@ def test_class_weights_and_early_stopping_and_batches():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"class_weight": "equal"}, ValueError, "^class_weight: got 'equal'; must be 'balanced' or a dict"),
-        ({"class_weight": 3.0}, TypeError, "^class_weight: got 3.0; must be 'balanced' or a dict"),
+        ({"class_weight": "equal"}, ValueError, "^class_weight: got 'equal'; must be 'balanced', a dict, or None"),
+        ({"class_weight": 3.0}, TypeError, "^class_weight: got 3.0; must be 'balanced', a dict, or None"),
         ({"class_weight": {1: -1.0}}, ValueError, r"^class_weight\[1\]: got -1.0; must be a number in \[0, inf\)"),
         ({"class_weight": {1: [1.0]}}, TypeError, r"^class_weight\[1\]: got \[1.0\]; must be a number"),
         (

@@ -512,17 +512,17 @@ LEVELS = {
     1: "rules dual transforms gates penalties schedules losses margins regressions multiclass flows averaging",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
     " _kernels/lapses _kernels/trail _kernels/linear _kernels/batch _kernels/scaled _kernels/lanes"
-    " _kernels/lane_batch _kernels/merging _kernels/team _kernels/parse _kernels/gpu",
+    " _kernels/lane_batch _kernels/merging _kernels/team _kernels/content _kernels/parse _kernels/gpu",
     3: "trees device gradients options leaf bundle lazy chains state update archive presets exchange fullmatrix",
-    4: "objectives driver optimize stochastic samples classes class_weights decisions arrears means scaling sweeps"
-    " linear_model lane_model class_model rate_model model_file linear_options merging stopping course linear metrics"
-    " readers _source _svmlight vowpal",
-    5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
+    4: "objectives driver optimize stochastic samples contents classes class_weights decisions arrears means scaling"
+    " sweeps linear_model lane_model class_model rate_model model_file linear_options merging stopping course linear"
+    " metrics readers _source _svmlight vowpal",
+    5: "_estimator estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 # What only some modules may import, at the top or within a function.
 GUARDED = {
-    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli"}, "sklearn": {"estimators"}, "dask": {"distributed"},
+    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli"}, "sklearn": {"_estimator"}, "dask": {"distributed"},
     "distributed": {"distributed"}, "pyarrow": {"readers"}, "zstandard": {"_source"},
 }  # fmt: skip
 

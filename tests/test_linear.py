@@ -715,6 +715,10 @@ def test_progressive_loss():
         weights += WEIGHT[r]
     model = fit_linear(X, Y, sample_weight=WEIGHT)
     assert_allclose(model.progressive_loss, total / weights, rtol=1e-12)
+    told = []
+    fit_linear(X, Y, sample_weight=WEIGHT, callback=told.append)
+    assert sum(p.recent_weight for p in told) == WEIGHT.sum()
+    assert_allclose(sum(p.recent_loss * p.recent_weight for p in told if p.recent_weight), total, rtol=1e-12)
     assert isinstance(model.progressive_loss, float)
 
 
@@ -728,6 +732,7 @@ def test_callback():
     assert all(p.model is model for p in told)
     assert [p.n_recent for p in told] == np.diff([0, *stops]).tolist()
     assert [p.passes for p in told] == [int(n > 40) for n in stops]
+    assert [p.recent_weight for p in told] == [p.n_recent for p in told]
     seconds = [p.seconds for p in told]
     assert 0 <= seconds[0]
     assert seconds == sorted(seconds)

@@ -1,0 +1,667 @@
+"""AdagradClassifier and AdagradRegressor: scikit-learn's manners, fit_linear's results."""
+
+import inspect
+import math
+import pickle
+import re
+
+import numba
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+
+from adagrad_nb import (
+    L1,
+    L2,
+    Adagrad,
+    EarlyStopping,
+    ElasticNet,
+    Huber,
+    InverseSqrt,
+    InverseTime,
+    Logistic,
+    NonNegative,
+    NoPenalty,
+    Polyak,
+    Quantile,
+    fit_linear,
+)
+from adagrad_nb import contents as contents_module
+from adagrad_nb.contents import by_content
+
+pytest.importorskip("sklearn", minversion="1.6")
+
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from adagrad_nb import AdagradClassifier, AdagradRegressor
+
+BOTH = [AdagradClassifier, AdagradRegressor]
+both = pytest.mark.parametrize("kind", BOTH)
+slow_without_compiler = pytest.mark.skipif(
+    bool(numba.config.DISABLE_JIT), reason="hundreds of thousands of updates take minutes in pure Python"
+)
+
+
+def problem(kind, n=200, seed=0):
+    """(X, y): sparse rows that a linear model can learn."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(n, 6)) * (rng.random((n, 6)) < 0.6)
+    score = X @ [1.0, -2.0, 0.0, 0.5, 0.0, 1.0] + 0.3 + 0.2 * rng.normal(size=n)
+    return sp.csr_array(X), np.where(score > 0, "yes", "no") if kind is AdagradClassifier else score
+
+
+def same(a, b):
+    """Whether two estimators have learnt the same, bit for bit."""
+    return a.coef_.tobytes() == b.coef_.tobytes() and a.intercept_.tobytes() == b.intercept_.tobytes()
+
+
+# --- scikit-learn's own checks -------------------------------------------------------------------------------------
+
+
+@slow_without_compiler
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")  # pandas and the like are not installed
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        AdagradClassifier(),
+        AdagradRegressor(),
+        AdagradClassifier("hinge", penalty="l2"),
+        AdagradClassifier("modified_huber", penalty="l1"),
+        AdagradRegressor("huber", penalty="elasticnet"),
+    ],
+    ids=str,
+)
+def test_the_checks_of_scikit_learn(estimator):
+    """Every one of them, none excused."""
+    results = check_estimator(estimator, on_skip=None, expected_failed_checks={})
+    passed = [result["check_name"] for result in results if result["status"] == "passed"]
+    assert len(passed) > 50
+    assert {result["status"] for result in results} <= {"passed", "skipped"}
+    assert "check_sample_weight_equivalence_on_sparse_data" in passed
+
+
+@both
+def test_every_parameter_and_attribute_is_documented(kind):
+    text = inspect.getdoc(kind)
+    for name in inspect.signature(kind).parameters:
+        assert re.search(rf"^{name} : .*default|^{name} : .*optional", text, re.M), name
+    X, y = problem(kind)
+    for name in vars(kind().fit(X, y)):
+        if name.endswith("_"):
+            assert re.search(rf"^{name} : ", text, re.M), name
+    for name, method in inspect.getmembers(kind, inspect.isfunction):
+        if not name.startswith("_") and method.__module__.startswith("adagrad_nb"):
+            assert "Returns\n" in inspect.getdoc(method), name
+
+
+# --- what fit_linear learns ----------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fit_is_fit_linear(kind, dtype):
+    X, y = problem(kind)
+    X = X.astype(dtype)
+    loss = "logistic" if kind is AdagradClassifier else "squared"
+    options = {"lr": 0.3, "rule": Adagrad(1e-6)}
+    for shuffle in (False, True):
+        estimator = kind(penalty="l1", alpha=0.01, max_iter=3, shuffle=shuffle, random_state=0, **options).fit(X, y)
+        if shuffle:
+            codes = (y == "yes").astype(int) if kind is AdagradClassifier else y
+            seed = int(np.random.RandomState(0).randint(2**31 - 1))
+            rows, targets, weight = by_content(X, codes, np.ones(200), seed)
+            more = {"sample_weight": weight / weight.mean()}
+        else:
+            rows, targets, more = X, y, {}
+        model = fit_linear(rows, targets, loss=loss, penalty=L1(0.01), passes=3, **options, **more)
+        assert estimator.coef_.dtype == dtype
+        assert np.ravel(estimator.coef_).tobytes() == model.coef.tobytes()
+        assert_array_equal(estimator.intercept_, [model.intercept])
+        assert estimator.t_ == model.state.t
+        scores = model.decision_function(X)
+        if kind is AdagradClassifier:
+            assert estimator.coef_.shape == (1, 6)
+            assert_array_equal(estimator.classes_, ["no", "yes"])
+            assert_allclose(estimator.decision_function(X), scores, rtol=1e-5, atol=1e-6)
+            assert_array_equal(estimator.predict(X), np.where(scores > 0, "yes", "no"))
+            assert_allclose(estimator.predict_proba(X), model.predict_proba(X), rtol=1e-5, atol=1e-6)
+            assert_allclose(estimator.predict_log_proba(X), np.log(model.predict_proba(X)), rtol=1e-4, atol=1e-6)
+        else:
+            assert estimator.coef_.shape == (6,)
+            assert_allclose(estimator.predict(X), scores, rtol=1e-5, atol=1e-6)
+        assert estimator.score(X, y) > 0.8
+
+
+@both
+def test_partial_fit_is_fit_linear_chunk_by_chunk(kind):
+    X, y = problem(kind)
+    announced = {"classes": ["no", "yes"]} if kind is AdagradClassifier else {}
+    whole = kind(penalty="l2").partial_fit(X, y)
+    parts = kind(penalty="l2")
+    for rows in np.array_split(np.arange(200), 7):
+        parts.partial_fit(X[rows], y[rows], **announced)
+    assert same(parts, whole)
+    assert len(parts.loss_curve_) == 7
+    model = fit_linear(X, y, penalty=L2(1e-4), loss="logistic" if kind is AdagradClassifier else "squared")
+    assert np.ravel(whole.coef_).tobytes() == model.coef.tobytes()
+    assert whole.t_ == 200
+
+
+@both
+def test_fit_begins_anew_and_warm_start_goes_on(kind):
+    X, y = problem(kind)
+    options = {"shuffle": False, "penalty": "l1", "alpha": 0.01}
+    five = kind(max_iter=5, **options).fit(X, y)
+    assert same(kind(max_iter=5, **options).partial_fit(X[:9], y[:9]).fit(X, y), five)
+    warm = kind(max_iter=2, warm_start=True, **options).fit(X, y)
+    first = clone(warm).fit(X, y)
+    warm.set_params(max_iter=3).fit(X, y)
+    assert same(warm, five)
+    assert not same(first, five)
+    assert (warm.n_iter_, warm.t_, five.n_iter_, five.t_) == (3, 1000, 5, 1000)
+    with pytest.raises(ValueError, match="X has 3 features, but"):
+        warm.fit(X[:, :3], y)
+
+
+def test_penalties_have_the_strengths_of_scikit_learn():
+    names = {"l1": L1(0.2), "l2": L2(0.2), "elasticnet": ElasticNet(0.2 * 0.25, 0.2 * 0.75), None: None}
+    for kind in BOTH:
+        X, y = problem(kind)
+        for name, record in names.items():
+            a = kind(penalty=name, alpha=0.2, l1_ratio=0.25, random_state=0).fit(X, y)
+            b = kind(penalty=record, random_state=0).fit(X, y)
+            assert_allclose(a.coef_, b.coef_, rtol=1e-12)
+
+
+@slow_without_compiler
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_the_objective_is_that_of_scikit_learn():
+    """With weights, duplicates and classes of different importance: the batch optimum of the same objective."""
+    X, y = problem(AdagradClassifier, 100)
+    rng = np.random.default_rng(1)
+    rows = rng.integers(0, 100, 150)
+    weight = rng.choice([0.0, 0.5, 1.0, 4.0], 150)
+    X, y, alpha, classes = X[rows], y[rows], 0.02, {"no": 1.0, "yes": 2.5}
+    total = np.sum(weight * np.where(y == "yes", 2.5, 1.0))
+    batch = LogisticRegression(C=1 / (alpha * total), tol=1e-10, max_iter=10_000, class_weight=classes)
+    batch.fit(X, y, sample_weight=weight)
+    online = AdagradClassifier(
+        penalty="l2", alpha=alpha, lr=InverseSqrt(0.5, 1e-2), max_iter=2000, class_weight=classes, random_state=0
+    ).fit(X, y, sample_weight=weight)
+    assert_allclose(online.coef_, batch.coef_, atol=0.01)
+    assert_allclose(online.intercept_, batch.intercept_, atol=0.01)
+
+
+# --- order and weights ---------------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("dense", [False, True])
+def test_what_is_learnt_does_not_depend_on_the_order_of_the_rows(kind, dense):
+    X, y = problem(kind)
+    X = X.toarray() if dense else X
+    weight = np.random.default_rng(0).integers(0, 4, 200)
+    options = {"penalty": "elasticnet", "random_state": 3}
+    model = kind(**options).fit(X, y, weight)
+    order = np.random.default_rng(1).permutation(200)
+    assert same(kind(**options).fit(X[order], y[order], weight[order]), model)
+    listed = np.repeat(order, weight[order])
+    assert same(kind(**options).fit(X[listed], y[listed]), model)
+    assert same(kind(**options).fit(X, y, weight * 3), model)
+    assert not same(kind(penalty="elasticnet", random_state=4).fit(X, y, weight), model)
+    assert not same(kind(shuffle=False, **options).fit(X, y, weight), model)
+
+
+def test_rows_by_content(dtype):
+    rng = np.random.default_rng(0)
+    X = sp.csr_array(rng.integers(0, 3, (300, 4)).astype(dtype))
+    y, weight = rng.integers(0, 2, 300), rng.integers(0, 3, 300).astype(float)
+    expected = {}
+    for row, target, h in zip(X.toarray().tolist(), y.tolist(), weight.tolist(), strict=True):
+        if h:
+            expected[(*row, target)] = expected.get((*row, target), 0.0) + h
+    rows, targets, total = by_content(X, y, weight, 5)
+    found = {(*row, target): h for row, target, h in zip(rows.toarray().tolist(), targets, total, strict=True)}
+    assert len(found) == rows.shape[0] < 200
+    assert found == expected
+    # in whatever order entries are stored, zeros stored or not
+    mixed = X.copy()
+    for r in range(300):
+        part = slice(X.indptr[r], X.indptr[r + 1])
+        mixed.indices[part], mixed.data[part] = X.indices[part][::-1], X.data[part][::-1]
+    full = X.toarray()
+    full[full == 0] = -0.0
+    stored = sp.csr_array((full.ravel(), np.tile(np.arange(4), 300), np.arange(0, 1201, 4)), shape=(300, 4))
+    for other in (mixed, stored):
+        again, *_, same_total = by_content(other, y, weight, 5)
+        assert_array_equal(again.toarray(), rows.toarray())
+        assert_array_equal(same_total, total)
+
+
+def test_rows_by_content_are_in_a_random_order():
+    """Of 20 numbers, far from sorted, each at every place about as often, and another order for each seed."""
+    X, n = sp.csr_array(np.arange(1.0, 21.0)[:, None]), 2000
+    places = np.array([by_content(X, np.zeros(20), np.ones(20), seed)[0].toarray().ravel() for seed in range(n)])
+    assert len({tuple(order) for order in places.tolist()}) == n
+    for value in (1.0, 7.0, 20.0):
+        counts = np.bincount(np.argmax(places == value, axis=1), minlength=20)
+        assert np.sum((counts - n / 20) ** 2 / (n / 20)) < 50  # chi squared of 19 degrees: one in 10,000
+
+
+def test_rows_by_content_when_hashes_collide(monkeypatch):
+    """Rows are only taken for equal when they are."""
+    monkeypatch.setattr(contents_module, "fingerprints", lambda *arrays: arrays[-1].fill(7))
+    X = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
+    rows, targets, total = by_content(sp.csr_array(X), np.array([0, 0, 1, 1, 1]), np.ones(5), 0)
+    assert rows.toarray().tolist() == [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
+    assert (targets.tolist(), total.tolist()) == ([0, 1, 1, 1], [2.0, 1.0, 1.0, 1.0])
+
+
+def test_rows_by_content_of_nothing():
+    X = sp.csr_array((3, 2))
+    rows, targets, total = by_content(X, np.zeros(3), np.zeros(3), 0)
+    assert rows.shape == (0, 2)
+    assert targets.size == total.size == 0
+    rows, _, total = by_content(X, np.zeros(3), np.ones(3), 0)
+    assert (rows.shape, total.tolist()) == ((1, 2), [3.0])
+
+
+def test_class_weights():
+    X, y = problem(AdagradClassifier)
+    y = np.where(np.arange(200) % 4 > 0, "yes", y)
+    weight = np.random.default_rng(0).random(200)
+    factors = {"no": 3.0, "yes": 0.5}
+    model = AdagradClassifier(random_state=0).fit(X, y, weight * np.where(y == "no", 3.0, 0.5))
+    assert same(AdagradClassifier(class_weight=factors, random_state=0).fit(X, y, weight), model)
+    assert same(AdagradClassifier(class_weight={"no": 6.0}, random_state=0).fit(X, y, weight), model)
+    totals = {label: weight[y == label].sum() for label in ("no", "yes")}
+    balance = np.array([weight.sum() / (2 * totals[label]) for label in y])
+    balanced = AdagradClassifier(class_weight="balanced", random_state=0).fit(X, y, weight)
+    assert_allclose(balanced.coef_, AdagradClassifier(random_state=0).fit(X, y, weight * balance).coef_, rtol=1e-9)
+    part = AdagradClassifier(class_weight=factors).partial_fit(X, y, sample_weight=weight)
+    assert same(AdagradClassifier().partial_fit(X, y, sample_weight=weight * np.where(y == "no", 3.0, 0.5)), part)
+
+
+# --- data and labels -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "pair", [[-1, 1], [3.0, 7.0], [False, True], ["b", "a"], np.array(["b", "a"], object)], ids=str
+)
+def test_labels_of_any_kind(pair):
+    X, y = problem(AdagradClassifier)
+    pair = np.sort(np.asarray(pair))
+    named = pair[(y == "yes").astype(int)]
+    model = AdagradClassifier(random_state=0).fit(X, named)
+    assert_array_equal(model.classes_, pair)
+    assert model.predict(X).dtype == pair.dtype
+    assert same(model, AdagradClassifier(random_state=0).fit(X, y))
+
+
+def test_classes_announced_or_found():
+    X, y = problem(AdagradClassifier)
+    first = np.flatnonzero(y == "yes")[:20]
+    model = AdagradClassifier().partial_fit(X[first], y[first], classes=["yes", "no"])
+    model.partial_fit(X, y)
+    assert_array_equal(model.classes_, ["no", "yes"])
+    found = AdagradClassifier().partial_fit(X, y)
+    assert_array_equal(found.classes_, ["no", "yes"])
+    with pytest.raises(ValueError, match=r"^y: got 'maybe', which is none of the classes \['no', 'yes'\]; announce"):
+        found.partial_fit(X[:3], ["no", "maybe", "yes"])
+    with pytest.raises(ValueError, match=r"^y: got 0, which is none of the classes"):
+        found.partial_fit(X[:3], [1, 1, 0])
+    with pytest.raises(ValueError, match=r"^classes: got \['a', 'b'\], but the first call had \['no', 'yes'\]"):
+        found.partial_fit(X[:3], y[:3], classes=["a", "b"])
+    with pytest.raises(ValueError, match=r"^y: got 1 class, \['yes'\]; there must be two classes"):
+        AdagradClassifier().partial_fit(X[first], y[first])
+
+
+@both
+def test_long_indices(kind):
+    """scikit-learn's SGD refuses them."""
+    X, y = problem(kind)
+    long = X.copy()
+    long.indptr, long.indices = X.indptr.astype(np.int64), X.indices.astype(np.int64)
+    model = kind(random_state=0).fit(long, y)
+    assert same(model, kind(random_state=0).fit(X, y))
+    assert_array_equal(model.predict(long), model.predict(X))
+
+
+@both
+def test_sparse_is_dense(kind):
+    """scikit-learn's SGD slows the intercept for sparse data, which makes another model of the same data."""
+    X, y = problem(kind)
+    assert same(kind(random_state=0).fit(X, y), kind(random_state=0).fit(X.toarray(), y))
+
+
+# --- more than two classes ------------------------------------------------------------------------------------------
+
+
+def flowers(n=300, seed=0):
+    """(X, y): three classes, two of which overlap."""
+    rng = np.random.default_rng(seed)
+    code = rng.integers(0, 3, n)
+    X = rng.normal(size=(n, 4)) + 2.0 * np.eye(3, 4)[code] + 0.5
+    return sp.csr_array(X * (rng.random((n, 4)) < 0.9)), np.array(["iris", "lily", "rose"])[code]
+
+
+@pytest.mark.parametrize("loss", ["logistic", "hinge", "modified_huber"])
+def test_three_classes(loss):
+    X, y = flowers()
+    options = {"penalty": "l1", "alpha": 1e-3, "max_iter": 4, "shuffle": False}
+    model = AdagradClassifier(loss, **options).fit(X, y)
+    linear = fit_linear(X, y, loss=loss, penalty=L1(1e-3), passes=4)
+    assert model.coef_.shape == (3, 4)
+    assert model.intercept_.shape == (3,)
+    assert_array_equal(model.coef_, linear.coef)
+    assert_array_equal(model.intercept_, linear.intercept)
+    assert_allclose(model.decision_function(X), linear.decision_function(X), rtol=1e-9, atol=1e-12)
+    assert_array_equal(model.predict(X), linear.predict(X))
+    assert model.score(X, y) > 0.75
+    if loss == "hinge":
+        assert not hasattr(model, "predict_proba")
+    else:
+        assert_allclose(model.predict_proba(X), linear.predict_proba(X), rtol=1e-9, atol=1e-12)
+        assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
+    sparse = pickle.loads(pickle.dumps(clone(model).fit(X, y).sparsify()))
+    assert sparse.coef_.shape == (3, 4)
+    assert_array_equal(sparse.predict(X), model.predict(X))
+    assert same(sparse.partial_fit(X, y), model.partial_fit(X, y))
+
+
+def test_order_and_weights_of_three_classes():
+    X, y = flowers()
+    rng = np.random.default_rng(1)
+    weight, order = rng.integers(0, 4, 300), rng.permutation(300)
+    listed = np.repeat(order, weight[order])
+    factors = {"lily": 2.0, "rose": 0.5}
+    model = AdagradClassifier(class_weight=factors, random_state=0).fit(X, y, weight)
+    assert same(AdagradClassifier(class_weight=factors, random_state=0).fit(X[listed], y[listed]), model)
+    factor = np.select([y == "lily", y == "rose"], [2.0, 0.5], 1.0)
+    assert same(AdagradClassifier(random_state=0).fit(X, y, weight * factor), model)
+
+
+def test_classes_that_come_later():
+    X, y = flowers()
+    early = np.flatnonzero(y != "rose")[:50]
+    model = AdagradClassifier().partial_fit(X[early], y[early], classes=["rose", "lily", "iris"])
+    assert model.coef_.shape == (3, 4)
+    model.partial_fit(X, y)
+    assert_array_equal(np.unique(model.predict(X)), ["iris", "lily", "rose"])
+    found = AdagradClassifier().partial_fit(X[early], y[early])
+    with pytest.raises(ValueError, match=r"^y: got 'rose', which is none of the classes \['iris', 'lily'\]; announce"):
+        found.partial_fit(X, y)
+
+
+def test_softmax_of_two_classes_is_logistic():
+    X, y = problem(AdagradClassifier)
+    model = AdagradClassifier("softmax", random_state=0).fit(X, y)
+    assert same(model, AdagradClassifier(random_state=0).fit(X, y))
+    assert model.coef_.shape == (1, 6)
+    assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
+
+
+# --- what is known of the learning ---------------------------------------------------------------------------------
+
+
+@both
+def test_loss_curve(kind):
+    """The mean by weight of the losses of each pass, of each row before it was learnt."""
+    X, y = problem(kind)
+    weight = np.random.default_rng(0).choice([0.0, 1.0, 3.0], 200)
+    options = {"shuffle": False, "lr": 0.1}
+    curve = kind(max_iter=4, **options).fit(X, y, weight).loss_curve_
+    assert len(curve) == 4
+    losses, model, loss = [], None, "logistic" if kind is AdagradClassifier else "squared"
+    for _ in range(4):
+        before = np.zeros(2) if model is None else model.tally
+        model = fit_linear(X, y, sample_weight=weight / weight[weight > 0].mean(), loss=loss, lr=0.1, model=model)
+        losses.append(float(np.divide(*(model.tally - before))))
+    assert_allclose(curve, losses, rtol=1e-9)
+    assert curve[0] > curve[-1]
+    again = kind(max_iter=4, **options).fit(X, y, weight)
+    again.partial_fit(X, y).partial_fit(X[:5], y[:5])
+    assert again.loss_curve_[:4] == curve
+    assert len(again.loss_curve_) == 6
+    assert again.n_iter_ == 1
+    assert again.fit(X, y, weight).loss_curve_ == curve
+
+
+@both
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_early_stopping(kind, shuffle):
+    """Rows are held out by `random_state`, and the best model is kept."""
+    X, y = problem(kind)
+    options = {"max_iter": 50, "shuffle": shuffle, "random_state": 0}
+    model = kind(early_stopping=EarlyStopping(n_iter_no_change=2), **options).fit(X, y)
+    assert 3 <= model.n_iter_ == len(model.loss_curve_) == len(model.validation_curve_) < 50
+    best = int(np.argmin(model.validation_curve_))
+    assert 170 * (best + 1) <= model.t_ <= 190 * (best + 1)
+    assert same(clone(model).fit(X, y), model)
+    other = clone(model).set_params(random_state=1).fit(X, y)
+    assert other.validation_curve_ != model.validation_curve_
+    assert clone(model).set_params(early_stopping=True).fit(X, y).n_iter_ < 50
+    assert clone(model).set_params(early_stopping=False).fit(X, y).validation_curve_ == []
+
+
+@both
+def test_averages_and_batches(kind):
+    X, y = problem(kind)
+    options = {"shuffle": False, "max_iter": 2}
+    loss = "logistic" if kind is AdagradClassifier else "squared"
+    for average, record in ((True, Polyak()), (100, Polyak(100)), (Polyak(3), Polyak(3)), (0, Polyak(0))):
+        model = kind(average=average, **options).fit(X, y)
+        linear = fit_linear(X, y, average=record, passes=2, loss=loss)
+        assert np.ravel(model.coef_).tobytes() == linear.coef.tobytes()
+        assert not same(model, kind(**options).fit(X, y))
+    model = kind(batch_size=8, **options).fit(X, y)
+    assert np.ravel(model.coef_).tobytes() == fit_linear(X, y, batch_size=8, passes=2, loss=loss).coef.tobytes()
+    assert model.t_ == 2 * 25
+
+
+@both
+def test_options_change_from_call_to_call(kind):
+    """What is set holds from the next call on, also where it is set back to nothing."""
+    X, y = problem(kind)
+    model = kind(penalty="l1", alpha=0.3, rule=Adagrad(0.1), average=True).partial_fit(X, y)
+    model.set_params(penalty=None, rule=None, average=False, lr=0.1).partial_fit(X, y)
+    state = model.model_.state
+    assert (state.penalty, state.rule, state.lr, model.model_.average) == (NoPenalty(), Adagrad(), 0.1, False)
+
+
+@both
+def test_callback(kind):
+    X, y = problem(kind)
+    seen = []
+
+    def stop(progress):
+        seen.append(progress.n_seen)
+        if progress.n_seen >= 256:
+            raise StopIteration
+
+    model = kind(max_iter=5, callback=stop, random_state=0).fit(X, y)
+    assert seen[-1] == 256 == model.t_
+    assert model.n_iter_ == len(model.loss_curve_) == 2  # the second pass is not complete
+    assert math.isfinite(model.loss_curve_[1])
+
+
+# --- manners -------------------------------------------------------------------------------------------------------
+
+
+@both
+def test_sparsify(kind):
+    X, y = problem(kind)
+    model = kind(penalty=L1(np.array([0.01, 0.01, 100.0, 0.01, 100.0, 0.01])), random_state=0).fit(X, y)
+    dense, before = model.coef_, model.predict(X)
+    nonzero = np.count_nonzero(dense)
+    assert nonzero == 4
+    assert model.sparsify() is model
+    assert sp.issparse(model.coef_)
+    assert model.coef_.shape == (1, 6)
+    assert model.coef_.nnz == nonzero
+    assert_allclose(model.predict(X.toarray()), before) if kind is AdagradRegressor else None
+    for data in (X, X.toarray()):
+        predicted = model.sparsify().predict(data)
+        assert_array_equal(predicted, before) if kind is AdagradClassifier else assert_allclose(predicted, before)
+    loaded = pickle.loads(pickle.dumps(model))
+    assert sp.issparse(loaded.coef_)
+    assert_array_equal(model.densify().coef_, dense)
+    assert model.coef_.shape == dense.shape
+    assert same(model.sparsify().partial_fit(X, y), loaded.partial_fit(X, y))
+    assert not sp.issparse(model.coef_)
+
+
+@both
+def test_coefficients_that_are_set_are_used(kind):
+    """As in all linear models of scikit-learn."""
+    X, y = problem(kind)
+    model = kind(random_state=0).fit(X, y)
+    model.coef_, model.intercept_ = np.zeros_like(model.coef_), np.ones(1)
+    expected = np.ones(200) if kind is AdagradRegressor else np.full(200, "yes")
+    assert_array_equal(model.predict(X), expected)
+
+
+@both
+def test_pickle_goes_on_bit_for_bit(kind):
+    X, y = problem(kind)
+    model = kind(penalty="l1", alpha=0.01, lr=InverseTime(0.5, 0.1), random_state=0).fit(X, y)
+    loaded = pickle.loads(pickle.dumps(model))
+    assert_array_equal(loaded.predict(X), model.predict(X))
+    assert same(loaded.partial_fit(X, y), model.partial_fit(X, y))
+
+
+@both
+def test_clone_takes_records(kind):
+    loss = Logistic() if kind is AdagradClassifier else Huber(0.5)
+    model = kind(loss, penalty=L1(np.full(6, 0.1)), rule=Adagrad(0.1), lr=InverseTime(0.5, 0.1))
+    X, y = problem(kind)
+    copy = clone(model)
+    assert copy.loss == loss
+    assert copy.rule == Adagrad(0.1)
+    assert copy.set_params(random_state=0).fit(X, y).model_.loss == loss
+    assert same(copy, model.set_params(random_state=0).fit(X, y))
+
+
+def test_pipeline_and_grid_search():
+    X, y = problem(AdagradClassifier)
+    pipeline = make_pipeline(StandardScaler(with_mean=False), AdagradClassifier(penalty="l1", random_state=0))
+    grid = {"adagradclassifier__alpha": [1e-4, 10.0], "adagradclassifier__loss": ["logistic", "hinge"]}
+    search = GridSearchCV(pipeline, grid, cv=3).fit(X, y)
+    assert search.best_params_["adagradclassifier__alpha"] == 1e-4
+    assert search.score(X, y) > 0.9
+    X, y = problem(AdagradRegressor)
+    losses = {"loss": ["squared", Huber(0.3), Quantile(0.5)], "penalty": [None, NonNegative()]}
+    search = GridSearchCV(AdagradRegressor(random_state=0), losses, cv=3).fit(X, y)
+    assert search.best_params_["penalty"] is None
+    assert search.best_score_ > 0.8
+    assert cross_val_score(AdagradRegressor(random_state=0), X, y).min() > 0.8
+
+
+def test_which_losses_have_probabilities():
+    X, y = problem(AdagradClassifier)
+    for loss, has in [("logistic", 1), ("log_loss", 1), ("modified_huber", 1), ("hinge", 0), (Logistic(), 1)]:
+        model = AdagradClassifier(loss, random_state=0)
+        assert hasattr(model, "predict_proba") == hasattr(model, "predict_log_proba") == bool(has)
+        with pytest.raises(NotFittedError):
+            model.predict(X)
+        model.fit(X, y)
+        if has:
+            probability = model.predict_proba(X)
+            assert_allclose(probability.sum(axis=1), 1.0)
+            assert_array_equal(model.classes_[probability.argmax(axis=1)], model.predict(X))
+    with pytest.raises(AttributeError) as caught:
+        model.set_params(loss="hinge").predict_proba(X)
+    assert "the loss Hinge has no probabilities; take 'logistic'" in str(caught.value.__cause__)
+
+
+def test_quantiles_and_counts():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 2))
+    y = X[:, 0] + rng.normal(size=2000)
+    model = AdagradRegressor(Quantile(0.9), random_state=0).fit(X, y)
+    assert np.mean(y < model.predict(X)) == pytest.approx(0.9, abs=0.02)
+    counts = rng.poisson(np.exp(0.5 * X[:, 0] + 1))
+    model = AdagradRegressor("poisson", lr=0.1, random_state=0).fit(X, counts)
+    assert_allclose(model.predict(X), np.exp(X @ model.coef_ + model.intercept_[0]))
+    assert_allclose(model.coef_, [0.5, 0.0], atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"loss": "squared"},
+            ValueError,
+            r"^loss: got 'squared'; must be one of logistic, hinge, .*, or a loss record",
+        ),
+        ({"loss": Huber()}, ValueError, r"^loss: Huber is of targets that are a number; must be one of logistic"),
+        ({"loss": Logistic}, TypeError, r"^loss: got the class Logistic; pass an instance"),
+        ({"penalty": "l3"}, ValueError, r"^penalty: got 'l3'; must be 'l1', 'l2', 'elasticnet', None, or a penalty"),
+        ({"penalty": 3}, TypeError, r"^penalty: got 3; must be a record"),
+        ({"penalty": "l1", "alpha": -1}, ValueError, r"^alpha: got -1; must be a number in \[0, inf\)"),
+        ({"penalty": "elasticnet", "l1_ratio": 2}, ValueError, r"^l1_ratio: got 2; must be a number in \[0, 1\]"),
+        ({"max_iter": 0}, ValueError, r"^max_iter: got 0; must be an integer of at least 1"),
+        ({"fit_intercept": 1}, TypeError, r"^fit_intercept: got 1; must be True or False"),
+        ({"shuffle": "yes"}, TypeError, r"^shuffle: got 'yes'; must be True or False"),
+        ({"warm_start": 2}, TypeError, r"^warm_start: got 2; must be True or False"),
+        ({"lr": -1.0}, ValueError, r"^lr: got -1.0; must be a number in \[0, inf\)"),
+        ({"rule": "adam"}, TypeError, r"^rule: got 'adam'; must be a record"),
+        ({"class_weight": "even"}, ValueError, r"^class_weight: got 'even'; must be 'balanced', a dict, or None"),
+        ({"class_weight": 3.0}, TypeError, r"^class_weight: got 3.0; must be 'balanced', a dict, or None"),
+        ({"class_weight": {"no": -1}}, ValueError, r"^class_weight\['no'\]: got -1; must be a number in \[0, inf\)"),
+        ({"random_state": "x"}, ValueError, r"'x' cannot be used to seed"),
+    ],
+)
+def test_parameters_that_are_refused(options, error, message):
+    X, y = problem(AdagradClassifier)
+    with pytest.raises(error, match=message):
+        AdagradClassifier(**options).fit(X, y)
+
+
+def test_what_else_is_refused():
+    X, y = problem(AdagradClassifier)
+    with pytest.raises(ValueError, match=r"^class_weight: 'balanced' needs all of y at once"):
+        AdagradClassifier(class_weight="balanced").partial_fit(X, y)
+    with pytest.raises(ValueError, match=r"^sample_weight: all weights are zero"):
+        AdagradClassifier().fit(X, y, np.zeros(200))
+    with pytest.raises(ValueError, match=r"^sample_weight: got -1"):
+        AdagradClassifier().fit(X, y, np.full(200, -1.0))
+    with pytest.raises(ValueError, match=r"^loss: got 'hinge'; must be one of squared, huber, .*, poisson, or a loss"):
+        AdagradRegressor("hinge").fit(X, np.ones(200))
+    with pytest.raises(ValueError, match=r"^y: got -1.0 at index 0; every entry must be in \[0, inf\)"):
+        AdagradRegressor("poisson").fit(X, np.full(200, -1.0))
+
+
+# --- with and without scikit-learn ---------------------------------------------------------------------------------
+
+
+def test_without_scikit_learn(python):
+    printed = python(
+        "import sys\n"
+        "sys.modules['sklearn'] = None\n"
+        "from adagrad_nb import *\n"
+        "import adagrad_nb\n"
+        "print('AdagradClassifier' in dir(adagrad_nb))\n"
+        "try:\n"
+        "    from adagrad_nb import AdagradRegressor\n"
+        "except ImportError as error:\n"
+        "    print(error)\n"
+    )
+    assert printed.splitlines() == [
+        "True",
+        "AdagradClassifier and AdagradRegressor need scikit-learn 1.6 or newer: pip install 'adagrad_nb[sklearn]'",
+    ]
+
+
+def test_a_name_that_is_not_there():
+    import adagrad_nb
+
+    with pytest.raises(AttributeError, match="module 'adagrad_nb' has no attribute 'AdagradCluster'"):
+        adagrad_nb.AdagradCluster
