@@ -29,14 +29,19 @@ def _unnoted(lapse, weights, t):
 
 
 @plain
-def _at_once(lapse, recipe, x, s, last, i, t, room, k):
+def _at_once(lapse, recipe, x, s, last, i, t):
     """Most lapses bring a coordinate of a row up to date when they read it."""
     return current(recipe, x, s, last, i, t)
 
 
 @plain
+def _nothing(lapse, last, i, room, k):
+    """Most lapses then need no room for their notes."""
+
+
+@plain
 def _never(lapse):
-    """Most lapses have then nothing left to do."""
+    """And have nothing left to do."""
     return False
 
 
@@ -47,6 +52,7 @@ def _unchanged(lapse, recipe, x, s, room, k, i, t):
 
 _current = method("current")
 _read = method("read", default=_at_once)
+_collect = method("collect", default=_nothing)
 _lags = method("lags", default=_never)
 _overtake = method("overtake", default=_unchanged)
 _mark = method("mark")
@@ -118,9 +124,11 @@ class Closed(NamedTuple):
     def lags(self):
         return True
 
-    def read(self, recipe, x, s, last, i, t, room, k):
-        room[k] = last[i]
+    def read(self, recipe, x, s, last, i, t):
         return x
+
+    def collect(self, last, i, room, k):
+        room[k] = last[i]
 
     def overtake(self, recipe, x, s, room, k, i, t):
         return catch_up(self, recipe, x, s, room[k], t - room[k], i)
@@ -180,7 +188,7 @@ class Anew(NamedTuple):
     def lags(self):
         return True
 
-    def read(self, recipe, x, s, last, i, t, room, k):
+    def read(self, recipe, x, s, last, i, t):
         return x
 
     def overtake(self, recipe, x, s, room, k, i, t):
@@ -269,7 +277,8 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         for k in range(stored.shape[0]):
             i = stored[k]
             si = load(s, i)
-            wi = _read(recipe.lapse, recipe, w[i], si, last, i, t, room, k)
+            wi = _read(recipe.lapse, recipe, w[i], si, last, i, t)
+            _collect(recipe.lapse, last, i, room, k)
             wr[k] = wi
             store(sr, k, si)
             p += wi * x[k]
