@@ -221,6 +221,47 @@ def _meet(gate, threads, meetings):
     return wait
 
 
+# --- what is needed soon ----------------------------------------------------------------------------------------
+
+
+@intrinsic
+def _prefetch(context, array, i):
+    def codegen(context, builder, signature, args):
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        address = builder.bitcast(builder.gep(data, [args[1]]), cgutils.voidptr_t)
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch")
+        # to write to, to be kept, data rather than code
+        builder.call(function, [address, *(ir.Constant(number, value) for value in (1, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), codegen
+
+
+def prefetch(array, i):
+    """Ask for array[i], which may be out of bounds, to be brought near; contiguous arrays only."""
+
+
+def prefetch_each(arrays, i):
+    """The same for a tuple of arrays."""
+
+
+bind(prefetch)(lambda array, i: lambda array, i: _prefetch(array, i))
+
+
+@bind(prefetch_each)
+def _prefetch_each(arrays, i):
+    if len(arrays) == 0:
+        return lambda arrays, i: None
+
+    def each(arrays, i):
+        prefetch(arrays[0], i)
+        prefetch_each(arrays[1:], i)
+
+    return each
+
+
 # --- nested records in parallel loops ----------------------------------------------------------------------------
 
 

@@ -201,7 +201,7 @@ class L2(NamedTuple):
         return x / (type(x)(1) + w * pick(self.strength, i))
 
     def repeat(self, x, w, k, i):
-        return x * math.exp(-type(w)(k) * math.log1p(w * pick(self.strength, i)))
+        return x * math.exp(-type(w)(k) * math.log1p(w * pick(self.strength, i))) if k > 0 else x
 
     def total(self, x, w, k, i):
         u = w * pick(self.strength, i)
@@ -240,6 +240,8 @@ class ElasticNet(NamedTuple):
         return soft(x, w * pick(self.l1, i)) / (type(x)(1) + w * pick(self.l2, i))
 
     def repeat(self, x, w, k, i):
+        if k == 0:  # as often as not, and the functions below take most of the time
+            return x
         u = w * pick(self.l2, i)
         exponent = -type(w)(k) * math.log1p(u)
         steps = -math.expm1(exponent) / u if u > 0 else type(w)(k)

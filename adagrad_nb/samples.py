@@ -143,7 +143,8 @@ class Labels(NamedTuple):
 
     def signs(self, y, dtype):
         """-1 and 1 in the precision `dtype`."""
-        return np.where(np.asarray(y) == self.positive, 1, -1).astype(dtype)
+        one = np.dtype(dtype).type(1)
+        return np.where(np.asarray(y) == self.positive, one, -one)
 
     def complete(self):
         """Both labels as an array; a side never seen gets its usual number."""

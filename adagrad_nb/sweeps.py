@@ -35,7 +35,7 @@ def row_by_row(model, X, recipe, lead=()):
     w, slots = np.empty(shape, X.dtype), _slots(model, shape)
     if model.scaling:
         return compiled_for(scaled.learn, recipe), scaled.ScaledBuffers(w, slots, np.empty(shape, X.dtype))
-    return compiled_for(linear.learn, recipe), linear.Buffers(w, slots)
+    return compiled_for(linear.learn, recipe), linear.Buffers(w, slots, np.empty(shape, np.int64))
 
 
 def in_batches(model, X, recipe, lead=()):

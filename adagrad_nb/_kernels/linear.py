@@ -8,7 +8,7 @@ longer.
 import math
 from typing import Any, NamedTuple
 
-from .._jit import jit, load, method, narrow, plain, store
+from .._jit import jit, load, method, narrow, plain, prefetch, prefetch_each, store
 from ..dual import point
 from ..losses import slope, value
 from ..penalties import prox, repeat, total
@@ -19,13 +19,42 @@ from .trail import catch_up, passed
 
 DONE, OUTSIDE, UNSORTED, NOT_FINITE = range(4)
 
+# From this many weights on, which do not fit into the caches next to a core, the next row is asked for beforehand.
+FAR = 2**18
+
 
 @plain
 def _unnoted(lapse, weights, t):
     """Most lapses note nothing of the intercept."""
 
 
+@plain
+def _at_once(lapse, recipe, x, s, last, i, t):
+    """Most lapses bring a coordinate of a row up to date when they read it."""
+    return current(recipe, x, s, last, i, t)
+
+
+@plain
+def _nothing(lapse, last, i, room, k):
+    """Most lapses then need no room for their notes."""
+
+
+@plain
+def _never(lapse):
+    """And have nothing left to do."""
+    return False
+
+
+@plain
+def _unchanged(lapse, recipe, x, s, room, k, i, t):
+    return x
+
+
 _current = method("current")
+_read = method("read", default=_at_once)
+_collect = method("collect", default=_nothing)
+_lags = method("lags", default=_never)
+_overtake = method("overtake", default=_unchanged)
 _mark = method("mark")
 _mark_bias = method("mark_bias", default=_unnoted)
 
@@ -56,9 +85,10 @@ class Buffers(NamedTuple):
 
     w: Any
     s: Any
+    last: Any
 
     def part(self, k):
-        return Buffers(self.w[k], load(self.s, k))
+        return Buffers(self.w[k], load(self.s, k), self.last[k])
 
 
 class Recipe(NamedTuple):
@@ -86,7 +116,22 @@ class Prompt(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """One rate for all updates: the closed form.  `last` holds the update up to which each coordinate is current."""
+    """One rate for all updates: the closed form.  `last` holds the update up to which each coordinate is current.
+
+    The coordinates of a row are brought up to date in a loop of its own, which vectorises: half as long for `L1`.
+    """
+
+    def lags(self):
+        return True
+
+    def read(self, recipe, x, s, last, i, t):
+        return x
+
+    def collect(self, last, i, room, k):
+        room[k] = last[i]
+
+    def overtake(self, recipe, x, s, room, k, i, t):
+        return catch_up(self, recipe, x, s, room[k], t - room[k], i)
 
     def current(self, recipe, x, s, last, i, t):
         first = last[i]
@@ -140,6 +185,15 @@ def found(update, schedule, x, s, i, t):
 class Anew(NamedTuple):
     """A rule of dual averaging: x is found anew from its accumulators and t, whenever it was last met."""
 
+    def lags(self):
+        return True
+
+    def read(self, recipe, x, s, last, i, t):
+        return x
+
+    def overtake(self, recipe, x, s, room, k, i, t):
+        return found(recipe.update, recipe.schedule, x, s, i, t)
+
     def current(self, recipe, x, s, last, i, t):
         return found(recipe.update, recipe.schedule, x, s, i, t)
 
@@ -176,15 +230,24 @@ def fault(indices, n):
     """OUTSIDE, UNSORTED or DONE for the indices of a row; as unsigned numbers, negative ones are too large."""
     if indices.shape[0] == 0:
         return DONE
-    top = indices[0]
-    for k in range(indices.shape[0]):
-        top = max(top, indices[k])
-    if top >= n:
-        return OUTSIDE
     falls = 0
     for k in range(1, indices.shape[0]):
         falls += indices[k] <= indices[k - 1]
+    top = indices[indices.shape[0] - 1]
+    if falls > 0:
+        for k in range(indices.shape[0]):
+            top = max(top, indices[k])
+    if top >= n:
+        return OUTSIDE
     return UNSORTED if falls > 0 else DONE
+
+
+@plain
+def fetch(w, s, indices):
+    """Ask for the coordinates of a row that comes later; what is wrong with its indices will show then."""
+    for k in range(indices.shape[0]):
+        prefetch(w, indices[k])
+        prefetch_each(s, indices[k])
 
 
 @jit
@@ -195,7 +258,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
     """
     indptr, indices, data, y, weight, order = rows
     w, s, last, bias, bias_s = weights
-    wr, sr = buffers
+    wr, sr, room = buffers
     for position in range(start, stop):
         r = order[position]
         h = weight[r]
@@ -207,14 +270,24 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         status = fault(stored, w.shape[0])
         if status != DONE:
             return position, status, t
+        if w.shape[0] >= FAR and position + 1 < stop:
+            after = order[position + 1]
+            fetch(w, s, indices[indptr[after] : indptr[after + 1]])
         p = bias[0]
         for k in range(stored.shape[0]):
             i = stored[k]
             si = load(s, i)
-            wi = current(recipe, w[i], si, last, i, t)
+            wi = _read(recipe.lapse, recipe, w[i], si, last, i, t)
+            _collect(recipe.lapse, last, i, room, k)
             wr[k] = wi
             store(sr, k, si)
             p += wi * x[k]
+        if _lags(recipe.lapse):  # known when this is compiled: either the sum above is left out, or all of this
+            for k in range(stored.shape[0]):
+                wr[k] = _overtake(recipe.lapse, recipe, wr[k], load(sr, k), room, k, stored[k], t)
+            p = bias[0]
+            for k in range(stored.shape[0]):
+                p += wr[k] * x[k]
         if not math.isfinite(p):
             return position, NOT_FINITE, t
         tally[0] += h * value(recipe.loss, y[r], p)
