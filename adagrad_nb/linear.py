@@ -80,7 +80,8 @@ def fit_linear(
         than two were found, not announced, one that first comes in a later chunk joins with weights of zero.
     normalized : bool, default False
         Learn in units of the largest value that each feature has had, and of the mean size of the rows, so that
-        features of wildly different scales need no tuning [3]_.  With `Adagrad`, and `L1`, bounds, or both.
+        features of wildly different scales need no tuning [3]_; a value counts in the prediction of its row as at most
+        16 times the largest before.  With `Adagrad`, and `L1`, bounds, or both.
     invariant : bool, default False
         Follow the slope of the loss as it changes on the way, so that no row is overshot and a row of weight 2 is
         about the row twice [4]_.  The accumulators grow by the weight of a row, not by its square.  With `Adagrad`.

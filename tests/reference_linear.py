@@ -116,9 +116,9 @@ def learn_scaled(
 ):
     """Ross 2013, algorithm 2, and Karampatziakis 2011, as Vowpal Wabbit does them; the penalty eagerly.
 
-    The accumulators grow by the weight of a row; each coordinate's penalty has the width of its step.  The intercept is
-    a feature that is always 1.  `kinks` gives the kinks of the loss for a target.  Returns an `Outcome` whose G ends
-    with that of the intercept, and the scales.
+    A value is predicted as at most 16 times the largest before it.  The accumulators grow by the weight of a row; each
+    coordinate's penalty has the width of its step.  The intercept is a feature that is always 1.  `kinks` gives the
+    kinks of the loss for a target.  Returns an `Outcome` whose G ends with that of the intercept, and the scales.
     """
     value, slope = LOSSES[loss]
     n, d = X.shape
@@ -130,7 +130,8 @@ def learn_scaled(
             h, x = weight[row], X[row]
             if h == 0:
                 continue
-            p = float(x @ w)
+            seen = [np.sign(a) * min(abs(a), 16 * b) if normalized and b > 0 else a for a, b in zip(x, S, strict=True)]
+            p = float(np.dot(seen, w))
             if number == 0:
                 losses.append((h, value(y[row], p)))
             pull = slope(y[row], p)

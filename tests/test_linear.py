@@ -1397,3 +1397,13 @@ def test_what_overflows_in_single_precision():
     model = fit_linear(single, [1, -1, 1])
     with pytest.raises(ValueError, match=r"^X: got inf in row 0, column 0; must be finite"):
         model.predict([[1e39]])
+
+
+def test_indices_out_of_range_in_a_wide_table():
+    """Where the next row is asked for beforehand, its indices have not been checked yet."""
+    X = sp.csr_array((np.ones(4), [3, 2**18, 5, 6], [0, 2, 3, 4]), shape=(3, 2**18 + 1))
+    fit_linear(X, [1, -1, 1])
+    for wrong in (-1, 2**18 + 1, 2**31 - 1):
+        bad = sp.csr_array((X.data, np.array([3, 2**18, wrong, 6], np.int32), X.indptr), shape=X.shape)
+        with pytest.raises(ValueError, match=rf"^X: column index {wrong} in row 1; must be in \[0, {2**18 + 1}\)"):
+            fit_linear(bad, [1, -1, 1])

@@ -226,6 +226,16 @@ def test_units_do_not_matter(flag):
     assert plain[1] > 2 * plain[0]
 
 
+def test_a_tiny_first_value_does_not_throw_the_model_off():
+    """Its weight is made for tiny values; an ordinary one then counts as 16 of them, not as millions."""
+    rng = np.random.default_rng(0)
+    X = rng.random((600, 4))
+    y = X @ [4.0, -4.0, 4.0, -4.0] + 0.3 * rng.normal(size=600) > 0
+    X[0] = 1e-6 * X[0]
+    for options in FLAGS["normalized"], FLAGS["both"]:
+        assert fit_linear(X, y, **options).progressive_loss < 0.5
+
+
 def twice(X, y, k):
     """The first k rows with weight 2, and the first k rows, each two times."""
     weight = np.where(np.arange(y.size) < k, 2.0, 1.0)

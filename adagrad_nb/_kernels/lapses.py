@@ -6,8 +6,8 @@ not, where `last` is what the lapse has noted, and ``renew(recipe, last, i, t)``
 ``summed(recipe, x, s, first, begin, t, i)`` the sum of what x is after each of those that do not come before `begin`.
 
 One that ``lags()`` brings the coordinates of a row up to date in a loop of its own, after all have been gathered: by
-``overtake(recipe, x, s, room, k, i, t)`` of the k-th, for which ``read(recipe, x, s, last, i, t, room, k)`` gave what
-it was and made a note in `room`.  Others read it as it is by then.
+``overtake(recipe, x, s, room, k, i, t)`` of the k-th, which ``read(recipe, x, s, last, i, t)`` gave as it was, and of
+which ``collect(last, i, room, k)`` made a note.  Others read it as it is by then.
 
 One that keeps more of the iterates has ``passing(recipe, last, x, s, place, i, t)``, called before x is brought up to
 date from what it was, and ``arrive(last, x, place, t)`` and ``arrive_bias(last, x, place, t)``, when update t - 1 has
@@ -29,7 +29,7 @@ def _unminded(lapse, *args):
 
 
 @plain
-def _at_once(lapse, recipe, x, s, last, i, t, room, k):
+def _at_once(lapse, recipe, x, s, last, i, t):
     """Most lapses bring a coordinate of a row up to date when they read it."""
     return current(recipe, x, s, last, i, t)
 
@@ -48,6 +48,7 @@ def _unchanged(lapse, recipe, x, s, room, k, i, t):
 
 _current = method("current")
 read = method("read", default=_at_once)
+collect = method("collect", default=_unminded)
 lags = method("lags", default=_never)
 overtake = method("overtake", default=_unchanged)
 renew = method("renew")
@@ -98,9 +99,11 @@ class Closed(NamedTuple):
     def lags(self):
         return True
 
-    def read(self, recipe, x, s, last, i, t, room, k):
-        room[k] = last[i]
+    def read(self, recipe, x, s, last, i, t):
         return x
+
+    def collect(self, last, i, room, k):
+        room[k] = last[i]
 
     def overtake(self, recipe, x, s, room, k, i, t):
         return catch_up(self, recipe, x, s, room[k], t, i)
@@ -166,7 +169,7 @@ class Anew(NamedTuple):
     def lags(self):
         return True
 
-    def read(self, recipe, x, s, last, i, t, room, k):
+    def read(self, recipe, x, s, last, i, t):
         return x
 
     def overtake(self, recipe, x, s, room, k, i, t):

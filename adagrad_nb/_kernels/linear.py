@@ -12,7 +12,7 @@ from .._jit import jit, load, narrow, plain, prefetch, prefetch_each, store
 from ..losses import slope, value
 from ..schedules import at
 from .coordinate import move
-from .lapses import arrive_bias, current, lags, mark, overtake, read
+from .lapses import arrive_bias, collect, current, lags, mark, overtake, read
 from .trail import passed
 
 DONE, OUTSIDE, UNSORTED, NOT_FINITE = range(4)
@@ -116,7 +116,8 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         for k in range(stored.shape[0]):
             i = stored[k]
             si = load(s, i)
-            wi = read(recipe.lapse, recipe, w[i], si, last, i, t, room, k)
+            wi = read(recipe.lapse, recipe, w[i], si, last, i, t)
+            collect(recipe.lapse, last, i, room, k)
             wr[k] = wi
             store(sr, k, si)
             p += wi * x[k]

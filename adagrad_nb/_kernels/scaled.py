@@ -17,6 +17,12 @@ from ..schedules import at
 from .lapses import arrive_bias, current, mark
 from .linear import DONE, NOT_FINITE, fault
 
+# A value so many times the largest before is predicted as if it were that many times.  Weights of a feature whose
+# first values are tiny are huge, and without a limit one ordinary value after them throws the model off: on text with
+# values drawn from (0, 1/8) 5,000 rows then have a mean loss of 1.80 in place of 0.65.
+EXCESS = 16
+
+_clip = method("clip")
 _meet = method("meet")
 _scale = method("scale")
 _share = method("share")
@@ -49,6 +55,9 @@ class ScaledBuffers(NamedTuple):
 class Unscaled(NamedTuple):
     """Steps as the rule has them."""
 
+    def clip(self, x, i):
+        return x
+
     def meet(self, x, w, i):
         return w
 
@@ -68,6 +77,11 @@ class Normalized(NamedTuple):
 
     largest: Any
     totals: Any
+
+    def clip(self, x, i):
+        """x as it takes part in a prediction."""
+        most = type(x)(EXCESS) * self.largest[i]
+        return math.copysign(most, x) if 0 < most < abs(x) else x
 
     def meet(self, x, w, i):
         """w in units of the largest value, which may be this one."""
@@ -143,7 +157,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
             si = load(s, i)
             wr[k] = current(recipe, w[i], si, last, i, t)
             store(sr, k, si)
-            p += wr[k] * x[k]
+            p += wr[k] * _clip(scaling, x[k], i)
         if not math.isfinite(p):
             return position, NOT_FINITE, t
         tally[0] += h * value(recipe.loss, y[row], p)
