@@ -29,10 +29,12 @@ from adagrad_nb import (
     fit_linear,
     load_model,
     load_svmlight,
+    losses,
 )  # fmt: skip
-from adagrad_nb.losses import LOSSES, flow, slope
+from adagrad_nb.losses import flow, slope
 
 DATA = pathlib.Path(__file__).parents[1] / "examples" / "data"
+LOSSES = {name: kind for name, kind in losses.LOSSES.items() if kind.labels != "classes"}
 FLOWS = [name for name in LOSSES if hasattr(LOSSES[name], "flow")]
 # Where the slope of a loss with its default parameters bends or jumps, for a target y.
 KINKS = {
