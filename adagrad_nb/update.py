@@ -75,15 +75,24 @@ def update(x, g, state, *, lr=None, out=None):
         rate = bundle.leaf.rate(lr)
         _perform(state, targets, [Job(bundle.leaf, bundle.x, bundle.gather(targets, gradients), rate)])
         return out
+    if not state.has_device_arrays:
+        return _step(x, state, targets, gradients, lr, (x_out, state_out), out is None)
+    with device.ordered(device.among([targets, gradients])):
+        return _step(x, state, targets, gradients, lr, (x_out, state_out), out is None)
+
+
+def _step(x, state, targets, gradients, lr, out, is_new):
+    """As `update`, for lists of arrays and gradients."""
+    leaves, (x_out, state_out) = state.leaves, out
     rates = [leaf.fixed if lr is state.lr else leaf.rate(lr) for leaf in leaves]
     # Everything is checked before anything is written.
     gradients = [_operand(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
     lazy.check(state, gradients, rates)
-    if out is None:
+    if is_new:
         state_out = state.copy()
         targets = [leaf.duplicate(target) for leaf, target in zip(leaves, targets, strict=True)]
         x_out = rebuild(x, iter(targets))
-    elif not in_place:
+    elif x_out is not x or state_out is not state:
         targets = _transfer(x, state, targets, x_out, state_out)
     else:
         for leaf, target in zip(leaves, targets, strict=True):
@@ -117,7 +126,7 @@ def _perform(state, targets, jobs):
 def _rate(state, lr):
     """The learning rate of this step."""
     if lr is not None:
-        return _check.interval("lr", lr, "[0, inf)")
+        return lr if device.is_device(lr) else _check.interval("lr", lr, "[0, inf)")
     return state.rate(state.clock)
 
 
@@ -175,18 +184,22 @@ def _operand(state, leaf, x, g):
 
 
 def _on_device(leaf, x, g):
-    wanted = f"a device array of shape {leaf.shape} and dtype {leaf.dtype}"
-    if not device.is_device(x) or tuple(x.shape) != leaf.shape or x.dtype != leaf.dtype:
-        raise ValueError(f"{leaf.path}: the state was made for {wanted}")
-    if not device.is_device(g) or tuple(g.shape) != leaf.shape or g.dtype != leaf.dtype:
-        raise TypeError(f"g: the gradient of a device array must be {wanted}")
-    if leaf.whole:
-        raise ValueError("transforms: a transform that needs the norm does not work on a device array yet")
-    return Operand(ALL, g)
+    form = device.form(x) if device.is_device(x) else None
+    if form is None or (form.shape, form.dtype) != (leaf.shape, leaf.dtype):
+        raise ValueError(f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and {leaf.dtype}")
+    form = device.form(g) if device.is_device(g) else None
+    if form is None or form.shape != leaf.shape or form.dtype not in (leaf.dtype, np.float16, "bfloat16"):
+        raise TypeError(
+            f"g: the gradient of a device array must be a device array of shape {leaf.shape} and dtype {leaf.dtype}, "
+            "float16 or bfloat16"
+        )
+    return Operand(ALL, device.view(g, "g" + leaf.path[1:]))
 
 
 def _writable(leaf, x):
     if leaf.on_device:
+        if not device.is_writable(x):
+            raise ValueError(f"out: {leaf.path} is an array that cannot be changed; call update without out")
         return
     if not isinstance(x, np.ndarray) or not x.flags.writeable or x.dtype != leaf.dtype:
         raise ValueError(f"out: {leaf.path} must be a writable array of {leaf.dtype}; call update without out")
@@ -204,7 +217,7 @@ def _transfer(x, state, sources, x_out, state_out):
     if x_out is not x:
         for leaf, target, source in zip(state_out.leaves, targets, sources, strict=True):
             if leaf.on_device:
-                device.view(target).copy_to_device(device.view(source))
+                device.assign(target, source)
             else:
                 target[...] = source
     if state_out is not state:
