@@ -111,6 +111,15 @@ def view(array, name="x"):
     return array if array.ndim == 1 else array.reshape(array.size)
 
 
+def is_packed(array):
+    """Whether the entries follow one another without gaps, in C order."""
+    for name in ("is_contiguous", "is_c_contiguous"):
+        if hasattr(array, name):
+            return getattr(array, name)()
+    flags = getattr(array, "flags", None)
+    return bool(getattr(flags, "c_contiguous", False))
+
+
 def is_writable(array):
     """Whether an array may be changed in place; those of JAX may not."""
     return _owner(array) not in ("jax", "jaxlib")
@@ -176,7 +185,14 @@ def _key(stream):
 @contextlib.contextmanager
 def ordered(arrays):
     """Launch on the stream of the first array; where others are used on other streams, each waits for the other."""
-    streams = {_key(stream): stream for stream in map(_stream_of, arrays)}
+    owners, streams = set(), {}
+    for array in arrays:
+        owner = _owner(array)
+        if owner not in owners:
+            found = _stream_of(array)
+            streams.setdefault(_key(found), found)
+        if owner in ("torch", "cupy"):  # which have one current stream, not one for each array
+            owners.add(owner)
     mine, *others = streams.values() or [0]
     before = stream()
     _here.stream = mine

@@ -1,5 +1,7 @@
 """One step: x, g, state -> x, state."""
 
+import contextlib
+
 import numpy as np
 
 from . import _check, device, lazy
@@ -8,6 +10,8 @@ from .chains import READY, SKIPPED, Job, grow, settle
 from .gradients import Operand, operand
 from .trees import align, rebuild
 from .trees import leaves as leaves_of
+
+_NOTHING = contextlib.nullcontext()
 
 
 def update(x, g, state, *, lr=None, out=None):
@@ -72,8 +76,9 @@ def update(x, g, state, *, lr=None, out=None):
     bundle = state.bundles[0] if state.bundles and in_place else None
     whole = bundle is not None and len(bundle.members) == len(leaves) and not np.ndim(lr)
     if whole and bundle.fits(targets, gradients):
-        rate = bundle.leaf.rate(lr)
-        _perform(state, targets, [Job(bundle.leaf, bundle.x, bundle.gather(targets, gradients), rate)])
+        with device.ordered([targets[0], gradients[0]]) if bundle.leaf.on_device else _NOTHING:
+            gradient, rate = bundle.gather(targets, gradients), bundle.leaf.rate(lr)
+            _perform(state, targets, [Job(bundle.leaf, bundle.x, gradient, rate)])
         return out
     if not state.has_device_arrays:
         return _step(x, state, targets, gradients, lr, (x_out, state_out), out is None)
@@ -135,12 +140,21 @@ def _jobs(state, targets, gradients, rates):
     jobs = [Job(*each) for each in zip(state.leaves, targets, gradients, rates, strict=True)]
     for bundle in state.bundles:
         mine = [jobs[i] for i in bundle.members]
-        if all(job.gradient.where is ALL and job.x.flags.c_contiguous for job in mine) and not np.ndim(mine[0].lr):
+        if _together(bundle, mine):
             gradient = bundle.gather([job.x for job in mine], [job.gradient.values for job in mine])
             jobs.append(Job(bundle.leaf, bundle.x, gradient, mine[0].lr))
             for i in bundle.members:
                 jobs[i] = None
     return [job for job in jobs if job is not None]
+
+
+def _together(bundle, jobs):
+    """Whether all the gradients of a bundle are dense, and as its kernel takes them."""
+    if getattr(jobs[0].lr, "ndim", 0) or any(job.gradient.where is not ALL for job in jobs):
+        return False
+    if bundle.leaf.on_device:
+        return all(job.gradient.values.dtype == bundle.leaf.dtype and device.is_packed(job.x) for job in jobs)
+    return all(job.x.flags.c_contiguous for job in jobs)
 
 
 def _is_quick(x, g, leaf):

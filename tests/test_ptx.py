@@ -48,7 +48,7 @@ def _compiler():
 if reason := _compiler():
     pytest.skip(reason, allow_module_level=True)
 
-from adagrad_nb._kernels import gpu  # noqa: E402
+from adagrad_nb._kernels import gpu, gpu_tables  # noqa: E402
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(), Adadelta()]
 TRANSFORMS = chain((Rescale(2.0), ClipValue(1.0), Maximize(), L2Decay(0.1), DecoupledDecay(0.1)))
@@ -115,6 +115,14 @@ def cases(dtype):
         "unfinished": (gpu.unfinished, full.penalty, whole, a, a, f, counts, i),
         "project": (gpu.project, full.penalty, a),
     }
+    n = vector(np.int64)
+    table = record(gpu_tables.Table, n, n, n, n, n)
+    found |= {
+        "many": (gpu_tables.many, full, table, s, f, i),
+        "many squares": (gpu_tables.many_squares, heads, table, f, a),
+        "many wrong": (gpu_tables.many_wrong, heads, table, s, f, counts),
+        "many blend": (gpu_tables.many_blend, cast(Polyak(), dtype), table, a, f, i),
+    }
     scaled = record(type(chain((gpu.Scaled(0),))), record(gpu.Scaled, a), numba.typeof(chain(())))
     update = record(Update, numba.typeof(full.rule), scaled, numba.typeof(full.penalty))
     found["factor"] = (gpu.dense, update, a, a, s, f, i)
@@ -134,7 +142,7 @@ def test_no_doubles_among_singles_and_no_calls(name):
     assert "ld." in code or name == "fill"
 
 
-@pytest.mark.parametrize("name", ["quads", "listed", "groups", "squares", "factors", "dense 0 L1"])
+@pytest.mark.parametrize("name", ["quads", "listed", "groups", "squares", "factors", "dense 0 L1", "many"])
 def test_doubles_compile(name):
     assert ".f64" in ptx(*cases(np.dtype("f8"))[name])
 

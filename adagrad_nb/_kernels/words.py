@@ -86,3 +86,48 @@ def _store_quad(context, a, i, values):
 
 bind(quad)(lambda a, i: lambda a, i: _load_quad(a, i))  # type: ignore[call-arg]
 bind(set_quad)(lambda a, i, values: lambda a, i, values: _store_quad(a, i, values))  # type: ignore[call-arg]
+
+
+# --- many arrays, each known by the address of its first entry ----------------------------------------------------
+
+
+def peek(arrays, k, j, like):
+    """arrays[k][j], of the precision of the array `like`"""
+    return arrays[k][j]
+
+
+def poke(arrays, k, j, number, like):
+    """arrays[k][j] = number"""
+    arrays[k][j] = number
+
+
+def _entry(context, builder, address, j, kind):
+    """The pointer to entry j of the array at an address of global memory."""
+    number = context.get_value_type(kind)
+    step = builder.mul(j, ir.Constant(j.type, kind.bitwidth // 8))
+    return builder.inttoptr(builder.add(address, step), ir.PointerType(number, addrspace=1))
+
+
+@intrinsic
+def _load_at(context, address, j, like):
+    def codegen(context, builder, signature, args):
+        return builder.load(_entry(context, builder, args[0], args[1], like.dtype))
+
+    return like.dtype(types.int64, types.int64, like), codegen
+
+
+@intrinsic
+def _store_at(context, address, j, number, like):
+    def codegen(context, builder, signature, args):
+        builder.store(args[2], _entry(context, builder, args[0], args[1], like.dtype))
+        return context.get_dummy_value()
+
+    return types.none(types.int64, types.int64, like.dtype, like), codegen
+
+
+bind(peek)(lambda arrays, k, j, like: lambda arrays, k, j, like: _load_at(arrays[k], j, like))  # type: ignore[call-arg]
+
+
+@bind(poke)
+def _poke(arrays, k, j, number, like):
+    return lambda arrays, k, j, number, like: _store_at(arrays[k], j, number, like)

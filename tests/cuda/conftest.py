@@ -3,7 +3,9 @@
 import sys
 
 import numba
+import numpy as np
 import pytest
+from numba import types
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -12,8 +14,20 @@ def _quick_switches():
     before = sys.getswitchinterval()
     if numba.config.ENABLE_CUDASIM:
         sys.setswitchinterval(2e-5)
+        _share_once()
     yield
     sys.setswitchinterval(before)
+
+
+def _share_once():
+    """Let all threads of a block have the same shared array: the simulator looks and then makes, which two may do."""
+    from numba.cuda.simulator import kernelapi
+
+    def array(self, shape, dtype, alignment=None):
+        dtype = np.dtype(kernelapi.numpy_support.as_dtype(dtype) if isinstance(dtype, types.Type) else dtype)
+        return self._allocations.setdefault((shape, dtype), np.empty(shape, dtype))
+
+    kernelapi.FakeCUDAShared.array = array
 
 
 @pytest.fixture(autouse=True)

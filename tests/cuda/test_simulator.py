@@ -372,3 +372,82 @@ def test_arrays_with_gaps_are_refused():
 def test_lazy_decay_is_refused(case):
     with pytest.raises(ValueError, match=r"^sparse_decay: 'lazy' does not work on a device"):
         init(put(case[0]), transforms=(DecoupledDecay(0.1),), sparse_decay="lazy")
+
+
+# --- many arrays in one launch -------------------------------------------------------------------------------------
+
+SHAPES = [(3,), (2, 5), (1,), (7, 1)]
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """The names of the loops that were launched."""
+    names = []
+
+    def note(name):
+        original = getattr(devices, name)
+
+        def noted(kernel, *args):
+            names.append(kernel.__name__)
+            original(kernel, *args)
+
+        monkeypatch.setattr(devices, name, noted)
+
+    note("launch")
+    note("launch_blocks")
+    return names
+
+
+@pytest.mark.parametrize("transforms", TRANSFORMS)
+@pytest.mark.parametrize("rule", RULES[:-1:2])
+def test_many_arrays(transforms, rule, dtype, rng, monkeypatch, launched):
+    from adagrad_nb.table import loops
+
+    monkeypatch.setattr(loops(), "CHUNK", 4)
+    x = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
+    g = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
+    options = {"rule": rule, "transforms": TRANSFORMS[transforms], "average": EMA(0.5, overwrite=2), "penalty": L1(0.1)}
+    for place in (False, True):
+        y, host = [one.copy() for one in x], init(x, **options)
+        z, state = put(x), init(put(x), **options)
+        for _ in range(3):
+            y, host = update(y, g, host)
+            z, state = update(z, put(g), state, out=(z, state) if place else None)
+        ulps = ULPS.get(transforms, 0)
+        same(z, y, ulps)
+        same(state.slots, host.slots, 2 * ulps)
+        same(state.means, host.means, ulps)
+    alone = any(type(item) is ClipNorm for item in TRANSFORMS[transforms])
+    assert ("many" in launched) != alone
+    assert ("dense_quads" in launched or "dense" in launched) == alone
+
+
+def test_many_arrays_with_one_norm_and_a_gate(dtype, rng, launched):
+    x = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
+    g = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
+    options = {"transforms": (SkipNonFinite(), ClipGlobalNorm(0.5))}
+    y, _ = update(x, g, init(x, **options))
+    z, rate = put(x), put(np.full(1, 0.5, dtype))
+    state = init(z, lr=rate, **options)
+    update(z, put(g), state, out=(z, state))
+    same(z, y, 8)
+    assert launched.count("many") == launched.count("many_squares") == launched.count("many_wrong") == 1
+
+
+def test_one_of_many_arrays_has_half_a_gradient(dtype, rng):
+    x = [rng.normal(size=4).astype(dtype) for _ in range(3)]
+    g = [rng.normal(size=4).astype(np.float16) for _ in range(3)]
+    device, _ = update(put(x), put(g), init(put(x)))
+    same(device, update(x, [one.astype(dtype) for one in g], init(x))[0])
+
+
+def test_changed_arrays_of_many_are_refused(dtype):
+    x = put([np.ones(3, dtype), np.ones(4, dtype)])
+    state = init(x)
+    for wrong in ([x[0], put(np.ones(5, dtype))], [x[0], np.ones(4, dtype)]):
+        with pytest.raises((TypeError, ValueError)):
+            update(x, wrong, state, out=(x, state))
+        with pytest.raises((TypeError, ValueError)):
+            update(wrong, x, state, out=(wrong, state))
+    same(x, [np.ones(3, dtype), np.ones(4, dtype)])
+    assert state.t == 0
