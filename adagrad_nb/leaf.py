@@ -194,6 +194,10 @@ class Leaf:
             self.gathered = np.zeros_like(x)
         compiled_for(norms.compiled_gather, transforms)(transforms, x, gradient.full(x.size), lr, self.gathered, n)
 
+    def full(self, gradient):
+        """The values of a gradient at all coordinates, what is listed twice summed."""
+        return gradient.full(self.size)
+
     def released(self, by):
         """The gradient that has been gathered, divided by a number."""
         values = self.gathered / self.precision.type(by) if by != 1 else self.gathered.copy()

@@ -8,6 +8,7 @@ from ._kernels.dense import ALL
 from .averaging import overwrites, weight
 from .gradients import Operand
 from .leaf import Leaf
+from .listing import spread
 
 
 class DeviceLeaf(Leaf):
@@ -100,12 +101,12 @@ class DeviceLeaf(Leaf):
         gpu = device.kernels()
         if self.gathered is None:
             self.gathered = device.full(self.size, 0, self.precision)
-        g, where = self.spread(gradient), gpu.Whole()
+        g, where = self.full(gradient), gpu.Whole()
         device.launch(gpu.gather, g.size, transforms, where, self.vector(x), g, lr, self.gathered, n)
 
-    def spread(self, gradient):
+    def full(self, gradient):
         """The values of a gradient at all coordinates."""
-        return gradient.values
+        return spread(self, gradient)
 
     def released(self, by):
         """The gradient that has been gathered, divided by a number."""

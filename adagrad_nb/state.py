@@ -247,10 +247,12 @@ def init(
         Keep a running average of the iterates in ``state.means``.
     lr_scale : number, array or containers of them like x, optional
         What the learning rate of each array is multiplied with: a number, or one for each coordinate; in [0, inf).
-    duplicates : {"merge", "mean", "sequential", "simultaneous"}, default "merge"
+    duplicates : {"merge", "mean", "sequential", "simultaneous", "atomic"}, default "merge"
         What is done with coordinates, or rows, that a sparse gradient lists more than once.  "merge" sums them
         first (PyTorch, TensorFlow), "mean" averages them (DGL), "sequential" makes a step for each (FBGEMM's CPU
         kernel), "simultaneous" adds their squares apart and then makes one step by their sum (Keras with TensorFlow).
+        "atomic" is "merge", but on a device the sums are taken in whatever order they happen, without a sort: faster,
+        for 8 bytes of memory a coordinate or row, and rounded differently each time.
     sparse_decay : {"touched", "whole", "lazy", "refuse"}, default "touched"
         What `L2Decay` and `DecoupledDecay` do where the gradient is sparse: decay what it lists (FBGEMM), all of x
         (Keras), all of x but each row only when it is next met (then see `catch_up`), or raise an error (PyTorch).

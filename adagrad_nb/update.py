@@ -8,6 +8,7 @@ from . import _check, device, lazy
 from ._kernels.dense import ALL
 from .chains import READY, SKIPPED, Job, grow, settle
 from .gradients import Operand, operand
+from .listing import is_listed, listing
 from .trees import align, rebuild
 from .trees import leaves as leaves_of
 
@@ -175,7 +176,7 @@ def _operand(state, leaf, x, g):
     if _is_quick(x, g, leaf):
         return Operand(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
-        return _on_device(leaf, x, g)
+        return _dense_if_asked(state, leaf, _on_device(state, leaf, x, g))
     if device.is_device(x) or device.is_device(g):
         raise TypeError(f"{leaf.path}: the state was made for an array of the host; copy x and g there")
     if not isinstance(x, np.ndarray):
@@ -186,26 +187,33 @@ def _operand(state, leaf, x, g):
         )
     complex_ = leaf.dtype.kind == "c"
     gradient = operand(g, leaf.shape, leaf.dtype if complex_ else leaf.precision, "g" + leaf.path[1:], state.duplicates)
-    if gradient.where is not ALL and state.sparse_decay != "touched" and leaf.decays:
-        if state.sparse_decay == "refuse":
-            raise ValueError(
-                f"g{leaf.path[1:]}: is sparse, and weight decay with sparse gradients is refused as asked; "
-                "give a dense array, or choose sparse_decay='touched', 'whole' or 'lazy'"
-            )
-        if state.sparse_decay == "whole":
-            gradient = Operand(ALL, gradient.full(leaf.size))
+    gradient = _dense_if_asked(state, leaf, gradient)
     return gradient.parts(leaf.precision) if complex_ else gradient
 
 
-def _on_device(leaf, x, g):
+def _dense_if_asked(state, leaf, gradient):
+    """The gradient of an array that decays, as `sparse_decay` says."""
+    if gradient.where is ALL or state.sparse_decay == "touched" or not leaf.decays:
+        return gradient
+    if state.sparse_decay == "refuse":
+        raise ValueError(
+            f"g{leaf.path[1:]}: is sparse, and weight decay with sparse gradients is refused as asked; "
+            "give a dense array, or choose sparse_decay='touched', 'whole' or 'lazy'"
+        )
+    return Operand(ALL, leaf.full(gradient)) if state.sparse_decay == "whole" else gradient
+
+
+def _on_device(state, leaf, x, g):
     form = device.form(x) if device.is_device(x) else None
     if form is None or (form.shape, form.dtype) != (leaf.shape, leaf.dtype):
         raise ValueError(f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and {leaf.dtype}")
+    if is_listed(g):
+        return listing(leaf, g, state.duplicates, "g" + leaf.path[1:])
     form = device.form(g) if device.is_device(g) else None
     if form is None or form.shape != leaf.shape or form.dtype not in (leaf.dtype, np.float16, "bfloat16"):
         raise TypeError(
             f"g: the gradient of a device array must be a device array of shape {leaf.shape} and dtype {leaf.dtype}, "
-            "float16 or bfloat16"
+            "float16 or bfloat16, or a sparse one"
         )
     return Operand(ALL, device.view(g, "g" + leaf.path[1:]))
 

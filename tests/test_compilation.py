@@ -511,9 +511,10 @@ LEVELS = {
     0: "_jit _check _files",
     1: "rules transforms gates penalties schedules losses averaging margins regressions",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
-    " _kernels/linear _kernels/parse _kernels/gpu _kernels/words _kernels/gpu_tables _kernels/trail _kernels/batch",
-    3: "trees device gradients options leaf resident table bundle lazy chains state update archive presets exchange"
-    " fullmatrix",
+    " _kernels/linear _kernels/parse _kernels/gpu _kernels/words _kernels/gpu_tables _kernels/gpu_sparse"
+    " _kernels/trail _kernels/batch",
+    3: "trees device gradients options leaf listing resident table bundle lazy chains state update archive presets"
+    " exchange fullmatrix",
     4: "objectives driver optimize stochastic samples linear linear_model metrics readers _source _svmlight"
     " vowpal means sweeps stopping",
     5: "estimators distributed callbacks plots testing warm cli __main__ __init__",

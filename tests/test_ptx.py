@@ -48,7 +48,7 @@ def _compiler():
 if reason := _compiler():
     pytest.skip(reason, allow_module_level=True)
 
-from adagrad_nb._kernels import gpu, gpu_tables  # noqa: E402
+from adagrad_nb._kernels import gpu, gpu_sparse, gpu_tables  # noqa: E402
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(), Adadelta()]
 TRANSFORMS = chain((Rescale(2.0), ClipValue(1.0), Maximize(), L2Decay(0.1), DecoupledDecay(0.1)))
@@ -122,6 +122,22 @@ def cases(dtype):
         "many squares": (gpu_tables.many_squares, heads, table, f, a),
         "many wrong": (gpu_tables.many_wrong, heads, table, s, f, counts),
         "many blend": (gpu_tables.many_blend, cast(Polyak(), dtype), table, a, f, i),
+    }
+    found |= {
+        "survey": (gpu_sparse.survey, vector(np.int32), i, counts),
+        "flatten": (gpu_sparse.flatten, counts, counts, i, n),
+        "keys": (gpu_sparse.keys, counts, n),
+        "exchange": (gpu_sparse.exchange, n, i, i),
+        "exchange near": (gpu_sparse.exchange_near, n, i, i),
+        "split": (gpu_sparse.split, n, n, n),
+        "permute": (gpu_sparse.permute, n, a, i, a),
+        "runs": (gpu_sparse.runs, n, n, vector(np.float16), i, a),
+        "merge": (gpu_sparse.merge, n, a, i, i, n),
+        "claim": (gpu_sparse.claim, counts, n),
+        "collect": (gpu_sparse.collect, counts, n, a, i, a),
+        "own": (gpu_sparse.own, counts, n, n),
+        "leave": (gpu_sparse.leave, counts, n),
+        "spread": (gpu_sparse.spread, LISTED, a, a),
     }
     scaled = record(type(chain((gpu.Scaled(0),))), record(gpu.Scaled, a), numba.typeof(chain(())))
     update = record(Update, numba.typeof(full.rule), scaled, numba.typeof(full.penalty))

@@ -178,7 +178,7 @@ def test_gradients_that_are_refused(case):
     device = put(x)
     state = init(device)
     other = np.float64 if x.dtype == np.float32 else np.float32
-    for g in (gradients[0], put(gradients[0][:3]), put(gradients[0].astype(other)), ([0], [1.0]), None):
+    for g in (gradients[0], put(gradients[0][:3]), put(gradients[0].astype(other)), None):
         with pytest.raises(TypeError, match=r"^g: the gradient of a device array must be a device array of shape"):
             update(device, g, state, out=(device, state))
     same(device, x)
