@@ -171,7 +171,8 @@ class State:
             setattr(new, name, getattr(self, name))
         new.leaves, new.decay = [leaf.copy() for leaf in self.leaves], list(self.decay)
         new.prepare()
-        new.iterate = None if self.iterate is None else self.iterate.copy()
+        if self.iterate is not None:
+            new.iterate = self.leaves[0].copied(self.iterate)
         return new
 
     def assign(self, other):

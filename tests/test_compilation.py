@@ -515,7 +515,7 @@ LEVELS = {
     " _kernels/trail _kernels/batch",
     3: "trees device gradients options leaf listing resident table bundle lazy chains state update archive presets"
     " exchange fullmatrix",
-    4: "objectives driver optimize stochastic samples linear linear_model metrics readers _source _svmlight"
+    4: "objectives driver device_run optimize stochastic samples linear linear_model metrics readers _source _svmlight"
     " vowpal means sweeps stopping",
     5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
 }

@@ -321,3 +321,16 @@ def project(penalty, x):
     while i < x.shape[0]:
         x[i] = prox(penalty, x[i], x.dtype.type(0), i)
         i += cuda.gridsize(1)
+
+
+@cuda.jit
+def differing(a, b, counts):
+    """counts[0] = how many threads met a[i] != b[i], added to what is there"""
+    mine = 0
+    i = cuda.grid(1)
+    while i < a.shape[0]:
+        if a[i] != b[i]:
+            mine = 1
+        i += cuda.gridsize(1)
+    if mine:
+        cuda.atomic.add(counts, 0, 1)
