@@ -7,6 +7,7 @@ transforms, a penalty, a schedule, an average, a loss; write your own as a Named
 
 from .averaging import EMA, Polyak
 from .device import has_cuda
+from .device_rows import DeviceRows, to_device
 from .exchange import from_optax, from_torch, to_optax, to_torch
 from .gates import Accumulate, LossScale, SkipNonFinite
 from .lazy import catch_up
@@ -66,12 +67,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EMA", "L1", "L2", "Absolute", "Accumulate", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm",
-    "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "EarlyStopping", "ElasticNet",
-    "EpsilonInsensitive", "Except", "Exponential", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
-    "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
+    "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "DeviceRows", "EarlyStopping",
+    "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "Hinge", "Huber", "InverseSqrt", "InverseTime",
+    "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
     "NonNegative", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress", "Quantile",
     "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Squared", "SquaredEpsilonInsensitive",
     "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init",
     "like", "load_model", "load_state", "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad",
-    "minimize_stochastic", "read_svmlight", "to_optax", "to_torch", "update", "warm_up",
+    "minimize_stochastic", "read_svmlight", "to_device", "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _check, sweeps
+from . import _check, device_rows, sweeps
 from ._kernels import linear as kernels
 from .linear_model import LinearModel
 from .losses import LOSSES, Logistic
@@ -73,8 +73,9 @@ def fit_linear(
     Parameters
     ----------
     X : sparse matrix, array of shape (n, n_features), or iterable of Chunk
-        Rows.  What is not CSR is converted; indices of 32 or 64 bits.  From an iterable of chunks, such as
-        ``read_svmlight(path)``, only one chunk is in memory; features may grow from chunk to chunk.
+        Rows.  What is not CSR is converted; indices of 32 or 64 bits.  Rows that `to_device` has uploaded are learnt
+        from on the device.  From an iterable of chunks, such as ``read_svmlight(path)``, only one chunk is in memory;
+        features may grow from chunk to chunk.
     y : array_like of shape (n,)
         Two labels of any kind for a binary loss, the larger one positive; finite numbers for regression, of at least
         0 for counts.  None for chunks.
@@ -243,6 +244,8 @@ class Course:
         return model
 
     def _sweep(self, X, y, weight, order, tally):
+        if isinstance(X, device_rows.DeviceRows):
+            return device_rows.sweep(self, X, y, weight, order, tally, _until_power)
         model, position = self.model, 0
         rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
         weights = model.weights(X.shape[1])

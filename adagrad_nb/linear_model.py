@@ -6,6 +6,8 @@ from . import _check, archive, samples
 from ._jit import cast, compiled_for
 from ._kernels import linear as kernels
 from ._kernels.coordinate import Update
+from .device import fetch, is_device
+from .device_rows import DeviceRows
 from .losses import has_probabilities, link, value
 from .means import Mean
 from .penalties import Bounded, Box, NonNegative, NoPenalty
@@ -209,12 +211,15 @@ class LinearModel:
         Returns
         -------
         ndarray of shape (n,)
+            For rows on a device, a device array.
 
         Raises
         ------
         ValueError
             For more columns than the model has, indices out of range, or values that are not finite.
         """
+        if isinstance(X, DeviceRows):
+            return X.margins(self.coef, self.intercept)
         X = as_rows(X, self.dtype)
         if X.shape[1] > self.n_features:
             raise ValueError(
@@ -227,6 +232,11 @@ class LinearModel:
             _check.row_of(X, row)
         return out
 
+    def _margin(self, X):
+        """The decision function on the host."""
+        margin = self.decision_function(X)
+        return fetch(margin) if is_device(margin) else margin
+
     def predict(self, X):
         """Return the label, or the number, predicted for each row.
 
@@ -238,7 +248,7 @@ class LinearModel:
         -------
         ndarray of shape (n,)
         """
-        margin = self.decision_function(X)
+        margin = self._margin(X)
         if self.classes is None:
             return self.linked(margin)
         return self.classes[(margin > 0).astype(np.intp)]
@@ -267,7 +277,7 @@ class LinearModel:
                 f"predict_proba: the loss {type(self.loss).__name__} has no probabilities; use decision_function, "
                 "or learn with 'logistic' or 'modified_huber'"
             )
-        positive = self.linked(self.decision_function(X))
+        positive = self.linked(self._margin(X))
         return np.column_stack([1 - positive, positive])
 
     def linked(self, margin):
@@ -294,7 +304,7 @@ class LinearModel:
         -------
         float
         """
-        return self.loss_of_margins(y, self.decision_function(X), sample_weight)
+        return self.loss_of_margins(y, self._margin(X), sample_weight)
 
     def __repr__(self):
         return (

@@ -93,23 +93,23 @@ def _merged(leaf, where, values, width, duplicates, name):
         return Operand(where, values, width)
     if duplicates == "atomic":
         return _collected(leaf, where, values, width)
-    sorted_, order = _sorted(leaf, where)
-    sums = _room(leaf, "sums", values.size, leaf.precision)
+    sorted_, order = sort(leaf, where)
+    sums = room(leaf, "sums", values.size, leaf.precision)
     if duplicates in ("sequential", "simultaneous"):
         device.launch(gpu.permute, values.size, order, values, width, sums)
         return Operand(sorted_, sums, width, () if duplicates == "simultaneous" else None)
-    heads = _room(leaf, "heads", where.size)
+    heads = room(leaf, "heads", where.size)
     device.launch(gpu.runs, values.size, sorted_, order, values, width, sums)
     device.launch(gpu.merge, values.size, sorted_, sums, width, int(duplicates == "mean"), heads)
     return Operand(heads, sums, width)
 
 
-def _room(leaf, name, size, dtype=np.int64):
+def room(leaf, name, size, dtype=np.int64):
     """Memory for a list, kept for others of about this length."""
     return leaf.room(name, _power(size), dtype)[:size]
 
 
-def _sorted(leaf, where):
+def sort(leaf, where):
     """The indices in rising order, and the places that they had; equal ones in the order of the list."""
     gpu, threads = loops(), device.kernels().BLOCK
     count = max(_power(where.size), 2 * threads)
@@ -125,7 +125,7 @@ def _sorted(leaf, where):
             distance //= 2
         device.launch_blocks(gpu.exchange_near, blocks, numbers, size, size)
         size *= 2
-    sorted_, order = _room(leaf, "sorted", where.size), _room(leaf, "order", where.size)
+    sorted_, order = room(leaf, "sorted", where.size), room(leaf, "order", where.size)
     device.launch(gpu.split, where.size, numbers, sorted_, order)
     return sorted_, order
 
@@ -137,7 +137,7 @@ def _collected(leaf, where, values, width):
     if key not in leaf.entries:
         leaf.entries[key] = device.full(blocks, -1, np.int64)
     place = leaf.entries[key]
-    sums, heads = _room(leaf, "sums", values.size, leaf.precision), _room(leaf, "heads", where.size)
+    sums, heads = room(leaf, "sums", values.size, leaf.precision), room(leaf, "heads", where.size)
     device.fill(sums, 0)
     device.launch(gpu.claim, where.size, where, place)
     device.launch(gpu.collect, values.size, where, place, values, width, sums)

@@ -512,11 +512,11 @@ LEVELS = {
     1: "rules transforms gates penalties schedules losses averaging margins regressions",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
     " _kernels/linear _kernels/parse _kernels/gpu _kernels/words _kernels/gpu_tables _kernels/gpu_sparse"
-    " _kernels/trail _kernels/batch",
+    " _kernels/gpu_linear _kernels/trail _kernels/batch",
     3: "trees device gradients options leaf listing resident table bundle lazy chains state update archive presets"
     " exchange fullmatrix",
-    4: "objectives driver device_run optimize stochastic samples linear linear_model metrics readers _source _svmlight"
-    " vowpal means sweeps stopping",
+    4: "objectives driver device_run optimize stochastic samples device_rows linear linear_model metrics readers"
+    " _source _svmlight vowpal means sweeps stopping",
     5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}

@@ -23,7 +23,7 @@ from adagrad_nb import (
     update,
 )
 from adagrad_nb.gradients import DUPLICATES
-from adagrad_nb.listing import _sorted, loops
+from adagrad_nb.listing import loops, sort
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(0.5), Adadelta()]
 TRANSFORMS = {"raw": (), "elementwise": (ClipValue(1.2), L2Decay(0.3), DecoupledDecay(0.2)), "norm": (ClipNorm(0.5),)}
@@ -159,7 +159,7 @@ def test_lists_that_are_refused(g, message):
 def test_the_sort(m, rng):
     where = rng.integers(0, 9, m)
     leaf = init(put(np.zeros(9))).leaves[0]
-    sorted_, order = _sorted(leaf, put(where))
+    sorted_, order = sort(leaf, put(where))
     expected = np.argsort(where, kind="stable")
     np.testing.assert_array_equal(get(order), expected)
     np.testing.assert_array_equal(get(sorted_), where[expected])
