@@ -179,7 +179,8 @@ def _waits(stream):
 
 
 def _key(stream):
-    return getattr(getattr(stream, "handle", stream), "value", 0) or 0
+    """The number of a stream, the same for every object that stands for it."""
+    return int(stream)
 
 
 @contextlib.contextmanager
