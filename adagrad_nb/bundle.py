@@ -31,23 +31,35 @@ class Bundle:
         self.x, self.g = np.empty((2, self.borders[-1]), leaves[members[0]].dtype)
         self.leaf = Leaf(leaves[members[0]].path, self.x, options)
         self.leaf.base, self.leaf.update = leaves[members[0]].base, leaves[members[0]].update
-        self.parts = [
-            self.x[a:b].reshape(leaves[i].shape)
-            for i, a, b in zip(members, self.borders[:-1], self.borders[1:], strict=True)
-        ]
         self.kinds = [leaves[i].shape for i in members]
-        self.take([leaves[i] for i in members])
+        self.parts = self._cut(self.x)
+        mine = [leaves[i] for i in members]
+        self.leaf.hold(tuple(np.concatenate(slots) for slots in zip(*(leaf.flat for leaf in mine), strict=True)))
+        if mine[0].mean is not None:
+            self.leaf.mean = np.concatenate([leaf.vector(leaf.mean) for leaf in mine])
+        self._lend(leaves)
 
-    def take(self, leaves):
-        """Bring the accumulators of the arrays here, and give them views in return."""
-        self.leaf.hold(tuple(np.concatenate(parts) for parts in zip(*(leaf.flat for leaf in leaves), strict=True)))
-        self.leaf.mean = None
-        if leaves[0].mean is not None:
-            self.leaf.mean = np.concatenate([leaf.vector(leaf.mean) for leaf in leaves])
-        for k, leaf in enumerate(leaves):
-            part = slice(self.borders[k], self.borders[k + 1])
-            leaf.hold(tuple(slot[part].reshape(leaf.shape) for slot in self.leaf.flat))
-            leaf.mean = None if self.leaf.mean is None else self.leaf.mean[part].reshape(leaf.shape)
+    def _cut(self, vector):
+        """Views of a vector in the shapes of the arrays."""
+        places = zip(self.borders[:-1], self.borders[1:], self.kinds, strict=True)
+        return [vector[a:b].reshape(shape) for a, b, shape in places]
+
+    def _lend(self, leaves):
+        """Give the arrays views of the accumulators and the mean that are kept here."""
+        for i, *slots in zip(self.members, *map(self._cut, self.leaf.flat), strict=True):
+            leaves[i].hold(tuple(slots))
+        if self.leaf.mean is not None:
+            for i, mean in zip(self.members, self._cut(self.leaf.mean), strict=True):
+                leaves[i].mean = mean
+
+    def copy(self, leaves):
+        """The same bundle with arrays of its own, for copies of the leaves."""
+        new = object.__new__(Bundle)
+        new.members, new.borders, new.kinds = self.members, self.borders, self.kinds
+        new.x, new.g = np.empty_like(self.x), np.empty_like(self.g)
+        new.leaf, new.parts = self.leaf.copy(), new._cut(new.x)
+        new._lend(leaves)
+        return new
 
     def fits(self, targets, gradients):
         """Whether arrays and gradients are just as the kernels take them, so that nothing else need be looked at."""

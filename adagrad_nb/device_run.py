@@ -102,7 +102,7 @@ class DeviceLoop:
         start, values = DeviceMemory(self.x, self.state), []
         device.fill(self.run.counts, 0)
         for step in range(n):
-            f, g = self.objective.gradient(self.x, self.state.calls)
+            f, g = self.objective.gradient(self.x, self.state.micro)
             values.append(f)
             self.run.note(step, self.x, self.run.operand(g))
             update(self.x, g, self.state, out=(self.x, self.state))
@@ -125,7 +125,7 @@ class DeviceLoop:
     def _again(self, n):
         """Make steps that have been looked at."""
         for _ in range(n):
-            _, g = self.objective.gradient(self.x, self.state.calls)
+            _, g = self.objective.gradient(self.x, self.state.micro)
             update(self.x, g, self.state, out=(self.x, self.state))
 
     def _back(self, start, step):
@@ -145,7 +145,7 @@ class DeviceLoop:
 
     def retreat(self):
         """Take back a step to where the gradient is not finite; return how many that were."""
-        f, g = self.objective.gradient(self.x, self.state.calls)
+        f, g = self.objective.gradient(self.x, self.state.micro)
         device.fill(self.run.counts, 0)
         self.run.note(0, self.x, self.run.operand(g))
         wrong = device.fetch(self.run.counts)[1] > 0 or (f is not None and not np.isfinite(number(f)))
@@ -204,7 +204,7 @@ class DeviceRun(Run):
 
     def is_optimal(self):
         """Whether the gradient at x says so, what it does not list being zero."""
-        gradient = self.operand(self.objective.gradient(self.x, self.state.calls)[1])
+        gradient = self.operand(self.objective.gradient(self.x, self.state.micro)[1])
         far, wrong = self._count(self.x, Operand(ALL, self.leaf.full(gradient)))
         return far == 0 and wrong == 0
 

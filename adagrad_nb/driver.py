@@ -52,7 +52,7 @@ class PythonLoop:
     def advance(self, n):
         """Make at most n steps; return (steps, status)."""
         for step in range(n):
-            f, g = self.objective.gradient(self.x, self.state.calls)
+            f, g = self.objective.gradient(self.x, self.state.micro)
             where, values = self._listed(g)
             status = self.judge(self.x, f, where, values)
             if status == NOT_FINITE:
@@ -73,7 +73,7 @@ class PythonLoop:
 
     def retreat(self):
         """Take back a step to where the gradient is not finite, as `advance` does; return how many that were."""
-        f, g = self.objective.gradient(self.x, self.state.calls)
+        f, g = self.objective.gradient(self.x, self.state.micro)
         where, values = self._listed(g)
         return self._back() if self.judge(self.x, f, where, values) == NOT_FINITE else 0
 

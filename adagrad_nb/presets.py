@@ -60,8 +60,8 @@ def like(system, method="adagrad", **settings):
     Notes
     -----
     MXNet counts updates from 1: a schedule given here for "mxnet1" or "mxnet2" is asked for 1, 2, 3, …  Its
-    FactorScheduler has decayed (n - 1) // step times at update n, which is
-    ``Shift(Exponential(lr, factor, step, staircase=True), -1)``.
+    FactorScheduler has decayed (n - 1) // step times at update n; for that one counts from 0:
+    ``like("mxnet1") | {"lr": Exponential(lr, factor, step, staircase=True, final=stop_factor_lr)}``.
 
     Examples
     --------

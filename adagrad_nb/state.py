@@ -14,7 +14,7 @@ from .resident import DeviceLeaf
 from .schedules import Constant, at
 from .trees import align, walk
 
-_COUNTS = ("t", "micro", "pending", "skipped", "good", "scale")
+_COUNTS = ("t", "arrived", "pending", "skipped", "good", "scale")
 _KIND = "state"
 
 
@@ -64,7 +64,7 @@ class State:
     def __init__(self, leaves, options):
         for name, value in zip(Options._fields, options.checked(leaves), strict=True):
             setattr(self, name, value)
-        self.t = self.micro = self.pending = self.skipped = self.good = 0
+        self.t = self.arrived = self.pending = self.skipped = self.good = 0
         self.scale = next((item.initial for item in self.transforms if hasattr(item, "grow")), 1.0)
         self.clocked = any(getattr(item, "counts", "updates") == "micro-steps" for item in self.transforms)
         self.iterate = self.seed = None
@@ -92,9 +92,9 @@ class State:
             self.quick = None
 
     @property
-    def calls(self):
-        """Gradients that were let in so far: updates, or micro-steps where they are gathered."""
-        return self.t if self.is_compilable else self.micro
+    def micro(self):
+        """Gradients that were let in so far: updates, or more where they are gathered."""
+        return self.t if self.is_compilable else self.arrived
 
     @property
     def clock(self):
@@ -169,10 +169,12 @@ class State:
         new = object.__new__(State)
         for name in State.__slots__:
             setattr(new, name, getattr(self, name))
-        new.leaves, new.decay = [leaf.copy() for leaf in self.leaves], list(self.decay)
-        new.prepare()
-        if self.iterate is not None:
-            new.iterate = self.leaves[0].copied(self.iterate)
+        bundled = {i for bundle in self.bundles for i in bundle.members}
+        new.leaves = [leaf.copy(bare=i in bundled) for i, leaf in enumerate(self.leaves)]
+        new.bundles = [bundle.copy(new.leaves) for bundle in self.bundles]
+        new.quick = None if self.quick is None else new.leaves[0]
+        new.decay = list(self.decay)
+        new.iterate = None if self.iterate is None else self.leaves[0].copied(self.iterate)
         return new
 
     def assign(self, other):

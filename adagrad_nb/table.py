@@ -68,17 +68,26 @@ class DeviceBundle:
         self.leaf = TableLeaf(mine[0].path, device.empty(*self.form), options)
         self.leaf.base, self.leaf.update = mine[0].base, mine[0].update
         self.x = self.addresses = self.fixed = None
-        self.take(mine)
+        self.leaf.hold(tuple(self._joined(slots) for slots in zip(*(leaf.flat for leaf in mine), strict=True)))
+        if mine[0].mean is not None:
+            self.leaf.mean = self._joined([leaf.vector(leaf.mean) for leaf in mine])
+        self._lend(leaves)
 
-    def take(self, leaves):
-        """Bring the accumulators of the arrays here, and give them views in return."""
-        self.leaf.hold(tuple(self._joined(parts) for parts in zip(*(leaf.flat for leaf in leaves), strict=True)))
-        self.leaf.mean = None
-        if leaves[0].mean is not None:
-            self.leaf.mean = self._joined([leaf.vector(leaf.mean) for leaf in leaves])
-        for leaf, part in zip(leaves, self._parts(), strict=True):
-            leaf.hold(tuple(slot[part].reshape(*leaf.shape) for slot in self.leaf.flat))
-            leaf.mean = None if self.leaf.mean is None else self.leaf.mean[part].reshape(*leaf.shape)
+    def _lend(self, leaves):
+        """Give the arrays views of the accumulators and the mean that are kept here."""
+        for i, part, shape in zip(self.members, self._parts(), self.kinds, strict=True):
+            leaves[i].hold(tuple(slot[part].reshape(*shape) for slot in self.leaf.flat))
+            if self.leaf.mean is not None:
+                leaves[i].mean = self.leaf.mean[part].reshape(*shape)
+
+    def copy(self, leaves):
+        """The same bundle with arrays of its own, for copies of the leaves."""
+        new = object.__new__(DeviceBundle)
+        new.members, new.kinds, new.borders, new.form = self.members, self.kinds, self.borders, self.form
+        new.leaf, new.fixed = self.leaf.copy(), self.fixed
+        new.x = new.addresses = None
+        new._lend(leaves)
+        return new
 
     def _parts(self):
         return [slice(int(a), int(b)) for a, b in zip(self.borders[:-1], self.borders[1:], strict=True)]

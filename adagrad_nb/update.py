@@ -124,7 +124,7 @@ def _perform(state, targets, jobs):
     for bundle in state.bundles:
         if any(job.x is bundle.x for job in jobs):
             bundle.scatter([targets[i] for i in bundle.members])
-    state.micro += 1
+    state.arrived += 1
     state.t += status == READY
     return status == READY
 

@@ -13,10 +13,12 @@ from adagrad_nb import (
     ClipValue,
     DecoupledDecay,
     Except,
+    Exponential,
     InverseTime,
     L2Decay,
     Maximize,
     Piecewise,
+    Polynomial,
     Shift,
     init,
     like,
@@ -331,3 +333,22 @@ def test_row_wise_systems(formula, system, settings, rng):
         expected, h = formula(expected, g, h)
         x, state = update(x, g if step % 2 else (np.arange(8), g), state)
     np.testing.assert_allclose(x, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_factor_scheduler_of_mxnet():
+    """MXNet, FactorScheduler: while num_update > count + step: count += step, base_lr *= factor, down to a floor."""
+    base, count, step, factor, floor = 0.5, 0, 4, 0.6, 0.1
+    ours = Exponential(0.5, factor, step, staircase=True, final=floor)
+    for num_update in range(1, 40):
+        while num_update > count + step:
+            count += step
+            base = max(base * factor, floor)
+        assert ours.at(num_update - 1) == pytest.approx(base, rel=1e-14)
+
+
+def test_the_polynomial_scheduler_of_mxnet():
+    """MXNet, PolyScheduler: final_lr + (base_lr - final_lr) (1 - num_update / max_update)**pwr, num_update from 1."""
+    ours = like("mxnet2", lr=Polynomial(0.5, 20, 0.01, 2.0))["lr"]
+    for num_update in range(1, 30):
+        expected = 0.01 + (0.5 - 0.01) * (1 - min(num_update, 20) / 20) ** 2
+        assert ours.at(num_update - 1) == pytest.approx(expected, rel=1e-14)
