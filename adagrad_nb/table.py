@@ -54,7 +54,7 @@ class DeviceBundle:
         Which arrays of the state.
     leaf : TableLeaf
         All of them as one vector; it holds the accumulators and the mean of which the arrays have views.
-    x : Table
+    x : Addresses
         Where the arrays of the present step are.
     """
 
@@ -129,7 +129,7 @@ class DeviceBundle:
             array = np.repeat(np.arange(sizes.size), chunks)
             first = (np.arange(array.size) - np.repeat(np.cumsum(chunks) - chunks, chunks)) * gpu.CHUNK
             self.fixed = tuple(map(device.put, (array, first, self.borders)))
-        self.x = gpu.Table(*where, *self.fixed)
+        self.x = gpu.Addresses(*where, *self.fixed)
         return Operand(ALL, self.x)
 
     def scatter(self, targets):

@@ -121,7 +121,7 @@ def cases(dtype):
         "project": (gpu.project, full.penalty, a),
     }
     n = vector(np.int64)
-    table = record(gpu_tables.Table, n, n, n, n, n)
+    table = record(gpu_tables.Addresses, n, n, n, n, n)
     found |= {
         "many": (gpu_tables.many, full, table, s, f, i),
         "many squares": (gpu_tables.many_squares, heads, table, f, a),

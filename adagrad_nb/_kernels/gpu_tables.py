@@ -14,7 +14,7 @@ from .words import peek, poke
 CHUNK = 1024
 
 
-class Table(NamedTuple):
+class Addresses(NamedTuple):
     """Where the arrays are, as addresses of their first entries, and which stretch each block of threads has.
 
     Block b has the entries from `first[b]` on of array `array[b]`, which the accumulators have from
