@@ -49,6 +49,11 @@ class DeviceRows:
             raise TypeError(f"X: is of {self.dtype} on the device, but {dtype} is wanted; upload to_device(X, {dtype})")
         return self
 
+    def __getitem__(self, rows):
+        raise ValueError(
+            "X: rows on a device cannot be picked out, as early_stopping would; hold out rows before to_device"
+        )
+
     def margins(self, coef, intercept):
         """coef·x + intercept of each row, as a device array."""
         if self.shape[1] > coef.size:
