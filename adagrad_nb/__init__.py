@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .averaging import EMA, Polyak
 from .course import Progress
 from .device import has_cuda
+from .device_rows import DeviceRows, to_device
 from .dual import FTRL, RDA
 from .exchange import from_optax, from_torch, to_optax, to_torch
 from .gates import Accumulate, LossScale, SkipNonFinite
@@ -91,14 +92,15 @@ def __dir__():
 
 
 __all__ = [
-    "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "AdagradClassifier",
-    "AdagradRegressor", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipValue", "Constant", "Cosine",
-    "CosineRestarts", "DecoupledDecay", "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential",
-    "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize",
-    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise",
-    "Poisson", "Polyak", "Polynomial", "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift",
-    "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State",
-    "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model",
-    "load_state", "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
-    "read_svmlight", "to_optax", "to_torch", "update", "warm_up",
+    "EMA", "FTRL", "L1", "L2", "RDA", "TYPE_CHECKING", "Absolute", "Accumulate", "Adadelta", "Adagrad",
+    "AdagradClassifier", "AdagradRegressor", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipValue",
+    "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "DeviceRows", "EarlyStopping", "ElasticNet",
+    "EpsilonInsensitive", "Except", "Exponential", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
+    "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
+    "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress",
+    "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",
+    "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax",
+    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "merge",
+    "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_device", "to_optax",
+    "to_torch", "update", "warm_up",
 ]  # fmt: skip

@@ -83,8 +83,16 @@ def store(arrays, i, values):
         a[i] = value
 
 
+class Held(typing.NamedTuple):
+    """A number in memory, the one entry of an array: read at every coordinate, when the loop runs."""
+
+    array: Any
+
+
 def pick(value, i):
-    """value[i] of an array, a scalar as it is."""
+    """value[i] of an array, a number that is held in memory, a scalar as it is."""
+    if isinstance(value, Held):
+        return value.array[0]
     return value[i] if getattr(value, "ndim", 0) else value
 
 
@@ -111,6 +119,8 @@ def _store(arrays, i, values):
 def _pick(value, i):
     if isinstance(value, types.Array):
         return lambda value, i: value[i]
+    if isinstance(value, types.BaseNamedTuple):
+        return lambda value, i: value.array[0]
     return lambda value, i: value
 
 

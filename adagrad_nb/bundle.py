@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from . import device
 from ._kernels.dense import ALL
 from .gradients import Operand
 from .leaf import Leaf
+from .table import DeviceBundle
 
 LARGEST = 2**13  # entries of an array that is worth the copy in and out: about a microsecond
+LARGEST_ON_DEVICE = 2**20  # where nothing is copied; larger arrays keep the device busy by themselves
 
 
 class Bundle:
@@ -92,22 +95,27 @@ def bundles(leaves, options):
     groups: dict = {}
     for i, leaf in enumerate(leaves):
         if _joins(leaf, options):
-            groups.setdefault((leaf.dtype, repr(leaf.base)), []).append(i)
-    return [Bundle(members, leaves, options) for members in groups.values() if len(members) > 1]
+            groups.setdefault((leaf.on_device, leaf.dtype, repr(leaf.base)), []).append(i)
+    return [
+        (DeviceBundle if key[0] else Bundle)(members, leaves, options)
+        for key, members in groups.items()
+        if len(members) > 1
+    ]
 
 
 def _joins(leaf, options):
-    """Whether an array may step with others: small, of the host, with nothing of its own but its accumulators."""
-    plain = leaf.dtype == leaf.precision and leaf.group == 1 and not leaf.on_device and leaf.scale is None
+    """Whether an array may step with others: small, with nothing of its own but its accumulators."""
+    plain = leaf.dtype == leaf.precision and leaf.group == 1 and leaf.scale is None
     alone = any(
         hasattr(item, "gathers") or (hasattr(item, "factor") and not getattr(item, "together", False))
         for item in options.transforms
     )
-    shared = not _has_arrays(leaf.base) and not _has_arrays(options.lr)
-    return plain and shared and not alone and 0 < leaf.size <= LARGEST
+    held = device.is_device(options.lr) and device.form(options.lr).size == 1
+    shared = not _has_arrays(leaf.base) and (held or not _has_arrays(options.lr))
+    return plain and shared and not alone and 0 < leaf.size <= (LARGEST_ON_DEVICE if leaf.on_device else LARGEST)
 
 
 def _has_arrays(record):
     if isinstance(record, tuple):
         return any(_has_arrays(item) for item in record)
-    return isinstance(record, np.ndarray) and record.ndim > 0
+    return getattr(record, "ndim", 0) > 0

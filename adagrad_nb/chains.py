@@ -3,6 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
+from . import resident
 from .transforms import Chain, Identity, Rescale
 
 READY, GATHERED, SKIPPED = range(3)
@@ -48,6 +49,8 @@ def settle(state, jobs):
 
 def _factors(position, firsts, heads, jobs):
     """Each record that looks at the whole array, replaced by the factor it comes to."""
+    if all(job.leaf.on_device for first, job in zip(firsts, jobs, strict=True) if hasattr(first, "factor")):
+        return resident.factors(position, firsts, heads, jobs)
     norms = [
         job.leaf.norm(position, head, job.x, job.gradient, job.lr) if hasattr(first, "factor") else 0.0
         for first, head, job in zip(firsts, heads, jobs, strict=True)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from . import _check
+from . import _check, device_rows
 from ._kernels import linear as kernels
 from .class_model import ClassModel
 from .class_weights import weighted
@@ -155,6 +155,8 @@ class Course:
         return float(loss / weight) if weight else float("nan"), float(weight), total
 
     def _sweep(self, X, y, weight, order, tally):
+        if isinstance(X, device_rows.DeviceRows):
+            return device_rows.sweep(self, X, y, weight, order, tally, _until_power)
         model, position = self.model, 0
         rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
         weights = model.weights(X.shape[1])

@@ -4,6 +4,7 @@ import numpy as np
 
 from . import _check, samples
 from ._kernels import linear as kernels
+from .device import fetch, is_device
 from .losses import has_probabilities, link, value
 from .samples import as_rows, targets, unsigned
 
@@ -35,12 +36,15 @@ class Decisions:
         Returns
         -------
         ndarray of shape (n,)
+            For rows on a device, a device array.
 
         Raises
         ------
         ValueError
             For more columns than the model has, indices out of range, or values that are not finite.
         """
+        if hasattr(X, "margins"):  # rows on a device
+            return X.margins(self.coef, self.intercept)
         X = as_rows(X, self.dtype)
         self.check_columns(X)
         out, bias = np.empty(X.shape[0], self.dtype), self.dtype.type(self.intercept)
@@ -48,6 +52,11 @@ class Decisions:
         if row < X.shape[0]:
             _check.row_of(X, row)
         return out
+
+    def _margin(self, X):
+        """The decision function on the host."""
+        margin = self.decision_function(X)
+        return fetch(margin) if is_device(margin) else margin
 
     def predict(self, X):
         """Return the label, or the number, predicted for each row.
@@ -60,7 +69,7 @@ class Decisions:
         -------
         ndarray of shape (n,)
         """
-        margin = self.decision_function(X)
+        margin = self._margin(X)
         if self.classes is None:
             return self.linked(margin)
         return self.classes[(margin > 0).astype(np.intp)]
@@ -89,7 +98,7 @@ class Decisions:
                 f"predict_proba: the loss {type(self.loss).__name__} has no probabilities; use decision_function, "
                 "or learn with 'logistic' or 'modified_huber'"
             )
-        positive = self.linked(self.decision_function(X))
+        positive = self.linked(self._margin(X))
         return np.column_stack([1 - positive, positive])
 
     def linked(self, margin):
@@ -116,4 +125,4 @@ class Decisions:
         -------
         float
         """
-        return self.loss_of_margins(y, self.decision_function(X), sample_weight)
+        return self.loss_of_margins(y, self._margin(X), sample_weight)

@@ -160,7 +160,7 @@ class Listener:
         """Tell of an iteration; return whether the run is to stop."""
         from scipy.optimize import OptimizeResult  # here, because it doubles the time that the package takes to import
 
-        x = np.copy(run.report())
+        x = run.snapshot()
         try:
             if self.wants_result:
                 self.callback(intermediate_result=OptimizeResult(x=x, fun=run.value(x), nit=run.nit))
@@ -184,6 +184,14 @@ class Run:
         """The iterate to report: the average where there is one."""
         mean = self.state.leaves[0].mean
         return self.x if mean is None else mean
+
+    def snapshot(self):
+        """The iterate to report, as an array of its own."""
+        return np.copy(self.report())
+
+    def memory(self):
+        """What would have to be put back."""
+        return Memory(self.x, self.state)
 
     def value(self, x):
         """The whole objective: fun and penalty."""
@@ -230,10 +238,10 @@ class Run:
         if not self.look():
             return NOT_FINITE
         loop = self.loop()
-        status, size, checked, finite = RUNNING, 1, Memory(self.x, self.state), True
+        status, size, checked, finite = RUNNING, 1, self.memory(), True
         # A value that does not come with each gradient is looked at after 1, 2, 4, … steps, then at even distances;
         # by count, not by the clock, so that the same run ends the same way every time.
-        distance = max(loop.DISTANCE, self.x.size // 64)
+        distance = max(loop.DISTANCE, self.state.leaves[0].size // 64)
         nit_checked, due = 0, maxiter if self.objective.knows_value else 1
         while self.nit < maxiter and status == RUNNING:
             begin = time.perf_counter()
@@ -245,7 +253,7 @@ class Run:
                 finite = self.is_finite()
                 if not finite:
                     break
-                checked, nit_checked = Memory(self.x, self.state), self.nit
+                checked, nit_checked = self.memory(), self.nit
                 due = self.nit + min(self.nit, distance)
             if status == RUNNING and self.listener and self.listener.hears(self):
                 status = STOPPED
@@ -257,9 +265,13 @@ class Run:
                 self.nit = nit_checked
                 self.look()
         elif status == RUNNING and self.objective.sampler is None:
-            gradient = operand(self.g, self.x.shape, self.x.dtype, "jac")
-            status = self.judge(self.report(), self.f, *gradient.spread())
+            status = self.verdict()
         return status
+
+    def verdict(self):
+        """The status that value and gradient at the last look amount to."""
+        gradient = operand(self.g, self.x.shape, self.x.dtype, "jac")
+        return self.judge(self.report(), self.f, *gradient.spread())
 
     def look(self):
         """Evaluate value and gradient at the iterate to report; return whether all of it is finite."""

@@ -10,7 +10,7 @@ from . import _check
 from ._kernels.dense import ALL
 from ._kernels.rows import OUTSIDE, SORTED, survey
 
-DUPLICATES = ("merge", "mean", "sequential", "simultaneous")
+DUPLICATES = ("merge", "mean", "sequential", "simultaneous", "atomic")
 
 _LAYOUT = ("C", "ALIGNED")
 

@@ -6,7 +6,6 @@ computed in 32 and rounded when it is written back, its accumulators are of 32 b
 
 import numpy as np
 
-from . import device
 from ._jit import cast, compiled_for, entry, threads
 from ._kernels import dense, norms, rows
 from ._kernels.coordinate import Update
@@ -48,7 +47,6 @@ class Leaf:
         "group",
         "head",
         "mean",
-        "on_device",
         "path",
         "precision",
         "scale",
@@ -59,9 +57,10 @@ class Leaf:
         "whole",
     )  # fmt: skip
 
+    on_device = False
+
     def __init__(self, path, x, options, scale=None):
-        self.path, self.shape, self.dtype = path, tuple(x.shape), np.dtype(x.dtype)
-        self.size, self.on_device = x.size, device.is_device(x)
+        self.path, self.shape, self.dtype, self.size = path, tuple(x.shape), np.dtype(x.dtype), x.size
         self.precision = np.dtype(_BASE[self.dtype.str[1:]])
         transforms = tuple(self._flattened(resolved(item, path)) for item in options.transforms)
         self.base = Update(options.rule, chain(transforms), options.penalty)
@@ -98,8 +97,6 @@ class Leaf:
 
     def _filled(self, x, value):
         """An accumulator with its first value."""
-        if self.on_device:
-            return device.full(x, value)
         if self.group > self.parts:
             return np.full(self.shape[:1], value, self.precision)
         if self.parts == 2 and self.group == 1:
@@ -115,8 +112,6 @@ class Leaf:
         """What the kernels see of an array: a view of it where its layout and precision are theirs."""
         if array.ndim == 1 and array.dtype == self.precision and array.flags.c_contiguous:
             return array
-        if self.on_device:
-            return array.reshape(array.size)
         vector = np.ascontiguousarray(array).reshape(-1)
         return vector.view(self.precision) if vector.dtype.kind == "c" else vector.astype(self.precision, copy=False)
 
@@ -161,10 +156,6 @@ class Leaf:
 
     def apply(self, x, gradient, records, lr, t):
         """Move the array x by the gradient of update t."""
-        if self.on_device:
-            vectors = device.view(x), device.view(gradient.values)
-            device.launch(device.kernels().dense, self.size, records, *vectors, self.flat, lr, t)
-            return
         vector = self.vector(x)
         if gradient.starts is not None:
             kernel = compiled_for(rows.simultaneous, self.base)
@@ -203,6 +194,10 @@ class Leaf:
             self.gathered = np.zeros_like(x)
         compiled_for(norms.compiled_gather, transforms)(transforms, x, gradient.full(x.size), lr, self.gathered, n)
 
+    def full(self, gradient):
+        """The values of a gradient at all coordinates, what is listed twice summed."""
+        return gradient.full(self.size)
+
     def released(self, by):
         """The gradient that has been gathered, divided by a number."""
         values = self.gathered / self.precision.type(by) if by != 1 else self.gathered.copy()
@@ -212,45 +207,41 @@ class Leaf:
     def blend(self, x, t):
         """mean += weight(t) (x - mean); now and then x = mean."""
         share = self.precision.type(weight(self.average, t))
-        if self.on_device:
-            mean, x_ = device.view(self.mean), device.view(x)
-            device.launch(device.kernels().blend, self.size, self.average, mean, x_, share)
-        else:
-            mean = self.vector(self.mean)
-            x_ = self.vector(x)
-            kernel = self.entries.get("blend")
-            if kernel is None:
-                kernel = entry(compiled_for(dense.compiled_blend, self.average), self.average, mean, x_, share)
-                self.entries["blend"] = kernel
-            kernel(self.average, mean, x_, share)
-            self.write_back(self.mean, mean)
-        if not overwrites(self.average, t):
-            return
-        if self.on_device:
-            device.view(x).copy_to_device(device.view(self.mean))
-        else:
+        mean = self.vector(self.mean)
+        x_ = self.vector(x)
+        kernel = self.entries.get("blend")
+        if kernel is None:
+            kernel = entry(compiled_for(dense.compiled_blend, self.average), self.average, mean, x_, share)
+            self.entries["blend"] = kernel
+        kernel(self.average, mean, x_, share)
+        self.write_back(self.mean, mean)
+        if overwrites(self.average, t):
             x[...] = self.mean
 
     # --- copies --------------------------------------------------------------------------------------------------
 
     def duplicate(self, x):
         """A new array with the content of x."""
-        return device.copy(x) if self.on_device else np.array(x, self.dtype, order="C")
+        return np.array(x, self.dtype, order="C")
 
     def begin_mean(self, x):
         """The first average: x itself, in the precision that it is kept in."""
-        return device.copy(x) if self.on_device else np.array(x, self.precision if self.is_half else self.dtype)
+        return np.array(x, self.precision if self.is_half else self.dtype)
+
+    @staticmethod
+    def copied(array):
+        """A new array with the content of one of ours."""
+        return np.copy(array)
 
     def copy(self, bare=False):
         """The same leaf with arrays of its own, or with none yet."""
-        new = object.__new__(Leaf)
+        new = object.__new__(type(self))
         for name in Leaf.__slots__:  # copy.copy takes three times as long
             setattr(new, name, getattr(self, name))
         if bare:
             return new
-        copied = device.copy if self.on_device else np.copy
-        new.hold(tuple(copied(slot) for slot in self.slots))
+        new.hold(tuple(self.copied(slot) for slot in self.slots))
         for name in ("mean", "gathered", "decayed"):
             array = getattr(self, name)
-            setattr(new, name, None if array is None else copied(array))
+            setattr(new, name, None if array is None else self.copied(array))
         return new

@@ -25,8 +25,9 @@ def fit_linear(
     Parameters
     ----------
     X : sparse matrix, array of shape (n, n_features), or iterable of Chunk
-        Rows.  What is not CSR is converted; indices of 32 or 64 bits.  From an iterable of chunks, such as
-        ``read_svmlight(path)``, only one chunk is in memory; features may grow from chunk to chunk.
+        Rows.  What is not CSR is converted; indices of 32 or 64 bits.  Rows that `to_device` has uploaded are learnt
+        from on the device.  From an iterable of chunks, such as ``read_svmlight(path)``, only one chunk is in memory;
+        features may grow from chunk to chunk.
     y : array_like of shape (n,)
         Two labels of any kind for a binary loss, the larger one positive; more labels for many classes; finite
         numbers for regression, of at least 0 for counts.  None for chunks.

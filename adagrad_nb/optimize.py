@@ -4,10 +4,12 @@ import warnings
 
 import numpy as np
 
-from . import _check
+from . import _check, device_run
 from ._jit import cast, compiled_for
 from ._kernels.descent import CONVERGED, NOT_FINITE, RUNNING
 from ._kernels.norms import compiled_project, compiled_value
+from .device import copy, form, is_device
+from .device_run import DeviceObjective, DeviceRun
 from .driver import STOPPED, Run
 from .objectives import Objective, combined
 from .penalties import Bounded
@@ -39,7 +41,8 @@ def minimize_adagrad(
         ``fun(x, *args) -> float`` with x of shape (n,).  If fun and jac are compiled by Numba, or fun is a record
         with the method ``value_grad(x, g) -> float`` that writes the gradient into g, the whole loop is compiled.
     x0 : array_like of shape (n,)
-        The start.  float32 is computed in float32; integers become float64; complex numbers are refused.
+        The start.  float32 is computed in float32; integers become float64; complex numbers are refused.  A device
+        array stays on its device: fun and jac, which must be given, get and return device arrays.
     args : tuple, optional
         Further arguments of fun and jac.
     jac : callable, bool or {"2-point", "3-point", "cs"}, optional
@@ -112,7 +115,7 @@ def minimize_adagrad(
     given = {"lr": lr, "rule": rule, "transforms": transforms, "average": average, "lr_scale": lr_scale}
     given |= {"duplicates": duplicates, "sparse_decay": sparse_decay}
     x, state, limits = prepare(x0, bounds, penalty, state, given)
-    objective = Objective(fun, jac, args, x, limits)
+    objective = (DeviceObjective if is_device(x) else Objective)(fun, jac, args, x, limits)
     return run(objective, x, state, maxiter, gtol, callback, scipy_extras.get("disp", False))
 
 
@@ -156,8 +159,10 @@ def minimize_adadelta(fun, x0, args=(), jac=None, bounds=None, callback=None, *,
 
 def prepare(x0, bounds, penalty, state, given):
     """Check what every minimiser takes; return the start, a state of its own, and the bounds."""
-    x = _check.start(x0)
-    limits = _check.bounds(bounds, x.size, x.dtype)
+    on_device = is_device(x0)
+    x = device_run.start(x0) if on_device else _check.start(x0)
+    n, dtype = (form(x).size, form(x).dtype) if on_device else (x.size, x.dtype)
+    limits = _check.bounds(bounds, n, dtype)
     given = {name: value for name, value in given.items() if value is not None}
     if state is not None and not isinstance(state, State):
         raise TypeError(f"state: got {type(state).__name__}; must be the state of an earlier result, res.state")
@@ -168,16 +173,20 @@ def prepare(x0, bounds, penalty, state, given):
     if penalty is not None:
         _check.record("penalty", penalty, ("value", "prox"), "L1(1e-4)")
     penalty = combined(penalty, limits)
-    if penalty is not None:
+    if penalty is not None and not on_device:
         _enter(x, penalty)
     _check_steps(given)
     if state is None:
-        return x, init(x, penalty=penalty, **given), limits
-    mean = state.leaves[0].mean
-    resumes = mean is not None and state.iterate is not None and np.array_equal(x, mean)
-    if resumes:  # x0 is the average that was reported; the run goes on from the iterate behind it
-        x = state.iterate.copy()
-    return x, state.replaced(x, penalty=penalty, **given), limits
+        state = init(x, penalty=penalty, **given)
+    else:
+        mean = state.leaves[0].mean
+        equal = device_run.equal if on_device else np.array_equal
+        if mean is not None and state.iterate is not None and equal(x, mean):
+            x = copied(state.iterate)  # x0 is the average that was reported; the run goes on from the iterate behind it
+        state = state.replaced(x, penalty=penalty, **given)
+    if penalty is not None and on_device:
+        device_run.enter(x, state)
+    return x, state, limits
 
 
 def _check_steps(given):
@@ -200,6 +209,11 @@ def _enter(x, penalty):
         compiled_for(compiled_project, penalty)(penalty, x)
 
 
+def copied(x):
+    """An array with the content of x, where x is."""
+    return copy(x) if is_device(x) else np.copy(x)
+
+
 def _extras(name, extras, gtol):
     """Check SciPy's arguments; return gtol."""
     _check.options(name, extras, _SCIPY)
@@ -216,14 +230,14 @@ def run(objective, x, state, maxiter, gtol, callback, disp, complete=False):
 
     _check.count("maxiter", maxiter)
     _check.interval("gtol", gtol, "[0, inf)")
-    course = Run(objective, x, state, gtol, callback)
+    course = (DeviceRun if is_device(x) else Run)(objective, x, state, gtol, callback)
     outcome = course.go(maxiter)
     done = outcome == RUNNING and complete
     message = "All epochs are done." if done else _MESSAGES[outcome]
     if state.average is not None:
-        state.iterate = x.copy()
+        state.iterate = copied(x)
     result = OptimizeResult(
-        x=np.copy(course.report()), fun=course.f, jac=course.g, nit=course.nit, nfev=objective.nfev,
+        x=course.snapshot(), fun=course.f, jac=course.g, nit=course.nit, nfev=objective.nfev,
         njev=objective.njev, success=done or outcome == CONVERGED, status=0 if done else _STATUS[outcome],
         message=message, state=state,
     )  # fmt: skip

@@ -49,16 +49,20 @@ class Options(NamedTuple):
         return Options(*owned, self.average, scales, self.duplicates, self.sparse_decay)
 
     def _check_leaf(self, path, leaf, rule):
-        array = leaf if device.is_device(leaf) else _check.parameter(path, leaf)
-        if device.is_device(leaf) and array.dtype not in (np.float32, np.float64):
-            raise TypeError(f"{path}: got dtype {array.dtype}; must be float32 or float64 on a device")
+        on_device = device.is_device(leaf)
+        array = device.form(leaf) if on_device else _check.parameter(path, leaf)
+        if on_device and array.dtype not in (np.float32, np.float64):
+            raise TypeError(
+                f"{path}: got dtype {array.dtype}; must be float32 or float64 on a device, where gradients may be "
+                "of 16 bits, and complex numbers two real ones"
+            )
+        if on_device and self.sparse_decay == "lazy":
+            raise ValueError("sparse_decay: 'lazy' does not work on a device; take 'touched' or 'whole'")
         if self.penalty is not None:
             _check.penalty_shape(self.penalty, array.size * (2 if array.dtype.kind == "c" else 1))
         if hasattr(rule, "rowwise") and array.ndim == 0:
             raise ValueError(f"{path}: is a single number; {type(rule).__name__} takes arrays with rows")
         shared = hasattr(rule, "rowwise") or (getattr(rule, "modulus", False) and array.dtype.kind == "c")
-        if shared and device.is_device(leaf):
-            raise ValueError(f"rule: {type(rule).__name__} with shared accumulators does not work on a device yet")
         if shared and self.duplicates == "simultaneous":
             raise ValueError("duplicates: 'simultaneous' needs one accumulator for each entry; take 'merge'")
         for item in self.transforms:
@@ -112,6 +116,8 @@ def _owned(option):
 
 def learning_rate(lr):
     """A number or array in [0, inf), a schedule record, or a function of t."""
+    if device.is_device(lr):
+        return  # what it holds is for the kernels to see
     if hasattr(lr, "_fields"):
         _check.record("lr", lr, ("at",), "InverseSqrt(1.0)")
     elif not callable(lr):

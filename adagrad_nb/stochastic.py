@@ -5,6 +5,8 @@ import functools
 import numpy as np
 
 from . import _check
+from .device import is_device
+from .device_run import DeviceObjective
 from .objectives import Objective
 from .optimize import prepare, run
 
@@ -106,7 +108,7 @@ def minimize_stochastic(
     # Going on from within an epoch, that epoch counts as the first.
     whole = epochs * sampler.steps - state.micro % sampler.steps
     steps = whole if maxiter is None else min(whole, _check.count("maxiter", maxiter))
-    objective = Objective(fun, jac, args, x, limits, sampler)
+    objective = (DeviceObjective if is_device(x) else Objective)(fun, jac, args, x, limits, sampler)
     return run(objective, x, state, steps, 0.0, callback, False, complete=steps == whole)
 
 

@@ -1,13 +1,18 @@
 """One step: x, g, state -> x, state."""
 
+import contextlib
+
 import numpy as np
 
 from . import _check, device, lazy
 from ._kernels.dense import ALL
 from .chains import READY, SKIPPED, Job, grow, settle
 from .gradients import Operand, operand
+from .listing import is_listed, listing
 from .trees import align, rebuild
 from .trees import leaves as leaves_of
+
+_NOTHING = contextlib.nullcontext()
 
 
 def update(x, g, state, *, lr=None, out=None):
@@ -72,18 +77,28 @@ def update(x, g, state, *, lr=None, out=None):
     bundle = state.bundles[0] if state.bundles and in_place else None
     whole = bundle is not None and len(bundle.members) == len(leaves) and not np.ndim(lr)
     if whole and bundle.fits(targets, gradients):
-        rate = bundle.leaf.rate(lr)
-        _perform(state, targets, [Job(bundle.leaf, bundle.x, bundle.gather(targets, gradients), rate)])
+        with device.ordered([targets[0], gradients[0]]) if bundle.leaf.on_device else _NOTHING:
+            gradient, rate = bundle.gather(targets, gradients), bundle.leaf.rate(lr)
+            _perform(state, targets, [Job(bundle.leaf, bundle.x, gradient, rate)])
         return out
+    if not state.has_device_arrays:
+        return _step(x, state, targets, gradients, lr, (x_out, state_out), out is None)
+    with device.ordered(device.among([targets, gradients])):
+        return _step(x, state, targets, gradients, lr, (x_out, state_out), out is None)
+
+
+def _step(x, state, targets, gradients, lr, out, is_new):
+    """As `update`, for lists of arrays and gradients."""
+    leaves, (x_out, state_out) = state.leaves, out
     rates = [leaf.fixed if lr is state.lr else leaf.rate(lr) for leaf in leaves]
     # Everything is checked before anything is written.
     gradients = [_operand(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
     lazy.check(state, gradients, rates)
-    if out is None:
+    if is_new:
         state_out = state.copy()
         targets = [leaf.duplicate(target) for leaf, target in zip(leaves, targets, strict=True)]
         x_out = rebuild(x, iter(targets))
-    elif not in_place:
+    elif x_out is not x or state_out is not state:
         targets = _transfer(x, state, targets, x_out, state_out)
     else:
         for leaf, target in zip(leaves, targets, strict=True):
@@ -117,7 +132,7 @@ def _perform(state, targets, jobs):
 def _rate(state, lr):
     """The learning rate of this step."""
     if lr is not None:
-        return _check.interval("lr", lr, "[0, inf)")
+        return lr if device.is_device(lr) else _check.interval("lr", lr, "[0, inf)")
     return state.rate(state.clock)
 
 
@@ -126,12 +141,21 @@ def _jobs(state, targets, gradients, rates):
     jobs = [Job(*each) for each in zip(state.leaves, targets, gradients, rates, strict=True)]
     for bundle in state.bundles:
         mine = [jobs[i] for i in bundle.members]
-        if all(job.gradient.where is ALL and job.x.flags.c_contiguous for job in mine) and not np.ndim(mine[0].lr):
+        if _together(bundle, mine):
             gradient = bundle.gather([job.x for job in mine], [job.gradient.values for job in mine])
             jobs.append(Job(bundle.leaf, bundle.x, gradient, mine[0].lr))
             for i in bundle.members:
                 jobs[i] = None
     return [job for job in jobs if job is not None]
+
+
+def _together(bundle, jobs):
+    """Whether all the gradients of a bundle are dense, and as its kernel takes them."""
+    if getattr(jobs[0].lr, "ndim", 0) or any(job.gradient.where is not ALL for job in jobs):
+        return False
+    if bundle.leaf.on_device:
+        return all(job.gradient.values.dtype == bundle.leaf.dtype and device.is_packed(job.x) for job in jobs)
+    return all(job.x.flags.c_contiguous for job in jobs)
 
 
 def _is_quick(x, g, leaf):
@@ -152,7 +176,7 @@ def _operand(state, leaf, x, g):
     if _is_quick(x, g, leaf):
         return Operand(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
-        return _on_device(leaf, x, g)
+        return _dense_if_asked(state, leaf, _on_device(state, leaf, x, g))
     if device.is_device(x) or device.is_device(g):
         raise TypeError(f"{leaf.path}: the state was made for an array of the host; copy x and g there")
     if not isinstance(x, np.ndarray):
@@ -163,30 +187,41 @@ def _operand(state, leaf, x, g):
         )
     complex_ = leaf.dtype.kind == "c"
     gradient = operand(g, leaf.shape, leaf.dtype if complex_ else leaf.precision, "g" + leaf.path[1:], state.duplicates)
-    if gradient.where is not ALL and state.sparse_decay != "touched" and leaf.decays:
-        if state.sparse_decay == "refuse":
-            raise ValueError(
-                f"g{leaf.path[1:]}: is sparse, and weight decay with sparse gradients is refused as asked; "
-                "give a dense array, or choose sparse_decay='touched', 'whole' or 'lazy'"
-            )
-        if state.sparse_decay == "whole":
-            gradient = Operand(ALL, gradient.full(leaf.size))
+    gradient = _dense_if_asked(state, leaf, gradient)
     return gradient.parts(leaf.precision) if complex_ else gradient
 
 
-def _on_device(leaf, x, g):
-    wanted = f"a device array of shape {leaf.shape} and dtype {leaf.dtype}"
-    if not device.is_device(x) or tuple(x.shape) != leaf.shape or x.dtype != leaf.dtype:
-        raise ValueError(f"{leaf.path}: the state was made for {wanted}")
-    if not device.is_device(g) or tuple(g.shape) != leaf.shape or g.dtype != leaf.dtype:
-        raise TypeError(f"g: the gradient of a device array must be {wanted}")
-    if leaf.whole:
-        raise ValueError("transforms: a transform that needs the norm does not work on a device array yet")
-    return Operand(ALL, g)
+def _dense_if_asked(state, leaf, gradient):
+    """The gradient of an array that decays, as `sparse_decay` says."""
+    if gradient.where is ALL or state.sparse_decay == "touched" or not leaf.decays:
+        return gradient
+    if state.sparse_decay == "refuse":
+        raise ValueError(
+            f"g{leaf.path[1:]}: is sparse, and weight decay with sparse gradients is refused as asked; "
+            "give a dense array, or choose sparse_decay='touched', 'whole' or 'lazy'"
+        )
+    return Operand(ALL, leaf.full(gradient)) if state.sparse_decay == "whole" else gradient
+
+
+def _on_device(state, leaf, x, g):
+    form = device.form(x) if device.is_device(x) else None
+    if form is None or (form.shape, form.dtype) != (leaf.shape, leaf.dtype):
+        raise ValueError(f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and {leaf.dtype}")
+    if is_listed(g):
+        return listing(leaf, g, state.duplicates, "g" + leaf.path[1:])
+    form = device.form(g) if device.is_device(g) else None
+    if form is None or form.shape != leaf.shape or form.dtype not in (leaf.dtype, np.float16, "bfloat16"):
+        raise TypeError(
+            f"g: the gradient of a device array must be a device array of shape {leaf.shape} and dtype {leaf.dtype}, "
+            "float16 or bfloat16, or a sparse one"
+        )
+    return Operand(ALL, device.view(g, "g" + leaf.path[1:]))
 
 
 def _writable(leaf, x):
     if leaf.on_device:
+        if not device.is_writable(x):
+            raise ValueError(f"out: {leaf.path} is an array that cannot be changed; call update without out")
         return
     if not isinstance(x, np.ndarray) or not x.flags.writeable or x.dtype != leaf.dtype:
         raise ValueError(f"out: {leaf.path} must be a writable array of {leaf.dtype}; call update without out")
@@ -204,7 +239,7 @@ def _transfer(x, state, sources, x_out, state_out):
     if x_out is not x:
         for leaf, target, source in zip(state_out.leaves, targets, sources, strict=True):
             if leaf.on_device:
-                device.view(target).copy_to_device(device.view(source))
+                device.assign(target, source)
             else:
                 target[...] = source
     if state_out is not state:

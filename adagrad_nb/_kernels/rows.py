@@ -12,7 +12,7 @@ SORTED, UNSORTED, OUTSIDE = range(3)
 @jit
 def rows(update, where, x, g, s, lr, t):
     """x[r, :], s[r, :] = move(x[r, :], g[k, :]), r = where[k]; matrices as flat arrays"""
-    width = g.shape[0] // where.shape[0]
+    width = g.shape[0] // max(where.shape[0], 1)
     for k in range(where.shape[0]):
         for j in range(width):
             advance(update, x, g, s, lr, t, where[k] * width + j, k * width + j)

@@ -1,0 +1,177 @@
+"""Sparse gradients on a device, in every form and with every treatment of what is listed twice."""
+
+import numpy as np
+import pytest
+import scipy
+from lane import SIMULATED, both, get, put, same
+
+from adagrad_nb import (
+    L1,
+    Accumulate,
+    Adadelta,
+    Adagrad,
+    Box,
+    ClipNorm,
+    ClipValue,
+    DecoupledDecay,
+    ElasticNet,
+    L2Decay,
+    MomentumAdagrad,
+    RowAdagrad,
+    SkipNonFinite,
+    init,
+    update,
+)
+from adagrad_nb.gradients import DUPLICATES
+from adagrad_nb.listing import loops, sort
+
+RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(0.5), Adadelta()]
+TRANSFORMS = {"raw": (), "elementwise": (ClipValue(1.2), L2Decay(0.3), DecoupledDecay(0.2)), "norm": (ClipNorm(0.5),)}
+PENALTIES = {"none": None, "l1": L1(0.2), "elastic": ElasticNet(0.2, 0.3), "box": Box(-0.4, 0.7)}
+ULPS = 8
+
+
+def lists(rng, n, width, dtype, m=7):
+    """Lists of coordinates, or of rows of a width: one in order, one without, and one with repetitions."""
+    kinds = [np.sort(rng.permutation(n)[:4]), rng.permutation(n)[:5], rng.integers(0, n, m), rng.integers(0, 2, m)]
+    shape = (width,) if width else ()
+    return [(where, rng.normal(size=(where.size, *shape)).astype(dtype)) for where in kinds]
+
+
+@pytest.mark.parametrize("penalty", PENALTIES)
+@pytest.mark.parametrize("transforms", TRANSFORMS)
+def test_matrix(transforms, penalty, dtype, rng):
+    x, gradients = rng.normal(size=9).astype(dtype), lists(rng, 9, 0, dtype)
+    options = {"transforms": TRANSFORMS[transforms], "penalty": PENALTIES[penalty]}
+    for rule in RULES if penalty in ("none", "l1") and transforms != "norm" else RULES[:1]:
+        (host, host_state), (device, state) = both(x, gradients, False, rule=rule, **options)
+        same(device, host, ULPS)
+        same(state.slots[0], host_state.slots[0], 2 * ULPS)
+
+
+@pytest.mark.parametrize("duplicates", DUPLICATES)
+@pytest.mark.parametrize("width", [0, 3])
+def test_what_is_listed_twice(width, duplicates, dtype, rng):
+    shape = (6, width) if width else (6,)
+    x, gradients = rng.normal(size=shape).astype(dtype), lists(rng, 6, width, dtype)
+    options = {"duplicates": duplicates, "transforms": (L2Decay(0.1),), "penalty": L1(0.05)}
+    (host, host_state), (device, state) = both(x, gradients, True, **options)
+    same(device, host, ULPS)
+    same(state.slots[0], host_state.slots[0], 2 * ULPS)
+
+
+@pytest.mark.parametrize("duplicates", [name for name in DUPLICATES if name != "simultaneous"])
+def test_rows_that_share(duplicates, dtype, rng):
+    x, gradients = rng.normal(size=(6, 5)).astype(dtype), lists(rng, 6, 5, dtype)
+    options = {"rule": RowAdagrad(), "duplicates": duplicates, "transforms": (DecoupledDecay(0.1),)}
+    (host, host_state), (device, state) = both(x, gradients, False, **options)
+    same(device, host, 2 * ULPS)
+    same(state.slots[0], host_state.slots[0], 2 * ULPS)
+
+
+@pytest.mark.parametrize("rule", [Adagrad(), RowAdagrad()])
+def test_scipy_sparse(rule, dtype, rng):
+    x = rng.normal(size=(4, 5)).astype(dtype)
+    g = scipy.sparse.random(4, 5, 0.4, "coo", dtype, np.random.default_rng(3))
+    twice = scipy.sparse.coo_matrix((np.r_[g.data, g.data], (np.r_[g.row, g.row], np.r_[g.col, g.col])), (4, 5))
+    for kind in (g.tocsr(), twice):
+        (host, host_state), (device, state) = both(x, [kind], False, bring_gradient=lambda g: g, rule=rule)
+        same(device, host, ULPS)
+        same(state.slots[0], host_state.slots[0], 2 * ULPS)
+    row = scipy.sparse.csr_matrix(([1.0, 2.0], ([0, 0], [4, 1])), (1, 6), dtype=dtype)
+    (host, _), (device, _) = both(np.ones(6, dtype), [row], False, bring_gradient=lambda g: g)
+    same(device, host)
+
+
+def test_lists_of_the_host(dtype, rng):
+    x = rng.normal(size=5).astype(dtype)
+    g = [3, 1, 3], rng.normal(size=3).astype(dtype)
+    (host, _), (device, _) = both(x, [g], False, bring_gradient=lambda g: g)
+    same(device, host)
+    (_, _), (mixed, _) = both(x, [g], False, bring_gradient=lambda g: (np.array(g[0]), put(g[1])))
+    same(mixed, host)
+
+
+def test_a_matrix_of_cupy(dtype, rng, monkeypatch):
+    """By the names of its attributes: coordinates and data on the device."""
+    g = scipy.sparse.random(3, 4, 0.5, "coo", dtype, np.random.default_rng(2))
+
+    class Fake:
+        shape, dtype, row, col, data = g.shape, g.dtype, put(g.row), put(g.col), put(g.data)
+
+        def tocoo(self):
+            return self
+
+    Fake.__module__ = "cupyx.scipy.sparse"
+    x = rng.normal(size=(3, 4)).astype(dtype)
+    device, _ = update(put(x), Fake(), init(put(x)))
+    same(device, update(x, g, init(x))[0])
+    with pytest.raises(ValueError, match=r"^g: got shape \(3, 4\); must have the shape of x"):
+        update(put(x.T.copy()), Fake(), init(put(x.T.copy())))
+
+
+def test_halves(dtype, rng):
+    x, where = rng.normal(size=6).astype(dtype), np.array([4, 1, 4])
+    values = rng.normal(size=3).astype(np.float16)
+    device, _ = update(put(x), put((where, values)), init(put(x)))
+    same(device, update(x, (where, values.astype(dtype)), init(x))[0])
+
+
+def test_indices_of_32_bits_and_none_at_all(dtype, rng):
+    x = rng.normal(size=6).astype(dtype)
+    g = np.array([4, 1, 4], np.int32), rng.normal(size=3).astype(dtype)
+    (host, _), (device, _) = both(x, [g], False)
+    same(device, host)
+    nothing = np.zeros(0, np.int64), np.zeros(0, dtype)
+    same(update(put(x), nothing, init(put(x)))[0], x)
+
+
+def test_gates_and_decay_of_all(dtype, rng):
+    x, gradients = rng.normal(size=9).astype(dtype), lists(rng, 9, 0, dtype)
+    whole = {"sparse_decay": "whole", "transforms": (L2Decay(0.3),)}
+    for options in ({"transforms": (Accumulate(2), L2Decay(0.1))}, {"transforms": (SkipNonFinite(),)}, whole):
+        (host, host_state), (device, state) = both(x, gradients, False, **options)
+        same(device, host, ULPS)
+        assert state.t == host_state.t
+    with pytest.raises(ValueError, match=r"^g: is sparse, and weight decay"):
+        both(x, gradients, False, sparse_decay="refuse", transforms=(L2Decay(0.3),))
+
+
+@pytest.mark.parametrize(
+    ("g", "message"),
+    [
+        (([0, 6], [1.0, 1.0]), r"^g\[0\]: got index 6 at position 1; must be in \[0, 6\)"),
+        (([-1, 5], [1.0, 1.0]), r"^g\[0\]: got index -1 at position 0"),
+        (([0, 1], [1.0]), r"^g\[1\]: got float64 of shape \(1,\); must be float64"),
+        (([0.0], [1.0]), r"^g\[0\]: got float64 of shape \(1,\); must be int32 or int64"),
+    ],
+)
+def test_lists_that_are_refused(g, message):
+    x = put(np.ones(6))
+    state = init(x)
+    with pytest.raises((TypeError, ValueError), match=message):
+        update(x, (put(np.array(g[0])), put(np.array(g[1]))), state, out=(x, state))
+    same(x, np.ones(6))
+    assert state.t == 0
+
+
+@pytest.mark.parametrize("m", [1, 7, 8, 9, 33, 64])
+def test_the_sort(m, rng):
+    where = rng.integers(0, 9, m)
+    leaf = init(put(np.zeros(9))).leaves[0]
+    sorted_, order = sort(leaf, put(where))
+    expected = np.argsort(where, kind="stable")
+    np.testing.assert_array_equal(get(order), expected)
+    np.testing.assert_array_equal(get(sorted_), where[expected])
+
+
+def test_sums_over_many_runs(dtype, rng, monkeypatch):
+    """More of one index than a thread sums by itself; the same bits each time."""
+    monkeypatch.setattr(loops(), "RUN", 4) if SIMULATED else None
+    m = 40 if SIMULATED else 1000
+    where = np.r_[np.full(m, 3), [1, 5, 5]]
+    values = rng.normal(size=m + 3).astype(dtype)
+    for duplicates in ("merge", "mean"):
+        ends = [both(np.zeros(9, dtype), [(where, values)], False, duplicates=duplicates) for _ in range(2)]
+        same(ends[0][1][0], ends[0][0][0], 64)
+        np.testing.assert_array_equal(get(ends[0][1][0]), get(ends[1][1][0]))
