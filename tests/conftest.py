@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import zlib
 
 PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
 
@@ -24,8 +25,36 @@ def _cache():
 # Numba reads this once, when it is imported.
 os.environ["NUMBA_CACHE_DIR"] = os.environ.get("ADAGRAD_NB_CACHE") or _cache()
 
+import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+# Matrices of options whose compiled cases cost seconds each.  Without the compiler all of them run.
+WIDE = {
+    "test_batches",
+    "test_dual",
+    "test_lanes",
+    "test_linear",
+    "test_means",
+    "test_merging",
+    "test_scaled",
+    "test_threads",
+}
+SHARE = 3
+
+
+def pytest_collection_modifyitems(config, items):
+    """Of the wide matrices, compile one case in three, always the same ones; ADAGRAD_NB_EXHAUSTIVE=1 compiles all."""
+    if numba.config.DISABLE_JIT or os.environ.get("ADAGRAD_NB_EXHAUSTIVE") == "1":
+        return
+    left = [item for item in items if _is_wide(item) and zlib.crc32(item.nodeid.encode()) % SHARE]
+    config.hook.pytest_deselected(items=left)
+    dropped = set(left)
+    items[:] = [item for item in items if item not in dropped]
+
+
+def _is_wide(item):
+    return hasattr(item, "callspec") and item.module.__name__.rpartition(".")[2] in WIDE
 
 
 @pytest.fixture

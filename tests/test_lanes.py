@@ -568,7 +568,7 @@ def test_the_lanes_move_in_vectors(kind, penalty):
     X = X.astype(kind)
     model = fit_linear(X, y, lr="auto", penalty=penalty)
     recipe = model.recipe()
-    loop, buffers = model.loop(X, recipe)
+    loop, buffers = model.loop(X, recipe, 1)
     rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y.astype(kind), np.ones(ROWS, kind), np.arange(ROWS))
     text = code(loop, recipe, rows, model.weights(), buffers, model.tally, 0, 0, 1)
     word = "float" if kind is np.float32 else "double"
