@@ -146,7 +146,8 @@ class LaneModel(LinearModel):
         """The compiled loop and its buffers."""
         wide = self._table.shape[2]
         p, z, lr = (self._blank(1, wide)[:, 0] for _ in range(3))
-        return compiled_for(lanes.learn, recipe), lanes.LaneBuffers(p, z, lr, self._rates)
+        origin, unit = np.zeros(1, unsigned(X.indices).dtype), np.ones(1, self.dtype)
+        return compiled_for(lanes.learn, recipe), lanes.LaneBuffers(p, z, lr, self._rates, origin, unit)
 
     def is_finite(self):
         """Whether no weight that predicts is infinite or NaN."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from numba import types
 
 from .._jit import bind, jit, load, method, plain, store
-from .._vector import WIDTH, fetch, pieces, prefetch, put
+from .._vector import WIDE, alike, fetch, fetch_wide, prefetch, put
 from ..schedules import at
 from .coordinate import move
 from .linear import DONE, NOT_FINITE, catch_up, fault
@@ -26,13 +26,16 @@ sound = method("sound")
 class LaneBuffers(NamedTuple):
     """Margins, slopes and rates of one row, a lane each, of shape (1, lanes); `rates` are the factors of the lanes.
 
-    `rates` has an entry for each lane in use; the others, up to a multiple of eight, stay at zero.
+    `rates` has an entry for each lane in use; the others, up to a multiple of eight, stay at zero.  The intercept is
+    learnt as the feature `origin`, [0], of the value `unit`, [1.0].
     """
 
     p: Any
     z: Any
     lr: Any
     rates: Any
+    origin: Any
+    unit: Any
 
 
 class Scaled(NamedTuple):
@@ -45,14 +48,17 @@ class Scaled(NamedTuple):
         return self.rate * at(self.schedule, t)
 
 
-# --- one feature -------------------------------------------------------------------------------------------------
+# --- the features of a row ---------------------------------------------------------------------------------------
 
 
-def shift(update, w, s, i, z, x, lr, t):
-    """The lanes of feature i move by the gradients z x."""
-    for c in range(w.shape[1]):
-        w[i, c], state = move(update, w[i, c], z[0, c] * x, load(s, (i, c)), lr[0, c], t, i)
-        store(s, (i, c), state)
+def shift(update, w, s, stored, x, buffers, t):
+    """The lanes of the features `stored` move by the gradients z x."""
+    _, z, lr, *_ = buffers
+    for k in range(stored.shape[0]):
+        i = stored[k]
+        for c in range(w.shape[1]):
+            w[i, c], state = move(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
+            store(s, (i, c), state)
 
 
 def _branchless(record):
@@ -61,28 +67,43 @@ def _branchless(record):
 
 
 @bind(shift)
-def _shift(update, w, s, i, z, x, lr, t):
-    parts = dict(zip(update.fields, update.types, strict=True))
-    if not all(_branchless(part) for part in parts.values()):
+def _shift(update, w, s, stored, x, buffers, t):
+    if not all(_branchless(part) for part in update.types):
 
-        def each(update, w, s, i, z, x, lr, t):
-            for c in range(w.shape[1]):
-                w[i, c], state = move(update, w[i, c], z[0, c] * x, load(s, (i, c)), lr[0, c], t, i)
-                store(s, (i, c), state)
+        def each(update, w, s, stored, x, buffers, t):
+            z, lr = buffers.z, buffers.lr
+            for k in range(stored.shape[0]):
+                i = stored[k]
+                for c in range(w.shape[1]):
+                    w[i, c], state = move(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
+                    store(s, (i, c), state)
 
         return each
 
-    def together(update, w, s, i, z, x, lr, t):
-        for piece in range(pieces(w.shape[1])):
-            c = piece * WIDTH
-            value, state = move(update, fetch(w, i, c), fetch(z, 0, c) * x, _fetch_all(s, i, c), fetch(lr, 0, c), t, i)
-            put(w, i, c, value)
-            _put_all(s, i, c, state)
+    def together(update, w, s, stored, x, buffers, t):
+        z, lr = buffers.z, buffers.lr
+        c = 0
+        while c + WIDE <= w.shape[1]:
+            _shift_piece(update, w, s, stored, x, c, (fetch_wide(z, 0, c), fetch_wide(lr, 0, c)), t)
+            c += WIDE
+        if c < w.shape[1]:
+            _shift_piece(update, w, s, stored, x, c, (fetch(z, 0, c), fetch(lr, 0, c)), t)
 
     return together
 
 
-def _fetch_all(arrays, i, c):
+@plain
+def _shift_piece(update, w, s, stored, x, c, slopes, t):
+    """As many lanes as there are slopes, from c on; a call for the whole row, as its arguments take their time."""
+    z, lr = slopes
+    for k in range(stored.shape[0]):
+        i = stored[k]
+        value, state = move(update, alike(w, i, c, z), z * x[k], _alike_all(s, i, c, z), lr, t, i)
+        put(w, i, c, value)
+        _put_all(s, i, c, state)
+
+
+def _alike_all(arrays, i, c, vector):
     """The vectors at (i, c) of a tuple of arrays; compiled only."""
 
 
@@ -90,11 +111,11 @@ def _put_all(arrays, i, c, values):
     """Write vectors to (i, c) of a tuple of arrays; compiled only."""
 
 
-@bind(_fetch_all)
-def _fetch_each(arrays, i, c):
+@bind(_alike_all)
+def _alike_each(arrays, i, c, vector):
     if len(arrays) == 0:
-        return lambda arrays, i, c: ()
-    return lambda arrays, i, c: (fetch(arrays[0], i, c),) + _fetch_all(arrays[1:], i, c)
+        return lambda arrays, i, c, vector: ()
+    return lambda arrays, i, c, vector: (alike(arrays[0], i, c, vector),) + _alike_all(arrays[1:], i, c, vector)
 
 
 @bind(_put_all)
@@ -176,14 +197,27 @@ def dot(w, stored, x, bias, p):
 @bind(dot)
 def _dot(w, stored, x, bias, p):
     def together(w, stored, x, bias, p):
-        for piece in range(pieces(w.shape[1])):
-            c = piece * WIDTH
-            total = fetch(bias, 0, c)
-            for k in range(stored.shape[0]):
-                total = total + fetch(w, stored[k], c) * x[k]
-            put(p, 0, c, total)
+        c = 0
+        while c + WIDE <= w.shape[1]:
+            put(p, 0, c, _dot_piece(w, stored, x, c, fetch_wide(bias, 0, c)))
+            c += WIDE
+        if c < w.shape[1]:
+            put(p, 0, c, _dot_piece(w, stored, x, c, fetch(bias, 0, c)))
 
     return together
+
+
+@plain
+def _dot_piece(w, stored, x, c, total):
+    """`total` plus the products of as many lanes, from c on; summed in two parts, as an addition waits for the last."""
+    other = total - total
+    for k in range(1, stored.shape[0], 2):
+        total = total + alike(w, stored[k - 1], c, total) * x[k - 1]
+        other = other + alike(w, stored[k], c, other) * x[k]
+    if stored.shape[0] % 2 == 1:
+        k = stored.shape[0] - 1
+        total = total + alike(w, stored[k], c, total) * x[k]
+    return total + other
 
 
 @plain
@@ -208,9 +242,8 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
     """
     indptr, indices, data, y, weight, order = rows
     w, s, last, bias, bias_s = weights
-    p, z, lr, rates = buffers
+    p, z, lr, rates = buffers.p, buffers.z, buffers.lr, buffers.rates
     used = rates.shape[0]
-    one = w.dtype.type(1)
     far = w.shape[0] * w.shape[1] * (len(s) + 1) * w.itemsize > CACHE
     held = -1.0
     for position in range(start, stop):
@@ -237,10 +270,9 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
                 lr[0, c] = rates[c] * now
         if far:
             announce(rows, w, s, position + 1, stop)
-        for k in range(stored.shape[0]):
-            shift(recipe.update, w, s, stored[k], z, x[k], lr, t)
+        shift(recipe.update, w, s, stored, x, buffers, t)
         if recipe.intercept:
-            shift(recipe.free, bias, bias_s, 0, z, one, lr, t)
+            shift(recipe.free, bias, bias_s, buffers.origin, buffers.unit, buffers, t)
         t += 1
         mark(last, stored, t)
     return stop, DONE, t
