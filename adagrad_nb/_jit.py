@@ -26,6 +26,10 @@ LANES = {"reassoc", "nsz"}
 plain = register_jitable(**OPTIONS)  # a helper that stays plain Python, for CPU and CUDA kernels alike
 lanes = register_jitable(fastmath=LANES, **OPTIONS)  # the same, for sums
 bind = functools.partial(overload, strict=False, jit_options=OPTIONS)
+# Taken into the caller before types are known: a call with arrays counts its references up and down, atomically, which
+# takes 5 ns an array and is not seen through by the optimiser once there is a loop in the function.
+inlined = functools.partial(register_jitable, inline="always", **OPTIONS)
+bind_inlined = functools.partial(bind, inline="always")
 prange = numba.prange
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from .._jit import bind, jit, load, method, plain, store
+from .._jit import bind, bind_inlined, inlined, jit, load, method, plain, store
 from .._vector import WIDE, alike, fetch, fetch_wide, prefetch, put
 from ..schedules import at
 from .coordinate import move
@@ -66,7 +66,7 @@ def _branchless(record):
     return getattr(getattr(record, "instance_class", None), "branchless", False)
 
 
-@bind(shift)
+@bind_inlined(shift)
 def _shift(update, w, s, stored, x, buffers, t):
     if not all(_branchless(part) for part in update.types):
 
@@ -92,7 +92,7 @@ def _shift(update, w, s, stored, x, buffers, t):
     return together
 
 
-@plain
+@inlined()
 def _shift_piece(update, w, s, stored, x, c, slopes, t):
     """As many lanes as there are slopes, from c on; a call for the whole row, as its arguments take their time."""
     z, lr = slopes
@@ -194,7 +194,7 @@ def dot(w, stored, x, bias, p):
         p[0, c] = total
 
 
-@bind(dot)
+@bind_inlined(dot)
 def _dot(w, stored, x, bias, p):
     def together(w, stored, x, bias, p):
         c = 0
@@ -207,7 +207,7 @@ def _dot(w, stored, x, bias, p):
     return together
 
 
-@plain
+@inlined()
 def _dot_piece(w, stored, x, c, total):
     """`total` plus the products of as many lanes, from c on; summed in two parts, as an addition waits for the last."""
     other = total - total
@@ -220,7 +220,7 @@ def _dot_piece(w, stored, x, c, total):
     return total + other
 
 
-@plain
+@inlined()
 def announce(rows, w, s, position, stop):
     """Ask for the lanes of the row at a position, if it is to come."""
     if position >= stop:
@@ -246,6 +246,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
     used = rates.shape[0]
     far = w.shape[0] * w.shape[1] * (len(s) + 1) * w.itemsize > CACHE
     held = -1.0
+    margin, slope = p[0, :used], z[0, :used]
     for position in range(start, stop):
         r = order[position]
         h = weight[r]
@@ -259,9 +260,9 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
             return position, status, t
         overtake(recipe, w, s, last, rates, stored, t)
         dot(w, stored, x, bias, p)
-        if not sound(recipe.loss, p[0, :used]):
+        if not sound(recipe.loss, margin):
             return position, NOT_FINITE, t
-        gradient(recipe.loss, y[r], p[0, :used], z[0, :used], h, tally)
+        gradient(recipe.loss, y[r], margin, slope, h, tally)
         tally[-1] += h
         now = at(recipe.schedule, t) * 1.0
         if now != held:
