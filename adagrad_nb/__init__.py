@@ -8,15 +8,31 @@ transforms, a penalty, a schedule, an average, a loss; write your own as a Named
 from .averaging import EMA, Polyak
 from .device import has_cuda
 from .exchange import from_optax, from_torch, to_optax, to_torch
+from .gates import Accumulate, LossScale, SkipNonFinite
+from .lazy import catch_up
 from .linear import Progress, fit_linear
 from .linear_model import LinearModel, load_model
-from .losses import Logistic, Squared
+from .losses import (
+    Absolute,
+    EpsilonInsensitive,
+    Hinge,
+    Huber,
+    Logistic,
+    ModifiedHuber,
+    Perceptron,
+    Poisson,
+    Quantile,
+    SmoothHinge,
+    Squared,
+    SquaredEpsilonInsensitive,
+    SquaredHinge,
+)
 from .multiclass import OneVsRest, Softmax
 from .optimize import minimize_adadelta, minimize_adagrad
 from .penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
 from .presets import like
 from .readers import Chunk, load_svmlight, read_svmlight
-from .rules import Adadelta, Adagrad, MomentumAdagrad
+from .rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
 from .schedules import (
     Constant,
     Cosine,
@@ -32,7 +48,18 @@ from .schedules import (
 )
 from .state import State, init, load_state
 from .stochastic import minimize_stochastic
-from .transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale
+from .stopping import EarlyStopping
+from .transforms import (
+    ClipGlobalNorm,
+    ClipNorm,
+    ClipValue,
+    DecoupledDecay,
+    Except,
+    L2Decay,
+    Maximize,
+    Only,
+    Rescale,
+)
 from .update import update
 from .vowpal import load_vw
 from .warm import warm_up
@@ -40,11 +67,14 @@ from .warm import warm_up
 __version__ = "0.1.0"
 
 __all__ = [
-    "EMA", "L1", "L2", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipValue",
-    "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "ElasticNet", "Exponential", "InverseSqrt",
-    "InverseTime", "L2Decay", "LinearModel", "Logistic", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneVsRest",
-    "Piecewise", "Polyak", "Polynomial", "Progress", "Rates", "Rescale", "Shift", "Softmax", "Squared", "State",
-    "WarmUp", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state",
-    "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight",
-    "to_optax", "to_torch", "update", "warm_up",
+    "EMA", "L1", "L2", "Absolute", "Accumulate", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm",
+    "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "EarlyStopping",
+    "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "Hinge", "Huber", "InverseSqrt", "InverseTime",
+    "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
+    "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress",
+    "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",
+    "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax",
+    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw",
+    "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_optax", "to_torch",
+    "update", "warm_up",
 ]  # fmt: skip

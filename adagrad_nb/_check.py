@@ -2,6 +2,7 @@
 
 import math
 import numbers
+import re
 
 import numpy as np
 
@@ -57,6 +58,13 @@ def boolean(name, value):
     return bool(value)
 
 
+def choice(name, value, known):
+    """One of a few words."""
+    if not isinstance(value, str) or value not in known:
+        raise ValueError(f"{name}: got {_show(value)}; must be one of {', '.join(repr(one) for one in known)}")
+    return value
+
+
 def ordered(name, lower, upper):
     """lower <= upper, entry by entry."""
     lower, upper = np.broadcast_arrays(np.asarray(lower, np.float64), np.asarray(upper, np.float64))
@@ -88,6 +96,22 @@ def rates(name, values):
         raise TypeError(f"{name}: got {_show(values)}; must be a tuple of numbers, such as (0.1, 1.0)")
     if len(set(values)) < len(values):
         raise ValueError(f"{name}: got {_show(values)}; must be different from each other")
+
+
+def patterns(name, value):
+    """A regular expression, or a tuple of them."""
+    for one in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else (None,):
+        if not isinstance(one, str):
+            raise TypeError(f"{name}: got {_show(value)}; must be a regular expression or a tuple of them")
+        try:
+            re.compile(one)
+        except re.error as error:
+            raise ValueError(f"{name}: got {one!r}, which is not a regular expression: {error}") from None
+
+
+def matches(match, name):
+    """Whether one of the regular expressions is found in a name."""
+    return any(re.search(one, name) for one in ((match,) if isinstance(match, str) else match))
 
 
 # --- records -----------------------------------------------------------------------------------------------------
@@ -153,6 +177,24 @@ def floating(name, array):
     if array.dtype not in (np.float32, np.float64):
         raise TypeError(f"{name}: got dtype {array.dtype}; must be float32, float64 or integer")
     return array
+
+
+def parameter(name, array):
+    """An array to be optimised: float or complex as it is, integers as float64."""
+    array = np.asarray(array)
+    if array.dtype in (np.complex64, np.complex128) or is_half(array.dtype):
+        return array
+    return floating(name, array)
+
+
+def is_half(dtype):
+    """Whether numbers have 16 bits: IEEE's float16, or the bfloat16 that ml_dtypes adds to NumPy."""
+    return dtype == np.float16 or dtype.name == "bfloat16"
+
+
+def is_real(dtype):
+    """Whether numbers are real; bfloat16 does not say so itself."""
+    return dtype.kind in "fiu" or dtype.name == "bfloat16"
 
 
 def finite(name, array):

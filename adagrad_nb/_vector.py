@@ -227,6 +227,27 @@ for _function, _sign in (
     _binary(_function, _compared(_sign), bits=True)
 
 
+def _log(a):
+    """The logarithm of each entry of a vector; compiled only."""
+
+
+@overload(math.log1p)
+def _log1p(a):
+    if not isinstance(a, Vector):
+        return None
+
+    def accurate(a):  # W. Kahan: the rounding of 1 + a is divided out
+        whole = a + one(a)
+        return choose(whole == one(a), a, _log(whole) * ratio(a, whole - one(a)))
+
+    return accurate
+
+
+@overload(operator.neg)
+def _neg(a):
+    return (lambda a: a * -one(a)) if isinstance(a, Vector) else None
+
+
 def _unary(function, name):
     """Define a function of a vector by LLVM's of the same meaning."""
 
@@ -246,6 +267,8 @@ def _unary(function, name):
 
 _unary(math.sqrt, "sqrt")
 _unary(abs, "fabs")
+_unary(math.exp, "exp")
+_unary(_log, "log")
 
 
 @intrinsic

@@ -2,7 +2,7 @@
 
 An average is a record with ``weight(t)``, the share in [0, 1] of the iterate after update t in
 ``average += weight * (x - average)``.  With a method ``overwrites(t) -> bool`` it may also say after which updates the
-iterate itself becomes the average.
+iterate itself becomes the average, with ``mix(average, x, weight)`` by which arithmetic the two are mixed.
 """
 
 from typing import NamedTuple
@@ -17,7 +17,14 @@ def _never(average, t):
     return False
 
 
+@plain
+def _towards(average, mean, x, share):
+    """mean + share (x - mean), which rounds to x itself where they are equal."""
+    return mean + share * (x - mean)
+
+
 weight = method("weight")
+mix = method("mix", default=_towards)
 overwrites = method("overwrites", default=_never)
 
 
@@ -80,7 +87,11 @@ class EMA(NamedTuple):
         count("EMA.overwrite", self.overwrite)
 
     def weight(self, t):
-        return 1.0 if t == 0 else 1.0 - self.momentum
+        one = type(self.momentum)(1)  # in the precision of x, as in the systems that it is taken from
+        return one if t == 0 else one - self.momentum
+
+    def mix(self, mean, x, share):
+        return (type(share)(1) - share) * mean + share * x  # rounds as in Keras
 
     def overwrites(self, t):
         return self.overwrite > 0 and (t + 1) % max(self.overwrite, 1) == 0

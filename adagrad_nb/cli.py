@@ -11,8 +11,9 @@ import numpy as np
 from . import __version__
 from ._files import replacing
 from .callbacks import History, Table
-from .linear import LOSSES, fit_linear
+from .linear import NAMED, fit_linear
 from .linear_model import load_model
+from .losses import LOSSES, Logistic
 from .metrics import auc
 from .penalties import L1, L2, ElasticNet
 from .readers import read_svmlight
@@ -50,7 +51,11 @@ def _parser():
     train.add_argument("--model", metavar="OUT", help="where to save the model, with all it takes to go on")
     train.add_argument("--initial-model", metavar="FILE", help="go on from this model")
     train.add_argument("--plot", metavar="PNG", help="where to draw the training")
-    train.add_argument("--loss", choices=sorted(LOSSES), help="default: logistic")
+    train.add_argument("--loss", choices=sorted(NAMED), help="default: logistic")
+    train.add_argument(
+        "--loss-parameter", type=float, metavar="X",
+        help="tau of quantile, delta of huber, gamma of smooth_hinge, epsilon of the epsilon-insensitive losses",
+    )  # fmt: skip
     train.add_argument("--lr", type=_rate, help="learning rate, or 'auto': try several at once; default: 0.5")
     train.add_argument("--eps", type=float, help="added to the root of the accumulator; default: 1e-10")
     train.add_argument("--l1", type=float, default=0.0, help="strength of the lasso penalty; default: 0")
@@ -89,7 +94,8 @@ def _train(options):
         "intercept": False if options.no_intercept else None,
         "model": load_model(options.initial_model) if options.initial_model else None,
     }
-    given |= {name: getattr(options, name) for name in ("loss", "lr", "passes", "shuffle")}
+    given |= {name: getattr(options, name) for name in ("lr", "passes", "shuffle")}
+    given["loss"] = _loss(options.loss, options.loss_parameter)
     # What is missing should be known before an hour of learning, not after.
     for path in (options.model, options.plot):
         _check_folder(path)
@@ -114,6 +120,14 @@ def _train(options):
 def _rate(text):
     """A learning rate as it is written on the command line."""
     return text if text == "auto" else float(text)
+
+
+def _loss(name, parameter):
+    if parameter is None:
+        return name
+    if not getattr(LOSSES.get(name), "_fields", ()):
+        raise ValueError(f"--loss-parameter: the loss {name or 'logistic'} has none; leave it out")
+    return LOSSES[name](parameter)
 
 
 def _penalty(l1, l2):
@@ -207,11 +221,13 @@ def _test(model, options):
         return y, margin
     loss = model.loss_of_margins(y, margin)
     if model.classes is None:
-        print(f"test       {y.size:,} rows, mean loss {loss:.5f}, RMSE {np.sqrt(np.mean((margin - y) ** 2)):.5f}")
+        error = np.sqrt(np.mean((model.linked(margin) - y) ** 2))
+        print(f"test       {y.size:,} rows, mean loss {loss:.5f}, RMSE {error:.5f}")
         return y, margin
     positive = y == model.classes[1]
     right = np.mean((margin > 0) == positive)
-    print(f"test       {y.size:,} rows, log-loss {loss:.5f}, AUC {auc(positive, margin):.5f}, accuracy {right:.5f}")
+    name = "log-loss" if isinstance(model.loss, Logistic) else "mean loss"
+    print(f"test       {y.size:,} rows, {name} {loss:.5f}, AUC {auc(positive, margin):.5f}, accuracy {right:.5f}")
     return y, margin
 
 
@@ -225,6 +241,8 @@ def _known(X, model):
 
 def _predict(options):
     model = load_model(options.model)
+    if options.proba and not model.has_probabilities:
+        raise ValueError(f"--proba: the loss {type(model.loss).__name__} has no probabilities; leave it out")
     reader = read_svmlight(options.data, zero_based=options.zero_based, dtype=model.dtype)
     with _output(options.output) as file:
         for chunk in reader:
@@ -254,7 +272,7 @@ def _info(options):
     used = np.count_nonzero(np.any(np.atleast_2d(model.coef) != 0, axis=0))
     print(
         f"{options.model}\n"
-        f"loss              {type(model.loss).__name__}\n"
+        f"loss              {model.loss}\n"
         f"rule              {model.state.rule}\n"
         f"learning rate     {model.state.lr}\n"
         f"penalty           {model.state.penalty}\n"

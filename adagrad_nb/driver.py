@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from numba.core.errors import NumbaError
 
-from ._jit import cast, compiled_for
+from ._jit import compiled_for
 from ._kernels.dense import ALL
 from ._kernels.descent import CONVERGED, NOT_FINITE, RUNNING, Clock, Iterate, descend
 from ._kernels.norms import compiled_unfinished, compiled_value
@@ -24,19 +24,20 @@ class Memory:
 
     def __init__(self, x, state, where=()):
         self.where = slice(None) if where is ALL else where
-        self.t = state.t
+        self.counts = state.counts
         self.arrays = _arrays(x, state)
         self.copies = [np.copy(array[self.where]) for array in self.arrays]
 
     def restore(self, state):
         for array, old in zip(self.arrays, self.copies, strict=True):
             array[self.where] = old
-        state.t = self.t
+        state.counts = self.counts
 
 
 def _arrays(x, state):
     leaf = state.leaves[0]
-    return [x, *leaf.slots] + ([] if leaf.mean is None else [leaf.mean])
+    others = (leaf.mean, leaf.gathered, leaf.decayed)
+    return [x, *leaf.slots] + [array for array in others if array is not None]
 
 
 class PythonLoop:
@@ -51,22 +52,29 @@ class PythonLoop:
     def advance(self, n):
         """Make at most n steps; return (steps, status)."""
         for step in range(n):
-            f, g = self.objective.gradient(self.x, self.state.t)
-            where, values, _ = operand(g, self.x, "jac")
+            f, g = self.objective.gradient(self.x, self.state.micro)
+            where, values = self._listed(g)
             status = self.judge(self.x, f, where, values)
             if status == NOT_FINITE:
                 return step - self._back(), status
             if status == CONVERGED:
                 return step, status
-            everywhere = where is ALL or self.state.average is not None
+            everywhere = where is ALL or self.state.average is not None or not self.state.is_compilable
             self.last = Memory(self.x, self.state, ALL if everywhere else where)
-            update(self.x, values if where is ALL else (where, values), self.state, out=(self.x, self.state))
+            if where is ALL:
+                g = values
+            elif self.state.duplicates == "merge":  # which has been done
+                g = where, values
+            update(self.x, g, self.state, out=(self.x, self.state))
         return n, RUNNING
+
+    def _listed(self, g):
+        return operand(g, self.x.shape, self.x.dtype, "jac").spread()
 
     def retreat(self):
         """Take back a step to where the gradient is not finite, as `advance` does; return how many that were."""
-        f, g = self.objective.gradient(self.x, self.state.t)
-        where, values, _ = operand(g, self.x, "jac")
+        f, g = self.objective.gradient(self.x, self.state.micro)
+        where, values = self._listed(g)
         return self._back() if self.judge(self.x, f, where, values) == NOT_FINITE else 0
 
     def _back(self):
@@ -87,7 +95,7 @@ class CompiledLoop:
     def __init__(self, objective, x, state, gtol):
         self.objective, self.x, self.state, self.gtol = objective, x, state, x.dtype.type(gtol)
         self.leaf = state.leaves[0]
-        self.average = () if state.average is None else cast(state.average, np.float64)
+        self.average = () if state.average is None else self.leaf.average
         self.iterate = Iterate(x, np.zeros_like(x), self.leaf.flat, () if self.leaf.mean is None else self.leaf.mean)
         self.kernel = compiled_for(descend, self.leaf.update, objective.record(state.t), state.schedule(), self.average)
 
@@ -203,7 +211,7 @@ class Run:
         return RUNNING if far else CONVERGED
 
     def loop(self):
-        if self.objective.is_compiled(self.x):
+        if self.objective.is_compiled(self.x) and self.state.is_compilable:
             try:
                 loop = CompiledLoop(self.objective, self.x, self.state, self.gtol)
                 loop.advance(0)
@@ -249,7 +257,8 @@ class Run:
                 self.nit = nit_checked
                 self.look()
         elif status == RUNNING and self.objective.sampler is None:
-            status = self.judge(self.report(), self.f, *operand(self.g, self.x, "jac")[:2])
+            gradient = operand(self.g, self.x.shape, self.x.dtype, "jac")
+            status = self.judge(self.report(), self.f, *gradient.spread())
         return status
 
     def look(self):
@@ -257,5 +266,5 @@ class Run:
         x = self.report()
         self.f = self.value(x)
         self.g = self.objective.gradient(x, None)[1]
-        _, values, _ = operand(self.g, x, "jac")
-        return bool(np.isfinite(self.f) and np.isfinite(values).all() and np.isfinite(self.x).all())
+        gradient = operand(self.g, x.shape, x.dtype, "jac")
+        return bool(np.isfinite(self.f) and np.isfinite(gradient.values).all() and np.isfinite(self.x).all())

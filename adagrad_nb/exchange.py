@@ -164,10 +164,14 @@ def _filled(state, columns, t):
     """A copy of the state with other accumulators: for each slot the arrays in the order of the leaves."""
     new = state.copy()
     for i, leaf in enumerate(new.leaves):
-        slots = tuple(np.asarray(column[i]).astype(leaf.dtype, order="C") for column in columns)
-        for slot in slots:
-            if slot.shape != leaf.shape:
-                raise ValueError(f"{leaf.path}: got an accumulator of shape {slot.shape}; must have {leaf.shape}")
-        leaf.hold(slots)
+        slots = []
+        for column, old in zip(columns, leaf.slots, strict=True):
+            slot = np.asarray(column[i])
+            if slot.shape != old.shape:
+                raise ValueError(f"{leaf.path}: got an accumulator of shape {slot.shape}; must have {old.shape}")
+            slot = slot.real if old.dtype.kind == "f" else slot  # optax keeps sums of moduli as complex numbers
+            slots.append(slot.astype(old.dtype, order="C"))
+        leaf.hold(tuple(slots))
     new.t = t
+    new.prepare()
     return new

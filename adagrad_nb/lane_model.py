@@ -9,7 +9,7 @@ from ._kernels.coordinate import Update
 from ._vector import WIDTH
 from .classes import Classes, of_classes
 from .linear_model import LinearModel
-from .losses import link
+from .losses import has_probabilities, link
 from .multiclass import OneVsRest, Rivals, Softmax
 from .penalties import NoPenalty
 from .samples import Labels, as_rows, unsigned
@@ -27,7 +27,10 @@ class LaneModel(LinearModel):
     lanes are filled up to whole vectors.
     """
 
+    average, batch_size = False, 1
+
     def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept, rates):
+        self.pass_losses: list = []
         self.loss, self.has_intercept, self.n_seen = loss, intercept, 0
         self._rates = np.array(rates, np.float64)
         step = lr.schedule if isinstance(lr, Rates) else lr
@@ -96,11 +99,13 @@ class LaneModel(LinearModel):
         new._table = self._moved(self._table, self.n_features)
         new._bias_table = self._moved(self._bias_table, 1)
         new._last = self._last if isinstance(self._last, tuple) else self._last.copy()
+        new.pass_losses = list(self.pass_losses)
         return new
 
     def replaced(self, **options):
         """A copy that goes on with other options."""
         new = self.copy()
+        alone(self.WHAT, options.get("average", False), options.get("batch_size", 1))
         new.loss = options.get("loss", self.loss)
         new._table[:, 0] = self._settled()
         kept = {name: getattr(self._state, name) for name in ("rule", "lr", "penalty")}
@@ -145,9 +150,9 @@ class LaneModel(LinearModel):
     def loop(self, X, recipe):
         """The compiled loop and its buffers."""
         wide = self._table.shape[2]
-        p, z, lr = (self._blank(1, wide)[:, 0] for _ in range(3))
+        p, z, losses, lr = (self._blank(1, wide)[:, 0] for _ in range(4))
         origin, unit = np.zeros(1, unsigned(X.indices).dtype), np.ones(1, self.dtype)
-        return compiled_for(lanes.learn, recipe), lanes.LaneBuffers(p, z, lr, self._rates, origin, unit)
+        return compiled_for(lanes.learn, recipe), lanes.LaneBuffers(p, z, losses, lr, self._rates, origin, unit)
 
     def is_finite(self):
         """Whether no weight that predicts is infinite or NaN."""
@@ -215,13 +220,24 @@ class LaneModel(LinearModel):
         archive.write(path, self.KIND, meta, arrays)
 
 
+def alone(what, average, batch_size):
+    """Refuse what only models of one lane do."""
+    if average:
+        raise ValueError(f"average: got {average!r}; a model of {what} reports its last iterate, leave average out")
+    if batch_size != 1:
+        raise ValueError(f"batch_size: got {batch_size}; a model of {what} learns row by row, leave batch_size out")
+
+
 class ClassModel(LaneModel):
     """A linear model of many classes: a lane of weights for each.
 
     A `LinearModel` whose `coef` has the shape (n_classes, n_features) and whose `intercept` the shape (n_classes,).
     """
 
-    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept):
+    WHAT = "many classes"
+
+    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1):
+        alone(self.WHAT, average, batch_size)
         if isinstance(lr, Rates):
             raise ValueError(
                 "lr: 'auto' tries rates side by side for two classes or numbers, not for many classes; "
@@ -322,7 +338,7 @@ class ClassModel(LaneModel):
     def has_probabilities(self):
         """Whether the loss gives the probability of each class."""
         if isinstance(self.loss, OneVsRest):
-            return getattr(self.loss.loss, "probabilities", True)
+            return has_probabilities(self.loss.loss)
         return isinstance(self.loss, Softmax)
 
     def predict_proba(self, X):
@@ -386,7 +402,10 @@ class RateModel(LaneModel):
         Of all rates; inf where the weights became infinite.
     """
 
-    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept):
+    WHAT = "several rates"
+
+    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1):
+        alone(self.WHAT, average, batch_size)
         if not isinstance(lr, Rates):
             raise ValueError(f"lr: got {lr!r}, but the model was begun with several rates; leave lr out, or 'auto'")
         self.labels, self.tally = Labels(), np.zeros(len(lr.values) + 1)

@@ -10,15 +10,17 @@ from ._kernels import linear as kernels
 from .classes import are_many, of_classes
 from .lane_model import ClassModel, RateModel
 from .linear_model import LinearModel
-from .losses import Logistic, Squared
+from .losses import LOSSES, Logistic
+from .means import checked
 from .multiclass import Softmax
 from .readers import Chunk
 from .rules import Adagrad
 from .samples import as_rows, canonical, common_dtype, dense, sample_weight, unsigned
 from .schedules import Constant, Rates
 from .stochastic import seed
+from .stopping import watch_for
 
-LOSSES = {"logistic": Logistic, "squared": Squared, "softmax": Softmax}
+NAMED = LOSSES | {"softmax": Softmax}
 SLICE = 0.05  # seconds between two returns to Python, so that Ctrl-C and callbacks work
 
 
@@ -63,7 +65,8 @@ class Progress(NamedTuple):
 
 def fit_linear(
     X, y=None, *, loss=None, penalty=None, rule=None, lr=None, passes=1, intercept=None, sample_weight=None,
-    model=None, shuffle=False, rng=None, dtype=None, classes=None, callback=None,
+    model=None, average=None, batch_size=None, early_stopping=None, shuffle=False, rng=None, dtype=None, classes=None,
+    callback=None,
 ):  # fmt: skip
     """Learn a linear model from rows, one after the other.
 
@@ -78,10 +81,13 @@ def fit_linear(
         ``read_svmlight(path)``, only one chunk is in memory; features may grow from chunk to chunk.
     y : array_like of shape (n,)
         Two labels of any kind for a binary loss, the larger one positive; more labels for many classes; finite
-        numbers for regression.  None for chunks.
-    loss : {"logistic", "squared", "softmax"} or loss record, default "logistic"
-        With more than two labels the logistic loss means softmax, and any other binary loss one class against the
-        rest, as ``OneVsRest(Logistic())`` does.
+        numbers for regression, of at least 0 for counts.  None for chunks.
+    loss : str or loss record, default "logistic"
+        For labels "logistic", "hinge", "squared_hinge", "smooth_hinge", "modified_huber" or "perceptron"; for
+        numbers "squared", "huber", "absolute", "epsilon_insensitive", "squared_epsilon_insensitive" or "quantile";
+        for counts "poisson".  A record such as ``Quantile(0.9)`` has a parameter of its own.  With more than two
+        labels "logistic" means "softmax", and any other of the first one class against the rest, as
+        ``OneVsRest(Logistic())`` does.
     penalty : penalty record, optional
         On the weights; the intercept is never penalised.
     rule : rule record, default Adagrad()
@@ -98,10 +104,22 @@ def fit_linear(
     model : LinearModel, optional
         Go on from this model, which stays as it is.  Options that are not given are its own; learning A and then B
         is bit for bit learning A and B.
+    average : Polyak or False, optional
+        Report the mean of the iterates after updates ``start``, ``start`` + 1, … in `coef`, `intercept` and all
+        predictions of the model; exact, at the cost of the features that a row has.  The learning itself, and with it
+        the progressive loss, goes on from the last iterate.  A model that goes on averages from where it is asked to;
+        False ends the averaging.
+    batch_size : int, default 1
+        Rows for each update, which is then by the mean of their gradients at the weights before it: each row's
+        gradient times its weight, divided by the number of rows.  A batch is the next so many rows of non-zero
+        weight in the order of the visit; it ends with its chunk, so that the last one of a chunk may be smaller.
+    early_stopping : bool or EarlyStopping, optional
+        End the passes when the loss of held-out rows, or of the rows of a pass, no longer falls; `passes` is then the
+        most there are.  The model of the best pass is returned, with the losses of all passes in `pass_losses`.
     shuffle : bool, default False
         Visit the rows, or the rows of each chunk, in a new random order in each pass.
     rng : int or numpy.random.Generator, optional
-        For `shuffle`.
+        For `shuffle`, and for the rows that `early_stopping` holds out.
     dtype : {float32, float64}, optional
         Precision to learn in; by default float32 for float32 data, else float64.
     classes : sequence of labels, optional
@@ -138,7 +156,7 @@ def fit_linear(
     >>> model.progressive_loss < 0.25, bool(np.mean(model.predict(X) == y) > 0.97)
     (True, True)
     """
-    options = _options(loss, penalty, rule, lr, intercept)
+    options = _options(loss, penalty, rule, lr, intercept, average, batch_size)
     _check.positive_count("passes", passes)
     _check.boolean("shuffle", shuffle)
     if callback is not None and not callable(callback):
@@ -148,14 +166,16 @@ def fit_linear(
     chunks = _chunks(X, y, sample_weight, passes)
     course = Course(model, options, dtype, classes, callback)
     order_seed = seed(rng) if shuffle else None
+    course.watch = watch_for(early_stopping, 0 if rng is None else order_seed or seed(rng))
     for number in range(passes):
         for position, chunk in enumerate(chunks):
             if not isinstance(chunk, Chunk):
                 raise TypeError(f"X: the iterable gave a {type(chunk).__name__}; must give Chunk(X, y, weight)")
             key = None if order_seed is None else [order_seed, number, position]
-            if not course.learn(chunk, number, key):
+            if not course.learn(chunk, number, key, position):
                 return course.result()
-        course.passes += 1
+        if not course.passed():
+            break
     return course.result()
 
 
@@ -171,8 +191,10 @@ class Course:
         self.later = None if model is None else np.zeros_like(model.tally)  # of later passes, which the loss leaves out
         self.passes = 0
         self.rows = 1024  # of a slice
+        self.watch = None
+        self.passed_total = self.told  # the tally before this pass
 
-    def learn(self, chunk, number, key):
+    def learn(self, chunk, number, key, position):
         """Learn from a chunk; return whether to go on."""
         dtype = common_dtype(chunk.X, self.dtype) if self.model is None else self.model.dtype
         X = as_rows(chunk.X, dtype)
@@ -186,7 +208,23 @@ class Course:
         order = np.arange(n) if key is None else np.random.default_rng(key).permutation(n)
         model.admit(labels)
         model.grow(X.shape[1])
-        return self._sweep(X, y, weight, order, model.tally if number == 0 else self.later)
+        held = None if self.watch is None else self.watch.held(n, position)
+        if held is not None and held.size:
+            order = order[~np.isin(order, held)]
+        goes_on = self._sweep(X, y, weight, order, model.tally if number == 0 else self.later)
+        if held is not None and held.size:
+            self.watch.score(model, X, chunk.y, weight, held)
+        return goes_on
+
+    def passed(self):
+        """Note that a pass is complete; return whether to go on."""
+        self.passes += 1
+        if self.watch is None or self.model is None:
+            return True
+        total = self.model.tally + self.later
+        loss, weight = self.model.told(total - self.passed_total)
+        self.passed_total = total
+        return not self.watch.is_over(self.model, float(loss / weight) if weight else float("nan"))
 
     def result(self):
         """The model that has been learnt."""
@@ -199,6 +237,9 @@ class Course:
                 "X: the last rows give weights that are not finite; the values, the targets or the learning rate are "
                 "too large, scale X and y or take a smaller lr"
             )
+        if self.watch is not None and self.watch.best is not None:
+            model = self.watch.best
+            model.pass_losses = self.watch.losses
         return model
 
     def _new(self, n_features, dtype, y):
@@ -219,15 +260,15 @@ class Course:
         rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
         weights = model.weights(X.shape[1])
         recipe = model.recipe()
-        learn, buffers = model.loop(X, recipe)
+        learn, room = model.loop(X, recipe)
         if self.start is None:
-            learn(recipe, rows, weights, buffers, tally, model.state.t, 0, 0)  # no rows: this only compiles
+            learn(recipe, rows, weights, room, tally, model.state.t, 0, 0)  # no rows: this only compiles
             self.start = time.perf_counter()
         while position < order.size:
             stop = min(position + self.rows, order.size, position + _until_power(model.n_seen))
             begin = time.perf_counter()
             before, t = position, model.state.t
-            position, status, t = learn(recipe, rows, weights, buffers, tally, t, position, stop)
+            position, status, t = learn(recipe, rows, weights, room, tally, t, position, stop)
             model.state.t = model.bias_state.t = t
             model.n_seen += position - before
             if status == kernels.UNSORTED:
@@ -268,19 +309,26 @@ def _until_power(n):
     return (1 << int(n).bit_length()) - int(n)
 
 
-def _options(loss, penalty, rule, lr, intercept):
+def _options(loss, penalty, rule, lr, intercept, average, batch_size):
     """The options that were given, checked."""
-    given = {"loss": loss, "penalty": penalty, "rule": rule, "lr": lr, "intercept": intercept}
+    given = {
+        "loss": loss, "penalty": penalty, "rule": rule, "lr": lr, "intercept": intercept, "average": average,
+        "batch_size": batch_size,
+    }  # fmt: skip
     given = {name: value for name, value in given.items() if value is not None}
     if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise ValueError(f"loss: got {loss!r}; must be one of {', '.join(LOSSES)}, or a loss record")
-        given["loss"] = LOSSES[loss]()
+        if loss not in NAMED:
+            raise ValueError(f"loss: got {loss!r}; must be one of {', '.join(NAMED)}, or a loss record")
+        given["loss"] = NAMED[loss]()
     elif loss is not None:
         needs = ("gradient", "sound", "labels") if hasattr(loss, "gradient") else ("value", "slope", "link", "labels")
         _check.record("loss", loss, needs, "Logistic()")
     if intercept is not None:
         _check.boolean("intercept", intercept)
+    if average is not None:
+        checked(average)
+    if batch_size is not None:
+        _check.positive_count("batch_size", batch_size)
     if isinstance(lr, str) and lr == "auto":
         lr = given["lr"] = Rates()
     if isinstance(lr, Rates):
@@ -319,6 +367,7 @@ def _going_on(model, options, dtype):
     if options.get("intercept", model.has_intercept) != model.has_intercept:
         raise ValueError(f"intercept: got {options['intercept']}, but the model was begun with {model.has_intercept}")
     own = {"loss": model.loss, "penalty": model.state.penalty, "rule": model.state.rule, "lr": model.state.lr}
+    own |= {"average": model.average, "batch_size": model.batch_size}
     changed = {name: options[name] for name in own if name in options and not _same(options[name], own[name])}
     return model.replaced(**changed) if changed else model.copy()
 

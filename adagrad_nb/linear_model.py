@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from . import _check, archive, samples
+from . import _check, archive, samples, sweeps
 from ._jit import cast, compiled_for
 from ._kernels import linear as kernels
 from ._kernels.coordinate import Update
-from .losses import link, value
+from .losses import has_probabilities, link, value
+from .means import Mean
 from .penalties import Bounded, Box, NonNegative, NoPenalty
 from .samples import Labels, as_rows, targets, unsigned
 from .schedules import Constant, Rates
@@ -20,7 +21,7 @@ class LinearModel:
     Attributes
     ----------
     coef : ndarray of shape (n_features,), or (n_classes, n_features) for more than two classes
-        Weights, with the penalty applied up to the last row.
+        Weights, with the penalty applied up to the last row; of a model that averages their mean over the updates.
     intercept : float, or ndarray of shape (n_classes,)
         0.0 where none was asked for.
     classes : ndarray of shape (n_classes,) or None
@@ -30,6 +31,8 @@ class LinearModel:
     n_seen : int
         Rows learnt from, all passes counted.
     n_features : int
+    pass_losses : list of float
+        With early stopping, the loss that was looked at after each pass; not kept in files.
     state : State
         Options and accumulators of the weights; ``state.t`` counts the updates.
 
@@ -46,19 +49,21 @@ class LinearModel:
 
     KIND = "linear model"  # of a file
 
-    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept):
+    def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1):
         w = np.zeros(n_features, dtype)
         self.loss = loss
         self.has_intercept = intercept
+        self.batch_size = batch_size
         self.state = init(w, rule, lr=lr, penalty=penalty)
         bias = np.zeros(1, dtype)
         self.bias_state = init(bias, rule, lr=lr)
         self.labels = Labels()
         self.tally = np.zeros(2)
         self.n_seen = 0
+        self.pass_losses = []
         self._raw, self._bias = w, bias
-        self._last = np.zeros(n_features, np.int64) if self._is_lazy() else ()
-        self._coef = None
+        self._mean = Mean(average, n_features, 0) if average else None
+        self._last = np.zeros(n_features, np.int64) if self._is_lazy() or average else ()
 
     def _is_lazy(self):
         """Whether the penalty moves a coordinate that no gradient touches."""
@@ -79,6 +84,7 @@ class LinearModel:
         new.tally = self.tally.copy()
         new._raw, new._bias = self._raw.copy(), self._bias.copy()
         new._last = self._last if isinstance(self._last, tuple) else self._last.copy()
+        new._mean = None if self._mean is None else self._mean.copy()
         return new
 
     def replaced(self, **options):
@@ -88,13 +94,22 @@ class LinearModel:
         new = self.copy()
         if "loss" in options:
             new.loss = options.pop("loss")
+        new.batch_size = options.pop("batch_size", self.batch_size)
+        average = options.pop("average", self.average)
         if options:
-            if not isinstance(new._last, tuple):
-                new._raw = self.coef.astype(self.dtype)
+            if new._mean is not None:
+                new._mean.total = self._mean.totals(self.recipe(), self.weights(), self.state.t)
+            new._raw = self._settled()
             new.state = new.state.replaced(new._raw, **options)
             options.pop("penalty", None)
             new.bias_state = new.bias_state.replaced(new._bias, **options)
-            new._last = np.full(new.n_features, new.state.t, np.int64) if new._is_lazy() else ()
+            new._last = ()
+        if average != self.average:
+            new._mean = Mean(average, new.n_features, new.state.t) if average else None
+        if not (new._is_lazy() or average):
+            new._last = ()
+        elif isinstance(new._last, tuple):
+            new._last = np.full(new.n_features, new.state.t, np.int64)
         return new
 
     def grow(self, n_features):
@@ -111,26 +126,28 @@ class LinearModel:
         if not isinstance(self._last, tuple):
             # The penalty leaves a zero weight where it is, unless it is a bound away from zero.
             self._last = _padded(self._last, extra, 0)
+        if self._mean is not None:
+            self._mean.grow(extra)
 
     def recipe(self):
         """The records of the compiled loop."""
         leaf = self.state.leaves[0]
         schedule = self.state.schedule()
         free = cast(Update(self.state.rule, Identity(), NoPenalty()), leaf.dtype)
-        lapse = kernels.Closed() if isinstance(schedule, Constant) else kernels.Stepwise()
+        closed = isinstance(schedule, Constant) or not self._is_lazy()
+        lapse = kernels.Closed() if closed else kernels.Stepwise()
         return kernels.Recipe(cast(self.loss, leaf.dtype), leaf.update, free, schedule, lapse, int(self.has_intercept))
 
     def weights(self, n_features=None):
         """The arrays of the compiled loop, which refuses indices from `n_features` on."""
+        last = self._last if self._mean is None else self._mean.trail(self._last, n_features)
         return kernels.Weights(
-            self._raw[:n_features], self.state.leaves[0].flat, self._last, self._bias, self.bias_state.leaves[0].flat
+            self._raw[:n_features], self.state.leaves[0].flat, last, self._bias, self.bias_state.leaves[0].flat
         )
 
     def loop(self, X, recipe):
-        """The compiled loop and its buffers."""
-        longest = int(np.diff(X.indptr).max(initial=0))
-        slots = tuple(np.empty(longest, X.dtype) for _ in self.state.leaves[0].slots)
-        return compiled_for(kernels.learn, recipe), kernels.Buffers(np.empty(longest, X.dtype), slots)
+        """The compiled loop and the room it needs."""
+        return (sweeps.row_by_row if self.batch_size == 1 else sweeps.in_batches)(self, X, recipe)
 
     def meant(self, options):
         """Options of a call that goes on, as this model has them."""
@@ -171,9 +188,13 @@ class LinearModel:
         return self._raw.size
 
     @property
-    def coef(self):
-        """Weights of shape (n_features,), with the penalty of every update so far."""
-        if isinstance(self._last, tuple):
+    def average(self):
+        """How the iterates are averaged, or False."""
+        return False if self._mean is None else self._mean.average
+
+    def _settled(self):
+        """The iterate, with the penalty of every update so far."""
+        if not self._is_lazy():
             return self._raw.copy()
         recipe = self.recipe()
         out = np.empty_like(self._raw)
@@ -181,14 +202,28 @@ class LinearModel:
         return out
 
     @property
+    def coef(self):
+        """Weights of shape (n_features,), with the penalty of every update so far."""
+        t = self.state.t
+        if self._mean is None or not self._mean.count(t):
+            return self._settled()
+        return (self._mean.totals(self.recipe(), self.weights(), t) / self._mean.count(t)).astype(self.dtype)
+
+    @property
     def intercept(self):
         """The intercept as a float."""
-        return float(self._bias[0])
+        count = 0 if self._mean is None else self._mean.count(self.state.t)
+        return float(self.dtype.type(self._mean.bias_total[0] / count) if count else self._bias[0])
 
     @property
     def classes(self):
         """The two labels, or None for a loss of numbers."""
         return self.labels.complete() if self.loss.labels == "binary" else None
+
+    @property
+    def has_probabilities(self):
+        """Whether the loss gives the probability of each label, as the logistic loss does and the hinge does not."""
+        return has_probabilities(self.loss)
 
     @property
     def progressive_loss(self):
@@ -222,8 +257,7 @@ class LinearModel:
         """
         X = as_rows(X, self.dtype)
         self.check_columns(X)
-        out = np.empty(X.shape[0], self.dtype)
-        bias = self.dtype.type(self.intercept)
+        out, bias = np.empty(X.shape[0], self.dtype), self.dtype.type(self.intercept)
         row = kernels.margins(X.indptr, unsigned(X.indices), X.data, self.coef[: X.shape[1]], bias, out)
         if row < X.shape[0]:
             _check.row_of(X, row)
@@ -264,11 +298,16 @@ class LinearModel:
         """
         if self.classes is None:
             raise AttributeError(f"predict_proba: the loss {type(self.loss).__name__} predicts numbers; use predict")
+        if not self.has_probabilities:
+            raise AttributeError(
+                f"predict_proba: the loss {type(self.loss).__name__} has no probabilities; use decision_function, "
+                "or learn with 'logistic' or 'modified_huber'"
+            )
         positive = self.linked(self.decision_function(X))
         return np.column_stack([1 - positive, positive])
 
     def linked(self, margin):
-        """Return the mean of y that each entry of a decision function stands for: a probability, or the number."""
+        """Return what each entry of a decision function says about y: a probability, or the number predicted."""
         return np.array([link(self.loss, p) for p in margin.tolist()], self.dtype)
 
     def loss_of_margins(self, y, margin, sample_weight=None):
@@ -312,6 +351,8 @@ class LinearModel:
         arrays = {"w": self._raw, "bias": self._bias, "tally": self.tally}
         if not isinstance(self._last, tuple):
             arrays["last"] = self._last
+        if self._mean is not None:
+            arrays |= {"total": self._mean.total, "bias_total": self._mean.bias_total}
         for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
             arrays |= {f"{name}{k}": slot for k, slot in enumerate(state.slots[0])}
         options = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")}
@@ -320,6 +361,9 @@ class LinearModel:
             "loss": archive.encode(self.loss, arrays),
             "labels": [label.item() if isinstance(label, np.generic) else label for label in self.labels],
             "intercept": self.has_intercept,
+            "batch_size": self.batch_size,
+            "average": archive.encode(self.average, arrays),
+            "since": 0 if self._mean is None else self._mean.since,
             "t": self.state.t,
             "n_seen": self.n_seen,
         }
@@ -368,6 +412,11 @@ def load_model(path, records=()):
     model = LinearModel(w.size, w.dtype, loss, options["rule"], options["lr"], options["penalty"], meta["intercept"])
     model._raw, model._bias, model.tally = w, arrays["bias"], arrays["tally"]
     model._last = arrays.get("last", ())
+    model.batch_size = meta.get("batch_size", 1)
+    average = archive.decode(meta.get("average", False), arrays, records)
+    if average:
+        model._mean = Mean(average, w.size, meta["since"])
+        model._mean.total, model._mean.bias_total = arrays["total"], arrays["bias_total"]
     for name, state in (("slot", model.state), ("bias_slot", model.bias_state)):
         leaf = state.leaves[0]
         leaf.hold(tuple(arrays[f"{name}{k}"] for k in range(len(leaf.slots))))

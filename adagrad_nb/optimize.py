@@ -26,7 +26,8 @@ _SCIPY = ("hess", "hessp", "constraints", "tol", "disp")
 
 def minimize_adagrad(
     fun, x0, args=(), jac=None, bounds=None, callback=None, *, lr=None, rule=None, transforms=None, penalty=None,
-    average=None, maxiter=10_000, gtol=1e-5, state=None, **scipy_extras,
+    average=None, lr_scale=None, duplicates=None, sparse_decay=None, maxiter=10_000, gtol=1e-5, state=None,
+    **scipy_extras,
 ):  # fmt: skip
     """Minimise a function of several variables with Adagrad.
 
@@ -59,6 +60,8 @@ def minimize_adagrad(
         Added to fun and handled by its proximal step.
     average : averaging record, optional
         Report a running average of the iterates.
+    lr_scale, duplicates, sparse_decay : optional
+        As in `init`; ``sparse_decay="lazy"`` is for `update` alone.
     maxiter : int, default 10000
         Iterations of this call.
     gtol : float, default 1e-5
@@ -106,7 +109,8 @@ def minimize_adagrad(
     (True, True)
     """
     gtol = _extras("minimize_adagrad", scipy_extras, gtol)
-    given = {"lr": lr, "rule": rule, "transforms": transforms, "average": average}
+    given = {"lr": lr, "rule": rule, "transforms": transforms, "average": average, "lr_scale": lr_scale}
+    given |= {"duplicates": duplicates, "sparse_decay": sparse_decay}
     x, state, limits = prepare(x0, bounds, penalty, state, given)
     objective = Objective(fun, jac, args, x, limits)
     return run(objective, x, state, maxiter, gtol, callback, scipy_extras.get("disp", False))
@@ -166,6 +170,7 @@ def prepare(x0, bounds, penalty, state, given):
     penalty = combined(penalty, limits)
     if penalty is not None:
         _enter(x, penalty)
+    _check_steps(given)
     if state is None:
         return x, init(x, penalty=penalty, **given), limits
     mean = state.leaves[0].mean
@@ -173,6 +178,18 @@ def prepare(x0, bounds, penalty, state, given):
     if resumes:  # x0 is the average that was reported; the run goes on from the iterate behind it
         x = state.iterate.copy()
     return x, state.replaced(x, penalty=penalty, **given), limits
+
+
+def _check_steps(given):
+    """A minimiser looks at x and its gradient after each step: both must be whole."""
+    if given.get("sparse_decay") == "lazy":
+        raise ValueError("sparse_decay: 'lazy' leaves rows of x behind; minimise with 'touched' or 'whole'")
+    for item in given.get("transforms", ()):
+        if hasattr(item, "skips"):
+            raise ValueError(
+                f"transforms: {type(item).__name__} is for steps by hand, with update; a minimiser ends at a gradient "
+                "that is not finite, with the last good x"
+            )
 
 
 def _enter(x, penalty):

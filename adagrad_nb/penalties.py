@@ -2,7 +2,8 @@
 
 A penalty is a record with methods of scalars at coordinate i: ``value(x, i)``; ``prox(x, w, i)``, the minimiser of
 ``value(z, i) + (z - x)**2 / (2 w)`` over z; ``repeat(x, w, k, i)``, k of those steps in closed form, by which a
-coordinate that k sparse rows passed over is caught up (left out, the steps are taken one by one).  A strength or
+coordinate that k sparse rows passed over is caught up; ``total(x, w, k, i)``, the sum of what x is after each of
+those steps, by which a mean of the iterates is.  Left out, the steps of either are taken one by one.  A strength or
 bound is a number or an array with one entry per coordinate.
 
 The total objective is everywhere ``mean loss + sum of value(x[i], i)``.
@@ -25,6 +26,19 @@ def _repeat(penalty, x, w, k, i):
 
 
 @plain
+def _total(penalty, x, w, k, i):
+    """x after one step, after two, … and after k, summed one by one up to where x stays, for records without more."""
+    whole = x - x
+    for done in range(k):
+        before = x
+        x = prox(penalty, x, w, i)
+        whole += x
+        if x == before:
+            return whole + type(w)(k - 1 - done) * x
+    return whole
+
+
+@plain
 def _mapping(penalty, x, g, i):
     """|x - prox(x - g)|, the length of a unit proximal step: zero just where x is optimal."""
     return abs(x - prox(penalty, x - g, type(g)(1), i))
@@ -33,6 +47,7 @@ def _mapping(penalty, x, g, i):
 value = method("value")
 prox = method("prox")
 repeat = method("repeat", default=_repeat)
+total = method("total", default=_total)
 mapping = method("mapping", default=_mapping)
 
 
@@ -47,6 +62,42 @@ def soft(x, threshold):
 def clip(x, lower, upper):
     """min(max(x, lower), upper); NaN stays NaN."""
     return choose(x < lower, lower, choose(x > upper, upper, x))
+
+
+@plain
+def lasso_total(x, step, k):
+    """Sum of soft(x, j step) over j = 1, …, k."""
+    size, n = abs(x), k
+    if size < k * step:
+        n = type(x)(math.floor(size / step))  # the other terms are zero
+    return math.copysign(n * size - step * (n * (n + type(x)(1)) / type(x)(2)), x)
+
+
+@plain
+def lag(n, u):
+    """Sum of 1 - (1 + u)**-j over j = 1, …, n, divided by u; without cancellation for small u."""
+    zero = u - u
+    rate = math.log1p(u)
+    span = n * rate
+    if span > type(u)(0.5):
+        return (n + math.expm1(-span) / u) / u
+    # n expm1(rate) + expm1(-span) as a series, in which the first-order terms cancel exactly
+    whole, a, b = zero, rate, -span
+    for m in range(2, 16):
+        a *= rate / type(u)(m)
+        b *= -span / type(u)(m)
+        whole += n * a + b
+    return whole / (u * u)
+
+
+@plain
+def elastic_total(x, step, u, k):
+    """Sum over j = 1, …, k of x after j times soft(x, step) / (1 + u), for u > 0."""
+    size, n = abs(x), type(x)(k)
+    if step > 0:
+        n = type(x)(math.floor(min(n, math.log1p(size / step * u) / math.log1p(u))))
+    fresh = -math.expm1(-n * math.log1p(u)) / u
+    return math.copysign(size * fresh - step * lag(n, u), x)
 
 
 class NoPenalty(NamedTuple):
@@ -69,6 +120,9 @@ class NoPenalty(NamedTuple):
 
     def repeat(self, x, w, k, i):
         return x
+
+    def total(self, x, w, k, i):
+        return type(x)(k) * x
 
     def mapping(self, x, g, i):
         return abs(g)
@@ -107,6 +161,9 @@ class L1(NamedTuple):
 
     def repeat(self, x, w, k, i):
         return soft(x, type(w)(k) * (w * pick(self.strength, i)))
+
+    def total(self, x, w, k, i):
+        return lasso_total(x, w * pick(self.strength, i), type(w)(k))
 
 
 class L2(NamedTuple):
@@ -147,6 +204,10 @@ class L2(NamedTuple):
     def repeat(self, x, w, k, i):
         return x * math.exp(-type(w)(k) * math.log1p(w * pick(self.strength, i)))
 
+    def total(self, x, w, k, i):
+        u = w * pick(self.strength, i)
+        return x * (-math.expm1(-type(w)(k) * math.log1p(u)) / u if u > 0 else type(w)(k))
+
 
 class ElasticNet(NamedTuple):
     r"""The elastic net :math:`\lambda_1 |x| + \tfrac12 \lambda_2 x^2`.
@@ -186,6 +247,10 @@ class ElasticNet(NamedTuple):
         steps = -math.expm1(exponent) / u if u > 0 else type(w)(k)
         return soft(x * math.exp(exponent), w * pick(self.l1, i) * steps)
 
+    def total(self, x, w, k, i):
+        step, u = w * pick(self.l1, i), w * pick(self.l2, i)
+        return elastic_total(x, step, u, type(w)(k)) if u > 0 else lasso_total(x, step, type(w)(k))
+
 
 class Box(NamedTuple):
     """Bounds on each coordinate: zero in [lower, upper], infinite outside.
@@ -221,6 +286,9 @@ class Box(NamedTuple):
     def repeat(self, x, w, k, i):
         return clip(x, pick(self.lower, i), pick(self.upper, i)) if k > 0 else x
 
+    def total(self, x, w, k, i):
+        return type(w)(k) * clip(x, pick(self.lower, i), pick(self.upper, i))
+
 
 class NonNegative(NamedTuple):
     """Zero where x >= 0, infinite elsewhere.
@@ -240,6 +308,9 @@ class NonNegative(NamedTuple):
 
     def repeat(self, x, w, k, i):
         return type(x)(0) if x < 0 and k > 0 else x
+
+    def total(self, x, w, k, i):
+        return type(x)(0) if x < 0 else type(w)(k) * x
 
 
 class Bounded(NamedTuple):
@@ -284,3 +355,20 @@ class Bounded(NamedTuple):
         lower, upper = pick(self.lower, i), pick(self.upper, i)
         x = clip(prox(self.penalty, x, w, i), lower, upper)
         return clip(repeat(self.penalty, x, w, k - 1, i), lower, upper)
+
+    def total(self, x, w, k, i):
+        if k == 0:
+            return x - x
+        lower, upper = pick(self.lower, i), pick(self.upper, i)
+        x = clip(prox(self.penalty, x, w, i), lower, upper)
+        # Between which two of the other steps does the other's path leave the bounds?  It moves one way only.
+        inside, outside = 0, k
+        while outside - inside > 1:
+            middle = (inside + outside) // 2
+            y = repeat(self.penalty, x, w, middle, i)
+            if lower <= y <= upper:
+                inside = middle
+            else:
+                outside = middle
+        beyond = clip(repeat(self.penalty, x, w, outside, i), lower, upper)
+        return x + total(self.penalty, x, w, inside, i) + type(w)(k - 1 - inside) * beyond

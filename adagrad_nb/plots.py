@@ -94,6 +94,24 @@ def draw_calibration(axes, y, probability):
     _tidy(axes, "Test: calibration, tenths of the rows", "mean predicted probability", "share of positives")
 
 
+def draw_margins(axes, y, margin):
+    """Draw how the decision function spreads over positive and over negative rows.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    y : ndarray of shape (n,)
+        Whether each row is positive.
+    margin : ndarray of shape (n,)
+    """
+    bins = np.histogram_bin_edges(margin, 50)
+    for rows, colour, label in ((y, FIRST, "positive"), (~y, SECOND, "negative")):
+        axes.hist(margin[rows], bins, color=colour, alpha=0.5, label=label)
+    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.legend(frameon=False, fontsize=8)
+    _tidy(axes, "Test: decision function", "decision function", "rows")
+
+
 def draw_confusion(axes, y, prediction, classes):
     """Draw how often rows of one class are taken for another.
 
@@ -178,7 +196,10 @@ def plot_training(model, history, test=None):
         if binary:
             positive = y == model.classes[1]
             draw_roc(axes[1], positive, margin)
-            draw_calibration(axes[2], positive, model.linked(margin))
+            if model.has_probabilities:
+                draw_calibration(axes[2], positive, model.linked(margin))
+            else:
+                draw_margins(axes[2], positive, margin)
         elif many:
             draw_confusion(axes[1], y, model.classes[np.argmax(margin, axis=1)], model.classes)
         else:

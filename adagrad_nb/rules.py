@@ -3,8 +3,10 @@
 A rule is a record with ``slots`` accumulators per coordinate and three methods of scalars: ``fill()``, their initial
 values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``width(s, lr)``, the length of step that the
 penalty's proximal operator takes at this coordinate.  A rule whose step answers for all updates so far, not for the
-last one, has ``reach(s, lr, t)`` besides: the width after t updates.  A constant that follows from the fields is a
-field itself, which ``complete()`` fills in double precision before the record is cast to the precision of the kernel.
+last one, has ``reach(s, lr, t)`` besides: the width after t updates.  Where entries share an accumulator, or squares
+come from elsewhere, the step is taken in its two halves, ``accumulate(s, square) -> s`` and
+``apply(x, g, s, lr) -> x``.  A constant that follows from the fields is a field itself, which ``complete()`` fills in
+double precision before the record is cast to the precision of the kernel.
 
 A record whose methods compute without branches, by `ratio` and `choose`, says so by ``branchless = True``: they then
 run on vectors of lanes where several models are learnt side by side, three to six times faster.
@@ -14,7 +16,7 @@ import math
 from typing import NamedTuple
 
 from ._jit import method, plain
-from ._vector import ratio
+from ._vector import choose, ratio
 
 step = method("step")
 width = method("width")
@@ -26,7 +28,16 @@ def _width(rule, s, lr, t):
     return width(rule, s, lr)
 
 
+@plain
+def _sum(rule, total, width):
+    """Entries that share an accumulator add their squares to it."""
+    return total
+
+
 reach = method("reach", default=_width)
+accumulate = method("accumulate")
+apply = method("apply")
+pooled = method("pooled", default=_sum)
 _root = method("root")
 
 
@@ -36,7 +47,7 @@ class Adagrad(NamedTuple):
     .. math:: G \leftarrow G + g^2, \qquad x \leftarrow x - \frac{\eta\, g}{\sqrt{G} + \epsilon}
 
     With ``inside=True`` the denominator is :math:`\sqrt{G + \epsilon}`.  A zero gradient on a zero accumulator
-    moves nothing, whatever `eps` is.
+    moves nothing, whatever `eps` is, zero included.
 
     Parameters
     ----------
@@ -47,6 +58,12 @@ class Adagrad(NamedTuple):
         Whether `eps` stands inside the root.
     initial_accumulator : float, default 0.0
         First value of every G, in [0, inf).
+    guarded : bool, default False
+        Whether a coordinate whose G is zero stays where it is even if its gradient is not zero, only so small that
+        its square is: as in optax and braintools.
+    modulus : bool, default False
+        For complex x: whether an entry has one accumulator, of :math:`|g|^2`, as in optax, instead of one for its
+        real and one for its imaginary part, as in PyTorch.
 
     Notes
     -----
@@ -73,10 +90,14 @@ class Adagrad(NamedTuple):
     eps: float = 1e-10
     inside: bool = False
     initial_accumulator: float = 0.0
+    guarded: bool = False
+    modulus: bool = False
 
     slots = 1
     branchless = True
-    domain = {"eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)"}
+    domain = {
+        "eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)", "guarded": "bool", "modulus": "bool",
+    }  # fmt: skip
 
     def fill(self):
         return (self.initial_accumulator,)
@@ -86,10 +107,84 @@ class Adagrad(NamedTuple):
         inner, outer = (self.eps, zero) if self.inside else (zero, self.eps)
         return math.sqrt(G + inner) + outer
 
+    def accumulate(self, s, square):
+        return (s[0] + square,)
+
+    def apply(self, x, g, s, lr):
+        root = _root(self, s[0])
+        still = s[0] if self.guarded else root
+        return choose(still == 0, x, x - ratio(lr * g, root))
+
     def step(self, x, g, s, lr):
-        G = s[0] + g * g
-        root = _root(self, G)
-        return x - ratio(lr * g, root), (G,)
+        s = accumulate(self, s, g * g)
+        return apply(self, x, g, s, lr), s
+
+    def width(self, s, lr):
+        root = _root(self, s[0])
+        still = s[0] if self.guarded else root
+        return choose(still == 0, lr - lr, ratio(lr, root))
+
+
+class RowAdagrad(NamedTuple):
+    r"""Adagrad with one accumulator for each row of a matrix, the sum of the mean squares of its gradients.
+
+    .. math:: h_r \leftarrow h_r + \frac{1}{d} \sum_{j=1}^d g_{rj}^2, \qquad
+              x_{rj} \leftarrow x_{rj} - \frac{\eta\, g_{rj}}{\sqrt{h_r} + \epsilon}
+
+    Made for embeddings: the state is d times smaller than the matrix.  With ``inside=True`` the denominator is
+    :math:`\sqrt{h_r + \epsilon}`.
+
+    Parameters
+    ----------
+    eps : float, default 1e-8
+        In [0, inf); FBGEMM's default.  MXNet has 1e-6 outside the root since version 2, 1e-5 inside before.
+    inside : bool, default False
+        Whether `eps` stands inside the root.
+    initial_accumulator : float, default 0.0
+        First value of every h, in [0, inf).
+
+    Notes
+    -----
+    The rows are what the first axis of an array counts; in a vector every entry is a row of its own.  A sparse
+    gradient of which a row lists some entries only moves that row, the others as zeros.
+
+    References
+    ----------
+    .. [1] FBGEMM, ``rowwise_adagrad``; MXNet, ``GroupAdaGrad``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import RowAdagrad, init, update
+    >>> table = np.ones((4, 2))
+    >>> state = init(table, RowAdagrad(), lr=0.5)
+    >>> table, state = update(table, ([2], [[3.0, 4.0]]), state)
+    >>> state.slots[0][0]
+    array([ 0. ,  0. , 12.5,  0. ])
+    """
+
+    eps: float = 1e-8
+    inside: bool = False
+    initial_accumulator: float = 0.0
+
+    slots = 1
+    rowwise = True
+    domain = {"eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)"}
+
+    fill = Adagrad.fill
+    root = Adagrad.root
+    accumulate = Adagrad.accumulate
+
+    def pooled(self, total, width):
+        return total / type(total)(width)
+
+    def apply(self, x, g, s, lr):
+        root = _root(self, s[0])
+        return x if root == 0 else x - lr * g / root
+
+    def step(self, x, g, s, lr):
+        s = accumulate(self, s, g * g)
+        return apply(self, x, g, s, lr), s
 
     def width(self, s, lr):
         root = _root(self, s[0])

@@ -189,6 +189,8 @@ def targets(y, n, loss, labels, dtype):
         return labels.signs(y, dtype), labels
     if y.dtype.kind not in "fiub":
         raise TypeError(f"y: got dtype {y.dtype}; the loss takes real numbers")
+    if loss.labels == "count":
+        _check.interval("y", y, "[0, inf)")
     return narrowed("y", y, dtype), labels
 
 

@@ -172,7 +172,7 @@ class Polynomial(NamedTuple):
 
 
 class CosineRestarts(NamedTuple):
-    """Half cosines from `lr` down to `final`, each `stretch` times as long and `shrink` times as high as the last.
+    """Half cosines from `lr` down to `final`, each `stretch` times as long as the last and beginning nearer to `final`.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ class CosineRestarts(NamedTuple):
     stretch : float, default 2.0
         In [1, inf).
     shrink : float, default 1.0
-        In (0, 1].
+        In (0, 1]; what is left of the distance from `final` at the next start.
     final : float, default 0.0
         In [0, inf), as a rate, not a share of `lr`.
 
@@ -209,12 +209,12 @@ class CosineRestarts(NamedTuple):
     }  # fmt: skip
 
     def at(self, t):
-        since, period, height = t * 1.0, self.steps, self.lr
+        since, period, height = t * 1.0, self.steps, self.lr - self.final
         while since >= period:
             since -= period
             period *= self.stretch
             height *= self.shrink
-        return self.final + (height - self.final) * (1.0 + math.cos(math.pi * since / period)) / 2.0
+        return self.final + height * (1.0 + math.cos(math.pi * since / period)) / 2.0
 
 
 class Shift(NamedTuple):

@@ -1,17 +1,19 @@
 """What an optimiser remembers: the options, checked once, the accumulators, the step count and the average."""
 
+import importlib
+
 import numpy as np
 
-from . import _check, archive, device
+from . import _check, archive, device, lazy
 from ._jit import cast
-from .averaging import weight
+from .bundle import bundles
+from .gates import is_gate
 from .leaf import Leaf
-from .penalties import NoPenalty
-from .rules import Adagrad
+from .options import Options
 from .schedules import Constant, at
-from .trees import rebuild, walk
+from .trees import align, walk
 
-_OPTIONS = ("rule", "lr", "transforms", "penalty", "average")
+_COUNTS = ("t", "arrived", "pending", "skipped", "good", "scale")
 _KIND = "state"
 
 
@@ -22,13 +24,17 @@ class State:
 
     Attributes
     ----------
-    rule, lr, transforms, penalty, average
+    rule, lr, transforms, penalty, average, lr_scale, duplicates, sparse_decay
         The options, as given to `init`.
     t : int
         Updates made so far; the schedule's next argument.
+    micro : int
+        Gradients that arrived so far; more than `t` where `Accumulate` gathers them.
+    scale : float
+        What to multiply the next loss with, where one of the transforms is `LossScale`; else 1.
     slots : tuple
         For each array of x, in the order of its containers, the tuple of the rule's accumulators, each of the
-        shape of that array.
+        shape of that array; of `RowAdagrad` with one entry per row.
     means : tuple
         For each array of x the average of the iterates, or None without averaging.
 
@@ -41,21 +47,58 @@ class State:
     (0, ((array([0., 0.]),),), 0.1)
     """
 
-    __slots__ = ("average", "iterate", "leaves", "lr", "penalty", "quick", "rule", "seed", "t", "transforms")
+    __slots__ = ("bundles", "clocked", "decay", "iterate", "leaves", "quick", "seed", *Options._fields, *_COUNTS)
 
-    def __init__(self, x, rule, lr, transforms, penalty, average):
-        self.rule, self.lr, self.transforms, self.average = rule, lr, transforms, average
-        self.penalty = NoPenalty() if penalty is None else penalty
-        self.t = 0
+    def __init__(self, leaves, options):
+        for name, value in zip(Options._fields, options.checked(leaves), strict=True):
+            setattr(self, name, value)
+        self.t = self.arrived = self.pending = self.skipped = self.good = 0
+        self.scale = next((item.initial for item in self.transforms if hasattr(item, "grow")), 1.0)
+        self.clocked = any(getattr(item, "counts", "updates") == "micro-steps" for item in self.transforms)
         self.iterate = self.seed = None
-        self.leaves = [Leaf(path, leaf, self) for path, leaf in walk(x)]
+        scales = self.lr_scale or [None] * len(leaves)
+        self.leaves = [Leaf(*pair, self, scale) for pair, scale in zip(leaves, scales, strict=True)]
+        self.decay = [0.0] * len(self.leaves)
+        if self.sparse_decay == "lazy":
+            lazy.begin(self)
+        if self.average is not None:
+            for leaf, (_, array) in zip(self.leaves, leaves, strict=True):
+                leaf.mean = leaf.begin_mean(array)
         self.prepare()
 
     def prepare(self):
-        """Note the common case that `update` takes a short way through: one vector, nothing but a rule and a rate."""
+        """Note which arrays step together, and whether `update` may take its short way: one vector, nothing special."""
+        self.bundles = bundles(self.leaves, self)
         leaf = self.leaves[0] if len(self.leaves) == 1 else None
-        plain = leaf is not None and len(leaf.shape) == 1 and not leaf.on_device and not leaf.whole
+        plain = leaf is not None and len(leaf.shape) == 1 and not leaf.on_device and not leaf.whole and leaf.group == 1
         self.quick = leaf if plain and leaf.fixed is not None and self.average is None else None
+        if leaf is not None and leaf.decayed is not None:
+            self.quick = None
+
+    @property
+    def micro(self):
+        """Gradients that were let in so far: updates, or more where they are gathered."""
+        return self.t if self.is_compilable else self.arrived
+
+    @property
+    def clock(self):
+        """What schedules count."""
+        return self.micro if self.clocked else self.t
+
+    @property
+    def is_compilable(self):
+        """Whether a compiled loop can make the steps: no gate decides about them."""
+        return not any(is_gate(item) for item in self.transforms)
+
+    @property
+    def counts(self):
+        return tuple(getattr(self, name) for name in _COUNTS), tuple(self.decay)
+
+    @counts.setter
+    def counts(self, value):
+        for name, number in zip(_COUNTS, value[0], strict=True):
+            setattr(self, name, number)
+        self.decay = list(value[1])
 
     @property
     def slots(self):
@@ -78,13 +121,15 @@ class State:
         if isinstance(self.lr, Constant):
             return Constant(self.leaves[0].rate(self.lr.lr))
         if hasattr(self.lr, "_fields"):
+            if self.lr_scale is not None:
+                return None
             return cast(self.lr, np.float64) if np.ndim(self.rate(self.t)) == 0 else None
         return None if callable(self.lr) else Constant(self.leaves[0].fixed)
 
     def replaced(self, x, **options):
         """A copy that goes on from here with other options."""
-        current = {name: getattr(self, name) for name in _OPTIONS}
-        new = init(x, **(current | options))
+        current = {name: getattr(self, name) for name in Options._fields}
+        new = State(_as_arrays(x), Options(**(current | options)))
         if len(new.leaves) != len(self.leaves):
             raise ValueError(f"state: it was made for {len(self.leaves)} arrays; got {len(new.leaves)}")
         for leaf, old in zip(new.leaves, self.leaves, strict=True):
@@ -97,30 +142,30 @@ class State:
             leaf.hold(old.slots)
             if leaf.mean is not None and old.mean is not None:
                 leaf.mean = old.mean
-        new.t, new.seed = self.t, self.seed
+            if leaf.gathered is not None or old.gathered is not None:
+                leaf.gathered = old.gathered
+        new.counts, new.seed = self.counts, self.seed
+        new.prepare()
         return new
-
-    def share(self):
-        """The weight of the iterate after this update in the average."""
-        return weight(self.average, self.t)
 
     def copy(self):
         """A state with the same content and arrays of its own."""
         new = object.__new__(State)
         for name in State.__slots__:
             setattr(new, name, getattr(self, name))
-        new.leaves = [leaf.copy() for leaf in self.leaves]
+        new.leaves, new.decay = [leaf.copy() for leaf in self.leaves], list(self.decay)
         new.prepare()
         new.iterate = None if self.iterate is None else self.iterate.copy()
         return new
 
     def assign(self, other):
         """Take over the content of another state of the same shapes, in place."""
-        for name in ("rule", "lr", "transforms", "penalty", "average", "t", "iterate", "seed"):
+        for name in (*Options._fields, "clocked", "iterate", "seed"):
             setattr(self, name, getattr(other, name))
+        self.counts = other.counts
         for mine, theirs in zip(self.leaves, other.leaves, strict=True):
             fresh = theirs.copy()
-            for name in ("update", "fixed", "whole", "serial", "threaded", "rows", "mean", "entries"):
+            for name in set(Leaf.__slots__) - {"path", "shape", "size", "slots", "flat"}:
                 setattr(mine, name, getattr(fresh, name))
             mine.hold(fresh.slots)
         self.prepare()
@@ -145,12 +190,13 @@ class State:
         arrays = {} if self.iterate is None else {"iterate": self.iterate}
         for i, leaf in enumerate(self.leaves):
             arrays |= {f"slot{k}_of_{i}": slot for k, slot in enumerate(leaf.slots)}
-            if leaf.mean is not None:
-                arrays[f"mean_of_{i}"] = leaf.mean
+            more = {"mean": leaf.mean, "gathered": leaf.gathered, "decayed": leaf.decayed}
+            arrays |= {f"{name}_of_{i}": array for name, array in more.items() if array is not None}
         meta = {
-            "options": {name: archive.encode(getattr(self, name), arrays) for name in _OPTIONS},
-            "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.str] for leaf in self.leaves],
-            "t": self.t,
+            "options": {name: archive.encode(getattr(self, name), arrays) for name in Options._fields},
+            "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.name] for leaf in self.leaves],
+            "counts": {name: getattr(self, name) for name in _COUNTS},
+            "decay": self.decay,
             "seed": self.seed,
         }
         archive.write(path, _KIND, meta, arrays)
@@ -161,13 +207,17 @@ class State:
         return f"State({self.rule}, lr={self.lr}, t={self.t}, {arrays}{more})"
 
 
-def init(x, rule=None, *, lr=0.5, transforms=(), penalty=None, average=None):
+def init(
+    x, rule=None, *, lr=0.5, transforms=(), penalty=None, average=None, lr_scale=None, duplicates="merge",
+    sparse_decay="touched",
+):  # fmt: skip
     """Check the options and allocate the state of an optimiser of x.
 
     Parameters
     ----------
     x : array, device array, or nested dict, list or tuple of them
-        float32 or float64; integers count as float64.
+        float32, float64, complex64, complex128, float16 or bfloat16; integers count as float64.  Of 16-bit arrays
+        the accumulators and the average are float32.
     rule : rule record, default Adagrad()
     lr : float, ndarray, schedule record or callable, default 0.5
         The learning rate: a number in [0, inf), an array of the shape of x, a record such as ``InverseSqrt(1.0)``
@@ -176,9 +226,18 @@ def init(x, rule=None, *, lr=0.5, transforms=(), penalty=None, average=None):
         Applied to the gradient in this order.
     penalty : penalty record, optional
         Handled by its proximal step after each step of the loss.  Entries of array-valued strengths follow the
-        coordinates of x in C order.
+        coordinates of x in C order, real and imaginary parts as two.
     average : averaging record, optional
         Keep a running average of the iterates in ``state.means``.
+    lr_scale : number, array or containers of them like x, optional
+        What the learning rate of each array is multiplied with: a number, or one for each coordinate; in [0, inf).
+    duplicates : {"merge", "mean", "sequential", "simultaneous"}, default "merge"
+        What is done with coordinates, or rows, that a sparse gradient lists more than once.  "merge" sums them
+        first (PyTorch, TensorFlow), "mean" averages them (DGL), "sequential" makes a step for each (FBGEMM's CPU
+        kernel), "simultaneous" adds their squares apart and then makes one step by their sum (Keras with TensorFlow).
+    sparse_decay : {"touched", "whole", "lazy", "refuse"}, default "touched"
+        What `L2Decay` and `DecoupledDecay` do where the gradient is sparse: decay what it lists (FBGEMM), all of x
+        (Keras), all of x but each row only when it is next met (then see `catch_up`), or raise an error (PyTorch).
 
     Returns
     -------
@@ -200,30 +259,14 @@ def init(x, rule=None, *, lr=0.5, transforms=(), penalty=None, average=None):
     >>> bool(np.abs(x["w"]).max() < 0.1)
     True
     """
-    rule = Adagrad() if rule is None else rule
-    _check.record("rule", rule, ("slots", "fill", "step", "width"), "Adagrad()")
-    learning_rate(lr)
-    if hasattr(transforms, "_fields") or not isinstance(transforms, (tuple, list)):
-        raise TypeError(f"transforms: got {transforms!r}; must be a tuple of records, such as (ClipNorm(1.0),)")
-    for item in transforms:
-        needs = () if hasattr(item, "factor") else ("transform",)
-        _check.record("transforms", item, needs, "ClipNorm(1.0)")
-    if penalty is not None:
-        _check.record("penalty", penalty, ("value", "prox"), "L1(1e-4)")
-    if average is not None:
-        _check.record("average", average, ("weight",), "Polyak()")
-    for path, leaf in walk(x):
-        array = leaf if device.is_device(leaf) else _check.floating(path, leaf)
-        if array.dtype not in (np.float32, np.float64):
-            raise TypeError(f"{path}: got dtype {array.dtype}; must be float32 or float64 on a device")
-        if penalty is not None:
-            _check.penalty_shape(penalty, array.size)
-    rule, lr, transforms, penalty = _owned((rule, lr, tuple(transforms), penalty))
-    state = State(_as_arrays(x), rule, lr, transforms, penalty, average)
-    if average is not None:
-        for leaf, (_, array) in zip(state.leaves, walk(x), strict=True):
-            leaf.mean = device.copy(array) if leaf.on_device else np.array(_check.floating(leaf.path, array))
-    return state
+    leaves = _as_arrays(x)
+    scales = None if lr_scale is None else align(x, lr_scale, "lr_scale")
+    return State(leaves, Options(rule, lr, transforms, penalty, average, scales, duplicates, sparse_decay))
+
+
+def _as_arrays(x):
+    """The (path, array) of everything in x."""
+    return [(path, leaf if device.is_device(leaf) else _check.parameter(path, leaf)) for path, leaf in walk(x)]
 
 
 def load_state(path, records=()):
@@ -258,36 +301,20 @@ def load_state(path, records=()):
     """
     meta, arrays = archive.read(path, _KIND)
     options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
-    blanks = [np.zeros(shape, np.dtype(dtype)) for _, shape, dtype in meta["leaves"]]
-    state = init(blanks, **options)
-    for i, (leaf, (path_, _, _)) in enumerate(zip(state.leaves, meta["leaves"], strict=True)):
-        leaf.path = path_
+    blanks = [(path_, np.zeros(shape, _dtype(dtype))) for path_, shape, dtype in meta["leaves"]]
+    state = State(blanks, Options(**options))
+    for i, leaf in enumerate(state.leaves):
         leaf.hold(tuple(arrays[f"slot{k}_of_{i}"] for k in range(len(leaf.slots))))
-        leaf.mean = arrays.get(f"mean_of_{i}")
-    state.t, state.seed, state.iterate = meta["t"], meta["seed"], arrays.get("iterate")
+        for name in ("mean", "gathered", "decayed"):
+            setattr(leaf, name, arrays.get(f"{name}_of_{i}"))
+    state.counts = tuple(meta["counts"][name] for name in _COUNTS), meta["decay"]
+    state.seed, state.iterate = meta["seed"], arrays.get("iterate")
     state.prepare()
     return state
 
 
-def _owned(option):
-    """The same option with arrays of its own: what is changed outside later has not been checked."""
-    if hasattr(option, "_fields"):
-        return type(option)(*(_owned(field) for field in option))
-    if isinstance(option, tuple):
-        return tuple(_owned(item) for item in option)
-    return np.array(option) if isinstance(option, (np.ndarray, list)) else option
-
-
-def _as_arrays(x):
-    arrays = (leaf if device.is_device(leaf) else _check.floating(path, leaf) for path, leaf in walk(x))
-    return rebuild(x, iter(list(arrays)))
-
-
-def learning_rate(lr):
-    """A number or array in [0, inf), a schedule record, or a function of t."""
-    if hasattr(lr, "_fields"):
-        _check.record("lr", lr, ("at",), "InverseSqrt(1.0)")
-    elif not callable(lr):
-        _check.interval("lr", lr, "[0, inf)")
-    elif isinstance(lr, type):
-        raise TypeError(f"lr: got the class {lr.__name__}; pass an instance, such as {lr.__name__}(…)")
+def _dtype(name):
+    """The dtype of that name; bfloat16 is known once ml_dtypes has been imported."""
+    if name == "bfloat16":
+        importlib.import_module("ml_dtypes")
+    return np.dtype(name)

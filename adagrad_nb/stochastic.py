@@ -104,7 +104,7 @@ def minimize_stochastic(
         state.seed = seed(rng)
     sampler = Sampler(int(n_samples), int(batch_size), replace, state.seed)
     # Going on from within an epoch, that epoch counts as the first.
-    whole = epochs * sampler.steps - state.t % sampler.steps
+    whole = epochs * sampler.steps - state.micro % sampler.steps
     steps = whole if maxiter is None else min(whole, _check.count("maxiter", maxiter))
     objective = Objective(fun, jac, args, x, limits, sampler)
     return run(objective, x, state, steps, 0.0, callback, False, complete=steps == whole)

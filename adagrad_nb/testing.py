@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._jit import code, is_compiled
-from ._kernels.dense import ALL
+from ._kernels import dense
 from .linear import fit_linear
-from .penalties import prox, repeat, value
+from .losses import has_probabilities
+from .penalties import prox, repeat, total, value
 from .state import init
 from .update import update
 
@@ -69,6 +70,9 @@ def quadratic(n, condition=1e3):
     return Quadratic(np.geomspace(1.0, condition, n), np.linspace(-1.0, 1.0, n))
 
 
+TARGETS = {"binary": (-1.0, 1.0, 1.0), "number": (-1.5, 0.0, 2.0), "count": (0.0, 1.0, 4.0)}  # that losses are tried on
+
+
 # --- checks for records of your own ------------------------------------------------------------------------------
 
 
@@ -120,9 +124,9 @@ def check_rule(rule):
 
 def _assert_single(name, leaf, x):
     """A float32 rule must not compute in doubles."""
-    if x.dtype != np.float32 or not is_compiled(leaf.serial):
+    if x.dtype != np.float32 or not is_compiled(dense.serial):
         return
-    if " fpext float" in code(leaf.serial, leaf.update, ALL, x, x, leaf.flat, leaf.fixed, 0):
+    if " fpext float" in code(dense.serial, leaf.update, dense.ALL, x, x, leaf.flat, leaf.fixed, 0):
         raise AssertionError(
             f"{name}: its float32 code computes in doubles; avoid literals such as 1.0 and 2, "
             "and keep constants as fields"
@@ -130,7 +134,9 @@ def _assert_single(name, leaf, x):
 
 
 def check_loss(loss):
-    """Try a loss of your own: its slope must be the derivative of its value, in Python and compiled.
+    """Try a loss of your own: its slope must be the derivative of its value, or lie between those of a kink's sides.
+
+    Then three rows are learnt, compiled.
 
     Parameters
     ----------
@@ -139,7 +145,7 @@ def check_loss(loss):
     Raises
     ------
     AssertionError
-        With the target and prediction at which they differ.
+        With the target and prediction at which they differ, or at which the link is no probability.
 
     Examples
     --------
@@ -148,20 +154,29 @@ def check_loss(loss):
     >>> check_loss(Logistic())
     """
     name, h = type(loss).__name__, 1e-6
-    for y in (-1.0, 1.0) if loss.labels == "binary" else (-1.5, 0.0, 2.0):
-        for p in (-3.0, -0.4, 0.3, 5.0):
-            slope = loss.slope(y, p)
-            difference = (loss.value(y, p + h) - loss.value(y, p - h)) / (2 * h)
-            if not abs(slope - difference) <= 1e-5 * max(abs(slope), 1):
-                raise AssertionError(f"{name}: at y={y}, p={p} the slope is {slope}, the value rises by {difference}")
-    y = np.array([-1.0, 1.0, 1.0])
+    if loss.labels not in TARGETS:
+        raise AssertionError(f"{name}.labels: got {loss.labels!r}; must be one of {', '.join(TARGETS)}")
+    for y in TARGETS[loss.labels]:
+        for p in (-3.0, -1.0, -0.4, 0.0, 0.3, 1.0, 5.0):
+            slope, at = loss.slope(y, p), loss.value(y, p)
+            sides = sorted([(at - loss.value(y, p - h)) / h, (loss.value(y, p + h) - at) / h])
+            slack = 1e-5 * max(abs(slope), 1)
+            if not sides[0] - slack <= slope <= sides[1] + slack:
+                raise AssertionError(
+                    f"{name}: at y={y}, p={p} the slope is {slope}, the value rises by {sides[0]} to {sides[1]}"
+                )
+            if has_probabilities(loss) and not 0 <= loss.link(p) <= 1:
+                raise AssertionError(
+                    f"{name}.link: gives {loss.link(p)} at p={p}; must be a probability, or set probabilities = False"
+                )
+    y = np.array(TARGETS[loss.labels])
     model = fit_linear(np.eye(3), y, loss=loss, lr=0.5)
     if not np.isfinite(model.progressive_loss):
         raise AssertionError(f"{name}: learning from three rows gives the loss {model.progressive_loss}")
 
 
 def check_penalty(penalty, size=5):
-    """Try a penalty of your own: its prox must minimise, and `repeat` must be that many prox steps.
+    """Try a penalty of your own: its prox must minimise, `repeat` must be that many prox steps and `total` their sum.
 
     Parameters
     ----------
@@ -190,8 +205,11 @@ def check_penalty(penalty, size=5):
                 best = min(value(penalty, n, i) + (n - x) ** 2 / (2 * w) for n in near)
                 if not here <= best + 1e-12:
                     raise AssertionError(f"{name}.prox: at x={x}, w={w}, i={i} it gives {z}, which is no minimum")
-                steps = x
+                steps, whole = x, 0.0
                 for _ in range(3):
                     steps = prox(penalty, steps, w, i)
+                    whole += steps
+                if not abs(total(penalty, x, w, 3, i) - whole) <= 1e-12 * max(abs(whole), 1):
+                    raise AssertionError(f"{name}.total: at x={x}, w={w}, i={i} it differs from three steps' sum")
                 if not abs(repeat(penalty, x, w, 3, i) - steps) <= 1e-12 * max(abs(steps), 1):
                     raise AssertionError(f"{name}.repeat: at x={x}, w={w}, i={i} it differs from three prox steps")

@@ -1,16 +1,27 @@
 """Transforms: what happens to a gradient before the rule sees it, in the order of the tuple.
 
-A transform is a record with ``transform(x, g, lr) -> (x, g)`` for one coordinate.  One that looks at the whole
-array has ``factor(norm)`` instead: the number that the gradient is multiplied with, given its 2-norm at that place
-in the order; with ``together = True``, the 2-norm of the gradients of all arrays.
+A transform is a record with ``transform(x, g, lr) -> (x, g)`` for one coordinate; ``revise(x, g, lr, i)`` besides, if
+it differs from coordinate to coordinate.  One that looks at the whole array has ``factor(norm)`` instead: the number
+that the gradient is multiplied with, given its 2-norm at that place in the order; with ``together = True``, the 2-norm
+of the gradients of all arrays.  `Only` and `Except` choose arrays by their names.
 """
 
 import math
 from typing import Any, NamedTuple
 
-from ._jit import method
+from ._check import matches, patterns, record
+from ._jit import method, pick, plain
 
 transform = method("transform")
+
+
+@plain
+def _anywhere(item, x, g, lr, i):
+    """A transform that is the same at every coordinate."""
+    return transform(item, x, g, lr)
+
+
+revise = method("revise", default=_anywhere)
 
 
 class Identity(NamedTuple):
@@ -28,9 +39,9 @@ class Chain(NamedTuple):
     first: Any
     rest: Any
 
-    def transform(self, x, g, lr):
-        x, g = transform(self.first, x, g, lr)
-        return transform(self.rest, x, g, lr)
+    def revise(self, x, g, lr, i):
+        x, g = revise(self.first, x, g, lr, i)
+        return revise(self.rest, x, g, lr, i)
 
 
 def chain(transforms):
@@ -54,7 +65,7 @@ class Rescale(NamedTuple):
     Parameters
     ----------
     by : float
-        Finite; -1 maximises.
+        Finite.
 
     Examples
     --------
@@ -69,6 +80,22 @@ class Rescale(NamedTuple):
 
     def transform(self, x, g, lr):
         return x, g * self.by
+
+
+class Maximize(NamedTuple):
+    """Turn the sign of the gradient, so that the objective is maximised.
+
+    What stands after it in the tuple sees the turned gradient: a decay still shrinks x.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Maximize
+    >>> Maximize().transform(1.0, 4.0, 0.1)
+    (1.0, -4.0)
+    """
+
+    def transform(self, x, g, lr):
+        return x, -g
 
 
 class ClipValue(NamedTuple):
@@ -158,7 +185,7 @@ class L2Decay(NamedTuple):
 
     Parameters
     ----------
-    strength : float
+    strength : float or ndarray of the shape of x
         In [0, inf).
 
     Examples
@@ -168,12 +195,16 @@ class L2Decay(NamedTuple):
     (2.0, 2.0)
     """
 
-    strength: float
+    strength: float | Any
 
+    decays = True
     domain = {"strength": "[0, inf)"}
 
     def transform(self, x, g, lr):
         return x, g + self.strength * x
+
+    def revise(self, x, g, lr, i):
+        return x, g + pick(self.strength, i) * x
 
 
 class DecoupledDecay(NamedTuple):
@@ -181,7 +212,7 @@ class DecoupledDecay(NamedTuple):
 
     Parameters
     ----------
-    strength : float
+    strength : float or ndarray of the shape of x
         In [0, inf).
     times_lr : bool, default True
         False leaves lr out of it, as BrainPy does.
@@ -197,11 +228,87 @@ class DecoupledDecay(NamedTuple):
     (1.5, 1.0)
     """
 
-    strength: float
+    strength: float | Any
     times_lr: bool = True
 
+    decays = True
     domain = {"strength": "[0, inf)", "times_lr": "bool"}
 
     def transform(self, x, g, lr):
         decay = x * self.strength
         return (x - decay * lr if self.times_lr else x - decay), g
+
+    def revise(self, x, g, lr, i):
+        decay = x * pick(self.strength, i)
+        return (x - decay * lr if self.times_lr else x - decay), g
+
+
+class Only(NamedTuple):
+    """A transform for the arrays whose name matches.
+
+    Parameters
+    ----------
+    inner : transform record
+    match : str or tuple of str
+        Regular expressions, one of which is to be found in the name.  Names read like the expression that gets the
+        array: ``x['layer1']['bias']``, ``x[0]``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import L2Decay, Only, init, update
+    >>> x = {"weight": np.ones(1), "bias": np.ones(1)}
+    >>> state = init(x, lr=0.5, transforms=(Only(L2Decay(0.1), "weight"),))
+    >>> zero = {"weight": np.zeros(1), "bias": np.zeros(1)}
+    >>> update(x, zero, state)[0]
+    {'weight': array([0.5]), 'bias': array([1.])}
+    """
+
+    inner: Any
+    match: Any
+
+    def check(self):
+        _check_choice(self)
+
+    def resolved(self, path):
+        """The transform of the array of that name."""
+        return self.inner if matches(self.match, path) else Identity()
+
+
+class Except(NamedTuple):
+    """A transform for the arrays whose name does not match.
+
+    Parameters
+    ----------
+    inner : transform record
+    match : str or tuple of str
+        Regular expressions, as of `Only`.
+
+    Examples
+    --------
+    >>> from adagrad_nb import DecoupledDecay, Except
+    >>> Except(DecoupledDecay(0.01), ("bias", "norm")).resolved("x['bias']")
+    Identity()
+    """
+
+    inner: Any
+    match: Any
+
+    def check(self):
+        _check_choice(self)
+
+    def resolved(self, path):
+        """The transform of the array of that name."""
+        return Identity() if matches(self.match, path) else self.inner
+
+
+def _check_choice(choice):
+    name = type(choice).__name__
+    inner = choice.inner
+    record(f"{name}.inner", inner, () if hasattr(inner, "factor") else ("transform",), "L2Decay(1e-4)")
+    patterns(f"{name}.match", choice.match)
+
+
+def resolved(item, path):
+    """The transform that `item` comes to for the array of that name."""
+    return item.resolved(path) if hasattr(item, "resolved") else item

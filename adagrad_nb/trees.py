@@ -11,17 +11,35 @@ def walk(tree, path="x"):
         yield path, tree
 
 
-def align(tree, other, name, path=""):
-    """Yield what `other` holds at each leaf of `tree`; `other` must have the same containers."""
+def leaves(tree):
+    """The leaves as a list, in the order of `walk`."""
     if not _is_branch(tree):
-        yield other
-        return
-    keys = [key for key, _ in _children(tree)]
-    same = isinstance(other, dict) == isinstance(tree, dict) and _is_branch(other)
-    if not same or {key for key, _ in _children(other)} != set(keys):
-        raise ValueError(f"{name}{path}: its structure differs from that of x, which holds {keys} here")
-    for key in keys:
-        yield from align(tree[key], other[key], name, f"{path}[{key!r}]")
+        return [tree]
+    children = list(tree.values() if isinstance(tree, dict) else tree)
+    if _is_flat(children):
+        return children
+    return [leaf for child in children for leaf in leaves(child)]
+
+
+def _is_flat(children):
+    """Whether there are no containers in a container: the usual case, which needs no recursion."""
+    for child in children:  # noqa: SIM110 (a generator takes twice the time)
+        if isinstance(child, (dict, list, tuple)):
+            return False
+    return True
+
+
+def align(tree, other, name, path=""):
+    """What `other` holds at each leaf of `tree`, as a list; `other` must have the same containers."""
+    if not _is_branch(tree):
+        return [other]
+    keys = list(tree) if isinstance(tree, dict) else range(len(tree))
+    same = isinstance(other, dict) == isinstance(tree, dict) and _is_branch(other) and len(other) == len(tree)
+    if not same or (isinstance(tree, dict) and other.keys() != tree.keys()):
+        raise ValueError(f"{name}{path}: its structure differs from that of x, which holds {list(keys)} here")
+    if _is_flat(tree.values() if isinstance(tree, dict) else tree):
+        return [other[key] for key in keys]
+    return [part for key in keys for part in align(tree[key], other[key], name, f"{path}[{key!r}]")]
 
 
 def rebuild(tree, leaves):

@@ -1,16 +1,13 @@
 """One step: x, g, state -> x, state."""
 
-import math
-
 import numpy as np
 
-from . import _check, device
-from ._kernels.coordinate import factor
-from ._kernels.dense import ALL, compiled_blend
-from .averaging import overwrites
-from .gradients import operand
-from .transforms import Chain, Rescale
-from .trees import align, rebuild, walk
+from . import _check, device, lazy
+from ._kernels.dense import ALL
+from .chains import READY, SKIPPED, Job, grow, settle
+from .gradients import Operand, operand
+from .trees import align, rebuild
+from .trees import leaves as leaves_of
 
 
 def update(x, g, state, *, lr=None, out=None):
@@ -24,7 +21,7 @@ def update(x, g, state, *, lr=None, out=None):
         The gradient: of the same containers, each array dense; or a ``scipy.sparse`` matrix of its shape (for a
         vector, a row or column); or a pair ``(indices, values)``, for a matrix ``(row_indices, rows)``.  Of a
         sparse gradient only the listed coordinates move, by the penalty's step too; what is listed twice is
-        summed first.
+        summed first, unless `init` was told otherwise.
     state : State
     lr : float or ndarray, optional
         Another learning rate for this step only.
@@ -40,11 +37,13 @@ def update(x, g, state, *, lr=None, out=None):
     ------
     TypeError, ValueError
         If g does not fit x; then nothing has been written.
+    FloatingPointError
+        If `SkipNonFinite` has met its limit.
 
     Notes
     -----
-    A gradient that is not finite is applied as it is and poisons the accumulators, as in every system; the
-    drivers stop before that happens.
+    A gradient that is not finite is applied as it is and poisons the accumulators, as in every system, unless one of
+    the transforms is `SkipNonFinite` or `LossScale`; the drivers stop before that happens.
 
     Examples
     --------
@@ -64,85 +63,126 @@ def update(x, g, state, *, lr=None, out=None):
         return out
     leaves = state.leaves
     single = len(leaves) == 1
-    targets = [x] if single and not isinstance(x, (dict, list, tuple)) else [leaf for _, leaf in walk(x)]
-    gradients = [g] if single and targets[0] is x else list(align(x, g, "g"))
+    targets = [x] if single and not isinstance(x, (dict, list, tuple)) else leaves_of(x)
+    gradients = [g] if single and targets[0] is x else align(x, g, "g")
     if len(targets) != len(leaves):
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(leaves)}")
+    lr = _rate(state, lr)
+    in_place = out is not None and x_out is x and state_out is state
+    bundle = state.bundles[0] if state.bundles and in_place else None
+    whole = bundle is not None and len(bundle.members) == len(leaves) and not np.ndim(lr)
+    if whole and bundle.fits(targets, gradients):
+        rate = bundle.leaf.rate(lr)
+        _perform(state, targets, [Job(bundle.leaf, bundle.x, bundle.gather(targets, gradients), rate)])
+        return out
+    rates = [leaf.fixed if lr is state.lr else leaf.rate(lr) for leaf in leaves]
     # Everything is checked before anything is written.
-    steps = [
-        _operand(leaf, target, gradient) for leaf, target, gradient in zip(leaves, targets, gradients, strict=True)
-    ]
-    if lr is not None:
-        _check.interval("lr", lr, "[0, inf)")
-    rate = state.rate(state.t) if lr is None else lr
-    rates = [leaf.rate(rate) if leaf.fixed is None or lr is not None else leaf.fixed for leaf in leaves]
-    records = _settled(leaves, targets, steps, rates)
+    gradients = [_operand(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
+    lazy.check(state, gradients, rates)
     if out is None:
         state_out = state.copy()
-        targets = [_duplicate(leaf, target) for leaf, target in zip(leaves, targets, strict=True)]
+        targets = [leaf.duplicate(target) for leaf, target in zip(leaves, targets, strict=True)]
         x_out = rebuild(x, iter(targets))
-    elif x_out is not x or state_out is not state:
+    elif not in_place:
         targets = _transfer(x, state, targets, x_out, state_out)
     else:
         for leaf, target in zip(leaves, targets, strict=True):
             _writable(leaf, target)
-    for leaf, target, step, record, rate in zip(state_out.leaves, targets, steps, records, rates, strict=True):
-        _apply(leaf, target, step, record, rate, state.t)
-    if state_out.average is not None:
-        share = state_out.share()
-        for leaf, target in zip(state_out.leaves, targets, strict=True):
-            _blend(leaf, target, share)
-            if overwrites(state_out.average, state_out.t):
-                _overwrite(leaf, target)
-    state_out.t += 1
+    lazy.brought_up(state_out, targets, gradients)
+    if _perform(state_out, targets, _jobs(state_out, targets, gradients, rates)):
+        lazy.note(state_out, gradients, rates)
     return x_out, state_out
 
 
+def _perform(state, targets, jobs):
+    """Move the arrays and the state in place; return whether there was a step.  Only `SkipNonFinite` can raise."""
+    status, settled, records = settle(state, jobs)
+    if status == SKIPPED:
+        return False
+    if status == READY:
+        for (leaf, x, gradient, lr), record in zip(settled, records, strict=True):
+            leaf.apply(x, gradient, record, lr, state.t)
+        grow(state, state.transforms)
+    if state.average is not None and (status == READY or state.clocked):
+        for leaf, x, _, _ in jobs:
+            leaf.blend(x, state.t)
+    for bundle in state.bundles:
+        if any(job.x is bundle.x for job in jobs):
+            bundle.scatter([targets[i] for i in bundle.members])
+    state.arrived += 1
+    state.t += status == READY
+    return status == READY
+
+
+def _rate(state, lr):
+    """The learning rate of this step."""
+    if lr is not None:
+        return _check.interval("lr", lr, "[0, inf)")
+    return state.rate(state.clock)
+
+
+def _jobs(state, targets, gradients, rates):
+    """What is to be done, array by array; bundles, where all their gradients are dense, count as one array."""
+    jobs = [Job(*each) for each in zip(state.leaves, targets, gradients, rates, strict=True)]
+    for bundle in state.bundles:
+        mine = [jobs[i] for i in bundle.members]
+        if all(job.gradient.where is ALL and job.x.flags.c_contiguous for job in mine) and not np.ndim(mine[0].lr):
+            gradient = bundle.gather([job.x for job in mine], [job.gradient.values for job in mine])
+            jobs.append(Job(bundle.leaf, bundle.x, gradient, mine[0].lr))
+            for i in bundle.members:
+                jobs[i] = None
+    return [job for job in jobs if job is not None]
+
+
 def _is_quick(x, g, leaf):
-    """Whether x and g are vectors just as the kernel takes them: the short way of `update` for small arrays."""
+    """Whether x and g are arrays just as the kernel takes them: the short way of `update` for small arrays."""
     return (
         leaf is not None
         and type(x) is np.ndarray
         and type(g) is np.ndarray
         and x.shape == leaf.shape == g.shape
-        and x.dtype == leaf.dtype == g.dtype
+        and x.dtype == leaf.precision == g.dtype
         and x.flags.carray
         and g.flags.carray
     )
 
 
-def _operand(leaf, x, g):
-    """(where, values, width) of the gradient of one array."""
+def _operand(state, leaf, x, g):
+    """The gradient of one array as the kernels take it."""
     if _is_quick(x, g, leaf):
-        return ALL, (g if g.ndim == 1 else g.reshape(-1)), 1
+        return Operand(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
-        if not device.is_device(x) or tuple(x.shape) != tuple(leaf.shape) or x.dtype != leaf.dtype:
-            raise ValueError(
-                f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and dtype {leaf.dtype}"
-            )
-        if not device.is_device(g) or tuple(g.shape) != tuple(leaf.shape) or g.dtype != leaf.dtype:
-            raise TypeError(
-                f"g: the gradient of a device array must be a device array of shape {leaf.shape} and dtype {leaf.dtype}"
-            )
-        if leaf.whole:
-            raise ValueError("transforms: a transform that needs the norm does not work on a device array yet")
-        return ALL, g, 1
+        return _on_device(leaf, x, g)
     if device.is_device(x) or device.is_device(g):
         raise TypeError(f"{leaf.path}: the state was made for an array of the host; copy x and g there")
     if not isinstance(x, np.ndarray):
-        x = _check.floating(leaf.path, x)
-    if x.shape != leaf.shape or x.dtype != leaf.dtype:
-        if x.shape == leaf.shape and x.dtype.kind in "iu":
-            x = x.astype(leaf.dtype)
-        else:
+        x = _check.parameter(leaf.path, x)
+    if x.shape != leaf.shape or (x.dtype != leaf.dtype and x.dtype.kind not in "iu"):
+        raise ValueError(
+            f"{leaf.path}: got {x.dtype} of shape {x.shape}; the state was made for {leaf.dtype} of {leaf.shape}"
+        )
+    complex_ = leaf.dtype.kind == "c"
+    gradient = operand(g, leaf.shape, leaf.dtype if complex_ else leaf.precision, "g" + leaf.path[1:], state.duplicates)
+    if gradient.where is not ALL and state.sparse_decay != "touched" and leaf.decays:
+        if state.sparse_decay == "refuse":
             raise ValueError(
-                f"{leaf.path}: got {x.dtype} of shape {x.shape}; the state was made for {leaf.dtype} of {leaf.shape}"
+                f"g{leaf.path[1:]}: is sparse, and weight decay with sparse gradients is refused as asked; "
+                "give a dense array, or choose sparse_decay='touched', 'whole' or 'lazy'"
             )
-    return operand(g, x, "g" + leaf.path[1:])
+        if state.sparse_decay == "whole":
+            gradient = Operand(ALL, gradient.full(leaf.size))
+    return gradient.parts(leaf.precision) if complex_ else gradient
 
 
-def _duplicate(leaf, x):
-    return device.copy(x) if leaf.on_device else np.array(x, leaf.dtype, order="C")
+def _on_device(leaf, x, g):
+    wanted = f"a device array of shape {leaf.shape} and dtype {leaf.dtype}"
+    if not device.is_device(x) or tuple(x.shape) != leaf.shape or x.dtype != leaf.dtype:
+        raise ValueError(f"{leaf.path}: the state was made for {wanted}")
+    if not device.is_device(g) or tuple(g.shape) != leaf.shape or g.dtype != leaf.dtype:
+        raise TypeError(f"g: the gradient of a device array must be {wanted}")
+    if leaf.whole:
+        raise ValueError("transforms: a transform that needs the norm does not work on a device array yet")
+    return Operand(ALL, g)
 
 
 def _writable(leaf, x):
@@ -170,69 +210,3 @@ def _transfer(x, state, sources, x_out, state_out):
     if state_out is not state:
         state_out.assign(state)
     return targets
-
-
-def _settled(leaves, targets, steps, rates):
-    """The records of each array's update, with the transforms that look at whole arrays replaced by their factors."""
-    if not leaves or not leaves[0].whole:
-        return [leaf.update for leaf in leaves]
-    heads, chains = [leaf.head for leaf in leaves], [leaf.update.transforms for leaf in leaves]
-    position = 0
-    while isinstance(chains[0], Chain):
-        firsts = [record.first for record in chains]
-        if hasattr(firsts[0], "factor"):
-            norms = [_norm(position, *parts) for parts in zip(leaves, heads, targets, steps, rates, strict=True)]
-            if getattr(firsts[0], "together", False):
-                norms = [math.hypot(*norms)] * len(norms)
-            firsts = [
-                Rescale(leaf.dtype.type(factor(first, leaf.dtype.type(norm))))
-                for leaf, first, norm in zip(leaves, firsts, norms, strict=True)
-            ]
-        heads = [Chain(*pair) for pair in zip(heads, firsts, strict=True)]
-        chains = [record.rest for record in chains]
-        position += 1
-    return [leaf.update._replace(transforms=head) for leaf, head in zip(leaves, heads, strict=True)]
-
-
-def _norm(position, leaf, head, x, step, lr):
-    """The 2-norm of a gradient after the transforms of `head`."""
-    where, values, width = step
-    if width > 1:
-        where = (where[:, None] * width + np.arange(width)).reshape(-1)
-    return leaf.norm(position, head, where, _flat(x), values, lr)
-
-
-def _flat(x):
-    """A vector of the content of x: a view, where x is contiguous."""
-    return x if x.ndim == 1 and x.flags.c_contiguous else np.ascontiguousarray(x).reshape(-1)
-
-
-def _apply(leaf, x, step, records, lr, t):
-    where, values, width = step
-    if leaf.on_device:
-        size = leaf.size
-        kernel = device.kernels().dense
-        device.launch(kernel, size, records, device.view(x), device.view(values), leaf.flat, lr, t)
-        return
-    flat = _flat(x)
-    if width > 1:
-        leaf.rows(records, where, flat, values, leaf.flat, lr, t)
-    else:
-        leaf.move(records, where, flat, values, lr, t)
-    if not x.flags.c_contiguous:
-        x[...] = flat.reshape(x.shape)
-
-
-def _blend(leaf, x, share):
-    if leaf.on_device:
-        device.launch(device.kernels().blend, leaf.size, device.view(leaf.mean), device.view(x), leaf.dtype.type(share))
-    else:
-        compiled_blend(_flat(leaf.mean), _flat(x), leaf.dtype.type(share))
-
-
-def _overwrite(leaf, x):
-    """x = mean"""
-    if leaf.on_device:
-        device.view(x).copy_to_device(device.view(leaf.mean))
-    else:
-        x[...] = leaf.mean

@@ -19,6 +19,19 @@ Zeiler 2012
     M. Zeiler, "ADADELTA: An Adaptive Learning Rate Method", arXiv:1212.5701.
 Hastie 2009
     T. Hastie, R. Tibshirani, J. Friedman, "The Elements of Statistical Learning", 2nd ed., section 4.4.
+Cortes 1995
+    C. Cortes, V. Vapnik, "Support-Vector Networks", Machine Learning 20, 273-297.
+Zhang 2004
+    T. Zhang, "Solving Large Scale Linear Prediction Problems Using Stochastic Gradient Descent Algorithms", ICML.
+Shalev-Shwartz 2013
+    S. Shalev-Shwartz, T. Zhang, "Stochastic Dual Coordinate Ascent Methods for Regularized Loss Minimization",
+    JMLR 14, 567-599.
+Huber 1964
+    P. Huber, "Robust Estimation of a Location Parameter", Annals of Mathematical Statistics 35, 73-101.
+Koenker 1978
+    R. Koenker, G. Bassett, "Regression Quantiles", Econometrica 46, 33-50.
+McCullagh 1989
+    P. McCullagh, J. Nelder, "Generalized Linear Models", 2nd ed.
 """
 
 import math
@@ -134,6 +147,133 @@ def squared(y, p):
     return 0.5 * (p - y) ** 2
 
 
+def squared_slope(y, p):
+    """Of half the squared error."""
+    return p - y
+
+
+def hinge(y, p):
+    """Cortes 1995: the slack of a row whose margin should be 1."""
+    return max(0.0, 1.0 - y * p)
+
+
+def hinge_slope(y, p):
+    """0 at the kink."""
+    return -y if y * p < 1.0 else 0.0
+
+
+def squared_hinge(y, p):
+    """Its square."""
+    return hinge(y, p) ** 2
+
+
+def squared_hinge_slope(y, p):
+    """2 h h' by the chain rule."""
+    return 2.0 * hinge(y, p) * hinge_slope(y, p)
+
+
+def smooth_hinge(y, p, gamma=1.0):
+    """Shalev-Shwartz 2013, section 3: max over a in [0, 1] of a (1 - y p) - gamma a^2 / 2, the hinge's smoothing."""
+    a = min(max((1.0 - y * p) / gamma, 0.0), 1.0)
+    return a * (1.0 - y * p) - gamma * a**2 / 2.0
+
+
+def smooth_hinge_slope(y, p, gamma=1.0):
+    """Danskin: -y times the a of the maximum."""
+    return -y * min(max((1.0 - y * p) / gamma, 0.0), 1.0)
+
+
+def modified_huber(y, p):
+    """Zhang 2004, section 2."""
+    if y * p < -1.0:
+        return -4.0 * y * p
+    return max(0.0, 1.0 - y * p) ** 2
+
+
+def modified_huber_slope(y, p):
+    """Zhang 2004, section 2."""
+    if y * p < -1.0:
+        return -4.0 * y
+    return -2.0 * y * max(0.0, 1.0 - y * p)
+
+
+def modified_huber_link(p):
+    """Zhang 2004, section 3: (1 + clip(p)) / 2."""
+    return (1.0 + min(max(p, -1.0), 1.0)) / 2.0
+
+
+def perceptron(y, p):
+    """Hastie 2009, section 4.5.1: the distance of a row on the wrong side."""
+    return max(0.0, -y * p)
+
+
+def perceptron_slope(y, p):
+    """That of the wrong side at the kink."""
+    return -y if y * p <= 0.0 else 0.0
+
+
+def huber(y, p, delta=1.0):
+    """Huber 1964, equation 3.1 ff.: rho(t)."""
+    t = p - y
+    return t**2 / 2.0 if abs(t) <= delta else delta * abs(t) - delta**2 / 2.0
+
+
+def huber_slope(y, p, delta=1.0):
+    """Huber 1964: psi(t)."""
+    return min(max(p - y, -delta), delta)
+
+
+def absolute(y, p):
+    """The absolute error."""
+    return abs(y - p)
+
+
+def absolute_slope(y, p):
+    """The sign, 0 at the kink."""
+    return float(np.sign(p - y))
+
+
+def epsilon_insensitive(y, p, epsilon=0.1):
+    """Cortes' slack on either side of a tube around y."""
+    return max(0.0, y - p - epsilon) + max(0.0, p - y - epsilon)
+
+
+def epsilon_insensitive_slope(y, p, epsilon=0.1):
+    """0 at the kinks."""
+    return float(p - y > epsilon) - float(y - p > epsilon)
+
+
+def squared_epsilon_insensitive(y, p, epsilon=0.1):
+    """The square of the slack."""
+    return epsilon_insensitive(y, p, epsilon) ** 2
+
+
+def squared_epsilon_insensitive_slope(y, p, epsilon=0.1):
+    """By the chain rule."""
+    return 2.0 * epsilon_insensitive(y, p, epsilon) * epsilon_insensitive_slope(y, p, epsilon)
+
+
+def quantile(y, p, tau=0.5):
+    """Koenker 1978, equation 3.1: weights tau above and 1 - tau below."""
+    return tau * abs(y - p) if y >= p else (1.0 - tau) * abs(y - p)
+
+
+def quantile_slope(y, p, tau=0.5):
+    """0 at the kink."""
+    return 0.0 if y == p else (-tau if y > p else 1.0 - tau)
+
+
+def poisson(y, p):
+    """McCullagh 1989, chapter 6: minus the log-likelihood of y at mean mu = exp(p), but for log y!."""
+    mu = math.exp(p)
+    return mu - y * math.log(mu)
+
+
+def poisson_slope(y, p):
+    """McCullagh 1989, section 2.2: mu - y for the canonical link."""
+    return math.exp(p) - y
+
+
 # --- schedules ---------------------------------------------------------------------------------------------------
 
 
@@ -166,10 +306,10 @@ def polynomial(t, lr, steps, final, power, cycle=False):
 
 def cosine_restarts(t, lr, steps, stretch, shrink, final):
     """Loshchilov 2017, equation 5 with T_i growing by `stretch`; the height as in Keras' CosineDecayRestarts."""
-    period, height = steps, lr
+    period, height = steps, lr - final
     while t >= period:
         t, period, height = t - period, period * stretch, height * shrink
-    return final + 0.5 * (height - final) * (1.0 + math.cos(math.pi * t / period))
+    return final + 0.5 * height * (1.0 + math.cos(math.pi * t / period))
 
 
 def piecewise(t, boundaries, values):
@@ -247,3 +387,41 @@ def means(iterates, start=0):
     """Polyak 1992: after each update the plain mean of the iterates from update `start` on."""
     return [np.mean(iterates[min(t, start) : t + 1] if t >= start else iterates[t : t + 1], axis=0)
             for t in range(len(iterates))]  # fmt: skip
+
+
+# --- whole arrays --------------------------------------------------------------------------------------------------
+
+
+def row_adagrad(x, g, h, lr, eps, inside=False):
+    """MXNet's GroupAdaGrad, FBGEMM's rowwise_adagrad: the mean square of a row enters the accumulator of the row."""
+    h = h + (g**2).mean(axis=1)
+    root = np.sqrt(h + eps) if inside else np.sqrt(h) + eps
+    return x - lr * g / root[:, None], h
+
+
+def modulus_adagrad(x, g, G, lr, eps):
+    """optax, scale_by_rss, for complex numbers: |g|^2 enters the accumulator; where it is zero nothing moves."""
+    G = G + g.real**2 + g.imag**2
+    return x - lr * np.where(G > 0, g / np.sqrt(np.where(G > 0, G + eps, 1)), 0), G
+
+
+def split_adagrad(x, g, G, lr, eps):
+    """PyTorch, torch.optim.Adagrad, for complex numbers: real and imaginary parts apart, also in the accumulator."""
+    real, imag = G.real + g.real**2, G.imag + g.imag**2
+    return x - lr * (g.real / (np.sqrt(real) + eps) + 1j * g.imag / (np.sqrt(imag) + eps)), real + 1j * imag
+
+
+def listed_adagrad(x, where, values, G, lr, eps, duplicates):
+    """A gradient that lists coordinates, some of them more than once, in the four ways that systems treat them."""
+    x, G = x.copy(), G.copy()
+    if duplicates == "sequential":
+        for i, g in zip(where, values, strict=True):
+            G[i] += g**2
+            x[i] -= lr * g / (np.sqrt(G[i]) + eps)
+        return x, G
+    for i in sorted(set(where)):
+        mine = [g for j, g in zip(where, values, strict=True) if j == i]
+        total = sum(mine) / (len(mine) if duplicates == "mean" else 1)
+        G[i] += sum(g**2 for g in mine) if duplicates == "simultaneous" else total**2
+        x[i] -= lr * total / (np.sqrt(G[i]) + eps)
+    return x, G

@@ -22,10 +22,11 @@ class Outcome(NamedTuple):
     losses: list
 
 
-LOSSES = {
-    "logistic": (reference.logistic, reference.logistic_slope),
-    "squared": (reference.squared, lambda y, p: p - y),
-}
+NAMES = (
+    "logistic", "hinge", "squared_hinge", "smooth_hinge", "modified_huber", "perceptron", "squared", "huber",
+    "absolute", "epsilon_insensitive", "squared_epsilon_insensitive", "quantile", "poisson",
+)  # fmt: skip
+LOSSES = {name: (getattr(reference, name), getattr(reference, f"{name}_slope")) for name in NAMES}
 
 
 def learn(X, y, loss, lr, *, prox=None, intercept=True, weight=None, passes=1, start=None, G0=0.0, **rule):

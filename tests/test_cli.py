@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from adagrad_nb import Chunk, fit_linear, load_model
+from adagrad_nb import Chunk, SmoothHinge, fit_linear, load_model
 from adagrad_nb.callbacks import History, Table
 from adagrad_nb.cli import main
 from adagrad_nb.metrics import auc, calibration, roc_curve
@@ -132,6 +132,9 @@ def test_info_says_what_a_model_holds(files, tmp_path, capsys):
         (["train", "{empty}"], "nothing to learn"),
         (["predict", "{train}", "{train}"], "not a file of this package"),
         (["info", "nowhere.npz"], "nowhere.npz"),
+        (["train", "{train}", "--loss-parameter", "1"], "the loss logistic has none"),
+        (["train", "{train}", "--loss", "quantile", "--loss-parameter", "1"], "Quantile.tau"),
+        (["train", "{train}", "--loss", "poisson"], "y: got -1.0"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(files, tmp_path, capsys, arguments, part):
@@ -154,6 +157,33 @@ def test_regression(tmp_path, capsys):
     picture = str(tmp_path / "p.png")
     assert main(["train", str(path), "--loss", "squared", "--test", str(path), "--plot", picture]) == 0
     assert float(re.search(r"RMSE ([\d.]+)", capsys.readouterr().out).group(1)) < 0.1
+
+
+def test_losses_and_their_parameters(files, tmp_path, capsys):
+    train, test = map(str, files)
+    model, picture = str(tmp_path / "m.npz"), str(tmp_path / "p.png")
+    told = ["--test", test, "--model", model, "--plot", picture]
+    assert main(["train", train, "--loss", "smooth_hinge", "--loss-parameter", "0.5", *told]) == 0
+    assert re.search(r"mean loss 0\.\d+, AUC 0\.9\d+", capsys.readouterr().out)
+    assert load_model(model).loss == SmoothHinge(0.5)
+    assert main(["info", model]) == 0
+    assert "SmoothHinge(gamma=0.5)" in capsys.readouterr().out
+    assert main(["predict", model, test, "--proba"]) == 2
+    assert "--proba: the loss SmoothHinge has no probabilities; leave it out" in capsys.readouterr().err
+    assert main(["predict", model, test]) == 0
+    assert set(capsys.readouterr().out.split()) == {"-1.0", "1.0"}
+
+
+def test_counts(tmp_path, capsys):
+    """The root mean squared error is that of the number predicted, not of its logarithm."""
+    path, picture, rng = tmp_path / "data", str(tmp_path / "p.png"), np.random.default_rng(0)
+    x = rng.normal(size=400)
+    y = rng.poisson(np.exp(0.5 * x + 1))
+    path.write_text("".join(f"{count} 1:{value:.6f}\n" for count, value in zip(y, x, strict=True)))
+    told = ["--test", str(path), "--plot", picture]
+    assert main(["train", str(path), "--loss", "poisson", "--lr", "0.2", "--passes", "3", *told]) == 0
+    error = float(re.search(r"RMSE ([\d.]+)", capsys.readouterr().out).group(1))
+    assert error == pytest.approx(np.sqrt(np.mean((np.exp(0.5 * x + 1) - y) ** 2)), rel=0.03)
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs compiled speed to be interrupted in the middle")

@@ -14,8 +14,10 @@ import pytest
 from numba.core import event
 
 from adagrad_nb import (
+    EMA,
     L1,
     L2,
+    Adadelta,
     Adagrad,
     Bounded,
     Box,
@@ -24,18 +26,23 @@ from adagrad_nb import (
     DecoupledDecay,
     ElasticNet,
     L2Decay,
+    Maximize,
+    MomentumAdagrad,
     NonNegative,
     NoPenalty,
     Polyak,
     Rescale,
+    RowAdagrad,
     init,
     minimize_adagrad,
     minimize_stochastic,
     update,
 )  # fmt: skip
-from adagrad_nb._jit import code, compiled_for, distinct
-from adagrad_nb._kernels import dense
+from adagrad_nb._jit import cast, code, compiled_for, distinct, jit
+from adagrad_nb._kernels import dense, norms
+from adagrad_nb._kernels import rows as row_loops
 from adagrad_nb._kernels.norms import settle
+from adagrad_nb.losses import LOSSES, link, slope, value
 from adagrad_nb.testing import Quadratic, Rosenbrock
 
 PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
@@ -192,6 +199,64 @@ def test_single_precision_code_has_no_double(records):
     assert found is None, found.group()
 
 
+def everything_of(loss, y, p):
+    """What a kernel asks of a loss."""
+    return value(loss, y, p), slope(loss, y, p), link(loss, p)
+
+
+@needs_compiler
+@pytest.mark.parametrize("loss", [kind() for kind in LOSSES.values()], ids=LOSSES)
+def test_single_precision_code_of_losses_has_no_double(loss):
+    one = np.float32(1)
+    text = code(jit(everything_of), cast(loss, one.dtype), one, one)
+    assert "float" in text
+    found = DOUBLE.search(text)
+    assert found is None, found.group()
+    assert DOUBLE.search(code(jit(everything_of), loss, 1.0, 1.0))
+
+
+RULES = [
+    Adagrad(1e-3, True, 0.1, guarded=True), MomentumAdagrad(), Adadelta(), RowAdagrad(), Adagrad(modulus=True)
+]  # fmt: skip
+SPARSE = (np.array([0, 2]), np.array([0, 1, 3]))
+
+
+def codes_of(kind, leaf, x):
+    """(name, intermediate code) of each kernel that an optimiser with this leaf may use."""
+    where, starts = SPARSE
+    update_, flat, lr = leaf.update, leaf.flat, leaf.fixed
+    wide = np.ones(len(where) * leaf.group, kind)
+    if leaf.group > 1:
+        yield "groups", code(row_loops.groups, update_, where, x, wide, flat, lr, 0)
+        return
+    yield "serial", code(dense.serial, update_, dense.ALL, x, x, flat, lr, 0)
+    yield "sparse", code(dense.serial, update_, where, x, wide, flat, lr, 0)
+    yield "rows", code(row_loops.rows, update_, where, x, wide, flat, lr, 0)
+    if hasattr(leaf.update.rule, "accumulate"):
+        yield "simultaneous", code(row_loops.simultaneous, update_, where, starts, x, np.ones(3, kind), flat, lr, 0)
+    yield "norm", code(norms.compiled_norm, update_.transforms, dense.ALL, x, x, lr)
+    yield "wrong", code(norms.compiled_wrong, update_.transforms, dense.ALL, x, x, lr)
+    yield "gather", code(norms.compiled_gather, update_.transforms, x, x, lr, x, 3)
+    for average in (EMA(0.9), Polyak()):
+        yield "blend", code(dense.compiled_blend, cast(average, kind), x, x, kind(0.5))
+
+
+@needs_compiler
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("strength", [0.1, np.linspace(0, 1, 6)], ids=["one", "array"])
+def test_no_option_makes_single_precision_code_compute_in_double(rule, strength):
+    for kind in (np.float32, np.float64):
+        shape = (3, 2) if hasattr(rule, "rowwise") or rule == Adagrad(modulus=True) else 6
+        x = np.ones(shape, kind)
+        transforms = (Maximize(), L2Decay(np.reshape(strength, shape) if np.ndim(strength) else strength))
+        if rule == Adagrad(modulus=True):
+            x, transforms = x[:, 0] * np.array(1j, np.result_type(kind, np.complex64)), (Maximize(),)
+        leaf = init(x, rule, transforms=transforms, penalty=L1(0.1), lr_scale=2.0).leaves[0]
+        for name, text in codes_of(kind, leaf, np.ones(6, kind)):
+            found = DOUBLE.search(text)
+            assert (found is None) == (kind is np.float32), f"{name}: {found and found.group()}"
+
+
 @needs_compiler
 def test_the_search_for_doubles_finds_them():
     text = code_of(dense.serial, np.ones(5), (), L1(0.1))
@@ -268,7 +333,7 @@ USE = """
     import numpy as np
     from mine import Bowl, Power
     from adagrad_nb import Adagrad, init, minimize_adagrad, update
-    from adagrad_nb._kernels import dense
+    from adagrad_nb._kernels import dense, norms, rows
     x = np.ones(3)
     moved, _ = update(x, x, init(x, Adagrad(0.0), lr=0.0, penalty=Power(1.0)))
     res = minimize_adagrad(Bowl(1.0), x, maxiter=3)
@@ -444,12 +509,12 @@ def test_objectives_of_foreign_type_are_compiled_once():
 
 LEVELS = {
     0: "_jit _check _files _vector",
-    1: "rules transforms penalties schedules losses averaging multiclass",
+    1: "rules transforms gates penalties schedules losses averaging margins regressions multiclass",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
-    " _kernels/linear _kernels/lanes _kernels/parse _kernels/gpu",
-    3: "trees device gradients leaf state update archive presets exchange fullmatrix",
-    4: "objectives driver optimize stochastic samples linear linear_model classes lane_model metrics readers"
-    " _source _svmlight vowpal",
+    " _kernels/linear _kernels/parse _kernels/gpu _kernels/trail _kernels/batch _kernels/lanes",
+    3: "trees device gradients options leaf bundle lazy chains state update archive presets exchange fullmatrix",
+    4: "objectives driver optimize stochastic samples linear linear_model metrics readers _source _svmlight"
+    " vowpal means sweeps stopping classes lane_model",
     5: "estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}

@@ -34,7 +34,9 @@ from adagrad_nb import (
     linear,
     linear_model,
     load_model,
+    losses,
     read_svmlight,
+    sweeps,
 )
 
 COLUMNS = 9
@@ -84,7 +86,7 @@ RATES = {
     "inverse root": (InverseSqrt(0.7, 0.3), lambda t: reference.inverse_sqrt(t, 0.7, 0.3)),
     "piecewise": (Piecewise((7, 20), (0.6, 0.25, 0.1)), lambda t: reference.piecewise(t, (7, 20), (0.6, 0.25, 0.1))),
 }
-LOSSES = ("logistic", "squared")
+LOSSES = reference_linear.NAMES
 
 
 def data(loss="logistic", n=40, seed=0):
@@ -95,7 +97,8 @@ def data(loss="logistic", n=40, seed=0):
     X[: n // 2, 4] = 0.0
     X[:, 7] = 0.0
     score = X @ rng.normal(size=COLUMNS) + 0.3 + 0.3 * rng.normal(size=n)
-    y = np.where(score > 0, 1.0, -1.0) if loss == "logistic" else score
+    labels = losses.LOSSES[loss].labels
+    y = {"binary": np.where(score > 0, 1.0, -1.0), "number": score, "count": np.floor(np.exp(score))}[labels]
     weight = rng.choice([0.0, 0.5, 1.0, 3.0], n)
     return sp.csr_array(X), y, weight
 
@@ -110,6 +113,7 @@ def interpreted(monkeypatch):
     def python(kernel, *records):
         return getattr(kernel, "py_func", kernel)
 
+    monkeypatch.setattr(sweeps, "compiled_for", python)
     monkeypatch.setattr(linear_model, "compiled_for", python)
 
 
@@ -172,11 +176,19 @@ def assert_eager(penalty, loss, rate, intercept, weighted, rule=None, dtype=None
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["logistic", "squared"])
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_lazy_is_eager(penalty, loss, rate):
     for intercept, weighted in itertools.product((True, False), repeat=2):
         assert_eager(penalty, loss, rate, intercept, weighted)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_lazy_is_eager_for_every_loss(penalty, loss):
+    for rate in ("constant", "piecewise"):
+        assert_eager(penalty, loss, rate, True, True)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -198,6 +210,9 @@ COMPILED = [
     ("elastic net by feature", "squared", "inverse root"),
     ("box away from zero", "logistic", "inverse root"),
     ("bounded l1", "squared", "constant"),
+    ("l1", "hinge", "inverse root"),
+    ("elastic net", "poisson", "constant"),
+    ("l2", "quantile", "piecewise"),
 ]
 
 
@@ -416,7 +431,7 @@ def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
 
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear_model, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+        patch.setattr(sweeps, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
         fit_linear(rows_of(X, np.arange(40.0), 25), loss=Listener(), passes=2, shuffle=True, rng=0)
     parts = seen[:25], seen[25:40], seen[40:65], seen[65:]
     expected = list(range(25)), list(range(25, 40))
@@ -845,7 +860,7 @@ def test_mean_loss_is_careful():
 # --- files ---------------------------------------------------------------------------------------------------------
 
 
-class Huber(NamedTuple):
+class Capped(NamedTuple):
     """A loss of one's own."""
 
     delta: float
@@ -908,13 +923,13 @@ def test_saved_and_loaded(tmp_path):
 @pytest.mark.usefixtures("interpreted")
 def test_records_of_ones_own_in_a_file(tmp_path):
     path = tmp_path / "model"
-    model = fit_linear(X[:20], Y[:20], loss=Huber(0.3), penalty=Ridges(np.linspace(0.1, 1, COLUMNS)))
+    model = fit_linear(X[:20], Y[:20], loss=Capped(0.3), penalty=Ridges(np.linspace(0.1, 1, COLUMNS)))
     model.save(path)
-    with pytest.raises(ValueError, match=r"uses the record (Huber|Ridges), which is not of this package; pass rec"):
+    with pytest.raises(ValueError, match=r"uses the record (Capped|Ridges), which is not of this package; pass rec"):
         load_model(path)
-    with pytest.raises(ValueError, match="uses the record Huber"):
+    with pytest.raises(ValueError, match="uses the record Capped"):
         load_model(path, records=[Ridges])
-    loaded = load_model(path, records=(Ridges, Huber))
+    loaded = load_model(path, records=(Ridges, Capped))
     assert_same(fit_linear(X[20:], Y[20:], model=loaded), fit_linear(X[20:], Y[20:], model=model))
 
 
@@ -1257,7 +1272,7 @@ OPTIONS_BAD = {
     "class of a penalty": ({"penalty": L1}, TypeError, "^penalty: got the class L1; pass an instance"),
     "penalty as a word": ({"penalty": "l1"}, TypeError, "^penalty: got 'l1'; must be a record such as"),
     "rule as a penalty": ({"penalty": Adagrad()}, TypeError, "^penalty: Adagrad has no value and no prox"),
-    "unknown loss": ({"loss": "hinged"}, ValueError, "^loss: got 'hinged'; must be one of logistic, squared"),
+    "unknown loss": ({"loss": "hinged"}, ValueError, "^loss: got 'hinged'; must be one of logistic, hinge"),
     "class of a loss": ({"loss": Logistic}, TypeError, "^loss: got the class Logistic; pass an instance"),
     "penalty as a loss": ({"loss": L1(0.1)}, TypeError, "^loss: L1 has no slope and no link and no labels"),
     "loss as a number": ({"loss": 3}, TypeError, "^loss: got 3; must be a record such as"),

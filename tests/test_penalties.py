@@ -9,7 +9,7 @@ import reference
 
 from adagrad_nb import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty, init
 from adagrad_nb._jit import cast
-from adagrad_nb.penalties import mapping, prox, repeat, value
+from adagrad_nb.penalties import mapping, prox, repeat, total, value
 
 INF = math.inf
 
@@ -99,6 +99,51 @@ def test_repeat_is_k_steps(penalty, naive, naive_prox, k, rng):
         for _ in range(k):
             expected = naive_prox(expected, w)
         assert repeat(penalty, x, w, k, 0) == pytest.approx(expected, rel=1e-12, abs=1e-12 * abs(x))
+
+
+@each
+@pytest.mark.parametrize("k", [0, 1, 2, 7, 100])
+def test_total_is_the_sum_after_each_of_k_steps(penalty, naive, naive_prox, k, rng):
+    for x, w in points(rng):
+        w /= max(k, 1)
+        after, expected = x, []
+        for _ in range(k):
+            after = naive_prox(after, w)
+            expected.append(after)
+        size = max(abs(x), max(map(abs, expected), default=0))
+        assert total(penalty, x, w, k, 0) == pytest.approx(math.fsum(expected), rel=1e-12, abs=1e-13 * k * size)
+
+
+@pytest.mark.parametrize("l2", [1e-16, 1e-12, 1e-9, 1e-6, 1e-3, 1.0])
+@pytest.mark.parametrize("l1", [0.0, 1e-5, 1e-3])
+def test_total_does_not_cancel_for_a_weak_ridge(l1, l2):
+    for x in (1.0, -0.02):
+        after, expected = x, []
+        for _ in range(2000):
+            after = reference.elastic_net_prox(after, 0.5, l1, l2)
+            expected.append(after)
+        # The steps one by one round 2,000 times; the closed form rounds less.
+        assert total(ElasticNet(l1, l2), x, 0.5, 2000, 0) == pytest.approx(math.fsum(expected), rel=2e-12)
+
+
+@pytest.mark.parametrize("penalty", [L1(0.1), L2(0.1), ElasticNet(0.1, 0.1), Bounded(L2(0.1), 0.5, 2.0)], ids=str)
+def test_total_of_a_million_steps_takes_no_million_steps(penalty):
+    begin = total(penalty, 3.0, 1e-3, 10**4, 0)
+    after = repeat(penalty, 3.0, 1e-3, 10**4, 0)
+    end = total(penalty, 3.0, 1e-3, 10**12, 0)
+    assert math.isfinite(end)
+    assert end == pytest.approx(begin + total(penalty, after, 1e-3, 10**12 - 10**4, 0), rel=1e-10)
+
+
+def test_total_defaults_to_the_steps_one_by_one():
+    class Cauchy(Box):  # a record without a closed form
+        total = None
+
+        def prox(self, x, w, i):
+            return x / (1 + w)
+
+    assert total(Cauchy(), 8.0, 1.0, 3, 0) == 4.0 + 2.0 + 1.0
+    assert total(Cauchy(), 0.0, 1.0, 10**15, 0) == 0.0  # where nothing moves, the rest is a product
 
 
 @each

@@ -5,16 +5,20 @@ import pytest
 
 from adagrad_nb import (
     EMA,
+    Accumulate,
     Adadelta,
     Adagrad,
     ClipGlobalNorm,
     ClipNorm,
     ClipValue,
     DecoupledDecay,
+    Except,
+    Exponential,
     InverseTime,
     L2Decay,
+    Maximize,
     Piecewise,
-    Rescale,
+    Polynomial,
     Shift,
     init,
     like,
@@ -123,7 +127,9 @@ FORMULAS = [
 ]
 
 
-@pytest.mark.parametrize(("formula", "system", "method", "settings"), FORMULAS, ids=lambda item: str(item)[:24])
+@pytest.mark.parametrize(
+    ("formula", "system", "method", "settings"), FORMULAS, ids=lambda item: getattr(item, "__name__", str(item)[:24])
+)
 def test_trajectories_follow_the_formula_of_the_system(formula, system, method, settings, problem):
     x, gradients = problem
     expected, s = x.copy(), {}
@@ -141,13 +147,22 @@ def test_mxnet_counts_from_one():
 @pytest.mark.parametrize(
     ("system", "settings", "expected"),
     [
-        ("torch", {}, {"rule": Adagrad(1e-10), "lr": 0.01, "transforms": ()}),
+        ("torch", {}, {"rule": Adagrad(1e-10), "lr": 0.01, "transforms": (), "sparse_decay": "refuse"}),
         (
             "torch",
             {"lr_decay": 0.1, "maximize": True, "weight_decay": 0.2},
-            {"rule": Adagrad(1e-10), "lr": InverseTime(0.01, 0.1), "transforms": (Rescale(-1.0), L2Decay(0.2))},
+            {
+                "rule": Adagrad(1e-10),
+                "lr": InverseTime(0.01, 0.1),
+                "transforms": (Maximize(), L2Decay(0.2)),
+                "sparse_decay": "refuse",
+            },
         ),
-        ("keras", {}, {"rule": Adagrad(1e-7, True, 0.1), "lr": 0.001, "transforms": ()}),
+        (
+            "keras",
+            {},
+            {"rule": Adagrad(1e-7, True, 0.1), "lr": 0.001, "transforms": (), "sparse_decay": "whole"},
+        ),
         (
             "keras",
             {"clipvalue": 0.5, "weight_decay": 0.1, "use_ema": True},
@@ -156,14 +171,46 @@ def test_mxnet_counts_from_one():
                 "lr": 0.001,
                 "transforms": (ClipValue(0.5), DecoupledDecay(0.1)),
                 "average": EMA(0.99),
+                "sparse_decay": "whole",
+            },
+        ),
+        (
+            "keras",
+            {
+                "gradient_accumulation_steps": 4,
+                "clipnorm": 1.0,
+                "weight_decay": 0.1,
+                "exclude_from_weight_decay": ["b"],
+            },
+            {
+                "rule": Adagrad(1e-7, True, 0.1),
+                "lr": 0.001,
+                "transforms": (
+                    Accumulate(4, "mean", "micro-steps"),
+                    ClipNorm(1.0),
+                    Except(DecoupledDecay(0.1), ("b",)),
+                ),
+                "sparse_decay": "whole",
             },
         ),
         (
             "braintools",
             {"grad_clip_norm": 2.0, "clip_value": 1.0},
-            {"rule": Adagrad(1e-10, True), "lr": 0.01, "transforms": (ClipGlobalNorm(2.0), ClipValue(1.0))},
+            {
+                "rule": Adagrad(1e-10, True, guarded=True, modulus=True),
+                "lr": 0.01,
+                "transforms": (ClipGlobalNorm(2.0), ClipValue(1.0)),
+            },
         ),
-        ("optax", {"lr": 0.3}, {"rule": Adagrad(1e-7, True, 0.1), "lr": 0.3, "transforms": ()}),
+        (
+            "optax",
+            {"lr": 0.3, "every_k_schedule": 2, "use_grad_mean": False},
+            {
+                "rule": Adagrad(1e-7, True, 0.1, guarded=True, modulus=True),
+                "lr": 0.3,
+                "transforms": (Accumulate(2, "sum"),),
+            },
+        ),
     ],
     ids=str,
 )
@@ -192,7 +239,24 @@ def test_options_fit_every_driver():
     [
         (("tourch",), {}, "torch, keras, mxnet1"),
         (("jax", "adadelta"), {"lr": 1.0}, "torch, keras, mxnet2, brainpy, braintools, optax"),
-        (("torch", "adam"), {}, "adagrad, adadelta"),
+        (("torch", "adam"), {}, "adagrad, adadelta, rowwise"),
+        (("torch", "rowwise"), {}, "mxnet1, mxnet2, fbgemm"),
+        (
+            ("fbgemm", "rowwise"),
+            {"weight_decay_mode": "l3"},
+            "weight_decay_mode: got 'l3'; must be one of 'none', 'l2'",
+        ),
+        (("keras",), {"gradient_accumulation_steps": 0}, "accumulate: got 0; must be an integer of at least 1"),
+        (("optax",), {"lr": 0.1, "every_k_schedule": 1.5}, "accumulate: got 1.5"),
+        (("keras",), {"use_ema": True, "ema_momentum": 1.0}, "ema_momentum: got 1.0; must be a number in [0, 1)"),
+        (("keras",), {"clipnorm": float("nan")}, "clip_norm: got nan"),
+        (("keras",), {"loss_scale_factor": 0.0}, "loss_scale_factor: got 0.0"),
+        (("mxnet2",), {"clip_gradient": 0.0}, "clip_value: got 0.0"),
+        (("mxnet1",), {"wd": float("nan")}, "weight_decay: got nan"),
+        (("jax",), {"lr": 0.1, "momentum": -0.1}, "momentum: got -0.1"),
+        (("torch",), {"lr_decay": -0.1}, "lr_decay: got -0.1"),
+        (("torch",), {"initial_accumulator_value": -0.1}, "initial_accumulator: got -0.1"),
+        (("optax", "adadelta"), {"lr": 0.1, "rho": 1.0}, "rho: got 1.0; must be a number in [0, 1)"),
         (("torch",), {"clipnorm": 1.0}, "clipnorm: torch has no such setting"),
         (("keras",), {"clipnorm": 1.0, "clipvalue": 1.0}, "only one of"),
         (("keras",), {"clipnorm": 1.0, "global_clipnorm": 1.0}, "only one of"),
@@ -215,5 +279,76 @@ def test_what_is_wrong_is_said(arguments, settings, part):
 
 @pytest.mark.parametrize("rho", [-0.1, 1.0, float("nan")])
 def test_rho_is_in_its_range(rho):
+    with pytest.raises(ValueError, match=r"rho: got "):
+        like("torch", "adadelta", rho=rho)
     with pytest.raises(ValueError, match=r"Adadelta\.rho"):
-        init(np.ones(2), **like("torch", "adadelta", rho=rho))
+        init(np.ones(2), Adadelta(rho))
+
+
+# --- one accumulator per row ---------------------------------------------------------------------------------------
+
+
+def group1(x, g, h, lr=0.1, eps=1e-5):
+    """MXNet 1.9.1, contrib GroupAdaGrad: history of shape (rows, 1), eps inside the root."""
+    h = h + np.mean(g**2, axis=1, keepdims=True)
+    return x - lr * g / np.sqrt(h + eps), h
+
+
+def group2(x, g, h, lr=0.1, eps=1e-6):
+    """MXNet 2.0, GroupAdaGrad: eps outside the root."""
+    h = h + np.mean(g**2, axis=1, keepdims=True)
+    return x - lr * (g / (np.sqrt(h) + eps)), h
+
+
+def table(x, g, h, lr=0.1, eps=1e-8, wd=0.05):
+    """FBGEMM, rowwise_adagrad with WeightDecayMode.L2: the decay enters the statistic and the step."""
+    decayed = g + wd * x
+    h = h + np.mean(decayed**2, axis=1, keepdims=True)
+    m = lr / (np.sqrt(h) + eps)
+    return (1 - m * wd) * x - m * g, h
+
+
+def decoupled(x, g, h, lr=0.1, eps=1e-8, wd=0.05):
+    """FBGEMM, rowwise_adagrad with WeightDecayMode.DECOUPLE."""
+    h = h + np.mean(g**2, axis=1, keepdims=True)
+    return (1 - lr * wd) * x - lr / (np.sqrt(h) + eps) * g, h
+
+
+@pytest.mark.parametrize(
+    ("formula", "system", "settings"),
+    [
+        (group1, "mxnet1", {}),
+        (group2, "mxnet2", {}),
+        (table, "fbgemm", {"weight_decay": 0.05, "weight_decay_mode": "l2"}),
+        (decoupled, "fbgemm", {"weight_decay": 0.05, "weight_decay_mode": "decouple"}),
+    ],
+    ids=lambda item: getattr(item, "__name__", None),
+)
+def test_row_wise_systems(formula, system, settings, rng):
+    x = rng.normal(size=(8, 5))
+    expected, h = x.copy(), np.zeros((8, 1))
+    state = init(x, **like(system, "rowwise", lr=0.1, **settings))
+    for step in range(STEPS):
+        g = rng.normal(size=x.shape) * 10.0 ** rng.uniform(-6, 3, (8, 1))
+        expected, h = formula(expected, g, h)
+        x, state = update(x, g if step % 2 else (np.arange(8), g), state)
+    np.testing.assert_allclose(x, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_the_factor_scheduler_of_mxnet():
+    """MXNet, FactorScheduler: while num_update > count + step: count += step, base_lr *= factor, down to a floor."""
+    base, count, step, factor, floor = 0.5, 0, 4, 0.6, 0.1
+    ours = Exponential(0.5, factor, step, staircase=True, final=floor)
+    for num_update in range(1, 40):
+        while num_update > count + step:
+            count += step
+            base = max(base * factor, floor)
+        assert ours.at(num_update - 1) == pytest.approx(base, rel=1e-14)
+
+
+def test_the_polynomial_scheduler_of_mxnet():
+    """MXNet, PolyScheduler: final_lr + (base_lr - final_lr) (1 - num_update / max_update)**pwr, num_update from 1."""
+    ours = like("mxnet2", lr=Polynomial(0.5, 20, 0.01, 2.0))["lr"]
+    for num_update in range(1, 30):
+        expected = 0.01 + (0.5 - 0.01) * (1 - min(num_update, 20) / 20) ** 2
+        assert ours.at(num_update - 1) == pytest.approx(expected, rel=1e-14)

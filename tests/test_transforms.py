@@ -8,7 +8,7 @@ import pytest
 import reference
 
 from adagrad_nb import Adagrad, ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale, init, update
-from adagrad_nb.transforms import Chain, Identity, chain, transform
+from adagrad_nb.transforms import Chain, Identity, chain, revise, transform
 
 CASES = {
     "rescale": (Rescale(-1.5), functools.partial(reference.rescale, by=-1.5)),
@@ -37,8 +37,8 @@ def test_fold():
     a, b = Rescale(2.0), L2Decay(1.0)
     assert chain(()) == Identity()
     assert chain((a, b)) == Chain(a, Chain(b, Identity()))
-    assert transform(chain((a, b)), 1.0, 3.0, 0.1) == (1.0, 7.0)
-    assert transform(chain((b, a)), 1.0, 3.0, 0.1) == (1.0, 8.0)
+    assert revise(chain((a, b)), 1.0, 3.0, 0.1, 0) == (1.0, 7.0)
+    assert revise(chain((b, a)), 1.0, 3.0, 0.1, 0) == (1.0, 8.0)
 
 
 def run(records, x, gradients, lr=0.5):

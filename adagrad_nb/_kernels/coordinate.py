@@ -10,7 +10,7 @@ from numba import types
 from .._jit import bind, load, method, pick, plain, store
 from ..penalties import prox
 from ..rules import reach, step
-from ..transforms import transform
+from ..transforms import revise
 
 factor = method("factor")
 
@@ -26,7 +26,7 @@ class Update(NamedTuple):
 @plain
 def move(update, x, g, s, lr, t, i):
     """x, s = prox(step(transform(g))), in update t"""
-    x, g = transform(update.transforms, x, g, lr)
+    x, g = revise(update.transforms, x, g, lr, i)
     x, s = step(update.rule, x, g, s, lr)
     return prox(update.penalty, x, reach(update.rule, s, lr, t + 1), i), s
 

@@ -5,6 +5,7 @@ coordinate for Adagrad; above the caches that traffic is the limit.
 """
 
 from .._jit import jit, pack, parallel, plain, prange, unpack
+from ..averaging import mix
 from .coordinate import advance, place
 
 # Below this size starting the threads costs more than they save (2 cores: even at 2**15, twice as fast at 2**17).
@@ -33,10 +34,10 @@ def threaded(update, where, x, g, s, lr, t):
 
 
 @plain
-def blend(mean, x, weight):
-    """mean += weight (x - mean)"""
+def blend(average, mean, x, weight):
+    """mean = mix(mean, x, weight)"""
     for i in range(x.shape[0]):
-        mean[i] += weight * (x[i] - mean[i])
+        mean[i] = mix(average, mean[i], x[i], weight)
 
 
 compiled_blend = jit(blend)

@@ -57,7 +57,7 @@ def keep(mean, x, average, t):
 @plain
 def _average(mean, x, average, t):
     """Bring the mean up to date with update t."""
-    blend(mean, x, narrow(weight(average, t), x))
+    blend(average, mean, x, narrow(weight(average, t), x))
     if overwrites(average, t):
         x[:] = mean
 

@@ -2,6 +2,7 @@
 
 from numba import cuda
 
+from ..averaging import mix
 from .coordinate import advance
 
 BLOCK = 256
@@ -16,8 +17,8 @@ def dense(update, x, g, s, lr, t):
 
 
 @cuda.jit
-def blend(mean, x, weight):
-    """mean += weight (x - mean)"""
+def blend(average, mean, x, weight):
+    """mean = mix(mean, x, weight)"""
     i = cuda.grid(1)
     if i < x.shape[0]:
-        mean[i] += weight * (x[i] - mean[i])
+        mean[i] = mix(average, mean[i], x[i], weight)

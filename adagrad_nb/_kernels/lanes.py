@@ -11,20 +11,22 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from .._jit import bind, bind_inlined, inlined, jit, load, method, plain, store
-from .._vector import WIDE, alike, fetch, fetch_wide, prefetch, put
+from .._jit import bare, bind, bind_inlined, inlined, jit, load, method, plain, store
+from .._vector import WIDE, WIDTH, alike, fetch, fetch_wide, prefetch, put
+from ..losses import slope, value
+from ..multiclass import Rivals
 from ..schedules import at
 from .coordinate import move
 from .linear import DONE, NOT_FINITE, catch_up, fault
 
 CACHE = 1 << 20  # bytes; a table that is not larger is in the second-level cache, where nothing is to be asked for
 
-gradient = method("gradient")
-sound = method("sound")
+gradient = method("gradient", inline="always")
+sound = method("sound", inline="always")
 
 
 class LaneBuffers(NamedTuple):
-    """Margins, slopes and rates of one row, a lane each, of shape (1, lanes); `rates` are the factors of the lanes.
+    """Margins, slopes, losses and rates of one row, a lane each, of shape (1, lanes); `rates` has the factors of lanes.
 
     `rates` has an entry for each lane in use; the others, up to a multiple of eight, stay at zero.  The intercept is
     learnt as the feature `origin`, [0], of the value `unit`, [1.0].
@@ -32,6 +34,7 @@ class LaneBuffers(NamedTuple):
 
     p: Any
     z: Any
+    losses: Any
     lr: Any
     rates: Any
     origin: Any
@@ -53,7 +56,7 @@ class Scaled(NamedTuple):
 
 def shift(update, w, s, stored, x, buffers, t):
     """The lanes of the features `stored` move by the gradients z x."""
-    _, z, lr, *_ = buffers
+    z, lr = buffers.z, buffers.lr
     for k in range(stored.shape[0]):
         i = stored[k]
         for c in range(w.shape[1]):
@@ -220,6 +223,36 @@ def _dot_piece(w, stored, x, c, total):
     return total + other
 
 
+def score(loss, y, margin, slopes, buffers, h, tally):
+    """Set the slopes and add to the tally what the predictions of a row lose."""
+    gradient(loss, y, margin, slopes, h, tally)
+
+
+@bind_inlined(score)
+def _score(loss, y, margin, slopes, buffers, h, tally):
+    inner = getattr(loss, "types", ())
+    if loss.instance_class is not Rivals or not _branchless(inner[0]):
+        return lambda loss, y, margin, slopes, buffers, h, tally: gradient(loss, y, margin, slopes, h, tally)
+
+    def together(loss, y, margin, slopes, buffers, h, tally):
+        p, z, losses = buffers.p, buffers.z, buffers.losses
+        c = 0
+        while c < p.shape[1]:
+            guess = fetch(p, 0, c)
+            put(z, 0, c, slope(loss.loss, y, guess) * h)
+            put(losses, 0, c, value(loss.loss, y, guess) * h)
+            c += WIDTH
+        for l in range(margin.shape[0]):
+            if not math.isfinite(margin[l]):
+                z[0, l] = 0
+                losses[0, l] = math.inf
+            tally[l] += losses[0, l]
+        for l in range(margin.shape[0], p.shape[1]):
+            z[0, l] = 0
+
+    return together
+
+
 @inlined()
 def announce(rows, w, s, position, stop):
     """Ask for the lanes of the row at a position, if it is to come."""
@@ -240,13 +273,14 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
     `tally` sums the losses, of each lane or of the row, and the weights in its last entry.  A row that is refused,
     and all after it, has changed nothing but that penalties that were due are applied.
     """
+    rows, weights, buffers = bare(rows), bare(weights), bare(buffers)
     indptr, indices, data, y, weight, order = rows
     w, s, last, bias, bias_s = weights
     p, z, lr, rates = buffers.p, buffers.z, buffers.lr, buffers.rates
     used = rates.shape[0]
     far = w.shape[0] * w.shape[1] * (len(s) + 1) * w.itemsize > CACHE
     held = -1.0
-    margin, slope = p[0, :used], z[0, :used]
+    margin, slopes = p[0, :used], z[0, :used]
     for position in range(start, stop):
         r = order[position]
         h = weight[r]
@@ -262,7 +296,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         dot(w, stored, x, bias, p)
         if not sound(recipe.loss, margin):
             return position, NOT_FINITE, t
-        gradient(recipe.loss, y[r], margin, slope, h, tally)
+        score(recipe.loss, y[r], margin, slopes, buffers, h, tally)
         tally[-1] += h
         now = at(recipe.schedule, t) * 1.0
         if now != held:

@@ -10,16 +10,15 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from .._jit import bind, jit, load, method, narrow, plain, store
+from .._jit import bind, jit, load, narrow, plain, store
 from ..losses import slope, value
-from ..penalties import prox, repeat
+from ..penalties import prox, repeat, total
 from ..rules import width
 from ..schedules import at
 from .coordinate import move
+from .trail import Trail, add, catch_up, passed
 
 DONE, OUTSIDE, UNSORTED, NOT_FINITE = range(4)
-
-catch_up = method("catch_up")
 
 
 class Rows(NamedTuple):
@@ -34,7 +33,11 @@ class Rows(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What is learnt.  `last[i]` is the update up to which the penalty has been applied to w[i]; () if it never is."""
+    """What is learnt.
+
+    `last[i]` is the update up to which the penalty has been applied to w[i]; () if it never is, a `Trail` if the mean
+    of the iterates is kept.
+    """
 
     w: Any
     s: Any
@@ -68,6 +71,10 @@ class Closed(NamedTuple):
         lr = type(x)(at(schedule, first))
         return repeat(update.penalty, x, width(update.rule, s, lr), k, i)
 
+    def summed(self, update, schedule, x, s, first, k, i):
+        lr = type(x)(at(schedule, first))
+        return total(update.penalty, x, width(update.rule, s, lr), k, i)
+
 
 class Stepwise(NamedTuple):
     """A rate that changes: each update that was passed over with its own."""
@@ -77,22 +84,42 @@ class Stepwise(NamedTuple):
             x = prox(update.penalty, x, width(update.rule, s, type(x)(at(schedule, t))), i)
         return x
 
+    def summed(self, update, schedule, x, s, first, k, i):
+        whole = x - x
+        for t in range(first, first + k):
+            x = prox(update.penalty, x, width(update.rule, s, type(x)(at(schedule, t))), i)
+            whole += x
+        return whole
+
 
 def current(recipe, x, s, last, i, t):
     """x with the penalty of the updates that passed it over."""
+    if isinstance(last, Trail):
+        last = last.last
     if isinstance(last, tuple) or last[i] >= t:
         return x
     return catch_up(recipe.lapse, recipe.update, recipe.schedule, x, s, last[i], t - last[i], i)
 
 
-def mark(last, i, t):
-    """Note that coordinate i is up to date with update t."""
-    if not isinstance(last, tuple):
+def mark(recipe, weights, x, i, t):
+    """Note that coordinate i, of which `weights` still has what it was before, has become x in update t - 1."""
+    last = weights.last
+    if isinstance(last, Trail):
+        add(recipe, weights, last, x, i, t)
+    elif not isinstance(last, tuple):
         last[i] = t
+
+
+def mark_bias(last, bias, t):
+    """Note that the intercept has become `bias` in update t - 1."""
+    if isinstance(last, Trail) and t > last.since:
+        last.bias_total[0] += bias
 
 
 @bind(current)
 def _current(recipe, x, s, last, i, t):
+    if isinstance(last, types.BaseNamedTuple):
+        return lambda recipe, x, s, last, i, t: current(recipe, x, s, last.last, i, t)
     if not isinstance(last, types.Array):
         return lambda recipe, x, s, last, i, t: x
 
@@ -106,12 +133,27 @@ def _current(recipe, x, s, last, i, t):
 
 
 @bind(mark)
-def _mark(last, i, t):
+def _mark(recipe, weights, x, i, t):
+    last = weights.types[weights.fields.index("last")]
+    if isinstance(last, types.BaseNamedTuple):
+        return lambda recipe, weights, x, i, t: add(recipe, weights, weights.last, x, i, t)
     if not isinstance(last, types.Array):
-        return lambda last, i, t: None
+        return lambda recipe, weights, x, i, t: None
 
-    def note(last, i, t):
-        last[i] = t
+    def note(recipe, weights, x, i, t):
+        weights.last[i] = t
+
+    return note
+
+
+@bind(mark_bias)
+def _mark_bias(last, bias, t):
+    if not isinstance(last, types.BaseNamedTuple):
+        return lambda last, bias, t: None
+
+    def note(last, bias, t):
+        if t > last.since:
+            last.bias_total[0] += bias
 
     return note
 
@@ -172,12 +214,13 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         if recipe.intercept:
             bias[0], sk = move(recipe.free, bias[0], z, load(bias_s, 0), lr, t, 0)
             store(bias_s, 0, sk)
+            mark_bias(last, bias[0], t + 1)
         t += 1
         for k in range(stored.shape[0]):
             i = stored[k]
+            mark(recipe, weights, wr[k], i, t)
             w[i] = wr[k]
             store(s, i, load(sr, k))
-            mark(last, i, t)
     return stop, DONE, t
 
 
@@ -187,6 +230,14 @@ def settled(recipe, weights, t, out):
     w, s, last, _, _ = weights
     for i in range(w.shape[0]):
         out[i] = current(recipe, w[i], load(s, i), last, i, t)
+
+
+@jit
+def totals(recipe, weights, t, out):
+    """out[i] = the sum of the iterates of coordinate i after each update before t that counts"""
+    w, s, trail, _, _ = weights
+    for i in range(w.shape[0]):
+        out[i] = trail.total[i] + passed(recipe, w[i], load(s, i), trail, i, t)
 
 
 @jit

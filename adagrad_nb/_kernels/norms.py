@@ -8,7 +8,7 @@ import math
 
 from .._jit import LANES, bind, compiled_for, jit, lanes, pick, plain
 from ..penalties import mapping, prox, value
-from ..transforms import Chain, Rescale, transform
+from ..transforms import Chain, Rescale, revise
 from .coordinate import factor, place
 
 
@@ -19,9 +19,28 @@ def norm(transforms, where, x, g, lr):
     total = g.dtype.type(0)
     for k in range(g.shape[0]):
         i = place(where, k)
-        _, gk = transform(transforms, x[i], g[k], pick(lr, i))
+        _, gk = revise(transforms, x[i], g[k], pick(lr, i), i)
         total += gk * gk
     return math.sqrt(total)
+
+
+@plain
+def wrong(transforms, where, x, g, lr):
+    """How many of transform(g[k]) are not finite."""
+    count = 0
+    for k in range(g.shape[0]):
+        i = place(where, k)
+        _, gk = revise(transforms, x[i], g[k], pick(lr, i), i)
+        count += abs(gk - gk) != 0
+    return count
+
+
+@plain
+def gather(transforms, x, g, lr, total, n):
+    """total += transform(g), or with n > 0, the running mean total += (transform(g) - total) / n"""
+    for i in range(g.shape[0]):
+        _, gi = revise(transforms, x[i], g[i], pick(lr, i), i)
+        total[i] += (gi - total[i]) / type(gi)(n) if n > 0 else gi
 
 
 @plain
@@ -52,6 +71,8 @@ def unfinished(penalty, where, x, g, gtol):
 
 
 compiled_norm = jit(norm, fastmath=LANES)
+compiled_wrong = jit(wrong)
+compiled_gather = jit(gather)
 compiled_value = jit(penalty_value)
 compiled_unfinished = jit(unfinished)
 compiled_project = jit(project)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from adagrad_nb import Adagrad, fit_linear, load_svmlight, load_vw
+from adagrad_nb import Adagrad, Quantile, fit_linear, load_svmlight, load_vw
 
 DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
 OPTIONS = "--adaptive --noconstant -l 0.5 --quiet"
@@ -57,6 +57,35 @@ def test_squared(tmp_path):
     theirs = vowpal(X, y, weight, tmp_path / "data", "--loss_function squared --min_prediction -99 --max_prediction 99")
     model = fit_linear(X, y, loss="squared", rule=Adagrad(eps=1e-30), lr=0.5, intercept=False)
     assert 2 * model.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("data", [a9a, rcv1])
+def test_hinge(data, tmp_path):
+    X, y, weight = data()
+    theirs = vowpal(X, y, weight, tmp_path / "data", "--loss_function hinge --min_prediction -99 --max_prediction 99")
+    model = fit_linear(X, y, loss="hinge", rule=Adagrad(eps=1e-30), lr=0.5, intercept=False)
+    assert model.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
+
+
+@pytest.mark.parametrize("tau", [0.5, 0.8])
+def test_quantile(tau, tmp_path):
+    X, _, weight = rcv1()
+    y = np.asarray(X.sum(axis=1)).ravel() - 5 + np.random.default_rng(0).normal(size=X.shape[0])
+    options = f"--loss_function quantile --quantile_tau {tau} --min_prediction -99 --max_prediction 99"
+    theirs = vowpal(X, y, weight, tmp_path / "data", options)
+    model = fit_linear(X, y, loss=Quantile(tau), rule=Adagrad(eps=1e-30), lr=0.5, intercept=False)
+    assert model.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
+
+
+def test_poisson(tmp_path):
+    """Theirs is the deviance: twice the loss above that of a perfect prediction, with 1e-6 in the logarithm."""
+    X, _, weight = rcv1()
+    y = np.random.default_rng(0).poisson(np.asarray(X.sum(axis=1)).ravel() / 5).astype(float)
+    options = "--loss_function poisson --min_prediction -50 --max_prediction 50"
+    theirs = vowpal(X, y, weight, tmp_path / "data", options)
+    model = fit_linear(X, y, loss="poisson", rule=Adagrad(eps=1e-30), lr=0.5, intercept=False)
+    perfect = np.mean(y - y * np.log(y + 1e-6))
+    assert 2 * (model.progressive_loss - perfect) == pytest.approx(theirs, rel=TOLERANCE)
 
 
 def test_weights_mean_another_thing(tmp_path):

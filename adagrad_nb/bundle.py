@@ -1,0 +1,101 @@
+"""Small arrays that take their steps together: one pass of the kernels over all of them instead of one for each."""
+
+import numpy as np
+
+from ._kernels.dense import ALL
+from .gradients import Operand
+from .leaf import Leaf
+
+LARGEST = 2**13  # entries of an array that is worth the copy in and out: about a microsecond
+
+
+class Bundle:
+    """Arrays of a state whose accumulators lie one after the other, and room for x and g in the same order.
+
+    Attributes
+    ----------
+    members : list of int
+        Which arrays of the state.
+    leaf : Leaf
+        All of them as one vector; it holds the accumulators and the mean of which the arrays have views.
+    """
+
+    __slots__ = ("borders", "g", "kinds", "leaf", "members", "parts", "x")
+
+    def __init__(self, members, leaves, options):
+        sizes = [leaves[i].size for i in members]
+        self.members, self.borders = members, np.cumsum([0, *sizes]).tolist()
+        self.x, self.g = np.empty((2, self.borders[-1]), leaves[members[0]].dtype)
+        self.leaf = Leaf(leaves[members[0]].path, self.x, options)
+        self.leaf.base, self.leaf.update = leaves[members[0]].base, leaves[members[0]].update
+        self.parts = [
+            self.x[a:b].reshape(leaves[i].shape)
+            for i, a, b in zip(members, self.borders[:-1], self.borders[1:], strict=True)
+        ]
+        self.kinds = [leaves[i].shape for i in members]
+        self.take([leaves[i] for i in members])
+
+    def take(self, leaves):
+        """Bring the accumulators of the arrays here, and give them views in return."""
+        self.leaf.hold(tuple(np.concatenate(parts) for parts in zip(*(leaf.flat for leaf in leaves), strict=True)))
+        self.leaf.mean = None
+        if leaves[0].mean is not None:
+            self.leaf.mean = np.concatenate([leaf.vector(leaf.mean) for leaf in leaves])
+        for k, leaf in enumerate(leaves):
+            part = slice(self.borders[k], self.borders[k + 1])
+            leaf.hold(tuple(slot[part].reshape(leaf.shape) for slot in self.leaf.flat))
+            leaf.mean = None if self.leaf.mean is None else self.leaf.mean[part].reshape(leaf.shape)
+
+    def fits(self, targets, gradients):
+        """Whether arrays and gradients are just as the kernels take them, so that nothing else need be looked at."""
+        dtype = self.x.dtype
+        for x, g, shape in zip(targets, gradients, self.kinds, strict=True):
+            if (
+                type(x) is not np.ndarray
+                or type(g) is not np.ndarray
+                or x.shape != shape
+                or g.shape != shape
+                or x.dtype != dtype
+                or g.dtype != dtype
+                or not x.flags.carray
+                or not g.flags.carray
+            ):
+                return False
+        return True
+
+    def gather(self, targets, gradients):
+        """Copy the arrays and their dense gradients in; return the gradient of all of them."""
+        np.concatenate([x if x.ndim == 1 else x.reshape(-1) for x in targets], out=self.x)
+        np.concatenate([g if g.ndim == 1 else g.reshape(-1) for g in gradients], out=self.g)
+        return Operand(ALL, self.g)
+
+    def scatter(self, targets):
+        """Copy the arrays out."""
+        for x, part in zip(targets, self.parts, strict=True):
+            x[...] = part
+
+
+def bundles(leaves, options):
+    """The bundles that the arrays of a state make."""
+    groups: dict = {}
+    for i, leaf in enumerate(leaves):
+        if _joins(leaf, options):
+            groups.setdefault((leaf.dtype, repr(leaf.base)), []).append(i)
+    return [Bundle(members, leaves, options) for members in groups.values() if len(members) > 1]
+
+
+def _joins(leaf, options):
+    """Whether an array may step with others: small, of the host, with nothing of its own but its accumulators."""
+    plain = leaf.dtype == leaf.precision and leaf.group == 1 and not leaf.on_device and leaf.scale is None
+    alone = any(
+        hasattr(item, "gathers") or (hasattr(item, "factor") and not getattr(item, "together", False))
+        for item in options.transforms
+    )
+    shared = not _has_arrays(leaf.base) and not _has_arrays(options.lr)
+    return plain and shared and not alone and 0 < leaf.size <= LARGEST
+
+
+def _has_arrays(record):
+    if isinstance(record, tuple):
+        return any(_has_arrays(item) for item in record)
+    return isinstance(record, np.ndarray) and record.ndim > 0

@@ -1,0 +1,84 @@
+"""A step of a whole chain on a dict of 20 arrays (clip by global norm, L2 decay, schedule, EMA): PyTorch and optax."""
+
+import pairs
+
+ARRAYS, LR, DECAY, BOUND, MOMENTUM = 20, 0.1, 1e-3, 1.0, 0.99
+
+
+def main():
+    quick = pairs.options(__doc__).quick
+    torch, jax, optax = pairs.need("torch"), pairs.need("jax"), pairs.need("optax")
+    import numba
+    import numpy as np
+
+    from adagrad_nb import EMA, Adagrad, ClipGlobalNorm, InverseTime, L2Decay, init, update
+
+    pairs.header("torch", "jax", "optax", ours=numba.config.NUMBA_NUM_THREADS, torch=torch.get_num_threads())
+    rng = np.random.default_rng(0)
+    targets = []
+    for n, calls, wanted in ((50, 400, 5), (50_000, 20, 1)):
+        start = {f"p{k}": rng.standard_normal(n, "float32") for k in range(ARRAYS)}
+        g = {name: rng.standard_normal(n, "float32") for name in start}
+        calls = max(calls // 5, 1) if quick else calls
+
+        x = {name: array.copy() for name, array in start.items()}
+        state = init(
+            x, Adagrad(1e-7), lr=InverseTime(LR, 0.01), transforms=(ClipGlobalNorm(BOUND), L2Decay(DECAY)),
+            average=EMA(MOMENTUM),
+        )  # fmt: skip
+
+        def ours(x=x, g=g, state=state):
+            update(x, g, state, out=(x, state))
+
+        theirs = [torch.nn.Parameter(torch.from_numpy(array.copy())) for array in start.values()]
+        for parameter, array in zip(theirs, g.values(), strict=True):
+            parameter.grad = torch.from_numpy(array.copy())  # clipped once, it has the same norm ever after
+        optimizer = torch.optim.Adagrad(theirs, lr=LR, lr_decay=0.01, weight_decay=DECAY, eps=1e-7, foreach=True)
+        means = [parameter.detach().clone() for parameter in theirs]
+
+        def with_torch(theirs=theirs, optimizer=optimizer, means=means):
+            # The decay of torch.optim is added to .grad in a copy, so that the clipped gradient stays as it is.
+            torch.nn.utils.clip_grad_norm_(theirs, BOUND, foreach=True)
+            optimizer.step()
+            with torch.no_grad():
+                torch._foreach_lerp_(means, theirs, 1 - MOMENTUM)
+
+        chain = optax.chain(
+            optax.clip_by_global_norm(BOUND), optax.add_decayed_weights(DECAY),
+            optax.adagrad(lambda t: LR / (1 + 0.01 * t), initial_accumulator_value=0.0, eps=1e-14),
+        )  # fmt: skip
+
+        @jax.jit
+        def step(x, g, kept, mean, chain=chain):
+            move, kept = chain.update(g, kept, x)
+            x = optax.apply_updates(x, move)
+            return x, kept, optax.incremental_update(x, mean, 1 - MOMENTUM)
+
+        y, dg = ({name: jax.numpy.asarray(array) for name, array in tree.items()} for tree in (start, g))
+        held = [(y, chain.init(y), y)]
+
+        def with_optax(held=held, step=step, dg=dg):
+            x, kept, mean = held[0]
+            held[0] = step(x, dg, kept, mean)
+            jax.block_until_ready(held[0])
+
+        for _ in range(3):
+            ours(), with_torch(), with_optax()
+        for name, parameter in zip(x, theirs, strict=True):
+            for other in (parameter.detach().numpy(), np.asarray(held[0][0][name])):
+                # Where gradient and decay nearly cancel, the first step is lr times the sign of what rounding leaves.
+                worst = np.quantile(np.abs(x[name] - other), 0.99)
+                assert worst < 1e-3, f"the two went different ways: {worst}"
+        count = 3 if quick else 11
+        for peer, run in (("torch", with_torch), ("optax", with_optax)):
+            timings = pairs.interleave(pairs.loop(ours, calls), pairs.loop(run, calls), count, pause=0.02)
+            ratio = pairs.report(f"{ARRAYS} x {n:,}, {peer}", timings, calls * 1e-6, "us")
+            if peer == "torch" or n > 1000:
+                targets.append(
+                    (f"{ARRAYS} x {n:,}: {peer}'s time / ours", ratio, ">=", wanted if peer == "torch" else 1)
+                )
+    pairs.verdict(*targets)
+
+
+if __name__ == "__main__":
+    main()

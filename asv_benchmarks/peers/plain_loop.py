@@ -1,0 +1,57 @@
+"""What unused options cost: the dense loop of the records against one written by hand for Adagrad alone."""
+
+import math
+
+import pairs
+
+
+def main():
+    quick = pairs.options(__doc__).quick
+    import numba
+    import numpy as np
+
+    from adagrad_nb import init
+    from adagrad_nb._jit import entry
+    from adagrad_nb._kernels import dense
+
+    @numba.njit(error_model="numpy")
+    def by_hand(x, g, G, lr, eps):
+        for i in range(x.shape[0]):
+            G[i] += g[i] * g[i]
+            root = math.sqrt(G[i]) + eps
+            if root != 0:
+                x[i] -= lr * g[i] / root
+
+    pairs.header(ours=1)
+    rng = np.random.default_rng(0)
+    targets = []
+    for kind in (np.float32, np.float64):
+        for n, calls in ((60_000, 200), (1_000_000, 10)):  # below, 0.05 us for taking the records in would show
+            start, g = rng.standard_normal(n).astype(kind), rng.standard_normal(n).astype(kind)
+            calls = max(calls // 5, 1) if quick else calls
+            x, y, G = start.copy(), start.copy(), np.zeros(n, kind)
+            state = init(x, lr=0.01)
+
+            # Machine code against machine code, without what Python adds to either.
+            leaf = state.leaves[0]
+            arguments = leaf.update, dense.ALL, x, g, leaf.flat, leaf.fixed, 0
+            others = y, g, G, kind(0.01), kind(1e-10)
+            loops = entry(dense.serial, *arguments), entry(by_hand, *others)
+
+            def ours(loop=loops[0], arguments=arguments):
+                loop(*arguments)
+
+            def plain(loop=loops[1], others=others):
+                loop(*others)
+
+            first, second = pairs.loop(ours, calls), pairs.loop(plain, calls)
+            first(), second()
+            assert np.array_equal(x, y), "the two went different ways"
+            timings = pairs.interleave(first, second, 5 if quick else 25)
+            ratio = pairs.report(f"{np.dtype(kind)}, n = {n:,}", timings, calls * 1e-6, "us")
+            targets.append((f"{np.dtype(kind)}, n = {n:,}: our time / by hand", 1 / ratio, "<=", 1.03))
+    pairs.verdict(*targets)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,427 @@
+"""Arrays of other kinds than real vectors of one precision: complex, of 16 bits, many at once, by rows."""
+
+import numpy as np
+import pytest
+import reference
+import scipy.sparse
+
+from adagrad_nb import (
+    EMA,
+    L1,
+    Adadelta,
+    Adagrad,
+    ClipGlobalNorm,
+    ClipNorm,
+    Constant,
+    DecoupledDecay,
+    Except,
+    InverseTime,
+    L2Decay,
+    Maximize,
+    MomentumAdagrad,
+    Only,
+    Polyak,
+    Rescale,
+    RowAdagrad,
+    init,
+    load_state,
+    minimize_adagrad,
+    update,
+)
+
+COMPLEX = {np.complex64: 1e-6, np.complex128: 1e-14}
+
+
+def complex_normal(rng, shape, dtype):
+    return (rng.normal(size=shape) + 1j * rng.normal(size=shape)).astype(dtype)
+
+
+# --- complex -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", COMPLEX)
+@pytest.mark.parametrize("shape", [(7,), (3, 4), ()])
+@pytest.mark.parametrize("modulus", [False, True])
+def test_complex(shape, dtype, modulus, rng):
+    rule = Adagrad(0.1, inside=modulus, guarded=modulus, modulus=modulus)
+    formula = reference.modulus_adagrad if modulus else reference.split_adagrad
+    x = complex_normal(rng, shape, dtype)
+    expected, G = x.astype(complex), 0
+    state = init(x, rule, lr=0.5)
+    for _ in range(20):
+        g = complex_normal(rng, shape, dtype)
+        expected, G = formula(expected, g.astype(complex), G, 0.5, 0.1)
+        x, state = update(x, g, state)
+    assert x.dtype == dtype
+    np.testing.assert_allclose(x, expected, rtol=50 * COMPLEX[dtype])
+    slot = state.slots[0][0]
+    assert slot.shape == shape
+    assert slot.dtype == (np.zeros(0, dtype).real.dtype if modulus else dtype)
+    np.testing.assert_allclose(slot, G, rtol=50 * COMPLEX[dtype])
+
+
+@pytest.mark.parametrize("modulus", [False, True])
+def test_complex_in_place_and_sparse_are_the_same(modulus, rng):
+    rule = Adagrad(modulus=modulus)
+    x, g = complex_normal(rng, (5, 4), complex), complex_normal(rng, (5, 4), complex)
+    expected, kept = update(x, g, init(x, rule))
+    for gradient in ((np.arange(5), g), scipy.sparse.csr_array(g)):
+        moved, state = update(x, gradient, init(x, rule))
+        np.testing.assert_array_equal(moved, expected)
+        np.testing.assert_array_equal(state.slots[0][0], kept.slots[0][0])
+    strided = np.zeros((5, 8), complex)[:, ::2]
+    strided[:] = x
+    state = init(strided, rule)
+    assert update(strided, g, state, out=(strided, state))[0] is strided
+    np.testing.assert_array_equal(strided, expected)
+
+
+def test_complex_norms_and_rates_are_those_of_the_entries(rng):
+    x, g = np.zeros(3, complex), np.array([3 + 4j, 0, 0])
+    moved, _ = update(x, g, init(x, MomentumAdagrad(0.0, eps=1e12), lr=1e6, transforms=(ClipNorm(1.0),)))
+    np.testing.assert_allclose(moved, -g / 5, rtol=1e-9)
+    lr = np.array([1.0, 2.0, 4.0])
+    moved, _ = update(x, np.ones(3) * (1 + 1j), init(x, lr=lr))
+    np.testing.assert_allclose(moved, -lr * (1 + 1j), rtol=1e-9)
+
+
+def test_real_gradients_of_complex_arrays_and_the_other_way_round(rng):
+    x = complex_normal(rng, 3, complex)
+    moved, _ = update(x, np.ones(3), init(x, lr=1.0))
+    np.testing.assert_allclose(moved, x - 1, rtol=1e-9)
+    with pytest.raises(TypeError, match=r"g: got dtype complex128; must be real numbers"):
+        update(x.real.copy(), x, init(x.real.copy()))
+
+
+# --- 16 bits -------------------------------------------------------------------------------------------------------
+
+
+def halves():
+    kinds = [np.dtype(np.float16)]
+    try:
+        import ml_dtypes
+    except ImportError:
+        return kinds
+    return [*kinds, np.dtype(ml_dtypes.bfloat16)]
+
+
+@pytest.mark.parametrize("half", halves(), ids=str)
+@pytest.mark.parametrize("rule", [Adagrad(), Adadelta(), RowAdagrad()], ids=lambda rule: type(rule).__name__)
+def test_half_precision_is_single_precision_rounded_once(half, rule, rng):
+    x = rng.normal(size=(6, 4)).astype(half)
+    state = init(x, rule, lr=0.1)
+    assert all(slot.dtype == np.float32 for slot in state.slots[0])
+    for step in range(20):
+        g = rng.normal(size=x.shape).astype(half)
+        gradient = g if step % 2 else (np.arange(6), g)
+        single = init(x.astype(np.float32), rule, lr=0.1)
+        single.leaves[0].hold(tuple(slot.copy() for slot in state.slots[0]))
+        expected, single = update(x.astype(np.float32), g.astype(np.float32), single)
+        x, state = update(x, gradient, state)
+        assert x.dtype == half
+        np.testing.assert_array_equal(x, expected.astype(half))
+        np.testing.assert_array_equal(state.slots[0][0], single.slots[0][0])
+
+
+def test_half_precision_does_not_lose_what_16_bits_cannot_hold():
+    x = np.ones(1, np.float16)
+    state = init(x, lr=0.0)
+    for _ in range(4):
+        x, state = update(x, np.array([300.0], np.float16), state)  # 300**2 is more than float16 holds
+    assert state.slots[0][0] == 4 * 300.0**2
+    zero, _ = update(np.ones(1, np.float16), np.zeros(1, np.float16), init(np.ones(1, np.float16)))
+    assert zero == 1  # eps does not round to zero and leave 0 / 0
+
+
+def test_half_precision_gradients_of_single_precision_arrays(rng):
+    x, g = rng.normal(size=5).astype(np.float32), rng.normal(size=5).astype(np.float16)
+    np.testing.assert_array_equal(update(x, g, init(x))[0], update(x, g.astype(np.float32), init(x))[0])
+
+
+def test_half_precision_averages_are_single():
+    x = np.ones(2, np.float16)
+    x, state = update(x, np.ones(2, np.float16), init(x, average=Polyak()))
+    assert state.means[0].dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [*halves(), np.dtype(np.complex64)], ids=str)
+def test_saved_and_loaded(dtype, tmp_path, rng):
+    x = rng.normal(size=4).astype(dtype)
+    x, state = update(x, np.ones(4, dtype), init(x, average=EMA(0.9)))
+    state.save(tmp_path / "state.npz")
+    again = load_state(tmp_path / "state.npz")
+    for one, other in ((state, again), (again, state)):
+        assert one.leaves[0].dtype == other.leaves[0].dtype
+    np.testing.assert_array_equal(update(x, x, again)[0], update(x, x, state)[0])
+
+
+# --- rows ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("form", ["dense", "listed", "elements", "strided"])
+def test_rowwise(form, inside, dtype, tolerance, rng):
+    x = rng.normal(size=(6, 5)).astype(dtype)
+    expected, h = x.astype(float), np.full(6, 0.3)
+    state = init(x, RowAdagrad(0.1, inside, initial_accumulator=0.3), lr=0.5)
+    if form == "strided":
+        x = np.asfortranarray(x)
+    for _ in range(10):
+        g = rng.normal(size=x.shape).astype(dtype)
+        expected, h = reference.row_adagrad(expected, g.astype(float), h, 0.5, 0.1, inside)
+        gradient = {"listed": (np.arange(6), g), "elements": scipy.sparse.coo_array(g)}.get(form, g)
+        x, state = update(x, gradient, state)
+    np.testing.assert_allclose(x, expected, rtol=10 * tolerance, atol=tolerance)
+    assert state.slots[0][0].shape == (6,)
+    np.testing.assert_allclose(state.slots[0][0], h, rtol=10 * tolerance)
+
+
+def test_rowwise_with_some_elements_of_a_row_is_rowwise_with_zeros(rng):
+    x, g = rng.normal(size=(6, 5)), scipy.sparse.random_array((6, 5), density=0.3, rng=rng)
+    dense, state = update(x, g.toarray(), init(x, RowAdagrad()))
+    sparse, other = update(x, g, init(x, RowAdagrad()))
+    np.testing.assert_array_equal(dense, sparse)
+    np.testing.assert_array_equal(state.slots[0][0], other.slots[0][0])
+
+
+def test_rowwise_of_vectors_and_of_more_axes(rng):
+    x, g = rng.normal(size=5), rng.normal(size=5)
+    np.testing.assert_array_equal(update(x, g, init(x, RowAdagrad(0.1)))[0], update(x, g, init(x, Adagrad(0.1)))[0])
+    x, g = rng.normal(size=(4, 3, 2)), rng.normal(size=(4, 3, 2))
+    flat = update(x.reshape(4, 6), g.reshape(4, 6), init(x.reshape(4, 6), RowAdagrad()))[0]
+    np.testing.assert_array_equal(update(x, g, init(x, RowAdagrad()))[0], flat.reshape(4, 3, 2))
+    with pytest.raises(ValueError, match=r"x: is a single number; RowAdagrad takes arrays with rows"):
+        init(1.0, RowAdagrad())
+
+
+def test_rowwise_takes_the_penalty_and_transforms_along(rng):
+    x, g = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
+    moved, _ = update(x, g, init(x, RowAdagrad(0.0), lr=0.5, transforms=(Rescale(2.0),), penalty=L1(0.1)))
+    width = 0.5 / np.sqrt(((2 * g) ** 2).mean(axis=1))[:, None]
+    step = x - width * 2 * g
+    np.testing.assert_allclose(moved, np.sign(step) * np.maximum(abs(step) - width * 0.1, 0), rtol=1e-14)
+
+
+# --- sparse gradients: duplicates and decay ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("duplicates", ["merge", "mean", "sequential", "simultaneous"])
+@pytest.mark.parametrize("width", [1, 3])
+def test_duplicates(duplicates, width, dtype, tolerance, rng):
+    shape = (8,) if width == 1 else (8, width)
+    x = rng.normal(size=shape).astype(dtype)
+    expected, G = x.astype(float), np.zeros(shape)
+    state = init(x, Adagrad(0.1), lr=0.5, duplicates=duplicates)
+    for _ in range(10):
+        where = rng.integers(0, 8, 12)
+        values = rng.normal(size=(12, *shape[1:])).astype(dtype)
+        expected, G = reference.listed_adagrad(expected, where, values.astype(float), G, 0.5, 0.1, duplicates)
+        x, state = update(x, (where, values), state)
+    np.testing.assert_allclose(x, expected, rtol=10 * tolerance, atol=tolerance)
+    np.testing.assert_allclose(state.slots[0][0], G, rtol=10 * tolerance)
+
+
+@pytest.mark.parametrize(
+    ("duplicates", "G", "step"),
+    [("merge", 4, 1), ("sequential", 2, 1.7071), ("simultaneous", 2, 1.4142), ("mean", 1, 1)],
+)
+def test_the_example_of_one_gradient_listed_twice(duplicates, G, step):
+    x = np.zeros(1)
+    x, state = update(x, ([0, 0], [1.0, 1.0]), init(x, Adagrad(0.0), lr=1.0, duplicates=duplicates))
+    assert (state.slots[0][0][0], -x[0]) == (G, pytest.approx(step, abs=1e-4))
+
+
+def test_duplicates_that_a_rule_cannot_treat():
+    with pytest.raises(ValueError, match=r"duplicates: 'simultaneous' .* Adadelta cannot"):
+        init(np.ones(2), Adadelta(), duplicates="simultaneous")
+    with pytest.raises(ValueError, match=r"duplicates: got 'sum'; must be one of 'merge', 'mean'"):
+        init(np.ones(2), duplicates="sum")
+    with pytest.raises(ValueError, match=r"duplicates: 'simultaneous' needs one accumulator"):
+        init(np.ones(2) * 1j, Adagrad(modulus=True), duplicates="simultaneous")
+
+
+DECAYS = [DecoupledDecay(0.1), DecoupledDecay(0.1, times_lr=False), L2Decay(0.1)]
+
+
+@pytest.mark.parametrize("decay", DECAYS, ids=str)
+def test_sparse_decay(decay, rng):
+    x = rng.normal(size=(6, 2))
+    where, values = np.array([1, 4]), rng.normal(size=(2, 2))
+    dense = np.zeros((6, 2))
+    dense[where] = values
+    options = {"lr": 0.5, "transforms": (decay,)}
+    whole, _ = update(x, dense, init(x, **options))
+    moved = {
+        choice: update(x, (where, values), init(x, **options, sparse_decay=choice))[0]
+        for choice in ("touched", "whole")
+    }
+    np.testing.assert_array_equal(moved["whole"], whole)
+    np.testing.assert_array_equal(moved["touched"][where], whole[where])
+    others = np.delete(np.arange(6), where)
+    np.testing.assert_array_equal(moved["touched"][others], x[others])
+    assert (whole[others] != x[others]).all()
+    with pytest.raises(ValueError, match=r"g: is sparse, and weight decay with sparse gradients is refused"):
+        update(x, (where, values), init(x, **options, sparse_decay="refuse"))
+    assert update(x, dense, init(x, **options, sparse_decay="refuse"))[1].t == 1
+
+
+@pytest.mark.parametrize("lr", [0.5, InverseTime(0.5, 0.3)], ids=str)
+@pytest.mark.parametrize("decay", DECAYS[:2], ids=str)
+@pytest.mark.parametrize("shape", [(6,), (6, 2)])
+def test_lazy_decay_is_exact(lr, decay, shape, dtype, tolerance, rng, tmp_path):
+    from adagrad_nb import catch_up
+
+    start = rng.normal(size=shape).astype(dtype)
+    options = {"lr": lr, "transforms": (decay,)}
+    eager, lazy = (start, init(start, **options)), (start, init(start, **options, sparse_decay="lazy"))
+    for step in range(30):
+        where = np.unique(rng.integers(0, 6, 2))
+        values = rng.normal(size=(where.size, *shape[1:])).astype(dtype)
+        dense = np.zeros(shape, dtype)
+        dense[where] = values
+        eager = update(eager[0], dense, eager[1])
+        lazy = update(lazy[0], dense if step % 7 == 3 else (where, values), lazy[1])
+        if step == 15:
+            lazy[1].save(tmp_path / "state.npz")
+            lazy = lazy[0], load_state(tmp_path / "state.npz")
+    assert not np.allclose(lazy[0], eager[0], rtol=1e-3)
+    x, state = catch_up(*lazy)
+    np.testing.assert_allclose(x, eager[0], rtol=10 * tolerance, atol=tolerance)
+    np.testing.assert_array_equal(catch_up(x, state)[0], x)
+
+
+def test_lazy_decay_that_has_no_closed_form_is_refused():
+    x = np.ones(3)
+    with pytest.raises(ValueError, match=r"sparse_decay: 'lazy' takes one DecoupledDecay"):
+        init(x, transforms=(L2Decay(0.1),), sparse_decay="lazy")
+    with pytest.raises(ValueError, match=r"duplicates: 'sequential' decays a row more than once"):
+        init(x, transforms=(DecoupledDecay(0.1),), sparse_decay="lazy", duplicates="sequential")
+    state = init(x, lr=2.0, transforms=(DecoupledDecay(0.5),), sparse_decay="lazy")
+    with pytest.raises(ValueError, match=r"sparse_decay: lr times DecoupledDecay.strength for x: got 1.0"):
+        update(x, ([0], [1.0]), state)
+    with pytest.raises(ValueError, match=r"sparse_decay: 'lazy' leaves rows of x behind"):
+        minimize_adagrad(lambda x: x @ x, x, jac=lambda x: 2 * x, sparse_decay="lazy")
+
+
+# --- many arrays ---------------------------------------------------------------------------------------------------
+
+TREES = {
+    "clip and average": {"transforms": (ClipGlobalNorm(1.0), L2Decay(0.1)), "average": EMA(0.8, overwrite=3)},
+    "schedule": {"lr": InverseTime(0.5, 0.1), "penalty": L1(0.01)},
+    "by name": {"transforms": (Only(L2Decay(0.3), ("weight", "z")), Except(DecoupledDecay(0.1), "bias"))},
+    "adadelta": {"rule": Adadelta(), "lr": 1.0},
+    "norm of each": {"transforms": (ClipNorm(0.5),)},
+    "lr array": {"lr": Constant(0.3), "lr_scale": {"weight": 2.0, "bias": np.array([1.0, 3.0]), "deep": [0.5, 1.0]}},
+}
+
+
+@pytest.mark.parametrize("options", TREES.values(), ids=TREES)
+def test_many_small_arrays_step_together_as_they_would_apart(options, dtype, rng, monkeypatch):
+    def tree():
+        def make(*shape):
+            return rng.normal(size=shape).astype(dtype)
+
+        return {"weight": make(3, 2), "bias": make(2), "deep": [make(4), make(2, 2, 2)]}
+
+    def leaves(x):
+        return [x["weight"], x["bias"], *x["deep"]]
+
+    start, gradients = tree(), [tree() for _ in range(8)]
+    results = []
+    for together in (True, False):
+        if not together:
+            monkeypatch.setattr("adagrad_nb.state.bundles", lambda leaves, options: [])
+        x = {"weight": start["weight"].copy(), "bias": start["bias"].copy(), "deep": [a.copy() for a in start["deep"]]}
+        state = init(x, **options)
+        assert bool(state.bundles) == (together and options not in (TREES["norm of each"], TREES["lr array"]))
+        for step, g in enumerate(gradients):
+            if step == 3:  # a sparse one among them
+                g = {**g, "bias": ([1], g["bias"][1:])}
+            if step % 2:
+                x, state = update(x, g, state)
+            else:
+                update(x, g, state, out=(x, state))
+        results.append(
+            [*leaves(x), *(s for slots in state.slots for s in slots), *(m for m in state.means if m is not None)]
+        )
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_allclose(one, other, rtol=30 * np.finfo(dtype).eps, atol=np.finfo(dtype).eps)
+
+
+def test_states_of_many_arrays_do_not_share_memory(rng):
+    x = {"a": rng.normal(size=3), "b": rng.normal(size=2)}
+    first = init(x, average=Polyak())
+    x1, second = update(x, x, first)
+    third = second.copy()
+    before = [slot.copy() for slots in first.slots + second.slots for slot in slots]
+    update(x1, x, third, out=(x1, third))
+    after = [slot for slots in first.slots + second.slots for slot in slots]
+    for one, other in zip(before, after, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert third.bundles
+    assert np.shares_memory(third.slots[0][0], third.bundles[0].leaf.flat[0])
+
+
+def test_names_choose_transforms(rng):
+    x = {"enc": {"kernel": np.ones(2), "bias": np.ones(2)}, "dec": [np.ones(2)]}
+    zero = {"enc": {"kernel": np.zeros(2), "bias": np.zeros(2)}, "dec": [np.zeros(2)]}
+    decay = DecoupledDecay(0.5)
+    for item in (Except(decay, "bias"), Only(decay, (r"\['dec'\]", "kernel"))):
+        moved, _ = update(x, zero, init(x, lr=1.0, transforms=(item,)))
+        for part in (moved["enc"]["kernel"], moved["dec"][0]):
+            assert (part == 0.5).all()
+        assert (moved["enc"]["bias"] == 1.0).all()
+
+
+def test_a_global_norm_of_some_arrays_only():
+    x = [np.zeros(1), np.zeros(1), np.zeros(1)]
+    state = init(x, MomentumAdagrad(0.0, eps=1e12), lr=1e6, transforms=(Only(ClipGlobalNorm(1.0), ("0", "1")),))
+    moved, _ = update(x, [np.array([3.0]), np.array([4.0]), np.array([12.0])], state)
+    np.testing.assert_allclose([part[0] for part in moved], [-0.6, -0.8, -12.0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("bad", ["(", ("a", 1), 3, None])
+def test_names_that_are_no_patterns(bad):
+    with pytest.raises((TypeError, ValueError), match=r"^Only.match: got "):
+        init(np.ones(1), transforms=(Only(L2Decay(0.1), bad),))
+
+
+def test_strengths_and_rates_per_coordinate(rng):
+    x, g = rng.normal(size=(2, 3)), rng.normal(size=(2, 3))
+    strength = rng.uniform(size=(2, 3))
+    with pytest.raises(
+        ValueError, match=r"L2Decay.strength: got shape \(2,\); must be a number or have the shape of x"
+    ):
+        init(x, transforms=(L2Decay(strength[:, 0]),))
+    moved, _ = update(x, g, init(x, lr=0.5, transforms=(L2Decay(strength),)))
+    expected, _ = update(x, g + strength * x, init(x, lr=0.5))
+    np.testing.assert_allclose(moved, expected, rtol=1e-14)
+    moved, _ = update(x, g, init(x, lr=0.5, lr_scale=strength))
+    np.testing.assert_array_equal(moved, update(x, g, init(x, lr=0.5 * strength))[0])
+    result = minimize_adagrad(lambda x: x @ x, np.ones(2), jac=lambda x: 2 * x, lr_scale=[0.0, 1.0], maxiter=100)
+    assert result.x[0] == 1
+    assert abs(result.x[1]) < 1e-2
+
+
+@pytest.mark.parametrize(("bad", "message"), [
+    ({"a": -1.0}, r"lr_scale\['a'\]: got -1.0; must be a number in \[0, inf\)"),
+    ({"a": np.ones(3)}, r"lr_scale\['a'\]: got shape \(3,\)"),
+    ({"b": 1.0}, r"lr_scale: its structure differs from that of x"),
+])  # fmt: skip
+def test_wrong_scales(bad, message):
+    with pytest.raises(ValueError, match=message):
+        init({"a": np.ones(2)}, lr_scale=bad)
+
+
+def test_maximize_turns_the_gradient_alone():
+    x, g = np.array([2.0]), np.array([1.0])
+    up, _ = update(x, g, init(x, lr=0.5, transforms=(Maximize(),)))
+    assert up == pytest.approx(2.5)
+    both, _ = update(x, g, init(x, MomentumAdagrad(0.0, eps=1e12), lr=1e6, transforms=(Maximize(), L2Decay(1.0))))
+    np.testing.assert_allclose(both, 1.0, rtol=1e-9)  # -1 + 2: the decay still pulls x down
+
+
+def test_guarded_coordinates_stay_where_their_square_underflows():
+    x, g = np.zeros(1, np.float32), np.array([1e-30], np.float32)
+    assert update(x, g, init(x, Adagrad(1e-7, inside=True, guarded=True)))[0] == 0
+    assert update(x, g, init(x, Adagrad(1e-7, inside=True)))[0] != 0

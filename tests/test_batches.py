@@ -1,0 +1,163 @@
+"""Mini-batches of fit_linear: the mean gradient, penalties exactly lazy, and a batch of one is a row."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reference_batch
+import reference_linear
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from test_linear import PENALTIES, RATES, X, Y, changed, content, data, shambles
+
+from adagrad_nb import L1, Chunk, Polyak, fit_linear, linear, linear_model, load_model, means, sweeps
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    for module in (sweeps, linear_model, means):
+        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+
+
+def assert_eager(penalty, loss, rate, size, intercept=True, dtype=None, tolerance=1e-12):
+    X, y, weight = data(loss)
+    record, prox = PENALTIES[penalty]
+    lr, at = RATES[rate]
+    chunks = [25, 15]
+    parts = [Chunk(X[:25], y[:25], weight[:25]), Chunk(X[25:], y[25:], weight[25:])]
+    model = fit_linear(
+        parts, loss=loss, penalty=record, lr=lr, intercept=intercept, passes=2, dtype=dtype, batch_size=size
+    )
+    eager = reference_batch.learn(
+        X.toarray(), y, loss, at, size, prox=prox, intercept=intercept, weight=weight, passes=2, chunks=chunks
+    )
+    close = {"rtol": tolerance, "atol": tolerance}
+    assert_allclose(model.coef, eager.w, **close)
+    assert_allclose(model.intercept, eager.b, **close)
+    assert_allclose(model.state.slots[0][0], eager.G, **close)
+    assert_allclose(model.progressive_loss, reference_linear.progressive_loss(eager.losses), **close)
+    assert model.state.t == eager.t
+    assert model.n_seen == 80
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_batches_are_what_they_are_defined_to_be(penalty, rate):
+    for loss, size in itertools.product(("logistic", "squared"), (2, 5, 1000)):
+        assert_eager(penalty, loss, rate, size, intercept=size != 5)
+
+
+@pytest.mark.parametrize("penalty", ["none", "elastic net by feature"])
+def test_batches_compiled(penalty, dtype):
+    for size in (3, 1000):
+        assert_eager(penalty, "logistic", "inverse root", size, True, dtype, 1e-12 if dtype == np.float64 else 3e-5)
+
+
+@pytest.mark.parametrize("penalty", ["none", "l1"])
+def test_the_loop_for_batches_with_batches_of_one_changes_no_bit(penalty, dtype, monkeypatch):
+    X, y, weight = data()
+    options = {"penalty": PENALTIES[penalty][0], "sample_weight": weight, "passes": 2, "dtype": dtype}
+    whole = fit_linear(X, y, batch_size=1, **options)
+    assert content(whole) == content(fit_linear(X, y, **options))
+    monkeypatch.setattr(sweeps, "row_by_row", sweeps.in_batches)
+    assert content(fit_linear(X, y, **options)) == content(whole)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("penalty", ["none", "l2", "box by feature"])
+def test_going_on_where_a_batch_ends_changes_no_bit(penalty, tmp_path):
+    options = {"penalty": PENALTIES[penalty][0], "batch_size": 4}
+    whole = fit_linear(X, Y, **options)
+    first = fit_linear(X[:16], Y[:16], **options)
+    first.save(tmp_path / "model")
+    for model in (first, load_model(tmp_path / "model")):  # whose batch size it keeps
+        assert content(fit_linear(X[16:], Y[16:], model=model)) == content(whole)
+    cut = fit_linear(X[:17], Y[:17], **options)
+    assert content(fit_linear(X[17:], Y[17:], model=cut)) == content(
+        fit_linear([Chunk(X[:17], Y[:17]), Chunk(X[17:], Y[17:])], **options)
+    )
+    one = fit_linear(X[16:], Y[16:], model=first, batch_size=1)
+    assert one.state.t == first.state.t + 24
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("rows", [1, 3, 7, 10**6])
+def test_slices_do_not_cut_batches(rows, monkeypatch):
+    options = {"penalty": L1(0.02), "passes": 2, "shuffle": True, "rng": 0, "batch_size": 6}
+    whole = fit_linear(X, Y, **options)
+    stops = []
+    monkeypatch.setattr(linear, "_until_power", lambda n: rows)
+    assert content(fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)) == content(whole)
+    assert all(stop % 40 % 6 == 0 for stop in stops)
+
+
+def test_each_batch_follows_the_mean_gradient():
+    """With equal rows the mean is the row, whatever their number; equal weights scale it."""
+    same = sp.csr_array(np.tile([[1.0, -2.0]], (12, 1)))
+    one = fit_linear(same[:3], np.ones(3), loss="squared")
+    mean = fit_linear(same, np.ones(12), loss="squared", batch_size=4)
+    assert_allclose(mean.coef, one.coef, rtol=1e-15)
+    assert_allclose(mean.intercept, one.intercept, rtol=1e-15)
+    mixed = fit_linear(same[:6], np.ones(6), loss="squared", batch_size=3, sample_weight=[1, 0, 2, 3, 0, 0])
+    assert mixed.state.t == 1  # six rows, three that count, one batch of them
+    assert_allclose(mixed.state.slots[0][0], [4.0, 16.0])  # ((1 + 2 + 3) / 3)², times x²
+
+
+def test_unsorted_rows_are_sorted_and_summed():
+    mixed = shambles(sp.csr_array(np.rint(8 * X.toarray())))
+    tidy = mixed.copy()
+    tidy.sum_duplicates()
+    late = sp.vstack([tidy[:26], mixed[26:]], format="csr")
+    for size in (4, 100):
+        whole = fit_linear(tidy, Y, batch_size=size)
+        assert content(fit_linear(mixed, Y, batch_size=size)) == content(whole)
+        assert content(fit_linear(late, Y, batch_size=size)) == content(whole)
+
+
+def test_a_row_that_is_refused_is_named():
+    first = X.indptr[27]
+    bad = X.copy()
+    bad.data = changed(X.data, first, np.nan)
+    with pytest.raises(ValueError, match="^X: got nan in row 27, column"):
+        fit_linear(bad, Y, batch_size=8)
+    bad = X.copy()
+    bad.indices = changed(X.indices, first, 99)
+    with pytest.raises(ValueError, match="^X: column index 99 in row 27"):
+        fit_linear(bad, Y, batch_size=8)
+
+
+def test_a_batch_that_is_refused_has_changed_nothing():
+    model = fit_linear(X, Y)
+    bad = X.copy()
+    bad.data = changed(X.data, X.indptr[6], np.nan)
+    recipe = model.recipe()
+    model.batch_size = 4
+    learn, room = sweeps.in_batches(model, X, recipe)
+    weights = model.weights()
+    order = np.arange(40)
+    rows = linear.kernels.Rows(bad.indptr, bad.indices.view(np.uint32), bad.data, Y, np.ones(40), order)
+    after = fit_linear(X[:4], Y[:4], model=model)
+    position, status, t = learn(recipe, rows, weights, room, model.tally, model.state.t, 0, 40)
+    assert (position, status) == (6, linear.kernels.NOT_FINITE)
+    model.state.t = model.bias_state.t = t
+    model.n_seen += 4
+    assert content(model) == content(after)
+    assert (room.place == -1).all()
+
+
+def test_averages_of_batches():
+    model = fit_linear(X, Y, batch_size=5, average=Polyak())
+    steps = [fit_linear(X[:n], Y[:n], batch_size=5).coef for n in range(5, 45, 5)]
+    assert_allclose(model.coef, np.mean(steps, axis=0), rtol=1e-13)
+
+
+def test_no_rows_and_no_columns():
+    assert_array_equal(fit_linear(X[:0], Y[:0], batch_size=3).coef, np.zeros(9))
+    assert fit_linear(sp.csr_array((40, 0)), Y, batch_size=3).intercept != 0
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, True, "all"])
+def test_sizes_that_are_refused(size):
+    with pytest.raises(ValueError, match="^batch_size: got .*; must be an integer of at least 1"):
+        fit_linear(X, Y, batch_size=size)

@@ -1,0 +1,152 @@
+"""The mean of the iterates of a linear model: what a sum over every iterate of every weight gives."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reference_linear
+import scipy.sparse as sp
+from numpy.testing import assert_allclose
+from test_linear import COLUMNS, PENALTIES, RATES, WEIGHT, X, Y, content, data
+
+from adagrad_nb import EMA, L1, L2, Chunk, InverseSqrt, NoPenalty, Polyak, fit_linear, linear_model, load_model, sweeps
+from adagrad_nb import means as means_module
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    for module in (sweeps, linear_model, means_module):
+        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+
+
+def iterates(X, y, loss, at, prox, weight, passes, start=None):
+    """The state after each update."""
+    found, now = [], start
+    for _, r in itertools.product(range(passes), range(len(y))):
+        if weight[r]:
+            now = reference_linear.learn(X[[r]], y[[r]], loss, at, prox=prox, weight=weight[[r]], start=now)
+            found.append(now)
+    return found
+
+
+def assert_mean(penalty, loss, rate, start, dtype=None, tolerance=1e-12):
+    X, y, weight = data(loss)
+    record, prox = PENALTIES[penalty]
+    lr, at = RATES[rate]
+    options = {"loss": loss, "penalty": record, "lr": lr, "sample_weight": weight, "passes": 2, "dtype": dtype}
+    model = fit_linear(X, y, average=Polyak(start), **options)
+    states = iterates(X.toarray(), y, loss, at, prox, weight, 2)
+    counted = states[start:] or states[-1:]
+    close = {"rtol": tolerance, "atol": tolerance}
+    assert_allclose(model.coef, np.mean([state.w for state in counted], axis=0), **close)
+    assert_allclose(model.intercept, np.mean([state.b for state in counted]), **close)
+    assert_allclose(model.decision_function(X), X @ model.coef + model.intercept, rtol=10 * tolerance, atol=tolerance)
+    # The learning is that of the iterate.
+    plain = fit_linear(X, y, average=None, **options)
+    assert content(fit_linear(X[:0], y[:0], model=model, average=False)) == content(plain)
+    assert model.progressive_loss == plain.progressive_loss
+    if start < len(states) - 1:
+        assert np.abs(model.coef - plain.coef).max() > 1e-3
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_mean_is_that_of_all_iterates(penalty, rate):
+    for loss, start in itertools.product(("logistic", "squared"), (0, 1, 17, 10**6)):
+        assert_mean(penalty, loss, rate, start)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "rate"), [("none", "constant"), ("elastic net", "constant"), ("box by feature", "piecewise")]
+)
+def test_mean_is_that_of_all_iterates_compiled(penalty, rate, dtype):
+    for start in (0, 11):
+        assert_mean(penalty, "logistic", rate, start, dtype, 1e-12 if dtype == np.float64 else 3e-5)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_going_on_changes_no_bit(penalty, rate, tmp_path):
+    options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0], "average": Polyak(9)}
+    whole = fit_linear(X, Y, **options)
+    for cut in (5, 17):
+        first = fit_linear(X[:cut], Y[:cut], **options)
+        before = content(first)
+        first.save(tmp_path / "model")
+        loaded = load_model(tmp_path / "model")
+        assert content(loaded) == before
+        assert loaded.average == Polyak(9)
+        for model in (first, loaded):
+            assert content(fit_linear(X[cut:], Y[cut:], model=model)) == content(whole)
+            assert content(fit_linear(X[cut:], Y[cut:], model=model, **options)) == content(whole)
+        assert content(first) == before
+    assert content(fit_linear([Chunk(X[:9], Y[:9]), Chunk(X[9:], Y[9:])], **options)) == content(whole)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_late_features_count_from_the_start():
+    order = np.argsort([np.append(np.flatnonzero(X[:, [i]].toarray()), 10**6)[0] for i in range(COLUMNS)])
+    grown = sp.csr_array(X.toarray()[:, order])
+    width = int(grown[:5].indices.max()) + 1
+    assert width < COLUMNS
+    for penalty, rate in itertools.product(["none", "l2", "box away from zero"], ["constant", "inverse root"]):
+        options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0], "average": Polyak(2)}
+        chunks = [Chunk(grown[:5, :width], Y[:5]), Chunk(grown[5:], Y[5:])]
+        assert content(fit_linear(chunks, **options)) == content(fit_linear(grown, Y, **options))
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_averaging_begun_and_options_changed_on_the_way():
+    """Iterates count from where averaging was asked for; those of an earlier penalty keep what it made of them."""
+    dense, ones = X.toarray(), np.ones(40)
+    parts = [(L1(0.02), 0.5), (L2(0.3), InverseSqrt(0.7, 0.3)), (NoPenalty(), 0.2)]
+    proxes = [PENALTIES["l1"][1], PENALTIES["l2"][1], None]
+    rates = [lambda t: 0.5, RATES["inverse root"][1], lambda t: 0.2]
+    model, now, found = None, None, []
+    for number, ((penalty, lr), prox, at) in enumerate(zip(parts, proxes, rates, strict=True)):
+        average = Polyak(3) if number else None
+        model = fit_linear(X, Y, penalty=penalty, lr=lr, model=model, average=average)
+        states = iterates(dense, Y, "logistic", at, prox, ones, 1, now)
+        now = states[-1]
+        found += states if number else []
+    assert_allclose(model.coef, np.mean([state.w for state in found], axis=0), rtol=1e-12, atol=1e-13)
+    assert_allclose(model.intercept, np.mean([state.b for state in found]), rtol=1e-12)
+    ended = fit_linear(X[:0], Y[:0], model=model, average=False)
+    assert_allclose(ended.coef, now.w, rtol=1e-12, atol=1e-13)
+    again = fit_linear(X[:7], Y[:7], model=ended, average=Polyak())
+    states = iterates(dense[:7], Y[:7], "logistic", rates[2], None, ones, 1, now)
+    assert_allclose(again.coef, np.mean([state.w for state in states], axis=0), rtol=1e-12, atol=1e-13)
+
+
+def test_a_mean_is_steadier_than_the_last_iterate():
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(4000, 20))
+    w = rng.normal(size=20)
+    y = A @ w + 3 * rng.normal(size=4000)
+    far = [np.linalg.norm(fit_linear(A, y, loss="squared", average=a).coef - w) for a in (None, Polyak(1000))]
+    assert far[1] < 0.7 * far[0]
+
+
+def test_rows_of_weight_zero_are_no_updates():
+    keep = WEIGHT > 0
+    model = fit_linear(X, Y, sample_weight=WEIGHT, average=Polyak(4))
+    assert (
+        content(model)["coef"]
+        == content(fit_linear(X[keep], Y[keep], sample_weight=WEIGHT[keep], average=Polyak(4)))["coef"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("average", "error", "message"),
+    [
+        (EMA(), ValueError, r"^average: got EMA\(.*needs the plain mean Polyak\(start\)"),
+        (Polyak, TypeError, "^average: got the class Polyak; pass an instance"),
+        (True, TypeError, "^average: got True; must be a record such as"),
+        (Polyak(-1), ValueError, r"^Polyak.start: got -1"),
+    ],
+)
+def test_averages_that_are_refused(average, error, message):
+    with pytest.raises(error, match=message):
+        fit_linear(X, Y, average=average)

@@ -1,0 +1,146 @@
+"""Early stopping: the loss that is looked at is the one that is promised, and the best model is the one returned."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from numpy.testing import assert_allclose, assert_array_equal
+from test_linear import WEIGHT, X, Y, changed, content
+
+from adagrad_nb import Chunk, EarlyStopping, Polyak, fit_linear
+from adagrad_nb.stopping import Watch
+
+RECENT = EarlyStopping("recent", n_iter_no_change=3, tol=0.01)
+
+
+def held_rows(n, position=0, seed=0, fraction=0.25):
+    return Watch(EarlyStopping(validation_fraction=fraction), seed).held(n, position)
+
+
+@pytest.mark.parametrize("average", [None, Polyak()])
+def test_held_out_rows_are_not_learnt_and_are_what_is_looked_at(average):
+    held = held_rows(40)
+    assert held.size == 10
+    rest = np.setdiff1d(np.arange(40), held)
+    options = {"sample_weight": WEIGHT, "average": average}
+    stopping = EarlyStopping(validation_fraction=0.25, n_iter_no_change=4, tol=0.01)
+    model = fit_linear(X, Y, passes=60, early_stopping=stopping, **options)
+    by_hand, losses, best = None, [], None
+    for _ in range(len(model.pass_losses)):
+        by_hand = fit_linear(X[rest], Y[rest], sample_weight=WEIGHT[rest], model=by_hand, average=average)
+        losses.append(by_hand.mean_loss(X[held], Y[held], WEIGHT[held]))
+        best = by_hand if losses[-1] == min(losses) else best
+    assert_allclose(model.pass_losses, losses, rtol=1e-13)
+    assert_array_equal(model.coef, best.coef)
+    assert model.intercept == best.intercept
+    assert model.state.t == best.state.t
+    assert 4 < len(losses) < 60  # it did stop
+
+
+def test_patience_and_tolerance():
+    """It stops when `n_iter_no_change` passes in a row were no more than `tol` below the best before them."""
+    for tol, patience in ((0.0, 1), (0.01, 2), (0.05, 3), (1.0, 4)):
+        stopping = EarlyStopping("recent", n_iter_no_change=patience, tol=tol)
+        losses = fit_linear(X, Y, passes=400, early_stopping=stopping).pass_losses
+        lowest, since, stop = np.inf, 0, None
+        for number, loss in enumerate(losses, 1):
+            since = 0 if loss < lowest - tol else since + 1
+            lowest = min(lowest, loss)
+            if since == patience:
+                stop = number
+                break
+        assert stop == len(losses) or (stop is None and len(losses) == 400)
+    assert len(losses) == 5  # the first pass counts as an improvement on nothing
+
+
+def test_recent_is_the_loss_of_the_rows_of_a_pass_before_they_are_learnt():
+    told = []
+    model = fit_linear(
+        X, Y, passes=50, early_stopping=RECENT, sample_weight=WEIGHT,
+        callback=lambda p: told.append((p.passes, p.recent_loss, p.n_recent)),
+    )  # fmt: skip
+    assert model.pass_losses[0] == pytest.approx(fit_linear(X, Y, sample_weight=WEIGHT).progressive_loss, rel=1e-15)
+    twice = fit_linear(sp.vstack([X, X], format="csr"), np.r_[Y, Y], sample_weight=np.r_[WEIGHT, WEIGHT])
+    assert sum(model.pass_losses[:2]) / 2 == pytest.approx(twice.progressive_loss, rel=1e-12)
+    assert 3 < len(model.pass_losses) < 50
+    assert model.n_seen == 40 * (1 + int(np.argmin(model.pass_losses)))
+
+
+def test_chunks_hold_out_their_own_rows():
+    chunks = [Chunk(X[:24], Y[:24]), Chunk(X[24:], Y[24:])]
+    stopping = EarlyStopping(validation_fraction=0.25, n_iter_no_change=100)
+    model = fit_linear(chunks, passes=2, early_stopping=stopping)
+    by_hand, losses = None, []
+    for _ in range(2):
+        total = 0.0
+        for position, chunk in enumerate(chunks):
+            held = held_rows(chunk.X.shape[0], position)
+            rest = np.setdiff1d(np.arange(chunk.X.shape[0]), held)
+            by_hand = fit_linear(chunk.X[rest], chunk.y[rest], model=by_hand)
+            total += held.size * by_hand.mean_loss(chunk.X[held], chunk.y[held])
+        losses.append(total / 10)
+    assert_allclose(model.pass_losses, losses, rtol=1e-13)
+
+
+def test_held_out_rows_are_the_same_in_every_pass_and_depend_on_the_seed():
+    options = {"passes": 30, "early_stopping": EarlyStopping(validation_fraction=0.3, n_iter_no_change=2)}
+    first, again = (fit_linear(X, Y, rng=5, shuffle=True, **options) for _ in range(2))
+    assert content(first) == content(again)
+    other = fit_linear(X, Y, rng=6, shuffle=True, **options)
+    assert content(first) != content(other)
+    assert content(fit_linear(X, Y, **options)) == content(fit_linear(X, Y, **options))
+    assert not np.array_equal(held_rows(40, seed=1), held_rows(40, seed=2))
+    sizes = [held_rows(7, position, fraction=0.1).size for position in range(400)]
+    assert set(sizes) == {0, 1}
+    assert 0.06 * 2800 < sum(sizes) < 0.14 * 2800  # chunks too small for one row each give a row now and then
+
+
+def test_true_and_false():
+    assert content(fit_linear(X, Y, passes=4, early_stopping=False)) == content(fit_linear(X, Y, passes=4))
+    assert fit_linear(X, Y, passes=4).pass_losses == []
+    with_true = fit_linear(X, Y, passes=4, early_stopping=True)
+    assert content(with_true) == content(fit_linear(X, Y, passes=4, early_stopping=EarlyStopping()))
+    assert len(with_true.pass_losses) == 4
+    assert content(fit_linear(X, Y, early_stopping=RECENT)) == content(fit_linear(X, Y))
+
+
+def test_a_callback_that_stops_gets_the_best_model_so_far():
+    def stop(progress):
+        if progress.passes == 3:
+            raise StopIteration
+
+    model = fit_linear(X, Y, passes=50, early_stopping=RECENT, callback=stop)
+    assert content(model) == content(fit_linear(X, Y, passes=3, early_stopping=RECENT))
+
+
+def test_a_held_out_row_that_is_malformed_is_named():
+    row = next(int(r) for r in held_rows(40) if X.indptr[r] < X.indptr[r + 1])
+    stopping = EarlyStopping(validation_fraction=0.25)
+    for name, value, message in (("data", np.nan, "got nan in row"), ("indices", 99, "column index 99 in row")):
+        bad = X.copy()
+        setattr(bad, name, changed(getattr(bad, name), X.indptr[row], value))
+        with pytest.raises(ValueError, match=f"^X: {message} {row}"):
+            fit_linear(bad, Y, early_stopping=stopping)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (5, TypeError, "^early_stopping: got 5; must be True, False or EarlyStopping"),
+        (EarlyStopping("test"), ValueError, "^EarlyStopping.monitor: got 'test'; must be one of held-out, recent"),
+        (
+            EarlyStopping(validation_fraction=1.0),
+            ValueError,
+            r"^EarlyStopping.validation_fraction: got 1.0; .* \(0, 1\)",
+        ),
+        (EarlyStopping(n_iter_no_change=0), ValueError, "^EarlyStopping.n_iter_no_change: got 0"),
+        (EarlyStopping(tol=-1.0), ValueError, r"^EarlyStopping.tol: got -1.0"),
+    ],
+)
+def test_what_is_refused(given, error, message):
+    with pytest.raises(error, match=message):
+        fit_linear(X, Y, early_stopping=given)
+
+
+def test_nothing_to_look_at():
+    with pytest.raises(ValueError, match=r"^early_stopping: 0.1 of the rows are none with a weight"):
+        fit_linear(X[:2], [1, -1], early_stopping=True, sample_weight=[0, 0])
