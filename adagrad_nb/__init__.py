@@ -9,6 +9,7 @@ from .averaging import EMA, Polyak
 from .device import has_cuda
 from .exchange import from_optax, from_torch, to_optax, to_torch
 from .gates import Accumulate, LossScale, SkipNonFinite
+from .groups import GroupL2, GroupLinf
 from .lazy import catch_up
 from .linear import Progress, fit_linear
 from .linear_model import LinearModel, load_model
@@ -69,12 +70,12 @@ __version__ = "0.1.0"
 __all__ = [
     "EMA", "L1", "L2", "Absolute", "Accumulate", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk", "ClipGlobalNorm",
     "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "EarlyStopping",
-    "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "Hinge", "Huber", "InverseSqrt", "InverseTime",
-    "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
-    "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress",
-    "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",
-    "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax",
-    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw",
-    "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_optax", "to_torch",
-    "update", "warm_up",
+    "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber",
+    "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber",
+    "MomentumAdagrad", "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson",
+    "Polyak", "Polynomial", "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite",
+    "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up",
+    "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state",
+    "load_svmlight", "load_vw", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight",
+    "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

@@ -149,10 +149,15 @@ class LaneModel(LinearModel):
 
     def loop(self, X, recipe):
         """The compiled loop and its buffers."""
-        wide = self._table.shape[2]
+        return compiled_for(lanes.learn, recipe), self._room(unsigned(X.indices).dtype)
+
+    def _room(self, indices):
+        """What the compiled loops need for one row."""
+        wide, dtype = self._table.shape[2], self.dtype
         p, z, losses, lr = (self._blank(1, wide)[:, 0] for _ in range(4))
-        origin, unit = np.zeros(1, unsigned(X.indices).dtype), np.ones(1, self.dtype)
-        return compiled_for(lanes.learn, recipe), lanes.LaneBuffers(p, z, losses, lr, self._rates, origin, unit)
+        widths = np.zeros(self._rates.size, dtype)
+        origin, unit = np.zeros(1, indices), np.ones(1, dtype)
+        return lanes.LaneBuffers(p, z, losses, lr, self._rates, widths, origin, unit)
 
     def is_finite(self):
         """Whether no weight that predicts is infinite or NaN."""
@@ -178,7 +183,7 @@ class LaneModel(LinearModel):
             out[:] = weights.w
         else:
             recipe = self.recipe()
-            compiled_for(lanes.settled, recipe)(recipe, weights, self._rates, self._state.t, out)
+            compiled_for(lanes.settled, recipe)(recipe, weights, self._room(np.uint32), self._state.t, out)
         return out
 
     def _content(self):
@@ -408,6 +413,11 @@ class RateModel(LaneModel):
         alone(self.WHAT, average, batch_size)
         if not isinstance(lr, Rates):
             raise ValueError(f"lr: got {lr!r}, but the model was begun with several rates; leave lr out, or 'auto'")
+        if getattr(penalty, "grouped", False):
+            raise ValueError(
+                f"penalty: got {penalty!r}, whose groups are the classes of a feature; with several rates each lane is "
+                "a model of its own, take L1 or a single rate"
+            )
         self.labels, self.tally = Labels(), np.zeros(len(lr.values) + 1)
         super().__init__(n_features, dtype, loss, rule, lr, penalty, intercept, lr.values)
 

@@ -509,7 +509,7 @@ def test_objectives_of_foreign_type_are_compiled_once():
 
 LEVELS = {
     0: "_jit _check _files _vector",
-    1: "rules transforms gates penalties schedules losses averaging margins regressions multiclass",
+    1: "rules transforms gates penalties schedules losses averaging margins regressions multiclass groups",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
     " _kernels/linear _kernels/parse _kernels/gpu _kernels/trail _kernels/batch _kernels/lanes",
     3: "trees device gradients options leaf bundle lazy chains state update archive presets exchange fullmatrix",

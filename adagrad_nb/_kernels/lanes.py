@@ -11,13 +11,15 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from .._jit import bare, bind, bind_inlined, inlined, jit, load, method, plain, store
+from .._jit import bare, bind, bind_inlined, inlined, jit, load, method, narrow, plain, store
 from .._vector import WIDE, WIDTH, alike, fetch, fetch_wide, prefetch, put
+from ..groups import shrink
 from ..losses import slope, value
 from ..multiclass import Rivals
+from ..rules import width
 from ..schedules import at
 from .coordinate import move
-from .linear import DONE, NOT_FINITE, catch_up, fault
+from .linear import DONE, NOT_FINITE, Closed, catch_up, fault
 
 CACHE = 1 << 20  # bytes; a table that is not larger is in the second-level cache, where nothing is to be asked for
 
@@ -28,8 +30,8 @@ sound = method("sound", inline="always")
 class LaneBuffers(NamedTuple):
     """Margins, slopes, losses and rates of one row, a lane each, of shape (1, lanes); `rates` has the factors of lanes.
 
-    `rates` has an entry for each lane in use; the others, up to a multiple of eight, stay at zero.  The intercept is
-    learnt as the feature `origin`, [0], of the value `unit`, [1.0].
+    `rates` has an entry for each lane in use; the others, up to a multiple of eight, stay at zero.  `widths`
+    is room for the lanes in use.  The intercept is learnt as the feature `origin`, [0], of the value `unit`, [1.0].
     """
 
     p: Any
@@ -37,6 +39,7 @@ class LaneBuffers(NamedTuple):
     losses: Any
     lr: Any
     rates: Any
+    widths: Any
     origin: Any
     unit: Any
 
@@ -133,34 +136,112 @@ def _put_each(arrays, i, c, values):
     return each
 
 
-@plain
-def settle(recipe, w, s, rates, i, first, k):
+def grouped(penalty):
+    """Whether a penalty takes all lanes of a feature together."""
+    return getattr(penalty, "grouped", False)
+
+
+def stride(lapse, k):
+    """How many of k steps have the same rate."""
+    return k if isinstance(lapse, Closed) else 1
+
+
+@bind(stride)
+def _stride(lapse, k):
+    if lapse.instance_class is Closed:
+        return lambda lapse, k: k
+    return lambda lapse, k: 1
+
+
+def settle(recipe, w, s, buffers, i, first, k):
     """The lanes of feature i get the penalty of the updates first, …, first + k - 1, which passed it over."""
+    (settle_together if grouped(recipe.update.penalty) else settle_apart)(recipe, w, s, buffers, i, first, k)
+
+
+@bind(settle)
+def _settle(recipe, w, s, buffers, i, first, k):
+    update = recipe.types[recipe.fields.index("update")]
+    if getattr(update.types[update.fields.index("penalty")].instance_class, "grouped", False):
+        return lambda recipe, w, s, buffers, i, first, k: settle_together(recipe, w, s, buffers, i, first, k)
+    return lambda recipe, w, s, buffers, i, first, k: settle_apart(recipe, w, s, buffers, i, first, k)
+
+
+@plain
+def settle_apart(recipe, w, s, buffers, i, first, k):
+    """Each lane by itself."""
+    rates = buffers.rates
     for c in range(rates.shape[0]):
         schedule = Scaled(recipe.schedule, rates[c])
         w[i, c] = catch_up(recipe.lapse, recipe.update, schedule, w[i, c], load(s, (i, c)), first, k, i)
 
 
-def overtake(recipe, w, s, last, rates, stored, t):
+@plain
+def settle_together(recipe, w, s, buffers, i, first, k):
+    """All lanes as a group."""
+    at_once = stride(recipe.lapse, k)
+    lanes = w[i, : buffers.rates.shape[0]]
+    for t in range(first, first + k, at_once):
+        left = False
+        for c in range(lanes.shape[0]):
+            left = left or lanes[c] != 0
+        if not left:
+            return
+        contract(recipe, w, s, buffers, i, at(recipe.schedule, t), at_once)
+
+
+@plain
+def contract(recipe, w, s, buffers, i, rate, k):
+    """The penalty of k updates acts on the lanes of feature i as a group."""
+    widths, rates = buffers.widths, buffers.rates
+    for c in range(widths.shape[0]):
+        widths[c] = width(recipe.update.rule, load(s, (i, c)), narrow(rates[c] * rate, w))
+    shrink(recipe.update.penalty, w[i, : widths.shape[0]], widths, k, i)
+
+
+def advance(recipe, w, s, stored, x, buffers, t):
+    """The features of a row move, and the penalty of this update acts on them."""
+    if grouped(recipe.update.penalty):
+        shift(recipe.free, w, s, stored, x, buffers, t)
+        for k in range(stored.shape[0]):
+            contract(recipe, w, s, buffers, stored[k], at(recipe.schedule, t), 1)
+    else:
+        shift(recipe.update, w, s, stored, x, buffers, t)
+
+
+@bind_inlined(advance)
+def _advance(recipe, w, s, stored, x, buffers, t):
+    update = recipe.types[recipe.fields.index("update")]
+    if not getattr(update.types[update.fields.index("penalty")].instance_class, "grouped", False):
+        return lambda recipe, w, s, stored, x, buffers, t: shift(recipe.update, w, s, stored, x, buffers, t)
+
+    def each(recipe, w, s, stored, x, buffers, t):
+        shift(recipe.free, w, s, stored, x, buffers, t)
+        for k in range(stored.shape[0]):
+            contract(recipe, w, s, buffers, stored[k], at(recipe.schedule, t), 1)
+
+    return each
+
+
+def overtake(recipe, w, s, last, buffers, stored, t):
     """The lanes of the features of a row get the penalty of the updates that passed them over."""
     if not isinstance(last, tuple):
         for k in range(stored.shape[0]):
             i = stored[k]
             if last[i] < t:
-                settle(recipe, w, s, rates, i, last[i], t - last[i])
+                settle(recipe, w, s, buffers, i, last[i], t - last[i])
                 last[i] = t
 
 
 @bind(overtake)
-def _overtake(recipe, w, s, last, rates, stored, t):
+def _overtake(recipe, w, s, last, buffers, stored, t):
     if not isinstance(last, types.Array):
-        return lambda recipe, w, s, last, rates, stored, t: None
+        return lambda recipe, w, s, last, buffers, stored, t: None
 
-    def each(recipe, w, s, last, rates, stored, t):
+    def each(recipe, w, s, last, buffers, stored, t):
         for k in range(stored.shape[0]):
             i = stored[k]
             if last[i] < t:
-                settle(recipe, w, s, rates, i, last[i], t - last[i])
+                settle(recipe, w, s, buffers, i, last[i], t - last[i])
                 last[i] = t
 
     return each
@@ -292,7 +373,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         status = fault(stored, w.shape[0])
         if status != DONE:
             return position, status, t
-        overtake(recipe, w, s, last, rates, stored, t)
+        overtake(recipe, w, s, last, buffers, stored, t)
         dot(w, stored, x, bias, p)
         if not sound(recipe.loss, margin):
             return position, NOT_FINITE, t
@@ -305,7 +386,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
                 lr[0, c] = rates[c] * now
         if far:
             announce(rows, w, s, position + 1, stop)
-        shift(recipe.update, w, s, stored, x, buffers, t)
+        advance(recipe, w, s, stored, x, buffers, t)
         if recipe.intercept:
             shift(recipe.free, bias, bias_s, buffers.origin, buffers.unit, buffers, t)
         t += 1
@@ -314,14 +395,14 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
 
 
 @jit
-def settled(recipe, weights, rates, t, out):
+def settled(recipe, weights, buffers, t, out):
     """out[i] = the lanes of feature i with the penalty of all updates before t; s and last stay as they are"""
     w, s, last, _, _ = weights
     for i in range(w.shape[0]):
         for c in range(w.shape[1]):
             out[i, c] = w[i, c]
         if last[i] < t:
-            settle(recipe, out, s, rates, i, last[i], t - last[i])
+            settle(recipe, out, s, buffers, i, last[i], t - last[i])
 
 
 @jit
