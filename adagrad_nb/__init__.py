@@ -14,6 +14,7 @@ from .device_rows import DeviceRows, to_device
 from .dual import FTRL, RDA
 from .exchange import from_optax, from_torch, to_optax, to_torch
 from .gates import Accumulate, LossScale, SkipNonFinite
+from .groups import GroupL2, GroupLinf
 from .lazy import catch_up
 from .linear import fit_linear
 from .linear_model import LinearModel
@@ -95,11 +96,11 @@ __all__ = [
     "EMA", "FTRL", "L1", "L2", "RDA", "TYPE_CHECKING", "Absolute", "Accumulate", "Adadelta", "Adagrad",
     "AdagradClassifier", "AdagradRegressor", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipValue",
     "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "DeviceRows", "EarlyStopping", "ElasticNet",
-    "EpsilonInsensitive", "Except", "Exponential", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
-    "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
-    "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress",
-    "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",
-    "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax",
+    "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber", "InverseSqrt",
+    "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad",
+    "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
+    "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax",
+    "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax",
     "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "merge",
     "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_device", "to_optax",
     "to_torch", "update", "warm_up",

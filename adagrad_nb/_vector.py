@@ -1,9 +1,9 @@
-"""Eight lanes as one value: what a loop over a short, contiguous axis is compiled to.
+"""Eight or sixteen lanes as one value: what a loop over a short, contiguous axis is compiled to.
 
 LLVM's loop vectoriser needs long loops, and unrolls short ones of known length into scalars first; Numba does not run
 the pass that would join these again.  A loop over 8 or 24 weights of one feature therefore stays three to six times
-slower than its arithmetic.  Here a piece of eight is a type of Numba's, a vector register, with the operators of a
-number, so that the scalar methods of a record compile for it as they are, if they choose by `choose` and not by
+slower than its arithmetic.  Here a piece of the axis is a type of Numba's, a vector, with the operators of a number, so
+that the scalar methods of a record compile for it as they are, if they choose by `choose` and not by
 branches.  Without a compiler none of this is used: loops take lane by lane.
 """
 
@@ -15,24 +15,25 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
-from ._jit import bind, plain
+from ._jit import bind
 
 WIDTH = 8
+WIDE = 16
 
 
 class Vector(types.Type):
-    """WIDTH numbers of a kind; with ``bits`` their truth values."""
+    """So many numbers of a kind; with ``bits`` their truth values."""
 
-    def __init__(self, dtype, bits=False):
-        self.dtype, self.bits = dtype, bits
-        super().__init__(name=f"Vector({dtype}, {WIDTH}{', bits' if bits else ''})")
+    def __init__(self, dtype, count, bits=False):
+        self.dtype, self.count, self.bits = dtype, count, bits
+        super().__init__(name=f"Vector({dtype}, {count}{', bits' if bits else ''})")
 
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager, vector):
         element = ir.IntType(1) if vector.bits else manager.lookup(vector.dtype).get_value_type()
-        super().__init__(manager, vector, ir.VectorType(element, WIDTH))
+        super().__init__(manager, vector, ir.VectorType(element, vector.count))
 
 
 def choose(condition, yes, no):
@@ -91,20 +92,38 @@ def _wide(context, builder, value, kind):
     return builder.sext(value, word) if signed else builder.zext(value, word)
 
 
-@intrinsic
-def fetch(context, array, i, c):
-    """array[i, c : c + WIDTH]"""
+def _fetching(count):
+    """How a vector of a kind and count is loaded."""
 
     def codegen(context, builder, signature, args):
         kind = signature.args[0]
         at = (_wide(context, builder, args[k], signature.args[k]) for k in (1, 2))
-        vector = ir.VectorType(context.get_data_type(kind.dtype), WIDTH)
+        vector = ir.VectorType(context.get_data_type(kind.dtype), count)
         pointer = builder.bitcast(_address(context, builder, kind, args[0], *at), vector.as_pointer())
         value = builder.load(pointer)
         value.align = kind.dtype.bitwidth // 8
         return value
 
-    return Vector(array.dtype)(array, types.unliteral(i), types.unliteral(c)), codegen
+    return codegen
+
+
+@intrinsic
+def fetch(context, array, i, c):
+    """array[i, c : c + WIDTH]"""
+    return Vector(array.dtype, WIDTH)(array, types.unliteral(i), types.unliteral(c)), _fetching(WIDTH)
+
+
+@intrinsic
+def fetch_wide(context, array, i, c):
+    """array[i, c : c + WIDE]"""
+    return Vector(array.dtype, WIDE)(array, types.unliteral(i), types.unliteral(c)), _fetching(WIDE)
+
+
+@intrinsic
+def alike(context, array, i, c, vector):
+    """array[i, c : c + the length of the vector]"""
+    kinds = (types.unliteral(i), types.unliteral(c))
+    return Vector(array.dtype, vector.count)(array, *kinds, vector), _fetching(vector.count)
 
 
 @intrinsic
@@ -129,15 +148,15 @@ def _spread(context, builder, value, kind, vector):
     if isinstance(kind, Vector):
         return value
     value = context.cast(builder, value, kind, vector.dtype)
-    shape = ir.VectorType(value.type, WIDTH)
+    shape = ir.VectorType(value.type, vector.count)
     first = builder.insert_element(ir.Constant(shape, ir.Undefined), value, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), WIDTH), [0] * WIDTH)
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
     return builder.shuffle_vector(first, ir.Constant(shape, ir.Undefined), zeros)
 
 
 @intrinsic
 def _select(context, condition, yes, no):
-    vector = yes if isinstance(yes, Vector) else no if isinstance(no, Vector) else Vector(yes)
+    vector = yes if isinstance(yes, Vector) else no if isinstance(no, Vector) else Vector(yes, condition.count)
 
     def codegen(context, builder, signature, args):
         sides = [_spread(context, builder, args[k], signature.args[k], vector) for k in (1, 2)]
@@ -157,7 +176,7 @@ def _binary(function, build, bits=False):
             sides = [_spread(context, builder, args[k], signature.args[k], vector) for k in (0, 1)]
             return build(builder, *sides)
 
-        return Vector(vector.dtype, bits)(types.unliteral(a), types.unliteral(b)), codegen
+        return Vector(vector.dtype, vector.count, bits)(types.unliteral(a), types.unliteral(b)), codegen
 
     @overload(function)
     def operate(a, b):
@@ -185,6 +204,27 @@ for _function, _sign in (
     _binary(_function, _compared(_sign), bits=True)
 
 
+def _log(a):
+    """The logarithm of each entry of a vector; compiled only."""
+
+
+@overload(math.log1p)
+def _log1p(a):
+    if not isinstance(a, Vector):
+        return None
+
+    def accurate(a):  # W. Kahan: the rounding of 1 + a is divided out
+        whole = a + one(a)
+        return choose(whole == one(a), a, _log(whole) * (a / (whole - one(a))))
+
+    return accurate
+
+
+@overload(operator.neg)
+def _neg(a):
+    return (lambda a: a * -one(a)) if isinstance(a, Vector) else None
+
+
 def _unary(function, name):
     """Define a function of a vector by LLVM's of the same meaning."""
 
@@ -192,7 +232,7 @@ def _unary(function, name):
     def apply(context, a):
         def codegen(context, builder, signature, args):
             kind = ir.FunctionType(args[0].type, [args[0].type])
-            title = f"llvm.{name}.v{WIDTH}f{a.dtype.bitwidth}"
+            title = f"llvm.{name}.v{a.count}f{a.dtype.bitwidth}"
             return builder.call(cgutils.get_or_insert_function(builder.module, kind, title), args)
 
         return a(a), codegen
@@ -204,13 +244,15 @@ def _unary(function, name):
 
 _unary(math.sqrt, "sqrt")
 _unary(abs, "fabs")
+_unary(math.exp, "exp")
+_unary(_log, "log")
 
 
 @intrinsic
 def _with_sign(context, size, sign):
     def codegen(context, builder, signature, args):
         kind = ir.FunctionType(args[0].type, [args[0].type] * 2)
-        title = f"llvm.copysign.v{WIDTH}f{size.dtype.bitwidth}"
+        title = f"llvm.copysign.v{size.count}f{size.dtype.bitwidth}"
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, title), args)
 
     return size(size, sign), codegen
@@ -221,9 +263,3 @@ def _copysign(size, sign):
     if isinstance(size, Vector) and isinstance(sign, Vector):
         return lambda size, sign: _with_sign(size, sign)
     return None
-
-
-@plain
-def pieces(lanes):
-    """How many vectors hold so many lanes."""
-    return (lanes + WIDTH - 1) // WIDTH

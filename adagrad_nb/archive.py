@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 
-from . import averaging, dual, gates, losses, multiclass, penalties, rules, schedules, transforms
+from . import averaging, dual, gates, groups, losses, multiclass, penalties, rules, schedules, transforms
 from ._files import replacing
 
 FORMAT = 1
@@ -71,7 +71,7 @@ def decode(value, arrays, records=()):
 
 
 def _records():
-    modules = (averaging, dual, gates, losses, multiclass, penalties, rules, schedules, transforms)
+    modules = (averaging, dual, gates, groups, losses, multiclass, penalties, rules, schedules, transforms)
     found = (item for module in modules for item in vars(module).values())
     return {item.__qualname__: item for item in found if isinstance(item, type) and hasattr(item, "_fields")}
 

@@ -5,11 +5,13 @@ import numpy as np
 from . import _check
 from ._jit import cast, compiled_for
 from ._kernels import lane_batch, lanes, linear
+from ._kernels.lanes import is_grouped
 from ._kernels.lapses import Anew, Prompt
 from ._vector import WIDTH
 from .arrears import finds_anew, must_note
 from .linear_model import LinearModel
 from .means import Mean
+from .samples import unsigned
 from .scaling import Scaling
 from .schedules import Rates
 from .state import init
@@ -35,6 +37,11 @@ class LaneModel(LinearModel):
             raise ValueError(
                 f"{'normalized' if normalized else 'invariant'}: several classes or rates learn side by side by plain "
                 "steps only; leave it out, or learn two classes, or numbers, at one rate"
+            )
+        if is_grouped(penalty) and (average or finds_anew(rule)):
+            raise ValueError(
+                f"penalty: {type(penalty).__name__}, which takes all classes of a feature together, goes with "
+                f"{'average=False' if average else 'Adagrad(…), Adadelta(…) or MomentumAdagrad(…)'} only"
             )
         dtype = np.dtype(dtype)
         self.loss, self.has_intercept, self.batch_size, self.n_seen = loss, intercept, batch_size, 0
@@ -167,16 +174,22 @@ class LaneModel(LinearModel):
         """The compiled loop for rows, and its room."""
         if workers > 1:
             mergeable("threads", self)
-        wide = self._table.shape[2]
-        p, z, lr, gb = (self._blank(1, wide)[:, 0] for _ in range(4))
-        row = lanes.LaneBuffers(p, z, lr, self._rates)
+        row = self._room(unsigned(X.indices).dtype)
         if self.batch_size == 1:
             return compiled_for(lanes.learn, recipe), row
         touched, place = room_for_batches(X, self.batch_size)
-        g, sums = self._blank(touched.shape[-1], wide)[:, 0], np.empty_like(self.tally)
+        g, gb = (self._blank(n, self._rates.size)[:, 0] for n in (touched.size, 1))
+        sums = np.empty_like(self.tally)
         return compiled_for(lane_batch.learn, recipe), lane_batch.LaneBatch(
             self.batch_size, g, gb, touched, place, sums, row
         )
+
+    def _room(self, indices):
+        """What the compiled loops need for one row."""
+        p, z, losses, lr = (self._blank(1, self._rates.size)[:, 0] for _ in range(4))
+        widths = np.zeros(self._rates.size, self.dtype)
+        origin, unit = np.zeros(1, indices), np.ones(1, self.dtype)
+        return lanes.LaneBuffers(p, z, losses, lr, self._rates, widths, origin, unit)
 
     def is_finite(self):
         """Whether no weight that predicts is infinite or NaN."""
@@ -202,13 +215,13 @@ class LaneModel(LinearModel):
         elif isinstance(getattr(recipe.lapse, "lapse", recipe.lapse), Prompt):
             return weights.w.copy()
         out = np.zeros_like(weights.w)
-        compiled_for(lanes.settled, recipe)(recipe, weights, self._rates, self._state.t, out)
+        compiled_for(lanes.settled, recipe)(recipe, weights, self._room(np.uint32), self._state.t, out)
         return out
 
     def _totals(self):
         """The sums of the iterates, a lane each."""
         recipe, out = self.recipe(), np.empty_like(self._mean.total)
-        compiled_for(lanes.totals, recipe)(recipe, self.weights(), self._rates, self._state.t, out)
+        compiled_for(lanes.totals, recipe)(recipe, self.weights(), self._room(np.uint32), self._state.t, out)
         return out
 
     def _reported(self):

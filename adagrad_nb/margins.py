@@ -8,6 +8,7 @@ model of zeros would never begin.
 import math
 from typing import NamedTuple
 
+from ._vector import choose, one
 from .flows import ascent, decline
 
 
@@ -25,17 +26,17 @@ class Logistic(NamedTuple):
 
     labels = "binary"
     probabilities = True
+    branchless = True
 
     def value(self, y, p):
         margin = y * p
         loss = math.log1p(math.exp(-abs(margin)))
-        return loss if margin > 0 else loss - margin
+        return choose(margin > 0, loss, loss - margin)
 
     def slope(self, y, p):
         margin = y * p
         e = math.exp(-abs(margin))
-        one = type(p)(1)
-        return -y * ((e if margin > 0 else one) / (one + e))
+        return -y * (choose(margin > 0, e, one(p)) / (one(p) + e))
 
     def flow(self, y, p, q, tau):
         return y * ascent(y * p, q * tau) / q

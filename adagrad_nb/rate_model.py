@@ -26,6 +26,11 @@ class RateModel(LaneModel):
     def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept, **options):
         if not isinstance(lr, Rates):
             raise ValueError(f"lr: got {lr!r}, but the model was begun with several rates; leave lr out, or 'auto'")
+        if getattr(penalty, "grouped", False):
+            raise ValueError(
+                f"penalty: got {penalty!r}, whose groups are the classes of a feature; with several rates each lane is "
+                "a model of its own, take L1 or a single rate"
+            )
         self.labels, self.tally = Labels(), np.zeros(len(lr.values) + 1)
         super().__init__(n_features, dtype, loss, rule, lr, penalty, intercept, lr.values, **options)
 

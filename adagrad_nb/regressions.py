@@ -7,6 +7,7 @@ import math
 from typing import NamedTuple
 
 from ._jit import plain
+from ._vector import one
 from .flows import approach, decline
 
 
@@ -28,9 +29,10 @@ class Squared(NamedTuple):
 
     labels = "number"
     probabilities = False
+    branchless = True
 
     def value(self, y, p):
-        return (p - y) * (p - y) / type(p)(2)
+        return (p - y) * (p - y) / (one(p) + one(p))
 
     def slope(self, y, p):
         return p - y

@@ -45,6 +45,36 @@ def rivals(value, slope):
     return lambda y, p: (np.array([value(y, q) for q in p]), np.array([slope(y, q) for q in p]))
 
 
+def group_l2_prox(x, w, strength):
+    """argmin strength |z| + sum (z - x)^2 / (2 w): Duchi 2011, section 5.3, by bisection for |z|."""
+    free = w > 0
+    if not np.any(x[~free]) and np.sqrt(np.sum((x[free] / w[free]) ** 2)) <= strength:
+        return np.zeros_like(x)
+    low, high = 0.0, float(np.sqrt(np.sum(x * x)))
+    for _ in range(200):
+        s = (low + high) / 2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            too_small = np.nansum((x / (s + strength * w)) ** 2) > 1
+        low, high = (s, high) if too_small else (low, s)
+    return x * high / (high + strength * w)
+
+
+def group_linf_prox(x, w, strength):
+    """argmin strength max|z| + sum (z - x)^2 / (2 w): Duchi 2011, section 5.4, by sorting."""
+    free = w > 0
+    fixed = np.max(np.abs(x[~free]), initial=0.0)
+    order = np.argsort(-np.abs(x[free]))
+    size, stiff = np.abs(x[free])[order], 1 / w[free][order]
+    level = 0.0
+    for count in range(1, size.size + 1):
+        here = (np.sum(size[:count] * stiff[:count]) - strength) / np.sum(stiff[:count])
+        following = size[count] if count < size.size else 0.0
+        if here >= following:
+            level = here
+            break
+    return np.sign(x) * np.minimum(np.abs(x), max(level, fixed))
+
+
 def learn(
     X, y, loss, lr, lanes, *, prox=None, group=None, intercept=True, weight=None, passes=1, start=None, G0=0.0, **rule
 ):

@@ -512,7 +512,7 @@ def test_objectives_of_foreign_type_are_compiled_once():
 
 LEVELS = {
     0: "_jit _check _files _vector",
-    1: "rules dual transforms gates penalties schedules losses margins regressions multiclass flows averaging",
+    1: "rules dual transforms gates penalties schedules losses margins regressions multiclass flows groups averaging",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
     " _kernels/lapses _kernels/trail _kernels/linear _kernels/batch _kernels/scaled _kernels/lanes"
     " _kernels/lane_batch _kernels/merging _kernels/team _kernels/content _kernels/parse _kernels/gpu"

@@ -5,18 +5,15 @@ As in `batch`, the gradient is summed in a small table with a row for each featu
 
 from typing import Any, NamedTuple
 
-from .._jit import jit, plain
+from .._jit import bare, jit, plain
 from ..schedules import at
 from .batch import forget
-from .lanes import dot, gradient, note, overtake, shift, sound
+from .lanes import LaneBuffers, advance, dot, note, overtake, score, shift, sound
 from .linear import DONE, NOT_FINITE, UNSORTED, fault
 
 
 class LaneBatch(NamedTuple):
-    """As `batch.Batch`; `p`, `z`, `lr`, `rates` are those of one row, `gb` the gradients of the intercepts.
-
-    `sums` is room for a tally.
-    """
+    """As `batch.Batch`; `row` are the buffers of one row, `gb` the gradients of the intercepts, `sums` a tally."""
 
     size: int
     g: Any
@@ -24,19 +21,22 @@ class LaneBatch(NamedTuple):
     touched: Any
     place: Any
     sums: Any
-    lanes: Any
+    row: Any
 
 
 @plain
 def gather(recipe, rows, weights, batch, t, position):
     """Sum z x over the next rows; return (next position, status, places taken, rows)."""
     indptr, indices, data, y, weight, order = rows
-    w, _, _, bias, _ = weights
-    size, g, gb, touched, place, sums, (p, z, _, rates) = batch
-    used = rates.shape[0]
+    w, bias = weights.w, weights.bias
+    size, g, gb, touched, place, sums, row = batch
+    used = row.rates.shape[0]
+    margin, slopes = row.p[0, :used], row.z[0, :used]
     count = n = 0
-    gb[:] = 0
-    sums[:] = 0
+    for c in range(used):
+        gb[0, c] = 0
+    for k in range(sums.shape[0]):
+        sums[k] = 0
     while position < order.shape[0] and n < size:
         r = order[position]
         h = weight[r]
@@ -49,11 +49,11 @@ def gather(recipe, rows, weights, batch, t, position):
         status = fault(stored, w.shape[0])
         if status != DONE:
             return position, status, count, n
-        overtake(recipe, weights, rates, stored, t)
-        dot(w, stored, x, bias, p)
-        if not sound(recipe.loss, p[0, :used]):
+        overtake(recipe, weights, row, stored, t)
+        dot(w, stored, x, bias, row.p)
+        if not sound(recipe.loss, margin):
             return position, NOT_FINITE, count, n
-        gradient(recipe.loss, y[r], p[0, :used], z[0, :used], h, sums)
+        score(recipe.loss, y[r], margin, slopes, row, h, sums)
         sums[-1] += h
         for k in range(stored.shape[0]):
             spot = place[stored[k]]
@@ -62,14 +62,22 @@ def gather(recipe, rows, weights, batch, t, position):
                 count += 1
                 place[stored[k]] = spot
                 touched[spot] = stored[k]
-                g[spot] = 0
+                for c in range(used):
+                    g[spot, c] = 0
             for c in range(used):
-                g[spot, c] += z[0, c] * x[k]
+                g[spot, c] += slopes[c] * x[k]
         for c in range(used):
-            gb[0, c] += z[0, c]
+            gb[0, c] += slopes[c]
         n += 1
         position += 1
     return position, DONE, count, n
+
+
+@plain
+def of_gradient(row, g):
+    """The buffers of a feature of the value 1, the gradient being g."""
+    p, _, losses, lr, rates, widths, origin, unit = row
+    return LaneBuffers(p, g, losses, lr, rates, widths, origin, unit)
 
 
 @jit
@@ -78,9 +86,10 @@ def learn(recipe, rows, weights, batch, tally, t, start, stop):
 
     What a batch is, and where it is refused, is as in `batch`, except that penalties that were due are applied.
     """
+    rows, weights, batch = bare(rows), bare(weights), bare(batch)
     w, s, _, bias, bias_s = weights
-    _, g, gb, touched, _, sums, (_, _, lr, rates) = batch
-    one = w.dtype.type(1)
+    _, g, gb, touched, _, sums, row = batch
+    lr, rates, origin, unit = row.lr, row.rates, row.origin, row.unit
     position = start
     while position < stop:
         end, status, count, n = gather(recipe, rows, weights, batch, t, position)
@@ -99,12 +108,12 @@ def learn(recipe, rows, weights, batch, tally, t, start, stop):
         for k in range(count):
             for c in range(rates.shape[0]):
                 g[k, c] /= share
-            shift(recipe.update, w, s, touched[k], g[k : k + 1], one, lr, t)
+            advance(recipe, w, s, touched[k : k + 1], unit, of_gradient(row, g[k : k + 1]), t)
         if recipe.intercept:
             for c in range(rates.shape[0]):
                 gb[0, c] /= share
-            shift(recipe.free, bias, bias_s, 0, gb, one, lr, t)
+            shift(recipe.free, bias, bias_s, origin, unit, of_gradient(row, gb), t)
         t += 1
-        note(recipe, weights, rates, touched[:count], t)
+        note(recipe, weights, row, touched[:count], t)
         forget(batch, count)
     return position, DONE, t

@@ -9,30 +9,39 @@ learnt from; where the table is larger than the cache, half of the time was spen
 import math
 from typing import Any, NamedTuple
 
-from .._jit import bind, jit, load, method, plain, prefetch, store
-from .._vector import WIDTH, fetch, pieces, put
+from .._jit import bare, bind, bind_inlined, field, inlined, jit, load, method, narrow, plain, prefetch, store
+from .._vector import WIDE, WIDTH, alike, fetch, fetch_wide, put
+from ..groups import shrink
+from ..losses import slope, value
+from ..multiclass import Rivals
+from ..rules import width
 from ..schedules import at
 from .coordinate import move
-from .lapses import Prompt, arrive, arrive_bias, current, passing, renew
+from .lapses import Closed, Prompt, arrive, arrive_bias, current, passing, renew
 from .linear import DONE, NOT_FINITE, Recipe, fault
 from .trail import passed
 
 CACHE = 1 << 20  # bytes; a table that is not larger is in the second-level cache, where nothing is to be asked for
 
-gradient = method("gradient")
-sound = method("sound")
+gradient = method("gradient", inline="always")
+sound = method("sound", inline="always")
 
 
 class LaneBuffers(NamedTuple):
-    """Margins, slopes and rates of one row, a lane each, of shape (1, lanes); `rates` are the factors of the lanes.
+    """Margins, slopes, losses and rates of one row, a lane each, of shape (1, lanes); `rates` has the factors of lanes.
 
-    `rates` has an entry for each lane in use; the others, up to a multiple of eight, stay at zero.
+    `rates` has an entry for each lane in use; the others, up to a multiple of eight, stay at zero.  `widths`
+    is room for the lanes in use.  The intercept is learnt as the feature `origin`, [0], of the value `unit`, [1.0].
     """
 
     p: Any
     z: Any
+    losses: Any
     lr: Any
     rates: Any
+    widths: Any
+    origin: Any
+    unit: Any
 
 
 class Scaled(NamedTuple):
@@ -45,14 +54,17 @@ class Scaled(NamedTuple):
         return self.rate * at(self.schedule, t)
 
 
-# --- one feature -------------------------------------------------------------------------------------------------
+# --- the features of a row ---------------------------------------------------------------------------------------
 
 
-def shift(update, w, s, i, z, x, lr, t):
-    """The lanes of feature i move by the gradients z x."""
-    for c in range(w.shape[1]):
-        w[i, c], state = move(update, w[i, c], z[0, c] * x, load(s, (i, c)), lr[0, c], t, i)
-        store(s, (i, c), state)
+def shift(update, w, s, stored, x, buffers, t):
+    """The lanes of the features `stored` move by the gradients z x."""
+    z, lr = buffers.z, buffers.lr
+    for k in range(stored.shape[0]):
+        i = stored[k]
+        for c in range(w.shape[1]):
+            w[i, c], state = move(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
+            store(s, (i, c), state)
 
 
 def _branchless(record):
@@ -60,29 +72,44 @@ def _branchless(record):
     return getattr(getattr(record, "instance_class", None), "branchless", False)
 
 
-@bind(shift)
-def _shift(update, w, s, i, z, x, lr, t):
-    parts = dict(zip(update.fields, update.types, strict=True))
-    if not all(_branchless(part) for part in parts.values()):
+@bind_inlined(shift)
+def _shift(update, w, s, stored, x, buffers, t):
+    if not all(_branchless(part) for part in update.types):
 
-        def each(update, w, s, i, z, x, lr, t):
-            for c in range(w.shape[1]):
-                w[i, c], state = move(update, w[i, c], z[0, c] * x, load(s, (i, c)), lr[0, c], t, i)
-                store(s, (i, c), state)
+        def each(update, w, s, stored, x, buffers, t):
+            z, lr = buffers.z, buffers.lr
+            for k in range(stored.shape[0]):
+                i = stored[k]
+                for c in range(w.shape[1]):
+                    w[i, c], state = move(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
+                    store(s, (i, c), state)
 
         return each
 
-    def together(update, w, s, i, z, x, lr, t):
-        for piece in range(pieces(w.shape[1])):
-            c = piece * WIDTH
-            value, state = move(update, fetch(w, i, c), fetch(z, 0, c) * x, _fetch_all(s, i, c), fetch(lr, 0, c), t, i)
-            put(w, i, c, value)
-            _put_all(s, i, c, state)
+    def together(update, w, s, stored, x, buffers, t):
+        z, lr = buffers.z, buffers.lr
+        c = 0
+        while c + WIDE <= w.shape[1]:
+            _shift_piece(update, w, s, stored, x, c, (fetch_wide(z, 0, c), fetch_wide(lr, 0, c)), t)
+            c += WIDE
+        if c < w.shape[1]:
+            _shift_piece(update, w, s, stored, x, c, (fetch(z, 0, c), fetch(lr, 0, c)), t)
 
     return together
 
 
-def _fetch_all(arrays, i, c):
+@inlined()
+def _shift_piece(update, w, s, stored, x, c, slopes, t):
+    """As many lanes as there are slopes, from c on; a call for the whole row, as its arguments take their time."""
+    z, lr = slopes
+    for k in range(stored.shape[0]):
+        i = stored[k]
+        value, state = move(update, alike(w, i, c, z), z * x[k], _alike_all(s, i, c, z), lr, t, i)
+        put(w, i, c, value)
+        _put_all(s, i, c, state)
+
+
+def _alike_all(arrays, i, c, vector):
     """The vectors at (i, c) of a tuple of arrays; compiled only."""
 
 
@@ -90,11 +117,11 @@ def _put_all(arrays, i, c, values):
     """Write vectors to (i, c) of a tuple of arrays; compiled only."""
 
 
-@bind(_fetch_all)
-def _fetch_each(arrays, i, c):
+@bind(_alike_all)
+def _alike_each(arrays, i, c, vector):
     if len(arrays) == 0:
-        return lambda arrays, i, c: ()
-    return lambda arrays, i, c: (fetch(arrays[0], i, c),) + _fetch_all(arrays[1:], i, c)
+        return lambda arrays, i, c, vector: ()
+    return lambda arrays, i, c, vector: (alike(arrays[0], i, c, vector),) + _alike_all(arrays[1:], i, c, vector)
 
 
 @bind(_put_all)
@@ -109,6 +136,48 @@ def _put_each(arrays, i, c, values):
     return each
 
 
+def is_grouped(penalty):
+    """Whether a penalty takes all lanes of a feature together."""
+    return getattr(penalty, "grouped", False)
+
+
+def _knows_groups(recipe):
+    """The same of the penalty of a recipe's type."""
+    return is_grouped(field(field(recipe, "update"), "penalty").instance_class)
+
+
+@plain
+def contract(recipe, w, s, buffers, i, rate, k):
+    """The penalty of k updates acts on the lanes of feature i as a group."""
+    widths, rates = buffers.widths, buffers.rates
+    for c in range(widths.shape[0]):
+        widths[c] = width(recipe.update.rule, load(s, (i, c)), narrow(rates[c] * rate, w))
+    shrink(recipe.update.penalty, w[i, : widths.shape[0]], widths, k, i)
+
+
+def advance(recipe, w, s, stored, x, buffers, t):
+    """The features of a row move, and the penalty of this update acts on them."""
+    if is_grouped(recipe.update.penalty):
+        shift(recipe.free, w, s, stored, x, buffers, t)
+        for k in range(stored.shape[0]):
+            contract(recipe, w, s, buffers, stored[k], at(recipe.schedule, t), 1)
+    else:
+        shift(recipe.update, w, s, stored, x, buffers, t)
+
+
+@bind_inlined(advance)
+def _advance(recipe, w, s, stored, x, buffers, t):
+    if not _knows_groups(recipe):
+        return lambda recipe, w, s, stored, x, buffers, t: shift(recipe.update, w, s, stored, x, buffers, t)
+
+    def each(recipe, w, s, stored, x, buffers, t):
+        shift(recipe.free, w, s, stored, x, buffers, t)
+        for k in range(stored.shape[0]):
+            contract(recipe, w, s, buffers, stored[k], at(recipe.schedule, t), 1)
+
+    return each
+
+
 # --- what a feature is due ---------------------------------------------------------------------------------------
 
 
@@ -119,34 +188,85 @@ def lane(recipe, rate):
     return Recipe(loss, update, free, Scaled(schedule, rate), lapse, intercept)
 
 
-def overtake(recipe, weights, rates, stored, t):
-    """The lanes of the features of a row are brought up to date with all updates before t."""
-    if not isinstance(recipe.lapse, Prompt):
-        _overtake(recipe, weights, rates, stored, t)
+def stride(lapse, k):
+    """How many of k steps have the same rate."""
+    return k if isinstance(lapse, Closed) else 1
+
+
+@bind(stride)
+def _stride(lapse, k):
+    if lapse.instance_class is Closed:
+        return lambda lapse, k: k
+    return lambda lapse, k: 1
 
 
 @plain
-def _overtake(recipe, weights, rates, stored, t):
+def settle_apart(recipe, w, s, last, buffers, i, t):
+    """Each lane by itself."""
+    rates = buffers.rates
+    for c in range(rates.shape[0]):
+        w[i, c] = current(lane(recipe, rates[c]), w[i, c], load(s, (i, c)), last, i, t)
+
+
+@plain
+def settle_together(recipe, w, s, last, buffers, i, t):
+    """All lanes as a group."""
+    first = last[i]
+    if first >= t:
+        return
+    at_once = stride(recipe.lapse, t - first)
+    lanes = w[i, : buffers.rates.shape[0]]
+    for step in range(first, t, at_once):
+        left = False
+        for c in range(lanes.shape[0]):
+            left = left or lanes[c] != 0
+        if not left:
+            return
+        contract(recipe, w, s, buffers, i, at(recipe.schedule, step), at_once)
+
+
+def settle(recipe, w, s, last, buffers, i, t):
+    """The lanes of feature i are brought up to date with all updates before t."""
+    way = settle_together if is_grouped(recipe.update.penalty) else settle_apart
+    way(recipe, w, s, last, buffers, i, t)
+
+
+@bind(settle)
+def _settle(recipe, w, s, last, buffers, i, t):
+    if _knows_groups(recipe):
+        return lambda recipe, w, s, last, buffers, i, t: settle_together(recipe, w, s, last, buffers, i, t)
+    return lambda recipe, w, s, last, buffers, i, t: settle_apart(recipe, w, s, last, buffers, i, t)
+
+
+def overtake(recipe, weights, buffers, stored, t):
+    """The lanes of the features of a row are brought up to date with all updates before t."""
+    if not isinstance(recipe.lapse, Prompt):
+        overtake_each(recipe, weights, buffers, stored, t)
+
+
+@plain
+def overtake_each(recipe, weights, buffers, stored, t):
     w, s, last, _, _ = weights
+    rates = buffers.rates
     for k in range(stored.shape[0]):
         i = stored[k]
         for c in range(rates.shape[0]):
             own = lane(recipe, rates[c])
-            x, state = w[i, c], load(s, (i, c))
-            passing(own.lapse, own, last, x, state, (i, c), i, t)
-            w[i, c] = current(own, x, state, last, i, t)
+            passing(own.lapse, own, last, w[i, c], load(s, (i, c)), (i, c), i, t)
+        settle(recipe, w, s, last, buffers, i, t)
         renew(recipe.lapse, recipe, last, i, t)
 
 
-def note(recipe, weights, rates, stored, t):
+def note(recipe, weights, buffers, stored, t):
     """Note that update t - 1 has moved the lanes of the features of a row, and of the intercept."""
     if not isinstance(recipe.lapse, Prompt):
-        _note(recipe, weights, rates, stored, t)
+        note_each(recipe, weights, buffers, stored, t)
 
 
 @plain
-def _note(recipe, weights, rates, stored, t):
+def note_each(recipe, weights, buffers, stored, t):
     w, _, last, bias, _ = weights
+    rates = buffers.rates
     for k in range(stored.shape[0]):
         for c in range(rates.shape[0]):
             arrive(recipe.lapse, last, w[stored[k], c], (stored[k], c), t)
@@ -158,16 +278,16 @@ def _note(recipe, weights, rates, stored, t):
 def _unless_prompt(work):
     """Work on a row, which is none where no update moves what it does not touch."""
 
-    def resolve(recipe, weights, rates, stored, t):
-        if recipe.types[recipe.fields.index("lapse")].instance_class is Prompt:
-            return lambda recipe, weights, rates, stored, t: None
-        return lambda recipe, weights, rates, stored, t: work(recipe, weights, rates, stored, t)
+    def resolve(recipe, weights, buffers, stored, t):
+        if field(recipe, "lapse").instance_class is Prompt:
+            return lambda recipe, weights, buffers, stored, t: None
+        return lambda recipe, weights, buffers, stored, t: work(recipe, weights, buffers, stored, t)
 
     return resolve
 
 
-bind(overtake)(_unless_prompt(_overtake))
-bind(note)(_unless_prompt(_note))
+bind(overtake)(_unless_prompt(overtake_each))
+bind(note)(_unless_prompt(note_each))
 
 
 # --- one row -----------------------------------------------------------------------------------------------------
@@ -182,20 +302,63 @@ def dot(w, stored, x, bias, p):
         p[0, c] = total
 
 
-@bind(dot)
+@bind_inlined(dot)
 def _dot(w, stored, x, bias, p):
     def together(w, stored, x, bias, p):
-        for piece in range(pieces(w.shape[1])):
-            c = piece * WIDTH
-            total = fetch(bias, 0, c)
-            for k in range(stored.shape[0]):
-                total = total + fetch(w, stored[k], c) * x[k]
-            put(p, 0, c, total)
+        c = 0
+        while c + WIDE <= w.shape[1]:
+            put(p, 0, c, _dot_piece(w, stored, x, c, fetch_wide(bias, 0, c)))
+            c += WIDE
+        if c < w.shape[1]:
+            put(p, 0, c, _dot_piece(w, stored, x, c, fetch(bias, 0, c)))
 
     return together
 
 
-@plain
+@inlined()
+def _dot_piece(w, stored, x, c, total):
+    """`total` plus the products of as many lanes, from c on; summed in two parts, as an addition waits for the last."""
+    other = total - total
+    for k in range(1, stored.shape[0], 2):
+        total = total + alike(w, stored[k - 1], c, total) * x[k - 1]
+        other = other + alike(w, stored[k], c, other) * x[k]
+    if stored.shape[0] % 2 == 1:
+        k = stored.shape[0] - 1
+        total = total + alike(w, stored[k], c, total) * x[k]
+    return total + other
+
+
+def score(loss, y, margin, slopes, buffers, h, tally):
+    """Set the slopes and add to the tally what the predictions of a row lose."""
+    gradient(loss, y, margin, slopes, h, tally)
+
+
+@bind_inlined(score)
+def _score(loss, y, margin, slopes, buffers, h, tally):
+    inner = getattr(loss, "types", ())
+    if loss.instance_class is not Rivals or not _branchless(inner[0]):
+        return lambda loss, y, margin, slopes, buffers, h, tally: gradient(loss, y, margin, slopes, h, tally)
+
+    def together(loss, y, margin, slopes, buffers, h, tally):
+        p, z, losses = buffers.p, buffers.z, buffers.losses
+        c = 0
+        while c < p.shape[1]:
+            guess = fetch(p, 0, c)
+            put(z, 0, c, slope(loss.loss, y, guess) * h)
+            put(losses, 0, c, value(loss.loss, y, guess) * h)
+            c += WIDTH
+        for l in range(margin.shape[0]):
+            if not math.isfinite(margin[l]):
+                z[0, l] = 0
+                losses[0, l] = math.inf
+            tally[l] += losses[0, l]
+        for l in range(margin.shape[0], p.shape[1]):
+            z[0, l] = 0
+
+    return together
+
+
+@inlined()
 def announce(rows, w, s, position, stop):
     """Ask for the lanes of the row at a position, if it is to come."""
     if position >= stop:
@@ -215,13 +378,14 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
     `tally` sums the losses, of each lane or of the row, and the weights in its last entry.  A row that is refused,
     and all after it, has changed nothing but that penalties that were due are applied.
     """
+    rows, weights, buffers = bare(rows), bare(weights), bare(buffers)
     indptr, indices, data, y, weight, order = rows
     w, s, _, bias, bias_s = weights
-    p, z, lr, rates = buffers
+    p, z, lr, rates = buffers.p, buffers.z, buffers.lr, buffers.rates
     used = rates.shape[0]
-    one = w.dtype.type(1)
     far = w.shape[0] * w.shape[1] * (len(s) + 1) * w.itemsize > CACHE
     held = -1.0
+    margin, slopes = p[0, :used], z[0, :used]
     for position in range(start, stop):
         r = order[position]
         h = weight[r]
@@ -233,11 +397,11 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         status = fault(stored, w.shape[0])
         if status != DONE:
             return position, status, t
-        overtake(recipe, weights, rates, stored, t)
+        overtake(recipe, weights, buffers, stored, t)
         dot(w, stored, x, bias, p)
-        if not sound(recipe.loss, p[0, :used]):
+        if not sound(recipe.loss, margin):
             return position, NOT_FINITE, t
-        gradient(recipe.loss, y[r], p[0, :used], z[0, :used], h, tally)
+        score(recipe.loss, y[r], margin, slopes, buffers, h, tally)
         tally[-1] += h
         now = at(recipe.schedule, t) * 1.0
         if now != held:
@@ -246,31 +410,31 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
                 lr[0, c] = rates[c] * now
         if far:
             announce(rows, w, s, position + 1, stop)
-        for k in range(stored.shape[0]):
-            shift(recipe.update, w, s, stored[k], z, x[k], lr, t)
+        advance(recipe, w, s, stored, x, buffers, t)
         if recipe.intercept:
-            shift(recipe.free, bias, bias_s, 0, z, one, lr, t)
+            shift(recipe.free, bias, bias_s, buffers.origin, buffers.unit, buffers, t)
         t += 1
-        note(recipe, weights, rates, stored, t)
+        note(recipe, weights, buffers, stored, t)
     return stop, DONE, t
 
 
 @jit
-def settled(recipe, weights, rates, t, out):
+def settled(recipe, weights, buffers, t, out):
     """out[i] = the lanes of feature i after all updates before t; what is learnt stays as it is"""
     w, s, last, _, _ = weights
     for i in range(w.shape[0]):
-        for c in range(rates.shape[0]):
-            out[i, c] = current(lane(recipe, rates[c]), w[i, c], load(s, (i, c)), last, i, t)
+        for c in range(w.shape[1]):
+            out[i, c] = w[i, c]
+        settle(recipe, out, s, last, buffers, i, t)
 
 
 @jit
-def totals(recipe, weights, rates, t, out):
+def totals(recipe, weights, buffers, t, out):
     """out[i] = the sums of the iterates of the lanes of feature i after each update before t that counts"""
     w, s, trail, _, _ = weights
     for i in range(w.shape[0]):
-        for c in range(rates.shape[0]):
-            own = lane(recipe, rates[c])
+        for c in range(out.shape[1]):
+            own = lane(recipe, buffers.rates[c])
             more = passed(own, w[i, c], load(s, (i, c)), trail.last[i], trail.since, t, i)
             out[i, c] = trail.total[i, c] + more
 

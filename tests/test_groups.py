@@ -1,0 +1,202 @@
+"""Penalties of groups: the step is the minimiser, many steps are many steps, and whole features leave the model."""
+
+import itertools
+
+import numpy as np
+import pytest
+import reference_lanes
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.optimize import minimize
+from test_lanes import CLASSES, COLUMNS, ROWS, content, data
+
+from adagrad_nb import (
+    L1,
+    Adagrad,
+    GroupL2,
+    GroupLinf,
+    InverseSqrt,
+    Logistic,
+    OneVsRest,
+    fit_linear,
+    lane_model,
+    linear_model,
+    load_model,
+)  # fmt: skip
+
+KINDS = {
+    "l2": (GroupL2, reference_lanes.group_l2_prox, np.linalg.norm),
+    "linf": (GroupLinf, reference_lanes.group_linf_prox, lambda z: np.abs(z).max()),
+}
+RNG = np.random.default_rng(20110705)
+
+
+def cases(count=60):
+    """(x, widths, strength): few and many lanes, equal widths, lanes that never moved, strong and weak penalties."""
+    for number in range(count):
+        n = RNG.integers(1, 12)
+        x = RNG.normal(size=n) * 10.0 ** RNG.integers(-3, 3)
+        w = np.full(n, 0.3) if number % 5 == 0 else RNG.uniform(0.05, 3.0, n)
+        if number % 4 == 1:
+            w[0] = x[0] = 0.0
+        yield x, w, float(np.linalg.norm(x) * RNG.choice([0.01, 0.3, 1.0, 4.0]))
+
+
+def stepped(record, x, w, k=1):
+    z = x.copy()
+    record.shrink(z, w, k, 0)
+    return z
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_is_what_the_reference_says(kind):
+    cls, prox, _ = KINDS[kind]
+    for x, w, strength in cases():
+        assert_allclose(stepped(cls(strength), x, w), prox(x, w, strength), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_is_the_minimiser(kind):
+    """No optimiser of SciPy's finds less, started there or elsewhere."""
+    cls, _, norm = KINDS[kind]
+    for x, w, strength in cases(16):
+        free = w > 0
+
+        def objective(z, x=x, w=w, free=free, strength=strength):
+            full = np.zeros_like(x)
+            full[free] = z
+            return strength * norm(full) + np.sum((full[free] - x[free]) ** 2 / (2 * w[free]))
+
+        z = stepped(cls(strength), x, w)
+        least = objective(z[free])
+        assert cls(strength).norm(z, 0) == pytest.approx(strength * norm(z))
+        for start in (z[free], x[free], np.zeros(free.sum())):
+            found = minimize(objective, start, method="Powell", options={"maxiter": 2000, "xtol": 1e-10, "ftol": 1e-12})
+            assert found.fun >= least * (1 - 1e-9) - 1e-12
+        for _ in range(50):
+            assert objective(z[free] + RNG.normal(size=free.sum()) * 1e-4 * np.abs(x).max()) >= least - 1e-15 * abs(
+                least
+            )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_steps(kind):
+    cls, prox, _ = KINDS[kind]
+    for x, w, strength in cases(30):
+        strength /= 10
+        expected = x
+        for k in range(1, 8):
+            expected = prox(expected, w, strength)
+            assert_allclose(stepped(cls(strength), x, w, k), expected, rtol=1e-10, atol=1e-13)
+        assert_array_equal(stepped(cls(strength), x, w, 0), x)
+        assert_array_equal(stepped(cls(0.0), x, w, 9), x)
+        if not x[w == 0].any():
+            assert_array_equal(stepped(cls(strength), x, w, 100_000), np.zeros_like(x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_in_single_precision(kind):
+    cls, prox, _ = KINDS[kind]
+    for x, w, strength in cases():
+        z = stepped(cls(np.float32(strength)), x.astype(np.float32), w.astype(np.float32))
+        assert z.dtype == np.float32
+        assert_allclose(z, prox(x, w, strength), rtol=3e-5, atol=3e-6 * np.abs(x).max())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_group_of_one_is_l1(kind):
+    cls = KINDS[kind][0]
+    X, y, weight = data("signs")
+    assert_array_equal(
+        fit_linear(X, y, penalty=cls(0.03), sample_weight=weight).coef,
+        fit_linear(X, y, penalty=L1(0.03), sample_weight=weight).coef,
+    )
+    assert_allclose(stepped(cls(0.5), np.array([2.0]), np.array([0.5])), [1.75])
+
+
+# --- in the model --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    for module in (lane_model, linear_model):
+        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+
+
+STRENGTHS = np.linspace(0.01, 0.2, COLUMNS)
+
+
+def assert_eager(kind, strength, decays, loss="softmax", dtype=None, tolerance=1e-10, **rule):
+    """fit_linear gives what the slow learner gives that shrinks every feature after every row."""
+    cls, prox, _ = KINDS[kind]
+    X, y, weight = data()
+    strength = strength * (5 if kind == "linf" else 1)
+    lr = InverseSqrt(0.7, 0.3) if decays else 0.5
+    at = (lambda t: 0.7 / np.sqrt(1 + 0.3 * t)) if decays else (lambda t: 0.5)
+    model = fit_linear(
+        X, y, loss=loss, penalty=cls(strength), lr=lr, sample_weight=weight, passes=2, dtype=dtype, rule=Adagrad(**rule)
+    )
+    each = np.broadcast_to(strength, COLUMNS)
+    eager = reference_lanes.learn(
+        X.toarray(), y, reference_lanes.softmax, at, CLASSES, group=lambda i, x, w: prox(x, w, each[i]), weight=weight,
+        passes=2, **rule,
+    )  # fmt: skip
+    assert_allclose(model.coef, eager.w.T, rtol=tolerance, atol=tolerance)
+    assert_allclose(model.intercept, eager.b, rtol=tolerance, atol=tolerance)
+    used = np.abs(eager.w).max(axis=1) > 0
+    assert 1 < used.sum() < COLUMNS - 1 or not np.isscalar(strength)  # features leave as a whole
+    assert_array_equal(np.abs(model.coef).max(axis=0) > 0, used)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("kind", KINDS)
+def test_lazy_is_eager(kind):
+    for strength, decays, rule in itertools.product((0.1, STRENGTHS), (False, True), ({}, {"eps": 0.1})):
+        assert_eager(kind, strength, decays, **rule)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lazy_is_eager_compiled(kind):
+    assert_eager(kind, 0.1, False)
+    assert_eager(kind, STRENGTHS, True)
+    assert_eager(kind, 0.1, False, dtype=np.float32, tolerance=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_going_on(kind, tmp_path):
+    X, y, _ = data()
+    options = {"penalty": KINDS[kind][0](0.05), "loss": OneVsRest(Logistic())}
+    whole = fit_linear(X, y, **options)
+    first = fit_linear(X[:25], y[:25], classes=None, **options)
+    assert content(fit_linear(X[25:], y[25:], model=first)) == content(whole)
+    first.save(tmp_path / "model")
+    assert content(fit_linear(X[25:], y[25:], model=load_model(tmp_path / "model"))) == content(whole)
+
+
+def test_the_optimum():
+    """Run long with a falling rate: the objective comes within 1e-4 of what a batch solver reaches."""
+    X, y, _ = data(n=ROWS)
+    A, strength = X.toarray(), 0.02
+    hot = np.eye(CLASSES)[y]
+
+    def objective(w):
+        p = A @ w
+        top = p.max(axis=1, keepdims=True)
+        log = top[:, 0] + np.log(np.exp(p - top).sum(axis=1))
+        return np.mean(log - (p * hot).sum(axis=1)) + strength * np.sqrt((w * w).sum(axis=1)).sum()
+
+    w = np.zeros((COLUMNS, CLASSES))
+    step = 1 / (np.linalg.norm(A, 2) ** 2 / ROWS)
+    for _ in range(20_000):  # proximal gradient steps
+        p = np.exp(A @ w - (A @ w).max(axis=1, keepdims=True))
+        z = w - step * A.T @ (p / p.sum(axis=1, keepdims=True) - hot) / ROWS
+        size = np.linalg.norm(z, axis=1, keepdims=True)
+        w = z * np.maximum(1 - step * strength / np.maximum(size, 1e-300), 0)
+    model = fit_linear(X, y, penalty=GroupL2(strength), intercept=False, lr=InverseSqrt(0.5, 0.001), passes=3000)
+    assert objective(model.coef.T) <= objective(w) * (1 + 1e-4)
+    assert np.abs(model.coef[:, ~w.any(axis=1)]).max() < 0.01
+
+
+def test_rates_are_no_group():
+    X, y, _ = data("signs")
+    with pytest.raises(ValueError, match=r"^penalty: got GroupL2\(strength=0.1\), whose groups are the classes"):
+        fit_linear(X, y, lr="auto", penalty=GroupL2(0.1))
