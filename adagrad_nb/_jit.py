@@ -247,7 +247,7 @@ def prefetch_each(arrays, i):
     """The same for a tuple of arrays."""
 
 
-bind(prefetch)(lambda array, i: lambda array, i: _prefetch(array, i))
+bind(prefetch)(lambda array, i: lambda array, i: _prefetch(array, i))  # type: ignore[call-arg]
 
 
 @bind(prefetch_each)
