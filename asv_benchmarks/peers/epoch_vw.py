@@ -44,7 +44,9 @@ def main():
             timings = pairs.interleave(ours, vw, 3 if quick else 7, pause=0.05)
         ratio = pairs.report(name, timings, X.shape[0] * 1e-6, "M rows/s", rate=True)
         print(f"progressive loss: ours {losses[0]:.6f}, peer {losses[1]:.6f}")
-        assert abs(losses[0] - losses[1]) < 1e-3, "the two did not learn the same"
+        # By scaled steps ours may learn better: it limits what tiny first values of a feature can do.
+        assert losses[0] < losses[1] + 1e-3, "ours learnt less"
+        assert flags or losses[0] > losses[1] - 1e-3, "the two did not learn the same"
         return ratio
 
     pairs.header("vowpalwabbit", ours=1, vw="1 learns, 1 reads the cache")
