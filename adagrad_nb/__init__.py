@@ -75,7 +75,7 @@ from .warm import warm_up
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .estimators import AdagradClassifier, AdagradRegressor
+    from .estimators import AdagradClassifier, AdagradRegressor  # noqa: F401 - see __getattr__
 
 _ESTIMATORS = ("AdagradClassifier", "AdagradRegressor")  # imported with scikit-learn, when they are asked for
 
@@ -93,15 +93,14 @@ def __dir__():
 
 
 __all__ = [
-    "EMA", "FTRL", "L1", "L2", "RDA", "TYPE_CHECKING", "Absolute", "Accumulate", "Adadelta", "Adagrad",
-    "AdagradClassifier", "AdagradRegressor", "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipValue",
-    "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "DeviceRows", "EarlyStopping", "ElasticNet",
-    "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber", "InverseSqrt",
-    "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad",
-    "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
-    "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax",
-    "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax",
-    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "merge",
-    "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "to_device", "to_optax",
-    "to_torch", "update", "warm_up",
+    "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk",
+    "ClipGlobalNorm", "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "DeviceRows",
+    "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge",
+    "Huber", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize",
+    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise",
+    "Poisson", "Polyak", "Polynomial", "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift",
+    "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State",
+    "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model",
+    "load_state", "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
+    "read_svmlight", "to_device", "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

@@ -20,6 +20,7 @@ from adagrad_nb import (
     Poisson,
     Quantile,
     SmoothHinge,
+    Softmax,
     Squared,
     SquaredEpsilonInsensitive,
     SquaredHinge,
@@ -89,9 +90,9 @@ def places(loss, rng, n=60):
 
 
 def test_every_loss_is_here():
-    assert {type(loss) for loss, _ in KINKS} == set(LOSSES.values())
+    assert {type(loss) for loss, _ in KINKS} | {Softmax} == set(LOSSES.values())  # Softmax: test_lanes
     records = {item for item in vars(losses).values() if inspect.isclass(item) and hasattr(item, "slope")}
-    assert records == set(LOSSES.values())
+    assert records | {Softmax} == set(LOSSES.values())
 
 
 @each

@@ -44,7 +44,7 @@ class LaneBuffers(NamedTuple):
     unit: Any
 
 
-class Scaled(NamedTuple):
+class LaneSchedule(NamedTuple):
     """The schedule of a lane."""
 
     schedule: Any
@@ -185,7 +185,7 @@ def _advance(recipe, w, s, stored, x, buffers, t):
 def lane(recipe, rate):
     """How one lane learns: its rate is multiplied."""
     loss, update, free, schedule, lapse, intercept = recipe
-    return Recipe(loss, update, free, Scaled(schedule, rate), lapse, intercept)
+    return Recipe(loss, update, free, LaneSchedule(schedule, rate), lapse, intercept)
 
 
 def stride(lapse, k):
