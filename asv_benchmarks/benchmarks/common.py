@@ -47,6 +47,14 @@ def text_like(n_rows, n_features=47_000, mean_nnz=72, seed=0):
     return X, y
 
 
+def text_classes(n_rows, n_classes=20, seed=0):
+    """The rows of `text_like` with a label of many: a class is the more likely the more words of its own a row has."""
+    X, _ = text_like(n_rows, seed=seed)
+    rng = np.random.default_rng(seed + 1)
+    scores = X @ (4 * rng.normal(size=(X.shape[1], n_classes)) * (rng.random((X.shape[1], n_classes)) < 0.1))
+    return X, np.argmax(scores + rng.gumbel(size=scores.shape) / 2, axis=1)
+
+
 def svmlight_file(path, copies):
     """Write a9a as svmlight text, `copies` times over; return the path and its bytes."""
     text = lzma.decompress(A9A.read_bytes())

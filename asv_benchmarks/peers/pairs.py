@@ -33,12 +33,18 @@ class Timings(NamedTuple):
         return statistics.median(self.peer) / statistics.median(self.ours)
 
 
-def options(description, threads=False):
-    """The command line that all comparisons share; with `threads` both sides can be given a number of them."""
+def options(description, threads=False, data=None):
+    """The command line that all comparisons share.
+
+    With `threads` both sides can be given a number of them; with `data`, which says of what, files to learn from.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="less data and fewer pairs: to see that it runs")
     if threads:
         parser.add_argument("--threads", type=int, help="of each side; by default what each takes")
+    if data:
+        parser.add_argument("--train", metavar="FILE", help=f"{data}, as svmlight text; by default made up")
+        parser.add_argument("--test", metavar="FILE", help="more of the same, to score")
     arguments = parser.parse_args()
     if threads and arguments.threads:
         os.environ["NUMBA_NUM_THREADS"] = str(arguments.threads)  # read once, when Numba is imported

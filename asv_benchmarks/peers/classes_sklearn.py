@@ -1,0 +1,62 @@
+"""One pass over rows of many classes: softmax with `fit_linear` against SGDClassifier, one class against the rest.
+
+With 20 newsgroups, "bydate", counts of words as svmlight text: `--train 20news_bydate.train.svm.xz --test …`.
+"""
+
+import warnings
+
+import pairs
+
+
+def main():
+    options = pairs.options(__doc__, data="counts of words")
+    pairs.need("sklearn", "scikit-learn")
+    import numpy as np
+    from benchmarks.common import text_classes
+    from sklearn.linear_model import SGDClassifier
+
+    from adagrad_nb import fit_linear, load_svmlight
+
+    warnings.simplefilter("ignore")  # one pass does not converge, and says so
+    if options.train:
+        X, y = _weighted(*load_svmlight(options.train))
+    else:
+        X, y = text_classes(2_000 if options.quick else 12_000)
+    tests = [("after the pass", X, y)]
+    if options.test:
+        counts, labels = load_svmlight(options.test)
+        tests = [("of the test", *_weighted(counts[:, : X.shape[1]], labels))]
+    pairs.header("scikit-learn", ours=1, sklearn=1)
+    words = X.nnz / X.shape[0]
+    print(f"{X.shape[0]} rows, {X.shape[1]} features, {words:.1f} stored values a row, {np.unique(y).size} classes")
+
+    def sgd():
+        return SGDClassifier(
+            loss="log_loss", alpha=1e-12, learning_rate="constant", eta0=0.5, max_iter=1, tol=None, shuffle=False
+        ).fit(X, y)
+
+    ratios = {}
+    for dtype in ("float64", "float32"):
+        A = X.astype(dtype)
+
+        def ours(A=A):
+            return fit_linear(A, y)
+
+        models = ours(), sgd()
+        timings = pairs.interleave(ours, sgd, 3 if options.quick else 7)
+        ratios[dtype] = pairs.report(f"softmax {dtype}, SGD float64", timings, X.shape[0] * 1e-3, "k rows/s", rate=True)
+        for name, rows, labels in tests:
+            right = [(m.predict(rows) == labels).mean() for m in models]
+            print(f"  right {name}: softmax {right[0]:.4f}, SGD {right[1]:.4f} of the rows")
+    pairs.verdict(("float64 rows/s / SGD's", ratios["float64"], ">=", 5), ("float32", ratios["float32"], ">=", 5))
+
+
+def _weighted(counts, labels):
+    """Rows of log(1 + count), of length one."""
+    from sklearn.preprocessing import normalize
+
+    return normalize(counts.log1p()), labels
+
+
+if __name__ == "__main__":
+    main()
