@@ -13,8 +13,10 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
+    FTRL,
     L1,
     L2,
+    RDA,
     Adadelta,
     Adagrad,
     Box,
@@ -25,6 +27,7 @@ from adagrad_nb import (
     Logistic,
     NonNegative,
     OneVsRest,
+    Polyak,
     Rates,
     Softmax,
     Squared,
@@ -347,13 +350,66 @@ def test_two_lanes_of_softmax_are_a_logistic_model():
     assert_allclose(two.predict_proba(X), one.predict_proba(X), rtol=1e-12)
 
 
-def test_one_against_the_rest_is_each_class_alone():
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("rule", [Adagrad(), RDA(0.1), FTRL(0.5)], ids=str)
+@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("average", [None, Polyak(3)], ids=str)
+@pytest.mark.parametrize("penalty", [None, L1(0.01), ElasticNet(0.01, 0.1)], ids=str)
+def test_one_against_the_rest_is_each_class_alone(penalty, average, batch_size, rule):
+    assert_each_class_alone(penalty, average, batch_size, rule)
+
+
+@pytest.mark.parametrize(
+    ("penalty", "average", "batch_size", "rule"),
+    [(L1(0.01), None, 1, Adagrad()), (L1(0.01), Polyak(3), 7, Adagrad()), (None, Polyak(3), 1, FTRL(0.5))],
+    ids=str,
+)
+def test_one_against_the_rest_is_each_class_alone_compiled(penalty, average, batch_size, rule):
+    assert_each_class_alone(penalty, average, batch_size, rule)
+
+
+def assert_each_class_alone(penalty, average, batch_size, rule):
     X, y, weight = data()
-    model = fit_linear(X, y, loss=OneVsRest(Logistic()), sample_weight=weight, penalty=L1(0.01))
+    options = {
+        "sample_weight": weight, "penalty": penalty, "average": average, "batch_size": batch_size, "rule": rule,
+        "passes": 2,
+    }  # fmt: skip
+    model = fit_linear(X, y, loss=OneVsRest(Logistic()), **options)
     for k in range(CLASSES):
-        alone = fit_linear(X, y == k, sample_weight=weight, penalty=L1(0.01))
+        alone = fit_linear(X, y == k, **options)
         assert_allclose(model.coef[k], alone.coef, rtol=1e-12, atol=1e-14)
         assert_allclose(model.intercept[k], alone.intercept, rtol=1e-12)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("rule", [Adagrad(), RDA(0.1), FTRL(0.5)], ids=str)
+@pytest.mark.parametrize("penalty", [None, L1(0.02)], ids=str)
+def test_a_mean_is_that_of_all_iterates(penalty, rule, batch_size):
+    X, y, _ = data()
+    options = {"penalty": penalty, "rule": rule, "batch_size": batch_size, "classes": np.arange(CLASSES)}
+    mean = fit_linear(X, y, average=Polyak(2), **options)
+    model, found = None, []
+    for cut in range(0, ROWS, batch_size):
+        model = fit_linear(X[cut : cut + batch_size], y[cut : cut + batch_size], model=model, **options)
+        found.append(model)
+    assert_allclose(mean.coef, np.mean([model.coef for model in found[2:]], axis=0), rtol=1e-12, atol=1e-14)
+    assert_allclose(mean.intercept, np.mean([model.intercept for model in found[2:]], axis=0), rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("average", [None, Polyak(3)], ids=str)
+@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("rule", [Adagrad(), RDA(0.1), FTRL(0.5)], ids=str)
+@pytest.mark.parametrize("penalty", [None, L1(0.02)], ids=str)
+def test_the_best_rate_is_that_rate_alone(penalty, rule, batch_size, average):
+    X, y, _ = data("signs")
+    options = {"penalty": penalty, "rule": rule, "batch_size": batch_size, "average": average}
+    best = fit_linear(X, y, lr=Rates(GRID), **options)
+    alone = fit_linear(X, y, lr=best.rate, **options)
+    assert_allclose(best.coef, alone.coef, rtol=1e-12, atol=1e-14)
+    assert_allclose(best.intercept, alone.intercept, rtol=1e-12)
+    assert_allclose(best.progressive_loss, alone.progressive_loss, rtol=1e-12)
 
 
 def test_announced_classes():
