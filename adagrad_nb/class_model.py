@@ -100,7 +100,8 @@ class ClassModel(LaneModel):
         self.check_columns(X)
         w = self._reported()
         out = np.empty((X.shape[0], w.shape[1]), self.dtype)
-        row = lanes.margins(X.indptr, unsigned(X.indices), X.data, w[: X.shape[1]], self._reported_bias(), out)
+        with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code; such rows are refused by their number
+            row = lanes.margins(X.indptr, unsigned(X.indices), X.data, w[: X.shape[1]], self._reported_bias(), out)
         if row < X.shape[0]:
             _check.row_of(X, row)
         return out[:, : self._rates.size]

@@ -169,9 +169,10 @@ class Course:
             stop = min(position + self.rows, order.size, position + _until_power(model.n_seen))
             begin = time.perf_counter()
             before, t = position, model.state.t
-            position, status, t = learn(recipe, rows, weights, room, tally, t, position, stop)
-            model.state.t = model.bias_state.t = t
-            model.n_seen += position - before
+            with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code; what is not finite is looked for
+                position, status, t = learn(recipe, rows, weights, room, tally, t, position, stop)
+            model.state.t = model.bias_state.t = int(t)
+            model.n_seen += int(position) - before
             if status == kernels.UNSORTED:
                 X = canonical(X)
                 rows = rows._replace(indptr=X.indptr, indices=unsigned(X.indices), data=X.data)

@@ -366,7 +366,7 @@ class Rates(NamedTuple):
     (1.0, True)
     """
 
-    values: tuple = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0, 2.0)
+    values: tuple = (0.02, 0.05, 0.12, 0.3, 0.4, 0.55, 0.75, 1.5)
     schedule: Any = Constant(1.0)  # type: ignore[call-arg]
 
     domain = {"values": "[0, inf)"}

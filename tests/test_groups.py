@@ -2,6 +2,7 @@
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 import reference_lanes
@@ -172,6 +173,7 @@ def test_going_on(kind, tmp_path):
     assert content(fit_linear(X[25:], y[25:], model=load_model(tmp_path / "model"))) == content(whole)
 
 
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="so many passes take minutes in pure Python")
 def test_the_optimum():
     """Run long with a falling rate: the objective comes within 1e-4 of what a batch solver reaches."""
     X, y, _ = data(n=ROWS)

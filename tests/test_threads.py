@@ -4,6 +4,7 @@ import functools
 import pathlib
 import threading
 
+import numba
 import numpy as np
 import pytest
 import reference_linear
@@ -249,6 +250,10 @@ def a9a():
     return (*parts[0], *parts[1])
 
 
+compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="so many rows take minutes in pure Python")
+
+
+@compiled_only
 @pytest.mark.parametrize("workers", [2, 4])
 @pytest.mark.parametrize("options", [{}, {"penalty": L1(1e-4)}, {"dtype": np.float32}], ids=["plain", "l1", "single"])
 def test_census_loss_is_that_of_one_thread(workers, options, monkeypatch):
@@ -264,6 +269,7 @@ def test_census_loss_is_that_of_one_thread(workers, options, monkeypatch):
         assert zeros[1] >= 0.6 * zeros[0] > 0
 
 
+@compiled_only
 @pytest.mark.parametrize("lr", [0.5, 5.0, 50.0])
 @pytest.mark.parametrize("order", ["file", "sorted"])
 def test_it_does_not_diverge_where_one_thread_does_not(lr, order, monkeypatch):
