@@ -7,17 +7,19 @@ transforms, a penalty, a schedule, an average, a loss; write your own as a Named
 
 from typing import TYPE_CHECKING
 
+from ._device.device import has_cuda
+from ._device.device_rows import DeviceRows, to_device
+from ._linear.course import Progress
+from ._linear.linear_model import LinearModel
+from ._linear.model_file import load_model
+from ._linear.stopping import EarlyStopping
+from ._steps.lazy import catch_up
 from .averaging import EMA, Polyak
-from .course import Progress
-from .device import has_cuda
-from .device_rows import DeviceRows, to_device
 from .dual import FTRL, RDA
 from .exchange import from_optax, from_torch, to_optax, to_torch
 from .gates import Accumulate, LossScale, SkipNonFinite
 from .groups import GroupL2, GroupLinf
-from .lazy import catch_up
 from .linear import fit_linear
-from .linear_model import LinearModel
 from .losses import (
     Absolute,
     EpsilonInsensitive,
@@ -34,7 +36,6 @@ from .losses import (
     SquaredHinge,
 )
 from .merging import merge
-from .model_file import load_model
 from .multiclass import OneVsRest, Softmax
 from .optimize import minimize_adadelta, minimize_adagrad
 from .penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
@@ -56,18 +57,7 @@ from .schedules import (
 )
 from .state import State, init, load_state
 from .stochastic import minimize_stochastic
-from .stopping import EarlyStopping
-from .transforms import (
-    ClipGlobalNorm,
-    ClipNorm,
-    ClipValue,
-    DecoupledDecay,
-    Except,
-    L2Decay,
-    Maximize,
-    Only,
-    Rescale,
-)
+from .transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, Except, L2Decay, Maximize, Only, Rescale
 from .update import update
 from .vowpal import load_vw
 from .warm import warm_up

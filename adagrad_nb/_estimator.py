@@ -17,10 +17,11 @@ except ImportError as error:
         "AdagradClassifier and AdagradRegressor need scikit-learn 1.6 or newer: pip install 'adagrad_nb[sklearn]'"
     ) from error
 
-from . import _check, samples
+from . import _check
+from ._linear import samples
+from ._linear.contents import by_content
 from .averaging import Polyak
 from .callbacks import Curve
-from .contents import by_content
 from .linear import fit_linear
 from .losses import LOSSES
 from .penalties import L1, L2, ElasticNet, NoPenalty

@@ -9,13 +9,13 @@ import sys
 import numpy as np
 
 from . import __version__
-from ._files import replacing
+from ._files.atomic import replacing
+from ._linear.model_file import load_model
 from .callbacks import History, Table
 from .dual import FTRL, RDA
 from .linear import fit_linear
 from .losses import LOSSES, Logistic
 from .metrics import auc
-from .model_file import load_model
 from .penalties import L1, L2, ElasticNet
 from .readers import read_svmlight
 from .rules import Adadelta, Adagrad

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from . import samples
 from ._estimator import (
     ALIASES,
     ClassifierMixin,
@@ -11,8 +10,9 @@ from ._estimator import (
     available_if,
     check_classification_targets,
 )
-from .class_weights import checked, weighted
-from .classes import Classes
+from ._linear import samples
+from ._linear.class_weights import checked, weighted
+from ._linear.classes import Classes
 from .losses import LOSSES, Logistic, has_probabilities
 
 

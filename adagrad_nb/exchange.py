@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from ._steps.trees import align, rebuild
 from .rules import Adadelta, Adagrad
-from .trees import align, rebuild
 
 # What the accumulators of a rule are called elsewhere, in our order.
 TORCH = {Adagrad: ("sum",), Adadelta: ("square_avg", "acc_delta")}

@@ -1,14 +1,14 @@
 """fit_linear: online learning of linear models, one update for each row."""
 
 from . import _check
-from .class_weights import checked
-from .course import Course
-from .linear_model import LinearModel
-from .linear_options import given
+from ._linear.class_weights import checked
+from ._linear.course import Course
+from ._linear.linear_model import LinearModel
+from ._linear.options import given
+from ._linear.samples import dense
+from ._linear.stopping import watch_for
 from .readers import Chunk
-from .samples import dense
 from .stochastic import seed
-from .stopping import watch_for
 
 
 def fit_linear(

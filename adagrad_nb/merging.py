@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from . import sweeps
 from ._jit import compiled_for
 from ._kernels import merging as kernels
 from ._kernels.linear import Rows
-from .linear_model import LinearModel
-from .linear_options import same
+from ._linear import sweeps
+from ._linear.linear_model import LinearModel
+from ._linear.options import same
+from ._linear.samples import Labels, as_rows, canonical, sample_weight, targets, unsigned
 from .readers import Chunk
-from .samples import Labels, as_rows, canonical, sample_weight, targets, unsigned
 
 RULES = ("average", "sum", "blend")
 _SHARED = (

@@ -4,14 +4,15 @@ import warnings
 
 import numpy as np
 
-from . import _check, device_run
+from . import _check
+from ._device import device_run
+from ._device.device import copy, form, is_device
+from ._device.device_run import DeviceObjective, DeviceRun
 from ._jit import cast, compiled_for
 from ._kernels.descent import CONVERGED, NOT_FINITE, RUNNING
 from ._kernels.norms import compiled_project, compiled_value
-from .device import copy, form, is_device
-from .device_run import DeviceObjective, DeviceRun
-from .driver import STOPPED, Run
-from .objectives import Objective, combined
+from ._runs.driver import STOPPED, Run
+from ._runs.objectives import Objective, combined
 from .penalties import Bounded
 from .rules import Adadelta
 from .state import State, init

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from adagrad_nb import _check
-from adagrad_nb._kernels.parse import count
-from adagrad_nb._source import Source
-from adagrad_nb._svmlight import INT32_COLUMNS, Format, Place, rows
+from . import _check
+from ._files.source import Source
+from ._files.svmlight import INT32_COLUMNS, Format, Place, rows
+from ._kernels.parse import count
 
 CHUNK_BYTES = 1 << 20  # stays in the cache: 930 MB/s on a9a, against 880 with 4 MiB and 740 with 8 MiB
 LOAD_BYTES = 8 << 20  # where all is kept, few large arrays are quicker to allocate: 500 MB/s, against 360 with 1 MiB

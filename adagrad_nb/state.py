@@ -4,15 +4,18 @@ import importlib
 
 import numpy as np
 
-from . import _check, archive, device, lazy
+from . import _check
+from ._device import device
+from ._device.resident import DeviceLeaf
+from ._files import archive
 from ._jit import cast
-from .bundle import bundles
+from ._steps import lazy
+from ._steps.bundle import bundles
+from ._steps.leaf import Leaf
+from ._steps.options import Options
+from ._steps.trees import align, walk
 from .gates import is_gate
-from .leaf import Leaf
-from .options import Options
-from .resident import DeviceLeaf
 from .schedules import Constant, at
-from .trees import align, walk
 
 _COUNTS = ("t", "arrived", "pending", "skipped", "good", "scale")
 _KIND = "state"

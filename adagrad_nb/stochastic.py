@@ -5,9 +5,9 @@ import functools
 import numpy as np
 
 from . import _check
-from .device import is_device
-from .device_run import DeviceObjective
-from .objectives import Objective
+from ._device.device import is_device
+from ._device.device_run import DeviceObjective
+from ._runs.objectives import Objective
 from .optimize import prepare, run
 
 

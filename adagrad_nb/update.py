@@ -4,13 +4,15 @@ import contextlib
 
 import numpy as np
 
-from . import _check, device, lazy
+from . import _check
+from ._device import device
+from ._device.listing import is_listed, listing
 from ._kernels.dense import ALL
-from .chains import READY, SKIPPED, Job, grow, settle
-from .gradients import Operand, operand
-from .listing import is_listed, listing
-from .trees import align, rebuild
-from .trees import leaves as leaves_of
+from ._steps import lazy
+from ._steps.chains import READY, SKIPPED, Job, grow, settle
+from ._steps.gradients import Operand, operand
+from ._steps.trees import align, rebuild
+from ._steps.trees import leaves as leaves_of
 
 _NOTHING = contextlib.nullcontext()
 

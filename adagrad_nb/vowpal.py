@@ -5,9 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from adagrad_nb import _check
-from adagrad_nb._source import Source
-from adagrad_nb.readers import CHUNK_BYTES, value_dtype
+from . import _check
+from ._files.source import Source
+from .readers import CHUNK_BYTES, value_dtype
 
 HASHING = "names need feature hashing, which is not offered; number the features from 0 within one namespace"
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from ._linear.samples import common_dtype
 from .linear import fit_linear
-from .samples import common_dtype
 from .state import init
 from .update import update
 

@@ -10,7 +10,8 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from test_linear import PENALTIES, RATES, X, Y, changed, content, data, shambles
 
-from adagrad_nb import L1, Chunk, Polyak, course, fit_linear, linear_model, load_model, sweeps
+from adagrad_nb import L1, Chunk, Polyak, fit_linear, load_model
+from adagrad_nb._linear import course, linear_model, sweeps
 
 
 @pytest.fixture

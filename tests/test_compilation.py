@@ -511,24 +511,28 @@ def test_objectives_of_foreign_type_are_compiled_once():
 # --- who may import whom -----------------------------------------------------------------------------------------
 
 LEVELS = {
-    0: "_jit _check _files _vector",
+    0: "_jit _check _vector _files/__init__ _files/atomic",
     1: "rules dual transforms gates penalties schedules losses margins regressions multiclass flows groups averaging",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
     " _kernels/lapses _kernels/trail _kernels/linear _kernels/batch _kernels/scaled _kernels/lanes"
     " _kernels/lane_batch _kernels/merging _kernels/team _kernels/content _kernels/parse _kernels/gpu"
     " _kernels/words _kernels/gpu_tables _kernels/gpu_sparse _kernels/gpu_linear",
-    3: "trees device gradients options leaf bundle lazy chains state update archive presets exchange"
-    " fullmatrix listing resident table",
-    4: "objectives driver optimize stochastic samples contents classes class_weights decisions arrears means"
-    " scaling sweeps linear_model lane_model class_model rate_model model_file linear_options merging"
-    " stopping course linear metrics readers _source _svmlight vowpal device_run device_rows",
+    3: "_steps/__init__ _steps/trees _steps/gradients _steps/options _steps/leaf _steps/bundle _steps/lazy"
+    " _steps/chains"
+    " _device/__init__ _device/device _device/listing _device/resident _device/table _files/archive"
+    " state update presets exchange fullmatrix",
+    4: "_runs/__init__ _runs/objectives _runs/driver _device/device_run optimize stochastic"
+    " _linear/__init__ _linear/samples _linear/contents _linear/classes _linear/class_weights _linear/decisions"
+    " _linear/arrears _linear/means _linear/scaling _linear/sweeps _linear/linear_model _linear/lane_model"
+    " _linear/class_model _linear/rate_model _linear/model_file _linear/options _linear/stopping _linear/course"
+    " _device/device_rows linear merging metrics readers vowpal _files/source _files/svmlight",
     5: "_estimator estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 # What only some modules may import, at the top or within a function.
 GUARDED = {
     "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli"}, "sklearn": {"_estimator"}, "dask": {"distributed"},
-    "distributed": {"distributed"}, "pyarrow": {"readers"}, "zstandard": {"_source"},
+    "distributed": {"distributed"}, "pyarrow": {"readers"}, "zstandard": {"_files/source"},
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from adagrad_nb import device
+from adagrad_nb._device import device
 
 if numba.config.ENABLE_CUDASIM:
     pytest.skip("the simulator has its own arrays", allow_module_level=True)

@@ -27,8 +27,8 @@ from adagrad_nb import (
     Quantile,
     fit_linear,
 )
-from adagrad_nb import contents as contents_module
-from adagrad_nb.contents import by_content
+from adagrad_nb._linear import contents as contents_module
+from adagrad_nb._linear.contents import by_content
 
 pytest.importorskip("sklearn", minversion="1.6")
 

@@ -10,19 +10,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 from test_lanes import CLASSES, COLUMNS, ROWS, content, data
 
-from adagrad_nb import (
-    L1,
-    Adagrad,
-    GroupL2,
-    GroupLinf,
-    InverseSqrt,
-    Logistic,
-    OneVsRest,
-    fit_linear,
-    lane_model,
-    linear_model,
-    load_model,
-)  # fmt: skip
+from adagrad_nb import L1, Adagrad, GroupL2, GroupLinf, InverseSqrt, Logistic, OneVsRest, fit_linear, load_model
+from adagrad_nb._linear import lane_model, linear_model
 
 KINDS = {
     "l2": (GroupL2, reference_lanes.group_l2_prox, np.linalg.norm),

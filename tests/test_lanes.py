@@ -32,13 +32,13 @@ from adagrad_nb import (
     Softmax,
     Squared,
     fit_linear,
-    linear_model,
     load_model,
 )
-from adagrad_nb import lane_model as lane_models
 from adagrad_nb._jit import code
 from adagrad_nb._kernels import linear as kernels
-from adagrad_nb.samples import unsigned
+from adagrad_nb._linear import lane_model as lane_models
+from adagrad_nb._linear import linear_model
+from adagrad_nb._linear.samples import unsigned
 
 COLUMNS, CLASSES, ROWS = 9, 5, 40
 GRID = (0.05, 0.4, 1.5)

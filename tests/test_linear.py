@@ -30,15 +30,13 @@ from adagrad_nb import (
     NoPenalty,
     Piecewise,
     Squared,
-    course,
     fit_linear,
-    linear_model,
-    linear_options,
     load_model,
     losses,
     read_svmlight,
-    sweeps,
 )
+from adagrad_nb._linear import course, linear_model, sweeps
+from adagrad_nb._linear import options as linear_options
 
 COLUMNS = 9
 RNG = np.random.default_rng(20110701)

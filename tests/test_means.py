@@ -9,7 +9,8 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose
 from test_linear import COLUMNS, PENALTIES, RATES, WEIGHT, X, Y, content, data
 
-from adagrad_nb import EMA, L1, L2, Chunk, InverseSqrt, NoPenalty, Polyak, fit_linear, linear_model, load_model, sweeps
+from adagrad_nb import EMA, L1, L2, Chunk, InverseSqrt, NoPenalty, Polyak, fit_linear, load_model
+from adagrad_nb._linear import linear_model, sweeps
 
 
 @pytest.fixture

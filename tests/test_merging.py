@@ -10,22 +10,8 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from test_linear import PENALTIES, content, data
 
-from adagrad_nb import (
-    FTRL,
-    L1,
-    L2,
-    RDA,
-    Adadelta,
-    Chunk,
-    Logistic,
-    Polyak,
-    fit_linear,
-    linear_model,
-    load_model,
-    merge,
-    merging,
-    sweeps,
-)  # fmt: skip
+from adagrad_nb import FTRL, L1, L2, RDA, Adadelta, Chunk, Logistic, Polyak, fit_linear, load_model, merge, merging
+from adagrad_nb._linear import linear_model, sweeps
 
 X, Y, WEIGHT = data(n=80, seed=3)
 CUTS = ((0, 20), (20, 35), (35, 60), (60, 80))

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from adagrad_nb import _source
+from adagrad_nb._files import source as _source
 from adagrad_nb.readers import Chunk, load_svmlight, read_svmlight
 from adagrad_nb.vowpal import load_vw
 

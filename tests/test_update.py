@@ -192,7 +192,7 @@ def test_threads_take_over_where_it_pays(monkeypatch, rng):
     x, g = rng.normal(size=dense.PARALLEL_FROM + 3), rng.normal(size=dense.PARALLEL_FROM + 3)
     expected = x - 0.5 * g / (np.abs(g) + 1e-10)
     for threads in (1, 4):
-        monkeypatch.setattr("adagrad_nb.leaf.threads", lambda threads=threads: threads)
+        monkeypatch.setattr("adagrad_nb._steps.leaf.threads", lambda threads=threads: threads)
         state = init(x)
         np.testing.assert_allclose(update(x, g, state)[0], expected, rtol=1e-12)
         assert next(iter(state.leaves[0].entries))[:2] == ("dense", threads > 1)

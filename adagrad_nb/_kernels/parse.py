@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from adagrad_nb._jit import jit
+from .._jit import jit
 
 inline = functools.partial(jit, forceinline=True)
 

@@ -5,18 +5,7 @@ import pytest
 import scipy
 from lane import get
 
-from adagrad_nb import (
-    L1,
-    Adadelta,
-    Box,
-    Chunk,
-    ElasticNet,
-    Huber,
-    InverseSqrt,
-    Polyak,
-    fit_linear,
-    to_device,
-)
+from adagrad_nb import L1, Adadelta, Box, Chunk, ElasticNet, Huber, InverseSqrt, Polyak, fit_linear, to_device
 
 
 @pytest.fixture

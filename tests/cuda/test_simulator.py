@@ -34,8 +34,8 @@ from adagrad_nb import (
     init,
     update,
 )  # fmt: skip
-from adagrad_nb import device as devices
-from adagrad_nb.device import is_device, kernels
+from adagrad_nb._device import device as devices
+from adagrad_nb._device.device import is_device, kernels
 
 RULES = [
     Adagrad(), Adagrad(1e-6, inside=True), Adagrad(0.0, initial_accumulator=0.1), Adagrad(guarded=True),
@@ -401,7 +401,7 @@ def launched(monkeypatch):
 @pytest.mark.parametrize("transforms", TRANSFORMS)
 @pytest.mark.parametrize("rule", RULES[:-1:2])
 def test_many_arrays(transforms, rule, dtype, rng, monkeypatch, launched):
-    from adagrad_nb.table import loops
+    from adagrad_nb._device.table import loops
 
     monkeypatch.setattr(loops(), "CHUNK", 4)
     x = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]

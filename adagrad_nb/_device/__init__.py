@@ -1,0 +1,1 @@
+"""Everything that happens to arrays on a CUDA device."""

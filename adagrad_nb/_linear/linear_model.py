@@ -1,0 +1,366 @@
+"""LinearModel: what `fit_linear` returns, with all it takes to predict, to go on, and to come back from a file."""
+
+import numpy as np
+
+from .. import _check
+from .._files import archive
+from .._jit import cast, compiled_for
+from .._kernels import linear as kernels
+from .._kernels.coordinate import Update
+from .._kernels.lapses import Anew, Prompt
+from .._kernels.trail import Averaged
+from ..penalties import NoPenalty
+from ..schedules import Rates
+from ..state import init
+from ..transforms import Identity
+from . import samples
+from .arrears import finds_anew, lapse_of, moves_untouched, must_note
+from .decisions import Decisions
+from .means import Mean
+from .samples import Labels
+from .scaling import Scaling
+from .sweeps import sweep
+
+
+class LinearModel(Decisions):
+    """A linear model and the state of its learning; made by `fit_linear` or `load_model`, never changed.
+
+    Attributes
+    ----------
+    coef : ndarray of shape (n_features,), or (n_classes, n_features) for more than two classes
+        Weights, with the penalty applied up to the last row; of a model that averages their mean over the updates.
+    intercept : float, or ndarray of shape (n_classes,)
+        0.0 where none was asked for.
+    classes : ndarray of shape (n_classes,) or None
+        The labels in increasing order, of two the second one positive; None for regression.
+    progressive_loss : float
+        Mean loss, by sample weight, of each row before the model learnt from it, over the first pass.
+    n_seen : int
+        Rows learnt from, all passes counted.
+    normalized, invariant : bool
+        Whether the steps are.
+    n_features : int
+    pass_losses : list of float
+        With early stopping, the loss that was looked at after each pass; not kept in files.
+    state : State
+        Options and accumulators of the weights; ``state.t`` counts the updates.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import fit_linear
+    >>> model = fit_linear(np.array([[1.0, 0.0], [0.0, 1.0]]), ["no", "yes"], passes=20)
+    >>> model.coef.shape, model.n_seen, model.classes.tolist()
+    ((2,), 40, ['no', 'yes'])
+    >>> model.predict(np.array([[0.0, 2.0]])).tolist()
+    ['yes']
+    """
+
+    KIND = "linear model"  # of a file
+    is_single = True  # one weight for each feature
+
+    def __init__(
+        self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1, normalized=False,
+        invariant=False,
+    ):  # fmt: skip
+        w, bias = np.zeros(n_features, dtype), np.zeros(1, dtype)
+        self.loss, self.has_intercept, self.batch_size = loss, intercept, batch_size
+        self.state = init(w, rule, lr=lr, penalty=penalty)
+        self.bias_state = init(bias, rule, lr=lr)
+        self.labels, self.tally = Labels(), np.zeros(2)
+        self.n_seen, self.pass_losses = 0, []
+        self._raw, self._bias = w, bias
+        self.scaling = Scaling(n_features, dtype, normalized, invariant)
+        self._mean = Mean(average, n_features, 0) if average else None
+        self._last = self._up_to_date()
+        self._check_options()
+
+    def _up_to_date(self):
+        """For each coordinate that it is current now, where that must be known; else ()."""
+        lazy = must_note(self.state.rule, self.state.penalty)
+        if not lazy and not self.average:
+            return ()
+        return np.full(self.n_features, self.scaling.clock if lazy and self.normalized else self.state.t)
+
+    def _check_options(self):
+        """Refuse options that do not go together."""
+        penalty = self.state.penalty
+        self.scaling.check(self.state.rule, penalty)
+        if self.scaling and self.batch_size > 1:
+            raise ValueError(
+                f"batch_size: got {self.batch_size}, but {self.scaling.name} steps are by one row; leave batch_size "
+                f"out, or {self.scaling.name}=False"
+            )
+        if self.average and self.normalized and moves_untouched(penalty):
+            raise ValueError(
+                f"average: the iterates of normalised steps have no sum in closed form under the penalty "
+                f"{type(penalty).__name__}; leave average or penalty out, or normalized=False"
+            )
+
+    # --- learning ----------------------------------------------------------------------------------------------
+
+    def copy(self):
+        """The same model with arrays of its own."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new.state, new.bias_state = self.state.copy(), self.bias_state.copy()
+        new.tally, new.scaling = self.tally.copy(), self.scaling.copy()
+        new._raw, new._bias = self._raw.copy(), self._bias.copy()
+        new._last = self._last if isinstance(self._last, tuple) else self._last.copy()
+        new._mean = None if self._mean is None else self._mean.copy()
+        return new
+
+    def replaced(self, **options):
+        """A copy that goes on with other options."""
+        if isinstance(options.get("lr"), Rates):
+            raise ValueError("lr: several rates, but the model was begun with one; begin with them, or leave lr out")
+        new = self.copy()
+        new.loss = options.pop("loss", self.loss)
+        new.batch_size = options.pop("batch_size", self.batch_size)
+        new.scaling.invariant = options.pop("invariant", self.invariant)
+        average = options.pop("average", self.average)
+        if options:
+            if new._mean is not None:
+                new._mean.total = self._totals()
+            new._raw = self._settled()
+            new.state = new.state.replaced(new._raw, **options)
+            options.pop("penalty", None)
+            new.bias_state = new.bias_state.replaced(new._bias, **options)
+            new._last = ()
+            if finds_anew(new.state.rule):
+                new._raw = new._settled(Anew(0))
+        if average != self.average:
+            new._mean = Mean(average, new.n_features, new.state.t) if average else None
+        if isinstance(new._last, tuple) or not (average or must_note(new.state.rule, new.state.penalty)):
+            new._last = new._up_to_date()
+        new._check_options()
+        return new
+
+    def grow(self, n_features):
+        """Make room for more features, in place; only while learning."""
+        extra = n_features - self.n_features
+        if extra <= 0:
+            return
+        _check.penalty_shape(self.state.penalty, n_features)
+        leaf = self.state.leaves[0]
+        fill = [leaf.dtype.type(value) for value in self.state.rule.fill()]
+        leaf.hold(tuple(_padded(slot, extra, value) for slot, value in zip(leaf.slots, fill, strict=True)))
+        leaf.shape, leaf.size = (n_features,), n_features
+        self._raw = _padded(self._raw, extra, 0)
+        self._grow_notes(extra)
+
+    def _grow_notes(self, extra):
+        """Make room for what is noted of more features."""
+        self.scaling.grow(extra)
+        if not isinstance(self._last, tuple):
+            # The penalty leaves a zero weight where it is, unless it is a bound away from zero.
+            self._last = _padded(self._last, extra, 0)
+        if self._mean is not None:
+            self._mean.grow(extra)
+
+    def recipe(self):
+        """The records of the compiled loop."""
+        state, schedule = self.state, self._schedule()
+        rule = state.rule.free() if hasattr(state.rule, "free") else state.rule
+        lapse = lapse_of(state.rule, state.penalty, schedule, self.normalized)
+        recipe = kernels.Recipe(
+            cast(self._row_loss(), self.dtype), state.leaves[0].update,
+            cast(Update(rule, Identity(), NoPenalty()), self.dtype), schedule,
+            lapse if self._mean is None else Averaged(lapse), int(self.has_intercept),
+        )  # fmt: skip
+        return self.scaling.recipe(recipe) if self.scaling else recipe
+
+    def _row_loss(self):
+        """The loss of a row."""
+        return self.loss
+
+    def _schedule(self):
+        """The rate as a record."""
+        return self.state.schedule()
+
+    def weights(self, n_features=None):
+        """The arrays of the compiled loop, which refuses indices from `n_features` on."""
+        slots, bias_slots = self.state.leaves[0].flat, self.bias_state.leaves[0].flat
+        return kernels.Weights(self._raw[:n_features], slots, self._notes(n_features), self._bias, bias_slots)
+
+    def _notes(self, n_features=None):
+        """What the lapse has noted."""
+        return self._last if self._mean is None else self._mean.trail(self._last, n_features)
+
+    def loop(self, X, recipe, workers):
+        """The compiled loop for rows, and its room."""
+        return sweep(self, X, recipe, workers)
+
+    def meant(self, options):
+        """Options of a call that goes on, as this model has them."""
+        return options
+
+    def announce(self, classes):
+        """Take in labels told beforehand."""
+        if self.loss.labels != "binary":
+            raise ValueError(f"classes: the loss {type(self.loss).__name__} takes numbers; leave classes out")
+        self.labels = self.labels.announced(classes)
+
+    def targets(self, y, n):
+        """(y as the loss takes it, labels) of a chunk of n rows."""
+        return samples.targets(y, n, self.loss, self.labels, self.dtype)
+
+    def admit(self, labels):
+        """Know these labels, in place."""
+        self.labels = labels
+
+    def told(self, tally):
+        """(sum of losses, sum of weights) in a tally."""
+        return tally
+
+    def is_finite(self):
+        """Whether no weight is infinite or NaN."""
+        return bool(np.isfinite(self._raw).all() and np.isfinite(self._bias).all())
+
+    # --- reading -----------------------------------------------------------------------------------------------
+
+    @property
+    def dtype(self):
+        """float32 or float64."""
+        return self._raw.dtype
+
+    @property
+    def n_features(self):
+        """Columns seen so far."""
+        return self._raw.size
+
+    @property
+    def average(self):
+        """How the iterates are averaged, or False."""
+        return False if self._mean is None else self._mean.average
+
+    @property
+    def normalized(self):
+        """Whether steps are in units of the largest value of each feature."""
+        return self.scaling.normalized
+
+    @property
+    def invariant(self):
+        """Whether steps follow the slope as it changes."""
+        return self.scaling.invariant
+
+    @property
+    def _averaged(self):
+        """How many iterates there are to report the mean of."""
+        return 0 if self._mean is None else self._mean.count(self.state.t)
+
+    def _settled(self, lapse=None):
+        """The iterate, with the penalty of every update so far."""
+        recipe = self.recipe()
+        if lapse is not None:
+            recipe = recipe._replace(lapse=lapse)
+        elif isinstance(getattr(recipe.lapse, "lapse", recipe.lapse), Prompt):
+            return self._raw.copy()
+        out = np.empty_like(self._raw)
+        compiled_for(kernels.settled, recipe)(recipe, self.weights(), self.state.t, out)
+        return out
+
+    def _totals(self):
+        """The sum of the iterates of each weight."""
+        recipe, out = self.recipe(), np.empty_like(self._mean.total)
+        compiled_for(kernels.totals, recipe)(recipe, self.weights(), self.state.t, out)
+        return out
+
+    @property
+    def coef(self):
+        """Weights of shape (n_features,), with the penalty of every update so far."""
+        return (self._totals() / self._averaged).astype(self.dtype) if self._averaged else self._settled()
+
+    @property
+    def intercept(self):
+        """The intercept as a float."""
+        mean = self._averaged
+        return float(self.dtype.type(self._mean.bias_total[0] / mean) if mean else self._bias[0])
+
+    @property
+    def classes(self):
+        """The two labels, or None for a loss of numbers."""
+        return self.labels.complete() if self.loss.labels == "binary" else None
+
+    @property
+    def progressive_loss(self):
+        """Mean loss of each row before it was learnt, over the first pass; NaN before the first row."""
+        return float(self.tally[0] / self.tally[1]) if self.tally[1] else float("nan")
+
+    def __repr__(self):
+        return (
+            f"LinearModel({type(self.loss).__name__}, {self.n_features} features, {self.dtype}, "
+            f"n_seen={self.n_seen}, progressive_loss={self.progressive_loss:.4f})"
+        )
+
+    # --- files -------------------------------------------------------------------------------------------------
+
+    def save(self, path):
+        """Write the whole model, its state included, so that learning can go on where it stopped.
+
+        Parameters
+        ----------
+        path : str or path-like
+            Replaced in one move: it holds the old file or all of the new one.
+        """
+        arrays = {"tally": self.tally} | self._tables()
+        if not isinstance(self._last, tuple):
+            arrays["last"] = self._last
+        if self._mean is not None:
+            arrays |= {"total": self._mean.total, "bias_total": self._mean.bias_total}
+        if self.normalized:
+            arrays |= {"largest": self.scaling.largest, "totals": self.scaling.totals}
+        options = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")} | {"average": self.average}
+        names = self._names()
+        meta = {
+            "kind": type(self).__name__,
+            "options": {name: archive.encode(value, arrays) for name, value in options.items()},
+            "numbers": {name: getattr(self, name) for name in ("batch_size", "normalized", "invariant")}
+            | {"intercept": self.has_intercept},
+            "loss": archive.encode(self.loss, arrays),
+            "labels": [label.item() if isinstance(label, np.generic) else label for label in names],
+            "n_features": self.n_features,
+            "dtype": self.dtype.name,
+            "since": 0 if self._mean is None else self._mean.since,
+            "t": self.state.t,
+            "n_seen": self.n_seen,
+        }
+        archive.write(path, self.KIND, meta, arrays)
+
+    def restore(self, meta, arrays):
+        """Take over what a file holds."""
+        self._name(meta["labels"])
+        self._hold(arrays)
+        self.tally, self._last, self.n_seen = arrays["tally"], arrays.get("last", ()), meta["n_seen"]
+        if self._mean is not None:
+            self._mean.since = meta["since"]
+            self._mean.total, self._mean.bias_total = arrays["total"], arrays["bias_total"]
+        if self.normalized:
+            self.scaling.largest, self.scaling.totals = arrays["largest"], arrays["totals"]
+        self.state.t = self.bias_state.t = meta["t"]
+
+    def _names(self):
+        """The labels as a list."""
+        return list(self.labels)
+
+    def _name(self, names):
+        """Take over the labels of a list."""
+        self.labels = Labels(*names)
+
+    def _tables(self):
+        """The weights and their accumulators, as arrays of a file."""
+        arrays = {"w": self._raw, "bias": self._bias}
+        for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
+            arrays |= {f"{name}{k}": slot for k, slot in enumerate(state.slots[0])}
+        return arrays
+
+    def _hold(self, arrays):
+        """Take over the weights and accumulators of a file."""
+        self._raw, self._bias = arrays["w"], arrays["bias"]
+        for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
+            leaf = state.leaves[0]
+            leaf.hold(tuple(arrays[f"{name}{k}"] for k in range(len(leaf.slots))))
+
+
+def _padded(array, extra, value):
+    return np.concatenate([array, np.full(extra, value, array.dtype)])
