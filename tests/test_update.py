@@ -338,7 +338,7 @@ def test_the_state_keeps_its_own_options():
     "options", [{}, {"lr": 0.1, "penalty": L1(0.1)}, {"average": Polyak()}, {"lr": InverseSqrt(0.5)}], ids=str
 )
 def test_out_allocates_nothing_big(options):
-    x, g = np.ones(40_000 if not numba.config.DISABLE_JIT else 2_000), None
+    x, g = np.ones(40_000 if not numba.config.DISABLE_JIT else 8_000), None
     g = x * 0.5
     state = init(x, **options)
     update(x, g, state, out=(x, state))
