@@ -127,12 +127,16 @@ def test_going_on_in_chunks_with_new_classes_and_features(case, dtype):
     lanes_alike(fit_linear(to_device(X), y, model=host), fit_linear(X, y, model=device), dtype)
 
 
+def _told(progress):
+    """What must agree, among it what the weights are copied for."""
+    return progress.progressive_loss, progress.n_nonzero
+
+
 def test_callbacks_see_the_model(case, dtype):
     X, y, _ = case
     seen = [{}, {}]
     for rows, ends in zip((X, to_device(X)), seen, strict=True):
-        note = lambda p, to=ends: to.update({p.n_seen: (p.progressive_loss, p.n_nonzero)})  # noqa: E731
-        fit_linear(rows, y, batch_size=4, callback=note)
+        fit_linear(rows, y, batch_size=4, callback=lambda p, to=ends: to.update({p.n_seen: _told(p)}))
     for n in set(seen[0]) & set(seen[1]):
         np.testing.assert_allclose(seen[1][n], seen[0][n], rtol=1e-5)
     assert max(seen[1]) == 11
