@@ -24,13 +24,16 @@ from adagrad_nb import (
     Maximize,
     MomentumAdagrad,
     NoPenalty,
+    OneVsRest,
     Polyak,
     Rescale,
     RowAdagrad,
+    Softmax,
 )
 from adagrad_nb._jit import Held, cast
-from adagrad_nb._kernels import linear
+from adagrad_nb._kernels import lapses, linear
 from adagrad_nb._kernels.coordinate import Update
+from adagrad_nb.multiclass import Rivals
 from adagrad_nb.transforms import chain
 
 if numba.config.ENABLE_CUDASIM or numba.config.DISABLE_JIT:
@@ -51,7 +54,7 @@ def _compiler():
 if reason := _compiler():
     pytest.skip(reason, allow_module_level=True)
 
-from adagrad_nb._kernels import gpu, gpu_linear, gpu_sparse, gpu_tables  # noqa: E402
+from adagrad_nb._kernels import gpu, gpu_classes, gpu_linear, gpu_sparse, gpu_tables  # noqa: E402
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(), Adadelta()]
 TRANSFORMS = chain((Rescale(2.0), ClipValue(1.0), Maximize(), L2Decay(0.1), DecoupledDecay(0.1)))
@@ -87,7 +90,9 @@ def record(cls, *fields):
 
 
 # Sums of losses are double, as on the CPU, and so are schedules, which a penalty that catches up asks for its rates.
-DOUBLE = {"tally", "slopes, penalised", "learn, penalised"}
+SCORES = {"softmax": Softmax(), "one against the rest": OneVsRest(Logistic()), "rivals": Rivals(Logistic())}
+DOUBLE = {"tally", "tally of lanes", *SCORES}
+DOUBLE |= {f"{name}, penalised" for name in ("slopes", "learn", "decisions", "learn lanes")}
 LISTED = record(gpu.Listed, vector(np.int64), types.int64)
 
 
@@ -120,7 +125,7 @@ def cases(dtype):
         "unfinished": (gpu.unfinished, full.penalty, whole, a, a, f, counts, i),
         "project": (gpu.project, full.penalty, a),
     }
-    n = vector(np.int64)
+    n, d = vector(np.int64), vector(np.float64)
     table = record(gpu_tables.Addresses, n, n, n, n, n)
     found |= {
         "many": (gpu_tables.many, full, table, s, f, i),
@@ -145,10 +150,11 @@ def cases(dtype):
         "spread": (gpu_sparse.spread, LISTED, a, a),
     }
     found["differing"] = (gpu.differing, a, a, counts)
-    for kind, penalty in (("plain", NoPenalty()), ("penalised", ElasticNet(0.1, 0.2))):
+    kinds = ("plain", NoPenalty(), lapses.Prompt()), ("penalised", ElasticNet(0.1, 0.2), lapses.Closed())
+    for kind, penalty, lapse in kinds:
         moves = cast(Update(Adagrad(), chain(()), penalty), dtype)
         free = moves._replace(penalty=NoPenalty())
-        recipe = linear.Recipe(cast(Logistic(), dtype), moves, free, Constant(0.5), linear.Closed(), 1)
+        recipe = linear.Recipe(cast(Logistic(), dtype), moves, free, Constant(0.5), lapse, 1)
         last = types.Tuple(()) if kind == "plain" else n
         weights = record(linear.Weights, a, s, last, a, s)
         rows = record(linear.Rows, n, counts, a, a, a, n)
@@ -157,7 +163,24 @@ def cases(dtype):
             f"slopes, {kind}": (gpu_linear.slopes, recipe, rows, weights, entries, i, i, i),
             f"learn, {kind}": (gpu_linear.learn, recipe, weights, n, a, f, f, i),
             f"learn bias, {kind}": (gpu_linear.learn_bias, recipe, weights, a, f, f, i),
+            f"learn biases, {kind}": (gpu_linear.learn_bias, recipe, weights, a, f, a, i),
+            f"decisions, {kind}": (gpu_classes.decide, recipe, rows, weights, d, a, i, i),
+            f"learn lanes, {kind}": (gpu_classes.learn, recipe, weights, d, n, a, f, a, i),
         }
+    outer, nothing = record(gpu_sparse.Outer, a, counts, a), types.Tuple(())
+    numbered, bare = record(linear.Rows, n, counts, a, n, a, n), record(linear.Rows, n, counts, a, *[nothing] * 3)
+    settled = record(linear.Weights, a, nothing, nothing, a, nothing)
+    for name, loss in SCORES.items():
+        targets = numbered if getattr(loss, "labels", "") == "classes" else rows
+        mine = recipe._replace(loss=cast(loss, dtype))
+        found[name] = gpu_classes.score, mine, targets, a, a, d, n, i, i
+    found |= {
+        "decisions": (gpu_classes.decide, gpu_classes.SETTLED, bare, settled, types.float64, a, i, i),
+        "gather lanes": (gpu_classes.gather, rows, outer, n, n, i, i),
+        "runs of lanes": (gpu_sparse.runs, n, n, outer, i, a),
+        "note": (gpu_classes.note, recipe, n, n, i),
+        "tally of lanes": (gpu_linear.tally, rows, d, i, d),
+    }
     found["margins"] = (gpu_linear.margins, n, counts, a, a, f, a)
     found["tally"] = (gpu_linear.tally, rows, a, i, vector(np.float64))
     scaled = record(type(chain((gpu.Scaled(0),))), record(gpu.Scaled, a), numba.typeof(chain(())))
@@ -178,6 +201,13 @@ def test_no_doubles_among_singles_and_no_calls(name):
     computed = [line for line in code.splitlines() if ".f64" in line and ".param" not in line]  # what no loop reads
     assert bool(computed) == (name in DOUBLE), computed[:3]
     assert "ld." in code or name == "fill"
+
+
+@pytest.mark.parametrize("name", SCORES)
+def test_losses_of_lanes_are_only_summed_in_doubles(name):
+    code = ptx(*cases(np.dtype("f4"))[name])
+    moves = {"cvt.f64.f32", "ld.global.f64", "st.global.f64"}
+    assert set(re.findall(r"[a-z.]+\.f64(?:\.f32)?", code)) <= moves | {"add.f64"}
 
 
 @pytest.mark.parametrize("name", ["quads", "listed", "groups", "squares", "factors", "dense 0 L1", "many"])

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from numba import cuda
 
-from .._jit import load, store
+from .._jit import load, pick, plain, store
 from ..losses import slope, value
 from .coordinate import move
 from .gpu import BLOCK, block_sum
@@ -85,54 +85,58 @@ def slopes(recipe, rows, weights, entries, t, first, count):
         base += together * cuda.gridDim.x
 
 
+@plain
+def moved(recipe, weights, spot, g, lr, t, i):
+    """x, s = move(x, g) of feature i at this spot of the arrays, with the penalty of the updates that passed it over"""
+    s = load(weights.s, spot)
+    x = current(recipe, weights.w[spot], s, weights.last, i, t)
+    return move(recipe.update, x, g, s, lr, t, i)
+
+
 @cuda.jit
 def learn(recipe, weights, where, g, share, lr, t):
     """w[i], s[i] = move(w[i], g[k] / share), i = where[k], with the penalty of the updates that passed i over"""
-    w, s, last = weights.w, weights.s, weights.last
     k = cuda.grid(1)
     while k < where.shape[0]:
         i = where[k]
         if i >= 0:
-            si = load(s, i)
-            wi = current(recipe, w[i], si, last, i, t)
-            wi, si = move(recipe.update, wi, g[k] / share, si, lr, t, i)
-            mark(recipe, weights, wi, i, t + 1)
-            w[i] = wi
-            store(s, i, si)
+            x, scalars = moved(recipe, weights, i, g[k] / share, lr, t, i)
+            mark(recipe, weights, x, i, t + 1)
+            weights.w[i] = x
+            store(weights.s, i, scalars)
         k += cuda.gridsize(1)
 
 
 @cuda.jit
 def learn_bias(recipe, weights, z, share, lr, t):
-    """b = move(b, sum_n z[n] / share), in one block"""
+    """b[c] = move(b[c], sum_n z[n, c] / share), a block for each lane c, whose rate is lr[c], or lr for all"""
     room = cuda.shared.array(BLOCK, z.dtype)
+    bias, s = weights.bias, weights.bias_s
+    lanes, c = bias.shape[0], cuda.blockIdx.x
     mine = z.dtype.type(0)
-    n = cuda.threadIdx.x
-    while n < z.shape[0]:
-        mine += z[n]
-        n += cuda.blockDim.x
+    k = cuda.threadIdx.x * lanes + c
+    while k < z.shape[0]:
+        mine += z[k]
+        k += cuda.blockDim.x * lanes
     total = block_sum(room, mine)
     if cuda.threadIdx.x == 0:
-        bias, s = weights.bias, weights.bias_s
-        bias[0], scalars = move(recipe.free, bias[0], total / share, load(s, 0), lr, t, 0)
-        store(s, 0, scalars)
+        bias[c], scalars = move(recipe.free, bias[c], total / share, load(s, c), pick(lr, c), t, 0)
+        store(s, c, scalars)
 
 
 @cuda.jit
 def tally(rows, losses, first, sums):
-    """sums += (sum_n losses[n], sum of the weights of those rows), in one block; double precision, as on the CPU"""
+    """sums[l] += sum_n losses[n, l], sums[-1] += the weights of those rows; a block each, in doubles as on the CPU"""
     room = cuda.shared.array(BLOCK, sums.dtype)
-    loss = weight = sums.dtype.type(0)
+    tallied, l = sums.shape[0] - 1, cuda.blockIdx.x
+    mine = sums.dtype.type(0)
     n = cuda.threadIdx.x
-    while n < losses.shape[0]:
-        loss += losses[n]
-        weight += rows.weight[rows.order[first + n]]
+    while n < losses.shape[0] // tallied:
+        mine += losses[n * tallied + l] if l < tallied else rows.weight[rows.order[first + n]]
         n += cuda.blockDim.x
-    loss = block_sum(room, loss)
-    weight = block_sum(room, weight)
+    mine = block_sum(room, mine)
     if cuda.threadIdx.x == 0:
-        sums[0] += loss
-        sums[1] += weight
+        sums[l] += mine
 
 
 @cuda.jit

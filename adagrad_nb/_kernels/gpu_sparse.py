@@ -5,14 +5,39 @@ order, and with it each sum, is the same every time.  Sums of entries of one ind
 then over the runs: a thread that meets an index a hundred thousand times reads no more than RUN and 1600 numbers.
 """
 
+from typing import Any, NamedTuple
+
 from numba import cuda, types
 
+from .._jit import bind
 from .gpu import BLOCK
 from .words import wide
 
 SPAN = 2 * BLOCK  # numbers that a block sorts in its own memory
 RUN = 64
 LAST = 2**63 - 1
+
+
+class Outer(NamedTuple):
+    """A gradient of rows that are not written down: row k is x[k] z[owner[k], :], where z is flat."""
+
+    z: Any
+    owner: Any
+    x: Any
+
+
+def part(g, k, j, width, like):
+    """g[k, j] in the precision of `like`, of an `Outer` or of a flat array of rows of a width."""
+    if isinstance(g, Outer):
+        return g.x[k] * g.z[g.owner[k] * width + j]
+    return wide(g, k * width + j, like)
+
+
+@bind(part)
+def _part(g, k, j, width, like):
+    if isinstance(g, types.Array):
+        return lambda g, k, j, width, like: wide(g, k * width + j, like)
+    return lambda g, k, j, width, like: g.x[k] * g.z[g.owner[k] * width + j]
 
 
 @cuda.jit
@@ -109,10 +134,10 @@ def runs(where, order, g, width, sums):
     while i < m * width:
         k, j = i // width, i % width
         if k % RUN == 0 or where[k - 1] != where[k]:
-            total = wide(g, order[k] * width + j, sums)
+            total = part(g, order[k], j, width, sums)
             n = k + 1
             while n < m and n % RUN != 0 and where[n] == where[k]:
-                total += wide(g, order[n] * width + j, sums)
+                total += part(g, order[n], j, width, sums)
                 n += 1
             sums[i] = total
         i += cuda.gridsize(1)

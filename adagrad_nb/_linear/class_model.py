@@ -91,12 +91,16 @@ class ClassModel(LaneModel):
         Returns
         -------
         ndarray of shape (n, n_classes)
+            For rows on a device, a device array.
 
         Raises
         ------
         ValueError
             For more columns than the model has, indices out of range, or values that are not finite.
         """
+        used = self._rates.size
+        if hasattr(X, "margins"):  # rows on a device
+            return X.margins(self._reported()[:, :used], self._reported_bias()[0, :used])
         X = as_rows(X, self.dtype)
         self.check_columns(X)
         w = self._reported()
@@ -105,7 +109,7 @@ class ClassModel(LaneModel):
             row = lanes.margins(X.indptr, unsigned(X.indices), X.data, w[: X.shape[1]], self._reported_bias(), out)
         if row < X.shape[0]:
             _check.row_of(X, row)
-        return out[:, : self._rates.size]
+        return out[:, :used]
 
     def predict(self, X):
         """Return the label predicted for each row: that of the largest decision.
@@ -118,7 +122,7 @@ class ClassModel(LaneModel):
         -------
         ndarray of shape (n,)
         """
-        return self.classes[np.argmax(self.decision_function(X), axis=1)]
+        return self.classes[np.argmax(self._margin(X), axis=1)]
 
     def predict_proba(self, X):
         """Return the probability of each class for each row.
@@ -143,7 +147,7 @@ class ClassModel(LaneModel):
                 f"predict_proba: the loss {self.loss!r} has no probabilities; use decision_function, "
                 "or learn with 'softmax'"
             )
-        return self.linked(self.decision_function(X))
+        return self.linked(self._margin(X))
 
     def linked(self, margin):
         """Return the probabilities that the rows of a decision function stand for."""

@@ -106,6 +106,11 @@ class LaneModel(LinearModel):
         state.leaves[0].slots = tuple(table[:, 1 + k, : self._rates.size] for k in range(table.shape[1] - 1))
         return state
 
+    @property
+    def factors(self):
+        """What the rate of each lane is multiplied with, of shape (lanes,)."""
+        return self._rates
+
     # --- learning ----------------------------------------------------------------------------------------------
 
     def copy(self):

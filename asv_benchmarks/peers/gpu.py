@@ -207,20 +207,17 @@ def _learning(cuda, torch, cupy, jax, quick):
     data = rng.random(n * stored, np.float32)
     X = scipy.sparse.csr_matrix((data, columns.reshape(-1), np.arange(0, n * stored + 1, stored)), (n, features))
     X.sum_duplicates()
-    y = X @ rng.standard_normal(features).astype(np.float32) > 0
-    there, losses = to_device(X), []
-    for rows in (X, there):
-        fit_linear(rows, y, batch_size=2**14)
-        begin = time.perf_counter()
-        model = fit_linear(rows, y, batch_size=2**14)
-        _line(
-            f"logistic batches, {'device' if rows is there else 'host'}",
-            time.perf_counter() - begin,
-            "M rows/s",
-            n / 1e6,
-        )
-        losses.append(model.progressive_loss)
-    print(f"{'progressive loss, host and device':50s} {losses[0]:.6f} {losses[1]:.6f}")
+    scores, there = X @ rng.standard_normal((features, 20), np.float32), to_device(X)
+    for what, y in (("logistic", scores[:, 0] > 0), ("softmax of 20", scores.argmax(axis=1))):
+        losses = []
+        for rows in (X, there):
+            fit_linear(rows, y, batch_size=2**14)
+            begin = time.perf_counter()
+            model = fit_linear(rows, y, batch_size=2**14)
+            where = "device" if rows is there else "host"
+            _line(f"{what} batches, {where}", time.perf_counter() - begin, "M rows/s", n / 1e6)
+            losses.append(model.progressive_loss)
+        print(f"{'progressive loss, host and device':50s} {losses[0]:.6f} {losses[1]:.6f}")
 
 
 if __name__ == "__main__":

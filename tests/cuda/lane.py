@@ -71,3 +71,13 @@ def both(x, gradients, place, bring_gradient=put, **options):
             y, state = moved
         ends.append((y, state))
     return ends
+
+
+def alike(device, host, dtype):
+    """The same linear model, learnt from rows on a device and from the same rows on the host."""
+    tolerance = 1e-6 if dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(device.coef, host.coef, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(device.intercept, host.intercept, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(device.tally, host.tally, rtol=tolerance)
+    assert (device.n_seen, device.state.t) == (host.n_seen, host.state.t)
+    assert device.dtype == host.dtype == dtype

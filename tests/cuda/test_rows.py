@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy
-from lane import get
+from lane import alike, get
 
 from adagrad_nb import L1, Adadelta, Box, Chunk, ElasticNet, Huber, InverseSqrt, Polyak, fit_linear, to_device
 
@@ -14,15 +14,6 @@ def case(dtype, rng):
     X = scipy.sparse.random(23, 8, 0.35, "csr", dtype, np.random.default_rng(5))
     y = np.asarray(X @ rng.normal(size=8)).ravel() > 0
     return X, y, np.r_[rng.uniform(0.5, 2.0, 20), 0, 0, 1.0]
-
-
-def alike(device, host, dtype):
-    tolerance = 1e-6 if dtype == np.float32 else 1e-12
-    np.testing.assert_allclose(device.coef, host.coef, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(device.intercept, host.intercept, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(device.tally, host.tally, rtol=tolerance)
-    assert (device.n_seen, device.state.t) == (host.n_seen, host.state.t)
-    assert device.dtype == host.dtype == dtype
 
 
 OPTIONS = [

@@ -1,0 +1,170 @@
+"""Many classes and several rates learnt from rows on a device: what the same batches give on the host."""
+
+import numpy as np
+import pytest
+import scipy
+from lane import alike, get
+
+from adagrad_nb import (
+    FTRL,
+    L1,
+    L2,
+    RDA,
+    Adadelta,
+    Box,
+    Chunk,
+    ElasticNet,
+    GroupL2,
+    Huber,
+    InverseSqrt,
+    MomentumAdagrad,
+    OneVsRest,
+    Polyak,
+    Rates,
+    SquaredHinge,
+    fit_linear,
+    to_device,
+)
+
+NAMES = np.array(["ant", "bee", "cat", "dog"])
+
+
+@pytest.fixture
+def case(dtype, rng):
+    """Rows, some of them empty, and one of four labels; the last weights are zero."""
+    X = scipy.sparse.random(11, 6, 0.35, "csr", dtype, np.random.default_rng(5))
+    return X, NAMES[np.arange(11) % 4], np.r_[rng.uniform(0.5, 2.0, 8), 0, 0, 1.0]
+
+
+def lanes_alike(device, host, dtype):
+    """All lanes are, with what is accumulated of them and noted of their features."""
+    alike(device, host, dtype)
+    tolerance = 1e-6 if dtype == np.float32 else 1e-12
+    for one, other in zip(
+        (device._settled(), *device.state.slots[0]), (host._settled(), *host.state.slots[0]), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+OPTIONS = [
+    {},
+    {"penalty": L1(0.02)},
+    {"penalty": ElasticNet(0.01, 0.1), "lr": InverseSqrt(0.7), "shuffle": True, "rng": 1, "passes": 2},
+    {"penalty": L2(0.3), "rule": MomentumAdagrad()},
+    {"penalty": Box(-0.2, np.linspace(0.1, 0.3, 6)), "intercept": False},
+    {"loss": OneVsRest(SquaredHinge()), "rule": Adadelta()},
+    {"rule": RDA(), "penalty": L1(0.01)},
+    {"rule": FTRL(), "lr": InverseSqrt(0.3)},
+    {"batch_size": 1, "penalty": L1(0.02)},
+    {"batch_size": 11},
+    {"class_weight": {"bee": 3.0}},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_classes_are_the_same_as_on_the_host(options, case, dtype):
+    X, y, weight = case
+    options = {"sample_weight": weight, "batch_size": 4, **options}
+    lanes_alike(fit_linear(to_device(X), y, **options), fit_linear(X, y, **options), dtype)
+
+
+@pytest.mark.parametrize("loss", ["softmax", OneVsRest(SquaredHinge())], ids=str)
+def test_predictions(loss, case, dtype):
+    X, y, _ = case
+    model = fit_linear(X, y, loss=loss, penalty=L1(0.001), batch_size=4)
+    for rows in (X, X[:, :4]):
+        there = to_device(rows)
+        decisions = model.decision_function(there)
+        assert decisions.shape == (11, 4)
+        np.testing.assert_allclose(get(decisions), model.decision_function(rows), rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(model.predict(there), model.predict(rows))
+        assert abs(model.mean_loss(there, y) - model.mean_loss(rows, y)) < 1e-6
+        if loss == "softmax":
+            np.testing.assert_allclose(model.predict_proba(there), model.predict_proba(rows), rtol=1e-5)
+    with pytest.raises(ValueError, match=r"^X: got 7 columns; the model has 6 features"):
+        model.decision_function(to_device(np.ones((1, 7), dtype)))
+
+
+RATES = [
+    {},
+    {"penalty": L1(0.02), "batch_size": 2},
+    {"lr": Rates((0.2, 0.7), InverseSqrt(1.0)), "penalty": ElasticNet(0.01, 0.1), "batch_size": 2},
+    {"loss": Huber(0.3), "lr": Rates((0.05, 0.3, 2.0)), "rule": Adadelta()},
+]
+
+
+@pytest.mark.parametrize("options", RATES, ids=str)
+def test_rates_are_the_same_as_on_the_host(options, case, dtype):
+    X, y, weight = case
+    y = np.linspace(-1.0, 1.0, 11) if "loss" in options else y > "bee"
+    options = {"sample_weight": weight, "batch_size": 4, "lr": Rates((0.1, 0.4, 1.0)), **options}
+    host, device = fit_linear(X, y, **options), fit_linear(to_device(X), y, **options)
+    lanes_alike(device, host, dtype)
+    assert (device.rate, device.best) == (host.rate, host.best)
+    np.testing.assert_allclose(
+        get(device.decision_function(to_device(X))), host.decision_function(X), rtol=1e-5, atol=1e-6
+    )
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_rate_that_is_too_large_is_out(dtype):
+    X, y = np.array([[1.0], [2.0], [-1.0], [1.5]], dtype), np.array([1.0, 2.0, -1.0, 1.5])
+    options = {"loss": "squared", "batch_size": 1, "passes": 3, "lr": Rates((0.5, float(np.finfo(dtype).max) / 2))}
+    host, device = fit_linear(X, y, **options), fit_linear(to_device(X), y, **options)
+    alike(device, host, dtype)
+    assert device.rate == 0.5
+    assert device.progressive_losses[1] == np.inf
+
+
+def test_going_on_in_chunks_with_new_classes_and_features(case, dtype):
+    X, _, _ = case
+    y = NAMES[np.r_[[3, 0, 1] * 2, np.arange(5) % 4]]
+    options = {"batch_size": 4, "penalty": L1(0.01)}
+    host = fit_linear([Chunk(X[:6, :4], y[:6]), Chunk(X[6:], y[6:])], **options)
+    device = fit_linear([Chunk(to_device(X[:6, :4]), y[:6]), Chunk(to_device(X[6:]), y[6:])], **options)
+    lanes_alike(device, host, dtype)
+    lanes_alike(fit_linear(to_device(X), y, model=device), fit_linear(X, y, model=host), dtype)
+    lanes_alike(fit_linear(to_device(X), y, model=host), fit_linear(X, y, model=device), dtype)
+
+
+def _told(progress):
+    """What must agree, among it what the weights are copied for."""
+    return progress.progressive_loss, progress.n_nonzero
+
+
+def test_callbacks_see_the_model(case, dtype):
+    X, y, _ = case
+    seen = [{}, {}]
+    for rows, ends in zip((X, to_device(X)), seen, strict=True):
+        fit_linear(rows, y, batch_size=4, callback=lambda p, to=ends: to.update({p.n_seen: _told(p)}))
+    for n in set(seen[0]) & set(seen[1]):
+        np.testing.assert_allclose(seen[1][n], seen[0][n], rtol=1e-5)
+    assert max(seen[1]) == 11
+
+
+def test_a_feature_of_all_rows(rng):
+    X, y = np.ones((70, 1)) * rng.uniform(0.5, 1.0, (70, 1)), np.arange(70) % 3
+    lanes_alike(fit_linear(to_device(X), y, batch_size=70), fit_linear(X, y, batch_size=70), np.float64)
+
+
+def test_what_is_refused(case, dtype):
+    X, y, _ = case
+    there = to_device(X)
+    with pytest.raises(ValueError, match=r"^average: is not kept on a device; learn there without it"):
+        fit_linear(there, y, batch_size=4, average=Polyak())
+    with pytest.raises(ValueError, match=r"^average: is not kept on a device"):
+        fit_linear(there, y > "bee", batch_size=4, lr="auto", average=Polyak())
+    model = fit_linear(X, y, batch_size=4, penalty=GroupL2(0.01))
+    before = model.coef
+    with pytest.raises(ValueError, match=r"^penalty: got GroupL2\(.*on the host$"):
+        fit_linear(there, y, model=model)
+    np.testing.assert_array_equal(model.coef, before)
+    with pytest.raises(TypeError, match=r"^X: is of float.* on the device"):
+        fit_linear(X.astype(np.float32 if dtype == np.float64 else np.float64), y).decision_function(there)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_predictions_that_are_not_finite(dtype):
+    huge = np.array([[1.0], [np.finfo(dtype).max / 4], [1.0]], dtype)
+    with pytest.raises(ValueError, match=r"^X: row 1 gives a prediction that is not finite"):
+        fit_linear(to_device(huge), ["a", "b", "c"], batch_size=1, lr=1000.0)
