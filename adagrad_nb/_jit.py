@@ -28,9 +28,11 @@ LANES = {"reassoc", "nsz"}
 plain = register_jitable(**OPTIONS)  # a helper that stays plain Python, for CPU and CUDA kernels alike
 lanes = register_jitable(fastmath=LANES, **OPTIONS)  # the same, for sums
 bind = functools.partial(overload, strict=False, jit_options=OPTIONS)
-# Taken into the caller before types are known: what is passed in vectors or as many arrays takes its time in a call.
-inlined = functools.partial(register_jitable, inline="always", **OPTIONS)
-bind_inlined = functools.partial(bind, inline="always")
+# Taken into the caller by LLVM, whatever their size: what is passed in vectors or as many arrays takes its time in a
+# call.  (Numba's own inline="always" types every caller anew, which takes four times as long to compile.)
+FORCED = OPTIONS | {"forceinline": True}
+inlined = functools.partial(register_jitable, **FORCED)
+bind_inlined = functools.partial(bind, jit_options=FORCED)
 prange = numba.prange
 
 

@@ -9,7 +9,7 @@ learnt from; where the table is larger than the cache, half of the time was spen
 import math
 from typing import Any, NamedTuple
 
-from .._jit import bare, bind, bind_inlined, field, inlined, jit, load, method, narrow, plain, prefetch, store
+from .._jit import FORCED, bare, bind, bind_inlined, field, inlined, jit, load, method, narrow, plain, prefetch, store
 from .._vector import WIDE, WIDTH, alike, fetch, fetch_wide, put
 from ..groups import shrink
 from ..losses import slope, value
@@ -23,8 +23,8 @@ from .trail import passed
 
 CACHE = 1 << 20  # bytes; a table that is not larger is in the second-level cache, where nothing is to be asked for
 
-gradient = method("gradient", inline="always")
-sound = method("sound", inline="always")
+gradient = method("gradient", jit_options=FORCED)
+sound = method("sound", jit_options=FORCED)
 
 
 class LaneBuffers(NamedTuple):
