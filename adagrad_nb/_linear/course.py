@@ -167,7 +167,7 @@ class Course:
             learn(recipe, rows, weights, room, tally, model.state.t, 0, 0)  # no rows: this only compiles
             self.start = time.perf_counter()
         while position < order.size:
-            stop = min(position + self.rows, order.size, position + _until_power(model.n_seen))
+            stop = self._stop(position, order.size)
             begin = time.perf_counter()
             before, t = position, model.state.t
             with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code; what is not finite is looked for
@@ -185,9 +185,14 @@ class Course:
                 return False
         return True
 
+    def _stop(self, position, end):
+        """Where the slice ends that begins at a position: callbacks are told at powers of two as well."""
+        told = 0 if self.callback is None else _until_power(self.model.n_seen)
+        return min(position + self.rows, end, position + told if told else end)
+
     def _pace(self, rows, seconds):
         """Make the next slice take about the time between two returns to Python."""
-        if seconds < SLICE / 2 and rows == self.rows:
+        if seconds < SLICE / 2 and rows >= self.rows:
             self.rows *= 2
         elif seconds > SLICE:
             self.rows = max(self.rows // 2, 1)

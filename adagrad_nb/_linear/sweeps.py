@@ -19,6 +19,9 @@ SOLO, GROWTH = 8192, 10
 # A merge takes time for each feature, so that a round should have values enough for each: this many in the first
 # rounds, where a merge then takes as long as the learning, and in the longest, where it takes an eighth.
 FIRST, LONGEST = 1.2, 12
+# Numbers that every worker writes for every row stand so many places apart, in cache lines of their own: side by side
+# they kept two workers from being any faster than one.
+APART = 32
 ROWS = 1024, 2**18  # of the longest rounds: fewer would be all meetings, more would keep Ctrl-C waiting
 
 
@@ -103,7 +106,7 @@ def _by_team(model, X, recipe, workers):
     _, room = (row_by_row if model.batch_size == 1 else in_batches)(model, X, recipe, (workers,))
     moves = room_for_moves(model, X.shape[1], workers, 2 * team.SAMPLE)
     part = team.Team(
-        threads, GROWTH, most, moves, np.zeros((workers, 2)), np.zeros(workers, np.int64),
+        threads, GROWTH, most, moves, np.zeros((workers, APART)), np.zeros(workers, np.int64),
         np.zeros(workers, np.int64), room, np.zeros(1, np.int64),
     )  # fmt: skip
     return _Entrance(kernel, alone, first), part
@@ -116,7 +119,7 @@ def room_for_moves(model, n_features, learners, samples):
     return Moves(
         np.empty(shape, dtype), _slots(model, shape),
         () if isinstance(model._last, tuple) else np.empty(shape, np.int64),
-        np.empty((learners, 1), dtype), _slots(model, (learners, 1)), np.zeros(learners, np.int64),
+        np.empty((learners, APART), dtype), _slots(model, (learners, APART)), np.zeros(learners, np.int64),
         np.empty(n_features, dtype), np.empty(n_features, dtype), _slots(model, n_features),
         np.empty(2, dtype), np.empty((2, samples), dtype),
     )  # fmt: skip
