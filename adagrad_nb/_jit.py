@@ -25,12 +25,14 @@ OPTIONS: Any = {"error_model": "numpy"}
 # What a sum may be allowed: terms in any order.  NaN and infinity keep their meaning.
 LANES = {"reassoc", "nsz"}
 
-plain = register_jitable(**OPTIONS)  # a helper that stays plain Python, for CPU and CUDA kernels alike
-lanes = register_jitable(fastmath=LANES, **OPTIONS)  # the same, for sums
-bind = functools.partial(overload, strict=False, jit_options=OPTIONS)
+# What only compiled code calls needs no door for Python, which would take as long to compile as a small function itself.
+INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+plain = register_jitable(**INNER)  # a helper that stays plain Python, for CPU and CUDA kernels alike
+lanes = register_jitable(fastmath=LANES, **INNER)  # the same, for sums
+bind = functools.partial(overload, strict=False, jit_options=INNER)
 # Taken into the caller by LLVM, whatever their size: what is passed in vectors or as many arrays takes its time in a
 # call.  (Numba's own inline="always" types every caller anew, which takes four times as long to compile.)
-FORCED = OPTIONS | {"forceinline": True}
+FORCED = INNER | {"forceinline": True}
 inlined = functools.partial(register_jitable, **FORCED)
 bind_inlined = functools.partial(bind, jit_options=FORCED)
 prange = numba.prange
