@@ -198,7 +198,8 @@ class LaneModel(LinearModel):
 
     def is_finite(self):
         """Whether no weight that predicts is infinite or NaN."""
-        return bool(np.isfinite(self._table[:, 0, self._told]).all() and np.isfinite(self.intercept).all())
+        told = (slice(None), 0, self._told)
+        return _check.is_finite(self._table, told) and _check.is_finite(self._bias_table, told)
 
     # --- reading -----------------------------------------------------------------------------------------------
 

@@ -215,7 +215,7 @@ class LinearModel(Decisions):
 
     def is_finite(self):
         """Whether no weight is infinite or NaN."""
-        return bool(np.isfinite(self._raw).all() and np.isfinite(self._bias).all())
+        return _check.is_finite(self._raw) and _check.is_finite(self._bias)
 
     # --- reading -----------------------------------------------------------------------------------------------
 
