@@ -25,7 +25,7 @@ OPTIONS: Any = {"error_model": "numpy"}
 # What a sum may be allowed: terms in any order.  NaN and infinity keep their meaning.
 LANES = {"reassoc", "nsz"}
 
-# What only compiled code calls needs no door for Python, which would take as long to compile as a small function itself.
+# What only compiled code calls needs no door for Python, which would take as long to compile as a small function.
 INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 plain = register_jitable(**INNER)  # a helper that stays plain Python, for CPU and CUDA kernels alike
 lanes = register_jitable(fastmath=LANES, **INNER)  # the same, for sums
