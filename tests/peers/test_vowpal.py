@@ -40,6 +40,23 @@ def vowpal(X, y, weight, path, *options, update=ADAPTIVE):
     return loss
 
 
+@pytest.mark.parametrize(
+    ("data", "names"), [(a9a, ("a9a.xz", "a9a.t.xz")), (rcv1, ("rcv1_small.dat.vw.xz", "rcv1_small_test.data.vw.xz"))]
+)
+def test_unseen_rows(data, names, tmp_path):
+    """One pass by the defaults of each; both have an intercept."""
+    load = load_svmlight if data is a9a else load_vw
+    parts = [load(DATA / name)[:2] for name in names]
+    width = max(X.shape[1] for X, _ in parts)
+    (X, y), (A, b) = ((sp.csr_array((P.data, P.indices, P.indptr), shape=(P.shape[0], width)), t) for P, t in parts)
+    made = f"-f {tmp_path / 'model'}"
+    vowpal(X, y, np.ones(y.size), tmp_path / "train", "--loss_function logistic", made, update="")
+    theirs = vowpal(A, b, np.ones(b.size), tmp_path / "test", f"-t -i {tmp_path / 'model'}", update="")
+    ours = fit_linear(X, y, normalized=True, invariant=True).mean_loss(A, b)
+    assert ours <= 1.001 * theirs
+    assert fit_linear(X, y, lr="auto").mean_loss(A, b) <= 1.001 * theirs
+
+
 @pytest.mark.parametrize("data", [a9a, rcv1])
 def test_logistic(data, tmp_path):
     X, y, weight = data()
