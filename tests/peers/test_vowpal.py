@@ -49,9 +49,9 @@ def test_unseen_rows(data, names, tmp_path):
     parts = [load(DATA / name)[:2] for name in names]
     width = max(X.shape[1] for X, _ in parts)
     (X, y), (A, b) = ((sp.csr_array((P.data, P.indices, P.indptr), shape=(P.shape[0], width)), t) for P, t in parts)
-    made = f"-f {tmp_path / 'model'}"
-    vowpal(X, y, np.ones(y.size), tmp_path / "train", "--loss_function logistic", made, update="")
-    theirs = vowpal(A, b, np.ones(b.size), tmp_path / "test", f"-t -i {tmp_path / 'model'}", update="")
+    logistic, model = "--loss_function logistic", tmp_path / "model"
+    vowpal(X, y, np.ones(y.size), tmp_path / "train", logistic, f"-f {model}", update="")
+    theirs = vowpal(A, b, np.ones(b.size), tmp_path / "test", logistic, f"-t -i {model}", update="")
     ours = fit_linear(X, y, normalized=True, invariant=True).mean_loss(A, b)
     assert ours <= 1.001 * theirs
     assert fit_linear(X, y, lr="auto").mean_loss(A, b) <= 1.001 * theirs
