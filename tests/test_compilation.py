@@ -514,7 +514,7 @@ LEVELS = {
     0: "_jit _check _vector _files/__init__ _files/atomic",
     1: "rules dual transforms gates penalties schedules losses margins regressions multiclass flows groups averaging",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
-    " _kernels/lapses _kernels/trail _kernels/linear _kernels/batch _kernels/scaled _kernels/lanes"
+    " _kernels/lapses _kernels/trail _kernels/linear _kernels/batch _kernels/scaled _kernels/lanes _kernels/lane_dues"
     " _kernels/lane_batch _kernels/merging _kernels/team _kernels/content _kernels/parse _kernels/gpu"
     " _kernels/words _kernels/gpu_tables _kernels/gpu_sparse _kernels/gpu_linear _kernels/gpu_classes",
     3: "_steps/__init__ _steps/trees _steps/gradients _steps/options _steps/leaf _steps/bundle _steps/lazy"

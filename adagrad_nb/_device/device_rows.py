@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from .. import _check
-from .._kernels.lanes import is_grouped
+from .._kernels.lane_dues import is_grouped
 from .._kernels.linear import Rows, Weights
 from .._linear.samples import as_rows, canonical, common_dtype
 from ..schedules import at

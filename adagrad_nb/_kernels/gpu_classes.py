@@ -11,7 +11,7 @@ from numba import cuda
 from .._jit import load, method, pick, store
 from .coordinate import place
 from .gpu_linear import LANES, moved
-from .lanes import lane
+from .lane_dues import lane
 from .lapses import Prompt, current, renew
 from .linear import Recipe
 

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from .._jit import bare, jit, plain
 from ..schedules import at
 from .batch import forget
-from .lanes import LaneBuffers, advance, dot, note, overtake, score, shift, sound
+from .lane_dues import note, overtake
+from .lanes import LaneBuffers, advance, dot, score, shift, sound
 from .linear import DONE, NOT_FINITE, UNSORTED, fault
 
 

@@ -9,16 +9,14 @@ learnt from; where the table is larger than the cache, half of the time was spen
 import math
 from typing import Any, NamedTuple
 
-from .._jit import FORCED, bare, bind, bind_inlined, field, inlined, jit, load, method, narrow, plain, prefetch, store
+from .._jit import FORCED, bare, bind, bind_inlined, inlined, jit, load, method, prefetch, store
 from .._vector import WIDE, WIDTH, alike, fetch, fetch_wide, put
-from ..groups import shrink
 from ..losses import slope, value
 from ..multiclass import Rivals
-from ..rules import width
 from ..schedules import at
 from .coordinate import move
-from .lapses import Closed, Prompt, arrive, arrive_bias, current, passing, renew
-from .linear import DONE, NOT_FINITE, Recipe, fault
+from .lane_dues import contract, is_grouped, knows_groups, lane, note, overtake, settle
+from .linear import DONE, NOT_FINITE, fault
 from .trail import passed
 
 CACHE = 1 << 20  # bytes; a table that is not larger is in the second-level cache, where nothing is to be asked for
@@ -42,16 +40,6 @@ class LaneBuffers(NamedTuple):
     widths: Any
     origin: Any
     unit: Any
-
-
-class LaneSchedule(NamedTuple):
-    """The schedule of a lane."""
-
-    schedule: Any
-    rate: float
-
-    def at(self, t):
-        return self.rate * at(self.schedule, t)
 
 
 # --- the features of a row ---------------------------------------------------------------------------------------
@@ -136,25 +124,6 @@ def _put_each(arrays, i, c, values):
     return each
 
 
-def is_grouped(penalty):
-    """Whether a penalty takes all lanes of a feature together."""
-    return getattr(penalty, "grouped", False)
-
-
-def _knows_groups(recipe):
-    """The same of the penalty of a recipe's type."""
-    return is_grouped(field(field(recipe, "update"), "penalty").instance_class)
-
-
-@plain
-def contract(recipe, w, s, buffers, i, rate, k):
-    """The penalty of k updates acts on the lanes of feature i as a group."""
-    widths, rates = buffers.widths, buffers.rates
-    for c in range(widths.shape[0]):
-        widths[c] = width(recipe.update.rule, load(s, (i, c)), narrow(rates[c] * rate, w))
-    shrink(recipe.update.penalty, w[i, : widths.shape[0]], widths, k, i)
-
-
 def advance(recipe, w, s, stored, x, buffers, t):
     """The features of a row move, and the penalty of this update acts on them."""
     if is_grouped(recipe.update.penalty):
@@ -167,7 +136,7 @@ def advance(recipe, w, s, stored, x, buffers, t):
 
 @bind_inlined(advance)
 def _advance(recipe, w, s, stored, x, buffers, t):
-    if not _knows_groups(recipe):
+    if not knows_groups(recipe):
         return lambda recipe, w, s, stored, x, buffers, t: shift(recipe.update, w, s, stored, x, buffers, t)
 
     def each(recipe, w, s, stored, x, buffers, t):
@@ -176,118 +145,6 @@ def _advance(recipe, w, s, stored, x, buffers, t):
             contract(recipe, w, s, buffers, stored[k], at(recipe.schedule, t), 1)
 
     return each
-
-
-# --- what a feature is due ---------------------------------------------------------------------------------------
-
-
-@plain
-def lane(recipe, rate):
-    """How one lane learns: its rate is multiplied."""
-    loss, update, free, schedule, lapse, intercept = recipe
-    return Recipe(loss, update, free, LaneSchedule(schedule, rate), lapse, intercept)
-
-
-def stride(lapse, k):
-    """How many of k steps have the same rate."""
-    return k if isinstance(lapse, Closed) else 1
-
-
-@bind(stride)
-def _stride(lapse, k):
-    if lapse.instance_class is Closed:
-        return lambda lapse, k: k
-    return lambda lapse, k: 1
-
-
-@plain
-def settle_apart(recipe, w, s, last, buffers, i, t):
-    """Each lane by itself."""
-    rates = buffers.rates
-    for c in range(rates.shape[0]):
-        w[i, c] = current(lane(recipe, rates[c]), w[i, c], load(s, (i, c)), last, i, t)
-
-
-@plain
-def settle_together(recipe, w, s, last, buffers, i, t):
-    """All lanes as a group."""
-    first = last[i]
-    if first >= t:
-        return
-    at_once = stride(recipe.lapse, t - first)
-    lanes = w[i, : buffers.rates.shape[0]]
-    for step in range(first, t, at_once):
-        left = False
-        for c in range(lanes.shape[0]):
-            left = left or lanes[c] != 0
-        if not left:
-            return
-        contract(recipe, w, s, buffers, i, at(recipe.schedule, step), at_once)
-
-
-def settle(recipe, w, s, last, buffers, i, t):
-    """The lanes of feature i are brought up to date with all updates before t."""
-    way = settle_together if is_grouped(recipe.update.penalty) else settle_apart
-    way(recipe, w, s, last, buffers, i, t)
-
-
-@bind(settle)
-def _settle(recipe, w, s, last, buffers, i, t):
-    if _knows_groups(recipe):
-        return lambda recipe, w, s, last, buffers, i, t: settle_together(recipe, w, s, last, buffers, i, t)
-    return lambda recipe, w, s, last, buffers, i, t: settle_apart(recipe, w, s, last, buffers, i, t)
-
-
-def overtake(recipe, weights, buffers, stored, t):
-    """The lanes of the features of a row are brought up to date with all updates before t."""
-    if not isinstance(recipe.lapse, Prompt):
-        overtake_each(recipe, weights, buffers, stored, t)
-
-
-@plain
-def overtake_each(recipe, weights, buffers, stored, t):
-    w, s, last, _, _ = weights
-    rates = buffers.rates
-    for k in range(stored.shape[0]):
-        i = stored[k]
-        for c in range(rates.shape[0]):
-            own = lane(recipe, rates[c])
-            passing(own.lapse, own, last, w[i, c], load(s, (i, c)), (i, c), i, t)
-        settle(recipe, w, s, last, buffers, i, t)
-        renew(recipe.lapse, recipe, last, i, t)
-
-
-def note(recipe, weights, buffers, stored, t):
-    """Note that update t - 1 has moved the lanes of the features of a row, and of the intercept."""
-    if not isinstance(recipe.lapse, Prompt):
-        note_each(recipe, weights, buffers, stored, t)
-
-
-@plain
-def note_each(recipe, weights, buffers, stored, t):
-    w, _, last, bias, _ = weights
-    rates = buffers.rates
-    for k in range(stored.shape[0]):
-        for c in range(rates.shape[0]):
-            arrive(recipe.lapse, last, w[stored[k], c], (stored[k], c), t)
-        renew(recipe.lapse, recipe, last, stored[k], t)
-    for c in range(rates.shape[0]):
-        arrive_bias(recipe.lapse, last, bias[0, c], (0, c), t)
-
-
-def _unless_prompt(work):
-    """Work on a row, which is none where no update moves what it does not touch."""
-
-    def resolve(recipe, weights, buffers, stored, t):
-        if field(recipe, "lapse").instance_class is Prompt:
-            return lambda recipe, weights, buffers, stored, t: None
-        return lambda recipe, weights, buffers, stored, t: work(recipe, weights, buffers, stored, t)
-
-    return resolve
-
-
-bind(overtake)(_unless_prompt(overtake_each))
-bind(note)(_unless_prompt(note_each))
 
 
 # --- one row -----------------------------------------------------------------------------------------------------

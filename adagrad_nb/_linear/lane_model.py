@@ -5,7 +5,7 @@ import numpy as np
 from .. import _check
 from .._jit import cast, compiled_for
 from .._kernels import lane_batch, lanes, linear
-from .._kernels.lanes import is_grouped
+from .._kernels.lane_dues import is_grouped
 from .._kernels.lapses import Anew, Prompt
 from .._vector import WIDTH
 from ..schedules import Rates
