@@ -1,17 +1,20 @@
-"""The tests of device arrays, in a process where CUDA is simulated.
+"""The tests of device arrays in processes of their own: where CUDA is simulated, and under NVIDIA's sanitizer.
 
-Nothing is compiled there, which would take longer than the tests; that compiled code gives the bits of interpreted
-code is tested elsewhere.
+Nothing is compiled in the simulator, which would take longer than the tests; that compiled code gives the bits of
+interpreted code is tested elsewhere.
 """
 
 import importlib.util
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
 import numba
 import pytest
+
+from adagrad_nb import has_cuda
 
 HERE = pathlib.Path(__file__).parent
 
@@ -30,3 +33,22 @@ def test_in_the_simulator():
     assert done.returncode == 0, f"{done.stdout[-5000:]}\n{done.stderr[-2000:]}"
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout
+
+
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+def test_under_the_sanitizer(tool):
+    """No read or write outside of an array, and none of shared memory that another thread has not finished with."""
+    sanitizer = shutil.which("compute-sanitizer")
+    if sanitizer is None:
+        pytest.skip("compute-sanitizer, of the CUDA toolkit, is not on the path")
+    if not has_cuda():
+        pytest.skip("there is no CUDA device")
+    tests = [str(HERE / "cuda" / f"test_{name}.py") for name in ("sparse", "rows", "classes")]
+    done = subprocess.run(
+        [sanitizer, "--tool", tool, "--error-exitcode", "9", sys.executable, "-m", "pytest", "-q", *tests],
+        cwd=HERE.parent,
+        capture_output=True,
+        text=True,
+        timeout=1800,
+    )
+    assert done.returncode == 0, f"{done.stdout[-5000:]}\n{done.stderr[-2000:]}"
