@@ -1,4 +1,4 @@
-"""Eight or sixteen lanes as one value: what a loop over a short, contiguous axis is compiled to.
+"""Four, eight or sixteen lanes as one value: what a loop over a short, contiguous axis is compiled to.
 
 LLVM's loop vectoriser needs long loops, and unrolls short ones of known length into scalars first; Numba does not run
 the pass that would join these again.  A loop over 8 or 24 weights of one feature therefore stays three to six times
@@ -17,6 +17,7 @@ from numba.extending import intrinsic, models, overload, register_model
 
 from ._jit import bind
 
+NARROW = 4
 WIDTH = 8
 WIDE = 16
 
@@ -111,6 +112,12 @@ def _fetching(count):
 def fetch(context, array, i, c):
     """array[i, c : c + WIDTH]"""
     return Vector(array.dtype, WIDTH)(array, types.unliteral(i), types.unliteral(c)), _fetching(WIDTH)
+
+
+@intrinsic
+def fetch_narrow(context, array, i, c):
+    """array[i, c : c + NARROW]"""
+    return Vector(array.dtype, NARROW)(array, types.unliteral(i), types.unliteral(c)), _fetching(NARROW)
 
 
 @intrinsic

@@ -352,7 +352,7 @@ class Rates(NamedTuple):
     Parameters
     ----------
     values : tuple of float
-        Each in [0, inf).  A multiple of eight costs no more than one less.
+        Each in [0, inf).  A multiple of four costs no more than one less.
     schedule : schedule record, default Constant(1.0)
         What each value is multiplied with in update t.
 

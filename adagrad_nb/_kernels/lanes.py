@@ -1,7 +1,7 @@
 """Online learning of several linear models in the same pass: a lane each, side by side in memory.
 
 The weights of a feature are a row of lanes, and each of its accumulators another row beside it: one or a few cache
-lines in all, which a row of the data asks for once, for all models.  Work per stored value: one vector of eight lanes
+lines in all, which a row of the data asks for once, for all models.  Work per stored value: one vector of lanes
 after the other is loaded, moved and stored.  The lanes of the next row of the data are asked for before this one is
 learnt from; where the table is larger than the cache, half of the time was spent on waiting for them.
 """
@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from .._jit import FORCED, bare, bind, bind_inlined, inlined, jit, load, method, prefetch, store
-from .._vector import WIDE, WIDTH, alike, fetch, fetch_wide, put
+from .._vector import WIDE, WIDTH, alike, fetch, fetch_narrow, fetch_wide, put
 from ..losses import slope, value
 from ..multiclass import Rivals
 from ..schedules import at
@@ -28,7 +28,7 @@ sound = method("sound", jit_options=FORCED)
 class LaneBuffers(NamedTuple):
     """Margins, slopes, losses and rates of one row, a lane each, of shape (1, lanes); `rates` has the factors of lanes.
 
-    `rates` has an entry for each lane in use; the others, up to a multiple of eight, stay at zero.  `widths`
+    `rates` has an entry for each lane in use; the others, up to a multiple of four, stay at zero.  `widths`
     is room for the lanes in use.  The intercept is learnt as the feature `origin`, [0], of the value `unit`, [1.0].
     """
 
@@ -80,8 +80,11 @@ def _shift(update, w, s, stored, x, buffers, t):
         while c + WIDE <= w.shape[1]:
             _shift_piece(update, w, s, stored, x, c, (fetch_wide(z, 0, c), fetch_wide(lr, 0, c)), t)
             c += WIDE
-        if c < w.shape[1]:
+        if c + WIDTH <= w.shape[1]:
             _shift_piece(update, w, s, stored, x, c, (fetch(z, 0, c), fetch(lr, 0, c)), t)
+            c += WIDTH
+        if c < w.shape[1]:
+            _shift_piece(update, w, s, stored, x, c, (fetch_narrow(z, 0, c), fetch_narrow(lr, 0, c)), t)
 
     return together
 
@@ -166,23 +169,28 @@ def _dot(w, stored, x, bias, p):
         while c + WIDE <= w.shape[1]:
             put(p, 0, c, _dot_piece(w, stored, x, c, fetch_wide(bias, 0, c)))
             c += WIDE
-        if c < w.shape[1]:
+        if c + WIDTH <= w.shape[1]:
             put(p, 0, c, _dot_piece(w, stored, x, c, fetch(bias, 0, c)))
+            c += WIDTH
+        if c < w.shape[1]:
+            put(p, 0, c, _dot_piece(w, stored, x, c, fetch_narrow(bias, 0, c)))
 
     return together
 
 
 @inlined()
 def _dot_piece(w, stored, x, c, total):
-    """`total` plus the products of as many lanes, from c on; summed in two parts, as an addition waits for the last."""
-    other = total - total
-    for k in range(1, stored.shape[0], 2):
-        total = total + alike(w, stored[k - 1], c, total) * x[k - 1]
-        other = other + alike(w, stored[k], c, other) * x[k]
-    if stored.shape[0] % 2 == 1:
-        k = stored.shape[0] - 1
+    """`total` plus the products of as many lanes, from c on; in four sums, as each addition waits for the last."""
+    second = third = fourth = total - total
+    whole = stored.shape[0] & ~3
+    for k in range(0, whole, 4):
         total = total + alike(w, stored[k], c, total) * x[k]
-    return total + other
+        second = second + alike(w, stored[k + 1], c, total) * x[k + 1]
+        third = third + alike(w, stored[k + 2], c, total) * x[k + 2]
+        fourth = fourth + alike(w, stored[k + 3], c, total) * x[k + 3]
+    for k in range(whole, stored.shape[0]):
+        total = total + alike(w, stored[k], c, total) * x[k]
+    return (total + second) + (third + fourth)
 
 
 def score(loss, y, margin, slopes, buffers, h, tally):
@@ -199,11 +207,11 @@ def _score(loss, y, margin, slopes, buffers, h, tally):
     def together(loss, y, margin, slopes, buffers, h, tally):
         p, z, losses = buffers.p, buffers.z, buffers.losses
         c = 0
-        while c < p.shape[1]:
-            guess = fetch(p, 0, c)
-            put(z, 0, c, slope(loss.loss, y, guess) * h)
-            put(losses, 0, c, value(loss.loss, y, guess) * h)
+        while c + WIDTH <= p.shape[1]:
+            _score_piece(loss.loss, y, fetch(p, 0, c), h, z, losses, c)
             c += WIDTH
+        if c < p.shape[1]:
+            _score_piece(loss.loss, y, fetch_narrow(p, 0, c), h, z, losses, c)
         for l in range(margin.shape[0]):
             if not math.isfinite(margin[l]):
                 z[0, l] = 0
@@ -213,6 +221,13 @@ def _score(loss, y, margin, slopes, buffers, h, tally):
             z[0, l] = 0
 
     return together
+
+
+@inlined()
+def _score_piece(loss, y, guess, h, z, losses, c):
+    """Slopes and losses of as many lanes as there are guesses, from c on."""
+    put(z, 0, c, slope(loss, y, guess) * h)
+    put(losses, 0, c, value(loss, y, guess) * h)
 
 
 @inlined()

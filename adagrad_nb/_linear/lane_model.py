@@ -7,7 +7,7 @@ from .._jit import cast, compiled_for
 from .._kernels import lane_batch, lanes, linear
 from .._kernels.lane_dues import is_grouped
 from .._kernels.lapses import Anew, Prompt
-from .._vector import WIDTH
+from .._vector import NARROW
 from ..schedules import Rates
 from ..state import init
 from .arrears import finds_anew, must_note
@@ -68,7 +68,7 @@ class LaneModel(LinearModel):
         """A table of n features that nothing has been learnt about; each feature begins a cache line, if it can."""
         rule, dtype = self._state.rule, self._state.leaves[0].dtype
         fill = rule.fill()
-        shape = (n, 1 + len(fill), -(-lanes_ // WIDTH) * WIDTH)
+        shape = (n, 1 + len(fill), -(-lanes_ // NARROW) * NARROW)
         room = np.zeros(int(np.prod(shape)) + LINE // dtype.itemsize, dtype)
         skip = -room.ctypes.data % LINE // dtype.itemsize
         table = room[skip : skip + int(np.prod(shape))].reshape(shape)
