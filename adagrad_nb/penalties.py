@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from ._check import ordered, record
 from ._jit import method, pick, plain
+from ._powers import fade
 from ._vector import choose, one
 
 
@@ -169,6 +170,12 @@ class L1(NamedTuple):
         return lasso_total(x, w * pick(self.strength, i), type(w)(k))
 
 
+@plain
+def _steps(u, gone, k):
+    """The sum of (1 + u)**-j over j = 1, …, k, where `gone` is 1 - (1 + u)**-k."""
+    return choose(u > 0, gone / choose(u > 0, u, one(u)), k)
+
+
 class L2(NamedTuple):
     r"""The ridge penalty :math:`\tfrac12 \lambda x^2`.
 
@@ -205,11 +212,11 @@ class L2(NamedTuple):
         return x / (one(x) + w * pick(self.strength, i))
 
     def repeat(self, x, w, k, i):
-        return x * math.exp(-type(w)(k) * math.log1p(w * pick(self.strength, i))) if k > 0 else x
+        return x * fade(w * pick(self.strength, i), type(w)(k))[0]
 
     def total(self, x, w, k, i):
         u = w * pick(self.strength, i)
-        return x * (-math.expm1(-type(w)(k) * math.log1p(u)) / u if u > 0 else type(w)(k))
+        return x * _steps(u, fade(u, type(w)(k))[1], type(w)(k))
 
 
 class ElasticNet(NamedTuple):
@@ -245,12 +252,9 @@ class ElasticNet(NamedTuple):
         return soft(x, w * pick(self.l1, i)) / (one(x) + w * pick(self.l2, i))
 
     def repeat(self, x, w, k, i):
-        if k == 0:  # as often as not, and the functions below take most of the time
-            return x
         u = w * pick(self.l2, i)
-        exponent = -type(w)(k) * math.log1p(u)
-        steps = -math.expm1(exponent) / u if u > 0 else type(w)(k)
-        return soft(x * math.exp(exponent), w * pick(self.l1, i) * steps)
+        left, gone = fade(u, type(w)(k))
+        return soft(x * left, w * pick(self.l1, i) * _steps(u, gone, type(w)(k)))
 
     def total(self, x, w, k, i):
         step, u = w * pick(self.l1, i), w * pick(self.l2, i)

@@ -16,7 +16,7 @@ made it x; `place` is where it stands in the arrays.
 
 from typing import NamedTuple
 
-from .._jit import load, method, plain
+from .._jit import FORCED, load, method, plain
 from ..dual import point
 from ..penalties import prox, repeat, total
 from ..rules import reach, width
@@ -50,9 +50,9 @@ _current = method("current")
 read = method("read", default=_at_once)
 collect = method("collect", default=_unminded)
 lags = method("lags", default=_never)
-overtake = method("overtake", default=_unchanged)
+overtake = method("overtake", default=_unchanged, jit_options=FORCED)
 renew = method("renew")
-catch_up = method("catch_up")
+catch_up = method("catch_up", jit_options=FORCED)  # or the loop over a row would not vectorise
 summed = method("summed")
 passing = method("passing", default=_unminded)
 arrive = method("arrive", default=_unminded)
