@@ -43,7 +43,7 @@ def fit_linear(
         Composite mirror descent; or dual averaging, `RDA` and `FTRL`, or `Adadelta`.
     lr : float, schedule record, "auto" or Rates, default 0.5
         A number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.  "auto" is
-        ``Rates()``: eight rates from 0.02 to 2 learn side by side in the same pass, and the model is the one with
+        ``Rates()``: eight rates from 0.02 to 1.5 learn side by side in the same pass, and the model is the one with
         the lowest progressive loss.
     passes : int, default 1
         Times the rows are gone through.
