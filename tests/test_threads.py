@@ -14,9 +14,9 @@ from numpy.testing import assert_allclose
 from test_linear import PENALTIES, changed, content, data, shambles
 
 from adagrad_nb import FTRL, L1, RDA, Adadelta, Chunk, Polyak, fit_linear, load_model, load_svmlight
-from adagrad_nb._jit import meet
 from adagrad_nb._kernels import team
 from adagrad_nb._linear import course, linear_model, sweeps
+from adagrad_nb._machine import meet
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples" / "data"
 X, Y, WEIGHT = data(n=80, seed=2)

@@ -9,7 +9,8 @@ learnt from; where the table is larger than the cache, half of the time was spen
 import math
 from typing import Any, NamedTuple
 
-from .._jit import FORCED, bare, bind, bind_inlined, inlined, jit, load, method, prefetch, store
+from .._jit import FORCED, bare, bind, bind_inlined, inlined, jit, load, method, store
+from .._machine import prefetch
 from .._vector import WIDE, WIDTH, alike, fetch, fetch_narrow, fetch_wide, put
 from ..losses import slope, value
 from ..multiclass import Rivals

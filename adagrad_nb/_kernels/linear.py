@@ -8,7 +8,8 @@ longer.
 import math
 from typing import Any, NamedTuple
 
-from .._jit import jit, load, narrow, plain, prefetch, prefetch_each, store
+from .._jit import jit, load, narrow, plain, store
+from .._machine import prefetch, prefetch_each
 from ..losses import slope, value
 from ..schedules import at
 from .coordinate import move

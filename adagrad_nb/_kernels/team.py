@@ -7,7 +7,8 @@ the number of workers, not on that of the threads nor on their speed.
 
 from typing import Any, NamedTuple
 
-from .._jit import bind, jit, load, meet, method, plain, store
+from .._jit import bind, jit, load, method, plain, store
+from .._machine import meet
 from . import batch, linear, scaled
 from .merging import blend, join, join_bias, project, sample
 
