@@ -28,6 +28,9 @@ class Form(NamedTuple):
     def size(self):
         return math.prod(self.shape)
 
+    def flattened(self):
+        return Form((self.size,), self.dtype)
+
 
 def is_device(array):
     """Whether an array lives on a CUDA device, by its type alone."""

@@ -271,7 +271,7 @@ class LaneLearner(Learner):
             device.launch(gpu.note, where.size, self.recipe, self.weights.last, where, t + 1)
 
 
-def sweep(course, X, y, weight, order, tally, until_power):
+def sweep(course, X, y, weight, order, tally):
     """Go through the rows of a chunk on the device; return whether to go on.  As `Course` does on the host."""
     model = course.model
     with device.ordered([]):
@@ -279,7 +279,7 @@ def sweep(course, X, y, weight, order, tally, until_power):
         course.start = time.perf_counter() if course.start is None else course.start
         batches, number, position = -(-learner.kept.size // model.batch_size), 0, 0
         while position < order.size:
-            stop = min(position + course.rows, order.size, position + until_power(model.n_seen))
+            stop = course.slice_end(position, order.size)
             begin, before = time.perf_counter(), position
             while position < stop and number < batches:
                 position, number = learner.batch(number), number + 1

@@ -8,19 +8,15 @@ predictions of a row is up to one thread, which goes through them as the CPU doe
 
 from numba import cuda
 
-from .._jit import load, method, pick, store
+from .._jit import load, pick, store
 from .coordinate import place
 from .gpu_linear import LANES, moved
 from .lane_dues import lane
+from .lanes import gradient, sound
 from .lapses import Prompt, current, renew
 from .linear import Recipe
 
 SETTLED = Recipe((), (), (), (), Prompt(), 0)  # of weights that no update is due
-
-# As in `lanes`, but not inlined before types are known: numba-cuda has an intermediate code of its own, of which what
-# Numba puts in is no part.  The compiler of PTX leaves no calls either.
-gradient = method("gradient")
-sound = method("sound")
 
 
 @cuda.jit

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from .. import _check
 from .._jit import cast, compiled_for
 from .._kernels import lanes
 from ..losses import link
@@ -11,7 +10,6 @@ from ..schedules import Rates
 from . import samples
 from .classes import Classes, of_classes
 from .lane_model import LaneModel
-from .samples import as_rows, unsigned
 
 
 class ClassModel(LaneModel):
@@ -80,36 +78,15 @@ class ClassModel(LaneModel):
         """The labels in increasing order."""
         return self.labels.complete()
 
-    def decision_function(self, X):
-        """Return coef·x + intercept of each class for each row.
-
-        Parameters
-        ----------
-        X : sparse matrix or array of shape (n, n_features)
-            A sparse matrix may have fewer columns; the missing ones are zero.
-
-        Returns
-        -------
-        ndarray of shape (n, n_classes)
-            For rows on a device, a device array.
-
-        Raises
-        ------
-        ValueError
-            For more columns than the model has, indices out of range, or values that are not finite.
-        """
+    def _told_weights(self):
         used = self._rates.size
-        if hasattr(X, "margins"):  # rows on a device
-            return X.margins(self._reported()[:, :used], self._reported_bias()[0, :used])
-        X = as_rows(X, self.dtype)
-        self.check_columns(X)
+        return self._reported()[:, :used], self._reported_bias()[0, :used]
+
+    def _decide(self, indptr, indices, data, shape):
         w = self._reported()
-        out = np.empty((X.shape[0], w.shape[1]), self.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code; such rows are refused by their number
-            row = lanes.margins(X.indptr, unsigned(X.indices), X.data, w[: X.shape[1]], self._reported_bias(), out)
-        if row < X.shape[0]:
-            _check.row_of(X, row)
-        return out[:, :used]
+        out = np.empty((shape[0], w.shape[1]), self.dtype)
+        row = lanes.margins(indptr, indices, data, w[: shape[1]], self._reported_bias(), out)
+        return out[:, : self._rates.size], row
 
     def predict(self, X):
         """Return the label predicted for each row: that of the largest decision.

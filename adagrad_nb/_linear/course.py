@@ -157,7 +157,7 @@ class Course:
 
     def _sweep(self, X, y, weight, order, tally):
         if isinstance(X, device_rows.DeviceRows):
-            return device_rows.sweep(self, X, y, weight, order, tally, _until_power)
+            return device_rows.sweep(self, X, y, weight, order, tally)
         model, position = self.model, 0
         rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
         weights = model.weights(X.shape[1])
@@ -167,7 +167,7 @@ class Course:
             learn(recipe, rows, weights, room, tally, model.state.t, 0, 0)  # no rows: this only compiles
             self.start = time.perf_counter()
         while position < order.size:
-            stop = self._stop(position, order.size)
+            stop = self.slice_end(position, order.size)
             begin = time.perf_counter()
             before, t = position, model.state.t
             with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code; what is not finite is looked for
@@ -185,10 +185,10 @@ class Course:
                 return False
         return True
 
-    def _stop(self, position, end):
+    def slice_end(self, position, end):
         """Where the slice ends that begins at a position: callbacks are told at powers of two as well."""
-        told = 0 if self.callback is None else _until_power(self.model.n_seen)
-        return min(position + self.rows, end, position + told if told else end)
+        end = min(position + self.rows, end)
+        return end if self.callback is None else min(end, position + _until_power(self.model.n_seen))
 
     def _pace(self, rows, seconds):
         """Make the next slice take about the time between two returns to Python."""

@@ -36,7 +36,7 @@ class Decisions:
 
         Returns
         -------
-        ndarray of shape (n,)
+        ndarray of shape (n,), or (n, n_classes) for many classes
             For rows on a device, a device array.
 
         Raises
@@ -45,14 +45,24 @@ class Decisions:
             For more columns than the model has, indices out of range, or values that are not finite.
         """
         if hasattr(X, "margins"):  # rows on a device
-            return X.margins(self.coef, self.intercept)
+            return X.margins(*self._told_weights())
         X = as_rows(X, self.dtype)
         self.check_columns(X)
-        out, bias = np.empty(X.shape[0], self.dtype), self.dtype.type(self.intercept)
-        row = kernels.margins(X.indptr, unsigned(X.indices), X.data, self.coef[: X.shape[1]], bias, out)
+        with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code; such rows are refused by their number
+            out, row = self._decide(X.indptr, unsigned(X.indices), X.data, X.shape)
         if row < X.shape[0]:
             _check.row_of(X, row)
         return out
+
+    def _told_weights(self):
+        """The weights and the intercept that predict."""
+        return self.coef, self.intercept
+
+    def _decide(self, indptr, indices, data, shape):
+        """(decisions, number of the first row that has none) of rows."""
+        coef, intercept = self._told_weights()
+        out = np.empty(shape[0], self.dtype)
+        return out, kernels.margins(indptr, indices, data, coef[: shape[1]], self.dtype.type(intercept), out)
 
     def _margin(self, X):
         """The decision function on the host."""

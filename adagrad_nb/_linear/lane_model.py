@@ -6,7 +6,7 @@ from .. import _check
 from .._jit import cast, compiled_for
 from .._kernels import lane_batch, lanes, linear
 from .._kernels.lane_dues import is_grouped
-from .._kernels.lapses import Anew, Prompt
+from .._kernels.lapses import Anew
 from .._vector import NARROW
 from ..schedules import Rates
 from ..state import init
@@ -28,6 +28,7 @@ class LaneModel(LinearModel):
     """
 
     is_single = False
+    kernels = lanes
 
     def __init__(
         self, n_features, dtype, loss, rule, lr, penalty, intercept, rates, average=False, batch_size=1,
@@ -113,18 +114,12 @@ class LaneModel(LinearModel):
 
     # --- learning ----------------------------------------------------------------------------------------------
 
-    def copy(self):
-        """The same model with arrays of its own."""
-        new = object.__new__(type(self))
-        new.__dict__.update(self.__dict__)
+    def _copy_weights(self):
         self._release()
-        new._state, new._bias_state = self._state.copy(), self._bias_state.copy()
-        new.tally, new._rates = self.tally.copy(), self._rates.copy()
-        new._table = self._moved(self._table, self.n_features)
-        new._bias_table = self._moved(self._bias_table, 1)
-        new._last = self._last if isinstance(self._last, tuple) else self._last.copy()
-        new._mean = None if self._mean is None else self._mean.copy()
-        return new
+        self._state, self._bias_state = self._state.copy(), self._bias_state.copy()
+        self._rates = self._rates.copy()
+        self._table = self._moved(self._table, self.n_features)
+        self._bias_table = self._moved(self._bias_table, 1)
 
     def replaced(self, **options):
         """A copy that goes on with other options."""
@@ -213,22 +208,8 @@ class LaneModel(LinearModel):
         """Columns seen so far."""
         return self._table.shape[0]
 
-    def _settled(self, lapse=None):
-        """The iterates, of shape (n_features, lanes), with the penalty of every update so far."""
-        recipe, weights = self.recipe(), self.weights()
-        if lapse is not None:
-            recipe = recipe._replace(lapse=lapse)
-        elif isinstance(getattr(recipe.lapse, "lapse", recipe.lapse), Prompt):
-            return weights.w.copy()
-        out = np.zeros_like(weights.w)
-        compiled_for(lanes.settled, recipe)(recipe, weights, self._room(np.uint32), self._state.t, out)
-        return out
-
-    def _totals(self):
-        """The sums of the iterates, a lane each."""
-        recipe, out = self.recipe(), np.empty_like(self._mean.total)
-        compiled_for(lanes.totals, recipe)(recipe, self.weights(), self._room(np.uint32), self._state.t, out)
-        return out
+    def _spare(self):
+        return (self._room(np.uint32),)
 
     def _reported(self):
         """The weights that the model tells, of shape (n_features, lanes)."""

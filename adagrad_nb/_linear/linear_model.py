@@ -58,6 +58,7 @@ class LinearModel(Decisions):
 
     KIND = "linear model"  # of a file
     is_single = True  # one weight for each feature
+    kernels = kernels  # loops over all weights
 
     def __init__(
         self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1, normalized=False,
@@ -103,12 +104,16 @@ class LinearModel(Decisions):
         """The same model with arrays of its own."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
-        new.state, new.bias_state = self.state.copy(), self.bias_state.copy()
         new.tally, new.scaling = self.tally.copy(), self.scaling.copy()
-        new._raw, new._bias = self._raw.copy(), self._bias.copy()
         new._last = self._last if isinstance(self._last, tuple) else self._last.copy()
         new._mean = None if self._mean is None else self._mean.copy()
+        new._copy_weights()
         return new
+
+    def _copy_weights(self):
+        """Have weights and accumulators of one's own, which were those of another model."""
+        self.state, self.bias_state = self.state.copy(), self.bias_state.copy()
+        self._raw, self._bias = self._raw.copy(), self._bias.copy()
 
     def replaced(self, **options):
         """A copy that goes on with other options."""
@@ -250,21 +255,25 @@ class LinearModel(Decisions):
         return 0 if self._mean is None else self._mean.count(self.state.t)
 
     def _settled(self, lapse=None):
-        """The iterate, with the penalty of every update so far."""
-        recipe = self.recipe()
+        """The iterates, with the penalty of every update so far."""
+        recipe, weights = self.recipe(), self.weights()
         if lapse is not None:
             recipe = recipe._replace(lapse=lapse)
         elif isinstance(getattr(recipe.lapse, "lapse", recipe.lapse), Prompt):
-            return self._raw.copy()
-        out = np.empty_like(self._raw)
-        compiled_for(kernels.settled, recipe)(recipe, self.weights(), self.state.t, out)
+            return weights.w.copy()
+        out = np.zeros_like(weights.w)
+        compiled_for(self.kernels.settled, recipe)(recipe, weights, *self._spare(), self.state.t, out)
         return out
 
     def _totals(self):
         """The sum of the iterates of each weight."""
         recipe, out = self.recipe(), np.empty_like(self._mean.total)
-        compiled_for(kernels.totals, recipe)(recipe, self.weights(), self.state.t, out)
+        compiled_for(self.kernels.totals, recipe)(recipe, self.weights(), *self._spare(), self.state.t, out)
         return out
+
+    def _spare(self):
+        """The room that loops over all weights need, if any."""
+        return ()
 
     @property
     def coef(self):

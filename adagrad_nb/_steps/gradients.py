@@ -7,6 +7,7 @@ import numpy as np
 import scipy
 
 from .. import _check
+from .._device.device import Form
 from .._kernels.dense import ALL
 from .._kernels.rows import OUTSIDE, SORTED, survey
 
@@ -56,27 +57,9 @@ class Operand(NamedTuple):
         return self._replace(values=self.values.view(precision), width=1 if self.where is ALL else 2 * self.width)
 
 
-class Target(NamedTuple):
-    """The array that a gradient is for: its shape, and the dtype that the gradient is to have."""
-
-    shape: tuple
-    dtype: Any
-
-    @property
-    def ndim(self):
-        return len(self.shape)
-
-    @property
-    def size(self):
-        return math.prod(self.shape)
-
-    def flattened(self):
-        return Target((self.size,), self.dtype)
-
-
 def operand(g, shape, dtype, path="g", duplicates="merge"):
     """Return the `Operand` that g means for an array; what is listed twice is treated as `duplicates` says."""
-    x = Target(shape, dtype)
+    x = Form(shape, dtype)  # of x, in the dtype that the gradient is to have
     if isinstance(g, tuple):
         return _listed(g, x, path, duplicates)
     if not isinstance(g, np.ndarray) and scipy.sparse.issparse(g):  # a look at scipy.sparse imports it: 0.1 s
