@@ -60,6 +60,11 @@ def to_torch(state):
         ``load_state_dict({"state": …, "param_groups": optimizer.state_dict()["param_groups"]})`` with the arrays as
         tensors.
 
+    Raises
+    ------
+    ValueError
+        For a rule that PyTorch does not have.
+
     Examples
     --------
     >>> import numpy as np
@@ -128,6 +133,11 @@ def to_optax(state, x):
     Returns
     -------
     dict
+
+    Raises
+    ------
+    ValueError
+        For a rule that optax does not have.
 
     Examples
     --------

@@ -135,6 +135,11 @@ def minimize_adadelta(fun, x0, args=(), jac=None, bounds=None, callback=None, *,
     scipy.optimize.OptimizeResult
         As `minimize_adagrad`.
 
+    Raises
+    ------
+    TypeError, ValueError
+        As `minimize_adagrad`.
+
     Notes
     -----
     Adadelta finds its own step length but begins with steps of about ``sqrt(eps)``; it is slow to come near a minimum

@@ -77,6 +77,11 @@ def minimize_stochastic(
     scipy.optimize.OptimizeResult
         As `minimize_adagrad`; ``fun`` and ``jac`` are over all samples.  Status 0: all epochs are done.
 
+    Raises
+    ------
+    TypeError, ValueError
+        For options that are not as said above; the message names the option, what it got and what would do.
+
     References
     ----------
     .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic

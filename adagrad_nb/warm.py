@@ -17,6 +17,11 @@ def warm_up(dtype=np.float64):
     ----------
     dtype : {float64, float32}, default float64
 
+    Raises
+    ------
+    TypeError
+        For any other dtype.
+
     Examples
     --------
     >>> from adagrad_nb import warm_up

@@ -147,6 +147,24 @@ def test_the_second_call_compiles_nothing(name):
 
 
 @needs_compiler
+def test_after_warming_up_nothing_is_compiled(python, tmp_path):
+    """In a process of its own, with nothing in the disk cache."""
+    printed = python(
+        "import numpy as np, scipy.sparse as sp\n"
+        "from numba.core import event\n"
+        "from adagrad_nb import fit_linear, init, update, warm_up\n"
+        "warm_up()\n"
+        "with event.install_recorder('numba:compile') as recorder:\n"
+        "    update(np.ones(5), np.ones(5), init(np.ones(5), lr=0.3))\n"
+        "    fit_linear(sp.csr_array(np.eye(4)), [0, 1, 0, 1], lr=0.1)\n"
+        "    fit_linear(np.eye(4), [0.5, 1.0, 0.0, 1.0], loss='squared')\n"
+        "print(len(recorder.buffer))\n",
+        NUMBA_CACHE_DIR=str(tmp_path),
+    )
+    assert printed == "0\n"
+
+
+@needs_compiler
 def test_the_listener_listens():
     listener = Compilations()
     with event.install_listener("numba:compile", listener):

@@ -63,6 +63,11 @@ def is_simulated():
 def has_cuda():
     """Whether arrays on a CUDA device can be updated here: numba-cuda is installed and finds a device.
 
+    Returns
+    -------
+    bool
+        Never an error: without numba-cuda, False.
+
     Examples
     --------
     >>> from adagrad_nb import has_cuda

@@ -88,7 +88,7 @@ def catch_up(x, state):
     Returns
     -------
     x, state
-        New ones.
+        New ones: x of the same shapes, and a state in which no row has anything to catch up.
 
     Examples
     --------
