@@ -44,9 +44,10 @@ class DeviceRows:
 
     Examples
     --------
-    >>> from adagrad_nb import DeviceRows
-    >>> DeviceRows.__name__
-    'DeviceRows'
+    >>> import numpy as np
+    >>> from adagrad_nb import has_cuda, to_device
+    >>> if has_cuda():
+    ...     assert to_device(np.eye(3)).lengths.tolist() == [1, 1, 1]
     """
 
     def __init__(self, X):
