@@ -10,7 +10,7 @@ import math
 from typing import NamedTuple
 
 from ._jit import method
-from .penalties import soft
+from ._shrinkage import soft
 from .rules import width
 
 point = method("point")

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from ._check import ordered, record
 from ._jit import method, pick, plain
 from ._powers import fade
-from ._vector import choose, one
+from ._shrinkage import clip, elastic_total, lasso_total, soft, steps
+from ._vector import one
 
 
 @plain
@@ -51,55 +52,6 @@ prox = method("prox")
 repeat = method("repeat", default=_repeat)
 total = method("total", default=_total)
 mapping = method("mapping", default=_mapping)
-
-
-@plain
-def soft(x, threshold):
-    """sign(x) max(|x| - threshold, 0); NaN stays NaN."""
-    size = abs(x) - threshold
-    return choose(size > 0, math.copysign(size, x), x - x)
-
-
-@plain
-def clip(x, lower, upper):
-    """min(max(x, lower), upper); NaN stays NaN."""
-    return choose(x < lower, lower, choose(x > upper, upper, x))
-
-
-@plain
-def lasso_total(x, step, k):
-    """Sum of soft(x, j step) over j = 1, …, k."""
-    size, n = abs(x), k
-    if size < k * step:
-        n = type(x)(math.floor(size / step))  # the other terms are zero
-    return math.copysign(n * size - step * (n * (n + type(x)(1)) / type(x)(2)), x)
-
-
-@plain
-def lag(n, u):
-    """Sum of 1 - (1 + u)**-j over j = 1, …, n, divided by u; without cancellation for small u."""
-    zero = u - u
-    rate = math.log1p(u)
-    span = n * rate
-    if span > type(u)(0.5):
-        return (n + math.expm1(-span) / u) / u
-    # n expm1(rate) + expm1(-span) as a series, in which the first-order terms cancel exactly
-    whole, a, b = zero, rate, -span
-    for m in range(2, 16):
-        a *= rate / type(u)(m)
-        b *= -span / type(u)(m)
-        whole += n * a + b
-    return whole / (u * u)
-
-
-@plain
-def elastic_total(x, step, u, k):
-    """Sum over j = 1, …, k of x after j times soft(x, step) / (1 + u), for u > 0."""
-    size, n = abs(x), type(x)(k)
-    if step > 0:
-        n = type(x)(math.floor(min(n, math.log1p(size / step * u) / math.log1p(u))))
-    fresh = -math.expm1(-n * math.log1p(u)) / u
-    return math.copysign(size * fresh - step * lag(n, u), x)
 
 
 class NoPenalty(NamedTuple):
@@ -170,12 +122,6 @@ class L1(NamedTuple):
         return lasso_total(x, w * pick(self.strength, i), type(w)(k))
 
 
-@plain
-def _steps(u, gone, k):
-    """The sum of (1 + u)**-j over j = 1, …, k, where `gone` is 1 - (1 + u)**-k."""
-    return choose(u > 0, gone / choose(u > 0, u, one(u)), k)
-
-
 class L2(NamedTuple):
     r"""The ridge penalty :math:`\tfrac12 \lambda x^2`.
 
@@ -216,7 +162,7 @@ class L2(NamedTuple):
 
     def total(self, x, w, k, i):
         u = w * pick(self.strength, i)
-        return x * _steps(u, fade(u, type(w)(k))[1], type(w)(k))
+        return x * steps(u, fade(u, type(w)(k))[1], type(w)(k))
 
 
 class ElasticNet(NamedTuple):
@@ -254,7 +200,7 @@ class ElasticNet(NamedTuple):
     def repeat(self, x, w, k, i):
         u = w * pick(self.l2, i)
         left, gone = fade(u, type(w)(k))
-        return soft(x * left, w * pick(self.l1, i) * _steps(u, gone, type(w)(k)))
+        return soft(x * left, w * pick(self.l1, i) * steps(u, gone, type(w)(k)))
 
     def total(self, x, w, k, i):
         step, u = w * pick(self.l1, i), w * pick(self.l2, i)

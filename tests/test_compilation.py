@@ -529,7 +529,7 @@ def test_objectives_of_foreign_type_are_compiled_once():
 # --- who may import whom -----------------------------------------------------------------------------------------
 
 LEVELS = {
-    0: "_jit _machine _check _vector _powers _files/__init__ _files/atomic",
+    0: "_jit _machine _check _vector _powers _shrinkage _files/__init__ _files/atomic",
     1: "rules dual transforms gates penalties schedules losses margins regressions multiclass flows groups averaging",
     2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
     " _kernels/lapses _kernels/trail _kernels/linear _kernels/batch _kernels/scaled _kernels/lanes _kernels/lane_dues"
