@@ -83,11 +83,14 @@ def fault(indices, n):
 
 
 @plain
-def fetch(w, s, indices):
-    """Ask for the coordinates of a row that comes later; what is wrong with its indices will show then."""
-    for k in range(indices.shape[0]):
-        prefetch(w, indices[k])
-        prefetch_each(s, indices[k])
+def announce(rows, w, s, position, stop):
+    """Ask for the coordinates of the row at a position, if it is to come; what is wrong with it will show then."""
+    if w.shape[0] < FAR or position >= stop:
+        return
+    r = rows.order[position]
+    for k in range(rows.indptr[r], rows.indptr[r + 1]):
+        prefetch(w, rows.indices[k])
+        prefetch_each(s, rows.indices[k])
 
 
 @jit
@@ -110,9 +113,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         status = fault(stored, w.shape[0])
         if status != DONE:
             return position, status, t
-        if w.shape[0] >= FAR and position + 1 < stop:
-            after = order[position + 1]
-            fetch(w, s, indices[indptr[after] : indptr[after + 1]])
+        announce(rows, w, s, position + 1, stop)
         p = bias[0]
         for k in range(stored.shape[0]):
             i = stored[k]

@@ -15,7 +15,7 @@ from ..penalties import prox
 from ..rules import step, width
 from ..schedules import at
 from .lapses import arrive_bias, current, mark
-from .linear import DONE, NOT_FINITE, fault
+from .linear import DONE, NOT_FINITE, announce, fault
 
 # A value so many times the largest before is predicted as if it were that many times.  Weights of a feature whose
 # first values are tiny are huge, and without a limit one ordinary value after them throws the model off: on text with
@@ -151,6 +151,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         status = fault(stored, w.shape[0])
         if status != DONE:
             return position, status, t
+        announce(rows, w, s, position + 1, stop)
         p = bias[0]
         for k in range(stored.shape[0]):
             i = stored[k]

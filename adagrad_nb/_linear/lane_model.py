@@ -16,8 +16,7 @@ from .means import Mean
 from .samples import unsigned
 from .scaling import Scaling
 from .sweeps import mergeable, room_for_batches
-
-LINE = 64  # bytes of a cache line
+from .tables import aligned
 
 
 class LaneModel(LinearModel):
@@ -59,6 +58,10 @@ class LaneModel(LinearModel):
         self._last = self._up_to_date()
         self._release()
 
+    def _up_to_date(self):
+        last = super()._up_to_date()
+        return last if isinstance(last, tuple) else last.copy()
+
     def _mean_of(self, average):
         """The sums of the iterates from now on, or None."""
         return Mean(average, (self.n_features, self._rates.size), self._state.t) if average else None
@@ -70,9 +73,7 @@ class LaneModel(LinearModel):
         rule, dtype = self._state.rule, self._state.leaves[0].dtype
         fill = rule.fill()
         shape = (n, 1 + len(fill), -(-lanes_ // NARROW) * NARROW)
-        room = np.zeros(int(np.prod(shape)) + LINE // dtype.itemsize, dtype)
-        skip = -room.ctypes.data % LINE // dtype.itemsize
-        table = room[skip : skip + int(np.prod(shape))].reshape(shape)
+        table = aligned(shape, dtype)
         for k, value in enumerate(fill):
             if value:
                 table[:, 1 + k] = value
@@ -120,6 +121,7 @@ class LaneModel(LinearModel):
         self._rates = self._rates.copy()
         self._table = self._moved(self._table, self.n_features)
         self._bias_table = self._moved(self._bias_table, 1)
+        self._last = self._last if isinstance(self._last, tuple) else self._last.copy()
 
     def replaced(self, **options):
         """A copy that goes on with other options."""
@@ -157,7 +159,10 @@ class LaneModel(LinearModel):
             return
         _check.penalty_shape(self._state.penalty, n_features)
         self._table = self._moved(self._table, n_features)
-        self._grow_notes(extra)
+        if not isinstance(self._last, tuple):
+            self._last = np.concatenate([self._last, np.zeros(extra, self._last.dtype)])
+        if self._mean is not None:
+            self._mean.grow(extra)
 
     def _schedule(self):
         state = self._state
@@ -236,3 +241,4 @@ class LaneModel(LinearModel):
     def _hold(self, arrays):
         used = self._rates.size
         self._table[:, :, :used], self._bias_table[:, :, :used] = arrays["table"], arrays["bias"]
+        self._last = arrays.get("last", ())

@@ -20,6 +20,7 @@ from .means import Mean
 from .samples import Labels
 from .scaling import Scaling
 from .sweeps import sweep
+from .tables import side_by_side
 
 
 class LinearModel(Decisions):
@@ -64,24 +65,35 @@ class LinearModel(Decisions):
         self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1, normalized=False,
         invariant=False,
     ):  # fmt: skip
-        w, bias = np.zeros(n_features, dtype), np.zeros(1, dtype)
+        dtype = np.dtype(dtype)
+        self._raw, self._bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
         self.loss, self.has_intercept, self.batch_size = loss, intercept, batch_size
-        self.state = init(w, rule, lr=lr, penalty=penalty)
-        self.bias_state = init(bias, rule, lr=lr)
+        self.state = init(self._raw, rule, lr=lr, penalty=penalty)
+        self.bias_state = init(self._bias, rule, lr=lr)
         self.labels, self.tally = Labels(), np.zeros(2)
         self.n_seen, self.pass_losses = 0, []
-        self._raw, self._bias = w, bias
         self.scaling = Scaling(n_features, dtype, normalized, invariant)
         self._mean = Mean(average, n_features, 0) if average else None
-        self._last = self._up_to_date()
+        blank = (np.broadcast_to(dtype.type(value), n_features) for value in self.state.rule.fill())
+        self._lay_out(self._raw, blank, self._up_to_date())
         self._check_options()
+
+    def _lay_out(self, w, slots, last, n_features=None):
+        """Have copies of what is known of each feature, side by side, with room for so many features."""
+        notes = () if isinstance(last, tuple) else (last,)
+        scales = (self.scaling.largest,) if self.normalized else ()
+        self._raw, *rest = side_by_side((w, *slots, *notes, *scales), n_features or w.size)
+        if scales:
+            self.scaling.largest = rest.pop()
+        self._last = rest.pop() if notes else ()
+        self.state.leaves[0].hold_views(tuple(rest))
 
     def _up_to_date(self):
         """For each coordinate that it is current now, where that must be known; else ()."""
         lazy = must_note(self.state.rule, self.state.penalty)
         if not lazy and not self.average:
             return ()
-        return np.full(self.n_features, self.scaling.clock if lazy and self.normalized else self.state.t)
+        return np.broadcast_to(self.scaling.clock if lazy and self.normalized else self.state.t, self.n_features)
 
     def _check_options(self):
         """Refuse options that do not go together."""
@@ -105,15 +117,15 @@ class LinearModel(Decisions):
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new.tally, new.scaling = self.tally.copy(), self.scaling.copy()
-        new._last = self._last if isinstance(self._last, tuple) else self._last.copy()
         new._mean = None if self._mean is None else self._mean.copy()
         new._copy_weights()
         return new
 
     def _copy_weights(self):
-        """Have weights and accumulators of one's own, which were those of another model."""
-        self.state, self.bias_state = self.state.copy(), self.bias_state.copy()
-        self._raw, self._bias = self._raw.copy(), self._bias.copy()
+        """Have weights, accumulators and notes of one's own, which were those of another model."""
+        slots = self.state.slots[0]
+        self.state, self.bias_state, self._bias = self.state.copy(), self.bias_state.copy(), self._bias.copy()
+        self._lay_out(self._raw, slots, self._last)
 
     def replaced(self, **options):
         """A copy that goes on with other options."""
@@ -138,6 +150,7 @@ class LinearModel(Decisions):
             new._mean = Mean(average, new.n_features, new.state.t) if average else None
         if isinstance(new._last, tuple) or not (average or must_note(new.state.rule, new.state.penalty)):
             new._last = new._up_to_date()
+        new._lay_out(new._raw, new.state.slots[0], new._last)
         new._check_options()
         return new
 
@@ -147,19 +160,12 @@ class LinearModel(Decisions):
         if extra <= 0:
             return
         _check.penalty_shape(self.state.penalty, n_features)
-        leaf = self.state.leaves[0]
-        fill = [leaf.dtype.type(value) for value in self.state.rule.fill()]
-        leaf.hold(tuple(_padded(slot, extra, value) for slot, value in zip(leaf.slots, fill, strict=True)))
+        # The penalty leaves a zero weight where it is, unless it is a bound away from zero: the notes begin with zero.
+        leaf, seen = self.state.leaves[0], self.n_features
+        self._lay_out(self._raw, leaf.slots, self._last, n_features)
+        for slot, value in zip(leaf.slots, self.state.rule.fill(), strict=True):
+            slot[seen:] = value
         leaf.shape, leaf.size = (n_features,), n_features
-        self._raw = _padded(self._raw, extra, 0)
-        self._grow_notes(extra)
-
-    def _grow_notes(self, extra):
-        """Make room for what is noted of more features."""
-        self.scaling.grow(extra)
-        if not isinstance(self._last, tuple):
-            # The penalty leaves a zero weight where it is, unless it is a bound away from zero.
-            self._last = _padded(self._last, extra, 0)
         if self._mean is not None:
             self._mean.grow(extra)
 
@@ -339,13 +345,13 @@ class LinearModel(Decisions):
     def restore(self, meta, arrays):
         """Take over what a file holds."""
         self._name(meta["labels"])
+        self.tally, self.n_seen = arrays["tally"], meta["n_seen"]
+        if self.normalized:
+            self.scaling.largest, self.scaling.totals = arrays["largest"], arrays["totals"]
         self._hold(arrays)
-        self.tally, self._last, self.n_seen = arrays["tally"], arrays.get("last", ()), meta["n_seen"]
         if self._mean is not None:
             self._mean.since = meta["since"]
             self._mean.total, self._mean.bias_total = arrays["total"], arrays["bias_total"]
-        if self.normalized:
-            self.scaling.largest, self.scaling.totals = arrays["largest"], arrays["totals"]
         self.state.t = self.bias_state.t = meta["t"]
 
     def _names(self):
@@ -364,12 +370,10 @@ class LinearModel(Decisions):
         return arrays
 
     def _hold(self, arrays):
-        """Take over the weights and accumulators of a file."""
-        self._raw, self._bias = arrays["w"], arrays["bias"]
-        for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
-            leaf = state.leaves[0]
-            leaf.hold(tuple(arrays[f"{name}{k}"] for k in range(len(leaf.slots))))
-
-
-def _padded(array, extra, value):
-    return np.concatenate([array, np.full(extra, value, array.dtype)])
+        """Take over the weights, accumulators and notes of a file."""
+        self._bias = arrays["bias"]
+        slots, bias_slots = (
+            tuple(arrays[f"{name}{k}"] for k in range(len(self.state.slots[0]))) for name in ("slot", "bias_slot")
+        )
+        self.bias_state.leaves[0].hold(bias_slots)
+        self._lay_out(arrays["w"], slots, arrays.get("last", ()))

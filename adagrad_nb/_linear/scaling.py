@@ -10,7 +10,7 @@ class Scaling:
 
     def __init__(self, n_features, dtype, normalized, invariant):
         self.normalized, self.invariant = normalized, invariant
-        self.largest = np.zeros(n_features, dtype) if normalized else ()
+        self.largest = np.broadcast_to(np.dtype(dtype).type(0), n_features) if normalized else ()
         self.totals = np.zeros(3) if normalized else ()
 
     def __bool__(self):
@@ -22,11 +22,6 @@ class Scaling:
         if self.normalized:
             new.largest, new.totals = self.largest.copy(), self.totals.copy()
         return new
-
-    def grow(self, extra):
-        """Make room for more features."""
-        if self.normalized:
-            self.largest = np.concatenate([self.largest, np.zeros(extra, self.largest.dtype)])
 
     @property
     def name(self):

@@ -126,7 +126,11 @@ def room_for_moves(model, n_features, learners, samples):
 
 
 class _Entrance:
-    """Send a team's threads through its rounds."""
+    """Send a team's threads through its rounds.
+
+    Meetings go over all weights, by vectors where they are not side by side with what else is known of a feature, so
+    that the rounds have them in arrays of their own.
+    """
 
     def __init__(self, kernel, alone, first):
         self.kernel, self.alone, self.first = kernel, alone, first
@@ -135,10 +139,17 @@ class _Entrance:
         if start < stop and t < self.first:
             loop, room = self.alone
             return loop(recipe, rows, weights, room, tally, t, start, min(stop, start + self.first - t))
+        apart = _apart(weights)
+        try:
+            return self._meet((recipe, rows, apart, part, tally, t), part, (start, stop))
+        finally:
+            for mine, theirs in zip(_arrays(apart), _arrays(weights), strict=True):
+                theirs[...] = mine
+
+    def _meet(self, arguments, part, span):
         part.gate[0] = 0
-        arguments = (recipe, rows, weights, part, tally, t)
         others = [
-            threading.Thread(target=self.kernel, args=(*arguments, me, (start, stop)), daemon=True)
+            threading.Thread(target=self.kernel, args=(*arguments, me, span), daemon=True)
             for me in range(1, part.threads)
         ]
         started = []
@@ -146,10 +157,22 @@ class _Entrance:
             for thread in others:
                 thread.start()
                 started.append(thread)
-            return self.kernel(*arguments, 0, (start, stop))
+            return self.kernel(*arguments, 0, span)
         except BaseException:
             part.gate[0] = 2**62  # nobody waits for a thread that does not come
             raise
         finally:
             for thread in started:
                 thread.join()
+
+
+def _arrays(weights):
+    """The arrays of an entry for each feature."""
+    return (weights.w, *weights.s, *(() if isinstance(weights.last, tuple) else (weights.last,)))
+
+
+def _apart(weights):
+    """The same weights, their arrays apart in memory."""
+    w, s, last, _, _ = weights
+    last = last if isinstance(last, tuple) else np.ascontiguousarray(last)
+    return weights._replace(w=np.ascontiguousarray(w), s=tuple(map(np.ascontiguousarray, s)), last=last)

@@ -17,6 +17,11 @@ from .gradients import Operand, regrouped
 _BASE = {"f2": "f4", "V2": "f4", "f4": "f4", "f8": "f8", "c8": "f4", "c16": "f8"}
 
 
+def _full(shape, value, dtype):
+    """As np.full, which writes zeros too."""
+    return np.full(shape, value, dtype) if value else np.zeros(shape, dtype)
+
+
 class Leaf:
     """One array of x: its accumulators and the kernels and records, in its precision, that move it.
 
@@ -53,6 +58,7 @@ class Leaf:
         "shape",
         "size",
         "slots",
+        "strided",
         "update",
         "whole",
     )  # fmt: skip
@@ -96,17 +102,22 @@ class Leaf:
         return 2 if self.dtype.kind == "c" else 1
 
     def _filled(self, x, value):
-        """An accumulator with its first value."""
+        """An accumulator with its first value; zeros take no memory until they are met."""
         if self.group > self.parts:
-            return np.full(self.shape[:1], value, self.precision)
+            return _full(self.shape[:1], value, self.precision)
         if self.parts == 2 and self.group == 1:
-            return np.full((*self.shape, 2), value, self.precision).view(self.dtype).reshape(self.shape)
-        return np.full(self.shape, value, self.precision)
+            return _full((*self.shape, 2), value, self.precision).view(self.dtype).reshape(self.shape)
+        return _full(self.shape, value, self.precision)
 
     def hold(self, slots):
         """Take arrays as the accumulators."""
-        self.slots = slots
+        self.slots, self.strided = slots, False
         self.flat = tuple(self.vector(slot) for slot in slots)
+
+    def hold_views(self, slots):
+        """Take vectors as the accumulators whose entries are apart in memory."""
+        self.slots = self.flat = slots
+        self.strided, self.entries = True, {}
 
     def vector(self, array):
         """What the kernels see of an array: a view of it where its layout and precision are theirs."""
@@ -241,6 +252,8 @@ class Leaf:
         if bare:
             return new
         new.hold(tuple(self.copied(slot) for slot in self.slots))
+        if self.strided:
+            new.entries = {}  # those that there are were compiled for another layout
         for name in ("mean", "gathered", "decayed"):
             array = getattr(self, name)
             setattr(new, name, None if array is None else self.copied(array))

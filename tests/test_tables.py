@@ -1,0 +1,78 @@
+"""What is known of a feature lies side by side in memory, and nobody can tell."""
+
+import numba
+import numpy as np
+import pytest
+import scipy.sparse
+
+from adagrad_nb import FTRL, L1, fit_linear, init, update
+from adagrad_nb._kernels.linear import FAR
+from adagrad_nb._linear.tables import LINE, aligned, side_by_side
+
+
+@pytest.mark.parametrize("n", [0, 5, FAR])
+@pytest.mark.parametrize("dtypes", [("f4",), ("f4", "f4", "i8"), ("f8", "f8", "i8"), ("f8", "f8", "f8")])
+def test_copies_lie_next_to_each_other(n, dtypes):
+    arrays = [np.arange(min(n, 3), dtype=dtype) + k for k, dtype in enumerate(dtypes)]
+    copies = side_by_side(arrays, n)
+    for array, copy in zip(arrays, copies, strict=True):
+        assert copy.shape == (n,)
+        assert copy.dtype == array.dtype
+        assert copy.flags.aligned
+        np.testing.assert_array_equal(copy[: array.size], array)
+        assert not copy[array.size :].any()
+        assert not np.shares_memory(copy, array)
+    if n:
+        first = min(copy.ctypes.data for copy in copies)
+        last = max(copy.ctypes.data + copy.itemsize for copy in copies)
+        assert {copy.strides for copy in copies} == {copies[0].strides}
+        assert last - first <= copies[0].strides[0]
+        assert first % LINE == 0
+    if n == FAR:
+        assert LINE % copies[0].strides[0] == 0
+
+
+def test_broadcast_values_are_written_unless_they_are_zero():
+    zeros, ones = (np.broadcast_to(np.float32(value), 4) for value in (0, 1))
+    np.testing.assert_array_equal(side_by_side((zeros, ones), 6), [[0] * 6, [1, 1, 1, 1, 0, 0]])
+
+
+def test_tables_begin_where_a_cache_line_does():
+    for shape in (3,), (5, 2, 4):
+        table = aligned(shape, np.float32)
+        assert table.shape == shape
+        assert table.ctypes.data % LINE == 0
+        assert not table.any()
+
+
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="loops over so many weights take minutes in pure Python")
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"penalty": L1(1e-3)}, {"rule": FTRL(l1=1e-3)}, {"normalized": True, "invariant": True}, {"threads": 2}],
+    ids=["plain", "l1", "ftrl", "scaled", "threads"],
+)
+def test_many_features_learn_as_few_do(options, rng):
+    few = rng.normal(size=(60, 4))
+    y = few @ [1.0, -2.0, 0.5, 0.0] > 0
+    model = fit_linear(few, y, passes=2, **options)
+    columns = np.array([7, FAR // 2, FAR - 1, FAR + 4])
+    many = scipy.sparse.csr_array((few.ravel(), np.tile(columns, 60), np.arange(61) * 4), shape=(60, FAR + 5))
+    other = fit_linear(many, y, passes=2, **options)
+    np.testing.assert_array_equal(other.coef[columns], model.coef)
+    assert np.count_nonzero(other.coef) == np.count_nonzero(model.coef)
+
+
+def test_the_state_of_a_model_can_be_stepped_with(rng):
+    X, y = rng.normal(size=(50, 3)), np.arange(50) % 2
+    state = fit_linear(X, y).state
+    plain = init(np.zeros(3), lr=0.5)
+    plain.leaves[0].slots[0][:] = state.slots[0][0]
+    x, g = np.zeros(3), np.array([1.0, -2.0, 0.5])
+    wanted, after = update(x, g, plain)
+    for _ in range(2):  # copies first, then in place
+        got, new = update(x, g, state)
+        np.testing.assert_array_equal(got, wanted)
+        np.testing.assert_array_equal(new.slots[0][0], after.slots[0][0])
+    update(x, g, state, out=(x, state))
+    np.testing.assert_array_equal(x, wanted)
+    np.testing.assert_array_equal(state.slots[0][0], after.slots[0][0])
