@@ -8,7 +8,7 @@ longer.
 import math
 from typing import Any, NamedTuple
 
-from .._jit import jit, load, narrow, plain, store
+from .._jit import bare, jit, load, narrow, plain, store
 from .._machine import prefetch, prefetch_each
 from ..losses import slope, value
 from ..schedules import at
@@ -99,6 +99,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
 
     A row that is refused, and all after it, has changed nothing.
     """
+    rows, weights, buffers = bare(rows), bare(weights), bare(buffers)
     indptr, indices, data, y, weight, order = rows
     w, s, last, bias, bias_s = weights
     wr, sr, room = buffers
