@@ -8,7 +8,7 @@ whatever device, gets the same numbers.
 import math
 from typing import Any, NamedTuple
 
-from .._jit import jit, load, narrow, plain, store
+from .._jit import bare, jit, load, narrow, plain, store
 from ..losses import slope, value
 from ..schedules import at
 from .coordinate import move
@@ -96,6 +96,7 @@ def learn(recipe, rows, weights, batch, tally, t, start, stop):
     `stop`.  A batch with a row that is refused, and all after it, has changed nothing; the position is that of the row,
     or where the row is only out of order that of its batch.
     """
+    rows, weights, batch = bare(rows), bare(weights), bare(batch)
     w, s, last, bias, bias_s = weights
     _, wb, sb, g, touched, _ = batch
     position = start

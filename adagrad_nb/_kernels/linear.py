@@ -8,7 +8,7 @@ longer.
 import math
 from typing import Any, NamedTuple
 
-from .._jit import bare, jit, load, narrow, plain, store
+from .._jit import bare, inlined, jit, load, narrow, plain, store
 from .._machine import prefetch, prefetch_each
 from ..losses import slope, value
 from ..schedules import at
@@ -66,20 +66,23 @@ class Recipe(NamedTuple):
 
 
 @plain
+def disorder(indices, n):
+    """OUTSIDE or UNSORTED for the indices of a row that do not increase."""
+    top = indices[0]
+    for k in range(indices.shape[0]):
+        top = max(top, indices[k])
+    return OUTSIDE if top >= n else UNSORTED
+
+
+@inlined()
 def fault(indices, n):
     """OUTSIDE, UNSORTED or DONE for the indices of a row; as unsigned numbers, negative ones are too large."""
-    if indices.shape[0] == 0:
-        return DONE
-    falls = 0
-    for k in range(1, indices.shape[0]):
+    count, falls = indices.shape[0], 0
+    for k in range(1, count):
         falls += indices[k] <= indices[k - 1]
-    top = indices[indices.shape[0] - 1]
     if falls > 0:
-        for k in range(indices.shape[0]):
-            top = max(top, indices[k])
-    if top >= n:
-        return OUTSIDE
-    return UNSORTED if falls > 0 else DONE
+        return disorder(indices, n)
+    return OUTSIDE if count > 0 and indices[count - 1] >= n else DONE
 
 
 @plain

@@ -9,7 +9,7 @@ the largest value that the feature has had, and m evens out how large rows are.
 import math
 from typing import Any, NamedTuple
 
-from .._jit import jit, load, method, narrow, plain, store
+from .._jit import bare, jit, load, method, narrow, plain, store
 from ..losses import flow, slope, value
 from ..penalties import prox
 from ..rules import step, width
@@ -136,6 +136,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
 
     A row that is refused, and all after it, has changed nothing.
     """
+    rows, weights, buffers = bare(rows), bare(weights), bare(buffers)
     indptr, indices, data, y, weight, order = rows
     w, s, last, bias, bias_s = weights
     wr, sr, rr = buffers
