@@ -167,13 +167,13 @@ class State:
         new.prepare()
         return new
 
-    def copy(self):
-        """A state with the same content and arrays of its own."""
+    def copy(self, bare=False):
+        """A state with the same content and arrays of its own, or if `bare` with no accumulators of its own yet."""
         new = object.__new__(State)
         for name in State.__slots__:
             setattr(new, name, getattr(self, name))
         bundled = {i for bundle in self.bundles for i in bundle.members}
-        new.leaves = [leaf.copy(bare=i in bundled) for i, leaf in enumerate(self.leaves)]
+        new.leaves = [leaf.copy(bare=bare or i in bundled) for i, leaf in enumerate(self.leaves)]
         new.bundles = [bundle.copy(new.leaves) for bundle in self.bundles]
         new.quick = None if self.quick is None else new.leaves[0]
         new.decay = list(self.decay)

@@ -123,9 +123,8 @@ class LinearModel(Decisions):
 
     def _copy_weights(self):
         """Have weights, accumulators and notes of one's own, which were those of another model."""
-        slots = self.state.slots[0]
-        self.state, self.bias_state, self._bias = self.state.copy(), self.bias_state.copy(), self._bias.copy()
-        self._lay_out(self._raw, slots, self._last)
+        self.state, self.bias_state, self._bias = self.state.copy(bare=True), self.bias_state.copy(), self._bias.copy()
+        self._lay_out(self._raw, self.state.slots[0], self._last)
 
     def replaced(self, **options):
         """A copy that goes on with other options."""

@@ -11,6 +11,7 @@ import numpy as np
 from .._kernels.linear import FAR
 
 LINE = 64  # bytes of a cache line
+BLOCK = 2**14  # entries that are copied while their lines are in a cache
 
 
 def aligned(shape, dtype):
@@ -38,7 +39,12 @@ def side_by_side(arrays, n):
     }
     table = aligned((n,), np.dtype(room))
     copies = tuple(table[name] for name in record.names)
-    for copy, array in zip(copies, arrays, strict=True):
-        if array.size and (array.strides != (0,) or array[0]):
-            copy[: array.size] = array
+    written = [
+        (copy[: array.size], array)
+        for copy, array in zip(copies, arrays, strict=True)
+        if array.size and (array.strides != (0,) or array[0])
+    ]
+    for first in range(0, n, BLOCK):
+        for copy, array in written:
+            copy[first : first + BLOCK] = array[first : first + BLOCK]
     return copies
