@@ -36,12 +36,14 @@ def ascent(m, c):
     d = a * c / (a + b)
     if b > 0:
         d = min(d, math.log1p(a * c / b))
-    # From above, on a convex function, Newton's method comes down without jumping over: to go up is to have arrived.
+    # Halley's method: Newton's step is less than 1 from such a start, so that nothing is divided by less than a half.
     for _ in range(20):
         rise = math.expm1(d)
-        change = (a * (c - d) - b * rise) / (a + b * (rise + one))
-        d += change
-        if change >= type(c)(-1e-8) * d / (one + d):  # the next change would be about the square of this one
+        speed = a + b * (rise + one)
+        newton = (a * (d - c) + b * rise) / speed
+        change = newton / (one - newton * (b * (rise + one) / (speed + speed)))
+        d -= change
+        if abs(change) <= type(c)(3e-6) * d / (one + d):  # the next change would be about the cube of this one
             break
     return d
 

@@ -37,7 +37,8 @@ def row_by_row(model, X, recipe, lead=()):
     shape = (*lead, int(np.diff(X.indptr).max(initial=0)))
     w, slots = np.empty(shape, X.dtype), _slots(model, shape)
     if model.scaling:
-        return compiled_for(scaled.learn, recipe), scaled.ScaledBuffers(w, slots, np.empty(shape, X.dtype))
+        largest, scale, r = (np.empty(shape, X.dtype) for _ in range(3))
+        return compiled_for(scaled.learn, recipe), scaled.ScaledBuffers(w, slots, largest, scale, r)
     return compiled_for(linear.learn, recipe), linear.Buffers(w, slots, np.empty(shape, np.int64))
 
 
