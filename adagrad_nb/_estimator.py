@@ -157,7 +157,7 @@ class Estimator(BaseEstimator):
         self.loss_curve_ += losses
         self.n_iter_ = len(losses)
         self.validation_curve_ = list(self.model_.pass_losses)
-        self.t_ = self.model_.state.t
+        self.t_ = self.model_._state.t
         self.coef_ = self._shaped(self.model_.coef)
         self.intercept_ = np.atleast_1d(self.model_.intercept).astype(self.coef_.dtype)
         return self

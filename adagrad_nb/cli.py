@@ -298,10 +298,10 @@ def _info(options):
     print(
         f"{options.model}\n"
         f"loss              {model.loss}\n"
-        f"rule              {model.state.rule}\n"
-        f"learning rate     {model.state.lr}\n"
+        f"rule              {model._state.rule}\n"
+        f"learning rate     {model._state.lr}\n"
         f"steps             {_steps(model)}\n"
-        f"penalty           {model.state.penalty}\n"
+        f"penalty           {model._state.penalty}\n"
         f"precision         {model.dtype}\n"
         f"rows learnt       {model.n_seen:,}\n"
         f"progressive loss  {model.progressive_loss:.5f}\n"

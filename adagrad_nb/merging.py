@@ -102,7 +102,7 @@ def merge(models, start=None, *, rule="average", sample=None):
 
 def _anew(model, n_features):
     """A model with the same options that has learnt nothing."""
-    state = model.state
+    state = model._state
     return LinearModel(
         n_features, model.dtype, model.loss, state.rule, state.lr, state.penalty, model.has_intercept,
         average=model.average, batch_size=model.batch_size, normalized=model.normalized, invariant=model.invariant,
@@ -112,10 +112,10 @@ def _anew(model, n_features):
 def _same_kind(model, start, k):
     """Refuse a model that cannot have been learnt from `start`."""
     for name in _SHARED:
-        mine, theirs = (getattr(one if hasattr(one, name) else one.state, name) for one in (model, start))
+        mine, theirs = (getattr(one if hasattr(one, name) else one._state, name) for one in (model, start))
         if not same(mine, theirs):
             raise ValueError(f"models: at index {k} {name} is {mine}, where others have {theirs}; give all the same")
-    if model.state.t < start.state.t or model.n_seen < start.n_seen or model.n_features < start.n_features:
+    if model._state.t < start._state.t or model.n_seen < start.n_seen or model.n_features < start.n_features:
         raise ValueError(
             f"models: at index {k} has seen {model.n_seen} rows and {model.n_features} features, its start "
             f"{start.n_seen} and {start.n_features}; it was not learnt from that start"
@@ -124,7 +124,7 @@ def _same_kind(model, start, k):
 
 def _merged(models, start, rule, sample):
     n = max(model.n_features for model in models)
-    new, t = start.copy(), start.state.t
+    new, t = start.copy(), start._state.t
     new.grow(n)
     new.labels = _joint_labels([start, *models])
     rows, count = (None, 1) if sample is None else _rows(sample, new, n)
@@ -133,12 +133,12 @@ def _merged(models, start, rule, sample):
         model = model.copy()
         model.grow(n)
         moves.w[k], moves.bias[k] = model._raw, model._bias
-        for slots, state in ((moves.s, model.state), (moves.bias_s, model.bias_state)):
+        for slots, state in ((moves.s, model._state), (moves.bias_s, model._bias_state)):
             for slot, values in zip(slots, state.slots[0], strict=True):
                 slot[k] = values
         if not isinstance(moves.last, tuple):
             moves.last[k] = model._last
-        moves.counts[k] = model.state.t - t
+        moves.counts[k] = model._state.t - t
         new.tally += model.tally - start.tally
         new.n_seen += model.n_seen - start.n_seen
     recipe, weights = new.recipe(), new.weights()
@@ -147,7 +147,7 @@ def _merged(models, start, rule, sample):
     if rule == "blend":
         b = compiled_for(kernels.chosen, recipe)(recipe, rows, moves, count)
     compiled_for(kernels.settle, recipe)(recipe, weights, moves, new.dtype.type(b))
-    new.state.t = new.bias_state.t = t + int(moves.counts.sum())
+    new._state.t = new._bias_state.t = t + int(moves.counts.sum())
     return new
 
 

@@ -141,7 +141,7 @@ def test_a_batch_that_is_refused_has_changed_nothing():
     after = fit_linear(X[:4], Y[:4], model=model)
     position, status, t = learn(recipe, rows, weights, room, model.tally, model.state.t, 0, 40)
     assert (position, status) == (6, course.kernels.NOT_FINITE)
-    model.state.t = model.bias_state.t = t
+    model._state.t = model._bias_state.t = t
     model.n_seen += 4
     assert content(model) == content(after)
     assert (room.place == -1).all()

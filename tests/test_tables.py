@@ -62,17 +62,22 @@ def test_many_features_learn_as_few_do(options, rng):
     assert np.count_nonzero(other.coef) == np.count_nonzero(model.coef)
 
 
-def test_the_state_of_a_model_can_be_stepped_with(rng):
-    X, y = rng.normal(size=(50, 3)), np.arange(50) % 2
-    state = fit_linear(X, y).state
-    plain = init(np.zeros(3), lr=0.5)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_the_state_of_a_model_is_a_copy_to_step_with(classes, rng):
+    X, y = rng.normal(size=(50, 4)), np.arange(50) % classes
+    model = fit_linear(X, y)
+    state = model.state
+    x = np.zeros((4, 3) if classes == 3 else 4)
+    plain = init(x, lr=0.5)
     plain.leaves[0].slots[0][:] = state.slots[0][0]
-    x, g = np.zeros(3), np.array([1.0, -2.0, 0.5])
+    g = rng.normal(size=x.shape)
     wanted, after = update(x, g, plain)
-    for _ in range(2):  # copies first, then in place
+    for _ in range(2):
         got, new = update(x, g, state)
         np.testing.assert_array_equal(got, wanted)
         np.testing.assert_array_equal(new.slots[0][0], after.slots[0][0])
     update(x, g, state, out=(x, state))
     np.testing.assert_array_equal(x, wanted)
     np.testing.assert_array_equal(state.slots[0][0], after.slots[0][0])
+    assert (model.state.slots[0][0] != state.slots[0][0]).any()
+    assert model.state.t == 50

@@ -134,9 +134,9 @@ def _check_device(model):
     """Only what the loops of the device can do."""
     if model.average:
         raise ValueError("average: is not kept on a device; learn there without it")
-    if not model.is_single and is_grouped(model.state.penalty):
+    if not model.is_single and is_grouped(model._state.penalty):
         raise ValueError(
-            f"penalty: got {model.state.penalty!r}, which takes all classes of a feature together; on a device each "
+            f"penalty: got {model._state.penalty!r}, which takes all classes of a feature together; on a device each "
             "moves by itself: take L1 there, or learn on the host"
         )
     if model.normalized or model.invariant:
@@ -163,7 +163,7 @@ class Learner:
         self.rows = Rows(X.indptr, X.indices, X.data, *map(device.put, (y, weight, visited)))
         self.host = self._arrays()
         self.weights = Weights(*map(_flat, self.host))
-        self.leaf = init(self.weights.bias, model.state.rule).leaves[0]  # whose room is used, not what it accumulates
+        self.leaf = init(self.weights.bias, model._state.rule).leaves[0]  # whose room is used, not what it accumulates
         self.precision = self.leaf.precision
         self.starts = np.concatenate([[0], np.cumsum(X.lengths[visited], dtype=np.int64)])
         self.device_starts = device.put(self.starts)
@@ -182,7 +182,7 @@ class Learner:
     def batch(self, number):
         """Learn from a batch; return the position in the order of the visit after it."""
         gpu, lists, model, lanes = loops(), list_loops(), self.model, self.lanes
-        size, t = model.batch_size, model.state.t
+        size, t = model.batch_size, model._state.t
         first = number * size
         count = min(size, self.kept.size - first)
         stored = int(self.starts[first + count] - self.starts[first])
@@ -198,7 +198,7 @@ class Learner:
         if model.has_intercept:
             device.launch_blocks(gpu.learn_bias, lanes, self.recipe, self.weights, z, share, lr, t)
         device.launch_blocks(gpu.tally, self.sums.size, self.rows, losses, first, self.sums)
-        model.state.t = model.bias_state.t = t + 1
+        model._state.t = model._bias_state.t = t + 1
         return int(self.kept[first + count - 1]) + 1
 
     def _slopes(self, where, first, count, t):

@@ -164,15 +164,15 @@ class Course:
         recipe = model.recipe()
         learn, room = model.loop(X, recipe, self.threads)
         if self.start is None:
-            learn(recipe, rows, weights, room, tally, model.state.t, 0, 0)  # no rows: this only compiles
+            learn(recipe, rows, weights, room, tally, model._state.t, 0, 0)  # no rows: this only compiles
             self.start = time.perf_counter()
         while position < order.size:
             stop = self.slice_end(position, order.size)
             begin = time.perf_counter()
-            before, t = position, model.state.t
+            before, t = position, model._state.t
             with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code; what is not finite is looked for
                 position, status, t = learn(recipe, rows, weights, room, tally, t, position, stop)
-            model.state.t = model.bias_state.t = int(t)
+            model._state.t = model._bias_state.t = int(t)
             model.n_seen += int(position) - before
             if status == kernels.UNSORTED:
                 X = canonical(X)

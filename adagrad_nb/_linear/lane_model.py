@@ -56,7 +56,9 @@ class LaneModel(LinearModel):
         self._bias_table = self._blank(1, self._rates.size)
         self._mean = self._mean_of(average)
         self._last = self._up_to_date()
-        self._release()
+        for state in (self._state, self._bias_state):
+            leaf = state.leaves[0]
+            leaf.slots = leaf.flat = ()  # the accumulators are in the tables
 
     def _up_to_date(self):
         last = super()._up_to_date()
@@ -79,12 +81,6 @@ class LaneModel(LinearModel):
                 table[:, 1 + k] = value
         return table
 
-    def _release(self):
-        """Leave no accumulators in the states: they are in the tables."""
-        for state in (self._state, self._bias_state):
-            leaf = state.leaves[0]
-            leaf.slots = leaf.flat = ()
-
     def _moved(self, table, n, places=None):
         """The table with room for n features, its lanes at these places among those of now."""
         new = self._blank(n, self._rates.size)
@@ -101,11 +97,15 @@ class LaneModel(LinearModel):
 
     @property
     def bias_state(self):
-        """The same of the intercepts."""
+        """The same of the intercepts, of shape (1, lanes)."""
         return self._shown(self._bias_state, self._bias_table)
 
     def _shown(self, state, table):
-        state.leaves[0].slots = tuple(table[:, 1 + k, : self._rates.size] for k in range(table.shape[1] - 1))
+        state = state.copy()
+        leaf, tables = state.leaves[0], table[:, 1:, : self._rates.size]
+        leaf.shape, leaf.size = (tables.shape[0], tables.shape[2]), tables[:, 0].size
+        leaf.hold(tuple(tables[:, k].copy() for k in range(tables.shape[1])))
+        state.prepare()
         return state
 
     @property
@@ -116,7 +116,6 @@ class LaneModel(LinearModel):
     # --- learning ----------------------------------------------------------------------------------------------
 
     def _copy_weights(self):
-        self._release()
         self._state, self._bias_state = self._state.copy(), self._bias_state.copy()
         self._rates = self._rates.copy()
         self._table = self._moved(self._table, self.n_features)

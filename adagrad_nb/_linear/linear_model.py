@@ -43,8 +43,9 @@ class LinearModel(Decisions):
     n_features : int
     pass_losses : list of float
         With early stopping, the loss that was looked at after each pass; not kept in files.
-    state : State
-        Options and accumulators of the weights; ``state.t`` counts the updates.
+    state, bias_state : State
+        Options and accumulators of the weights, and of the intercept; ``state.t`` counts the updates.  A copy: to step
+        with it changes nothing here.
 
     Examples
     --------
@@ -68,13 +69,13 @@ class LinearModel(Decisions):
         dtype = np.dtype(dtype)
         self._raw, self._bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
         self.loss, self.has_intercept, self.batch_size = loss, intercept, batch_size
-        self.state = init(self._raw, rule, lr=lr, penalty=penalty)
-        self.bias_state = init(self._bias, rule, lr=lr)
+        self._state = init(self._raw, rule, lr=lr, penalty=penalty)
+        self._bias_state = init(self._bias, rule, lr=lr)
         self.labels, self.tally = Labels(), np.zeros(2)
         self.n_seen, self.pass_losses = 0, []
         self.scaling = Scaling(n_features, dtype, normalized, invariant)
         self._mean = Mean(average, n_features, 0) if average else None
-        blank = (np.broadcast_to(dtype.type(value), n_features) for value in self.state.rule.fill())
+        blank = (np.broadcast_to(dtype.type(value), n_features) for value in self._state.rule.fill())
         self._lay_out(self._raw, blank, self._up_to_date())
         self._check_options()
 
@@ -86,19 +87,20 @@ class LinearModel(Decisions):
         if scales:
             self.scaling.largest = rest.pop()
         self._last = rest.pop() if notes else ()
-        self.state.leaves[0].hold_views(tuple(rest))
+        leaf = self._state.leaves[0]
+        leaf.slots = leaf.flat = tuple(rest)
 
     def _up_to_date(self):
         """For each coordinate that it is current now, where that must be known; else ()."""
-        lazy = must_note(self.state.rule, self.state.penalty)
+        lazy = must_note(self._state.rule, self._state.penalty)
         if not lazy and not self.average:
             return ()
-        return np.broadcast_to(self.scaling.clock if lazy and self.normalized else self.state.t, self.n_features)
+        return np.broadcast_to(self.scaling.clock if lazy and self.normalized else self._state.t, self.n_features)
 
     def _check_options(self):
         """Refuse options that do not go together."""
-        penalty = self.state.penalty
-        self.scaling.check(self.state.rule, penalty)
+        penalty = self._state.penalty
+        self.scaling.check(self._state.rule, penalty)
         if self.scaling and self.batch_size > 1:
             raise ValueError(
                 f"batch_size: got {self.batch_size}, but {self.scaling.name} steps are by one row; leave batch_size "
@@ -123,8 +125,12 @@ class LinearModel(Decisions):
 
     def _copy_weights(self):
         """Have weights, accumulators and notes of one's own, which were those of another model."""
-        self.state, self.bias_state, self._bias = self.state.copy(bare=True), self.bias_state.copy(), self._bias.copy()
-        self._lay_out(self._raw, self.state.slots[0], self._last)
+        self._state, self._bias_state, self._bias = (
+            self._state.copy(bare=True),
+            self._bias_state.copy(),
+            self._bias.copy(),
+        )
+        self._lay_out(self._raw, self._state.slots[0], self._last)
 
     def replaced(self, **options):
         """A copy that goes on with other options."""
@@ -139,17 +145,17 @@ class LinearModel(Decisions):
             if new._mean is not None:
                 new._mean.total = self._totals()
             new._raw = self._settled()
-            new.state = new.state.replaced(new._raw, **options)
+            new._state = new._state.replaced(new._raw, **options)
             options.pop("penalty", None)
-            new.bias_state = new.bias_state.replaced(new._bias, **options)
+            new._bias_state = new._bias_state.replaced(new._bias, **options)
             new._last = ()
-            if finds_anew(new.state.rule):
+            if finds_anew(new._state.rule):
                 new._raw = new._settled(Anew(0))
         if average != self.average:
-            new._mean = Mean(average, new.n_features, new.state.t) if average else None
-        if isinstance(new._last, tuple) or not (average or must_note(new.state.rule, new.state.penalty)):
+            new._mean = Mean(average, new.n_features, new._state.t) if average else None
+        if isinstance(new._last, tuple) or not (average or must_note(new._state.rule, new._state.penalty)):
             new._last = new._up_to_date()
-        new._lay_out(new._raw, new.state.slots[0], new._last)
+        new._lay_out(new._raw, new._state.slots[0], new._last)
         new._check_options()
         return new
 
@@ -158,11 +164,11 @@ class LinearModel(Decisions):
         extra = n_features - self.n_features
         if extra <= 0:
             return
-        _check.penalty_shape(self.state.penalty, n_features)
+        _check.penalty_shape(self._state.penalty, n_features)
         # The penalty leaves a zero weight where it is, unless it is a bound away from zero: the notes begin with zero.
-        leaf, seen = self.state.leaves[0], self.n_features
+        leaf, seen = self._state.leaves[0], self.n_features
         self._lay_out(self._raw, leaf.slots, self._last, n_features)
-        for slot, value in zip(leaf.slots, self.state.rule.fill(), strict=True):
+        for slot, value in zip(leaf.slots, self._state.rule.fill(), strict=True):
             slot[seen:] = value
         leaf.shape, leaf.size = (n_features,), n_features
         if self._mean is not None:
@@ -170,7 +176,7 @@ class LinearModel(Decisions):
 
     def recipe(self):
         """The records of the compiled loop."""
-        state, schedule = self.state, self._schedule()
+        state, schedule = self._state, self._schedule()
         rule = state.rule.free() if hasattr(state.rule, "free") else state.rule
         lapse = lapse_of(state.rule, state.penalty, schedule, self.normalized)
         recipe = kernels.Recipe(
@@ -186,11 +192,11 @@ class LinearModel(Decisions):
 
     def _schedule(self):
         """The rate as a record."""
-        return self.state.schedule()
+        return self._state.schedule()
 
     def weights(self, n_features=None):
         """The arrays of the compiled loop, which refuses indices from `n_features` on."""
-        slots, bias_slots = self.state.leaves[0].flat, self.bias_state.leaves[0].flat
+        slots, bias_slots = self._state.leaves[0].flat, self._bias_state.leaves[0].flat
         return kernels.Weights(self._raw[:n_features], slots, self._notes(n_features), self._bias, bias_slots)
 
     def _notes(self, n_features=None):
@@ -240,6 +246,16 @@ class LinearModel(Decisions):
         return self._raw.size
 
     @property
+    def state(self):
+        """Options, accumulators and the count of updates; of the weights."""
+        return self._state.copy()
+
+    @property
+    def bias_state(self):
+        """The same of the intercept."""
+        return self._bias_state.copy()
+
+    @property
     def average(self):
         """How the iterates are averaged, or False."""
         return False if self._mean is None else self._mean.average
@@ -257,7 +273,7 @@ class LinearModel(Decisions):
     @property
     def _averaged(self):
         """How many iterates there are to report the mean of."""
-        return 0 if self._mean is None else self._mean.count(self.state.t)
+        return 0 if self._mean is None else self._mean.count(self._state.t)
 
     def _settled(self, lapse=None):
         """The iterates, with the penalty of every update so far."""
@@ -267,13 +283,13 @@ class LinearModel(Decisions):
         elif isinstance(getattr(recipe.lapse, "lapse", recipe.lapse), Prompt):
             return weights.w.copy()
         out = np.zeros_like(weights.w)
-        compiled_for(self.kernels.settled, recipe)(recipe, weights, *self._spare(), self.state.t, out)
+        compiled_for(self.kernels.settled, recipe)(recipe, weights, *self._spare(), self._state.t, out)
         return out
 
     def _totals(self):
         """The sum of the iterates of each weight."""
         recipe, out = self.recipe(), np.empty_like(self._mean.total)
-        compiled_for(self.kernels.totals, recipe)(recipe, self.weights(), *self._spare(), self.state.t, out)
+        compiled_for(self.kernels.totals, recipe)(recipe, self.weights(), *self._spare(), self._state.t, out)
         return out
 
     def _spare(self):
@@ -324,7 +340,7 @@ class LinearModel(Decisions):
             arrays |= {"total": self._mean.total, "bias_total": self._mean.bias_total}
         if self.normalized:
             arrays |= {"largest": self.scaling.largest, "totals": self.scaling.totals}
-        options = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")} | {"average": self.average}
+        options = {name: getattr(self._state, name) for name in ("rule", "lr", "penalty")} | {"average": self.average}
         names = self._names()
         meta = {
             "kind": type(self).__name__,
@@ -336,7 +352,7 @@ class LinearModel(Decisions):
             "n_features": self.n_features,
             "dtype": self.dtype.name,
             "since": 0 if self._mean is None else self._mean.since,
-            "t": self.state.t,
+            "t": self._state.t,
             "n_seen": self.n_seen,
         }
         archive.write(path, self.KIND, meta, arrays)
@@ -351,7 +367,7 @@ class LinearModel(Decisions):
         if self._mean is not None:
             self._mean.since = meta["since"]
             self._mean.total, self._mean.bias_total = arrays["total"], arrays["bias_total"]
-        self.state.t = self.bias_state.t = meta["t"]
+        self._state.t = self._bias_state.t = meta["t"]
 
     def _names(self):
         """The labels as a list."""
@@ -364,7 +380,7 @@ class LinearModel(Decisions):
     def _tables(self):
         """The weights and their accumulators, as arrays of a file."""
         arrays = {"w": self._raw, "bias": self._bias}
-        for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
+        for name, state in (("slot", self._state), ("bias_slot", self._bias_state)):
             arrays |= {f"{name}{k}": slot for k, slot in enumerate(state.slots[0])}
         return arrays
 
@@ -372,7 +388,7 @@ class LinearModel(Decisions):
         """Take over the weights, accumulators and notes of a file."""
         self._bias = arrays["bias"]
         slots, bias_slots = (
-            tuple(arrays[f"{name}{k}"] for k in range(len(self.state.slots[0]))) for name in ("slot", "bias_slot")
+            tuple(arrays[f"{name}{k}"] for k in range(len(self._state.slots[0]))) for name in ("slot", "bias_slot")
         )
-        self.bias_state.leaves[0].hold(bias_slots)
+        self._bias_state.leaves[0].hold(bias_slots)
         self._lay_out(arrays["w"], slots, arrays.get("last", ()))

@@ -51,7 +51,7 @@ def going_on(model, options, dtype):
             f"normalized: got {options['normalized']}, but the model was begun with {model.normalized}, and what its "
             "accumulators mean depends on that; begin a new one"
         )
-    own = {name: getattr(model.state, name) for name in ("penalty", "rule", "lr")}
+    own = {name: getattr(model._state, name) for name in ("penalty", "rule", "lr")}
     own |= {name: getattr(model, name) for name in ("loss", "average", "batch_size", "invariant")}
     changed = {name: options[name] for name in own if name in options and not same(options[name], own[name])}
     return model.replaced(**changed) if changed else model.copy()

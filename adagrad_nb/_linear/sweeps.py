@@ -59,7 +59,7 @@ def room_for_batches(X, size, lead=()):
 
 
 def _slots(model, shape):
-    return tuple(np.empty(shape, model.dtype) for _ in model.state.leaves[0].slots)
+    return tuple(np.empty(shape, model.dtype) for _ in model._state.leaves[0].slots)
 
 
 def mergeable(name, model):
@@ -69,9 +69,9 @@ def mergeable(name, model):
             f"{name}: does not go with several classes or rates, which learn side by side; learn one class against the "
             "rest, or one rate, at a time"
         )
-    if not getattr(model.state.rule, "adds", False):
+    if not getattr(model._state.rule, "adds", False):
         raise ValueError(
-            f"{name}: does not go with the rule {type(model.state.rule).__name__}, whose accumulators do not add up; "
+            f"{name}: does not go with the rule {type(model._state.rule).__name__}, whose accumulators do not add up; "
             "use Adagrad(…), RDA(…) or FTRL(…)"
         )
     if model.average:
@@ -100,7 +100,7 @@ def _by_team(model, X, recipe, workers):
     mergeable("threads", model)
     first, most = round_rows(X)
     alone = sweep(model, X, recipe)
-    if model.state.t + X.shape[0] <= first:
+    if model._state.t + X.shape[0] <= first:
         return alone
     kernel = compiled_for(team.rounds, recipe)
     threads = min(workers, cores()) if is_compiled(kernel) else 1

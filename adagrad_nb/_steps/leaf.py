@@ -58,7 +58,6 @@ class Leaf:
         "shape",
         "size",
         "slots",
-        "strided",
         "update",
         "whole",
     )  # fmt: skip
@@ -111,13 +110,8 @@ class Leaf:
 
     def hold(self, slots):
         """Take arrays as the accumulators."""
-        self.slots, self.strided = slots, False
+        self.slots = slots
         self.flat = tuple(self.vector(slot) for slot in slots)
-
-    def hold_views(self, slots):
-        """Take vectors as the accumulators whose entries are apart in memory."""
-        self.slots = self.flat = slots
-        self.strided, self.entries = True, {}
 
     def vector(self, array):
         """What the kernels see of an array: a view of it where its layout and precision are theirs."""
@@ -252,8 +246,6 @@ class Leaf:
         if bare:
             return new
         new.hold(tuple(self.copied(slot) for slot in self.slots))
-        if self.strided:
-            new.entries = {}  # those that there are were compiled for another layout
         for name in ("mean", "gathered", "decayed"):
             array = getattr(self, name)
             setattr(new, name, None if array is None else self.copied(array))
