@@ -71,9 +71,9 @@ def update(x, g, state, *, lr=None, out=None):
     leaves = state.leaves
     single = len(leaves) == 1
     targets = [x] if single and not isinstance(x, (dict, list, tuple)) else leaves_of(x)
-    gradients = [g] if single and targets[0] is x else align(x, g, "g")
     if len(targets) != len(leaves):
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(leaves)}")
+    gradients = [g] if single and targets[0] is x else align(x, g, "g")
     lr = _rate(state, lr)
     in_place = out is not None and x_out is x and state_out is state
     bundle = state.bundles[0] if state.bundles and in_place else None

@@ -719,10 +719,35 @@ def test_structures_differ(x, g, message):
 
 def test_a_state_for_another_x():
     state = init(np.zeros(4))
-    for x in (np.zeros(3), np.zeros(4, np.float32), np.zeros((4, 1)), [np.zeros(4), np.zeros(4)], np.zeros(4) * 1j):
+    others = [
+        np.zeros(3),
+        np.zeros(4, np.float32),
+        np.zeros((4, 1)),
+        [np.zeros(4), np.zeros(4)],
+        np.zeros(4) * 1j,
+        {},
+        [],
+    ]
+    for x in others:
         with pytest.raises((TypeError, ValueError), match=r"^(x|g)"):
             update(x, x, state)
     assert state.t == 0
+
+
+class Marked(np.ndarray):
+    """An array of another class."""
+
+
+@pytest.mark.parametrize("kind", [np.ma.masked_array, lambda array: array.view(Marked)], ids=["masked", "own class"])
+def test_subclasses_of_arrays_step_as_arrays(kind, rng):
+    x, g = rng.normal(size=6), rng.normal(size=6)
+    wanted, _ = update(x, g, init(x, Adagrad(0.25)))
+    own = kind(x.copy())
+    state = init(own, Adagrad(0.25))
+    got, _ = update(own, kind(g), state)
+    np.testing.assert_array_equal(np.asarray(got), wanted)
+    update(own, kind(g), state, out=(own, state))
+    np.testing.assert_array_equal(np.asarray(own), wanted)
 
 
 def test_out_for_another_x():

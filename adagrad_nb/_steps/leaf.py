@@ -115,6 +115,8 @@ class Leaf:
 
     def vector(self, array):
         """What the kernels see of an array: a view of it where its layout and precision are theirs."""
+        if type(array) is not np.ndarray:
+            array = np.asarray(array)  # masked arrays and matrices are none for Numba
         if array.ndim == 1 and array.dtype == self.precision and array.flags.c_contiguous:
             return array
         vector = np.ascontiguousarray(array).reshape(-1)
