@@ -15,9 +15,15 @@ from . import PACKAGE
 
 PROFILE = os.environ.get("ASV_PROFILE", "regular")
 _SIZES = {
-    "fast": {"dense": [10**3, 10**5], "rows": 20_000, "copies": 8, "processes": 1},
-    "regular": {"dense": [10**3, 10**5, 10**7], "rows": 200_000, "copies": 40, "processes": 3},
-    "large": {"dense": [10**3, 10**5, 10**7, 10**8], "rows": 1_000_000, "copies": 200, "processes": 5},
+    "fast": {"dense": [10**3, 10**5], "rows": 20_000, "features": 2**20, "copies": 8, "processes": 1},
+    "regular": {"dense": [10**3, 10**5, 10**7], "rows": 200_000, "features": 2**22, "copies": 40, "processes": 3},
+    "large": {
+        "dense": [10**3, 10**5, 10**7, 10**8],
+        "rows": 1_000_000,
+        "features": 2**24,
+        "copies": 200,
+        "processes": 5,
+    },
 }
 if PROFILE not in _SIZES:
     raise ValueError(f"ASV_PROFILE: got {PROFILE!r}; must be one of {', '.join(_SIZES)}")
@@ -45,6 +51,20 @@ def text_like(n_rows, n_features=47_000, mean_nnz=72, seed=0):
     X.has_canonical_format = True
     y = np.sign(X @ (2 * rng.normal(size=n_features)) + rng.normal(size=n_rows))
     return X, y
+
+
+def even_rows(n_rows, n_features, nnz=40, seed=0):
+    """A CSR matrix whose rows have features drawn evenly, and labels in {-1, 1} that nothing foretells; float32.
+
+    Rows in which a feature is drawn twice are left out.
+    """
+    rng = np.random.default_rng(seed)
+    columns = np.sort(rng.integers(0, n_features, (n_rows, nnz)), axis=1)
+    columns = columns[(np.diff(columns, axis=1) > 0).all(axis=1)].astype(np.int32)
+    n = columns.shape[0]
+    values = rng.normal(scale=0.2, size=columns.size).astype(np.float32)
+    X = scipy.sparse.csr_array((values, columns.ravel(), np.arange(0, columns.size + 1, nnz)), shape=(n, n_features))
+    return X, np.where(rng.random(n) < 0.5, -1.0, 1.0)
 
 
 def text_classes(n_rows, n_classes=20, seed=0):

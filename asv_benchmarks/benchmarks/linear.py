@@ -1,8 +1,8 @@
-"""`fit_linear`: one pass over text-like rows, and how well it learns in that pass."""
+"""`fit_linear`: one pass over text-like rows or rows of millions of features, and how well it learns in that pass."""
 
 from adagrad_nb import L1, L2, ElasticNet, fit_linear
 
-from .common import SIZES, median_seconds, text_like
+from .common import SIZES, even_rows, median_seconds, text_like
 
 PENALTIES = {"none": None, "L1": L1(1e-5), "L2": L2(1e-5), "ElasticNet": ElasticNet(1e-5, 1e-5)}
 
@@ -37,6 +37,37 @@ class Epoch:
 
     def track_progressive_loss(self, data, dtype, penalty):
         return self.epoch().progressive_loss
+
+    track_progressive_loss.unit = "mean loss"
+
+
+class Wide(Epoch):
+    """The same where rows have features of millions: a few cache lines from memory for each stored value."""
+
+    params = [["float32", "float64"], ["none", "L1"]]
+
+    def setup_cache(self):
+        return even_rows(SIZES["rows"], SIZES["features"])
+
+
+class Scaled:
+    """A pass of text-like rows with steps that mind the scale of features, the weight of rows, or both."""
+
+    params = [["normalized", "invariant", "normalized invariant"]]
+    param_names = ["steps"]
+    timeout = 300
+    setup_cache = Epoch.setup_cache
+
+    def setup(self, data, steps):
+        self.X, self.y = data
+        self.options = dict.fromkeys(steps.split(), True)
+        fit_linear(self.X[:100], self.y[:100], **self.options)
+
+    def time_epoch(self, data, steps):
+        fit_linear(self.X, self.y, **self.options)
+
+    def track_progressive_loss(self, data, steps):
+        return fit_linear(self.X, self.y, **self.options).progressive_loss
 
     track_progressive_loss.unit = "mean loss"
 

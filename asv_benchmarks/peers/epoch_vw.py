@@ -13,8 +13,7 @@ WIDE = 24
 def main():
     quick = pairs.options(__doc__).quick
     vowpalwabbit = pairs.need("vowpalwabbit")
-    import scipy.sparse
-    from benchmarks.common import text_like
+    from benchmarks.common import even_rows, text_like
 
     from adagrad_nb import Adagrad, fit_linear
 
@@ -57,15 +56,8 @@ def main():
         "float32, normalised and invariant", X, y, 18, "--normalized --invariant", rule=Adagrad(0.0), normalized=True,
         invariant=True,
     )  # fmt: skip
-    rng = np.random.default_rng(0)
-    columns = np.sort(rng.integers(0, 2**WIDE, (20_000 if quick else 200_000, 40)), axis=1)
-    columns = columns[(np.diff(columns, axis=1) > 0).all(axis=1)]
-    n = columns.shape[0]
-    values = rng.normal(scale=0.2, size=columns.size).astype(np.float32)
-    X = scipy.sparse.csr_array(
-        (values, columns.ravel().astype(np.int32), np.arange(0, columns.size + 1, 40)), shape=(n, 2**WIDE)
-    )
-    wide = compare(f"float32, 2^{WIDE} features", X, np.where(rng.random(n) < 0.5, -1.0, 1.0), WIDE)
+    X, y = even_rows(20_000 if quick else 200_000, 2**WIDE)
+    wide = compare(f"float32, 2^{WIDE} features", X, y, WIDE)
     pairs.verdict(
         ("our rows/s / Vowpal Wabbit's", plain, ">=", 2.5),
         ("by its default step", scaled, ">=", 1),
