@@ -15,7 +15,7 @@ from ._steps.leaf import Leaf
 from ._steps.options import Options
 from ._steps.trees import align, walk
 from .gates import is_gate
-from .schedules import Constant, at
+from .schedules import Constant, Rates, at
 
 _COUNTS = ("t", "arrived", "pending", "skipped", "good", "scale")
 _KIND = "state"
@@ -129,6 +129,8 @@ class State:
 
     def rate(self, t):
         """The learning rate of update t: a float or an array."""
+        if isinstance(self.lr, Rates):
+            raise TypeError("state: its model learnt at several rates side by side; say which one with lr=…")
         if hasattr(self.lr, "_fields"):
             return at(self.lr, t)
         if callable(self.lr):
