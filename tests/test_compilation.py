@@ -541,9 +541,10 @@ LEVELS = {
     " state update presets exchange fullmatrix",
     4: "_runs/__init__ _runs/objectives _runs/driver _device/device_run optimize stochastic"
     " _linear/__init__ _linear/samples _linear/contents _linear/classes _linear/class_weights _linear/decisions"
-    " _linear/arrears _linear/means _linear/scaling _linear/tables _linear/sweeps _linear/linear_model"
-    " _linear/lane_model _linear/class_model _linear/rate_model _linear/model_file _linear/options _linear/stopping"
-    " _linear/course _device/device_rows linear merging metrics readers vowpal _files/source _files/svmlight",
+    " _linear/arrears _linear/means _linear/scaling _linear/tables _linear/sweeps _linear/storage"
+    " _linear/linear_model _linear/lane_model _linear/class_model _linear/rate_model _linear/model_file"
+    " _linear/options _linear/stopping _linear/course _device/device_rows"
+    " linear merging metrics readers vowpal _files/source _files/svmlight",
     5: "_estimator estimators distributed callbacks plots testing warm cli __main__ __init__",
 }
 LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}

@@ -35,6 +35,7 @@ from adagrad_nb import (
     losses,
     read_svmlight,
 )
+from adagrad_nb._files import archive
 from adagrad_nb._linear import course, linear_model, sweeps
 from adagrad_nb._linear import options as linear_options
 
@@ -976,14 +977,14 @@ def test_other_files_are_refused(saved, tmp_path):
     np.save(tmp_path / "other.npy", np.zeros(3))
     with pytest.raises(ValueError, match="not a file of this package, or damaged"):
         load_model(tmp_path / "other.npy")
-    linear_model.archive.write(other, "picture", {}, {"w": np.zeros(3)})
+    archive.write(other, "picture", {}, {"w": np.zeros(3)})
     with pytest.raises(ValueError, match="holds a picture, not a linear model"):
         load_model(other)
 
 
 def test_a_file_of_a_later_version(saved, monkeypatch):
     model, path = saved
-    monkeypatch.setattr(linear_model.archive, "FORMAT", 99)
+    monkeypatch.setattr(archive, "FORMAT", 99)
     model.save(path)
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"has format 99; this version reads up to \d+, so upgrade"):

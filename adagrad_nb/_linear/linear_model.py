@@ -3,7 +3,6 @@
 import numpy as np
 
 from .. import _check
-from .._files import archive
 from .._jit import cast, compiled_for
 from .._kernels import linear as kernels
 from .._kernels.coordinate import Update
@@ -19,11 +18,12 @@ from .decisions import Decisions
 from .means import Mean
 from .samples import Labels
 from .scaling import Scaling
+from .storage import Storage
 from .sweeps import sweep
 from .tables import side_by_side
 
 
-class LinearModel(Decisions):
+class LinearModel(Decisions, Storage):
     """A linear model and the state of its learning; made by `fit_linear` or `load_model`, never changed.
 
     Attributes
@@ -58,7 +58,6 @@ class LinearModel(Decisions):
     ['yes']
     """
 
-    KIND = "linear model"  # of a file
     is_single = True  # one weight for each feature
     kernels = kernels  # loops over all weights
 
@@ -125,11 +124,8 @@ class LinearModel(Decisions):
 
     def _copy_weights(self):
         """Have weights, accumulators and notes of one's own, which were those of another model."""
-        self._state, self._bias_state, self._bias = (
-            self._state.copy(bare=True),
-            self._bias_state.copy(),
-            self._bias.copy(),
-        )
+        self._state, self._bias_state = self._state.copy(bare=True), self._bias_state.copy()
+        self._bias = self._bias.copy()
         self._lay_out(self._raw, self._state.slots[0], self._last)
 
     def replaced(self, **options):
@@ -324,50 +320,6 @@ class LinearModel(Decisions):
         )
 
     # --- files -------------------------------------------------------------------------------------------------
-
-    def save(self, path):
-        """Write the whole model, its state included, so that learning can go on where it stopped.
-
-        Parameters
-        ----------
-        path : str or path-like
-            Replaced in one move: it holds the old file or all of the new one.
-        """
-        arrays = {"tally": self.tally} | self._tables()
-        if not isinstance(self._last, tuple):
-            arrays["last"] = self._last
-        if self._mean is not None:
-            arrays |= {"total": self._mean.total, "bias_total": self._mean.bias_total}
-        if self.normalized:
-            arrays |= {"largest": self.scaling.largest, "totals": self.scaling.totals}
-        options = {name: getattr(self._state, name) for name in ("rule", "lr", "penalty")} | {"average": self.average}
-        names = self._names()
-        meta = {
-            "kind": type(self).__name__,
-            "options": {name: archive.encode(value, arrays) for name, value in options.items()},
-            "numbers": {name: getattr(self, name) for name in ("batch_size", "normalized", "invariant")}
-            | {"intercept": self.has_intercept},
-            "loss": archive.encode(self.loss, arrays),
-            "labels": [label.item() if isinstance(label, np.generic) else label for label in names],
-            "n_features": self.n_features,
-            "dtype": self.dtype.name,
-            "since": 0 if self._mean is None else self._mean.since,
-            "t": self._state.t,
-            "n_seen": self.n_seen,
-        }
-        archive.write(path, self.KIND, meta, arrays)
-
-    def restore(self, meta, arrays):
-        """Take over what a file holds."""
-        self._name(meta["labels"])
-        self.tally, self.n_seen = arrays["tally"], meta["n_seen"]
-        if self.normalized:
-            self.scaling.largest, self.scaling.totals = arrays["largest"], arrays["totals"]
-        self._hold(arrays)
-        if self._mean is not None:
-            self._mean.since = meta["since"]
-            self._mean.total, self._mean.bias_total = arrays["total"], arrays["bias_total"]
-        self._state.t = self._bias_state.t = meta["t"]
 
     def _names(self):
         """The labels as a list."""
