@@ -7,20 +7,27 @@ transforms, a penalty, a schedule, an average, a loss; write your own as a Named
 
 from typing import TYPE_CHECKING
 
-from ._device.device import has_cuda
-from ._device.device_rows import DeviceRows, to_device
-from ._linear.course import Progress
-from ._linear.linear_model import LinearModel
-from ._linear.model_file import load_model
-from ._linear.stopping import EarlyStopping
-from ._steps.lazy import catch_up
-from .averaging import EMA, Polyak
-from .dual import FTRL, RDA
-from .exchange import from_optax, from_torch, to_optax, to_torch
-from .gates import Accumulate, LossScale, SkipNonFinite
-from .groups import GroupL2, GroupLinf
-from .linear import fit_linear
-from .losses import (
+from .cuda.arrays import has_cuda
+from .io.readers import Chunk, load_svmlight, read_svmlight
+from .io.vowpal import load_vw
+from .linear.device_trainer import DeviceRows, to_device
+from .linear.early_stopping import EarlyStopping
+from .linear.fit import fit_linear
+from .linear.merging import merge
+from .linear.model import LinearModel
+from .linear.model_file import load_model
+from .linear.trainer import Progress
+from .minimize.drivers import minimize_adadelta, minimize_adagrad, minimize_stochastic
+from .optim.interop import from_optax, from_torch, to_optax, to_torch
+from .optim.lazy_decay import catch_up
+from .optim.presets import like
+from .optim.state import State, init, load_state
+from .optim.step import update
+from .records.averaging import EMA, Polyak
+from .records.dual_averaging import FTRL, RDA
+from .records.gates import Accumulate, LossScale, SkipNonFinite
+from .records.group_penalties import GroupL2, GroupLinf
+from .records.losses import (
     Absolute,
     EpsilonInsensitive,
     Hinge,
@@ -35,14 +42,10 @@ from .losses import (
     SquaredEpsilonInsensitive,
     SquaredHinge,
 )
-from .merging import merge
-from .multiclass import OneVsRest, Softmax
-from .optimize import minimize_adadelta, minimize_adagrad
-from .penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
-from .presets import like
-from .readers import Chunk, load_svmlight, read_svmlight
-from .rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
-from .schedules import (
+from .records.multiclass_losses import OneVsRest, Softmax
+from .records.penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
+from .records.rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
+from .records.schedules import (
     Constant,
     Cosine,
     CosineRestarts,
@@ -55,24 +58,30 @@ from .schedules import (
     Shift,
     WarmUp,
 )
-from .state import State, init, load_state
-from .stochastic import minimize_stochastic
-from .transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, Except, L2Decay, Maximize, Only, Rescale
-from .update import update
-from .vowpal import load_vw
-from .warm import warm_up
+from .records.transforms import (
+    ClipGlobalNorm,
+    ClipNorm,
+    ClipValue,
+    DecoupledDecay,
+    Except,
+    L2Decay,
+    Maximize,
+    Only,
+    Rescale,
+)
+from .warmup import warm_up
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .estimators import AdagradClassifier, AdagradRegressor  # noqa: F401 - see __getattr__
+    from .linear.estimators import AdagradClassifier, AdagradRegressor  # noqa: F401 - see __getattr__
 
 _ESTIMATORS = ("AdagradClassifier", "AdagradRegressor")  # imported with scikit-learn, when they are asked for
 
 
 def __getattr__(name):
     if name in _ESTIMATORS:
-        from . import estimators
+        from .linear import estimators
 
         return getattr(estimators, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,17 @@ import re
 
 import numpy as np
 
+from . import _check
+
+
+def seed(rng):
+    """A seed from an integer, a Generator or the system's entropy."""
+    if rng is None:
+        return int(np.random.SeedSequence().entropy % 2**63)
+    if isinstance(rng, np.random.Generator):
+        return int(rng.integers(2**63 - 1))
+    return _check.count("rng", rng)
+
 
 def _show(value):
     text = repr(value)
@@ -268,99 +279,3 @@ def no_constraints(constraints):
 def same_length(name, values, n, per):
     if values.shape != (n,):
         raise ValueError(f"{name}: got shape {values.shape}; must have shape ({n},), one entry per {per}")
-
-
-def index_pointer(indptr, indices, n_values, n):
-    """The parts of a compressed matrix of n rows that say where each row is."""
-    for name, part in (("indptr", indptr), ("indices", indices)):
-        if not isinstance(part, np.ndarray):
-            raise ValueError(f"{name}: got a {type(part).__name__}; must be an array")
-        if part.ndim != 1 or part.dtype not in (np.int32, np.int64):
-            raise ValueError(
-                f"{name}: got dtype {part.dtype} and shape {part.shape}; must be a vector of int32 or int64"
-            )
-    if indptr.shape != (n + 1,):
-        raise ValueError(f"indptr: got {indptr.size} entries for {n} rows; must have one more than rows")
-    if indptr[0] != 0:
-        raise ValueError(f"indptr: starts with {indptr[0]}; must start with 0")
-    falls = indptr[1:] < indptr[:-1]
-    if falls.any():
-        row = _place(falls)
-        raise ValueError(f"indptr: falls from {indptr[row]} to {indptr[row + 1]} at row {row}; must not decrease")
-    if indptr[-1] > min(indices.size, n_values):
-        raise ValueError(f"indptr: ends with {indptr[-1]}, but there are {indices.size} indices and {n_values} values")
-
-
-def compressed_rows(X):
-    """The parts of a CSR matrix that a compiled loop relies on, but for the indices, which the loop checks itself."""
-    if X.data.ndim != 1 or X.data.dtype.kind not in "fiub":
-        raise ValueError(f"X.data: got dtype {X.data.dtype} and shape {X.data.shape}; must be a vector of real numbers")
-    try:
-        index_pointer(X.indptr, X.indices, X.data.size, X.shape[0])
-    except ValueError as error:
-        raise ValueError(f"X.{error}") from None
-
-
-def sparse_indices(name, matrix):
-    """Indices that SciPy may rely on when it converts a sparse matrix: its C loops write wherever they point."""
-    try:
-        if matrix.format in ("csr", "csc", "bsr"):
-            _compressed(matrix)
-        elif matrix.format == "coo":
-            for axis, (indices, size) in enumerate(zip(_coordinates(matrix), matrix.shape, strict=True)):
-                if indices.shape != matrix.data.shape:
-                    raise ValueError(f"axis {axis} has {indices.size} indices for {matrix.data.size} values")
-                wrong = (indices < 0) | (indices >= size)
-                if wrong.any():
-                    raise ValueError(f"index {indices[wrong][0]} on axis {axis}; must be in [0, {size})")
-        elif matrix.format == "lil":
-            _lists(matrix)
-    except (ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
-        raise ValueError(f"{name}: malformed {matrix.format.upper()} matrix: {error}") from None
-
-
-def _coordinates(matrix):
-    return matrix.coords if hasattr(matrix, "coords") else (matrix.row, matrix.col)
-
-
-def _compressed(matrix):
-    major = matrix.shape[-1] if matrix.format == "csc" else matrix.shape[0]
-    minor = matrix.shape[0] if matrix.format == "csc" else matrix.shape[-1]
-    if matrix.format == "bsr":
-        height, width = matrix.data.shape[1:]
-        major, minor = major // height, minor // width
-    elif matrix.ndim == 1:
-        major = 1
-    index_pointer(matrix.indptr, matrix.indices, len(matrix.data), major)
-    wrong = (matrix.indices < 0) | (matrix.indices >= minor)
-    if wrong.any():
-        raise ValueError(f"index {matrix.indices[wrong][0]} at position {_place(wrong)}; must be in [0, {minor})")
-
-
-def _lists(matrix):
-    height, width = matrix.shape
-    if len(matrix.rows) != height or len(matrix.data) != height:
-        raise ValueError(f"{len(matrix.rows)} lists of indices and {len(matrix.data)} of values for {height} rows")
-    for row, (indices, values) in enumerate(zip(matrix.rows, matrix.data, strict=True)):
-        if len(indices) != len(values):
-            raise ValueError(f"row {row} has {len(indices)} indices for {len(values)} values")
-        for index in indices:
-            if not 0 <= index < width:
-                raise ValueError(f"index {index} in row {row}; must be in [0, {width})")
-
-
-def row_of(X, row):
-    """Raise the sentence for a row that a compiled loop refused."""
-    a, b = X.indptr[row], X.indptr[row + 1]
-    indices, values = X.indices[a:b], X.data[a:b]
-    outside = (indices < 0) | (indices >= X.shape[1])
-    if outside.any():
-        index = indices[outside][0]
-        raise ValueError(f"X: column index {index} in row {row}; must be in [0, {X.shape[1]}), the number of columns")
-    wrong = ~np.isfinite(values)
-    if wrong.any():
-        raise ValueError(f"X: got {values[wrong][0]} in row {row}, column {indices[wrong][0]}; must be finite")
-    raise ValueError(
-        f"X: row {row} gives a prediction that is not finite; the values or the learning rate are too large, "
-        "scale the columns of X or take a smaller lr"
-    )

@@ -9,16 +9,16 @@ import sys
 import numpy as np
 
 from . import __version__
-from ._files.atomic import replacing
-from ._linear.model_file import load_model
 from .callbacks import History, Table
-from .dual import FTRL, RDA
-from .linear import fit_linear
-from .losses import LOSSES, Logistic
+from .io.archive import replacing
+from .io.readers import read_svmlight
+from .linear.fit import fit_linear
+from .linear.model_file import load_model
 from .metrics import auc
-from .penalties import L1, L2, ElasticNet
-from .readers import read_svmlight
-from .rules import Adadelta, Adagrad
+from .records.dual_averaging import FTRL, RDA
+from .records.losses import LOSSES, Logistic
+from .records.penalties import L1, L2, ElasticNet
+from .records.rules import Adadelta, Adagrad
 
 RULES = {"adadelta": Adadelta, "adagrad": Adagrad, "ftrl": FTRL, "rda": RDA}
 

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from ._files.atomic import replacing
+from .io.archive import replacing
 from .metrics import auc, calibration, roc_curve
 
 INK, FIRST, SECOND, FAINT = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"

@@ -4,13 +4,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._jit import code, is_compiled
-from ._kernels import dense
-from .linear import fit_linear
-from .losses import has_probabilities
-from .penalties import prox, repeat, total, value
-from .state import init
-from .update import update
+from .compiler.jit import code, is_compiled
+from .linear.fit import fit_linear
+from .optim.kernels import array_update
+from .optim.state import init
+from .optim.step import update
+from .records.losses import has_probabilities
+from .records.penalties import prox, repeat, total, value
 
 
 class Rosenbrock(NamedTuple):
@@ -124,9 +124,9 @@ def check_rule(rule):
 
 def _assert_single(name, leaf, x):
     """A float32 rule must not compute in doubles."""
-    if x.dtype != np.float32 or not is_compiled(dense.serial):
+    if x.dtype != np.float32 or not is_compiled(array_update.serial):
         return
-    if " fpext float" in code(dense.serial, leaf.update, dense.ALL, x, x, leaf.flat, leaf.fixed, 0):
+    if " fpext float" in code(array_update.serial, leaf.update, array_update.ALL, x, x, leaf.flat, leaf.fixed, 0):
         raise AssertionError(
             f"{name}: its float32 code computes in doubles; avoid literals such as 1.0 and 2, "
             "and keep constants as fields"

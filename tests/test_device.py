@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from adagrad_nb._device import device
+from adagrad_nb.cuda import arrays
 
 if numba.config.ENABLE_CUDASIM:
     pytest.skip("the simulator has its own arrays", allow_module_level=True)
@@ -58,38 +58,38 @@ def waits(monkeypatch):
         def per_thread_default_stream():
             return Stream(2, log)
 
-    monkeypatch.setattr(device, "cuda", lambda: Module)
-    device._external.cache_clear()
+    monkeypatch.setattr(arrays, "cuda", lambda: Module)
+    arrays._external.cache_clear()
     yield log
-    device._external.cache_clear()
+    arrays._external.cache_clear()
 
 
 def test_whose_arrays_are_on_a_device():
-    assert device.is_device(Tensor(True))
-    assert not device.is_device(Tensor(False))
-    assert device.is_device(Foreign())
-    assert not device.is_device(np.ones(2))
-    assert [type(one) for one in device.among([{"a": Foreign()}, (np.ones(1), [Tensor(True)])])] == [Foreign, Tensor]
+    assert arrays.is_device(Tensor(True))
+    assert not arrays.is_device(Tensor(False))
+    assert arrays.is_device(Foreign())
+    assert not arrays.is_device(np.ones(2))
+    assert [type(one) for one in arrays.among([{"a": Foreign()}, (np.ones(1), [Tensor(True)])])] == [Foreign, Tensor]
 
 
 def test_shape_and_dtype():
-    assert device.form(Foreign(shape=(2, 5))) == ((2, 5), np.dtype("f4"))
-    assert device.form(Foreign(shape=(2, 5))).size == 10
-    assert device.form(Tensor(True)).dtype == "bfloat16"
+    assert arrays.form(Foreign(shape=(2, 5))) == ((2, 5), np.dtype("f4"))
+    assert arrays.form(Foreign(shape=(2, 5))).size == 10
+    assert arrays.form(Tensor(True)).dtype == "bfloat16"
 
 
 def test_arrays_that_cannot_be_changed():
     class Array(Foreign):
         pass
 
-    assert device.is_writable(Array())
+    assert arrays.is_writable(Array())
     Array.__module__ = "jaxlib.xla"
-    assert not device.is_writable(Array())
+    assert not arrays.is_writable(Array())
 
 
 def test_addresses():
-    assert device.address(Foreign()) == 4096
-    assert device.is_aligned(Foreign(), Foreign())
+    assert arrays.address(Foreign()) == 4096
+    assert arrays.is_aligned(Foreign(), Foreign())
 
 
 @pytest.mark.parametrize(
@@ -105,24 +105,24 @@ def test_addresses():
     ],
 )
 def test_streams_wait_for_each_other(streams, mine, waited, waits):
-    with device.ordered([Foreign(stream) for stream in streams]):
-        assert int(device.stream()) == mine
+    with arrays.ordered([Foreign(stream) for stream in streams]):
+        assert int(arrays.stream()) == mine
     assert waits == waited
-    assert device.stream() == 0
+    assert arrays.stream() == 0
 
 
 def test_a_stream_is_given_up_after_an_error(waits):
     def fail():
-        with device.ordered([Foreign(7)]):
+        with arrays.ordered([Foreign(7)]):
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    assert device.stream() == 0
+    assert arrays.stream() == 0
 
 
 def test_records_keep_their_numbers_when_their_arrays_go(monkeypatch):
     from adagrad_nb import L1, Box
 
-    monkeypatch.setattr(device, "put", lambda array: ("there", array.tolist()))
-    assert device.upload((L1(0.5), Box(np.zeros(2), 1.0))) == (L1(0.5), Box(("there", [0.0, 0.0]), 1.0))
+    monkeypatch.setattr(arrays, "put", lambda array: ("there", array.tolist()))
+    assert arrays.upload((L1(0.5), Box(np.zeros(2), 1.0))) == (L1(0.5), Box(("there", [0.0, 0.0]), 1.0))

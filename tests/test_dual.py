@@ -29,10 +29,10 @@ from adagrad_nb import (
     load_state,
     minimize_adagrad,
     minimize_stochastic,
-    update,
-)  # fmt: skip
-from adagrad_nb.dual import point
-from adagrad_nb.rules import reach, step, width
+    update,  # fmt: skip
+)
+from adagrad_nb.records.dual_averaging import point
+from adagrad_nb.records.rules import reach, step, width
 from adagrad_nb.testing import check_rule
 
 # name: (the record, its function in the reference, that of the intercept, the first accumulator)

@@ -28,8 +28,8 @@ from adagrad_nb import (
     Quantile,
     fit_linear,
 )
-from adagrad_nb._linear import contents as contents_module
-from adagrad_nb._linear.contents import by_content
+from adagrad_nb.linear import row_order as contents_module
+from adagrad_nb.linear.row_order import by_content
 
 pytest.importorskip("sklearn", minversion="1.6")
 

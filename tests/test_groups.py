@@ -11,7 +11,8 @@ from scipy.optimize import minimize
 from test_lanes import CLASSES, COLUMNS, ROWS, content, data
 
 from adagrad_nb import L1, Adagrad, GroupL2, GroupLinf, InverseSqrt, Logistic, OneVsRest, fit_linear, load_model
-from adagrad_nb._linear import lane_model, linear_model
+from adagrad_nb.linear import model as linear_model
+from adagrad_nb.linear import multi_output_model
 
 KINDS = {
     "l2": (GroupL2, reference_lanes.group_l2_prox, np.linalg.norm),
@@ -108,7 +109,7 @@ def test_a_group_of_one_is_l1(kind):
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    for module in (lane_model, linear_model):
+    for module in (multi_output_model, linear_model):
         monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 

@@ -34,11 +34,11 @@ from adagrad_nb import (
     fit_linear,
     load_model,
 )
-from adagrad_nb._jit import code
-from adagrad_nb._kernels import linear as kernels
-from adagrad_nb._linear import lane_model as lane_models
-from adagrad_nb._linear import linear_model
-from adagrad_nb._linear.samples import unsigned
+from adagrad_nb._csr import unsigned
+from adagrad_nb.compiler.jit import code
+from adagrad_nb.linear import model as linear_model
+from adagrad_nb.linear import multi_output_model as lane_models
+from adagrad_nb.linear.kernels import rows as kernels
 
 COLUMNS, CLASSES, ROWS = 9, 5, 40
 GRID = (0.05, 0.4, 1.5)

@@ -32,12 +32,13 @@ from adagrad_nb import (
     Squared,
     fit_linear,
     load_model,
-    losses,
     read_svmlight,
 )
-from adagrad_nb._files import archive
-from adagrad_nb._linear import course, linear_model, sweeps
-from adagrad_nb._linear import options as linear_options
+from adagrad_nb.io import archive
+from adagrad_nb.linear import dispatch, trainer
+from adagrad_nb.linear import model as linear_model
+from adagrad_nb.linear import model as linear_options
+from adagrad_nb.records import losses
 
 COLUMNS = 9
 RNG = np.random.default_rng(20110701)
@@ -113,7 +114,7 @@ def interpreted(monkeypatch):
     def python(kernel, *records):
         return getattr(kernel, "py_func", kernel)
 
-    monkeypatch.setattr(sweeps, "compiled_for", python)
+    monkeypatch.setattr(dispatch, "compiled_for", python)
     monkeypatch.setattr(linear_model, "compiled_for", python)
 
 
@@ -431,7 +432,7 @@ def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
 
     seen = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweeps, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+        patch.setattr(dispatch, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
         fit_linear(rows_of(X, np.arange(40.0), 25), loss=Listener(), passes=2, shuffle=True, rng=0)
     parts = seen[:25], seen[25:40], seen[40:65], seen[65:]
     expected = list(range(25)), list(range(25, 40))
@@ -446,7 +447,7 @@ def test_slices_do_not_change_bits(rows, monkeypatch):
     options = {"penalty": L1(0.02), "lr": InverseSqrt(0.5), "passes": 2, "shuffle": True, "rng": 0}
     whole = fit_linear(X, Y, **options)
     stops = []
-    monkeypatch.setattr(course, "_until_power", lambda n: rows)
+    monkeypatch.setattr(trainer, "_until_power", lambda n: rows)
     sliced = fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)
     assert_same(sliced, whole)
     assert len(stops) == 2 * math.ceil(40 / rows)
@@ -457,7 +458,7 @@ def test_the_pace_does_not_change_bits(seconds, monkeypatch):
     parts = [data(seed=seed) for seed in range(60)]
     X, y = sp.vstack([part[0] for part in parts], format="csr"), np.concatenate([part[1] for part in parts])
     whole = fit_linear(X, y)
-    monkeypatch.setattr(course, "SLICE", seconds)
+    monkeypatch.setattr(trainer, "SLICE", seconds)
     stops = []
     assert_same(fit_linear(X, y, callback=lambda p: stops.append(p.n_seen)), whole)
     assert (max(np.diff(stops)) < 512) == (seconds == 0.0)

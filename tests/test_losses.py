@@ -26,9 +26,9 @@ from adagrad_nb import (
     SquaredHinge,
     fit_linear,
     load_model,
-    losses,
 )
-from adagrad_nb.losses import LOSSES, has_probabilities, link, slope, value
+from adagrad_nb.records import losses
+from adagrad_nb.records.losses import LOSSES, has_probabilities, link, slope, value
 from adagrad_nb.testing import check_loss
 
 MARGINS = [0.0, 1e-300, 1e-8, 0.1, 1.0, 5.0, 36.0, 40.0, 700.0, 745.0, 800.0, 1e5, 1e300]

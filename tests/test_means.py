@@ -10,12 +10,13 @@ from numpy.testing import assert_allclose
 from test_linear import COLUMNS, PENALTIES, RATES, WEIGHT, X, Y, content, data
 
 from adagrad_nb import EMA, L1, L2, Chunk, InverseSqrt, NoPenalty, Polyak, fit_linear, load_model
-from adagrad_nb._linear import linear_model, sweeps
+from adagrad_nb.linear import dispatch
+from adagrad_nb.linear import model as linear_model
 
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    for module in (sweeps, linear_model):
+    for module in (dispatch, linear_model):
         monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 

@@ -10,8 +10,9 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 from test_linear import PENALTIES, content, data
 
-from adagrad_nb import FTRL, L1, L2, RDA, Adadelta, Chunk, Logistic, Polyak, fit_linear, load_model, merge, merging
-from adagrad_nb._linear import linear_model, sweeps
+from adagrad_nb import FTRL, L1, L2, RDA, Adadelta, Chunk, Logistic, Polyak, fit_linear, load_model, merge
+from adagrad_nb.linear import dispatch, merging
+from adagrad_nb.linear import model as linear_model
 
 X, Y, WEIGHT = data(n=80, seed=3)
 CUTS = ((0, 20), (20, 35), (35, 60), (60, 80))
@@ -19,7 +20,7 @@ CUTS = ((0, 20), (20, 35), (35, 60), (60, 80))
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    for module in (sweeps, linear_model, merging):
+    for module in (dispatch, linear_model, merging):
         monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 
@@ -74,7 +75,7 @@ def test_rules_compiled(dtype, monkeypatch):
         compiled = merge(models, rule=rule)
         assert compiled.dtype == dtype
         with monkeypatch.context() as patch:
-            for module in (sweeps, linear_model, merging):
+            for module in (dispatch, linear_model, merging):
                 patch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
             assert_near(compiled, merge(models, rule=rule), 1e-12 if dtype == np.float64 else 1e-5)
 

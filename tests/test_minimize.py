@@ -30,9 +30,9 @@ from adagrad_nb import (
     State,
     WarmUp,
     minimize_adagrad,
-    minimize_stochastic,
-)  # fmt: skip
-from adagrad_nb._runs.objectives import Objective
+    minimize_stochastic,  # fmt: skip
+)
+from adagrad_nb.minimize.objectives import Objective
 from adagrad_nb.testing import Quadratic, Rosenbrock, quadratic
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code, or slow without")
@@ -546,7 +546,7 @@ def test_bad_rates_are_refused(mode):
 
 def test_a_long_table_of_rates_is_cut():
     """Rates per coordinate for a whole slice would fill the memory; the run is the same in pieces."""
-    from adagrad_nb._runs.driver import CompiledLoop
+    from adagrad_nb.minimize.loop import CompiledLoop
 
     lr = RATES["callable of arrays"][0]
     expected = run("record", lr=lr, maxiter=60)

@@ -8,8 +8,8 @@ import pytest
 import reference
 
 from adagrad_nb import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty, init
-from adagrad_nb._jit import cast
-from adagrad_nb.penalties import mapping, prox, repeat, total, value
+from adagrad_nb.compiler.jit import cast
+from adagrad_nb.records.penalties import mapping, prox, repeat, total, value
 
 INF = math.inf
 

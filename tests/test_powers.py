@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from adagrad_nb._jit import jit
-from adagrad_nb._powers import fade
+from adagrad_nb.compiler.jit import jit
+from adagrad_nb.compiler.power import fade
 
 
 @jit

@@ -30,11 +30,12 @@ from adagrad_nb import (
     RowAdagrad,
     Softmax,
 )
-from adagrad_nb._jit import Held, cast
-from adagrad_nb._kernels import lapses, linear
-from adagrad_nb._kernels.coordinate import Update
-from adagrad_nb.multiclass import Rivals
-from adagrad_nb.transforms import chain
+from adagrad_nb.compiler.jit import Held, cast
+from adagrad_nb.linear.kernels import lazy
+from adagrad_nb.linear.kernels import rows as linear
+from adagrad_nb.records.coordinate import Update
+from adagrad_nb.records.multiclass_losses import Rivals
+from adagrad_nb.records.transforms import chain
 
 if numba.config.ENABLE_CUDASIM or numba.config.DISABLE_JIT:
     pytest.skip("nothing is compiled in this lane", allow_module_level=True)
@@ -54,7 +55,9 @@ def _compiler():
 if reason := _compiler():
     pytest.skip(reason, allow_module_level=True)
 
-from adagrad_nb._kernels import gpu, gpu_classes, gpu_linear, gpu_sparse, gpu_tables  # noqa: E402
+from adagrad_nb.cuda import primitives  # noqa: E402
+from adagrad_nb.linear.kernels import cuda_multi_rows, cuda_rows  # noqa: E402
+from adagrad_nb.optim.kernels import cuda_array_update, cuda_small_arrays, cuda_sparse_gradients  # noqa: E402
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(), Adadelta()]
 TRANSFORMS = chain((Rescale(2.0), ClipValue(1.0), Maximize(), L2Decay(0.1), DecoupledDecay(0.1)))
@@ -93,7 +96,7 @@ def record(cls, *fields):
 SCORES = {"softmax": Softmax(), "one against the rest": OneVsRest(Logistic()), "rivals": Rivals(Logistic())}
 DOUBLE = {"tally", "tally of lanes", *SCORES}
 DOUBLE |= {f"{name}, penalised" for name in ("slopes", "learn", "decisions", "learn lanes")}
-LISTED = record(gpu.Listed, vector(np.int64), types.int64)
+LISTED = record(cuda_array_update.Listed, vector(np.int64), types.int64)
 
 
 def cases(dtype):
@@ -101,56 +104,56 @@ def cases(dtype):
     f, a, s = numba.from_dtype(dtype), vector(dtype), types.UniTuple(vector(dtype), 1)
     full = cast(Update(Adagrad(), TRANSFORMS, ElasticNet(0.1, 0.2)), dtype)
     rowwise = cast(Update(RowAdagrad(), TRANSFORMS, L1(0.1)), dtype)
-    heads, whole, i = full.transforms, gpu.Whole(), types.int64
+    heads, whole, i = full.transforms, cuda_array_update.Whole(), types.int64
     counts = vector(np.int32)
     found = {
-        "fill": (gpu.fill, a, f),
-        "half": (gpu.dense, full, a, vector(np.float16), s, f, i),
-        "bfloat16": (gpu.dense, full, a, vector(np.int16), s, f, i),
-        "held rate": (gpu.dense, full, a, a, s, record(Held, a), i),
-        "factor": (gpu.dense, full._replace(transforms=None), a, a, s, f, i),
-        "quads": (gpu.dense_quads, full, a, a, s, f, i),
-        "listed": (gpu.listed, full, LISTED, a, a, s, f, i),
-        "simultaneous": (gpu.simultaneous, full, LISTED, a, a, s, f, i),
-        "groups": (gpu.groups, rowwise, whole, a, a, s, f, i),
-        "listed groups": (gpu.groups, rowwise, LISTED, a, a, s, f, i),
-        "blend": (gpu.blend, cast(Polyak(), dtype), a, a, f),
-        "gather": (gpu.gather, heads, whole, a, a, f, a, i),
-        "release": (gpu.release, a, a, f),
-        "squares": (gpu.squares, heads, whole, a, a, f, a),
-        "listed squares": (gpu.squares, heads, LISTED, a, a, f, a),
-        "root": (gpu.root_of_sum, a, a, i),
-        "factors": (gpu.factors, cast(ClipNorm(1.0), dtype), a, a),
-        "wrong": (gpu.wrong, heads, whole, a, a, f, counts),
-        "unfinished": (gpu.unfinished, full.penalty, whole, a, a, f, counts, i),
-        "project": (gpu.project, full.penalty, a),
+        "fill": (primitives.fill, a, f),
+        "half": (cuda_array_update.dense, full, a, vector(np.float16), s, f, i),
+        "bfloat16": (cuda_array_update.dense, full, a, vector(np.int16), s, f, i),
+        "held rate": (cuda_array_update.dense, full, a, a, s, record(Held, a), i),
+        "factor": (cuda_array_update.dense, full._replace(transforms=None), a, a, s, f, i),
+        "quads": (cuda_array_update.dense_quads, full, a, a, s, f, i),
+        "listed": (cuda_array_update.listed, full, LISTED, a, a, s, f, i),
+        "simultaneous": (cuda_array_update.simultaneous, full, LISTED, a, a, s, f, i),
+        "groups": (cuda_array_update.groups, rowwise, whole, a, a, s, f, i),
+        "listed groups": (cuda_array_update.groups, rowwise, LISTED, a, a, s, f, i),
+        "blend": (cuda_array_update.blend, cast(Polyak(), dtype), a, a, f),
+        "gather": (cuda_array_update.gather, heads, whole, a, a, f, a, i),
+        "release": (cuda_array_update.release, a, a, f),
+        "squares": (cuda_array_update.squares, heads, whole, a, a, f, a),
+        "listed squares": (cuda_array_update.squares, heads, LISTED, a, a, f, a),
+        "root": (cuda_array_update.root_of_sum, a, a, i),
+        "factors": (cuda_array_update.factors, cast(ClipNorm(1.0), dtype), a, a),
+        "wrong": (cuda_array_update.wrong, heads, whole, a, a, f, counts),
+        "unfinished": (cuda_array_update.unfinished, full.penalty, whole, a, a, f, counts, i),
+        "project": (cuda_array_update.project, full.penalty, a),
     }
     n, d = vector(np.int64), vector(np.float64)
-    table = record(gpu_tables.Addresses, n, n, n, n, n)
+    table = record(cuda_small_arrays.Addresses, n, n, n, n, n)
     found |= {
-        "many": (gpu_tables.many, full, table, s, f, i),
-        "many squares": (gpu_tables.many_squares, heads, table, f, a),
-        "many wrong": (gpu_tables.many_wrong, heads, table, s, f, counts),
-        "many blend": (gpu_tables.many_blend, cast(Polyak(), dtype), table, a, f, i),
+        "many": (cuda_small_arrays.many, full, table, s, f, i),
+        "many squares": (cuda_small_arrays.many_squares, heads, table, f, a),
+        "many wrong": (cuda_small_arrays.many_wrong, heads, table, s, f, counts),
+        "many blend": (cuda_small_arrays.many_blend, cast(Polyak(), dtype), table, a, f, i),
     }
     found |= {
-        "survey": (gpu_sparse.survey, vector(np.int32), i, counts),
-        "flatten": (gpu_sparse.flatten, counts, counts, i, n),
-        "keys": (gpu_sparse.keys, counts, n),
-        "exchange": (gpu_sparse.exchange, n, i, i),
-        "exchange near": (gpu_sparse.exchange_near, n, i, i),
-        "split": (gpu_sparse.split, n, n, n),
-        "permute": (gpu_sparse.permute, n, a, i, a),
-        "runs": (gpu_sparse.runs, n, n, vector(np.float16), i, a),
-        "merge": (gpu_sparse.merge, n, a, i, i, n),
-        "claim": (gpu_sparse.claim, counts, n),
-        "collect": (gpu_sparse.collect, counts, n, a, i, a),
-        "own": (gpu_sparse.own, counts, n, n),
-        "leave": (gpu_sparse.leave, counts, n),
-        "spread": (gpu_sparse.spread, LISTED, a, a),
+        "survey": (cuda_sparse_gradients.survey, vector(np.int32), i, counts),
+        "flatten": (cuda_sparse_gradients.flatten, counts, counts, i, n),
+        "keys": (cuda_sparse_gradients.keys, counts, n),
+        "exchange": (cuda_sparse_gradients.exchange, n, i, i),
+        "exchange near": (cuda_sparse_gradients.exchange_near, n, i, i),
+        "split": (cuda_sparse_gradients.split, n, n, n),
+        "permute": (cuda_sparse_gradients.permute, n, a, i, a),
+        "runs": (cuda_sparse_gradients.runs, n, n, vector(np.float16), i, a),
+        "merge": (cuda_sparse_gradients.merge, n, a, i, i, n),
+        "claim": (cuda_sparse_gradients.claim, counts, n),
+        "collect": (cuda_sparse_gradients.collect, counts, n, a, i, a),
+        "own": (cuda_sparse_gradients.own, counts, n, n),
+        "leave": (cuda_sparse_gradients.leave, counts, n),
+        "spread": (cuda_sparse_gradients.spread, LISTED, a, a),
     }
-    found["differing"] = (gpu.differing, a, a, counts)
-    kinds = ("plain", NoPenalty(), lapses.Prompt()), ("penalised", ElasticNet(0.1, 0.2), lapses.Closed())
+    found["differing"] = (cuda_array_update.differing, a, a, counts)
+    kinds = ("plain", NoPenalty(), lazy.Prompt()), ("penalised", ElasticNet(0.1, 0.2), lazy.Closed())
     for kind, penalty, lapse in kinds:
         moves = cast(Update(Adagrad(), chain(()), penalty), dtype)
         free = moves._replace(penalty=NoPenalty())
@@ -158,39 +161,41 @@ def cases(dtype):
         last = types.Tuple(()) if kind == "plain" else n
         weights = record(linear.Weights, a, s, last, a, s)
         rows = record(linear.Rows, n, counts, a, a, a, n)
-        entries = record(gpu_linear.Entries, a, a, n, a, n, n)
+        entries = record(cuda_rows.Entries, a, a, n, a, n, n)
         found |= {
-            f"slopes, {kind}": (gpu_linear.slopes, recipe, rows, weights, entries, i, i, i),
-            f"learn, {kind}": (gpu_linear.learn, recipe, weights, n, a, f, f, i),
-            f"learn bias, {kind}": (gpu_linear.learn_bias, recipe, weights, a, f, f, i),
-            f"learn biases, {kind}": (gpu_linear.learn_bias, recipe, weights, a, f, a, i),
-            f"decisions, {kind}": (gpu_classes.decide, recipe, rows, weights, d, a, i, i),
-            f"learn lanes, {kind}": (gpu_classes.learn, recipe, weights, d, n, a, f, a, i),
+            f"slopes, {kind}": (cuda_rows.slopes, recipe, rows, weights, entries, i, i, i),
+            f"learn, {kind}": (cuda_rows.learn, recipe, weights, n, a, f, f, i),
+            f"learn bias, {kind}": (cuda_rows.learn_bias, recipe, weights, a, f, f, i),
+            f"learn biases, {kind}": (cuda_rows.learn_bias, recipe, weights, a, f, a, i),
+            f"decisions, {kind}": (cuda_multi_rows.decide, recipe, rows, weights, d, a, i, i),
+            f"learn lanes, {kind}": (cuda_multi_rows.learn, recipe, weights, d, n, a, f, a, i),
         }
-    outer, nothing = record(gpu_sparse.Outer, a, counts, a), types.Tuple(())
+    outer, nothing = record(cuda_sparse_gradients.Outer, a, counts, a), types.Tuple(())
     numbered, bare = record(linear.Rows, n, counts, a, n, a, n), record(linear.Rows, n, counts, a, *[nothing] * 3)
     settled = record(linear.Weights, a, nothing, nothing, a, nothing)
     for name, loss in SCORES.items():
         targets = numbered if getattr(loss, "labels", "") == "classes" else rows
         mine = recipe._replace(loss=cast(loss, dtype))
-        found[name] = gpu_classes.score, mine, targets, a, a, d, n, i, i
+        found[name] = cuda_multi_rows.score, mine, targets, a, a, d, n, i, i
     found |= {
-        "decisions": (gpu_classes.decide, gpu_classes.SETTLED, bare, settled, types.float64, a, i, i),
-        "gather lanes": (gpu_classes.gather, rows, outer, n, n, i, i),
-        "runs of lanes": (gpu_sparse.runs, n, n, outer, i, a),
-        "note": (gpu_classes.note, recipe, n, n, i),
-        "tally of lanes": (gpu_linear.tally, rows, d, i, d),
+        "decisions": (cuda_multi_rows.decide, cuda_multi_rows.SETTLED, bare, settled, types.float64, a, i, i),
+        "gather lanes": (cuda_multi_rows.gather, rows, outer, n, n, i, i),
+        "runs of lanes": (cuda_sparse_gradients.runs, n, n, outer, i, a),
+        "note": (cuda_multi_rows.note, recipe, n, n, i),
+        "tally of lanes": (cuda_rows.tally, rows, d, i, d),
     }
-    found["margins"] = (gpu_linear.margins, n, counts, a, a, f, a)
-    found["tally"] = (gpu_linear.tally, rows, a, i, vector(np.float64))
-    scaled = record(type(chain((gpu.Scaled(0),))), record(gpu.Scaled, a), numba.typeof(chain(())))
+    found["margins"] = (cuda_rows.margins, n, counts, a, a, f, a)
+    found["tally"] = (cuda_rows.tally, rows, a, i, vector(np.float64))
+    scaled = record(
+        type(chain((cuda_array_update.Scaled(0),))), record(cuda_array_update.Scaled, a), numba.typeof(chain(()))
+    )
     update = record(Update, numba.typeof(full.rule), scaled, numba.typeof(full.penalty))
-    found["factor"] = (gpu.dense, update, a, a, s, f, i)
+    found["factor"] = (cuda_array_update.dense, update, a, a, s, f, i)
     for n, rule in enumerate(RULES):
         for penalty in PENALTIES:
             state = types.UniTuple(a, rule.slots)
             found[f"dense {n} {type(penalty).__name__}"] = (
-                gpu.dense, cast(Update(rule, TRANSFORMS, penalty), dtype), a, a, state, f, i,
+                cuda_array_update.dense, cast(Update(rule, TRANSFORMS, penalty), dtype), a, a, state, f, i,
             )  # fmt: skip
     return found
 
@@ -228,4 +233,4 @@ def test_words_of_128_bits(dtype):
 
 def test_the_values_of_penalties_alone_are_double():
     """As on the CPU: a sum that is looked at, not learnt from."""
-    assert ".f64" in ptx(gpu.values, cast(L1(0.1), np.float32), vector(np.float32), vector(np.float64))
+    assert ".f64" in ptx(cuda_array_update.values, cast(L1(0.1), np.float32), vector(np.float32), vector(np.float64))

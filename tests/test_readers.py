@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from adagrad_nb._files import source as _source
-from adagrad_nb.readers import Chunk, load_svmlight, read_svmlight
-from adagrad_nb.vowpal import load_vw
+from adagrad_nb.io import source as _source
+from adagrad_nb.io.readers import Chunk, load_svmlight, read_svmlight
+from adagrad_nb.io.vowpal import load_vw
 
 DATA = pathlib.Path(__file__).parents[1] / "examples" / "data"
 needs_compiler = pytest.mark.skipif(

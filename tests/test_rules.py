@@ -7,7 +7,7 @@ import pytest
 import reference
 
 from adagrad_nb import Adadelta, Adagrad, MomentumAdagrad, init
-from adagrad_nb.rules import step, width
+from adagrad_nb.records.rules import step, width
 
 RULES = [Adagrad(), Adagrad(eps=1e-6, inside=True), Adagrad(eps=0.0), Adagrad(eps=0.1, initial_accumulator=0.1)]
 names = pytest.mark.parametrize("rule", RULES, ids=str)

@@ -29,9 +29,9 @@ from adagrad_nb import (
     fit_linear,
     load_model,
     load_svmlight,
-    losses,
-)  # fmt: skip
-from adagrad_nb.losses import flow, slope
+)
+from adagrad_nb.records import losses  # fmt: skip
+from adagrad_nb.records.losses import flow, slope
 
 DATA = pathlib.Path(__file__).parents[1] / "examples" / "data"
 LOSSES = {name: kind for name, kind in losses.LOSSES.items() if kind.labels != "classes"}

@@ -20,10 +20,10 @@ from adagrad_nb import (
     Shift,
     WarmUp,
     init,
-    update,
-)  # fmt: skip
-from adagrad_nb.averaging import weight
-from adagrad_nb.schedules import Table, at
+    update,  # fmt: skip
+)
+from adagrad_nb.records.averaging import weight
+from adagrad_nb.records.schedules import Table, at
 
 CASES = {
     "constant": (Constant(0.3), lambda t: 0.3),

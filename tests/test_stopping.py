@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from test_linear import WEIGHT, X, Y, changed, content
 
 from adagrad_nb import Chunk, EarlyStopping, Polyak, fit_linear
-from adagrad_nb._linear.stopping import Watch
+from adagrad_nb.linear.early_stopping import Watch
 
 RECENT = EarlyStopping("recent", n_iter_no_change=3, tol=0.01)
 

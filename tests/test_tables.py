@@ -6,8 +6,8 @@ import pytest
 import scipy.sparse
 
 from adagrad_nb import FTRL, L1, fit_linear, init, update
-from adagrad_nb._kernels.linear import FAR
-from adagrad_nb._linear.tables import LINE, aligned, side_by_side
+from adagrad_nb.linear.kernels.rows import FAR
+from adagrad_nb.linear.parameters import LINE, aligned, side_by_side
 
 
 @pytest.mark.parametrize("n", [0, 5, FAR])

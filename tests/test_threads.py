@@ -14,9 +14,10 @@ from numpy.testing import assert_allclose
 from test_linear import PENALTIES, changed, content, data, shambles
 
 from adagrad_nb import FTRL, L1, RDA, Adadelta, Chunk, Polyak, fit_linear, load_model, load_svmlight
-from adagrad_nb._kernels import team
-from adagrad_nb._linear import course, linear_model, sweeps
-from adagrad_nb._machine import meet
+from adagrad_nb.compiler.intrinsics import meet
+from adagrad_nb.linear import dispatch, trainer
+from adagrad_nb.linear import model as linear_model
+from adagrad_nb.linear.kernels import workers as team
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples" / "data"
 X, Y, WEIGHT = data(n=80, seed=2)
@@ -25,15 +26,15 @@ X, Y, WEIGHT = data(n=80, seed=2)
 @pytest.fixture(autouse=True)
 def early(monkeypatch):
     """Rounds within a few rows."""
-    monkeypatch.setattr(sweeps, "SOLO", 12)
-    monkeypatch.setattr(sweeps, "GROWTH", 2)
-    monkeypatch.setattr(sweeps, "LONGEST", 5)
-    monkeypatch.setattr(sweeps, "ROWS", (1, 10**6))
+    monkeypatch.setattr(dispatch, "SOLO", 12)
+    monkeypatch.setattr(dispatch, "GROWTH", 2)
+    monkeypatch.setattr(dispatch, "LONGEST", 5)
+    monkeypatch.setattr(dispatch, "ROWS", (1, 10**6))
 
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    for module in (sweeps, linear_model):
+    for module in (dispatch, linear_model):
         monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 
@@ -41,7 +42,7 @@ def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=Tr
     X, y, weight = data(loss, n=80, seed=2)
     record, prox = PENALTIES[penalty]
     monkeypatch.setattr(team, "blend", lambda *arguments: b)
-    first, most = sweeps.round_rows(X)
+    first, most = dispatch.round_rows(X)
     assert (first, 15 < most < 40) == (12, True)
     model = fit_linear(
         X, y, loss=loss, penalty=record, sample_weight=weight, threads=workers, passes=passes, intercept=intercept
@@ -83,7 +84,7 @@ OPTIONS = {
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_compiled_and_interpreted_agree(options, dtype, monkeypatch):
     compiled = fit_linear(X, Y, threads=3, sample_weight=WEIGHT, dtype=dtype, **options)
-    for module in (sweeps, linear_model):
+    for module in (dispatch, linear_model):
         monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
     by_hand = fit_linear(X, Y, threads=3, sample_weight=WEIGHT, dtype=np.float64, **options)
     close = 1e-10 if dtype == np.float64 else 1e-3
@@ -95,10 +96,10 @@ def test_compiled_and_interpreted_agree(options, dtype, monkeypatch):
 @pytest.mark.parametrize("workers", [2, 3])
 def test_the_same_bits_whoever_runs_them(options, workers, monkeypatch):
     options = {**options, "threads": workers, "passes": 3}
-    monkeypatch.setattr(sweeps, "cores", lambda: 1)
+    monkeypatch.setattr(dispatch, "cores", lambda: 1)
     alone = content(fit_linear(X, Y, **options))
     for cores in (2, 3):
-        monkeypatch.setattr(sweeps, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(dispatch, "cores", lambda cores=cores: cores)
         for _ in range(3):
             assert content(fit_linear(X, Y, **options)) == alone
     assert content(fit_linear(X, Y, **{**options, "threads": 4}))["coef"] != alone["coef"]
@@ -113,7 +114,7 @@ def test_one_thread_is_the_plain_loop():
 def test_slices_do_not_cut_rounds(rows, batch_size, monkeypatch):
     options = {"threads": 2, "passes": 2, "shuffle": True, "rng": 0, "batch_size": batch_size}
     whole = content(fit_linear(X, Y, **options))
-    monkeypatch.setattr(course, "_until_power", lambda n: rows)
+    monkeypatch.setattr(trainer, "_until_power", lambda n: rows)
     assert content(fit_linear(X, Y, callback=lambda p: None, **options)) == whole
 
 
@@ -152,9 +153,9 @@ def test_unsorted_rows_are_sorted_and_summed():
     twice = shambles(sp.csr_array(np.rint(8 * X.toarray())))  # the rounds go by the values that are stored
     tidy = twice.copy()
     tidy.sum_duplicates()
-    first, most = sweeps.round_rows(twice)
+    first, most = dispatch.round_rows(twice)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sweeps, "round_rows", lambda X: (first, most))
+        patch.setattr(dispatch, "round_rows", lambda X: (first, most))
         assert content(fit_linear(twice, Y, threads=2)) == content(fit_linear(tidy, Y, threads=2))
 
 
@@ -185,7 +186,7 @@ def test_rows_of_weight_zero_may_be_anything():
 
 
 def test_a_thread_that_does_not_start_keeps_nobody_waiting(monkeypatch):
-    monkeypatch.setattr(sweeps, "cores", lambda: 3)
+    monkeypatch.setattr(dispatch, "cores", lambda: 3)
     begin, count = threading.Thread.start, []
 
     def start(self):
@@ -195,7 +196,7 @@ def test_a_thread_that_does_not_start_keeps_nobody_waiting(monkeypatch):
         begin(self)
 
     fit_linear(X, Y, threads=3)
-    if course.kernels.learn is not getattr(course.kernels.learn, "py_func", course.kernels.learn):
+    if trainer.kernels.learn is not getattr(trainer.kernels.learn, "py_func", trainer.kernels.learn):
         monkeypatch.setattr(threading.Thread, "start", start)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             fit_linear(X, Y, threads=3)
@@ -262,7 +263,7 @@ def test_census_loss_is_that_of_one_thread(workers, options, monkeypatch):
 @pytest.mark.parametrize("order", ["file", "sorted"])
 def test_it_does_not_diverge_where_one_thread_does_not(lr, order, monkeypatch):
     """Columns that say all the same, rows in the worst order, rates far too large."""
-    monkeypatch.setattr(sweeps, "SOLO", 64)
+    monkeypatch.setattr(dispatch, "SOLO", 64)
     rng = np.random.default_rng(0)
     common = rng.normal(size=(6000, 1))
     dense = common + 0.05 * rng.normal(size=(6000, 60))
@@ -281,8 +282,8 @@ def test_the_blend_is_no_worse_than_either_end(monkeypatch):
     dense = rng.normal(size=(4000, 1)) + 0.1 * rng.normal(size=(4000, 30))
     y = np.where(dense.mean(axis=1) + rng.normal(size=4000) > 0, 1.0, -1.0)
     found = {}
-    monkeypatch.setattr(sweeps, "SOLO", 64)
-    monkeypatch.setattr(sweeps, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+    monkeypatch.setattr(dispatch, "SOLO", 64)
+    monkeypatch.setattr(dispatch, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
     for name, b in (("average", 0.0), ("sum", 1.0), ("blend", None)):
         with monkeypatch.context() as patch:
             if b is not None:
@@ -297,7 +298,7 @@ def test_threads_meet():
     if not hasattr(team.rounds, "py_func"):
         assert meet(np.zeros(1, np.int64), 1, 4) == 5
         return
-    from adagrad_nb._jit import jit
+    from adagrad_nb.compiler.jit import jit
 
     @jit
     def march(gate, seen, steps, me, threads):
@@ -328,12 +329,12 @@ def test_rounds_are_worth_their_merge(monkeypatch):
     """Where rows are few for the features one worker learns; where there is little to merge rounds are not tiny."""
     monkeypatch.undo()
     wide = sp.csr_array((np.ones(40), np.arange(40), [0, 20, 40]), shape=(2, 10**6))
-    first, most = sweeps.round_rows(wide)
-    assert first // sweeps.GROWTH * 20 >= 10**6
+    first, most = dispatch.round_rows(wide)
+    assert first // dispatch.GROWTH * 20 >= 10**6
     assert most * 20 >= 10**6
     narrow = sp.csr_array(np.ones((100, 10)))
-    assert sweeps.round_rows(narrow) == (sweeps.SOLO, sweeps.ROWS[0])
-    assert sweeps.round_rows(sp.csr_array((0, 5)))[0] == sweeps.SOLO
+    assert dispatch.round_rows(narrow) == (dispatch.SOLO, dispatch.ROWS[0])
+    assert dispatch.round_rows(sp.csr_array((0, 5)))[0] == dispatch.SOLO
     model = fit_linear(X, Y)
-    loop, _ = sweeps.sweep(model, X, model.recipe(), 2)
-    assert loop is sweeps.row_by_row(model, X, model.recipe())[0]
+    loop, _ = dispatch.sweep(model, X, model.recipe(), 2)
+    assert loop is dispatch.row_by_row(model, X, model.recipe())[0]

@@ -8,7 +8,7 @@ import pytest
 import reference
 
 from adagrad_nb import Adagrad, ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale, init, update
-from adagrad_nb.transforms import Chain, Identity, chain, revise, transform
+from adagrad_nb.records.transforms import Chain, Identity, chain, revise, transform
 
 CASES = {
     "rescale": (Rescale(-1.5), functools.partial(reference.rescale, by=-1.5)),

@@ -34,11 +34,11 @@ from adagrad_nb import (
     Polyak,
     Rescale,
     init,
-    update,
-)  # fmt: skip
-from adagrad_nb._jit import compiled_for
-from adagrad_nb._kernels import dense
-from adagrad_nb._kernels.norms import settle
+    update,  # fmt: skip
+)
+from adagrad_nb.compiler.jit import compiled_for
+from adagrad_nb.optim.kernels import array_update
+from adagrad_nb.optim.kernels.reductions import settle
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code")
 
@@ -103,9 +103,9 @@ def through_kernel(choose):
             lr = x.dtype.type(rate)
             records = leaf.update
             if leaf.whole:
-                transforms = settle(records.transforms, leaf.head, dense.ALL, x, g, lr)
+                transforms = settle(records.transforms, leaf.head, array_update.ALL, x, g, lr)
                 records = records._replace(transforms=transforms)
-            choose(leaf)(records, dense.ALL, x, g, leaf.flat, lr, t)
+            choose(leaf)(records, array_update.ALL, x, g, leaf.flat, lr, t)
         return x, np.array(state.slots[0])
 
     return run
@@ -125,9 +125,9 @@ def through_update(present, shape=(N,)):
 
 
 BACKENDS = {
-    "python": through_kernel(lambda leaf: dense.each),
+    "python": through_kernel(lambda leaf: array_update.each),
     "serial": through_update(lambda g: g),
-    "threaded": through_kernel(lambda leaf: compiled_for(dense.threaded, leaf.base)),
+    "threaded": through_kernel(lambda leaf: compiled_for(array_update.threaded, leaf.base)),
     "sparse": through_update(lambda g: (np.arange(N), g)),
     "rows": through_update(lambda g: (np.arange(3), g.reshape(3, 2)), (3, 2)),
 }
@@ -189,10 +189,10 @@ def test_backends_agree_to_the_bit(dtype, rng):
 
 @needs_compiler
 def test_threads_take_over_where_it_pays(monkeypatch, rng):
-    x, g = rng.normal(size=dense.PARALLEL_FROM + 3), rng.normal(size=dense.PARALLEL_FROM + 3)
+    x, g = rng.normal(size=array_update.PARALLEL_FROM + 3), rng.normal(size=array_update.PARALLEL_FROM + 3)
     expected = x - 0.5 * g / (np.abs(g) + 1e-10)
     for threads in (1, 4):
-        monkeypatch.setattr("adagrad_nb._steps.leaf.threads", lambda threads=threads: threads)
+        monkeypatch.setattr("adagrad_nb.optim.leaf.threads", lambda threads=threads: threads)
         state = init(x)
         np.testing.assert_allclose(update(x, g, state)[0], expected, rtol=1e-12)
         assert next(iter(state.leaves[0].entries))[:2] == ("dense", threads > 1)

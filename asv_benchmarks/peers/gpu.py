@@ -42,7 +42,7 @@ def _missing(has_cuda):
 
         return "CUDA is simulated here; unset NUMBA_ENABLE_CUDASIM" if numba.config.ENABLE_CUDASIM else ""
     try:
-        from adagrad_nb._device.device import cuda
+        from adagrad_nb.cuda.arrays import cuda
 
         cuda()
     except ImportError as error:

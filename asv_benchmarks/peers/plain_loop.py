@@ -11,8 +11,8 @@ def main():
     import numpy as np
 
     from adagrad_nb import init
-    from adagrad_nb._jit import entry
-    from adagrad_nb._kernels import dense
+    from adagrad_nb.compiler.jit import entry
+    from adagrad_nb.optim.kernels import array_update
 
     @numba.njit(error_model="numpy")
     def by_hand(x, g, G, lr, eps):
@@ -34,9 +34,9 @@ def main():
 
             # Machine code against machine code, without what Python adds to either.
             leaf = state.leaves[0]
-            arguments = leaf.update, dense.ALL, x, g, leaf.flat, leaf.fixed, 0
+            arguments = leaf.update, array_update.ALL, x, g, leaf.flat, leaf.fixed, 0
             others = y, g, G, kind(0.01), kind(1e-10)
-            loops = entry(dense.serial, *arguments), entry(by_hand, *others)
+            loops = entry(array_update.serial, *arguments), entry(by_hand, *others)
 
             def ours(loop=loops[0], arguments=arguments):
                 loop(*arguments)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from adagrad_nb import has_cuda, init, update
-from adagrad_nb._device.device import cuda, fetch
+from adagrad_nb.cuda.arrays import cuda, fetch
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 

@@ -32,10 +32,10 @@ from adagrad_nb import (
     SkipNonFinite,
     has_cuda,
     init,
-    update,
-)  # fmt: skip
-from adagrad_nb._device import device as devices
-from adagrad_nb._device.device import is_device, kernels
+    update,  # fmt: skip
+)
+from adagrad_nb.cuda import arrays as devices
+from adagrad_nb.cuda.arrays import is_device, kernels
 
 RULES = [
     Adagrad(), Adagrad(1e-6, inside=True), Adagrad(0.0, initial_accumulator=0.1), Adagrad(guarded=True),
@@ -341,7 +341,7 @@ def test_gradients_of_half_precision(dtype, rng):
 
 def test_bits_of_bfloat16(rng):
     """PyTorch's bfloat16 arrives as integers of 16 bits."""
-    from adagrad_nb._kernels.words import wide
+    from adagrad_nb.cuda.memory import wide
 
     numbers = rng.normal(size=9).astype(np.float32)
     bits = (numbers.view(np.uint32) >> 16).astype(np.uint16)
@@ -401,7 +401,7 @@ def launched(monkeypatch):
 @pytest.mark.parametrize("transforms", TRANSFORMS)
 @pytest.mark.parametrize("rule", RULES[:-1:2])
 def test_many_arrays(transforms, rule, dtype, rng, monkeypatch, launched):
-    from adagrad_nb._device.table import loops
+    from adagrad_nb.optim.device_small_arrays import loops
 
     monkeypatch.setattr(loops(), "CHUNK", 4)
     x = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]

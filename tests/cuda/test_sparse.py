@@ -22,8 +22,8 @@ from adagrad_nb import (
     init,
     update,
 )
-from adagrad_nb._device.listing import loops, sort
-from adagrad_nb._steps.gradients import DUPLICATES
+from adagrad_nb.optim.device_gradients import loops, sort
+from adagrad_nb.optim.gradients import DUPLICATES
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(0.5), Adadelta()]
 TRANSFORMS = {"raw": (), "elementwise": (ClipValue(1.2), L2Decay(0.3), DecoupledDecay(0.2)), "norm": (ClipNorm(0.5),)}

@@ -1,1 +1,0 @@
-"""Everything that happens to arrays on a CUDA device."""

@@ -1,1 +1,0 @@
-"""Loops over the scalar records: no checks, no allocation, no policy."""

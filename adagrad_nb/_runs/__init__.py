@@ -1,1 +1,0 @@
-"""What a run of a minimiser is made of: objectives in every form, and the slices of iterations between checks."""

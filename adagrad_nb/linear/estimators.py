@@ -1,0 +1,640 @@
+"""AdagradClassifier and AdagradRegressor: `fit_linear` in the manners of scikit-learn."""
+
+import numbers
+
+import numpy as np
+import scipy
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils import check_random_state
+    from sklearn.utils.extmath import safe_sparse_dot
+    from sklearn.utils.metaestimators import available_if
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise ImportError(
+        "AdagradClassifier and AdagradRegressor need scikit-learn 1.6 or newer: pip install 'adagrad_nb[sklearn]'"
+    ) from error
+
+from .. import _check, _csr
+from ..callbacks import Curve
+from ..records.averaging import Polyak
+from ..records.losses import LOSSES, Logistic, has_probabilities
+from ..records.penalties import L1, L2, ElasticNet, NoPenalty
+from ..records.rules import Adagrad
+from . import targets
+from .fit import fit_linear
+from .row_order import by_content
+from .targets import Classes, check_class_weight, weighted
+
+ALIASES = {"log_loss": "logistic", "squared_error": "squared"}  # scikit-learn's names
+
+
+class Estimator(BaseEstimator):
+    """Parameters, learning, and coefficients that are dense or sparse; a subclass says what targets are."""
+
+    def __init__(
+        self, loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
+        shuffle, random_state, warm_start, callback,
+    ):  # fmt: skip
+        self.loss = loss
+        self.penalty = penalty
+        self.alpha = alpha
+        self.l1_ratio = l1_ratio
+        self.rule = rule
+        self.lr = lr
+        self.average = average
+        self.batch_size = batch_size
+        self.max_iter = max_iter
+        self.early_stopping = early_stopping
+        self.fit_intercept = fit_intercept
+        self.shuffle = shuffle
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.callback = callback
+
+    # --- parameters --------------------------------------------------------------------------------------------
+
+    def _names(self):
+        return [name for name, cls in LOSSES.items() if cls.labels in self._kinds]
+
+    def _loss(self):
+        """The loss as a record, if it is one for such targets."""
+        loss = self.loss
+        if isinstance(loss, str):
+            name = ALIASES.get(loss, loss)
+            if name not in self._names():
+                raise ValueError(f"loss: got {loss!r}; must be one of {', '.join(self._names())}, or a loss record")
+            return LOSSES[name]()
+        _check.record("loss", loss, ("labels",), LOSSES[self._names()[0]]())
+        if loss.labels not in self._kinds:
+            raise ValueError(
+                f"loss: {type(loss).__name__} is of targets that are a {loss.labels}; must be one of "
+                f"{', '.join(self._names())}, or such a record"
+            )
+        return loss
+
+    def _penalty(self):
+        """The penalty as a record, strengths in scikit-learn's meaning."""
+        if self.penalty is None:
+            return NoPenalty()
+        if not isinstance(self.penalty, str):
+            return self.penalty
+        _check.interval("alpha", self.alpha, "[0, inf)")
+        _check.interval("l1_ratio", self.l1_ratio, "[0, 1]")
+        if self.penalty == "l1":
+            return L1(self.alpha)
+        if self.penalty == "l2":
+            return L2(self.alpha)
+        if self.penalty == "elasticnet":
+            return ElasticNet(self.alpha * self.l1_ratio, self.alpha * (1 - self.l1_ratio))
+        raise ValueError(f"penalty: got {self.penalty!r}; must be 'l1', 'l2', 'elasticnet', None, or a penalty record")
+
+    def _options(self):
+        """Keyword arguments of fit_linear, under its names."""
+        _check.boolean("fit_intercept", self.fit_intercept)
+        _check.boolean("shuffle", self.shuffle)
+        return {
+            "loss": self._loss(), "penalty": self._penalty(), "rule": Adagrad() if self.rule is None else self.rule,
+            "lr": self.lr, "average": self._average(), "batch_size": self.batch_size,
+            "intercept": bool(self.fit_intercept),
+        }  # fmt: skip
+
+    def _average(self):
+        """True and numbers, as scikit-learn has them, as records."""
+        average = self.average
+        if isinstance(average, (bool, np.bool_)):
+            return Polyak() if average else False
+        return Polyak(int(average)) if isinstance(average, numbers.Integral) else average
+
+    # --- learning ----------------------------------------------------------------------------------------------
+
+    def _validated(self, X, *y, reset=False):
+        """X, or (X, y), as scikit-learn checks them."""
+        options = {"y_numeric": self._numeric} if y and y[0] is not None else {}
+        kinds = [np.float64, np.float32]
+        return validate_data(self, X, *y, reset=reset, accept_sparse="csr", dtype=kinds, **options)
+
+    def _fit(self, X, y, sample_weight):
+        passes = _check.positive_count("max_iter", self.max_iter)
+        going_on = _check.boolean("warm_start", self.warm_start) and hasattr(self, "model_")
+        options = self._options()
+        X, y = self._validated(X, y, reset=not going_on)
+        y = self._encoded(y, going_on)
+        X = _csr.as_rows(X, X.dtype)
+        weight = self._weighted(y, sample_weight)
+        rows = weight > 0
+        if not rows.any():
+            raise ValueError("sample_weight: all weights are zero; there is nothing to learn from")
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        if self.shuffle:
+            X, y, weight = by_content(X, y, weight, seed)
+        # The objective is the mean loss by weight: the penalty stands beside weights of mean 1.
+        weight = weight / weight[weight > 0].mean()
+        self.loss_curve_ = []
+        more = {"passes": passes, "rng": seed, "early_stopping": self.early_stopping}
+        return self._learn(X, y, weight, self.model_ if going_on else None, options | more)
+
+    def _partial_fit(self, X, y, sample_weight, classes=None):
+        first = not hasattr(self, "model_")
+        options = self._options()
+        X, y = self._validated(X, y, reset=first)
+        y = self._encoded(y, not first, classes)
+        if first:
+            self.loss_curve_ = []
+        return self._learn(X, y, self._weighted(y, sample_weight), None if first else self.model_, options)
+
+    def _learn(self, X, y, weight, model, options):
+        curve = Curve(self.callback)
+        self.model_ = fit_linear(
+            X, y, sample_weight=weight, model=model, callback=curve, classes=self._codes(), **options,
+            dtype=None if model is None else model.dtype,
+        )  # fmt: skip
+        losses = curve.losses()
+        self.loss_curve_ += losses
+        self.n_iter_ = len(losses)
+        self.validation_curve_ = list(self.model_.pass_losses)
+        self.t_ = self.model_._state.t
+        self.coef_ = self._shaped(self.model_.coef)
+        self.intercept_ = np.atleast_1d(self.model_.intercept).astype(self.coef_.dtype)
+        return self
+
+    # --- predicting --------------------------------------------------------------------------------------------
+
+    def _scores(self, X):
+        check_is_fitted(self)
+        X = self._validated(X)
+        coef = np.atleast_2d(self.coef_) if self._is_dense() else self.coef_
+        scores = safe_sparse_dot(X, coef.T, dense_output=True) + self.intercept_
+        return scores.ravel() if scores.shape[1] == 1 else scores
+
+    def _is_dense(self):
+        return not scipy.sparse.issparse(self.coef_)
+
+    def sparsify(self):
+        """Keep `coef_` as a sparse matrix, for fewer bytes and faster predictions where most weights are zero.
+
+        The learning state stays dense, so that the model can learn on; learning makes `coef_` dense again.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        if self._is_dense():
+            self.coef_ = scipy.sparse.csr_matrix(np.atleast_2d(self.coef_))
+        return self
+
+    def densify(self):
+        """Keep `coef_` as an array again.
+
+        Returns
+        -------
+        self
+        """
+        check_is_fitted(self)
+        if not self._is_dense():
+            self.coef_ = self._shaped(self.coef_.toarray())
+        return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+
+def _gives_probabilities(estimator):
+    """For `available_if`: whether the loss has probabilities; the reason, where it has none."""
+    loss = estimator._loss()
+    if not has_probabilities(loss):
+        raise AttributeError(
+            f"predict_proba: the loss {type(loss).__name__} has no probabilities; take 'logistic' or 'modified_huber', "
+            "or sklearn.calibration.CalibratedClassifierCV"
+        )
+    return True
+
+
+class AdagradClassifier(ClassifierMixin, Estimator):
+    """Linear classifier learnt online by Adagrad: each weight has a rate of its own.
+
+    The objective is the mean loss of the rows, by weight, plus the penalty.
+
+    Parameters
+    ----------
+    loss : str or loss record, default "logistic"
+        "logistic" (or "log_loss"), "modified_huber", which have probabilities; "hinge", "squared_hinge",
+        "smooth_hinge", "perceptron"; or a record such as ``SmoothHinge(0.5)``.  With more than two classes "logistic"
+        is softmax, of all classes at once; the others learn each class against the rest, in the same pass.
+    penalty : {None, "l1", "l2", "elasticnet"} or penalty record, default None
+        On the weights, not on the intercept.  A record, such as ``L1(strengths)`` with one strength for each feature
+        or ``NonNegative()``, brings its own strengths.
+    alpha : float, default 1e-4
+        Strength of a penalty that is given by its name, in [0, inf): `alpha` |w| for "l1", `alpha` w² / 2 for "l2".
+    l1_ratio : float, default 0.15
+        Share of "l1" in "elasticnet", in [0, 1]: `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
+    rule : rule record, optional
+        By default ``Adagrad()``.
+    lr : float or schedule record, default 0.5
+        Learning rate in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.
+    average : bool, int or Polyak, default False
+        Whether `coef_` and `intercept_` are the means of the weights over all updates, or those from a given one on.
+    batch_size : int, default 1
+        Rows for each update.
+    max_iter : int, default 10
+        Passes over the data in `fit`, or the most there are with `early_stopping`.  One is often enough for 100,000
+        rows.
+    early_stopping : bool or EarlyStopping, default False
+        Whether `fit` holds out a tenth of the rows, ends when their loss no longer falls, and keeps the best model.
+    fit_intercept : bool, default True
+        Whether to learn a constant.
+    shuffle : bool, default True
+        Whether `fit` visits the rows in a random order, the same in each pass, which is drawn for the rows by what
+        they hold.  Then what is learnt does not depend on the order of the rows given, and rows that are equal are
+        learnt as one with the sum of their weights: weight 2 is the row listed twice.  It takes a second copy of X.
+    random_state : int, RandomState instance or None, default None
+        For `shuffle`, and the rows that `early_stopping` holds out.
+    warm_start : bool, default False
+        Whether `fit` goes on from what the last `fit` has learnt, accumulators of the rates included.
+    class_weight : dict, "balanced" or None, default None
+        Factors of the weights of the rows by label; what a dict does not name has 1.  "balanced" gives every label
+        the same total weight.
+    callback : callable, optional
+        Told a `Progress` about 20 times a second; a StopIteration that it raises ends the learning.
+
+    Attributes
+    ----------
+    coef_ : ndarray or csr_matrix of shape (1, n_features) or (n_classes, n_features)
+        Weights.
+    intercept_ : ndarray of shape (1,) or (n_classes,)
+    classes_ : ndarray of shape (n_classes,)
+        The labels; of two, the decision function is positive for the second.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only where X has column names that are strings.
+    n_iter_ : int
+        Passes of the last `fit`, 1 after `partial_fit`.
+    t_ : int
+        Updates so far.
+    loss_curve_ : list of float
+        Mean loss of each pass, of each row before it was learnt; `partial_fit` adds one entry for each call.
+    validation_curve_ : list of float
+        The losses that `early_stopping` looked at, one for each pass; empty without it.
+    model_ : LinearModel
+        With ``save``, ``state`` and all else.
+
+    See Also
+    --------
+    AdagradRegressor : Numbers and counts.
+    fit_linear : The same learning, on files larger than memory too.
+
+    Notes
+    -----
+    `partial_fit` learns the rows it is given once, in their order, with their weights as they are: A, then B, is bit
+    for bit A and B in one call.
+
+    References
+    ----------
+    .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+       Optimization", JMLR 12 (2011) 2121-2159.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from adagrad_nb import AdagradClassifier
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> classifier = make_pipeline(StandardScaler(), AdagradClassifier(random_state=0)).fit(X, y)
+    >>> bool(classifier.score(X, y) > 0.98)
+    True
+    >>> curve = classifier[-1].loss_curve_
+    >>> curve[0] > curve[-1]
+    True
+    """
+
+    _kinds = ("binary", "classes")
+    _numeric = False
+
+    def __init__(
+        self, loss="logistic", *, penalty=None, alpha=1e-4, l1_ratio=0.15, rule=None, lr=0.5,
+        average=False, batch_size=1, max_iter=10, early_stopping=False, fit_intercept=True, shuffle=True,
+        random_state=None, warm_start=False, class_weight=None, callback=None,
+    ):  # fmt: skip
+        super().__init__(
+            loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
+            shuffle, random_state, warm_start, callback,
+        )  # fmt: skip
+        self.class_weight = class_weight
+
+    def fit(self, X, y, sample_weight=None):
+        """Learn from rows, in `max_iter` passes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            float32 is learnt in float32, all else in float64; indices of 32 or 64 bits.
+        y : array-like of shape (n_samples,)
+            Labels of any one kind.
+        sample_weight : array-like of shape (n_samples,), optional
+            In [0, inf); by default ones.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight)
+
+    def partial_fit(self, X, y, classes=None, sample_weight=None):
+        """Learn from some more rows, once, in the order given.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        classes : array-like of shape (n_classes,), optional
+            All the labels, at the first call; by default those of its rows are all there are.
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight: 'balanced' needs all of y at once, which partial_fit never sees; give a dict, such as "
+                "that of sklearn.utils.class_weight.compute_class_weight"
+            )
+        return self._partial_fit(X, y, sample_weight, classes)
+
+    def _encoded(self, y, going_on, classes=None):
+        """The numbers of the labels in `classes_`."""
+        check_classification_targets(y)
+        if classes is not None:
+            classes = np.unique(np.asarray(classes))
+            if going_on and not np.array_equal(classes, self.classes_):
+                raise ValueError(f"classes: got {classes.tolist()}, but the first call had {self.classes_.tolist()}")
+        found = np.unique(y)
+        known = self.classes_ if going_on else found if classes is None else classes
+        if known.size < 2:
+            raise ValueError(
+                f"y: got {known.size} class, {known.tolist()}; there must be two classes, in y or announced with "
+                "partial_fit(…, classes=…)"
+            )
+        new = set() if known is found else set(found.tolist()) - set(known.tolist())
+        if new:
+            raise ValueError(
+                f"y: got {min(new, key=str)!r}, which is none of the classes {known.tolist()[:5]}; announce all with "
+                "the first partial_fit(…, classes=…)"
+            )
+        self.classes_ = known
+        return np.searchsorted(known, y)
+
+    def _codes(self):
+        return list(range(self.classes_.size))
+
+    def _learn(self, X, y, weight, model, options):
+        loss = options["loss"]
+        if loss.labels == "classes" and self.classes_.size == 2:  # one function parts two classes
+            options["loss"] = getattr(loss, "loss", Logistic())
+        return super()._learn(X, y, weight, model, options)
+
+    def _weighted(self, y, sample_weight):
+        """Weights of the rows times those of their classes."""
+        weight = targets.sample_weight(sample_weight, y.size, np.float64)
+        class_weight = check_class_weight(self.class_weight, True)
+        if class_weight is None:
+            return weight
+        return weighted(class_weight, self.classes_[y], weight, Classes(tuple(self.classes_.tolist()), True))
+
+    def _shaped(self, coef):
+        return np.atleast_2d(coef)
+
+    def decision_function(self, X):
+        """Return the confidence in the second class, or in each of more than two.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_classes)
+        """
+        return self._scores(X)
+
+    def predict(self, X):
+        """Return the label of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        scores = self.decision_function(X)
+        return self.classes_[(scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)]
+
+    @available_if(_gives_probabilities)
+    def predict_proba(self, X):
+        """Return the probability of each class; only for losses that have probabilities.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+            Columns in the order of `classes_`.
+        """
+        scores = self.decision_function(X)
+        shares = self.model_.linked(scores)
+        return shares if shares.ndim == 2 else np.column_stack([1 - shares, shares])
+
+    @available_if(_gives_probabilities)
+    def predict_log_proba(self, X):
+        """Return the logarithm of the probability of each class, -inf of 0.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes)
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X))
+
+
+class AdagradRegressor(RegressorMixin, Estimator):
+    """Linear regression learnt online by Adagrad: each weight has a rate of its own.
+
+    The objective is the mean loss of the rows, by weight, plus the penalty.
+
+    Parameters
+    ----------
+    loss : str or loss record, default "squared"
+        "squared" (or "squared_error"), "huber", "absolute", "epsilon_insensitive", "squared_epsilon_insensitive",
+        "quantile"; "poisson" for counts, which predicts their mean, the exponential of the linear function; or a
+        record such as ``Quantile(0.9)`` or ``Huber(1.35)``.
+    penalty : {None, "l1", "l2", "elasticnet"} or penalty record, default None
+        On the weights, not on the intercept.  A record, such as ``L1(strengths)`` with one strength for each feature
+        or ``NonNegative()``, brings its own strengths.
+    alpha : float, default 1e-4
+        Strength of a penalty that is given by its name, in [0, inf): `alpha` |w| for "l1", `alpha` w² / 2 for "l2".
+    l1_ratio : float, default 0.15
+        Share of "l1" in "elasticnet", in [0, 1]: `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
+    rule : rule record, optional
+        By default ``Adagrad()``.
+    lr : float or schedule record, default 0.5
+        Learning rate in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.  A first step
+        changes a weight by `lr`: y that is far from 1 wants to be scaled, or a rate that is as far.
+    average : bool, int or Polyak, default False
+        Whether `coef_` and `intercept_` are the means of the weights over all updates, or those from a given one on.
+    batch_size : int, default 1
+        Rows for each update.
+    max_iter : int, default 10
+        Passes over the data in `fit`, or the most there are with `early_stopping`.  One is often enough for 100,000
+        rows.
+    early_stopping : bool or EarlyStopping, default False
+        Whether `fit` holds out a tenth of the rows, ends when their loss no longer falls, and keeps the best model.
+    fit_intercept : bool, default True
+        Whether to learn a constant.
+    shuffle : bool, default True
+        Whether `fit` visits the rows in a random order, the same in each pass, which is drawn for the rows by what
+        they hold.  Then what is learnt does not depend on the order of the rows given, and rows that are equal are
+        learnt as one with the sum of their weights: weight 2 is the row listed twice.  It takes a second copy of X.
+    random_state : int, RandomState instance or None, default None
+        For `shuffle`, and the rows that `early_stopping` holds out.
+    warm_start : bool, default False
+        Whether `fit` goes on from what the last `fit` has learnt, accumulators of the rates included.
+    callback : callable, optional
+        Told a `Progress` about 20 times a second; a StopIteration that it raises ends the learning.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (n_features,), or csr_matrix of shape (1, n_features)
+        Weights.
+    intercept_ : ndarray of shape (1,)
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Only where X has column names that are strings.
+    n_iter_ : int
+        Passes of the last `fit`, 1 after `partial_fit`.
+    t_ : int
+        Updates so far.
+    loss_curve_ : list of float
+        Mean loss of each pass, of each row before it was learnt; `partial_fit` adds one entry for each call.
+    validation_curve_ : list of float
+        The losses that `early_stopping` looked at, one for each pass; empty without it.
+    model_ : LinearModel
+        With ``save``, ``state`` and all else.
+
+    See Also
+    --------
+    AdagradClassifier : Labels.
+    fit_linear : The same learning, on files larger than memory too.
+
+    Notes
+    -----
+    `partial_fit` learns the rows it is given once, in their order, with their weights as they are: A, then B, is bit
+    for bit A and B in one call.
+
+    References
+    ----------
+    .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+       Optimization", JMLR 12 (2011) 2121-2159.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import AdagradRegressor
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(1000, 3))
+    >>> y = X @ [1.0, -2.0, 0.0] + 3 + 0.1 * rng.normal(size=1000)
+    >>> regressor = AdagradRegressor(penalty="l1", alpha=0.01, random_state=0).fit(X, y)
+    >>> bool(regressor.score(X, y) > 0.99), regressor.loss_curve_[0] > regressor.loss_curve_[-1]
+    (True, True)
+    """
+
+    _kinds = ("number", "count")
+    _numeric = True
+
+    def __init__(
+        self, loss="squared", *, penalty=None, alpha=1e-4, l1_ratio=0.15, rule=None, lr=0.5,
+        average=False, batch_size=1, max_iter=10, early_stopping=False, fit_intercept=True, shuffle=True,
+        random_state=None, warm_start=False, callback=None,
+    ):  # fmt: skip
+        super().__init__(
+            loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
+            shuffle, random_state, warm_start, callback,
+        )  # fmt: skip
+
+    def fit(self, X, y, sample_weight=None):
+        """Learn from rows, in `max_iter` passes.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+            float32 is learnt in float32, all else in float64; indices of 32 or 64 bits.
+        y : array-like of shape (n_samples,)
+            Finite numbers, of at least 0 for counts.
+        sample_weight : array-like of shape (n_samples,), optional
+            In [0, inf); by default ones.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight)
+
+    def partial_fit(self, X, y, sample_weight=None):
+        """Learn from some more rows, once, in the order given.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+        y : array-like of shape (n_samples,)
+        sample_weight : array-like of shape (n_samples,), optional
+
+        Returns
+        -------
+        self
+        """
+        return self._partial_fit(X, y, sample_weight)
+
+    def predict(self, X):
+        """Return the number predicted for each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_samples, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_samples,)
+        """
+        scores = self._scores(X)
+        return self.model_.linked(scores)
+
+    def _encoded(self, y, going_on, classes=None):
+        return y
+
+    def _codes(self):
+        return None
+
+    def _weighted(self, y, sample_weight):
+        return targets.sample_weight(sample_weight, y.size, np.float64)
+
+    def _shaped(self, coef):
+        return np.ravel(coef)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        loss = ALIASES.get(self.loss, self.loss) if isinstance(self.loss, str) else self.loss
+        tags.target_tags.positive_only = getattr(LOSSES.get(loss, loss), "labels", None) == "count"
+        return tags

@@ -1,0 +1,106 @@
+"""The CUDA loops of linear models of several lanes, a class or a rate each: decisions, slopes, moves.
+
+All arrays are flat: lane c of feature i, or of the n-th row of a batch, stands at i * lanes + c or n * lanes + c, so
+that threads side by side read and write lanes side by side.  A thread has a lane of a row, or of a feature, to itself:
+three classes keep as many threads busy as three hundred do, and none waits for another.  Only what a loss makes of all
+predictions of a row is up to one thread, which goes through them as the CPU does.
+"""
+
+from numba import cuda
+
+from ...compiler.jit import load, pick, place, store
+from .cuda_rows import LANES, moved
+from .lazy import Prompt, current, renew
+from .multi_lazy import lane
+from .multi_rows import gradient, sound
+from .rows import Recipe
+
+SETTLED = Recipe((), (), (), (), Prompt(), 0)  # of weights that no update is due
+
+
+@cuda.jit
+def decide(recipe, rows, weights, rates, p, t, first):
+    """p[n, c] = w[:, c]·x + b[c] for the rows x of the order from `first` on"""
+    w, bias = weights.w, weights.bias
+    lanes = bias.shape[0]
+    q = cuda.grid(1)
+    while q < p.shape[0]:
+        n = q // lanes
+        c = q - n * lanes
+        own = lane(recipe, pick(rates, c))
+        r = place(rows.order, first + n)
+        total = w.dtype.type(0)
+        for k in range(rows.indptr[r], rows.indptr[r + 1]):
+            i = rows.indices[k]
+            spot = i * lanes + c
+            total += current(own, w[spot], load(weights.s, spot), weights.last, i, t) * rows.data[k]
+        p[q] = total + bias[c]
+        q += cuda.gridsize(1)
+
+
+@cuda.jit
+def score(recipe, rows, p, z, losses, refused, lanes, first):
+    """z[n, c] = h times the derivative of the loss by p[n, c], losses[n, :] what the row adds to the tally
+
+    The sums of a row's losses are in double precision, as on the CPU; refused[0] is the first position whose
+    predictions the loss cannot go on from.
+    """
+    n, count = cuda.grid(1), p.shape[0] // lanes
+    tallied = losses.shape[0] // count
+    while n < count:
+        r = rows.order[first + n]
+        mine, guess = losses[n * tallied : (n + 1) * tallied], p[n * lanes : (n + 1) * lanes]
+        for l in range(tallied):
+            mine[l] = 0
+        if sound(recipe.loss, guess):
+            gradient(recipe.loss, rows.y[r], guess, z[n * lanes : (n + 1) * lanes], rows.weight[r], mine)
+        else:
+            cuda.atomic.min(refused, 0, first + n)
+        n += cuda.gridsize(1)
+
+
+@cuda.jit
+def gather(rows, g, where, starts, first, count):
+    """where[k], g.x[k], g.owner[k] = column, value and row in the batch of each stored value of `count` rows"""
+    q = cuda.grid(1)
+    while q < count * LANES:
+        n, j = q // LANES, q % LANES
+        r = rows.order[first + n]
+        k, spot = rows.indptr[r] + j, starts[first + n] - starts[first] + j
+        while k < rows.indptr[r + 1]:
+            where[spot] = rows.indices[k]
+            g.x[spot] = rows.data[k]
+            g.owner[spot] = n
+            k += LANES
+            spot += LANES
+        q += cuda.gridsize(1)
+
+
+@cuda.jit
+def learn(recipe, weights, rates, where, g, share, lr, t):
+    """w[i, c], s[i, c] = move(w[i, c], g[k, c] / share), i = where[k], with the penalty of updates that passed i over
+
+    What is noted of feature i is read by the threads of all its lanes; `note` renews it when they are done.
+    """
+    lanes = lr.shape[0]
+    q = cuda.grid(1)
+    while q < where.shape[0] * lanes:
+        k = q // lanes
+        i = where[k]
+        if i >= 0:
+            c = q - k * lanes
+            spot = i * lanes + c
+            x, scalars = moved(lane(recipe, rates[c]), weights, spot, g[q] / share, lr[c], t, i)
+            weights.w[spot] = x
+            store(weights.s, spot, scalars)
+        q += cuda.gridsize(1)
+
+
+@cuda.jit
+def note(recipe, last, where, t):
+    """Features where[k] are current up to update t"""
+    k = cuda.grid(1)
+    while k < where.shape[0]:
+        if where[k] >= 0:
+            renew(recipe.lapse, recipe, last, where[k], t)
+        k += cuda.gridsize(1)

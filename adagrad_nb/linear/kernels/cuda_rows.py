@@ -1,0 +1,160 @@
+"""The CUDA loops of linear models: the slopes of a mini-batch, the move of the coordinates that it touches, margins.
+
+Some neighbouring threads, LANES at most, have a row together: they read it side by side and add up in pairs.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from numba import cuda
+
+from ...compiler.jit import load, pick, plain, store
+from ...cuda.primitives import BLOCK, block_sum
+from ...records.coordinate import move
+from ...records.losses import slope, value
+from .lazy import current, mark
+
+LANES = 32
+
+
+class Entries(NamedTuple):
+    """What a batch makes: slope and loss of each row, and column and gradient of each stored value.
+
+    The stored values of the row visited as number `position` go to those from `starts[position]` on; `refused[0]` is
+    the first position whose prediction is not finite.
+    """
+
+    z: Any
+    loss: Any
+    where: Any
+    g: Any
+    starts: Any
+    refused: Any
+
+
+@cuda.jit(device=True)
+def lane_sum(room, mine, lanes):
+    """The sum of `mine` over the threads that have a row."""
+    j, half = cuda.threadIdx.x, lanes >> 1
+    cuda.syncthreads()
+    room[j] = mine
+    cuda.syncthreads()
+    while half > 0:
+        if j % lanes < half:
+            room[j] += room[j + half]
+        cuda.syncthreads()
+        half >>= 1
+    return room[j - j % lanes]
+
+
+@cuda.jit
+def slopes(recipe, rows, weights, entries, t, first, count):
+    """z = h slope(y, w·x + b) for the rows order[first : first + count], and z x for each stored value of theirs"""
+    room = cuda.shared.array(BLOCK, weights.w.dtype)
+    lanes = min(LANES, cuda.blockDim.x)
+    lane, together = cuda.threadIdx.x % lanes, cuda.blockDim.x // lanes
+    base = cuda.blockIdx.x * together
+    while base < count:
+        n = base + cuda.threadIdx.x // lanes
+        begin = end = 0
+        if n < count:
+            r = rows.order[first + n]
+            begin, end = rows.indptr[r], rows.indptr[r + 1]
+        p = weights.w.dtype.type(0)
+        k = begin + lane
+        while k < end:
+            i = rows.indices[k]
+            p += current(recipe, weights.w[i], load(weights.s, i), weights.last, i, t) * rows.data[k]
+            k += lanes
+        p = lane_sum(room, p, lanes) + weights.bias[0]
+        if n < count:
+            r = rows.order[first + n]
+            h = rows.weight[r]
+            z = h * slope(recipe.loss, rows.y[r], p)
+            if lane == 0:
+                entries.z[n] = z
+                entries.loss[n] = h * value(recipe.loss, rows.y[r], p)
+                if not math.isfinite(p):
+                    cuda.atomic.min(entries.refused, 0, first + n)
+            k, spot = begin + lane, entries.starts[first + n] - entries.starts[first] + lane
+            while k < end:
+                entries.where[spot] = rows.indices[k]
+                entries.g[spot] = z * rows.data[k]
+                k += lanes
+                spot += lanes
+        base += together * cuda.gridDim.x
+
+
+@plain
+def moved(recipe, weights, spot, g, lr, t, i):
+    """x, s = move(x, g) of feature i at this spot of the arrays, with the penalty of the updates that passed it over"""
+    s = load(weights.s, spot)
+    x = current(recipe, weights.w[spot], s, weights.last, i, t)
+    return move(recipe.update, x, g, s, lr, t, i)
+
+
+@cuda.jit
+def learn(recipe, weights, where, g, share, lr, t):
+    """w[i], s[i] = move(w[i], g[k] / share), i = where[k], with the penalty of the updates that passed i over"""
+    k = cuda.grid(1)
+    while k < where.shape[0]:
+        i = where[k]
+        if i >= 0:
+            x, scalars = moved(recipe, weights, i, g[k] / share, lr, t, i)
+            mark(recipe, weights, x, i, t + 1)
+            weights.w[i] = x
+            store(weights.s, i, scalars)
+        k += cuda.gridsize(1)
+
+
+@cuda.jit
+def learn_bias(recipe, weights, z, share, lr, t):
+    """b[c] = move(b[c], sum_n z[n, c] / share), a block for each lane c, whose rate is lr[c], or lr for all"""
+    room = cuda.shared.array(BLOCK, z.dtype)
+    bias, s = weights.bias, weights.bias_s
+    lanes, c = bias.shape[0], cuda.blockIdx.x
+    mine = z.dtype.type(0)
+    k = cuda.threadIdx.x * lanes + c
+    while k < z.shape[0]:
+        mine += z[k]
+        k += cuda.blockDim.x * lanes
+    total = block_sum(room, mine)
+    if cuda.threadIdx.x == 0:
+        bias[c], scalars = move(recipe.free, bias[c], total / share, load(s, c), pick(lr, c), t, 0)
+        store(s, c, scalars)
+
+
+@cuda.jit
+def tally(rows, losses, first, sums):
+    """sums[l] += sum_n losses[n, l], sums[-1] += the weights of those rows; a block each, in doubles as on the CPU"""
+    room = cuda.shared.array(BLOCK, sums.dtype)
+    tallied, l = sums.shape[0] - 1, cuda.blockIdx.x
+    mine = sums.dtype.type(0)
+    n = cuda.threadIdx.x
+    while n < losses.shape[0] // tallied:
+        mine += losses[n * tallied + l] if l < tallied else rows.weight[rows.order[first + n]]
+        n += cuda.blockDim.x
+    mine = block_sum(room, mine)
+    if cuda.threadIdx.x == 0:
+        sums[l] += mine
+
+
+@cuda.jit
+def margins(indptr, indices, data, w, bias, out):
+    """out[r] = w·x[r] + bias"""
+    room = cuda.shared.array(BLOCK, w.dtype)
+    lanes = min(LANES, cuda.blockDim.x)
+    lane, together = cuda.threadIdx.x % lanes, cuda.blockDim.x // lanes
+    base = cuda.blockIdx.x * together
+    while base < out.shape[0]:
+        r = base + cuda.threadIdx.x // lanes
+        p = w.dtype.type(0)
+        if r < out.shape[0]:
+            k = indptr[r] + lane
+            while k < indptr[r + 1]:
+                p += w[indices[k]] * data[k]
+                k += lanes
+        p = lane_sum(room, p, lanes)
+        if r < out.shape[0] and lane == 0:
+            out[r] = p + bias
+        base += together * cuda.gridDim.x

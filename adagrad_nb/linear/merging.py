@@ -1,0 +1,173 @@
+"""merge: one linear model of what several have learnt apart."""
+
+import numpy as np
+
+from .._csr import as_rows, canonical, unsigned
+from ..compiler.jit import compiled_for
+from ..io.readers import Chunk
+from . import dispatch
+from .kernels import merging as kernels
+from .kernels.rows import Rows
+from .model import LinearModel, same
+from .targets import Labels, sample_weight, targets
+
+RULES = ("average", "sum", "blend")
+_SHARED = (
+    "dtype", "loss", "has_intercept", "batch_size", "normalized", "invariant", "average", "rule", "lr", "penalty",
+)  # fmt: skip
+
+
+def merge(models, start=None, *, rule="average", sample=None):
+    r"""Make one linear model of what several have learnt, each from its own rows, from the same start.
+
+    From weight :math:`w_0` and accumulator :math:`G_0` model k went to :math:`(w_k, G_k)`.  Accumulators add up, and
+    so do counts: :math:`G = G_0 + \sum_k (G_k - G_0)`.  The weight moves by
+
+    * "average": :math:`\sum_k a_k (w_k - w_0)`, :math:`a_k = (G_k - G_0) / (G - G_0)`.  Safe.  What one model alone has
+      learnt it keeps as it is.
+    * "sum": :math:`\sum_k c_k (w_k - w_0)`, :math:`c_k` being the step length at G by that at :math:`G_k`.  As far as
+      one model would have gone over all rows, where features are rare; too far where all models have moved the same
+      weights for the same reason.
+    * "blend": the average and b times the way from there to the sum, with the b in [0, 0.9] at which the loss of
+      `sample` is least.
+
+    For dual averaging (`RDA`, `FTRL`) the accumulators are all there is, and `rule` does not matter.
+
+    Parameters
+    ----------
+    models : sequence of LinearModel
+        With the same options, learnt from `start`.
+    start : LinearModel, optional
+        What all of them went on from; by default nothing, all began anew.
+    rule : {"average", "sum", "blend"}, default "average"
+    sample : Chunk, optional
+        Rows for "blend"; a few hundred that stand for all are enough.
+
+    Returns
+    -------
+    LinearModel
+        It goes on as any other; the models are as they were.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For models that differ in their options or were not learnt from `start`, and for rules whose accumulators do
+        not add up.
+
+    Notes
+    -----
+    "average" and "sum" are associative, up to rounding, where no penalty acts: merging a merged model with the
+    others from the same start gives what merging all at once gives, in any grouping and order.  Under a penalty
+    groupings differ a little: of its steps the average makes as large a part as of those of the losses.  "blend"
+    depends on the grouping.
+
+    References
+    ----------
+    .. [1] A. Agarwal, O. Chapelle, M. Dudík, J. Langford, "A Reliable Effective Terascale Linear Learning System",
+       JMLR 15 (2014) 1111-1133, equation 2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import fit_linear, merge
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(600, 20))
+    >>> y = X @ rng.normal(size=20) > 0
+    >>> parts = [fit_linear(X[k::3], y[k::3]) for k in range(3)]
+    >>> whole = merge(parts)
+    >>> whole.n_seen, all(whole.mean_loss(X, y) < part.mean_loss(X, y) for part in parts)
+    (600, True)
+    """
+    models = list(models)
+    if rule not in RULES:
+        raise ValueError(f"rule: got {rule!r}; must be one of {', '.join(RULES)}")
+    if (sample is not None) != (rule == "blend"):
+        raise ValueError(
+            f"sample: got {type(sample).__name__} for rule={rule!r}; give rows for 'blend', and only there"
+        )
+    if not models:
+        raise ValueError("models: got none; there is nothing to merge")
+    for k, model in enumerate(models):
+        if not isinstance(model, LinearModel):
+            raise TypeError(f"models: got {type(model).__name__} at index {k}; must be a LinearModel")
+        dispatch.mergeable("models", model)
+    if start is None:
+        start = _anew(models[0], min(model.n_features for model in models))
+    elif not isinstance(start, LinearModel):
+        raise TypeError(f"start: got {type(start).__name__}; must be a LinearModel")
+    for k, model in enumerate(models):
+        _same_kind(model, start, k)
+    return _merged(models, start, rule, sample)
+
+
+def _anew(model, n_features):
+    """A model with the same options that has learnt nothing."""
+    state = model._state
+    return LinearModel(
+        n_features, model.dtype, model.loss, state.rule, state.lr, state.penalty, model.has_intercept,
+        average=model.average, batch_size=model.batch_size, normalized=model.normalized, invariant=model.invariant,
+    )  # fmt: skip
+
+
+def _same_kind(model, start, k):
+    """Refuse a model that cannot have been learnt from `start`."""
+    for name in _SHARED:
+        mine, theirs = (getattr(one if hasattr(one, name) else one._state, name) for one in (model, start))
+        if not same(mine, theirs):
+            raise ValueError(f"models: at index {k} {name} is {mine}, where others have {theirs}; give all the same")
+    if model._state.t < start._state.t or model.n_seen < start.n_seen or model.n_features < start.n_features:
+        raise ValueError(
+            f"models: at index {k} has seen {model.n_seen} rows and {model.n_features} features, its start "
+            f"{start.n_seen} and {start.n_features}; it was not learnt from that start"
+        )
+
+
+def _merged(models, start, rule, sample):
+    n = max(model.n_features for model in models)
+    new, t = start.copy(), start._state.t
+    new.grow(n)
+    new.labels = _joint_labels([start, *models])
+    rows, count = (None, 1) if sample is None else _rows(sample, new, n)
+    moves = dispatch.room_for_moves(new, n, len(models), count)
+    for k, model in enumerate(models):
+        model = model.copy()
+        model.grow(n)
+        moves.w[k], moves.bias[k] = model._raw, model._bias
+        for slots, state in ((moves.s, model._state), (moves.bias_s, model._bias_state)):
+            for slot, values in zip(slots, state.slots[0], strict=True):
+                slot[k] = values
+        if not isinstance(moves.last, tuple):
+            moves.last[k] = model._last
+        moves.counts[k] = model._state.t - t
+        new.tally += model.tally - start.tally
+        new.n_seen += model.n_seen - start.n_seen
+    recipe, weights = new.recipe(), new.weights()
+    compiled_for(kernels.joined, recipe)(recipe, weights, moves, t)
+    b = 1 if rule == "sum" else 0
+    if rule == "blend":
+        b = compiled_for(kernels.chosen, recipe)(recipe, rows, moves, count)
+    compiled_for(kernels.settle, recipe)(recipe, weights, moves, new.dtype.type(b))
+    new._state.t = new._bias_state.t = t + int(moves.counts.sum())
+    return new
+
+
+def _rows(sample, model, n):
+    """Checked rows for the kernels, and their number."""
+    if not isinstance(sample, Chunk):
+        raise TypeError(f"sample: got {type(sample).__name__}; must be Chunk(X, y, weight)")
+    margin = model.decision_function(sample.X)  # its checks are the ones that are wanted here
+    X = canonical(as_rows(sample.X, model.dtype))
+    y, _ = targets(sample.y, margin.size, model.loss, model.labels, model.dtype)
+    weight = sample_weight(sample.weight, margin.size, model.dtype)
+    return Rows(X.indptr, unsigned(X.indices), X.data, y, weight, np.arange(margin.size)), margin.size
+
+
+def _joint_labels(models):
+    """The labels that all models agree on."""
+    joint = models[0].labels
+    for k, model in enumerate(models[1:]):
+        pairs = list(zip(joint, model.labels, strict=True))
+        if any(None not in pair and pair[0] != pair[1] for pair in pairs):
+            raise ValueError(f"models: at index {k} has the labels {list(model.labels)}, others have {list(joint)}")
+        joint = Labels(*(theirs if mine is None else mine for mine, theirs in pairs))
+    return joint

@@ -1,0 +1,49 @@
+"""Models that come back from a file."""
+
+import numpy as np
+
+from ..io import archive
+from .model import LinearModel
+from .multiclass_model import ClassModel
+from .rate_search import RateModel
+
+KINDS = {kind.__name__: kind for kind in (LinearModel, ClassModel, RateModel)}
+
+
+def load_model(path, records=()):
+    """Read a model that `LinearModel.save` wrote.
+
+    Parameters
+    ----------
+    path : str or path-like
+    records : sequence of classes, optional
+        Records of your own that the model uses: a loss, penalty, rule or schedule.
+
+    Returns
+    -------
+    LinearModel
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, of another kind, or uses a record that is not known.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import numpy as np
+    >>> from adagrad_nb import fit_linear, load_model
+    >>> X, y = np.eye(3), np.array([-1, 1, 1])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "model.npz")
+    ...     fit_linear(X, y).save(path)
+    ...     model = load_model(path)
+    >>> model.predict(X)
+    array([-1,  1,  1])
+    """
+    meta, arrays = archive.read(path, LinearModel.KIND)
+    options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
+    loss = archive.decode(meta["loss"], arrays, records)
+    model = KINDS[meta["kind"]](meta["n_features"], np.dtype(meta["dtype"]), loss, **options, **meta["numbers"])
+    model.restore(meta, arrays)
+    return model

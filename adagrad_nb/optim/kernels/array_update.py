@@ -1,0 +1,109 @@
+"""The update of all coordinates of an array, or of those that are listed.
+
+Bytes: a dense step reads x, g and the accumulators and writes back x and the accumulators, five words a
+coordinate for Adagrad; above the caches that traffic is the limit.
+"""
+
+from ...compiler.jit import jit, load, pack, parallel, pick, place, plain, prange, store, unpack
+from ...records.averaging import mix
+from ...records.coordinate import advance
+from ...records.penalties import prox
+from ...records.rules import accumulate, apply, pooled, reach
+from ...records.transforms import revise
+
+# Below this size starting the threads costs more than they save (2 cores: even at 2**15, twice as fast at 2**17).
+PARALLEL_FROM = 2**16
+
+ALL = ()  # the `where` of a gradient that covers every coordinate
+
+
+@plain
+def each(update, where, x, g, s, lr, t):
+    """x[i], s[i] = move(x[i], g[k]), i = where[k]"""
+    for k in range(g.shape[0]):
+        advance(update, x, g, s, lr, t, place(where, k), k)
+
+
+serial = jit(each)
+
+
+@parallel
+def threaded(update, where, x, g, s, lr, t):
+    """As `each`; the entries of `where` must be unique."""
+    packed = pack((update, where, lr))
+    for k in prange(g.shape[0]):
+        records, places, rate = unpack(packed)
+        advance(records, x, g, s, rate, t, place(places, k), k)
+
+
+@plain
+def blend(average, mean, x, weight):
+    """mean = mix(mean, x, weight)"""
+    for i in range(x.shape[0]):
+        mean[i] = mix(average, mean[i], x[i], weight)
+
+
+compiled_blend = jit(blend)
+# --- listed rows, entries that share an accumulator, and the check of a list of indices ------------------------------
+
+SORTED, UNSORTED, OUTSIDE = range(3)
+
+
+@jit
+def rows(update, where, x, g, s, lr, t):
+    """x[r, :], s[r, :] = move(x[r, :], g[k, :]), r = where[k]; matrices as flat arrays"""
+    width = g.shape[0] // max(where.shape[0], 1)
+    for k in range(where.shape[0]):
+        for j in range(width):
+            advance(update, x, g, s, lr, t, where[k] * width + j, k * width + j)
+
+
+@jit
+def groups(update, where, x, g, s, lr, t):
+    """s[r] = accumulate(s[r], pooled(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r]), r = where[k]"""
+    width = x.shape[0] // s[0].shape[0]
+    for k in range(g.shape[0] // width):
+        r = place(where, k)
+        total = g.dtype.type(0)
+        for j in range(width):
+            i = r * width + j
+            _, gj = revise(update.transforms, x[i], g[k * width + j], pick(lr, i), i)
+            total += gj * gj
+        sr = accumulate(update.rule, load(s, r), pooled(update.rule, total, width))
+        store(s, r, sr)
+        for j in range(width):
+            i = r * width + j
+            rate = pick(lr, i)
+            xi, gj = revise(update.transforms, x[i], g[k * width + j], rate, i)
+            x[i] = prox(update.penalty, apply(update.rule, xi, gj, sr, rate), reach(update.rule, sr, rate, t + 1), i)
+
+
+@jit
+def simultaneous(update, where, starts, x, g, s, lr, t):
+    """s[r] = accumulate(s[r], sum_k g[k]**2), x[r] = apply(x[r], sum_k g[k], s[r]), k from starts[b], r = where[b]"""
+    width = g.shape[0] // max(starts[-1], 1)
+    for b in range(where.shape[0]):
+        for j in range(width):
+            i = where[b] * width + j
+            rate = pick(lr, i)
+            total, square, xi = g.dtype.type(0), g.dtype.type(0), x[i]
+            for k in range(starts[b], starts[b + 1]):
+                xi, gk = revise(update.transforms, x[i], g[k * width + j], rate, i)
+                total += gk
+                square += gk * gk
+            si = accumulate(update.rule, load(s, i), square)
+            x[i] = prox(update.penalty, apply(update.rule, xi, total, si, rate), reach(update.rule, si, rate, t + 1), i)
+            store(s, i, si)
+
+
+@jit
+def survey(where, n):
+    """OUTSIDE if an index is not in [0, n), else SORTED if they increase strictly, else UNSORTED."""
+    outside, rising = 0, 0
+    for k in range(where.shape[0]):
+        outside += (where[k] < 0) | (where[k] >= n)
+    for k in range(1, where.shape[0]):
+        rising += where[k] > where[k - 1]
+    if outside > 0:
+        return OUTSIDE
+    return SORTED if rising >= where.shape[0] - 1 else UNSORTED

@@ -1,0 +1,225 @@
+"""The CUDA loops that make a list of coordinates ready: checked, sorted, and what is listed twice summed.
+
+The sort is bitonic, of one number for each entry, its index and its place in the list: no two are equal, so that the
+order, and with it each sum, is the same every time.  Sums of entries of one index go over runs of RUN neighbours and
+then over the runs: a thread that meets an index a hundred thousand times reads no more than RUN and 1600 numbers.
+"""
+
+from typing import Any, NamedTuple
+
+from numba import cuda, types
+
+from ...compiler.jit import bind
+from ...cuda.memory import wide
+from ...cuda.primitives import BLOCK
+
+SPAN = 2 * BLOCK  # numbers that a block sorts in its own memory
+RUN = 64
+LAST = 2**63 - 1
+
+
+class Outer(NamedTuple):
+    """A gradient of rows that are not written down: row k is x[k] z[owner[k], :], where z is flat."""
+
+    z: Any
+    owner: Any
+    x: Any
+
+
+def part(g, k, j, width, like):
+    """g[k, j] in the precision of `like`, of an `Outer` or of a flat array of rows of a width."""
+    if isinstance(g, Outer):
+        return g.x[k] * g.z[g.owner[k] * width + j]
+    return wide(g, k * width + j, like)
+
+
+@bind(part)
+def _part(g, k, j, width, like):
+    if isinstance(g, types.Array):
+        return lambda g, k, j, width, like: wide(g, k * width + j, like)
+    return lambda g, k, j, width, like: g.x[k] * g.z[g.owner[k] * width + j]
+
+
+@cuda.jit
+def survey(where, n, counts):
+    """counts[0] and [1]: threads that met an index not in [0, n), or one not larger than the one before"""
+    outside = falls = 0
+    k = cuda.grid(1)
+    while k < where.shape[0]:
+        if where[k] < 0 or where[k] >= n:
+            outside = 1
+        if k > 0 and where[k] <= where[k - 1]:
+            falls = 1
+        k += cuda.gridsize(1)
+    if outside:
+        cuda.atomic.add(counts, 0, 1)
+    if falls:
+        cuda.atomic.add(counts, 1, 1)
+
+
+@cuda.jit
+def flatten(rows, columns, width, where):
+    """where[k] = rows[k] * width + columns[k]"""
+    k = cuda.grid(1)
+    while k < where.shape[0]:
+        where[k] = rows[k] * width + columns[k]
+        k += cuda.gridsize(1)
+
+
+@cuda.jit
+def keys(where, out):
+    """out[k] = where[k] * m + k, and beyond the m entries of `where` what stays last"""
+    m, k = where.shape[0], cuda.grid(1)
+    while k < out.shape[0]:
+        out[k] = where[k] * m + k if k < m else LAST
+        k += cuda.gridsize(1)
+
+
+@cuda.jit
+def exchange(numbers, size, distance):
+    """Numbers i and i + distance in rising order where i & size is 0, else in falling order"""
+    j = cuda.grid(1)
+    while j < numbers.shape[0] // 2:
+        i = 2 * j - (j & (distance - 1))
+        a, b = numbers[i], numbers[i + distance]
+        if (a > b) == ((i & size) == 0):
+            numbers[i], numbers[i + distance] = b, a
+        j += cuda.gridsize(1)
+
+
+@cuda.jit
+def exchange_near(numbers, size, last):
+    """The exchanges of sizes `size` to `last` whose numbers are in one block of twice as many as it has threads"""
+    room = cuda.shared.array(SPAN, types.int64)
+    j, span = cuda.threadIdx.x, 2 * cuda.blockDim.x
+    begin = cuda.blockIdx.x * span
+    room[j], room[j + cuda.blockDim.x] = numbers[begin + j], numbers[begin + j + cuda.blockDim.x]
+    cuda.syncthreads()
+    while size <= last:
+        distance = min(size, span) >> 1
+        while distance > 0:
+            i = 2 * j - (j & (distance - 1))
+            a, b = room[i], room[i + distance]
+            if (a > b) == (((begin + i) & size) == 0):
+                room[i], room[i + distance] = b, a
+            cuda.syncthreads()
+            distance >>= 1
+        size *= 2
+    numbers[begin + j], numbers[begin + j + cuda.blockDim.x] = room[j], room[j + cuda.blockDim.x]
+
+
+@cuda.jit
+def split(numbers, where, order):
+    """where[k], order[k] = the index and the place that a sorted number is made of"""
+    m, k = where.shape[0], cuda.grid(1)
+    while k < m:
+        where[k] = numbers[k] // m
+        order[k] = numbers[k] - where[k] * m
+        k += cuda.gridsize(1)
+
+
+@cuda.jit
+def permute(order, g, width, out):
+    """out[k, :] = g[order[k], :]"""
+    i = cuda.grid(1)
+    while i < out.shape[0]:
+        out[i] = wide(g, order[i // width] * width + i % width, out)
+        i += cuda.gridsize(1)
+
+
+@cuda.jit
+def runs(where, order, g, width, sums):
+    """sums[k, :] = the sum of g[order[l], :] over the l from k on with where[l] = where[k], k's stretch of RUN long"""
+    m, i = where.shape[0], cuda.grid(1)
+    while i < m * width:
+        k, j = i // width, i % width
+        if k % RUN == 0 or where[k - 1] != where[k]:
+            total = part(g, order[k], j, width, sums)
+            n = k + 1
+            while n < m and n % RUN != 0 and where[n] == where[k]:
+                total += part(g, order[n], j, width, sums)
+                n += 1
+            sums[i] = total
+        i += cuda.gridsize(1)
+
+
+@cuda.jit
+def merge(where, sums, width, mean, heads):
+    """sums[k, :] += the other runs of where[k]; heads[k] = where[k], -1 where k is not its first; divided if mean"""
+    m, i = where.shape[0], cuda.grid(1)
+    while i < m * width:
+        k, j = i // width, i % width
+        head = k == 0 or where[k - 1] != where[k]
+        if j == 0:
+            heads[k] = where[k] if head else -1
+        if head:
+            total = sums[i]
+            n = k - k % RUN + RUN
+            while n < m and where[n] == where[k]:
+                total += sums[n * width + j]
+                n += RUN
+            if mean:
+                low, high = k, min(n, m)  # the first entry that has another index is after low, at most at high
+                while high - low > 1:
+                    middle = (low + high) >> 1
+                    if where[middle] == where[k]:
+                        low = middle
+                    else:
+                        high = middle
+                total /= sums.dtype.type(high - k)
+            sums[i] = total
+        i += cuda.gridsize(1)
+
+
+@cuda.jit
+def claim(where, place):
+    """place[i] = one of the k with where[k] = i, whichever comes first"""
+    k = cuda.grid(1)
+    while k < where.shape[0]:
+        cuda.atomic.cas(place, where[k], -1, k)
+        k += cuda.gridsize(1)
+
+
+@cuda.jit
+def collect(where, place, g, width, sums):
+    """sums[place[where[k]], :] += g[k, :], in any order"""
+    i = cuda.grid(1)
+    while i < where.shape[0] * width:
+        k, j = i // width, i % width
+        cuda.atomic.add(sums, place[where[k]] * width + j, wide(g, i, sums))
+        i += cuda.gridsize(1)
+
+
+@cuda.jit
+def own(where, place, heads):
+    """heads[k] = where[k] if its place is k, else -1"""
+    k = cuda.grid(1)
+    while k < where.shape[0]:
+        heads[k] = where[k] if place[where[k]] == k else -1
+        k += cuda.gridsize(1)
+
+
+@cuda.jit
+def leave(where, place):
+    """place[i] = -1 for all i that are listed"""
+    k = cuda.grid(1)
+    while k < where.shape[0]:
+        place[where[k]] = -1
+        k += cuda.gridsize(1)
+
+
+@cuda.jit
+def spread(where, g, out):
+    """out[where.spot(k)] = the sum of g[k] and of those after it that are listed for the same block"""
+    i = cuda.grid(1)
+    blocks = where.where
+    while i < g.shape[0]:
+        k, j = i // where.width, i % where.width
+        r = blocks[k]
+        if r >= 0 and (k == 0 or blocks[k - 1] != r):
+            total, n = wide(g, i, out), k + 1
+            while n < blocks.shape[0] and blocks[n] == r:
+                total += wide(g, n * where.width + j, out)
+                n += 1
+            out[r * where.width + j] = total
+        i += cuda.gridsize(1)

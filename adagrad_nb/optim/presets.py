@@ -1,0 +1,313 @@
+"""like("keras"): the options that make another system's optimiser, under its names and with its defaults."""
+
+import inspect
+
+from .. import _check
+from ..records.averaging import EMA
+from ..records.gates import Accumulate
+from ..records.rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
+from ..records.schedules import InverseTime, Shift
+from ..records.transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, Except, L2Decay, Maximize, Rescale
+
+# What systems call the settings that go by one name here.
+NAMES = {
+    "learning_rate": "lr",
+    "step_size": "lr",
+    "epsilon": "eps",
+    "delta": "eps",
+    "initial_accumulator_value": "initial_accumulator",
+    "wd": "weight_decay",
+    "clipnorm": "clip_norm",
+    "global_clipnorm": "clip_global_norm",
+    "grad_clip_norm": "clip_global_norm",
+    "clipvalue": "clip_value",
+    "clip_gradient": "clip_value",
+    "grad_clip_value": "clip_value",
+    "rescale_grad": "rescale",
+    "max_gradient": "clip_value",
+    "gradient_accumulation_steps": "accumulate",
+    "every_k_schedule": "accumulate",
+    "exclude_from_weight_decay": "exclude",
+}
+
+
+def like(system, method="adagrad", **settings):
+    """Return the options that make another system's optimiser.
+
+    Parameters
+    ----------
+    system : {"torch", "keras", "mxnet1", "mxnet2", "brainpy", "braintools", "optax", "tensorflow", "jax", "duchi"}
+        For Adadelta without "tensorflow", "jax" and "duchi"; for row-wise Adagrad "mxnet1", "mxnet2" (GroupAdaGrad)
+        and "fbgemm".
+    method : {"adagrad", "adadelta", "rowwise"}, default "adagrad"
+    **settings
+        By the names used here (``lr eps initial_accumulator weight_decay lr_decay maximize rho momentum clip_norm
+        clip_value rescale accumulate``) or by that system's own (``learning_rate``, ``clipnorm``,
+        ``initial_accumulator_value``, …).  What is left out has that system's default.
+
+    Returns
+    -------
+    dict
+        Keyword arguments of `init` and `minimize_adagrad`: ``rule``, ``lr``, ``transforms``; ``average`` where the
+        system was asked for one; ``sparse_decay`` where the system does not decay what a sparse gradient lists.
+
+    Raises
+    ------
+    ValueError
+        For a system, method or setting that is not known, settings that exclude each other there, or a learning
+        rate that the system asks for and did not get.
+
+    Notes
+    -----
+    MXNet counts updates from 1: a schedule given here for "mxnet1" or "mxnet2" is asked for 1, 2, 3, …  Its
+    FactorScheduler has decayed (n - 1) // step times at update n; for that one counts from 0:
+    ``like("mxnet1") | {"lr": Exponential(lr, factor, step, staircase=True, final=stop_factor_lr)}``.
+
+    Examples
+    --------
+    >>> from adagrad_nb import like
+    >>> like("keras", learning_rate=0.01, clipnorm=1.0)["rule"]
+    Adagrad(eps=1e-07, inside=True, initial_accumulator=0.1, guarded=False, modulus=False)
+    """
+    systems = _SYSTEMS.get(method)
+    if systems is None:
+        raise ValueError(f"method: got {method!r}; must be one of {', '.join(_SYSTEMS)}")
+    if system not in systems:
+        raise ValueError(f"system: got {system!r}; for {method} it must be one of {', '.join(systems)}")
+    make = systems[system]
+    known = inspect.signature(make).parameters
+    given = {}
+    for name, value in settings.items():
+        ours = NAMES.get(name, name)
+        if ours not in known:
+            others = {other for other, own in NAMES.items() if own in known}
+            raise ValueError(
+                f"{name}: {system} has no such setting; it has {', '.join(sorted(known))} "
+                f"(also known as {', '.join(sorted(others))})"
+            )
+        if ours in given:
+            raise ValueError(f"{name}: got twice, under two of its names")
+        given[ours] = value
+    missing = [name for name, one in known.items() if one.default is one.empty and name not in given]
+    if missing:
+        raise ValueError(f"{missing[0]}: {system} has no default for it; pass {missing[0]}=…")
+    _check_settings(given)
+    options = make(**given)
+    return {**options, "transforms": tuple(item for item in options["transforms"] if item is not None)}
+
+
+def _check_settings(given):
+    """Check settings that do not become a field of their own name, so that the message has the caller's name."""
+    for name in ("lr", "eps", "initial_accumulator", "lr_decay"):
+        if name in given and not hasattr(given[name], "_fields") and not callable(given[name]):
+            _check.interval(name, given[name], "[0, inf)")
+    for name in ("weight_decay", "clip_norm", "clip_value", "clip_global_norm", "loss_scale_factor"):
+        if given.get(name) is not None:
+            _check.interval(name, given[name], "[0, inf)" if name == "weight_decay" else "(0, inf)")
+    if given.get("accumulate") is not None:
+        _check.positive_count("accumulate", given["accumulate"])
+    for name in ("maximize", "use_ema", "use_grad_mean"):
+        if name in given:
+            _check.boolean(name, given[name])
+    for name in ("rho", "momentum", "ema_momentum"):
+        if name in given:
+            _check.interval(name, given[name], "[0, 1)")
+
+
+def _optional(record, value):
+    """A transform, where its setting is neither None nor zero."""
+    return record(value) if value else None
+
+
+# --- Adagrad -----------------------------------------------------------------------------------------------------
+
+
+def _torch(lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, maximize=False):
+    # The decay is added after the sign is turned, so that it shrinks x also where the objective is maximised.
+    return {
+        "rule": Adagrad(eps, False, initial_accumulator),
+        "lr": InverseTime(lr, lr_decay) if lr_decay else lr,
+        "transforms": (Maximize() if maximize else None, _optional(L2Decay, weight_decay)),
+        "sparse_decay": "refuse",
+    }
+
+
+def _keras(
+    lr=0.001, initial_accumulator=0.1, eps=1e-7, weight_decay=None, clip_norm=None, clip_value=None,
+    clip_global_norm=None, use_ema=False, ema_momentum=0.99, ema_overwrite_frequency=None, loss_scale_factor=None,
+    accumulate=None, exclude=None,
+):  # fmt: skip
+    if sum(clip is not None for clip in (clip_norm, clip_value, clip_global_norm)) > 1:
+        raise ValueError("clipnorm: Keras takes only one of clipnorm, clipvalue and global_clipnorm")
+    options = {
+        "rule": Adagrad(eps, True, initial_accumulator),
+        "lr": lr,
+        "transforms": (
+            None if loss_scale_factor is None else Rescale(1.0 / loss_scale_factor),
+            None if accumulate is None else Accumulate(accumulate, "mean", "micro-steps"),
+            _optional(ClipNorm, clip_norm),
+            _optional(ClipGlobalNorm, clip_global_norm),
+            _optional(ClipValue, clip_value),
+            _spared(_optional(DecoupledDecay, weight_decay), exclude),
+        ),
+        "sparse_decay": "whole",
+    }
+    return options | ({"average": EMA(ema_momentum, ema_overwrite_frequency or 0)} if use_ema else {})
+
+
+def _spared(decay, exclude):
+    """A decay that leaves out the arrays whose name matches."""
+    if decay is None or not exclude:
+        return decay
+    return Except(decay, exclude if isinstance(exclude, str) else tuple(exclude))
+
+
+def _mxnet1(lr=0.01, eps=1e-7, weight_decay=0.0, rescale=1.0, clip_value=None):
+    return {
+        "rule": Adagrad(eps, True),
+        "lr": _from_one(lr),
+        "transforms": (*_mxnet_gradient(rescale, clip_value), _optional(DecoupledDecay, weight_decay)),
+        "sparse_decay": "refuse",
+    }
+
+
+def _mxnet2(lr=0.01, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value=None):
+    return {
+        "rule": Adagrad(eps, False),
+        "lr": _from_one(lr),
+        "transforms": (*_mxnet_gradient(rescale, clip_value), _optional(L2Decay, weight_decay)),
+        "sparse_decay": "refuse",
+    }
+
+
+def _mxnet_gradient(rescale, clip_value):
+    return (Rescale(float(rescale)) if rescale != 1 else None, _optional(ClipValue, clip_value))
+
+
+def _from_one(lr):
+    """MXNet counts updates from 1."""
+    return Shift(lr, 1) if hasattr(lr, "_fields") else lr
+
+
+def _brainpy(lr, weight_decay=None, eps=1e-6):
+    decay = None if not weight_decay else DecoupledDecay(weight_decay, times_lr=False)
+    return {"rule": Adagrad(eps, True), "lr": lr, "transforms": (decay,)}
+
+
+def _braintools(
+    lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, clip_global_norm=None, clip_value=None
+):
+    # Its docstring puts eps outside the root; its code, inside.
+    return {
+        "rule": Adagrad(eps, True, initial_accumulator, guarded=True, modulus=True),
+        "lr": InverseTime(lr, lr_decay) if lr_decay else lr,
+        "transforms": _braintools_gradient(clip_global_norm, clip_value, weight_decay),
+    }
+
+
+def _braintools_gradient(clip_global_norm, clip_value, weight_decay):
+    clips = (_optional(ClipGlobalNorm, clip_global_norm), _optional(ClipValue, clip_value))
+    return (*clips, _optional(L2Decay, weight_decay))
+
+
+def _optax(lr, initial_accumulator=0.1, eps=1e-7, accumulate=None, use_grad_mean=True):
+    rule = Adagrad(eps, True, initial_accumulator, guarded=True, modulus=True)
+    return {"rule": rule, "lr": lr, "transforms": (_multi_steps(accumulate, use_grad_mean),)}
+
+
+def _multi_steps(every, mean):
+    """What optax.MultiSteps wraps around an optimiser."""
+    return None if every is None else Accumulate(every, "running mean" if mean else "sum")
+
+
+def _tensorflow(lr=0.001, initial_accumulator=0.1, eps=1e-7):
+    return {"rule": Adagrad(eps, False, initial_accumulator), "lr": lr, "transforms": ()}
+
+
+def _jax(lr, momentum=0.9):
+    return {"rule": MomentumAdagrad(momentum), "lr": lr, "transforms": ()}
+
+
+def _duchi(lr, eps=0.0):
+    return {"rule": Adagrad(eps, False), "lr": lr, "transforms": ()}
+
+
+# --- Adadelta ----------------------------------------------------------------------------------------------------
+
+
+def _torch_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, maximize=False):
+    return {**_torch(lr, 0.0, weight_decay, maximize=maximize), "rule": Adadelta(rho, eps)}
+
+
+def _keras_adadelta(
+    lr=0.001, rho=0.95, eps=1e-7, weight_decay=None, clip_norm=None, clip_value=None, clip_global_norm=None,
+    use_ema=False, ema_momentum=0.99, ema_overwrite_frequency=None, loss_scale_factor=None, accumulate=None,
+    exclude=None,
+):  # fmt: skip
+    options = _keras(
+        lr, 0.0, eps, weight_decay, clip_norm, clip_value, clip_global_norm, use_ema, ema_momentum,
+        ema_overwrite_frequency, loss_scale_factor, accumulate, exclude,
+    )  # fmt: skip
+    return {**options, "rule": Adadelta(rho, eps)}
+
+
+def _mxnet2_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value=None):
+    return {**_mxnet2(lr, eps, weight_decay, rescale, clip_value), "rule": Adadelta(rho, eps)}
+
+
+def _brainpy_adadelta(lr=1.0, weight_decay=None, eps=1e-6, rho=0.95):
+    return {**_brainpy(lr, weight_decay, eps), "rule": Adadelta(rho, eps)}
+
+
+def _braintools_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, clip_global_norm=None, clip_value=None):
+    transforms = _braintools_gradient(clip_global_norm, clip_value, weight_decay)
+    return {"rule": Adadelta(rho, eps), "lr": lr, "transforms": transforms}
+
+
+def _optax_adadelta(lr, rho=0.9, eps=1e-6, weight_decay=0.0, accumulate=None, use_grad_mean=True):
+    # Without a rate optax moves up the gradient; here the rate must be given.
+    transforms = (_multi_steps(accumulate, use_grad_mean), _optional(L2Decay, weight_decay))
+    return {"rule": Adadelta(rho, eps), "lr": lr, "transforms": transforms}
+
+
+# --- one accumulator per row -------------------------------------------------------------------------------------
+
+
+def _mxnet1_rowwise(lr=0.01, eps=1e-5, rescale=1.0, clip_value=None):
+    return {"rule": RowAdagrad(eps, True), "lr": _from_one(lr), "transforms": _mxnet_gradient(rescale, clip_value)}
+
+
+def _mxnet2_rowwise(lr=0.01, eps=1e-6, rescale=1.0, clip_value=None):
+    return {"rule": RowAdagrad(eps, False), "lr": _from_one(lr), "transforms": _mxnet_gradient(rescale, clip_value)}
+
+
+def _fbgemm_rowwise(lr=0.01, eps=1e-8, weight_decay=0.0, weight_decay_mode="none", clip_value=None):
+    modes = {"none": lambda strength: None, "l2": L2Decay, "decouple": DecoupledDecay}
+    decay = modes[_check.choice("weight_decay_mode", weight_decay_mode, tuple(modes))]
+    transforms = (_optional(ClipValue, clip_value), _optional(decay, weight_decay))
+    return {"rule": RowAdagrad(eps, False), "lr": lr, "transforms": transforms}
+
+
+_SYSTEMS = {
+    "adagrad": {
+        "torch": _torch,
+        "keras": _keras,
+        "mxnet1": _mxnet1,
+        "mxnet2": _mxnet2,
+        "brainpy": _brainpy,
+        "braintools": _braintools,
+        "optax": _optax,
+        "tensorflow": _tensorflow,
+        "jax": _jax,
+        "duchi": _duchi,
+    },
+    "adadelta": {
+        "torch": _torch_adadelta,
+        "keras": _keras_adadelta,
+        "mxnet2": _mxnet2_adadelta,
+        "brainpy": _brainpy_adadelta,
+        "braintools": _braintools_adadelta,
+        "optax": _optax_adadelta,
+    },
+    "rowwise": {"mxnet1": _mxnet1_rowwise, "mxnet2": _mxnet2_rowwise, "fbgemm": _fbgemm_rowwise},
+}

@@ -1,0 +1,55 @@
+"""Where a prediction comes to that follows the negative slope of its loss, the slope changing on the way.
+
+The invariant step of Karampatziakis and Langford (2011): many infinitely small steps in place of one, so that a row of
+weight 2 is the same row twice and no row is overshot.  A loss has it as ``flow(y, p, q, tau)``: the u by which p + q u
+is reached from p in the time tau, where p moves q times as fast as u.  Each has a closed form.
+"""
+
+import math
+
+from ..compiler.jit import plain
+
+
+@plain
+def decline(r, c, steep, bend):
+    """How far r > 0 falls in the time c where its speed is min(steep, bend r)."""
+    knee = steep / bend
+    if r <= knee:
+        return -r * math.expm1(-bend * c)
+    if steep * c <= r - knee:
+        return steep * c
+    if knee <= 0:
+        return r
+    return r - knee * math.exp(-bend * (c - (r - knee) / steep))
+
+
+@plain
+def ascent(m, c):
+    """How far the margin m climbs in the time c where its speed is 1 / (1 + exp(m)).
+
+    It is the d with d + exp(m) (exp(d) - 1) = c.  By Lambert's function, d = v - m - W(exp(v)) with v = c + m + exp(m),
+    which loses all digits of a small d.
+    """
+    e = math.exp(-abs(m))
+    one = type(c)(1)
+    a, b = (e, one) if m > 0 else (one, e)  # a d + b (exp(d) - 1) = a c
+    d = a * c / (a + b)
+    if b > 0:
+        d = min(d, math.log1p(a * c / b))
+    # Halley's method: Newton's step is less than 1 from such a start, so that nothing is divided by less than a half.
+    for _ in range(20):
+        rise = math.expm1(d)
+        speed = a + b * (rise + one)
+        newton = (a * (d - c) + b * rise) / speed
+        change = newton / (one - newton * (b * (rise + one) / (speed + speed)))
+        d -= change
+        if abs(change) <= type(c)(3e-6) * d / (one + d):  # the next change would be about the cube of this one
+            break
+    return d
+
+
+@plain
+def approach(y, mean, c):
+    """How far the logarithm of `mean` moves in the time c where its speed is y - mean, y >= 0."""
+    rest = -math.expm1(-y * c) / y if y > 0 else c
+    return -math.log1p((mean - y) * rest)

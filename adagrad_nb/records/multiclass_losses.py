@@ -1,0 +1,131 @@
+"""Losses of several predictions at once: what the models that are learnt side by side have to do with each other.
+
+Such a loss is a record with ``gradient(y, p, z, h, tally)``, which sets z[l] to h times the derivative with respect to
+p[l] and adds h times the loss to `tally`; and ``sound(p)``, whether learning can go on from the predictions p.
+``labels`` is ``"classes"`` where y is the number of the right class.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from .._check import record
+from ..compiler.jit import method, plain
+
+_slope = method("slope")
+_value = method("value")
+
+
+@plain
+def _finite(p):
+    """How many predictions are finite."""
+    count = 0
+    for l in range(p.shape[0]):
+        count += math.isfinite(p[l])
+    return count
+
+
+class Softmax(NamedTuple):
+    r"""The multinomial logistic loss :math:`\log \sum_l e^{p_l} - p_y` of a prediction for each class.
+
+    Its link, :math:`e^{p_l} / \sum_k e^{p_k}`, is the probability of class l.  With two classes it is the logistic loss
+    of the difference of the two predictions.
+
+    Notes
+    -----
+    Every class has weights of its own, none is left out for reference.
+
+    References
+    ----------
+    .. [1] C. Bishop, "Pattern Recognition and Machine Learning", Springer 2006, section 4.3.4.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import Softmax, fit_linear
+    >>> X, y = np.eye(3), ["ant", "bee", "cat"]
+    >>> model = fit_linear(X, y, loss=Softmax(), passes=20)
+    >>> model.coef.shape, model.predict(X).tolist()
+    ((3, 3), ['ant', 'bee', 'cat'])
+    """
+
+    labels = "classes"
+
+    def sound(self, p):
+        return _finite(p) == p.shape[0]
+
+    def gradient(self, y, p, z, h, tally):
+        top = p[0]
+        for l in range(1, p.shape[0]):
+            top = max(top, p[l])
+        total = top - top
+        for l in range(p.shape[0]):
+            z[l] = math.exp(p[l] - top)
+            total += z[l]
+        share = h / total
+        for l in range(p.shape[0]):
+            z[l] *= share
+        z[y] -= h
+        tally[0] += h * (math.log(total) + (top - p[y]))
+
+
+class OneVsRest(NamedTuple):
+    """A binary loss for each class: this class against all others.
+
+    The loss of a row is the sum over the classes, so that each class learns what it would learn alone.
+
+    Parameters
+    ----------
+    loss : loss record with binary labels
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import Logistic, OneVsRest, fit_linear
+    >>> X, y = np.eye(3), ["ant", "bee", "cat"]
+    >>> model = fit_linear(X, y, loss=OneVsRest(Logistic()), passes=20)
+    >>> first = fit_linear(X, [label == "ant" for label in y], passes=20)
+    >>> bool(np.allclose(model.coef[0], first.coef)), model.predict(X).tolist()
+    (True, ['ant', 'bee', 'cat'])
+    """
+
+    loss: Any
+
+    labels = "classes"
+
+    def check(self):
+        record("OneVsRest.loss", self.loss, ("value", "slope", "link", "labels"), "Logistic()")
+        if self.loss.labels != "binary":
+            raise ValueError(
+                f"OneVsRest.loss: {type(self.loss).__name__} takes numbers; must be a loss of two labels, "
+                "such as Logistic()"
+            )
+
+    def sound(self, p):
+        return _finite(p) == p.shape[0]
+
+    def gradient(self, y, p, z, h, tally):
+        for l in range(p.shape[0]):
+            side = type(p[l])(1) if l == y else type(p[l])(-1)
+            z[l] = h * _slope(self.loss, side, p[l])
+            tally[0] += h * _value(self.loss, side, p[l])
+
+
+class Rivals(NamedTuple):
+    """The same loss of the same target for each of several models, which differ in their learning rates.
+
+    One whose prediction is no longer finite is out, and learns no more; the others go on.
+    """
+
+    loss: Any
+
+    def sound(self, p):
+        return _finite(p) > 0
+
+    def gradient(self, y, p, z, h, tally):
+        for l in range(p.shape[0]):
+            if math.isfinite(p[l]):
+                z[l] = h * _slope(self.loss, y, p[l])
+                tally[l] += h * _value(self.loss, y, p[l])
+            else:
+                z[l] = 0
+                tally[l] = math.inf

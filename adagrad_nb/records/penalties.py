@@ -1,0 +1,337 @@
+"""Penalties: what is added to the loss and handled by a proximal step instead of a gradient.
+
+A penalty is a record with methods of scalars at coordinate i: ``value(x, i)``; ``prox(x, w, i)``, the minimiser of
+``value(z, i) + (z - x)**2 / (2 w)`` over z; ``repeat(x, w, k, i)``, k of those steps in closed form, by which a
+coordinate that k sparse rows passed over is caught up; ``total(x, w, k, i)``, the sum of what x is after each of
+those steps, by which a mean of the iterates is.  Left out, the steps of either are taken one by one.  A strength or
+bound is a number or an array with one entry per coordinate.  ``additive`` says that two steps are one of the sum of
+their widths.
+
+The total objective is everywhere ``mean loss + sum of value(x[i], i)``.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from .._check import ordered, record
+from ..compiler.jit import method, pick, plain
+from ..compiler.power import fade
+from ..compiler.simd import one
+from .proximal import clip, elastic_total, lasso_total, soft, steps
+
+
+@plain
+def _repeat(penalty, x, w, k, i):
+    """k proximal steps one by one, for records without a closed form."""
+    for _ in range(k):
+        x = prox(penalty, x, w, i)
+    return x
+
+
+@plain
+def _total(penalty, x, w, k, i):
+    """x after one step, after two, … and after k, summed one by one up to where x stays, for records without more."""
+    whole = x - x
+    for done in range(k):
+        before = x
+        x = prox(penalty, x, w, i)
+        whole += x
+        if x == before:
+            return whole + type(w)(k - 1 - done) * x
+    return whole
+
+
+@plain
+def _mapping(penalty, x, g, i):
+    """|x - prox(x - g)|, the length of a unit proximal step: zero just where x is optimal."""
+    return abs(x - prox(penalty, x - g, type(g)(1), i))
+
+
+value = method("value")
+prox = method("prox")
+repeat = method("repeat", default=_repeat)
+total = method("total", default=_total)
+mapping = method("mapping", default=_mapping)
+
+
+class NoPenalty(NamedTuple):
+    """The penalty that is zero everywhere.
+
+    Examples
+    --------
+    >>> from adagrad_nb import NoPenalty
+    >>> NoPenalty().prox(3.0, 1.0, 0)
+    3.0
+    """
+
+    additive = True
+    branchless = True
+
+    def value(self, x, i):
+        return x - x
+
+    def prox(self, x, w, i):
+        return x
+
+    def repeat(self, x, w, k, i):
+        return x
+
+    def total(self, x, w, k, i):
+        return type(x)(k) * x
+
+    def mapping(self, x, g, i):
+        return abs(g)
+
+
+class L1(NamedTuple):
+    r"""The lasso penalty :math:`\lambda |x|`, which makes coordinates exactly zero.
+
+    Parameters
+    ----------
+    strength : float or ndarray of shape (n,)
+        :math:`\lambda` in [0, inf).
+
+    References
+    ----------
+    .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+       Optimization", JMLR 12 (2011) 2121-2159, section 5.1.
+
+    Examples
+    --------
+    >>> from adagrad_nb import L1
+    >>> L1(0.5).prox(2.0, 1.0, 0), L1(0.5).prox(0.3, 1.0, 0)
+    (1.5, 0.0)
+    """
+
+    strength: float | Any
+
+    additive = True
+    branchless = True
+    domain = {"strength": "[0, inf)"}
+
+    def value(self, x, i):
+        return pick(self.strength, i) * abs(x)
+
+    def prox(self, x, w, i):
+        return soft(x, w * pick(self.strength, i))
+
+    def repeat(self, x, w, k, i):
+        return soft(x, type(w)(k) * (w * pick(self.strength, i)))
+
+    def total(self, x, w, k, i):
+        return lasso_total(x, w * pick(self.strength, i), type(w)(k))
+
+
+class L2(NamedTuple):
+    r"""The ridge penalty :math:`\tfrac12 \lambda x^2`.
+
+    Parameters
+    ----------
+    strength : float or ndarray of shape (n,)
+        :math:`\lambda` in [0, inf).
+
+    Notes
+    -----
+    It never enters the accumulators of the rule; decay that does is the transform `L2Decay`.
+
+    References
+    ----------
+    .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+       Optimization", JMLR 12 (2011) 2121-2159, section 5.
+
+    Examples
+    --------
+    >>> from adagrad_nb import L2
+    >>> L2(1.0).prox(3.0, 0.5, 0)
+    2.0
+    """
+
+    strength: float | Any
+
+    branchless = True
+    domain = {"strength": "[0, inf)"}
+
+    def value(self, x, i):
+        return pick(self.strength, i) * x * x / type(x)(2)
+
+    def prox(self, x, w, i):
+        return x / (one(x) + w * pick(self.strength, i))
+
+    def repeat(self, x, w, k, i):
+        return x * fade(w * pick(self.strength, i), type(w)(k))[0]
+
+    def total(self, x, w, k, i):
+        u = w * pick(self.strength, i)
+        return x * steps(u, fade(u, type(w)(k))[1], type(w)(k))
+
+
+class ElasticNet(NamedTuple):
+    r"""The elastic net :math:`\lambda_1 |x| + \tfrac12 \lambda_2 x^2`.
+
+    Parameters
+    ----------
+    l1, l2 : float or ndarray of shape (n,)
+        :math:`\lambda_1` and :math:`\lambda_2`, each in [0, inf).
+
+    Notes
+    -----
+    With :math:`u = w \lambda_2`, k proximal steps of width w take :math:`|x|` to
+    :math:`[(1+u)^{-k}|x| - w\lambda_1 (1 - (1+u)^{-k}) / u]_+`.
+
+    Examples
+    --------
+    >>> from adagrad_nb import ElasticNet
+    >>> ElasticNet(l1=1.0, l2=1.0).prox(3.0, 1.0, 0)
+    1.0
+    """
+
+    l1: float | Any
+    l2: float | Any
+
+    branchless = True
+    domain = {"l1": "[0, inf)", "l2": "[0, inf)"}
+
+    def value(self, x, i):
+        return pick(self.l1, i) * abs(x) + pick(self.l2, i) * x * x / type(x)(2)
+
+    def prox(self, x, w, i):
+        return soft(x, w * pick(self.l1, i)) / (one(x) + w * pick(self.l2, i))
+
+    def repeat(self, x, w, k, i):
+        u = w * pick(self.l2, i)
+        left, gone = fade(u, type(w)(k))
+        return soft(x * left, w * pick(self.l1, i) * steps(u, gone, type(w)(k)))
+
+    def total(self, x, w, k, i):
+        step, u = w * pick(self.l1, i), w * pick(self.l2, i)
+        return elastic_total(x, step, u, type(w)(k)) if u > 0 else lasso_total(x, step, type(w)(k))
+
+
+class Box(NamedTuple):
+    """Bounds on each coordinate: zero in [lower, upper], infinite outside.
+
+    Parameters
+    ----------
+    lower, upper : float or ndarray of shape (n,)
+        With lower <= upper; -inf and inf mean no bound.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Box
+    >>> Box(-1.0, 1.0).prox(3.0, 0.1, 0)
+    1.0
+    """
+
+    lower: float | Any = -math.inf
+    upper: float | Any = math.inf
+
+    additive = True
+    branchless = True
+    domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
+
+    def check(self):
+        ordered("Box", self.lower, self.upper)
+
+    def value(self, x, i):
+        inside = pick(self.lower, i) <= x <= pick(self.upper, i)
+        return type(x)(0) if inside else type(x)(math.inf)
+
+    def prox(self, x, w, i):
+        return clip(x, pick(self.lower, i), pick(self.upper, i))
+
+    def repeat(self, x, w, k, i):
+        return clip(x, pick(self.lower, i), pick(self.upper, i)) if k > 0 else x
+
+    def total(self, x, w, k, i):
+        return type(w)(k) * clip(x, pick(self.lower, i), pick(self.upper, i))
+
+
+class NonNegative(NamedTuple):
+    """Zero where x >= 0, infinite elsewhere.
+
+    Examples
+    --------
+    >>> from adagrad_nb import NonNegative
+    >>> NonNegative().prox(-3.0, 0.1, 0)
+    0.0
+    """
+
+    additive = True
+
+    def value(self, x, i):
+        return type(x)(0) if x >= 0 else type(x)(math.inf)
+
+    def prox(self, x, w, i):
+        return type(x)(0) if x < 0 else x
+
+    def repeat(self, x, w, k, i):
+        return type(x)(0) if x < 0 and k > 0 else x
+
+    def total(self, x, w, k, i):
+        return type(x)(0) if x < 0 else type(w)(k) * x
+
+
+class Bounded(NamedTuple):
+    """Another penalty within bounds.
+
+    Its proximal step is the other's, then clipped; for one convex function of one variable that is exact.
+
+    Parameters
+    ----------
+    penalty : penalty record
+    lower, upper : float or ndarray of shape (n,)
+        With lower <= upper.
+
+    Examples
+    --------
+    >>> from adagrad_nb import L1, Bounded
+    >>> Bounded(L1(1.0), 0.0, 5.0).prox(9.0, 1.0, 0)
+    5.0
+    """
+
+    penalty: Any
+    lower: float | Any = -math.inf
+    upper: float | Any = math.inf
+
+    domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
+
+    @property
+    def additive(self):
+        """Within the bounds shrinking is monotone, and one clip does for all."""
+        return getattr(self.penalty, "additive", False)
+
+    def check(self):
+        record("Bounded.penalty", self.penalty, ("value", "prox"), "L1(1e-4)")
+        ordered("Bounded", self.lower, self.upper)
+
+    def value(self, x, i):
+        inside = pick(self.lower, i) <= x <= pick(self.upper, i)
+        return value(self.penalty, x, i) if inside else type(x)(math.inf)
+
+    def prox(self, x, w, i):
+        return clip(prox(self.penalty, x, w, i), pick(self.lower, i), pick(self.upper, i))
+
+    def repeat(self, x, w, k, i):
+        # The first step brings x inside; from there on shrinking is monotone and one clip does for all.
+        if k == 0:
+            return x
+        lower, upper = pick(self.lower, i), pick(self.upper, i)
+        x = clip(prox(self.penalty, x, w, i), lower, upper)
+        return clip(repeat(self.penalty, x, w, k - 1, i), lower, upper)
+
+    def total(self, x, w, k, i):
+        if k == 0:
+            return x - x
+        lower, upper = pick(self.lower, i), pick(self.upper, i)
+        x = clip(prox(self.penalty, x, w, i), lower, upper)
+        # Between which two of the other steps does the other's path leave the bounds?  It moves one way only.
+        inside, outside = 0, k
+        while outside - inside > 1:
+            middle = (inside + outside) // 2
+            y = repeat(self.penalty, x, w, middle, i)
+            if lower <= y <= upper:
+                inside = middle
+            else:
+                outside = middle
+        beyond = clip(repeat(self.penalty, x, w, outside, i), lower, upper)
+        return x + total(self.penalty, x, w, inside, i) + type(w)(k - 1 - inside) * beyond

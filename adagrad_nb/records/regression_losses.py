@@ -1,0 +1,301 @@
+"""Losses of a residual p - y, and of counts, for targets that are numbers.  What the methods mean is told in `losses`.
+
+Where a loss has a kink its slope is 0: a row that is predicted as well as the loss can tell moves nothing.
+"""
+
+import math
+from typing import NamedTuple
+
+from ..compiler.jit import plain
+from ..compiler.simd import one
+from .invariant_steps import approach, decline
+
+
+@plain
+def _exp(p):
+    """Infinite where Python's own raises an error."""
+    return type(p)(math.inf) if p > 709 else math.exp(p)
+
+
+class Squared(NamedTuple):
+    r"""Half the squared error, :math:`\tfrac12 (p - y)^2`; its link is the identity.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Squared
+    >>> Squared().value(1.0, 3.0), Squared().slope(1.0, 3.0)
+    (2.0, 2.0)
+    """
+
+    labels = "number"
+    probabilities = False
+    branchless = True
+
+    def value(self, y, p):
+        return (p - y) * (p - y) / (one(p) + one(p))
+
+    def slope(self, y, p):
+        return p - y
+
+    def flow(self, y, p, q, tau):
+        return (p - y) * math.expm1(-q * tau) / q
+
+    def link(self, p):
+        return p
+
+
+class Huber(NamedTuple):
+    r"""Half the squared error up to an error of :math:`\delta`, linear beyond: outliers pull no harder than that.
+
+    With :math:`r = |p - y|`: :math:`\tfrac12 r^2` up to :math:`\delta`, then :math:`\delta (r - \delta / 2)`.
+
+    Parameters
+    ----------
+    delta : float, default 1.0
+        In (0, inf), in the unit of y.
+
+    References
+    ----------
+    .. [1] P. Huber, "Robust Estimation of a Location Parameter", Annals of Mathematical Statistics 35 (1964) 73-101.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import Huber, fit_linear
+    >>> Huber(1.0).value(0.0, 0.5), Huber(1.0).value(0.0, 3.0), Huber(1.0).slope(0.0, 3.0)
+    (0.125, 2.5, 1.0)
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(3000, 2))
+    >>> y = X @ [1.0, -2.0] + rng.standard_t(1.2, size=3000)  # wild outliers
+    >>> [float(np.abs(fit_linear(X, y, loss=loss).coef - [1.0, -2.0]).max()) < 0.2 for loss in (Huber(), "squared")]
+    [True, False]
+    """
+
+    delta: float = 1.0
+
+    labels = "number"
+    probabilities = False
+    domain = {"delta": "(0, inf)"}
+
+    def value(self, y, p):
+        r = abs(p - y)
+        two = type(p)(2)
+        return self.delta * (r - self.delta / two) if r > self.delta else r * r / two
+
+    def slope(self, y, p):
+        r = p - y
+        return self.delta if r > self.delta else (-self.delta if r < -self.delta else r)
+
+    def flow(self, y, p, q, tau):
+        r = abs(p - y)
+        return math.copysign(decline(r, q * tau, self.delta, type(p)(1)) / q, y - p) if r > 0 else r
+
+    def link(self, p):
+        return p
+
+
+class Absolute(NamedTuple):
+    r"""The absolute error :math:`|p - y|`; what it learns is the median of y.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Absolute
+    >>> Absolute().value(1.0, 3.0), Absolute().slope(1.0, -3.0), Absolute().slope(1.0, 1.0)
+    (2.0, -1.0, 0.0)
+    """
+
+    labels = "number"
+    probabilities = False
+
+    def value(self, y, p):
+        return abs(p - y)
+
+    def slope(self, y, p):
+        r = p - y
+        return type(p)(1) if r > 0 else (type(p)(-1) if r < 0 else r)
+
+    def flow(self, y, p, q, tau):
+        r = abs(p - y)
+        return math.copysign(decline(r, q * tau, type(p)(1), type(p)(math.inf)) / q, y - p) if r > 0 else r
+
+    def link(self, p):
+        return p
+
+
+class EpsilonInsensitive(NamedTuple):
+    r"""The loss of support vector regression, :math:`[|p - y| - \epsilon]_+`.
+
+    Parameters
+    ----------
+    epsilon : float, default 0.1
+        Error that costs nothing, in [0, inf), in the unit of y.
+
+    References
+    ----------
+    .. [1] V. Vapnik, "The Nature of Statistical Learning Theory", Springer 1995, section 6.1.
+
+    Examples
+    --------
+    >>> from adagrad_nb import EpsilonInsensitive
+    >>> EpsilonInsensitive(0.5).value(1.0, 3.0), EpsilonInsensitive(0.5).value(1.0, 1.4)
+    (1.5, 0.0)
+    """
+
+    epsilon: float = 0.1
+
+    labels = "number"
+    probabilities = False
+    domain = {"epsilon": "[0, inf)"}
+
+    def value(self, y, p):
+        rest = abs(p - y) - self.epsilon
+        return type(p)(0) if rest <= 0 else rest
+
+    def slope(self, y, p):
+        r = p - y
+        return type(p)(1) if r > self.epsilon else (type(p)(-1) if r < -self.epsilon else r - r)  # 0, or NaN
+
+    def flow(self, y, p, q, tau):
+        rest = abs(p - y) - self.epsilon
+        return (
+            math.copysign(decline(rest, q * tau, type(p)(1), type(p)(math.inf)) / q, y - p) if rest > 0 else rest - rest
+        )
+
+    def link(self, p):
+        return p
+
+
+class SquaredEpsilonInsensitive(NamedTuple):
+    r"""The squared loss of support vector regression, :math:`[|p - y| - \epsilon]_+^2`, without the half of `Squared`.
+
+    Parameters
+    ----------
+    epsilon : float, default 0.1
+        Error that costs nothing, in [0, inf), in the unit of y.
+
+    References
+    ----------
+    .. [1] C.-H. Ho, C.-J. Lin, "Large-scale Linear Support Vector Regression", JMLR 13 (2012) 3323-3348, equation 3.
+
+    Examples
+    --------
+    >>> from adagrad_nb import SquaredEpsilonInsensitive
+    >>> SquaredEpsilonInsensitive(0.5).value(1.0, 3.0), SquaredEpsilonInsensitive(0.5).slope(1.0, 3.0)
+    (2.25, 3.0)
+    """
+
+    epsilon: float = 0.1
+
+    labels = "number"
+    probabilities = False
+    domain = {"epsilon": "[0, inf)"}
+
+    def value(self, y, p):
+        rest = abs(p - y) - self.epsilon
+        return type(p)(0) if rest <= 0 else rest * rest
+
+    def slope(self, y, p):
+        r = p - y
+        rest = abs(r) - self.epsilon
+        return type(p)(0) if rest <= 0 else math.copysign(rest + rest, r)
+
+    def flow(self, y, p, q, tau):
+        rest = abs(p - y) - self.epsilon
+        return (
+            math.copysign(decline(rest, q * tau, type(p)(math.inf), type(p)(2)) / q, y - p) if rest > 0 else rest - rest
+        )
+
+    def link(self, p):
+        return p
+
+
+class Quantile(NamedTuple):
+    r"""The pinball loss :math:`\tau [y - p]_+ + (1 - \tau) [p - y]_+`; what it learns is the quantile of y.
+
+    Parameters
+    ----------
+    tau : float, default 0.5
+        Share of targets that are to lie below the prediction, in (0, 1).
+
+    References
+    ----------
+    .. [1] R. Koenker, G. Bassett, "Regression Quantiles", Econometrica 46 (1978) 33-50.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import Quantile, fit_linear
+    >>> Quantile(0.75).value(1.0, 3.0), Quantile(0.75).value(3.0, 1.0), Quantile(0.75).slope(1.0, 1.0)
+    (0.5, 1.5, 0.0)
+    >>> X, y = np.ones((4000, 1)), np.random.default_rng(0).normal(size=4000)
+    >>> low, high = (fit_linear(X, y, loss=Quantile(tau), passes=5).predict(X[:1])[0] for tau in (0.1, 0.9))
+    >>> bool(abs(np.mean(y < low) - 0.1) < 0.02), bool(abs(np.mean(y < high) - 0.9) < 0.02)
+    (True, True)
+    """
+
+    tau: float = 0.5
+
+    labels = "number"
+    probabilities = False
+    domain = {"tau": "(0, 1)"}
+
+    def value(self, y, p):
+        r = p - y
+        return (type(p)(1) - self.tau) * r if r > 0 else -self.tau * r
+
+    def slope(self, y, p):
+        r = p - y
+        return type(p)(1) - self.tau if r > 0 else (-self.tau if r < 0 else r)
+
+    def flow(self, y, p, q, tau):
+        r = abs(p - y)
+        steep = type(p)(1) - self.tau if p > y else self.tau
+        return math.copysign(decline(r, q * tau, steep, type(p)(math.inf)) / q, y - p) if r > 0 else r
+
+    def link(self, p):
+        return p
+
+
+class Poisson(NamedTuple):
+    r"""The Poisson loss of a count or rate y in [0, inf), :math:`e^p - y p`; p is the logarithm of the mean of y.
+
+    It is the negative log-likelihood without the term :math:`\log y!`, which no weight changes.  Beyond p = 709 in
+    float64, 88 in float32, :math:`e^p` counts as infinite.
+
+    Notes
+    -----
+    A step that goes too far makes the next gradient enormous, and by it all rates small: take a rate below the default
+    of 0.5, such as 0.1.
+
+    References
+    ----------
+    .. [1] P. McCullagh, J. Nelder, "Generalized Linear Models", 2nd ed., Chapman & Hall 1989, chapter 6.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import Poisson, fit_linear
+    >>> Poisson().value(2.0, 0.0), Poisson().slope(2.0, 0.0), Poisson().link(0.0)
+    (1.0, -1.0, 1.0)
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(3000, 2))
+    >>> y = rng.poisson(np.exp(X @ [0.5, -0.3] + 1))
+    >>> model = fit_linear(X, y, loss=Poisson(), lr=0.1, passes=5)
+    >>> np.round(model.coef, 1).tolist(), round(model.intercept, 1)
+    ([0.5, -0.3], 1.0)
+    """
+
+    labels = "count"
+    probabilities = False
+
+    def value(self, y, p):
+        return _exp(p) - y * p
+
+    def slope(self, y, p):
+        return _exp(p) - y
+
+    def flow(self, y, p, q, tau):
+        return approach(y, _exp(p), q * tau) / q
+
+    def link(self, p):
+        return _exp(p)

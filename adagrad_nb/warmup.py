@@ -1,0 +1,34 @@
+"""Compile beforehand what most calls use."""
+
+import numpy as np
+
+from ._csr import common_dtype
+from .linear.fit import fit_linear
+from .optim.state import init
+from .optim.step import update
+
+
+def warm_up(dtype=np.float64):
+    """Compile the default `update` and `fit_linear`, or load them from the disk cache.
+
+    Useful once per host before several processes start, and before something is timed.
+
+    Parameters
+    ----------
+    dtype : {float64, float32}, default float64
+
+    Raises
+    ------
+    TypeError
+        For any other dtype.
+
+    Examples
+    --------
+    >>> from adagrad_nb import warm_up
+    >>> warm_up()
+    """
+    dtype = common_dtype(None, dtype)
+    x = np.ones(2, dtype)
+    update(x, x, init(x))
+    for loss in ("logistic", "squared"):
+        fit_linear(np.eye(2, dtype=dtype), np.array([0, 1]), loss=loss).predict(np.eye(2))
