@@ -6,8 +6,6 @@ import re
 
 import numpy as np
 
-from . import _check
-
 
 def seed(rng):
     """A seed from an integer, a Generator or the system's entropy."""
@@ -15,7 +13,7 @@ def seed(rng):
         return int(np.random.SeedSequence().entropy % 2**63)
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**63 - 1))
-    return _check.count("rng", rng)
+    return count("rng", rng)
 
 
 def _show(value):

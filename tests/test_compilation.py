@@ -1,4 +1,4 @@
-"""What is compiled, when, into which instructions, and where it is kept; and who may import whom."""
+"""What is compiled, when, into which instructions, and where it is kept."""
 
 import ast
 import importlib.util
@@ -525,74 +525,6 @@ def test_objectives_of_foreign_type_are_compiled_once():
     assert [name for name in listener.functions if "Mine" in name] == []
 
 
-# --- who may import whom -----------------------------------------------------------------------------------------
-
-# What only some modules may import, at the top or within a function.
-GUARDED = {
-    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli"}, "sklearn": {"linear/estimators"}, "dask": {"dask"},
-    "distributed": {"dask"}, "pyarrow": {"io/readers"}, "zstandard": {"io/source"},
-}  # fmt: skip
-
-
-def imports(module):
-    """(package module or top-level name, whether it belongs to the package, whether at the top) of each import."""
-    tree = ast.parse(SOURCES[module].read_text())
-    top = set(map(id, tree.body))
-    package = module.rpartition("/")[0].split("/") if "/" in module else []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield alias.name.split(".")[0], False, id(node) in top
-        elif isinstance(node, ast.ImportFrom):
-            if not node.level:
-                yield node.module.split(".")[0], False, id(node) in top
-                continue
-            base = package[: len(package) - node.level + 1]
-            for alias in node.names:
-                path = "/".join([*base, *(node.module or "").split("."), alias.name]).replace("//", "/").strip("/")
-                if path not in SOURCES:
-                    path = path.rpartition("/")[0] or "__init__"
-                yield (path if path in SOURCES else f"{path}/__init__"), True, id(node) in top
-
-
-def test_the_reader_of_imports_reads():
-    assert ("records/rules", True, True) in set(imports("records/coordinate"))
-    assert ("optim/kernels/array_update", True, True) in set(imports("optim/step"))
-    assert ("_check", True, True) in set(imports("optim/step"))
-    assert ("numba", False, True) in set(imports("compiler/jit"))
-
-
-@pytest.mark.parametrize("module", SOURCES)
-def test_optional_packages_are_imported_by_their_adapters_alone(module):
-    for target, own, at_top in imports(module):
-        if own or target not in GUARDED:
-            continue
-        assert module in GUARDED[target], f"{module} imports {target}"
-        assert not at_top, f"{module} imports {target} at the top"
-
-
-@pytest.mark.parametrize("module", [module for module in SOURCES if module != "compiler/jit"])
-def test_numba_decorators_are_in_one_file(module):
-    """A bare njit has the error model of Python, which keeps loops from vectorising."""
-    tree = ast.parse(SOURCES[module].read_text())
-    for node in ast.walk(tree):
-        decorators = getattr(node, "decorator_list", [])
-        names = {part.id if isinstance(part, ast.Name) else getattr(part, "attr", "")
-                 for decorator in decorators for part in ast.walk(decorator)}  # fmt: skip
-        forbidden = names & {"njit", "jitclass", "vectorize", "guvectorize", "stencil", "cfunc", "generated_jit"}
-        assert not forbidden, f"{module}.{node.name}"
-        if "jit" in names and "cuda" in names:
-            assert module == "cuda/primitives" or module.rpartition("/")[2].startswith("cuda_")
-    assert "numba.njit" not in SOURCES[module].read_text()
-    assert "jitclass" not in SOURCES[module].read_text()
-
-
-def test_importing_is_light(python):
-    heavy = ["matplotlib", "tqdm", "sklearn", "numba.cuda", "dask", "pandas", "pyarrow", "torch"]
-    loaded = python(f"import sys, adagrad_nb; print([m for m in {heavy} if m in sys.modules])").strip()
-    assert loaded == "[]"
-
-
 def test_no_signature_is_compiled_by_importing(python):
     printed = python(
         "import numba, adagrad_nb\n"
@@ -605,15 +537,3 @@ def test_no_signature_is_compiled_by_importing(python):
     kernels, signatures = map(int, printed.split())
     assert signatures == 0
     assert kernels >= 8 or numba.config.DISABLE_JIT
-
-
-def test_kernels_take_few_arguments_and_no_defaults():
-    """At most eight, in the order records, arrays, scalars."""
-    for module in SOURCES:
-        if "kernels/" not in module:
-            continue
-        for node in ast.parse(SOURCES[module].read_text()).body:
-            if isinstance(node, ast.FunctionDef):
-                count = len(node.args.args)
-                assert count <= 8, f"{module}.{node.name} takes {count} arguments"
-                assert not node.args.defaults, f"{module}.{node.name} has defaults"

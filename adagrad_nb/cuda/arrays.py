@@ -81,12 +81,12 @@ def has_cuda():
 
 
 @functools.cache
-def kernels():
-    """The CUDA loops."""
+def primitives():
+    """Import and return the kernels and constants that every launch needs."""
     cuda()
-    from ..optim.kernels import cuda_array_update
+    from . import primitives
 
-    return cuda_array_update
+    return primitives
 
 
 # --- arrays of others ---------------------------------------------------------------------------------------------
@@ -238,7 +238,7 @@ def full(shape, value, dtype):
 def fill(array, value):
     """Set all entries to a number."""
     flat = view(array)
-    launch(kernels().fill, flat.size, flat, flat.dtype.type(value))
+    launch(primitives().fill, flat.size, flat, flat.dtype.type(value))
 
 
 def copy(array):
@@ -290,15 +290,15 @@ def _most_blocks():
 def launch(kernel, size, *args):
     """Run a CUDA loop over `size` coordinates."""
     if size:
-        block = kernels().BLOCK
+        block = primitives().BLOCK
         kernel[min(-(-size // block), _most_blocks()), block, stream()](*args)
 
 
 def launch_blocks(kernel, blocks, *args):
     """Run a CUDA loop with just so many blocks, at least one."""
-    kernel[max(blocks, 1), kernels().BLOCK, stream()](*args)
+    kernel[max(blocks, 1), primitives().BLOCK, stream()](*args)
 
 
 def blocks_of_sum(size):
     """The blocks of a sum over so many coordinates: not a matter of the device, so that the sum is not either."""
-    return max(min(-(-size // kernels().BLOCK), kernels().PARTS), 1)
+    return max(min(-(-size // primitives().BLOCK), primitives().PARTS), 1)

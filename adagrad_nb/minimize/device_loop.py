@@ -7,7 +7,7 @@ ends the run, the stretch is gone through again up to that step, so that the run
 import numpy as np
 
 from ..cuda import arrays
-from ..optim.device_gradients import is_listed, listing
+from ..optim.device_gradients import is_listed, listing, update_kernels
 from ..optim.gradients import Operand
 from ..optim.kernels.array_update import ALL
 from ..optim.step import update
@@ -193,7 +193,7 @@ class DeviceRun(Run):
         """Count what is far from optimal and what is not finite, for that step of a stretch."""
         leaf, gtol = self.leaf, self.leaf.precision.type(self.gtol)
         x, where = leaf.vector(x), leaf.where(gradient)
-        kernel, g = arrays.kernels().unfinished, gradient.values
+        kernel, g = update_kernels().unfinished, gradient.values
         arrays.launch(kernel, g.size, self.penalty, where, x, g, gtol, self.counts, 2 * step)
 
     def _count(self, x, gradient):
@@ -241,7 +241,7 @@ class DeviceRun(Run):
 def penalty_value(leaf, penalty, x):
     """sum_i value(x[i], i)"""
     parts = leaf.room("values", arrays.blocks_of_sum(leaf.size), np.float64)
-    arrays.launch_blocks(arrays.kernels().values, parts.size, penalty, leaf.vector(x), parts)
+    arrays.launch_blocks(update_kernels().values, parts.size, penalty, leaf.vector(x), parts)
     return float(arrays.fetch(parts).sum())
 
 
@@ -260,11 +260,11 @@ def enter(x, state):
     leaf = state.leaves[0]
     with arrays.ordered([x]):
         if not np.isfinite(penalty_value(leaf, leaf.update.penalty, x)):
-            arrays.launch(arrays.kernels().project, leaf.size, leaf.update.penalty, leaf.vector(x))
+            arrays.launch(update_kernels().project, leaf.size, leaf.update.penalty, leaf.vector(x))
 
 
 def equal(a, b):
     """Whether two device arrays hold the same numbers."""
     counts = arrays.full(1, 0, np.int32)
-    arrays.launch(arrays.kernels().differing, arrays.form(a).size, arrays.view(a), arrays.view(b), counts)
+    arrays.launch(update_kernels().differing, arrays.form(a).size, arrays.view(a), arrays.view(b), counts)
     return arrays.fetch(counts)[0] == 0

@@ -9,6 +9,14 @@ from ..cuda import arrays
 from .gradients import Operand, operand, regrouped
 
 
+def update_kernels():
+    """Import and return the CUDA kernels that update arrays."""
+    arrays.cuda()
+    from .kernels import cuda_array_update
+
+    return cuda_array_update
+
+
 def loops():
     """The CUDA loops over lists."""
     arrays.cuda()
@@ -111,7 +119,7 @@ def room(leaf, name, size, dtype=np.int64):
 
 def sort(leaf, where):
     """The indices in rising order, and the places that they had; equal ones in the order of the list."""
-    gpu, threads = loops(), arrays.kernels().BLOCK
+    gpu, threads = loops(), arrays.primitives().BLOCK
     count = max(_power(where.size), 2 * threads)
     numbers = leaf.room("keys", count, np.int64)
     arrays.launch(gpu.keys, count, where, numbers)
@@ -152,6 +160,6 @@ def spread(leaf, gradient):
         return gradient.values
     full = leaf.room("full", leaf.size)
     arrays.fill(full, 0)
-    where = arrays.kernels().Listed(gradient.where, gradient.width)
+    where = update_kernels().Listed(gradient.where, gradient.width)
     arrays.launch(loops().spread, gradient.values.size, where, gradient.values, full)
     return full

@@ -5,7 +5,7 @@ import numpy as np
 from ..compiler.jit import Held
 from ..cuda import arrays
 from ..records.averaging import overwrites, weight
-from .device_gradients import spread
+from .device_gradients import spread, update_kernels
 from .gradients import Operand
 from .kernels.array_update import ALL
 from .leaf import Leaf
@@ -57,15 +57,15 @@ class DeviceLeaf(Leaf):
     @staticmethod
     def where(gradient):
         """The coordinates of a gradient as a record."""
-        gpu = arrays.kernels()
+        gpu = update_kernels()
         return gpu.Whole() if gradient.where is ALL else gpu.Listed(gradient.where, gradient.width)
 
     def apply(self, x, gradient, records, lr, t):
         """Move the array x by the gradient of update t."""
-        gpu, x, g, where = arrays.kernels(), self.vector(x), gradient.values, self.where(gradient)
+        gpu, x, g, where = update_kernels(), self.vector(x), gradient.values, self.where(gradient)
         if self.group > 1:
             arrays.launch_blocks(
-                gpu.groups, min(g.size // self.group, gpu.PARTS), records, where, x, g, self.flat, lr, t
+                gpu.groups, min(g.size // self.group, arrays.primitives().PARTS), records, where, x, g, self.flat, lr, t
             )
         elif gradient.starts is not None:
             arrays.launch(gpu.simultaneous, g.size, records, where, x, g, self.flat, lr, t)
@@ -78,7 +78,7 @@ class DeviceLeaf(Leaf):
 
     def norm_into(self, norms, place, transforms, x, gradient, lr):
         """Write the 2-norm of a gradient after `transforms` to norms[place], on the device."""
-        gpu, g = arrays.kernels(), gradient.values
+        gpu, g = update_kernels(), gradient.values
         parts = self.room("parts", arrays.blocks_of_sum(g.size))
         arrays.launch_blocks(gpu.squares, parts.size, transforms, self.where(gradient), self.vector(x), g, lr, parts)
         arrays.launch_blocks(gpu.root_of_sum, 1, parts, norms, place)
@@ -93,12 +93,12 @@ class DeviceLeaf(Leaf):
         """Whether entries of the gradient are not finite: one number is copied to the host."""
         counts, g = self.room("counts", 1, np.int32), gradient.values
         arrays.fill(counts, 0)
-        arrays.launch(arrays.kernels().wrong, g.size, transforms, self.where(gradient), self.vector(x), g, lr, counts)
+        arrays.launch(update_kernels().wrong, g.size, transforms, self.where(gradient), self.vector(x), g, lr, counts)
         return int(arrays.fetch(counts)[0])
 
     def gather(self, transforms, x, gradient, lr, n):
         """Add the gradient after the transforms to those that wait, or with n > 0 make it the n-th of their mean."""
-        gpu = arrays.kernels()
+        gpu = update_kernels()
         if self.gathered is None:
             self.gathered = arrays.full(self.size, 0, self.precision)
         g, where = self.full(gradient), gpu.Whole()
@@ -111,14 +111,14 @@ class DeviceLeaf(Leaf):
     def released(self, by):
         """The gradient that has been gathered, divided by a number."""
         values = self.room("released", self.size)
-        arrays.launch(arrays.kernels().release, self.size, self.gathered, values, self.precision.type(by))
+        arrays.launch(update_kernels().release, self.size, self.gathered, values, self.precision.type(by))
         return Operand(ALL, values)
 
     def blend(self, x, t):
         """mean += weight(t) (x - mean); now and then x = mean."""
         share = self.precision.type(weight(self.average, t))
         mean, x = self.vector(self.mean), self.vector(x)
-        arrays.launch(arrays.kernels().blend, self.size, self.average, mean, x, share)
+        arrays.launch(update_kernels().blend, self.size, self.average, mean, x, share)
         if overwrites(self.average, t):
             arrays.assign(x, mean)
 
@@ -138,7 +138,7 @@ class DeviceLeaf(Leaf):
 
 def factors(position, firsts, heads, jobs):
     """Each record that looks at the whole array, replaced by the factor it comes to; all of it on the device."""
-    gpu = arrays.kernels()
+    gpu = update_kernels()
     chosen = [k for k, first in enumerate(firsts) if hasattr(first, "factor")]
     together = getattr(firsts[chosen[0]], "together", False)
     main = max((jobs[k].leaf for k in chosen), key=lambda leaf: leaf.precision.itemsize)

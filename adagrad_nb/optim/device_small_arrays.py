@@ -4,6 +4,7 @@ import numpy as np
 
 from ..cuda import arrays as device
 from ..records.averaging import overwrites, weight
+from .device_gradients import update_kernels
 from .device_leaf import DeviceLeaf
 from .gradients import Operand
 from .kernels.array_update import ALL
@@ -22,7 +23,7 @@ class TableLeaf(DeviceLeaf):
         """Write the 2-norm of all gradients together after `transforms` to norms[place], on the device."""
         parts = self.room("parts", x.array.size)
         device.launch_blocks(loops().many_squares, parts.size, transforms, x, lr, parts)
-        device.launch_blocks(device.kernels().root_of_sum, 1, parts, norms, place)
+        device.launch_blocks(update_kernels().root_of_sum, 1, parts, norms, place)
 
     def wrong(self, position, transforms, x, gradient, lr):
         """Whether entries of the gradients are not finite: one number is copied to the host."""

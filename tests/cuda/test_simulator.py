@@ -35,7 +35,7 @@ from adagrad_nb import (
     update,  # fmt: skip
 )
 from adagrad_nb.cuda import arrays as devices
-from adagrad_nb.cuda.arrays import is_device, kernels
+from adagrad_nb.cuda.arrays import is_device, primitives
 
 RULES = [
     Adagrad(), Adagrad(1e-6, inside=True), Adagrad(0.0, initial_accumulator=0.1), Adagrad(guarded=True),
@@ -84,7 +84,7 @@ def test_matrix(transforms, penalty, case):
 @pytest.mark.parametrize("block", [8, 256])
 def test_more_than_one_block(block, dtype, rng, monkeypatch):
     if SIMULATED:
-        monkeypatch.setattr(kernels(), "BLOCK", block)
+        monkeypatch.setattr(primitives(), "BLOCK", block)
     n = 2 * block + 3
     x, g = rng.normal(size=n).astype(dtype), rng.normal(size=n).astype(dtype)
     (host, _), (device, _) = both(x, [g], False)
