@@ -31,14 +31,16 @@ import pytest  # noqa: E402
 
 # Matrices of options whose compiled cases cost seconds each.  Without the compiler all of them run.
 WIDE = {
-    "test_batches",
-    "test_dual",
-    "test_lanes",
-    "test_linear",
-    "test_means",
+    "test_averaging",
+    "test_dual_averaging",
+    "test_fit",
+    "test_lazy",
     "test_merging",
-    "test_scaled",
-    "test_threads",
+    "test_mini_batch",
+    "test_model_file",
+    "test_multi_output_model",
+    "test_scaled_rows",
+    "test_workers",
 }
 SHARE = 3
 
@@ -79,6 +81,15 @@ def dtype(request):
 def tolerance(dtype):
     """A few roundings in this precision."""
     return 64 * np.finfo(dtype).eps
+
+
+@pytest.fixture
+def interpreted():
+    """Interpret the kernels of linear models: hundreds of record types without hundreds of compilations."""
+    from linear_problems import interpreting
+
+    with interpreting():
+        yield
 
 
 @pytest.fixture(scope="session")

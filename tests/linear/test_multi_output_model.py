@@ -10,6 +10,7 @@ import pytest
 import reference
 import reference_lanes
 import scipy.sparse as sp
+from multi_output_problems import CLASSES, COLUMNS, ROWS, content, data
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
@@ -36,38 +37,10 @@ from adagrad_nb import (
 )
 from adagrad_nb._csr import unsigned
 from adagrad_nb.compiler.jit import code
-from adagrad_nb.linear import model as linear_model
-from adagrad_nb.linear import multi_output_model as lane_models
 from adagrad_nb.linear.kernels import rows as kernels
 
-COLUMNS, CLASSES, ROWS = 9, 5, 40
 GRID = (0.05, 0.4, 1.5)
 STRENGTHS = np.linspace(0.0, 0.08, COLUMNS)
-
-
-@pytest.fixture
-def interpreted(monkeypatch):
-    """The kernels run as the Python they are written in."""
-
-    def python(kernel, *records):
-        return getattr(kernel, "py_func", kernel)
-
-    monkeypatch.setattr(lane_models, "compiled_for", python)
-    monkeypatch.setattr(linear_model, "compiled_for", python)
-
-
-def data(kind="classes", n=ROWS, seed=0):
-    """(X, y, weight): sparse rows, some empty; feature 4 comes late, feature 7 never."""
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, COLUMNS)) * (rng.random((n, COLUMNS)) < 0.35)
-    X[:: n // 4] = 0.0
-    X[: n // 2, 4] = 0.0
-    X[:, 7] = 0.0
-    score = X @ rng.normal(size=(COLUMNS, CLASSES)) + 0.5 * rng.normal(size=(n, CLASSES))
-    weight = rng.choice([0.0, 0.5, 1.0, 3.0], n)
-    if kind == "classes":
-        return sp.csr_array(X), score.argmax(axis=1), weight
-    return sp.csr_array(X), (np.where(score[:, 0] > 0, 1.0, -1.0) if kind == "signs" else score[:, 0]), weight
 
 
 PENALTIES = {
@@ -198,25 +171,6 @@ def test_other_rules():
     for lane, lr in enumerate((0.5, 1.0)):
         alone = fit_linear(X, y, lr=lr, rule=Adadelta())
         assert_allclose(model.progressive_losses[lane], alone.progressive_loss, rtol=1e-12)
-
-
-# --- going on ------------------------------------------------------------------------------------------------------
-
-
-def content(model):
-    """All of a model as bytes and plain values: equal just where the models are equal bit for bit."""
-    return {
-        "table": model._table.tobytes(),
-        "bias": model._bias_table.tobytes(),
-        "coef": model.coef.tobytes(),
-        "intercept": np.asarray(model.intercept).tobytes(),
-        "shape": model.coef.shape,
-        "t": model.state.t,
-        "n_seen": model.n_seen,
-        "tally": model.tally.tolist(),
-        "labels": tuple(model.labels),
-        "rates": model._rates.tolist(),
-    }
 
 
 def assert_same(a, b):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from linear_problems import WEIGHT, X, Y, changed, content
 from numpy.testing import assert_allclose, assert_array_equal
-from test_linear import WEIGHT, X, Y, changed, content
 
 from adagrad_nb import Chunk, EarlyStopping, Polyak, fit_linear
 from adagrad_nb.linear.early_stopping import Watch

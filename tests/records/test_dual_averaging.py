@@ -4,15 +4,15 @@ import functools
 import itertools
 import math
 
+import linear_problems
 import numba
 import numpy as np
 import pytest
 import reference
 import reference_linear
 import scipy.sparse as sp
-import test_linear
+from linear_problems import LOSSES, PENALTIES, RATES, assert_same, content, data
 from numpy.testing import assert_allclose, assert_array_equal
-from test_linear import LOSSES, PENALTIES, RATES, assert_same, content, data, interpreted  # noqa: F401
 
 from adagrad_nb import (
     FTRL,
@@ -277,7 +277,7 @@ def test_lazy_is_eager_compiled(rule, penalty, rate):
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("penalty", ["none", "l1", "elastic net", "box away from zero"])
 def test_a_then_b_is_a_and_b(penalty, rate, rule, tmp_path):
-    X, Y = test_linear.X, test_linear.Y
+    X, Y = linear_problems.X, linear_problems.Y
     options = {"rule": RULES[rule][0], "penalty": PENALTIES[penalty][0], "lr": RATES[rate][0]}
     whole = fit_linear(X, Y, **options)
     first = fit_linear(X[:17], Y[:17], **options)
@@ -297,7 +297,7 @@ def test_a_then_b_is_a_and_b(penalty, rate, rule, tmp_path):
 
 @pytest.mark.usefixtures("interpreted")
 def test_another_rate_or_penalty_holds_for_all_updates_so_far():
-    X, Y = test_linear.X, test_linear.Y
+    X, Y = linear_problems.X, linear_problems.Y
     for rule in (RDA(), FTRL(0.5, 0.1)):
         first = fit_linear(X[:20], Y[:20], rule=rule, penalty=L1(0.02), lr=0.5)
         for options in ({"lr": 0.2}, {"penalty": L2(0.3)}, {"penalty": NoPenalty()}):
@@ -313,7 +313,7 @@ def test_another_rate_or_penalty_holds_for_all_updates_so_far():
 @pytest.mark.usefixtures("interpreted")
 @names
 def test_zeros_are_real(rule):
-    model = fit_linear(test_linear.X, test_linear.Y, rule=RULES[rule][0], penalty=L1(0.05))
+    model = fit_linear(linear_problems.X, linear_problems.Y, rule=RULES[rule][0], penalty=L1(0.05))
     assert 0 < np.count_nonzero(model.coef) < model.coef.size
 
 

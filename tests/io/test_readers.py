@@ -23,7 +23,7 @@ from adagrad_nb.io import source as _source
 from adagrad_nb.io.readers import Chunk, load_svmlight, read_svmlight
 from adagrad_nb.io.vowpal import load_vw
 
-DATA = pathlib.Path(__file__).parents[1] / "examples" / "data"
+DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
 needs_compiler = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="a full data set takes minutes in pure Python"
 )

@@ -6,13 +6,11 @@ import numba
 import numpy as np
 import pytest
 import reference_lanes
+from multi_output_problems import CLASSES, COLUMNS, ROWS, content, data
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
-from test_lanes import CLASSES, COLUMNS, ROWS, content, data
 
 from adagrad_nb import L1, Adagrad, GroupL2, GroupLinf, InverseSqrt, Logistic, OneVsRest, fit_linear, load_model
-from adagrad_nb.linear import model as linear_model
-from adagrad_nb.linear import multi_output_model
 
 KINDS = {
     "l2": (GroupL2, reference_lanes.group_l2_prox, np.linalg.norm),
@@ -105,12 +103,6 @@ def test_a_group_of_one_is_l1(kind):
 
 
 # --- in the model --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def interpreted(monkeypatch):
-    for module in (multi_output_model, linear_model):
-        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 
 STRENGTHS = np.linspace(0.01, 0.2, COLUMNS)

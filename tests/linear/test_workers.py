@@ -10,16 +10,15 @@ import pytest
 import reference_linear
 import reference_merging
 import scipy.sparse as sp
+from linear_problems import PENALTIES, changed, content, data, interpreting, shambles
 from numpy.testing import assert_allclose
-from test_linear import PENALTIES, changed, content, data, shambles
 
 from adagrad_nb import FTRL, L1, RDA, Adadelta, Chunk, Polyak, fit_linear, load_model, load_svmlight
 from adagrad_nb.compiler.intrinsics import meet
 from adagrad_nb.linear import dispatch, trainer
-from adagrad_nb.linear import model as linear_model
 from adagrad_nb.linear.kernels import workers as team
 
-EXAMPLES = pathlib.Path(__file__).resolve().parents[1] / "examples" / "data"
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples" / "data"
 X, Y, WEIGHT = data(n=80, seed=2)
 
 
@@ -30,12 +29,6 @@ def early(monkeypatch):
     monkeypatch.setattr(dispatch, "GROWTH", 2)
     monkeypatch.setattr(dispatch, "LONGEST", 5)
     monkeypatch.setattr(dispatch, "ROWS", (1, 10**6))
-
-
-@pytest.fixture
-def interpreted(monkeypatch):
-    for module in (dispatch, linear_model):
-        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 
 def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=True):
@@ -82,11 +75,10 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_compiled_and_interpreted_agree(options, dtype, monkeypatch):
+def test_compiled_and_interpreted_agree(options, dtype):
     compiled = fit_linear(X, Y, threads=3, sample_weight=WEIGHT, dtype=dtype, **options)
-    for module in (dispatch, linear_model):
-        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
-    by_hand = fit_linear(X, Y, threads=3, sample_weight=WEIGHT, dtype=np.float64, **options)
+    with interpreting():
+        by_hand = fit_linear(X, Y, threads=3, sample_weight=WEIGHT, dtype=np.float64, **options)
     close = 1e-10 if dtype == np.float64 else 1e-3
     assert_allclose(compiled.coef, by_hand.coef, rtol=close, atol=close)
     assert compiled.state.t == by_hand.state.t

@@ -11,7 +11,7 @@ from adagrad_nb import L1, Adagrad, fit_linear, load_svmlight, load_vw, read_svm
 from adagrad_nb.metrics import auc
 from adagrad_nb.records.losses import LOSSES
 
-DATA = pathlib.Path(__file__).parents[1] / "examples" / "data"
+DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="a full data set takes minutes in pure Python")
 
 

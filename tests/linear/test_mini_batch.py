@@ -7,18 +7,11 @@ import pytest
 import reference_batch
 import reference_linear
 import scipy.sparse as sp
+from linear_problems import PENALTIES, RATES, X, Y, changed, content, data, shambles
 from numpy.testing import assert_allclose, assert_array_equal
-from test_linear import PENALTIES, RATES, X, Y, changed, content, data, shambles
 
 from adagrad_nb import L1, Chunk, Polyak, fit_linear, load_model
 from adagrad_nb.linear import dispatch, trainer
-from adagrad_nb.linear import model as linear_model
-
-
-@pytest.fixture
-def interpreted(monkeypatch):
-    for module in (dispatch, linear_model):
-        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 
 def assert_eager(penalty, loss, rate, size, intercept=True, dtype=None, tolerance=1e-12):

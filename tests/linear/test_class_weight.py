@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_linear import WEIGHT, X, Y, content
+from linear_problems import WEIGHT, X, Y, content
 
 from adagrad_nb import L1, Chunk, fit_linear
 from adagrad_nb.callbacks import History

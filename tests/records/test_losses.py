@@ -90,7 +90,7 @@ def places(loss, rng, n=60):
 
 
 def test_every_loss_is_here():
-    assert {type(loss) for loss, _ in KINKS} | {Softmax} == set(LOSSES.values())  # Softmax: test_lanes
+    assert {type(loss) for loss, _ in KINKS} | {Softmax} == set(LOSSES.values())  # Softmax: test_multi_output_model
     records = {item for item in vars(losses).values() if inspect.isclass(item) and hasattr(item, "slope")}
     assert records | {Softmax} == set(LOSSES.values())
 

@@ -6,18 +6,10 @@ import numpy as np
 import pytest
 import reference_linear
 import scipy.sparse as sp
+from linear_problems import COLUMNS, PENALTIES, RATES, WEIGHT, X, Y, content, data
 from numpy.testing import assert_allclose
-from test_linear import COLUMNS, PENALTIES, RATES, WEIGHT, X, Y, content, data
 
 from adagrad_nb import EMA, L1, L2, Chunk, InverseSqrt, NoPenalty, Polyak, fit_linear, load_model
-from adagrad_nb.linear import dispatch
-from adagrad_nb.linear import model as linear_model
-
-
-@pytest.fixture
-def interpreted(monkeypatch):
-    for module in (dispatch, linear_model):
-        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 
 def iterates(X, y, loss, at, prox, weight, passes, start=None):

@@ -5,14 +5,14 @@ import math
 import pathlib
 from typing import NamedTuple
 
+import linear_problems
 import numba
 import numpy as np
 import pytest
 import reference_linear
 import scipy.sparse as sp
-import test_linear
+from linear_problems import COLUMNS, PENALTIES, RATES, assert_same, content, data
 from numpy.testing import assert_allclose, assert_array_equal
-from test_linear import COLUMNS, PENALTIES, RATES, assert_same, content, data, interpreted  # noqa: F401
 
 from adagrad_nb import (
     FTRL,
@@ -33,7 +33,7 @@ from adagrad_nb import (
 from adagrad_nb.records import losses  # fmt: skip
 from adagrad_nb.records.losses import flow, slope
 
-DATA = pathlib.Path(__file__).parents[1] / "examples" / "data"
+DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
 LOSSES = {name: kind for name, kind in losses.LOSSES.items() if kind.labels != "classes"}
 FLOWS = [name for name in LOSSES if hasattr(LOSSES[name], "flow")]
 # Where the slope of a loss with its default parameters bends or jumps, for a target y.
@@ -289,7 +289,7 @@ def all_of(model):
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("penalty", ADMITTED)
 def test_a_then_b_is_a_and_b(penalty, rate, flag, tmp_path):
-    X, Y = test_linear.X, test_linear.Y
+    X, Y = linear_problems.X, linear_problems.Y
     weight = np.random.default_rng(0).choice([0.5, 1.0, 3.0], Y.size)
     options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0], **FLAGS[flag]}
     whole = fit_linear(X, Y, sample_weight=weight, **options)
@@ -308,7 +308,7 @@ def test_a_then_b_is_a_and_b(penalty, rate, flag, tmp_path):
 @flags
 @pytest.mark.parametrize("penalty", ["none", "l1", "box away from zero"])
 def test_features_grow(penalty, flag):
-    X, Y = test_linear.X, test_linear.Y
+    X, Y = linear_problems.X, linear_problems.Y
     order = np.argsort([np.append(np.flatnonzero(X[:, [i]].toarray()), 10**6)[0] for i in range(COLUMNS)])
     grown = sp.csr_array(X.toarray()[:, order])
     width = int(grown[:5].indices.max()) + 1
@@ -320,7 +320,7 @@ def test_features_grow(penalty, flag):
 
 @pytest.mark.usefixtures("interpreted")
 def test_options_given_again():
-    X, Y = test_linear.X, test_linear.Y
+    X, Y = linear_problems.X, linear_problems.Y
     first = fit_linear(X[:20], Y[:20], normalized=True, penalty=L1(0.02))
     plain = fit_linear(X[20:], Y[20:], model=first)
     assert plain.normalized
@@ -353,12 +353,12 @@ def test_options_given_again():
 )  # fmt: skip
 def test_refused(options, error, message):
     with pytest.raises(error, match=f"^{message}"):
-        fit_linear(test_linear.X, test_linear.Y, **options)
+        fit_linear(linear_problems.X, linear_problems.Y, **options)
 
 
 @pytest.mark.usefixtures("interpreted")
 def test_refused_where_it_goes_on():
-    X, Y = test_linear.X, test_linear.Y
+    X, Y = linear_problems.X, linear_problems.Y
     plain, scaled = fit_linear(X, Y), fit_linear(X, Y, normalized=True)
     for model, value in ((plain, True), (scaled, False)):
         with pytest.raises(ValueError, match=f"^normalized: got {value}, but the model was begun with {not value}"):

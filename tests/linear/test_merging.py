@@ -7,21 +7,13 @@ import pytest
 import reference_linear
 import reference_merging
 import scipy.sparse as sp
+from linear_problems import PENALTIES, content, data, interpreting
 from numpy.testing import assert_allclose, assert_array_equal
-from test_linear import PENALTIES, content, data
 
 from adagrad_nb import FTRL, L1, L2, RDA, Adadelta, Chunk, Logistic, Polyak, fit_linear, load_model, merge
-from adagrad_nb.linear import dispatch, merging
-from adagrad_nb.linear import model as linear_model
 
 X, Y, WEIGHT = data(n=80, seed=3)
 CUTS = ((0, 20), (20, 35), (35, 60), (60, 80))
-
-
-@pytest.fixture
-def interpreted(monkeypatch):
-    for module in (dispatch, linear_model, merging):
-        monkeypatch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
 
 
 def parts(start=None, cuts=CUTS, **options):
@@ -69,14 +61,12 @@ def test_rules_are_what_they_are_defined_to_be(penalty, rule):
         assert_allclose(model.progressive_loss, reference_linear.progressive_loss(expected.losses), rtol=1e-12)
 
 
-def test_rules_compiled(dtype, monkeypatch):
+def test_rules_compiled(dtype):
     for options, rule in itertools.product(({}, {"penalty": L1(0.02)}, {"rule": RDA()}), ("average", "sum")):
         models = parts(dtype=dtype, **options)
         compiled = merge(models, rule=rule)
         assert compiled.dtype == dtype
-        with monkeypatch.context() as patch:
-            for module in (dispatch, linear_model, merging):
-                patch.setattr(module, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
+        with interpreting():
             assert_near(compiled, merge(models, rule=rule), 1e-12 if dtype == np.float64 else 1e-5)
 
 

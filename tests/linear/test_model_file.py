@@ -1,0 +1,206 @@
+"""Model files: save, load, and files that are rejected."""
+
+import math
+import os
+import pathlib
+import stat
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from linear_problems import COLUMNS, STRENGTHS, X, Y, assert_same, content
+from numpy.testing import assert_array_equal
+
+from adagrad_nb import (
+    L2,
+    Adagrad,
+    Bounded,
+    Box,
+    ElasticNet,
+    Piecewise,
+    Squared,
+    fit_linear,
+    load_model,
+)
+from adagrad_nb.io import archive
+from adagrad_nb.linear import model as linear_options
+
+# --- files ---------------------------------------------------------------------------------------------------------
+
+
+class Capped(NamedTuple):
+    """A loss of one's own."""
+
+    delta: float
+
+    labels = "number"
+
+    def value(self, y, p):
+        r = abs(p - y)
+        return r * r / 2 if r < self.delta else self.delta * (r - self.delta / 2)
+
+    def slope(self, y, p):
+        return min(max(p - y, -self.delta), self.delta)
+
+    def link(self, p):
+        return p
+
+
+class Ridges(NamedTuple):
+    """A penalty of one's own, with an array."""
+
+    strengths: Any
+
+    def value(self, x, i):
+        return self.strengths[i] * x * x / 2
+
+    def prox(self, x, w, i):
+        return x / (1 + w * self.strengths[i])
+
+
+@pytest.fixture
+def saved(tmp_path, interpreted):
+    """(model, path) of a model with something in every part."""
+    model = fit_linear(X, Y, penalty=ElasticNet(STRENGTHS, 0.1), lr=Piecewise((3, 9), (0.5, 0.2, 0.1)), passes=2)
+    model.save(tmp_path / "model.npz")
+    return model, tmp_path / "model.npz"
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_saved_and_loaded(tmp_path):
+    path = tmp_path / "model"
+    for options in (
+        {},
+        {"dtype": np.float32, "penalty": Box(-math.inf, STRENGTHS)},
+        {"intercept": False, "rule": Adagrad(0.1, True, 0.3), "lr": 1},
+        {"loss": Squared(), "penalty": Bounded(L2(0.1), lower=0.0)},
+    ):
+        model = fit_linear(X, Y, **options)
+        model.save(path)
+        loaded = load_model(path)
+        assert_same(loaded, model)
+        assert loaded.loss == model.loss
+        assert loaded.has_intercept == model.has_intercept
+        assert linear_options.same(loaded.state.penalty, model.state.penalty)
+        assert loaded.state.rule == model.state.rule
+        assert loaded.state.lr == model.state.lr
+        assert_array_equal(loaded.decision_function(X), model.decision_function(X))
+        assert loaded.progressive_loss == model.progressive_loss
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_records_of_ones_own_in_a_file(tmp_path):
+    path = tmp_path / "model"
+    model = fit_linear(X[:20], Y[:20], loss=Capped(0.3), penalty=Ridges(np.linspace(0.1, 1, COLUMNS)))
+    model.save(path)
+    with pytest.raises(ValueError, match=r"uses the record (Capped|Ridges), which is not of this package; pass rec"):
+        load_model(path)
+    with pytest.raises(ValueError, match="uses the record Capped"):
+        load_model(path, records=[Ridges])
+    loaded = load_model(path, records=(Ridges, Capped))
+    assert_same(fit_linear(X[20:], Y[20:], model=loaded), fit_linear(X[20:], Y[20:], model=model))
+
+
+def test_a_damaged_file_is_refused(saved, tmp_path):
+    """Every other byte, any length: an error that says so, or the very same model."""
+    model, path = saved
+    whole = path.read_bytes()
+    other = tmp_path / "other"
+    harmless = 0
+    flips = np.random.default_rng(0).integers(1, 256, len(whole)).tolist()
+    for k, flip in list(enumerate(flips))[::2]:
+        other.write_bytes(whole[:k] + bytes([whole[k] ^ flip]) + whole[k + 1 :])
+        try:
+            loaded = load_model(other)
+        except ValueError as error:
+            assert str(error).startswith(str(other))  # noqa: PT017 - most come here, not all
+        else:
+            assert content(loaded) == content(model)  # a time stamp, say
+            harmless += 1
+    assert harmless < len(whole) / 8
+    for size in range(0, len(whole), 37):
+        other.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"not a file of this package, or damaged|checksum"):
+            load_model(other)
+
+
+def test_other_files_are_refused(saved, tmp_path):
+    other = tmp_path / "other"
+    with pytest.raises(FileNotFoundError):
+        load_model(other)
+    with pytest.raises(IsADirectoryError):
+        load_model(tmp_path)
+    for text in (b"", b"1 1:0.5\n", b"\x80\x04."):
+        other.write_bytes(text)
+        with pytest.raises(ValueError, match="not a file of this package, or damaged"):
+            load_model(other)
+    np.savez(tmp_path / "other.npz", w=np.zeros(3))
+    with pytest.raises(ValueError, match="not a file of this package, or damaged"):
+        load_model(tmp_path / "other.npz")
+    np.save(tmp_path / "other.npy", np.zeros(3))
+    with pytest.raises(ValueError, match="not a file of this package, or damaged"):
+        load_model(tmp_path / "other.npy")
+    archive.write(other, "picture", {}, {"w": np.zeros(3)})
+    with pytest.raises(ValueError, match="holds a picture, not a linear model"):
+        load_model(other)
+
+
+def test_a_file_of_a_later_version(saved, monkeypatch):
+    model, path = saved
+    monkeypatch.setattr(archive, "FORMAT", 99)
+    model.save(path)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match=r"has format 99; this version reads up to \d+, so upgrade"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("step", ["savez", "fsync", "replace"])
+def test_save_is_all_or_nothing(saved, step, monkeypatch):
+    """A disk that is full, at whatever moment: the old file is there, whole, and nothing beside it."""
+    model, path = saved
+    before = path.read_bytes()
+
+    def full(file, *args, **arrays):
+        if step == "savez":
+            file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np if step == "savez" else os, step, full)
+    with pytest.raises(OSError, match="No space left"):
+        fit_linear(X, Y).save(path)
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert [item.name for item in path.parent.iterdir()] == [path.name]
+    assert_same(load_model(path), model)
+    fit_linear(X, Y).save(path)
+    assert_same(load_model(path), fit_linear(X, Y))
+
+
+def test_save_to_where_nothing_can_be(saved, tmp_path):
+    model, path = saved
+    with pytest.raises(FileNotFoundError):
+        model.save(tmp_path / "nowhere" / "model")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        model.save(tmp_path / "folder")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["folder", path.name]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permission bits are those of POSIX")
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_permissions_are_those_of_any_new_file(mask, tmp_path):
+    old = os.umask(mask)
+    try:
+        fit_linear(X, Y).save(tmp_path / "model")
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE(pathlib.Path(tmp_path / "model").stat().st_mode) == 0o666 & ~mask
+
+
+def test_a_name_without_suffix_or_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fit_linear(X, Y).save("model")
+    assert [item.name for item in tmp_path.iterdir()] == ["model"]
+    assert_same(load_model("model"), fit_linear(X, Y))
+    assert_same(load_model(pathlib.Path("model")), fit_linear(X, Y))

@@ -1,0 +1,139 @@
+"""Targets: labels and sample weights."""
+
+import math
+
+import numpy as np
+import pytest
+from linear_problems import WEIGHT, X, Y, assert_same, content
+from numpy.testing import assert_allclose, assert_array_equal
+
+from adagrad_nb import (
+    L1,
+    Adagrad,
+    Chunk,
+    fit_linear,
+    load_model,
+)
+
+# --- weights -------------------------------------------------------------------------------------------------------
+
+
+def test_rows_of_weight_zero_are_passed_over():
+    keep = WEIGHT > 0
+    assert 0 < keep.sum() < 40
+    # The first row of weight zero could not be learnt from.
+    wild = X.copy()
+    row = next(r for r in range(40) if not keep[r] and wild.indptr[r] < wild.indptr[r + 1])
+    wild.data[wild.indptr[row]] = np.nan
+    model = fit_linear(wild, Y, sample_weight=WEIGHT, penalty=L1(0.02))
+    rest = fit_linear(X[keep], Y[keep], sample_weight=WEIGHT[keep], penalty=L1(0.02))
+    assert_array_equal(model.coef, rest.coef)
+    assert model.intercept == rest.intercept
+    assert model.progressive_loss == rest.progressive_loss
+    assert model.state.t == rest.state.t == keep.sum()
+    nothing = fit_linear(X, Y, sample_weight=np.zeros(40))
+    assert not nothing.coef.any()
+    assert math.isnan(nothing.progressive_loss)
+
+
+def test_weights_multiply_the_loss():
+    """Adagrad forgets a common factor of all gradients; the mean loss is a mean by weight."""
+    once = fit_linear(X, Y, rule=Adagrad(eps=0.0))
+    scaled = fit_linear(X, Y, rule=Adagrad(eps=0.0), sample_weight=np.full(40, 4.0))
+    assert_allclose(scaled.coef, once.coef, rtol=1e-12)
+    assert_allclose(scaled.state.slots[0][0], 16 * once.state.slots[0][0], rtol=1e-12)
+    assert_allclose(scaled.progressive_loss, once.progressive_loss, rtol=1e-12)
+    for kind in (bool, np.int32, np.float32):
+        weight = (WEIGHT > 0).astype(kind)
+        assert_same(fit_linear(X, Y, sample_weight=weight), fit_linear(X, Y, sample_weight=weight.astype(float)))
+
+
+# --- labels --------------------------------------------------------------------------------------------------------
+
+PAIRS = {
+    "signs": np.array([-1, 1]),
+    "floats": np.array([-1.0, 1.0]),
+    "bits": np.array([0, 1]),
+    "others": np.array([3, 7], np.uint8),
+    "booleans": np.array([False, True]),
+    "strings": np.array(["no", "yes"]),
+    "objects": np.array(["no", "yes"], object),
+}
+
+
+@pytest.mark.parametrize("pair", PAIRS.values(), ids=PAIRS)
+def test_labels(pair, tmp_path):
+    """Any two labels, the larger one positive; they come back as they were, also from a file."""
+    y = pair[(Y > 0).astype(int)]
+    model = fit_linear(X, y)
+    assert_array_equal(model.coef, fit_linear(X, Y).coef)
+    assert_array_equal(model.classes, pair)
+    kind = pair.dtype.kind
+    assert model.classes.dtype.kind == {"O": "U", "u": "i"}.get(kind, kind)
+    assert_array_equal(model.predict(X), np.where(model.decision_function(X) > 0, pair[1], pair[0]))
+    model.save(tmp_path / "model")
+    assert_array_equal(load_model(tmp_path / "model").predict(X), model.predict(X))
+    assert_same(fit_linear(X, y.tolist()), model)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(1, -1), (1, 0), (0, 1), (-1, 1), (True, False), (False, True), (1.0, -1.0), (0, 5)]
+)
+def test_a_first_chunk_with_a_single_label(first, second):
+    """1 is the positive label, 0 and -1 are negative ones; the other side is learnt when it comes."""
+    pair = sorted((first, second))
+    y = np.array([first] * 10 + [second, first] * 15)
+    model = fit_linear([Chunk(X[:10], y[:10]), Chunk(X[10:], y[10:])])
+    assert_array_equal(model.classes, pair)
+    assert_array_equal(model.coef, fit_linear(X, y).coef)
+
+
+@pytest.mark.parametrize(
+    ("label", "pair"), [(1, [-1, 1]), (-1, [-1, 1]), (0, [0, 1]), (True, [False, True]), (False, [False, True])]
+)
+def test_one_label_only(label, pair):
+    model = fit_linear(X, [label] * 40)
+    assert_array_equal(model.classes, pair)
+    assert model.classes.dtype == np.asarray(pair).dtype
+    assert_array_equal(model.predict(X), [label] * 40)
+
+
+def test_announced_labels():
+    y = np.array(["b"] * 10 + ["a", "b"] * 15)
+    model = fit_linear([Chunk(X[:10], y[:10]), Chunk(X[10:], y[10:])], classes=["b", "a"])
+    assert_array_equal(model.classes, ["a", "b"])
+    assert_same(model, fit_linear(X, y))
+    first = fit_linear(X[:10], y[:10], classes=("a", "b"))
+    assert_same(fit_linear(X[10:], y[10:], model=first), model)
+    assert_same(fit_linear(X[10:], y[10:], model=first, classes=["a", "b"]), model)
+    with pytest.raises(ValueError, match=r"^classes: got \['a', 'c'\], but the model was begun with \['a', 'b'\]"):
+        fit_linear(X[10:], y[10:], model=first, classes=["a", "c"])
+    half = fit_linear(X[:10], [1] * 10)
+    assert_array_equal(fit_linear(X[:10], [1] * 10, model=half, classes=[1, -7]).classes, [-7, 1])
+    with pytest.raises(ValueError, match=r"^classes: "):
+        fit_linear(X[:10], [1] * 10, model=half, classes=[1, 7])  # rows of 1 were learnt as positive
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        ([0.0, 1.0, 2.5] * 13 + [0.0], r"^y: got 3 labels, \[0.0, 1.0, 2.5\]; a binary loss takes two"),
+        (["a"] * 40, r"^y: has the single label 'a'; pass classes="),
+        ([3] * 40, r"^y: has the single label 3; pass classes="),
+    ],
+)
+def test_labels_that_are_refused(y, message):
+    with pytest.raises(ValueError, match=message):
+        fit_linear(X, y)
+
+
+def test_a_third_label_in_a_later_chunk():
+    first = fit_linear(X[:20], Y[:20])
+    before = content(first)
+    for label in (0.0, 7.0):
+        with pytest.raises(ValueError, match=r"^y: got 3 labels"):
+            fit_linear(X[20:], [label] * 20, model=first)
+    assert content(first) == before
+    one = fit_linear(X[:20], [1] * 20)
+    with pytest.raises(ValueError, match=r"^y: label 2 came after rows with 1 only were learnt; pass classes="):
+        fit_linear(X[20:], [1, 2] * 10, model=one)

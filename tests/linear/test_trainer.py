@@ -1,0 +1,167 @@
+"""Trainer: order of the rows, progressive loss, callbacks and time slices."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import reference
+import scipy.sparse as sp
+from linear_problems import WEIGHT, X, Y, assert_same, data, interpreting, rows_of
+from numpy.testing import assert_allclose, assert_array_equal
+
+from adagrad_nb import (
+    L1,
+    InverseSqrt,
+    fit_linear,
+)
+from adagrad_nb.linear import trainer
+
+# --- order ---------------------------------------------------------------------------------------------------------
+
+
+def test_passes_are_repeated_rows():
+    """Two passes visit what twice the rows visit; only the first counts in the progressive loss."""
+    twice = fit_linear(sp.vstack([X, X], format="csr"), np.r_[Y, Y])
+    passes = fit_linear(X, Y, passes=2)
+    assert_array_equal(passes.coef, twice.coef)
+    assert passes.n_seen == passes.state.t == twice.n_seen == 80
+    assert passes.progressive_loss == fit_linear(X, Y).progressive_loss != twice.progressive_loss
+
+
+def test_shuffle():
+    same = fit_linear(X, Y, shuffle=True, rng=3)
+    assert_same(fit_linear(X, Y, shuffle=True, rng=3), same)
+    seeds = [fit_linear(X, Y, shuffle=True, rng=seed).coef.tobytes() for seed in range(5)]
+    assert len({*seeds, fit_linear(X, Y).coef.tobytes()}) == 6
+    assert_same(fit_linear(X, Y, shuffle=False, rng=3), fit_linear(X, Y))
+    generator = np.random.default_rng(1)
+    first, second = (fit_linear(X, Y, shuffle=True, rng=generator) for _ in range(2))
+    assert first.coef.tobytes() != second.coef.tobytes()
+    assert_same(fit_linear(X, Y, shuffle=True, rng=np.random.default_rng(1)), first)
+
+
+def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
+    class Listener(NamedTuple):
+        """The prediction never matters: the weights tell the order."""
+
+        labels = "number"
+
+        def value(self, y, p):
+            seen.append(int(y))
+            return 0.0
+
+        def slope(self, y, p):
+            return 0.0
+
+        def link(self, p):
+            return p
+
+    seen = []
+    with interpreting():
+        fit_linear(rows_of(X, np.arange(40.0), 25), loss=Listener(), passes=2, shuffle=True, rng=0)
+    parts = seen[:25], seen[25:40], seen[40:65], seen[65:]
+    expected = list(range(25)), list(range(25, 40))
+    assert [sorted(part) for part in parts] == [*expected, *expected]
+    assert len({tuple(part) for part in (*parts, *map(tuple, expected))}) == 6
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("rows", [1, 7, 10**6])
+def test_slices_do_not_change_bits(rows, monkeypatch):
+    """How often the loop returns to Python is nobody's business."""
+    options = {"penalty": L1(0.02), "lr": InverseSqrt(0.5), "passes": 2, "shuffle": True, "rng": 0}
+    whole = fit_linear(X, Y, **options)
+    stops = []
+    monkeypatch.setattr(trainer, "_until_power", lambda n: rows)
+    sliced = fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)
+    assert_same(sliced, whole)
+    assert len(stops) == 2 * math.ceil(40 / rows)
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e9])
+def test_the_pace_does_not_change_bits(seconds, monkeypatch):
+    parts = [data(seed=seed) for seed in range(60)]
+    X, y = sp.vstack([part[0] for part in parts], format="csr"), np.concatenate([part[1] for part in parts])
+    whole = fit_linear(X, y)
+    monkeypatch.setattr(trainer, "SLICE", seconds)
+    stops = []
+    assert_same(fit_linear(X, y, callback=lambda p: stops.append(p.n_seen)), whole)
+    assert (max(np.diff(stops)) < 512) == (seconds == 0.0)
+
+
+# --- what is told on the way ---------------------------------------------------------------------------------------
+
+
+def test_progressive_loss():
+    """The mean, by weight, of each row's loss before it was learnt from."""
+    total, weights = 0.0, 0.0
+    for r in range(40):
+        model = fit_linear(X[:r], Y[:r], sample_weight=WEIGHT[:r])
+        total += WEIGHT[r] * reference.logistic(Y[r], float(model.decision_function(X[[r]])[0]))
+        weights += WEIGHT[r]
+    model = fit_linear(X, Y, sample_weight=WEIGHT)
+    assert_allclose(model.progressive_loss, total / weights, rtol=1e-12)
+    told = []
+    fit_linear(X, Y, sample_weight=WEIGHT, callback=told.append)
+    assert sum(p.recent_weight for p in told) == WEIGHT.sum()
+    assert_allclose(sum(p.recent_loss * p.recent_weight for p in told if p.recent_weight), total, rtol=1e-12)
+    assert isinstance(model.progressive_loss, float)
+
+
+def test_callback():
+    told = []
+    model = fit_linear(X, Y, passes=2, callback=told.append)
+    stops = [p.n_seen for p in told]
+    assert stops == sorted(set(stops))
+    assert {1, 2, 4, 8, 16, 32, 40, 64, 80} <= set(stops)
+    assert len(told) < 15
+    assert all(p.model is model for p in told)
+    assert [p.n_recent for p in told] == np.diff([0, *stops]).tolist()
+    assert [p.passes for p in told] == [int(n > 40) for n in stops]
+    assert [p.recent_weight for p in told] == [p.n_recent for p in told]
+    seconds = [p.seconds for p in told]
+    assert 0 <= seconds[0]
+    assert seconds == sorted(seconds)
+    for p in told:
+        if p.n_seen <= 40:
+            part = fit_linear(X[: p.n_seen], Y[: p.n_seen])
+            assert_allclose(p.progressive_loss, part.progressive_loss, rtol=1e-12)
+        else:
+            assert p.progressive_loss == model.progressive_loss
+    # recent_loss: the sums add up to those of the rows passed, in either pass
+    spans = np.diff([0, *stops])
+    recent = np.array([p.recent_loss for p in told])
+    first = np.array(stops) <= 40
+    assert_allclose(spans[first] @ recent[first], 40 * model.progressive_loss, rtol=1e-12)
+    second = fit_linear(X, Y, model=fit_linear(X, Y)).tally[0] - fit_linear(X, Y).tally[0]
+    assert_allclose(spans[~first] @ recent[~first], second, rtol=1e-12)
+
+
+def test_callback_of_a_model_that_goes_on():
+    """`recent_loss` is of the rows of this call alone."""
+    first, told = fit_linear(X[:20], Y[:20]), []
+    model = fit_linear(X[20:], Y[20:], model=first, callback=told.append)
+    assert told[0].n_seen == 32
+    before = first.progressive_loss * 20
+    after = told[0].progressive_loss * 32
+    assert_allclose(told[0].recent_loss, (after - before) / 12, rtol=1e-12)
+    assert told[-1].progressive_loss == model.progressive_loss
+
+
+def test_callback_that_stops():
+    def stop(progress):
+        if progress.n_seen == 8:
+            raise StopIteration
+
+    model = fit_linear(X, Y, passes=3, callback=stop)
+    assert_same(model, fit_linear(X[:8], Y[:8]))
+    assert_same(fit_linear(X[8:], Y[8:], model=model), fit_linear(X, Y))
+
+
+def test_callback_that_fails():
+    def fail(progress):
+        raise RuntimeError("stop here")
+
+    with pytest.raises(RuntimeError, match="stop here"):
+        fit_linear(X, Y, callback=fail)
