@@ -113,7 +113,7 @@ def check_rule(rule):
         expected = x.copy()
         for g in (np.cos(x), np.sin(x)):
             g = g.astype(dtype)
-            accumulators = tuple(slot.copy() for slot in leaf.flat)
+            accumulators = tuple(slot.copy() for slot in leaf.flat_slots)
             for i in range(x.size):
                 scalars = tuple(slot[i] for slot in accumulators)
                 expected[i], _ = leaf.update.rule.step(expected[i], g[i], scalars, dtype(0.1))
@@ -128,7 +128,9 @@ def _assert_single_precision(name, leaf, x):
     """A float32 rule must not compute in doubles."""
     if x.dtype != np.float32 or not is_compiled(array_update.serial):
         return
-    if " fpext float" in code(array_update.serial, leaf.update, array_update.ALL, x, x, leaf.flat, leaf.fixed, 0):
+    if " fpext float" in code(
+        array_update.serial, leaf.update, array_update.ALL, x, x, leaf.flat_slots, leaf.constant_lr, 0
+    ):
         raise AssertionError(
             f"{name}: its float32 code computes in doubles; avoid literals such as 1.0 and 2, "
             "and keep constants as fields"

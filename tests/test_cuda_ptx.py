@@ -96,7 +96,7 @@ def record(cls, *fields):
 SCORES = {"softmax": Softmax(), "one against the rest": OneVsRest(Logistic()), "rivals": IndependentOutputs(Logistic())}
 DOUBLE = {"tally", "tally of lanes", *SCORES}
 DOUBLE |= {f"{name}, penalised" for name in ("slopes", "learn", "decisions", "learn lanes")}
-LISTED = record(cuda_array_update.Listed, vector(np.int64), types.int64)
+LISTED = record(cuda_array_update.ListedCoordinates, vector(np.int64), types.int64)
 
 
 def cases(dtype):
@@ -104,7 +104,7 @@ def cases(dtype):
     f, a, s = numba.from_dtype(dtype), vector(dtype), types.UniTuple(vector(dtype), 1)
     full = cast(Update(Adagrad(), TRANSFORMS, ElasticNet(0.1, 0.2)), dtype)
     rowwise = cast(Update(RowAdagrad(), TRANSFORMS, L1(0.1)), dtype)
-    heads, whole, i = full.transforms, cuda_array_update.Whole(), types.int64
+    heads, whole, i = full.transforms, cuda_array_update.AllCoordinates(), types.int64
     counts = vector(np.int32)
     found = {
         "fill": (primitives.fill, a, f),
@@ -112,47 +112,47 @@ def cases(dtype):
         "bfloat16": (cuda_array_update.dense, full, a, vector(np.int16), s, f, i),
         "held rate": (cuda_array_update.dense, full, a, a, s, record(Held, a), i),
         "factor": (cuda_array_update.dense, full._replace(transforms=None), a, a, s, f, i),
-        "quads": (cuda_array_update.dense_quads, full, a, a, s, f, i),
-        "listed": (cuda_array_update.listed, full, LISTED, a, a, s, f, i),
-        "simultaneous": (cuda_array_update.simultaneous, full, LISTED, a, a, s, f, i),
-        "groups": (cuda_array_update.groups, rowwise, whole, a, a, s, f, i),
-        "listed groups": (cuda_array_update.groups, rowwise, LISTED, a, a, s, f, i),
-        "blend": (cuda_array_update.blend, cast(Polyak(), dtype), a, a, f),
-        "gather": (cuda_array_update.gather, heads, whole, a, a, f, a, i),
-        "release": (cuda_array_update.release, a, a, f),
-        "squares": (cuda_array_update.squares, heads, whole, a, a, f, a),
-        "listed squares": (cuda_array_update.squares, heads, LISTED, a, a, f, a),
-        "root": (cuda_array_update.root_of_sum, a, a, i),
-        "factors": (cuda_array_update.factors, cast(ClipNorm(1.0), dtype), a, a),
-        "wrong": (cuda_array_update.wrong, heads, whole, a, a, f, counts),
-        "unfinished": (cuda_array_update.unfinished, full.penalty, whole, a, a, f, counts, i),
-        "project": (cuda_array_update.project, full.penalty, a),
+        "quads": (cuda_array_update.dense_vec4, full, a, a, s, f, i),
+        "listed": (cuda_array_update.update_listed, full, LISTED, a, a, s, f, i),
+        "simultaneous": (cuda_array_update.update_summed_squares, full, LISTED, a, a, s, f, i),
+        "groups": (cuda_array_update.update_row_groups, rowwise, whole, a, a, s, f, i),
+        "listed groups": (cuda_array_update.update_row_groups, rowwise, LISTED, a, a, s, f, i),
+        "blend": (cuda_array_update.update_average, cast(Polyak(), dtype), a, a, f),
+        "gather": (cuda_array_update.accumulate_gradient, heads, whole, a, a, f, a, i),
+        "release": (cuda_array_update.pop_accumulated, a, a, f),
+        "squares": (cuda_array_update.sum_squares, heads, whole, a, a, f, a),
+        "listed squares": (cuda_array_update.sum_squares, heads, LISTED, a, a, f, a),
+        "root": (cuda_array_update.sqrt_of_sum, a, a, i),
+        "factors": (cuda_array_update.compute_factor, cast(ClipNorm(1.0), dtype), a, a),
+        "wrong": (cuda_array_update.count_nonfinite, heads, whole, a, a, f, counts),
+        "unfinished": (cuda_array_update.count_unconverged, full.penalty, whole, a, a, f, counts, i),
+        "project": (cuda_array_update.project_onto_domain, full.penalty, a),
     }
     n, d = vector(np.int64), vector(np.float64)
-    table = record(cuda_small_arrays.Addresses, n, n, n, n, n)
+    table = record(cuda_small_arrays.PointerTable, n, n, n, n, n)
     found |= {
-        "many": (cuda_small_arrays.many, full, table, s, f, i),
-        "many squares": (cuda_small_arrays.many_squares, heads, table, f, a),
-        "many wrong": (cuda_small_arrays.many_wrong, heads, table, s, f, counts),
-        "many blend": (cuda_small_arrays.many_blend, cast(Polyak(), dtype), table, a, f, i),
+        "many": (cuda_small_arrays.multi_update, full, table, s, f, i),
+        "many squares": (cuda_small_arrays.multi_sum_squares, heads, table, f, a),
+        "many wrong": (cuda_small_arrays.multi_count_nonfinite, heads, table, s, f, counts),
+        "many blend": (cuda_small_arrays.multi_update_average, cast(Polyak(), dtype), table, a, f, i),
     }
     found |= {
-        "survey": (cuda_sparse_gradients.survey, vector(np.int32), i, counts),
-        "flatten": (cuda_sparse_gradients.flatten, counts, counts, i, n),
-        "keys": (cuda_sparse_gradients.keys, counts, n),
-        "exchange": (cuda_sparse_gradients.exchange, n, i, i),
-        "exchange near": (cuda_sparse_gradients.exchange_near, n, i, i),
-        "split": (cuda_sparse_gradients.split, n, n, n),
-        "permute": (cuda_sparse_gradients.permute, n, a, i, a),
-        "runs": (cuda_sparse_gradients.runs, n, n, vector(np.float16), i, a),
-        "merge": (cuda_sparse_gradients.merge, n, a, i, i, n),
-        "claim": (cuda_sparse_gradients.claim, counts, n),
-        "collect": (cuda_sparse_gradients.collect, counts, n, a, i, a),
-        "own": (cuda_sparse_gradients.own, counts, n, n),
-        "leave": (cuda_sparse_gradients.leave, counts, n),
-        "spread": (cuda_sparse_gradients.spread, LISTED, a, a),
+        "survey": (cuda_sparse_gradients.count_bad_indices, vector(np.int32), i, counts),
+        "flatten": (cuda_sparse_gradients.flatten_indices, counts, counts, i, n),
+        "keys": (cuda_sparse_gradients.make_sort_keys, counts, n),
+        "exchange": (cuda_sparse_gradients.compare_exchange, n, i, i),
+        "exchange near": (cuda_sparse_gradients.compare_exchange_shared, n, i, i),
+        "split": (cuda_sparse_gradients.split_sort_keys, n, n, n),
+        "permute": (cuda_sparse_gradients.permute_rows, n, a, i, a),
+        "runs": (cuda_sparse_gradients.sum_runs, n, n, vector(np.float16), i, a),
+        "merge": (cuda_sparse_gradients.merge_runs, n, a, i, i, n),
+        "claim": (cuda_sparse_gradients.claim_slots, counts, n),
+        "collect": (cuda_sparse_gradients.add_atomically, counts, n, a, i, a),
+        "own": (cuda_sparse_gradients.mark_slot_owners, counts, n, n),
+        "leave": (cuda_sparse_gradients.clear_slots, counts, n),
+        "spread": (cuda_sparse_gradients.scatter_to_dense, LISTED, a, a),
     }
-    found["differing"] = (cuda_array_update.differing, a, a, counts)
+    found["differing"] = (cuda_array_update.count_different, a, a, counts)
     kinds = ("plain", NoPenalty(), lazy.Prompt()), ("penalised", ElasticNet(0.1, 0.2), lazy.Closed())
     for kind, penalty, lapse in kinds:
         moves = cast(Update(Adagrad(), chain_transforms(()), penalty), dtype)
@@ -170,7 +170,7 @@ def cases(dtype):
             f"decisions, {kind}": (cuda_multi_rows.decide, recipe, rows, weights, d, a, i, i),
             f"learn lanes, {kind}": (cuda_multi_rows.learn, recipe, weights, d, n, a, f, a, i),
         }
-    outer, nothing = record(cuda_sparse_gradients.Outer, a, counts, a), types.Tuple(())
+    outer, nothing = record(cuda_sparse_gradients.OuterProductGradient, a, counts, a), types.Tuple(())
     numbered, bare = record(linear.Rows, n, counts, a, n, a, n), record(linear.Rows, n, counts, a, *[nothing] * 3)
     settled = record(linear.Weights, a, nothing, nothing, a, nothing)
     for name, loss in SCORES.items():
@@ -180,15 +180,15 @@ def cases(dtype):
     found |= {
         "decisions": (cuda_multi_rows.decide, cuda_multi_rows.SETTLED, bare, settled, types.float64, a, i, i),
         "gather lanes": (cuda_multi_rows.gather, rows, outer, n, n, i, i),
-        "runs of lanes": (cuda_sparse_gradients.runs, n, n, outer, i, a),
+        "runs of lanes": (cuda_sparse_gradients.sum_runs, n, n, outer, i, a),
         "note": (cuda_multi_rows.note, recipe, n, n, i),
         "tally of lanes": (cuda_rows.tally, rows, d, i, d),
     }
     found["margins"] = (cuda_rows.margins, n, counts, a, a, f, a)
     found["tally"] = (cuda_rows.tally, rows, a, i, vector(np.float64))
     scaled = record(
-        type(chain_transforms((cuda_array_update.Scaled(0),))),
-        record(cuda_array_update.Scaled, a),
+        type(chain_transforms((cuda_array_update.DeviceRescale(0),))),
+        record(cuda_array_update.DeviceRescale, a),
         numba.typeof(chain_transforms(())),
     )
     update = record(Update, numba.typeof(full.rule), scaled, numba.typeof(full.penalty))
@@ -235,4 +235,6 @@ def test_words_of_128_bits(dtype):
 
 def test_the_values_of_penalties_alone_are_double():
     """As on the CPU: a sum that is looked at, not learnt from."""
-    assert ".f64" in ptx(cuda_array_update.values, cast(L1(0.1), np.float32), vector(np.float32), vector(np.float64))
+    assert ".f64" in ptx(
+        cuda_array_update.sum_penalty_values, cast(L1(0.1), np.float32), vector(np.float32), vector(np.float64)
+    )

@@ -7,8 +7,8 @@ import numpy as np
 from .. import _csr
 from .._csr import as_rows, canonical, common_dtype
 from ..cuda import arrays as device
-from ..optim.device_gradients import loops as list_loops
-from ..optim.device_gradients import room, sort
+from ..optim.device_gradients import list_workspace, sort_indices
+from ..optim.device_gradients import sparse_kernels as list_loops
 from ..optim.state import init
 from ..records.group_penalties import is_group_penalty
 from ..records.schedules import at
@@ -177,7 +177,7 @@ class Learner:
 
     def _room(self, name, size, dtype=None):
         """Memory for a list, by default of numbers of the precision of the weights."""
-        return room(self.leaf, name, size, dtype or self.precision)
+        return list_workspace(self.leaf, name, size, dtype or self.precision)
 
     def batch(self, number):
         """Learn from a batch; return the position in the order of the visit after it."""
@@ -190,10 +190,10 @@ class Learner:
         z, losses, g = self._slopes(where, first, count, t)
         lr, share = self._rate(at(self.schedule, t) * 1.0), self.precision.type(count)
         if stored:
-            columns, places = sort(self.leaf, where)
+            columns, places = sort_indices(self.leaf, where)
             sums, heads = self._room("sums", stored * lanes), self._room("heads", stored, np.int64)
-            device.launch(lists.runs, stored * lanes, columns, places, g, lanes, sums)
-            device.launch(lists.merge, stored * lanes, columns, sums, lanes, 0, heads)
+            device.launch(lists.sum_runs, stored * lanes, columns, places, g, lanes, sums)
+            device.launch(lists.merge_runs, stored * lanes, columns, sums, lanes, 0, heads)
             self._move(heads, sums, share, lr, t)
         if model.has_intercept:
             device.launch_blocks(gpu.learn_bias, lanes, self.recipe, self.weights, z, share, lr, t)
@@ -254,7 +254,7 @@ class LaneLearner(Learner):
         gpu, lanes = lane_loops(), self.lanes
         p, z = (self._room(name, count * lanes) for name in ("p", "z"))
         losses = self._room("losses", count * (self.sums.size - 1), np.float64)
-        g = list_loops().Outer(z, self._room("owner", where.size, np.int32), self._room("x", where.size))
+        g = list_loops().OuterProductGradient(z, self._room("owner", where.size, np.int32), self._room("x", where.size))
         device.launch(gpu.decide, p.size, self.recipe, self.rows, self.weights, self.factors, p, t, first)
         device.launch(gpu.score, count, self.recipe, self.rows, p, z, losses, self.refused, lanes, first)
         device.launch(gpu.gather, count * gpu.LANES, self.rows, g, where, self.device_starts, first, count)

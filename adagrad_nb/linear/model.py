@@ -88,7 +88,7 @@ class LinearModel:
             self.scaling.largest = rest.pop()
         self._last = rest.pop() if notes else ()
         leaf = self._state.leaves[0]
-        leaf.slots = leaf.flat = tuple(rest)
+        leaf.slots = leaf.flat_slots = tuple(rest)
 
     def _up_to_date(self):
         """For each coordinate that it is current now, where that must be known; else ()."""
@@ -125,11 +125,11 @@ class LinearModel:
 
     def _copy_weights(self):
         """Have weights, accumulators and notes of one's own, which were those of another model."""
-        self._state, self._bias_state = self._state.copy(bare=True), self._bias_state.copy()
+        self._state, self._bias_state = self._state.copy(without_slots=True), self._bias_state.copy()
         self._bias = self._bias.copy()
         self._lay_out(self._raw, self._state.slots[0], self._last)
 
-    def replaced(self, **options):
+    def _with_options(self, **options):
         """A copy that goes on with other options."""
         if isinstance(options.get("lr"), Rates):
             raise ValueError("lr: several rates, but the model was begun with one; begin with them, or leave lr out")
@@ -142,9 +142,9 @@ class LinearModel:
             if new._mean is not None:
                 new._mean.total = self._totals()
             new._raw = self._settled()
-            new._state = new._state.replaced(new._raw, **options)
+            new._state = new._state._with_options(new._raw, **options)
             options.pop("penalty", None)
-            new._bias_state = new._bias_state.replaced(new._bias, **options)
+            new._bias_state = new._bias_state._with_options(new._bias, **options)
             new._last = ()
             if is_dual_averaging(new._state.rule):
                 new._raw = new._settled(Anew(0))
@@ -193,7 +193,7 @@ class LinearModel:
 
     def weights(self, n_features=None):
         """The arrays of the compiled loop, which refuses indices from `n_features` on."""
-        slots, bias_slots = self._state.leaves[0].flat, self._bias_state.leaves[0].flat
+        slots, bias_slots = self._state.leaves[0].flat_slots, self._bias_state.leaves[0].flat_slots
         return kernels.Weights(self._raw[:n_features], slots, self._notes(n_features), self._bias, bias_slots)
 
     def _notes(self, n_features=None):
@@ -343,7 +343,7 @@ class LinearModel:
         slots, bias_slots = (
             tuple(arrays[f"{name}{k}"] for k in range(len(self._state.slots[0]))) for name in ("slot", "bias_slot")
         )
-        self._bias_state.leaves[0].hold(bias_slots)
+        self._bias_state.leaves[0].set_slots(bias_slots)
         self._lay_out(arrays["w"], slots, arrays.get("last", ()))
 
     # --- predictions -------------------------------------------------------------------------------------------
@@ -535,7 +535,7 @@ def going_on(model, options, dtype):
     own = {name: getattr(model._state, name) for name in ("penalty", "rule", "lr")}
     own |= {name: getattr(model, name) for name in ("loss", "average", "batch_size", "invariant")}
     changed = {name: options[name] for name in own if name in options and not same(options[name], own[name])}
-    return model.replaced(**changed) if changed else model.copy()
+    return model._with_options(**changed) if changed else model.copy()
 
 
 def same(a, b):

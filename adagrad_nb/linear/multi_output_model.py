@@ -57,7 +57,7 @@ class LaneModel(LinearModel):
         self._last = self._up_to_date()
         for state in (self._state, self._bias_state):
             leaf = state.leaves[0]
-            leaf.slots = leaf.flat = ()  # the accumulators are in the tables
+            leaf.slots = leaf.flat_slots = ()  # the accumulators are in the tables
 
     def _up_to_date(self):
         last = super()._up_to_date()
@@ -103,8 +103,8 @@ class LaneModel(LinearModel):
         state = state.copy()
         leaf, tables = state.leaves[0], table[:, 1:, : self._rates.size]
         leaf.shape, leaf.size = (tables.shape[0], tables.shape[2]), tables[:, 0].size
-        leaf.hold(tuple(tables[:, k].copy() for k in range(tables.shape[1])))
-        state.prepare()
+        leaf.set_slots(tuple(tables[:, k].copy() for k in range(tables.shape[1])))
+        state._refresh()
         return state
 
     @property
@@ -121,7 +121,7 @@ class LaneModel(LinearModel):
         self._bias_table = self._moved(self._bias_table, 1)
         self._last = self._last if isinstance(self._last, tuple) else self._last.copy()
 
-    def replaced(self, **options):
+    def _with_options(self, **options):
         """A copy that goes on with other options."""
         new = self.copy()
         own = {name: getattr(self._state, name) for name in ("rule", "lr", "penalty")}

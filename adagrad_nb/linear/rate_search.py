@@ -42,14 +42,14 @@ class RateModel(LaneModel):
     def _row_loss(self):
         return IndependentOutputs(self.loss)
 
-    def replaced(self, **options):
+    def _with_options(self, **options):
         values = getattr(options.get("lr"), "values", self._rates)
         if len(values) != self._rates.size:
             raise ValueError(
                 f"lr: got {len(values)} rates, but the model was begun with {self._rates.size}; each rate has weights "
                 "of its own"
             )
-        return super().replaced(**options)
+        return super()._with_options(**options)
 
     @property
     def rates(self):

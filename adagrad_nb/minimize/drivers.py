@@ -9,16 +9,16 @@ from .. import _check
 from .._check import seed
 from ..compiler.jit import cast, compiled_for
 from ..cuda.arrays import copy, form, is_device
-from ..optim.kernels.reductions import compiled_project, compiled_value
+from ..optim.kernels.reductions import compiled_penalty_value, compiled_project_onto_domain
 from ..optim.state import State, init
 from ..records.gates import may_skip_steps
 from ..records.penalties import Bounded
 from ..records.rules import Adadelta
 from . import device_loop
-from .device_loop import DeviceObjective, DeviceRun
-from .loop import STOPPED, Run
+from .device_loop import DeviceMinimizeLoop, DeviceObjective
+from .loop import STOPPED, MinimizeLoop
 from .loop_kernel import CONVERGED, NOT_FINITE, RUNNING
-from .objectives import Objective, combined
+from .objectives import Objective, combine_bounds
 
 _STATUS = {CONVERGED: 0, RUNNING: 1, NOT_FINITE: 2, STOPPED: STOPPED}
 _MESSAGES = {
@@ -27,7 +27,7 @@ _MESSAGES = {
     NOT_FINITE: "A value or gradient that is not finite was met; x is the last iterate where both are finite.",
     STOPPED: "`callback` raised `StopIteration`.",
 }
-_SCIPY = ("hess", "hessp", "constraints", "tol", "disp")
+_SCIPY_EXTRAS = ("hess", "hessp", "constraints", "tol", "disp")
 
 
 def minimize_adagrad(
@@ -115,12 +115,12 @@ def minimize_adagrad(
     >>> bool(rosen([-1.2, 1.0]) > 20), bool(res.fun < 1e-6)
     (True, True)
     """
-    gtol = _extras("minimize_adagrad", scipy_extras, gtol)
+    gtol = _check_scipy_extras("minimize_adagrad", scipy_extras, gtol)
     given = {"lr": lr, "rule": rule, "transforms": transforms, "average": average, "lr_scale": lr_scale}
     given |= {"duplicates": duplicates, "sparse_decay": sparse_decay}
-    x, state, limits = prepare(x0, bounds, penalty, state, given)
+    x, state, limits = check_arguments(x0, bounds, penalty, state, given)
     objective = (DeviceObjective if is_device(x) else Objective)(fun, jac, args, x, limits)
-    return run(objective, x, state, maxiter, gtol, callback, scipy_extras.get("disp", False))
+    return run_minimizer(objective, x, state, maxiter, gtol, callback, scipy_extras.get("disp", False))
 
 
 def minimize_adadelta(fun, x0, args=(), jac=None, bounds=None, callback=None, *, lr=None, rule=None, **options):
@@ -166,10 +166,10 @@ def minimize_adadelta(fun, x0, args=(), jac=None, bounds=None, callback=None, *,
     return minimize_adagrad(fun, x0, args, jac, bounds, callback, lr=lr, rule=rule, **options)
 
 
-def prepare(x0, bounds, penalty, state, given):
+def check_arguments(x0, bounds, penalty, state, given):
     """Check what every minimiser takes; return the start, a state of its own, and the bounds."""
     on_device = is_device(x0)
-    x = device_loop.start(x0) if on_device else _check.start(x0)
+    x = device_loop.start_point(x0) if on_device else _check.start(x0)
     n, dtype = (form(x).size, form(x).dtype) if on_device else (x.size, x.dtype)
     limits = _check.bounds(bounds, n, dtype)
     given = {name: value for name, value in given.items() if value is not None}
@@ -181,24 +181,26 @@ def prepare(x0, bounds, penalty, state, given):
             penalty = penalty.penalty
     if penalty is not None:
         _check.record("penalty", penalty, ("value", "prox"), "L1(1e-4)")
-    penalty = combined(penalty, limits)
+    penalty = combine_bounds(penalty, limits)
     if penalty is not None and not on_device:
-        _enter(x, penalty)
-    _check_steps(given)
+        _project_start(x, penalty)
+    _check_minimizer_options(given)
     if state is None:
         state = init(x, penalty=penalty, **given)
     else:
         mean = state.leaves[0].mean
-        equal = device_loop.equal if on_device else np.array_equal
+        equal = device_loop.arrays_equal if on_device else np.array_equal
         if mean is not None and state.iterate is not None and equal(x, mean):
-            x = copied(state.iterate)  # x0 is the average that was reported; the run goes on from the iterate behind it
-        state = state.replaced(x, penalty=penalty, **given)
+            x = copy_array(
+                state.iterate
+            )  # x0 is the average that was reported; the run goes on from the iterate behind it
+        state = state._with_options(x, penalty=penalty, **given)
     if penalty is not None and on_device:
-        device_loop.enter(x, state)
+        device_loop.project_start(x, state)
     return x, state, limits
 
 
-def _check_steps(given):
+def _check_minimizer_options(given):
     """A minimiser looks at x and its gradient after each step: both must be whole."""
     if given.get("sparse_decay") == "lazy":
         raise ValueError("sparse_decay: 'lazy' leaves rows of x behind; minimise with 'touched' or 'whole'")
@@ -210,22 +212,22 @@ def _check_steps(given):
             )
 
 
-def _enter(x, penalty):
+def _project_start(x, penalty):
     """Move x to the nearest point where the penalty is finite, such as within bounds."""
     _check.penalty_shape(penalty, x.size)
     penalty = cast(penalty, x.dtype)
-    if not np.isfinite(compiled_for(compiled_value, penalty)(penalty, x)):
-        compiled_for(compiled_project, penalty)(penalty, x)
+    if not np.isfinite(compiled_for(compiled_penalty_value, penalty)(penalty, x)):
+        compiled_for(compiled_project_onto_domain, penalty)(penalty, x)
 
 
-def copied(x):
+def copy_array(x):
     """An array with the content of x, where x is."""
     return copy(x) if is_device(x) else np.copy(x)
 
 
-def _extras(name, extras, gtol):
+def _check_scipy_extras(name, extras, gtol):
     """Check SciPy's arguments; return gtol."""
-    _check.options(name, extras, _SCIPY)
+    _check.options(name, extras, _SCIPY_EXTRAS)
     _check.no_constraints(extras.get("constraints"))
     for unused in ("hess", "hessp"):
         if extras.get(unused) is not None:
@@ -233,21 +235,21 @@ def _extras(name, extras, gtol):
     return gtol if extras.get("tol") is None else extras["tol"]
 
 
-def run(objective, x, state, maxiter, gtol, callback, disp, complete=False):
-    """Go, and say how it went; `complete` says that maxiter is the aim, not a limit."""
+def run_minimizer(objective, x, state, maxiter, gtol, callback, disp, is_full_run=False):
+    """Go, and say how it went; `is_full_run` says that maxiter is the aim, not a limit."""
     from scipy.optimize import OptimizeResult  # here, because it doubles the time that the package takes to import
 
     _check.count("maxiter", maxiter)
     _check.interval("gtol", gtol, "[0, inf)")
-    course = (DeviceRun if is_device(x) else Run)(objective, x, state, gtol, callback)
-    outcome = course.go(maxiter)
-    done = outcome == RUNNING and complete
-    message = "All epochs are done." if done else _MESSAGES[outcome]
+    loop = (DeviceMinimizeLoop if is_device(x) else MinimizeLoop)(objective, x, state, gtol, callback)
+    loop_status = loop.run(maxiter)
+    is_complete = loop_status == RUNNING and is_full_run
+    message = "All epochs are done." if is_complete else _MESSAGES[loop_status]
     if state.average is not None:
-        state.iterate = copied(x)
+        state.iterate = copy_array(x)
     result = OptimizeResult(
-        x=course.snapshot(), fun=course.f, jac=course.g, nit=course.nit, nfev=objective.nfev,
-        njev=objective.njev, success=done or outcome == CONVERGED, status=0 if done else _STATUS[outcome],
+        x=loop.copy_reported(), fun=loop.f, jac=loop.g, nit=loop.nit, nfev=objective.nfev,
+        njev=objective.njev, success=is_complete or loop_status == CONVERGED, status=0 if is_complete else _STATUS[loop_status],
         message=message, state=state,
     )  # fmt: skip
     if disp:
@@ -263,32 +265,32 @@ class Sampler:
 
     def __init__(self, n_samples, batch_size, replace, seed):
         self.n, self.size, self.replace, self.seed = n_samples, batch_size, replace, seed
-        self.steps = -(-n_samples // batch_size)
-        self.order = functools.lru_cache(2)(self.order)
+        self.steps_per_epoch = -(-n_samples // batch_size)
+        self.order_samples = functools.lru_cache(2)(self.order_samples)
 
-    def order(self, epoch):
+    def order_samples(self, epoch):
         """The samples of an epoch in the order of their use."""
         rng = np.random.default_rng([self.seed, epoch])
         return rng.integers(self.n, size=self.n) if self.replace else rng.permutation(self.n)
 
-    def everything(self):
+    def all_samples(self):
         """All sample numbers."""
         return np.arange(self.n)
 
     def batch(self, t):
         """The samples of update t."""
-        order, start, size = self.window(t)
+        order, start, size = self.epoch_order(t)
         first = (t - start) * size
         return order[first : first + size]
 
-    def window(self, t):
+    def epoch_order(self, t):
         """The order of the epoch of update t, its first update, and the batch size."""
-        epoch = t // self.steps
-        return self.order(epoch), epoch * self.steps, self.size
+        epoch = t // self.steps_per_epoch
+        return self.order_samples(epoch), epoch * self.steps_per_epoch, self.size
 
     def steps_left(self, t):
         """Updates until the epoch of update t ends."""
-        return self.steps - t % self.steps
+        return self.steps_per_epoch - t % self.steps_per_epoch
 
 
 def minimize_stochastic(
@@ -353,12 +355,12 @@ def minimize_stochastic(
     _check.count("epochs", epochs)
     _check.boolean("replace", replace)
     given = {"lr": lr, "rule": rule, "transforms": transforms, "average": average}
-    x, state, limits = prepare(x0, bounds, penalty, state, given)
+    x, state, limits = check_arguments(x0, bounds, penalty, state, given)
     if state.seed is None or rng is not None:
         state.seed = seed(rng)
     sampler = Sampler(int(n_samples), int(batch_size), replace, state.seed)
     # Going on from within an epoch, that epoch counts as the first.
-    whole = epochs * sampler.steps - state.micro % sampler.steps
-    steps = whole if maxiter is None else min(whole, _check.count("maxiter", maxiter))
+    n_remaining = epochs * sampler.steps_per_epoch - state.micro % sampler.steps_per_epoch
+    steps = n_remaining if maxiter is None else min(n_remaining, _check.count("maxiter", maxiter))
     objective = (DeviceObjective if is_device(x) else Objective)(fun, jac, args, x, limits, sampler)
-    return run(objective, x, state, steps, 0.0, callback, False, complete=steps == whole)
+    return run_minimizer(objective, x, state, steps, 0.0, callback, False, is_full_run=steps == n_remaining)

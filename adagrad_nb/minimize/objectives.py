@@ -8,9 +8,9 @@ from numba.core.errors import NumbaError
 
 from ..compiler.jit import cast, compiled_for, is_compiled, plain
 from ..records.penalties import Bounded, Box, NoPenalty
-from .loop_kernel import assess, value_grad
+from .loop_kernel import call_value_grad, value_grad
 
-DIFFERENCES = ("2-point", "3-point", "cs")
+FINITE_DIFFERENCES = ("2-point", "3-point", "cs")
 
 
 class Gradient(NamedTuple):
@@ -37,14 +37,14 @@ class ValueAndGradient(NamedTuple):
 
 
 @plain
-def batch_of(window, t):
+def batch_at(epoch_order, t):
     """The batch of update t; past the end of the window it begins anew."""
-    steps = (window.order.shape[0] + window.size - 1) // window.size
-    first = (t - window.start) % steps * window.size
-    return window.order[first : first + window.size]
+    steps = (epoch_order.order.shape[0] + epoch_order.size - 1) // epoch_order.size
+    first = (t - epoch_order.start) % steps * epoch_order.size
+    return epoch_order.order[first : first + epoch_order.size]
 
 
-class Window(NamedTuple):
+class EpochOrder(NamedTuple):
     """The order of the samples in the updates from `start` on, `size` of them for each."""
 
     order: Any
@@ -57,10 +57,10 @@ class BatchGradient(NamedTuple):
 
     jac: Any
     args: tuple
-    window: Any
+    epoch_order: Any
 
     def evaluate(self, x, g, t):
-        g[:] = self.jac(x, batch_of(self.window, t), *self.args)
+        g[:] = self.jac(x, batch_at(self.epoch_order, t), *self.args)
         return 0.0
 
 
@@ -69,10 +69,10 @@ class BatchValueAndGradient(NamedTuple):
 
     fun: Any
     args: tuple
-    window: Any
+    epoch_order: Any
 
     def evaluate(self, x, g, t):
-        f, gradient = self.fun(x, batch_of(self.window, t), *self.args)
+        f, gradient = self.fun(x, batch_at(self.epoch_order, t), *self.args)
         g[:] = gradient
         return f
 
@@ -81,10 +81,10 @@ class BatchRecord(NamedTuple):
     """An objective record on the batch of update t."""
 
     objective: Any
-    window: Any
+    epoch_order: Any
 
     def evaluate(self, x, g, t):
-        return value_grad(self.objective, x, g, batch_of(self.window, t))
+        return value_grad(self.objective, x, g, batch_at(self.epoch_order, t))
 
 
 class Objective:
@@ -100,52 +100,54 @@ class Objective:
         self.is_record = hasattr(fun, "value_grad")
         if self.is_record:
             self.fun, self.jac = cast(fun, x.dtype), True
-            self.kernel = compiled_for(assess, self.fun)
+            self.kernel = compiled_for(call_value_grad, self.fun)
             return
         if not callable(fun):
             raise TypeError(f"fun: got {fun!r}; must be callable, or an objective record with the method value_grad")
         if jac is None or jac is False:
             jac = "2-point"
-        if not callable(jac) and jac is not True and jac not in DIFFERENCES:
-            raise ValueError(f"jac: got {jac!r}; must be callable, True, None, or one of {', '.join(DIFFERENCES)}")
+        if not callable(jac) and jac is not True and jac not in FINITE_DIFFERENCES:
+            raise ValueError(
+                f"jac: got {jac!r}; must be callable, True, None, or one of {', '.join(FINITE_DIFFERENCES)}"
+            )
         self.fun, self.jac = fun, jac
 
     def value(self, x):
         """The value at x, of all samples where there are samples."""
         self.nfev += 1
-        batch = () if self.sampler is None else (self.sampler.everything(),)
+        batch = () if self.sampler is None else (self.sampler.all_samples(),)
         if self.is_record:
-            return self._assess(x, np.empty_like(x), batch)
+            return self._call_value_grad(x, np.empty_like(x), batch)
         f = self.fun(x, *batch, *self.args)
-        return _number(_pair(f)[0] if self.jac is True else f)
+        return _as_float(_check_pair(f)[0] if self.jac is True else f)
 
     def gradient(self, x, t):
         """(value or None, gradient) at x for update t; t = None asks for all samples."""
         batch = ()
         if self.sampler is not None:
-            batch = (self.sampler.everything() if t is None else self.sampler.batch(t),)
+            batch = (self.sampler.all_samples() if t is None else self.sampler.batch(t),)
         self.njev += 1
         if self.is_record:
             g = np.empty_like(x)
             self.nfev += 1
-            return self._assess(x, g, batch), g
+            return self._call_value_grad(x, g, batch), g
         if self.jac is True:
             self.nfev += 1
-            pair = _pair(self.fun(x, *batch, *self.args))
-            return _number(pair[0]), self._shaped(pair[1], x)
+            pair = _check_pair(self.fun(x, *batch, *self.args))
+            return _as_float(pair[0]), self._check_shape(pair[1], x)
         if callable(self.jac):
-            return None, self._shaped(self.jac(x, *batch, *self.args), x)
-        return self._differences(x, batch)
+            return None, self._check_shape(self.jac(x, *batch, *self.args), x)
+        return self._finite_differences(x, batch)
 
-    def _assess(self, x, g, batch):
+    def _call_value_grad(self, x, g, batch):
         """The value of an objective record, whose gradient goes into g: compiled, where that can be."""
         try:
             return float(self.kernel(self.fun, batch, x, g))
         except NumbaError:
-            self.kernel = assess.py_func  # the loop says so, when it comes to it
+            self.kernel = call_value_grad.py_func  # the loop says so, when it comes to it
             return float(self.kernel(self.fun, batch, x, g))
 
-    def _shaped(self, g, x):
+    def _check_shape(self, g, x):
         """A dense gradient as a vector; sparse ones as they are."""
         if isinstance(g, tuple) or (not isinstance(g, np.ndarray) and scipy.sparse.issparse(g)):
             return g
@@ -154,7 +156,7 @@ class Objective:
             raise ValueError(f"jac: got a gradient of shape {g.shape}; must have shape {x.shape}")
         return g.reshape(x.shape)
 
-    def _differences(self, x, batch):
+    def _finite_differences(self, x, batch):
         from scipy.optimize._numdiff import approx_derivative
 
         def fun(z):
@@ -164,7 +166,7 @@ class Objective:
         f = fun(x)
         limits = {} if self.box is None else {"bounds": self.box}
         g = approx_derivative(fun, x, method=self.jac, f0=np.atleast_1d(f), **limits)
-        return _number(f), np.asarray(g, x.dtype).reshape(x.shape)
+        return _as_float(f), np.asarray(g, x.dtype).reshape(x.shape)
 
     @property
     def knows_value(self):
@@ -180,24 +182,24 @@ class Objective:
         _, g = self.gradient(x, None)
         return isinstance(g, np.ndarray) and g.dtype.kind == "f"
 
-    def record(self, t):
+    def as_record(self, t):
         """The objective for the compiled loop, good for `sampler.steps_left(t)` updates from t on."""
-        window = () if self.sampler is None else (Window(*self.sampler.window(t)),)
+        epoch_order = () if self.sampler is None else (EpochOrder(*self.sampler.epoch_order(t)),)
         if self.is_record:
-            return BatchRecord(self.fun, *window) if window else self.fun
+            return BatchRecord(self.fun, *epoch_order) if epoch_order else self.fun
         if self.jac is True:
-            return (BatchValueAndGradient if window else ValueAndGradient)(self.fun, self.args, *window)
-        return (BatchGradient if window else Gradient)(self.jac, self.args, *window)
+            return (BatchValueAndGradient if epoch_order else ValueAndGradient)(self.fun, self.args, *epoch_order)
+        return (BatchGradient if epoch_order else Gradient)(self.jac, self.args, *epoch_order)
 
 
-def _pair(result):
+def _check_pair(result):
     """What a function with jac=True returns."""
     if not isinstance(result, (tuple, list)) or len(result) != 2:
         raise ValueError(f"fun: with jac=True it must return (value, gradient); got {type(result).__name__}")
     return result
 
 
-def _number(f):
+def _as_float(f):
     """A value as a float; arrays of one element count as numbers, as in SciPy."""
     array = np.asarray(f)
     if array.size != 1 or array.dtype.kind not in "fiub":
@@ -205,7 +207,7 @@ def _number(f):
     return float(array.reshape(-1)[0])
 
 
-def combined(penalty, limits):
+def combine_bounds(penalty, limits):
     """A penalty within bounds: one record for both, or None for neither."""
     if limits is None:
         return penalty

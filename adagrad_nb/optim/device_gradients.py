@@ -6,7 +6,7 @@ import numpy as np
 import scipy
 
 from ..cuda import arrays
-from .gradients import Operand, operand, regrouped
+from .gradients import PreparedGradient, prepare_gradient, reblock
 
 
 def update_kernels():
@@ -17,7 +17,7 @@ def update_kernels():
     return cuda_array_update
 
 
-def loops():
+def sparse_kernels():
     """The CUDA loops over lists."""
     arrays.cuda()
     from .kernels import cuda_sparse_gradients
@@ -25,33 +25,37 @@ def loops():
     return cuda_sparse_gradients
 
 
-def is_listed(g):
+def is_sparse_gradient(g):
     """Whether a gradient is sparse, in any of its forms."""
-    return isinstance(g, tuple) or _is_cupy(g) or (not arrays.is_device(g) and scipy.sparse.issparse(g))
+    return isinstance(g, tuple) or _is_cupy_sparse(g) or (not arrays.is_device(g) and scipy.sparse.issparse(g))
 
 
-def _is_cupy(g):
+def _is_cupy_sparse(g):
     return type(g).__module__.startswith("cupyx.") and hasattr(g, "tocoo")
 
 
-def listing(leaf, g, duplicates, name):
-    """Return the `Operand` that a sparse gradient means for a device array.
+def prepare_sparse_gradient(leaf, g, duplicates, name):
+    """Return the `PreparedGradient` that a sparse gradient means for a device array.
 
     The list is checked before anything is written: two numbers are copied to the host.
     """
-    if _is_cupy(g):
-        where, values, width = _from_cupy(leaf, g, name)
+    if _is_cupy_sparse(g):
+        where, values, block_size = _from_cupy(leaf, g, name)
     elif isinstance(g, tuple) and len(g) == 2 and any(map(arrays.is_device, g)):
-        where, values, width = _from_pair(leaf, g, name)
-    elif leaf.group > 1 and not isinstance(g, tuple):
-        gradient = regrouped(operand(g, leaf.shape, leaf.precision, name, duplicates), leaf.group, leaf.size)
+        where, values, block_size = _from_pair(leaf, g, name)
+    elif leaf.group_size > 1 and not isinstance(g, tuple):
+        gradient = reblock(
+            prepare_gradient(g, leaf.shape, leaf.precision, name, duplicates), leaf.group_size, leaf.size
+        )
         return gradient._replace(where=arrays.put(gradient.where), values=arrays.put(gradient.values))
     else:
-        where, values, width = operand(g, leaf.shape, leaf.precision, name, "sequential")[:3]
+        where, values, block_size = prepare_gradient(g, leaf.shape, leaf.precision, name, "sequential")[:3]
         where, values = arrays.put(where), arrays.put(values)
-    if leaf.group > 1 and width != leaf.group:
-        raise ValueError(f"{name}: lists single entries; {type(leaf.base.rule).__name__} on a device takes whole rows")
-    return _merged(leaf, where, values, width, duplicates, name)
+    if leaf.group_size > 1 and block_size != leaf.group_size:
+        raise ValueError(
+            f"{name}: lists single entries; {type(leaf.uncast_update.rule).__name__} on a device takes whole rows"
+        )
+    return _merge_duplicates(leaf, where, values, block_size, duplicates, name)
 
 
 def _from_pair(leaf, g, name):
@@ -78,88 +82,88 @@ def _from_cupy(leaf, g, name):
         raise TypeError(f"{name}: got {g.dtype}; must be {leaf.precision}")
     g = g.tocoo()
     where = arrays.empty(g.data.size, np.int64)
-    arrays.launch(loops().flatten, where.size, arrays.view(g.row), arrays.view(g.col), columns, where)
+    arrays.launch(sparse_kernels().flatten_indices, where.size, arrays.view(g.row), arrays.view(g.col), columns, where)
     return where, arrays.view(g.data), 1
 
 
-def _power(n):
+def _next_power_of_two(n):
     """The next power of two from n on."""
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _merged(leaf, where, values, width, duplicates, name):
-    gpu, counts = loops(), leaf.room("survey", 2, np.int32)
+def _merge_duplicates(leaf, where, values, block_size, duplicates, name):
+    gpu, counts = sparse_kernels(), leaf.workspace("survey", 2, np.int32)
     arrays.fill(counts, 0)
-    blocks = leaf.size // max(width, 1)
-    arrays.launch(gpu.survey, where.size, where, blocks, counts)
-    outside, falls = arrays.fetch(counts)
+    blocks = leaf.size // max(block_size, 1)
+    arrays.launch(gpu.count_bad_indices, where.size, where, blocks, counts)
+    outside, unsorted = arrays.fetch(counts)
     if outside:
         indices = arrays.fetch(where)
         at = int(np.flatnonzero((indices < 0) | (indices >= blocks))[0])
         raise ValueError(f"{name}[0]: got index {indices[at]} at position {at}; must be in [0, {blocks})")
-    if not falls or where.size == 0:
-        return Operand(where, values, width)
+    if not unsorted or where.size == 0:
+        return PreparedGradient(where, values, block_size)
     if duplicates == "atomic":
-        return _collected(leaf, where, values, width)
-    sorted_, order = sort(leaf, where)
-    sums = room(leaf, "sums", values.size, leaf.precision)
+        return _sum_atomically(leaf, where, values, block_size)
+    sorted_indices, order = sort_indices(leaf, where)
+    sums = list_workspace(leaf, "sums", values.size, leaf.precision)
     if duplicates in ("sequential", "simultaneous"):
-        arrays.launch(gpu.permute, values.size, order, values, width, sums)
-        return Operand(sorted_, sums, width, () if duplicates == "simultaneous" else None)
-    heads = room(leaf, "heads", where.size)
-    arrays.launch(gpu.runs, values.size, sorted_, order, values, width, sums)
-    arrays.launch(gpu.merge, values.size, sorted_, sums, width, int(duplicates == "mean"), heads)
-    return Operand(heads, sums, width)
+        arrays.launch(gpu.permute_rows, values.size, order, values, block_size, sums)
+        return PreparedGradient(sorted_indices, sums, block_size, () if duplicates == "simultaneous" else None)
+    heads = list_workspace(leaf, "heads", where.size)
+    arrays.launch(gpu.sum_runs, values.size, sorted_indices, order, values, block_size, sums)
+    arrays.launch(gpu.merge_runs, values.size, sorted_indices, sums, block_size, int(duplicates == "mean"), heads)
+    return PreparedGradient(heads, sums, block_size)
 
 
-def room(leaf, name, size, dtype=np.int64):
+def list_workspace(leaf, name, size, dtype=np.int64):
     """Memory for a list, kept for others of about this length."""
-    return leaf.room(name, _power(size), dtype)[:size]
+    return leaf.workspace(name, _next_power_of_two(size), dtype)[:size]
 
 
-def sort(leaf, where):
+def sort_indices(leaf, where):
     """The indices in rising order, and the places that they had; equal ones in the order of the list."""
-    gpu, threads = loops(), arrays.primitives().BLOCK
-    count = max(_power(where.size), 2 * threads)
-    numbers = leaf.room("keys", count, np.int64)
-    arrays.launch(gpu.keys, count, where, numbers)
+    gpu, threads = sparse_kernels(), arrays.primitives().BLOCK
+    count = max(_next_power_of_two(where.size), 2 * threads)
+    sort_keys = leaf.workspace("keys", count, np.int64)
+    arrays.launch(gpu.make_sort_keys, count, where, sort_keys)
     span, blocks = 2 * threads, count // (2 * threads)
-    arrays.launch_blocks(gpu.exchange_near, blocks, numbers, 2, span)
+    arrays.launch_blocks(gpu.compare_exchange_shared, blocks, sort_keys, 2, span)
     size = 2 * span
     while size <= count:
         distance = size // 2
         while distance >= span:
-            arrays.launch(gpu.exchange, count // 2, numbers, size, distance)
+            arrays.launch(gpu.compare_exchange, count // 2, sort_keys, size, distance)
             distance //= 2
-        arrays.launch_blocks(gpu.exchange_near, blocks, numbers, size, size)
+        arrays.launch_blocks(gpu.compare_exchange_shared, blocks, sort_keys, size, size)
         size *= 2
-    sorted_, order = room(leaf, "sorted", where.size), room(leaf, "order", where.size)
-    arrays.launch(gpu.split, where.size, numbers, sorted_, order)
-    return sorted_, order
+    sorted_indices, order = list_workspace(leaf, "sorted", where.size), list_workspace(leaf, "order", where.size)
+    arrays.launch(gpu.split_sort_keys, where.size, sort_keys, sorted_indices, order)
+    return sorted_indices, order
 
 
-def _collected(leaf, where, values, width):
+def _sum_atomically(leaf, where, values, block_size):
     """The sums by atomic additions, in whatever order they happen."""
-    gpu, blocks = loops(), leaf.size // width
-    key = ("place", width)
-    if key not in leaf.entries:
-        leaf.entries[key] = arrays.full(blocks, -1, np.int64)
-    place = leaf.entries[key]
-    sums, heads = room(leaf, "sums", values.size, leaf.precision), room(leaf, "heads", where.size)
+    gpu, blocks = sparse_kernels(), leaf.size // block_size
+    key = ("place", block_size)
+    if key not in leaf.cache:
+        leaf.cache[key] = arrays.full(blocks, -1, np.int64)
+    slot_of = leaf.cache[key]
+    sums, heads = list_workspace(leaf, "sums", values.size, leaf.precision), list_workspace(leaf, "heads", where.size)
     arrays.fill(sums, 0)
-    arrays.launch(gpu.claim, where.size, where, place)
-    arrays.launch(gpu.collect, values.size, where, place, values, width, sums)
-    arrays.launch(gpu.own, where.size, where, place, heads)
-    arrays.launch(gpu.leave, where.size, where, place)
-    return Operand(heads, sums, width)
+    arrays.launch(gpu.claim_slots, where.size, where, slot_of)
+    arrays.launch(gpu.add_atomically, values.size, where, slot_of, values, block_size, sums)
+    arrays.launch(gpu.mark_slot_owners, where.size, where, slot_of, heads)
+    arrays.launch(gpu.clear_slots, where.size, where, slot_of)
+    return PreparedGradient(heads, sums, block_size)
 
 
-def spread(leaf, gradient):
+def to_dense(leaf, gradient):
     """The values of a gradient at all coordinates, the others zero."""
     if isinstance(gradient.where, tuple):
         return gradient.values
-    full = leaf.room("full", leaf.size)
+    full = leaf.workspace("full", leaf.size)
     arrays.fill(full, 0)
-    where = update_kernels().Listed(gradient.where, gradient.width)
-    arrays.launch(loops().spread, gradient.values.size, where, gradient.values, full)
+    where = update_kernels().ListedCoordinates(gradient.where, gradient.block_size)
+    arrays.launch(sparse_kernels().scatter_to_dense, gradient.values.size, where, gradient.values, full)
     return full

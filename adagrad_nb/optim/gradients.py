@@ -8,14 +8,14 @@ import scipy
 
 from .. import _check, _csr
 from ..cuda.arrays import Form
-from .kernels.array_update import ALL, OUTSIDE, SORTED, survey
+from .kernels.array_update import ALL, OUT_OF_RANGE, SORTED, classify_indices
 
 DUPLICATES = ("merge", "mean", "sequential", "simultaneous", "atomic")
 
-_LAYOUT = ("C", "ALIGNED")
+_REQUIREMENTS = ("C", "ALIGNED")
 
 
-class Operand(NamedTuple):
+class PreparedGradient(NamedTuple):
     """A gradient as the kernels take it.
 
     Attributes
@@ -24,77 +24,79 @@ class Operand(NamedTuple):
         Numbers of blocks of coordinates, increasing unless duplicates are applied one after the other; () if dense.
     values : vector
         The blocks one after the other.
-    width : int
+    block_size : int
         Coordinates of a block.
-    starts : vector of integers or None
+    segment_starts : vector of integers or None
         Where each block of `where` has several entries: the number of its first one.
     """
 
     where: Any
     values: np.ndarray
-    width: int = 1
-    starts: Any = None
+    block_size: int = 1
+    segment_starts: Any = None
 
-    def spread(self):
+    def to_coordinates(self):
         """(coordinate of each value, values); () for the coordinates of a dense gradient."""
-        where = self.where if self.starts is None else np.repeat(self.where, np.diff(self.starts))
-        if self.width > 1:
-            where = (where[:, None] * self.width + np.arange(self.width)).reshape(-1)
+        where = self.where if self.segment_starts is None else np.repeat(self.where, np.diff(self.segment_starts))
+        if self.block_size > 1:
+            where = (where[:, None] * self.block_size + np.arange(self.block_size)).reshape(-1)
         return where, self.values
 
-    def full(self, size):
+    def to_dense(self, size):
         """The dense vector, what is listed twice summed."""
         if self.where is ALL:
             return self.values
-        where, values = self.spread()
+        where, values = self.to_coordinates()
         vector = np.zeros(size, values.dtype)
         np.add.at(vector, where, values)
         return vector
 
-    def parts(self, precision):
+    def as_real(self, precision):
         """A gradient of complex numbers as one of their parts."""
-        return self._replace(values=self.values.view(precision), width=1 if self.where is ALL else 2 * self.width)
+        return self._replace(
+            values=self.values.view(precision), block_size=1 if self.where is ALL else 2 * self.block_size
+        )
 
 
-def operand(g, shape, dtype, path="g", duplicates="merge"):
-    """Return the `Operand` that g means for an array; what is listed twice is treated as `duplicates` says."""
+def prepare_gradient(g, shape, dtype, path="g", duplicates="merge"):
+    """Return the `PreparedGradient` that g means for an array; what is listed twice is treated as `duplicates` says."""
     x = Form(shape, dtype)  # of x, in the dtype that the gradient is to have
     if isinstance(g, tuple):
-        return _listed(g, x, path, duplicates)
+        return _from_indices(g, x, path, duplicates)
     if not isinstance(g, np.ndarray) and scipy.sparse.issparse(g):  # a look at scipy.sparse imports it: 0.1 s
-        return _sparse(g, x, path, duplicates)
+        return _from_scipy(g, x, path, duplicates)
     g = np.asarray(g)
-    if not _fits(g.dtype, x.dtype):
-        raise TypeError(f"{path}: got dtype {g.dtype}; must be {_numbers(x.dtype)}")
+    if not _can_cast(g.dtype, x.dtype):
+        raise TypeError(f"{path}: got dtype {g.dtype}; must be {_describe_numbers(x.dtype)}")
     if g.shape != x.shape:
         raise ValueError(f"{path}: got shape {g.shape}; must have the shape of x, {x.shape}")
-    return Operand(ALL, np.require(g, x.dtype, _LAYOUT).reshape(-1))
+    return PreparedGradient(ALL, np.require(g, x.dtype, _REQUIREMENTS).reshape(-1))
 
 
-def regrouped(gradient, group, size):
-    """The same gradient in blocks of `group` coordinates, for entries that share an accumulator."""
-    where, values, width, _ = gradient
-    if where is ALL or width == group:
+def reblock(gradient, group_size, size):
+    """The same gradient in blocks of `group_size` coordinates, for entries that share an accumulator."""
+    where, values, block_size, _ = gradient
+    if where is ALL or block_size == group_size:
         return gradient
-    if width > group:
-        inner = width // group
-        return Operand((where[:, None] * inner + np.arange(inner)).reshape(-1), values, group)
-    inner = group // width
-    blocks, at = np.unique(where // inner, return_inverse=True)
-    full = np.zeros((blocks.size, inner, width), values.dtype)
-    full[at, where % inner] = values.reshape(-1, width)
-    return Operand(blocks.astype(where.dtype), full.reshape(-1), group)
+    if block_size > group_size:
+        ratio = block_size // group_size
+        return PreparedGradient((where[:, None] * ratio + np.arange(ratio)).reshape(-1), values, group_size)
+    ratio = group_size // block_size
+    blocks, at = np.unique(where // ratio, return_inverse=True)
+    full = np.zeros((blocks.size, ratio, block_size), values.dtype)
+    full[at, where % ratio] = values.reshape(-1, block_size)
+    return PreparedGradient(blocks.astype(where.dtype), full.reshape(-1), group_size)
 
 
-def _fits(dtype, target):
+def _can_cast(dtype, target):
     return _check.is_real(dtype) or (dtype.kind == "c" and target.kind == "c")
 
 
-def _numbers(dtype):
+def _describe_numbers(dtype):
     return "numbers" if dtype.kind == "c" else "real numbers"
 
 
-def _listed(g, x, path, duplicates):
+def _from_indices(g, x, path, duplicates):
     """(indices, values) of a vector, or (row_indices, rows) of a matrix."""
     if len(g) != 2:
         raise ValueError(f"{path}: got a tuple of {len(g)}; a sparse gradient is a pair (indices, values)")
@@ -108,24 +110,24 @@ def _listed(g, x, path, duplicates):
     if where.dtype not in (np.int32, np.int64):
         where = where.astype(np.int64)
     expected = (where.size, *x.shape[1:])
-    if values.shape != expected or not _fits(values.dtype, x.dtype):
+    if values.shape != expected or not _can_cast(values.dtype, x.dtype):
         raise ValueError(
             f"{path}[1]: got dtype {values.dtype} and shape {values.shape}; "
-            f"must be {_numbers(x.dtype)} of shape {expected}"
+            f"must be {_describe_numbers(x.dtype)} of shape {expected}"
         )
-    where = np.require(where, None, _LAYOUT)
-    values = np.require(values, x.dtype, _LAYOUT)
-    order = survey(where, x.shape[0])
-    if order == OUTSIDE:
+    where = np.require(where, None, _REQUIREMENTS)
+    values = np.require(values, x.dtype, _REQUIREMENTS)
+    order = classify_indices(where, x.shape[0])
+    if order == OUT_OF_RANGE:
         at = int(np.flatnonzero((where < 0) | (where >= x.shape[0]))[0])
         raise ValueError(f"{path}[0]: got index {where[at]} at position {at}; must be in [0, {x.shape[0]})")
-    starts = None
+    segment_starts = None
     if order != SORTED and duplicates != "sequential":
-        where, values, starts = _sorted(where, values, duplicates)
-    return Operand(where, values.reshape(-1), math.prod(x.shape[1:]), starts)
+        where, values, segment_starts = _sort_and_merge(where, values, duplicates)
+    return PreparedGradient(where, values.reshape(-1), math.prod(x.shape[1:]), segment_starts)
 
 
-def _sorted(where, values, duplicates):
+def _sort_and_merge(where, values, duplicates):
     """Sort by index; sum or average what is listed twice, in the order given, or say where it starts."""
     order = np.argsort(where, kind="stable")
     where, values = where[order], values[order]
@@ -139,7 +141,7 @@ def _sorted(where, values, duplicates):
     return where[first], values, None
 
 
-def _sparse(g, x, path, duplicates):
+def _from_scipy(g, x, path, duplicates):
     """A scipy.sparse matrix of the shape of x, or a row or column of its length."""
     if x.ndim == 1 and g.shape not in ((x.size,), (1, x.size), (x.size, 1)):
         raise ValueError(f"{path}: got shape {g.shape}; must be a row or column of the {x.size} coordinates of x")
@@ -155,4 +157,4 @@ def _sparse(g, x, path, duplicates):
         where = coords[-1] if g.shape[-1] == x.size else coords[0]
     else:
         where = np.ravel_multi_index(tuple(np.asarray(c, np.int64) for c in coords), x.shape)
-    return _listed((where, g.data), x.flattened(), path, duplicates)
+    return _from_indices((where, g.data), x.flattened(), path, duplicates)

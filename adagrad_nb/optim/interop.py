@@ -6,8 +6,8 @@ from ..records.rules import Adadelta, Adagrad
 from .trees import align, rebuild
 
 # What the accumulators of a rule are called elsewhere, in our order.
-TORCH = {Adagrad: ("sum",), Adadelta: ("square_avg", "acc_delta")}
-OPTAX = {Adagrad: ("sum_of_squares",), Adadelta: ("e_g", "e_x")}
+TORCH_SLOTS = {Adagrad: ("sum",), Adadelta: ("square_avg", "acc_delta")}
+OPTAX_SLOTS = {Adagrad: ("sum_of_squares",), Adadelta: ("e_g", "e_x")}
 
 
 def from_torch(state, state_dict):
@@ -39,11 +39,11 @@ def from_torch(state, state_dict):
     7
     """
     entries = state_dict["state"]
-    names = _names(state, TORCH, "PyTorch")
+    names = _slot_names(state, TORCH_SLOTS, "PyTorch")
     if len(entries) != len(state.leaves):
         raise ValueError(f"state_dict: has {len(entries)} parameters; the state was made for {len(state.leaves)}")
     ordered = [entries[key] for key in sorted(entries)]
-    return _filled(state, [[entry[name] for entry in ordered] for name in names], int(ordered[0]["step"]))
+    return _with_slots(state, [[entry[name] for entry in ordered] for name in names], int(ordered[0]["step"]))
 
 
 def to_torch(state):
@@ -72,7 +72,7 @@ def to_torch(state):
     >>> to_torch(init(np.ones(2)))
     {0: {'step': array(0., dtype=float32), 'sum': array([0., 0.])}}
     """
-    names = _names(state, TORCH, "PyTorch")
+    names = _slot_names(state, TORCH_SLOTS, "PyTorch")
     return {
         i: {"step": np.array(state.t, np.float32)}
         | {name: np.copy(slot) for name, slot in zip(names, leaf.slots, strict=True)}
@@ -112,13 +112,13 @@ def from_optax(state, optax_state, x):
     >>> from_optax(init(x, **like("optax", lr=0.1)), (ScaleByRssState(np.ones(2)), ()), x).slots
     ((array([1., 1.]),),)
     """
-    names = _names(state, OPTAX, "optax")
-    trees = [_find(optax_state, name) for name in names]
+    names = _slot_names(state, OPTAX_SLOTS, "optax")
+    trees = [_find_field(optax_state, name) for name in names]
     if any(tree is None for tree in trees):
         raise ValueError(f"optax_state: has no {' and '.join(names)}, the accumulators of {type(state.rule).__name__}")
-    count = _find(optax_state, "count")
+    count = _find_field(optax_state, "count")
     columns = [list(align(x, tree, name)) for name, tree in zip(names, trees, strict=True)]
-    return _filled(state, columns, state.t if count is None else int(count))
+    return _with_slots(state, columns, state.t if count is None else int(count))
 
 
 def to_optax(state, x):
@@ -147,30 +147,30 @@ def to_optax(state, x):
     >>> to_optax(init(x), x)
     {'sum_of_squares': {'w': array([0., 0.])}}
     """
-    names = _names(state, OPTAX, "optax")
+    names = _slot_names(state, OPTAX_SLOTS, "optax")
     return {name: rebuild(x, iter([np.copy(leaf.slots[k]) for leaf in state.leaves])) for k, name in enumerate(names)}
 
 
-def _names(state, table, system):
+def _slot_names(state, table, system):
     if type(state.rule) not in table:
         known = " and ".join(rule.__name__ for rule in table)
         raise ValueError(f"state: {system} has no accumulators of {type(state.rule).__name__}; it has {known}")
     return table[type(state.rule)]
 
 
-def _find(tree, field):
+def _find_field(tree, field):
     """The first field of that name in nested named tuples."""
     if hasattr(tree, "_fields") and field in tree._fields:
         return getattr(tree, field)
     if isinstance(tree, (tuple, list)):
         for item in tree:
-            found = _find(item, field)
+            found = _find_field(item, field)
             if found is not None:
                 return found
     return None
 
 
-def _filled(state, columns, t):
+def _with_slots(state, columns, t):
     """A copy of the state with other accumulators: for each slot the arrays in the order of the leaves."""
     new = state.copy()
     for i, leaf in enumerate(new.leaves):
@@ -181,7 +181,7 @@ def _filled(state, columns, t):
                 raise ValueError(f"{leaf.path}: got an accumulator of shape {slot.shape}; must have {old.shape}")
             slot = slot.real if old.dtype.kind == "f" else slot  # optax keeps sums of moduli as complex numbers
             slots.append(slot.astype(old.dtype, order="C"))
-        leaf.hold(tuple(slots))
+        leaf.set_slots(tuple(slots))
     new.t = t
-    new.prepare()
+    new._refresh()
     return new

@@ -18,15 +18,15 @@ from .kernels.array_update import ALL
 from .trees import rebuild, walk
 
 
-def begin(state):
+def init_lazy_decay(state):
     """Give each array that decays the note of what its rows have seen."""
     for leaf in state.leaves:
-        if _decay(state, leaf) is not None:
-            leaf.decayed = np.zeros(leaf.shape[:1] if leaf.shape else (1,))
+        if _find_decay(state, leaf) is not None:
+            leaf.applied_log_decay = np.zeros(leaf.shape[:1] if leaf.shape else (1,))
     _check_options(state)
 
 
-def _decay(state, leaf):
+def _find_decay(state, leaf):
     """The one decay of an array, or None."""
     items = (for_array(item, leaf.path) for item in state.transforms)
     return next((item for item in items if is_weight_decay(item)), None)
@@ -43,36 +43,36 @@ def _check_options(state):
             )
     if any(accumulates_gradients(item) for item in state.transforms):
         raise ValueError("sparse_decay: 'lazy' does not go with Accumulate, which makes gradients dense; take 'whole'")
-    if state.duplicates == "sequential" and any(leaf.decayed is not None for leaf in state.leaves):
+    if state.duplicates == "sequential" and any(leaf.applied_log_decay is not None for leaf in state.leaves):
         raise ValueError("duplicates: 'sequential' decays a row more than once; sparse_decay='lazy' takes any other")
 
 
-def _log(state, leaf, lr):
+def _log_factor(state, leaf, lr):
     """The logarithm of the factor of one update."""
-    decay = _decay(state, leaf)
+    decay = _find_decay(state, leaf)
     return np.log1p(-decay.strength * (float(lr) if decay.times_lr else 1.0))
 
 
-def check(state, gradients, rates):
+def check_rates(state, gradients, rates):
     """Each update must leave something of x, or what was missed has no logarithm."""
     if state.sparse_decay != "lazy":
         return
     for leaf, lr in zip(state.leaves, rates, strict=True):
-        if leaf.decayed is None:
+        if leaf.applied_log_decay is None:
             continue
-        decay = _decay(state, leaf)
-        share = decay.strength * (lr if decay.times_lr else 1.0)
+        decay = _find_decay(state, leaf)
+        factor = decay.strength * (lr if decay.times_lr else 1.0)
         if np.ndim(lr):
             raise ValueError("lr: sparse_decay='lazy' takes one learning rate for all coordinates of an array")
-        _check.interval(f"sparse_decay: lr times DecoupledDecay.strength for {leaf.path}", float(share), "[0, 1)")
+        _check.interval(f"sparse_decay: lr times DecoupledDecay.strength for {leaf.path}", float(factor), "[0, 1)")
 
 
-def brought_up(state, targets, gradients):
+def apply_missed_decay(state, targets, gradients):
     """Apply what the rows that are met now have missed."""
     if state.sparse_decay == "lazy":
         for i, (leaf, x, gradient) in enumerate(zip(state.leaves, targets, gradients, strict=True)):
-            if leaf.decayed is not None:
-                _apply(state, i, leaf, x, _rows(leaf, gradient))
+            if leaf.applied_log_decay is not None:
+                _decay_rows(state, i, leaf, x, _touched_rows(leaf, gradient))
 
 
 def catch_up(x, state):
@@ -102,33 +102,33 @@ def catch_up(x, state):
     (array([0.5, 1. ]), array([0.5, 0.5]))
     """
     state = state.copy()
-    targets = [leaf.duplicate(target) for leaf, (_, target) in zip(state.leaves, walk(x), strict=True)]
-    brought_up(state, targets, [None] * len(targets))
+    targets = [leaf.copy_iterate(target) for leaf, (_, target) in zip(state.leaves, walk(x), strict=True)]
+    apply_missed_decay(state, targets, [None] * len(targets))
     return rebuild(x, iter(targets)), state
 
 
-def _apply(state, i, leaf, x, rows):
-    missed = np.exp(state.decay[i] - leaf.decayed[rows])
-    x = x.reshape(leaf.decayed.size, -1) if x.flags.c_contiguous else x
-    x[rows] = (x[rows] * missed.reshape(-1, *(1,) * (x.ndim - 1))).astype(x.dtype)
-    leaf.decayed[rows] = state.decay[i]
+def _decay_rows(state, i, leaf, x, rows):
+    missed_factor = np.exp(state.log_decay[i] - leaf.applied_log_decay[rows])
+    x = x.reshape(leaf.applied_log_decay.size, -1) if x.flags.c_contiguous else x
+    x[rows] = (x[rows] * missed_factor.reshape(-1, *(1,) * (x.ndim - 1))).astype(x.dtype)
+    leaf.applied_log_decay[rows] = state.log_decay[i]
 
 
-def _rows(leaf, gradient):
+def _touched_rows(leaf, gradient):
     """The rows of x that a gradient meets."""
     if gradient is None or gradient.where is ALL:
         return slice(None)
-    block = leaf.parts * (leaf.size // max(leaf.decayed.size, 1))
-    if gradient.width == block:
+    block = leaf.reals_per_entry * (leaf.size // max(leaf.applied_log_decay.size, 1))
+    if gradient.block_size == block:
         return gradient.where
-    return np.unique(gradient.where * gradient.width // block)
+    return np.unique(gradient.where * gradient.block_size // block)
 
 
-def note(state, gradients, rates):
+def record_decay(state, gradients, rates):
     """Note that the rows that were met have decayed with this update, and the others have not."""
     if state.sparse_decay != "lazy":
         return
     for i, (leaf, gradient, lr) in enumerate(zip(state.leaves, gradients, rates, strict=True)):
-        if leaf.decayed is not None:
-            state.decay[i] += _log(state, leaf, lr)
-            leaf.decayed[_rows(leaf, gradient)] = state.decay[i]
+        if leaf.applied_log_decay is not None:
+            state.log_decay[i] += _log_factor(state, leaf, lr)
+            leaf.applied_log_decay[_touched_rows(leaf, gradient)] = state.log_decay[i]

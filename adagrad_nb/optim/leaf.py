@@ -12,13 +12,13 @@ from ..records.coordinate import Update
 from ..records.gates import is_gate
 from ..records.rules import has_row_accumulators, initial_slots
 from ..records.transforms import Identity, chain_transforms, for_array, is_weight_decay, needs_norm
-from .gradients import Operand, regrouped
+from .gradients import PreparedGradient, reblock
 from .kernels import array_update, reductions
 
-_BASE = {"f2": "f4", "V2": "f4", "f4": "f4", "f8": "f8", "c8": "f4", "c16": "f8"}
+_PRECISION_OF = {"f2": "f4", "V2": "f4", "f4": "f4", "f8": "f8", "c8": "f4", "c16": "f8"}
 
 
-def _full(shape, value, dtype):
+def _full_or_zeros(shape, value, dtype):
     """As np.full, which writes zeros too."""
     return np.full(shape, value, dtype) if value else np.zeros(shape, dtype)
 
@@ -30,91 +30,91 @@ class Leaf:
     ----------
     precision : dtype
         What the kernels compute in: float32 or float64.
-    group : int
+    group_size : int
         Real numbers that share an accumulator.
-    flat : tuple of vectors
+    flat_slots : tuple of vectors
         The accumulators as the kernels see them.
-    gathered : vector or None
-        The sum of the gradients that wait for a step.
-    decayed : vector or None
+    accumulated : vector or None
+        The sum of the gradients accumulated for a step.
+    applied_log_decay : vector or None
         For each row of x the logarithm of the decay that has been applied to it, where decay is caught up lazily.
     """
 
     __slots__ = (
+        "accumulated",
+        "applied_log_decay",
         "average",
-        "base",
-        "decayed",
+        "cache",
+        "constant_lr",
         "decays",
         "dtype",
-        "entries",
-        "fixed",
-        "flat",
-        "gathered",
-        "group",
-        "head",
+        "flat_slots",
+        "group_size",
+        "lr_scale",
         "mean",
+        "needs_reduction",
         "path",
         "precision",
-        "scale",
+        "resolved_prefix",
         "shape",
         "size",
         "slots",
+        "uncast_update",
         "update",
-        "whole",
     )  # fmt: skip
 
     on_device = False
 
     def __init__(self, path, x, options, scale=None):
         self.path, self.shape, self.dtype, self.size = path, tuple(x.shape), np.dtype(x.dtype), x.size
-        self.precision = np.dtype(_BASE[self.dtype.str[1:]])
-        transforms = tuple(self._flattened(for_array(item, path)) for item in options.transforms)
-        self.base = Update(options.rule, chain_transforms(transforms), options.penalty)
-        self.update = cast(self.base, self.precision)
+        self.precision = np.dtype(_PRECISION_OF[self.dtype.str[1:]])
+        transforms = tuple(self._flatten_strength(for_array(item, path)) for item in options.transforms)
+        self.uncast_update = Update(options.rule, chain_transforms(transforms), options.penalty)
+        self.update = cast(self.uncast_update, self.precision)
         self.average = None if options.average is None else cast(options.average, self.precision)
-        self.whole = any(needs_norm(item) or is_gate(item) for item in transforms)
+        self.needs_reduction = any(needs_norm(item) or is_gate(item) for item in transforms)
         self.decays = any(is_weight_decay(item) for item in transforms)
-        self.head = Identity()
-        self.entries = {}
-        self.scale = None if scale is None else np.asarray(scale, np.float64)
-        self.fixed = None
+        self.resolved_prefix = Identity()
+        self.cache = {}
+        self.lr_scale = None if scale is None else np.asarray(scale, np.float64)
+        self.constant_lr = None
         if not callable(options.lr) and not hasattr(options.lr, "_fields"):
-            self.fixed = self.rate(options.lr)
-        self.group = self._group(options.rule)
-        self.hold(tuple(self._filled(x, value) for value in initial_slots(options.rule)))
-        self.mean = self.gathered = self.decayed = None
+            self.constant_lr = self.cast_lr(options.lr)
+        self.group_size = self._count_reals_per_slot(options.rule)
+        self.set_slots(tuple(self._init_slot(x, value) for value in initial_slots(options.rule)))
+        self.mean = self.accumulated = self.applied_log_decay = None
 
-    def _flattened(self, item):
+    def _flatten_strength(self, item):
         """A transform whose strengths, where there is one for each coordinate, follow the kernels' vector."""
         if np.ndim(getattr(item, "strength", 0.0)) == 0:
             return item
-        return item._replace(strength=np.repeat(np.asarray(item.strength).reshape(-1), self.parts))
+        return item._replace(strength=np.repeat(np.asarray(item.strength).reshape(-1), self.reals_per_entry))
 
-    def _group(self, rule):
+    def _count_reals_per_slot(self, rule):
         """How many of the real numbers that the kernels see share an accumulator."""
         if has_row_accumulators(rule):
-            return self.parts * int(np.prod(self.shape[1:]))
-        return self.parts if getattr(rule, "modulus", False) else 1
+            return self.reals_per_entry * int(np.prod(self.shape[1:]))
+        return self.reals_per_entry if getattr(rule, "modulus", False) else 1
 
     @property
-    def parts(self):
+    def reals_per_entry(self):
         """Real numbers per entry of x."""
         return 2 if self.dtype.kind == "c" else 1
 
-    def _filled(self, x, value):
+    def _init_slot(self, x, value):
         """An accumulator with its first value; zeros take no memory until they are met."""
-        if self.group > self.parts:
-            return _full(self.shape[:1], value, self.precision)
-        if self.parts == 2 and self.group == 1:
-            return _full((*self.shape, 2), value, self.precision).view(self.dtype).reshape(self.shape)
-        return _full(self.shape, value, self.precision)
+        if self.group_size > self.reals_per_entry:
+            return _full_or_zeros(self.shape[:1], value, self.precision)
+        if self.reals_per_entry == 2 and self.group_size == 1:
+            return _full_or_zeros((*self.shape, 2), value, self.precision).view(self.dtype).reshape(self.shape)
+        return _full_or_zeros(self.shape, value, self.precision)
 
-    def hold(self, slots):
+    def set_slots(self, slots):
         """Take arrays as the accumulators."""
         self.slots = slots
-        self.flat = tuple(self.vector(slot) for slot in slots)
+        self.flat_slots = tuple(self.as_vector(slot) for slot in slots)
 
-    def vector(self, array):
+    def as_vector(self, array):
         """What the kernels see of an array: a view of it where its layout and precision are theirs."""
         if type(array) is not np.ndarray:
             array = np.asarray(array)  # masked arrays and matrices are none for Numba
@@ -132,128 +132,132 @@ class Leaf:
     def is_half(self):
         return self.dtype.itemsize == 2
 
-    def rate(self, lr):
+    def cast_lr(self, lr):
         """A learning rate as the kernels of this leaf take it."""
-        if self.scale is not None:
-            lr = np.asarray(lr, np.float64) * self.scale
+        if self.lr_scale is not None:
+            lr = np.asarray(lr, np.float64) * self.lr_scale
         if isinstance(lr, float) or np.ndim(lr) == 0:
             return self.precision.type(lr)
         array = np.ascontiguousarray(lr, self.precision)
         if array.shape != self.shape:
             raise ValueError(f"lr: got shape {array.shape}; must be a number or have the shape of x, {self.shape}")
         array = array.reshape(-1)
-        return np.repeat(array, self.parts) if self.parts > 1 else array
+        return np.repeat(array, self.reals_per_entry) if self.reals_per_entry > 1 else array
 
     # --- loops ---------------------------------------------------------------------------------------------------
 
-    def move(self, records, where, x, g, lr, t):
+    def apply_dense(self, records, where, x, g, lr, t):
         """Apply the gradient of update t to coordinates of the vector x, with as many threads as pay."""
-        kernel = self._entry("dense", records, where, x, g, lr, t)
-        kernel(records, where, x, g, self.flat, lr, t)
+        kernel = self._get_kernel("dense", records, where, x, g, lr, t)
+        kernel(records, where, x, g, self.flat_slots, lr, t)
 
-    def _entry(self, kind, records, where, x, g, lr, t):
+    def _get_kernel(self, kind, records, where, x, g, lr, t):
         """The compiled loop for arguments like these."""
         big = kind == "dense" and g.size >= array_update.PARALLEL_FROM and threads() > 1
         key = (kind, big, None if where is array_update.ALL else where.dtype.char, type(lr))
-        kernel = self.entries.get(key)
+        kernel = self.cache.get(key)
         if kernel is None:
             loop = {
                 "dense": array_update.threaded if big else array_update.serial,
-                "rows": array_update.rows,
-                "groups": array_update.groups,
+                "rows": array_update.update_rows,
+                "groups": array_update.update_row_groups,
             }[kind]
-            kernel = entry(compiled_for(loop, self.base), records, where, x, g, self.flat, lr, t)
-            self.entries[key] = kernel
+            kernel = entry(compiled_for(loop, self.uncast_update), records, where, x, g, self.flat_slots, lr, t)
+            self.cache[key] = kernel
         return kernel
 
-    def apply(self, x, gradient, records, lr, t):
+    def apply_gradient(self, x, gradient, records, lr, t):
         """Move the array x by the gradient of update t."""
-        vector = self.vector(x)
-        if gradient.starts is not None:
-            kernel = compiled_for(array_update.simultaneous, self.base)
-            kernel(records, gradient.where, gradient.starts, vector, gradient.values, self.flat, lr, t)
+        vector = self.as_vector(x)
+        if gradient.segment_starts is not None:
+            kernel = compiled_for(array_update.update_summed_squares, self.uncast_update)
+            kernel(records, gradient.where, gradient.segment_starts, vector, gradient.values, self.flat_slots, lr, t)
         else:
-            if self.group > 1:
-                gradient = regrouped(gradient, self.group, vector.size)
-            kind = "groups" if self.group > 1 else "rows" if gradient.width > 1 else "dense"
-            kernel = self._entry(kind, records, gradient.where, vector, gradient.values, lr, t)
-            kernel(records, gradient.where, vector, gradient.values, self.flat, lr, t)
+            if self.group_size > 1:
+                gradient = reblock(gradient, self.group_size, vector.size)
+            kind = "groups" if self.group_size > 1 else "rows" if gradient.block_size > 1 else "dense"
+            kernel = self._get_kernel(kind, records, gradient.where, vector, gradient.values, lr, t)
+            kernel(records, gradient.where, vector, gradient.values, self.flat_slots, lr, t)
         self.write_back(x, vector)
 
-    def _count(self, loop, position, transforms, x, gradient, lr):
+    def _reduce_gradient(self, loop, position, transforms, x, gradient, lr):
         """What a loop over the gradient after the first `position` transforms returns."""
-        where, values = gradient.spread()
-        x = self.vector(x)
+        where, values = gradient.to_coordinates()
+        x = self.as_vector(x)
         key = (loop, position, None if where is array_update.ALL else where.dtype.char, type(lr))
-        kernel = self.entries.get(key)
+        kernel = self.cache.get(key)
         if kernel is None:
             kernel = entry(compiled_for(loop, transforms), transforms, where, x, values, lr)
-            self.entries[key] = kernel
+            self.cache[key] = kernel
         return kernel(transforms, where, x, values, lr)
 
-    def norm(self, position, transforms, x, gradient, lr):
+    def gradient_norm(self, position, transforms, x, gradient, lr):
         """The 2-norm of a gradient after the first `position` transforms."""
-        return self._count(reductions.compiled_norm, position, transforms, x, gradient, lr)
+        return self._reduce_gradient(reductions.compiled_norm, position, transforms, x, gradient, lr)
 
-    def wrong(self, position, transforms, x, gradient, lr):
+    def count_nonfinite(self, position, transforms, x, gradient, lr):
         """How many of its entries are then not finite."""
-        return self._count(reductions.compiled_wrong, position, transforms, x, gradient, lr)
+        return self._reduce_gradient(reductions.compiled_count_nonfinite, position, transforms, x, gradient, lr)
 
-    def gather(self, transforms, x, gradient, lr, n):
-        """Add the gradient after the transforms to those that wait, or with n > 0 make it the n-th of their mean."""
-        x = self.vector(x)
-        if self.gathered is None:
-            self.gathered = np.zeros_like(x)
-        compiled_for(reductions.compiled_gather, transforms)(transforms, x, gradient.full(x.size), lr, self.gathered, n)
+    def accumulate_gradient(self, transforms, x, gradient, lr, n):
+        """Add the gradient after the transforms to the sum, or with n > 0 make it the n-th of their mean."""
+        x = self.as_vector(x)
+        if self.accumulated is None:
+            self.accumulated = np.zeros_like(x)
+        compiled_for(reductions.compiled_accumulate_gradient, transforms)(
+            transforms, x, gradient.to_dense(x.size), lr, self.accumulated, n
+        )
 
-    def full(self, gradient):
+    def to_dense(self, gradient):
         """The values of a gradient at all coordinates, what is listed twice summed."""
-        return gradient.full(self.size)
+        return gradient.to_dense(self.size)
 
-    def released(self, by):
-        """The gradient that has been gathered, divided by a number."""
-        values = self.gathered / self.precision.type(by) if by != 1 else self.gathered.copy()
-        self.gathered[:] = 0
-        return Operand(array_update.ALL, values)
+    def pop_accumulated(self, by):
+        """The gradient that has been accumulated, divided by a number."""
+        values = self.accumulated / self.precision.type(by) if by != 1 else self.accumulated.copy()
+        self.accumulated[:] = 0
+        return PreparedGradient(array_update.ALL, values)
 
-    def blend(self, x, t):
+    def update_average(self, x, t):
         """mean += weight(t) (x - mean); now and then x = mean."""
-        share = self.precision.type(weight(self.average, t))
-        mean = self.vector(self.mean)
-        x_ = self.vector(x)
-        kernel = self.entries.get("blend")
+        mean_weight = self.precision.type(weight(self.average, t))
+        mean = self.as_vector(self.mean)
+        x_ = self.as_vector(x)
+        kernel = self.cache.get("blend")
         if kernel is None:
-            kernel = entry(compiled_for(array_update.compiled_blend, self.average), self.average, mean, x_, share)
-            self.entries["blend"] = kernel
-        kernel(self.average, mean, x_, share)
+            kernel = entry(
+                compiled_for(array_update.compiled_update_average, self.average), self.average, mean, x_, mean_weight
+            )
+            self.cache["blend"] = kernel
+        kernel(self.average, mean, x_, mean_weight)
         self.write_back(self.mean, mean)
         if overwrites(self.average, t):
             x[...] = self.mean
 
     # --- copies --------------------------------------------------------------------------------------------------
 
-    def duplicate(self, x):
+    def copy_iterate(self, x):
         """A new array with the content of x."""
         return np.array(x, self.dtype, order="C")
 
-    def begin_mean(self, x):
+    def init_mean(self, x):
         """The first average: x itself, in the precision that it is kept in."""
         return np.array(x, self.precision if self.is_half else self.dtype)
 
     @staticmethod
-    def copied(array):
+    def copy_array(array):
         """A new array with the content of one of ours."""
         return np.copy(array)
 
-    def copy(self, bare=False):
+    def copy(self, without_slots=False):
         """The same leaf with arrays of its own, or with none yet."""
         new = object.__new__(type(self))
         for name in Leaf.__slots__:  # copy.copy takes three times as long
             setattr(new, name, getattr(self, name))
-        if bare:
+        if without_slots:
             return new
-        new.hold(tuple(self.copied(slot) for slot in self.slots))
-        for name in ("mean", "gathered", "decayed"):
+        new.set_slots(tuple(self.copy_array(slot) for slot in self.slots))
+        for name in ("mean", "accumulated", "applied_log_decay"):
             array = getattr(self, name)
-            setattr(new, name, None if array is None else self.copied(array))
+            setattr(new, name, None if array is None else self.copy_array(array))
         return new

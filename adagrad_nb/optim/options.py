@@ -27,11 +27,11 @@ class Options(NamedTuple):
     duplicates: Any = "merge"
     sparse_decay: Any = "touched"
 
-    def checked(self, leaves):
+    def validate(self, leaves):
         """The same options, sound and complete for arrays given as (path, array)."""
         rule = Adagrad() if self.rule is None else self.rule
         _check.record("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
-        learning_rate(self.lr)
+        check_learning_rate(self.lr)
         _check_transforms(self.transforms)
         _check.choice("duplicates", self.duplicates, DUPLICATES)
         _check.choice("sparse_decay", self.sparse_decay, SPARSE_DECAY)
@@ -46,9 +46,11 @@ class Options(NamedTuple):
             _check.record("average", self.average, ("weight",), "Polyak()")
         for path, leaf in leaves:
             self._check_leaf(path, leaf, rule)
-        scales = None if self.lr_scale is None else _scales(self.lr_scale, leaves)
-        owned = _owned((rule, self.lr, tuple(self.transforms), NoPenalty() if self.penalty is None else self.penalty))
-        return Options(*owned, self.average, scales, self.duplicates, self.sparse_decay)
+        lr_scale = None if self.lr_scale is None else _check_lr_scale(self.lr_scale, leaves)
+        copied = _copy_arrays(
+            (rule, self.lr, tuple(self.transforms), NoPenalty() if self.penalty is None else self.penalty)
+        )
+        return Options(*copied, self.average, lr_scale, self.duplicates, self.sparse_decay)
 
     def _check_leaf(self, path, leaf, rule):
         on_device = arrays.is_device(leaf)
@@ -81,21 +83,21 @@ def _check_transforms(transforms):
     if hasattr(transforms, "_fields") or not isinstance(transforms, (tuple, list)):
         raise TypeError(f"transforms: got {transforms!r}; must be a tuple of records, such as (ClipNorm(1.0),)")
     for item in transforms:
-        free = needs_norm(item) or is_gate(item) or is_for_some_arrays(item)
-        _check.record("transforms", item, () if free else ("transform",), "ClipNorm(1.0)")
+        needs_no_transform = needs_norm(item) or is_gate(item) or is_for_some_arrays(item)
+        _check.record("transforms", item, () if needs_no_transform else ("transform",), "ClipNorm(1.0)")
     for kind in {type(item) for item in transforms if is_gate(item)}:
         if sum(type(item) is kind for item in transforms) > 1:
             raise ValueError(f"transforms: {kind.__name__} stands there more than once; one is enough")
-    gathering = [position for position, item in enumerate(transforms) if accumulates_gradients(item)]
-    if gathering and any(_moves_x(item) for item in transforms[: gathering[0]]):
+    accumulating = [position for position, item in enumerate(transforms) if accumulates_gradients(item)]
+    if accumulating and any(_updates_iterate(item) for item in transforms[: accumulating[0]]):
         raise ValueError("transforms: a DecoupledDecay before Accumulate would act on gradients; put it after")
 
 
-def _moves_x(item):
+def _updates_iterate(item):
     return hasattr(getattr(item, "inner", item), "times_lr")
 
 
-def _scales(given, leaves):
+def _check_lr_scale(given, leaves):
     """One factor of the learning rate for each array, numbers or arrays of its shape."""
     scales = []
     for scale, (path, array) in zip(given, leaves, strict=True):
@@ -107,16 +109,16 @@ def _scales(given, leaves):
     return tuple(scales)
 
 
-def _owned(option):
+def _copy_arrays(option):
     """The same option with arrays of its own: what is changed outside later has not been checked."""
     if hasattr(option, "_fields"):
-        return type(option)(*(_owned(field) for field in option))
+        return type(option)(*(_copy_arrays(field) for field in option))
     if isinstance(option, tuple):
-        return tuple(_owned(item) for item in option)
+        return tuple(_copy_arrays(item) for item in option)
     return np.array(option) if isinstance(option, (np.ndarray, list)) else option
 
 
-def learning_rate(lr):
+def check_learning_rate(lr):
     """A number or array in [0, inf), a schedule record, or a function of t."""
     if arrays.is_device(lr):
         return  # what it holds is for the kernels to see

@@ -10,7 +10,7 @@ from ..records.schedules import InverseTime, Shift
 from ..records.transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, Except, L2Decay, Maximize, Rescale
 
 # What systems call the settings that go by one name here.
-NAMES = {
+SETTING_ALIASES = {
     "learning_rate": "lr",
     "step_size": "lr",
     "epsilon": "eps",
@@ -74,25 +74,25 @@ def like(system, method="adagrad", **settings):
         raise ValueError(f"method: got {method!r}; must be one of {', '.join(_SYSTEMS)}")
     if system not in systems:
         raise ValueError(f"system: got {system!r}; for {method} it must be one of {', '.join(systems)}")
-    make = systems[system]
-    known = inspect.signature(make).parameters
+    factory = systems[system]
+    settings_of_system = inspect.signature(factory).parameters
     given = {}
     for name, value in settings.items():
-        ours = NAMES.get(name, name)
-        if ours not in known:
-            others = {other for other, own in NAMES.items() if own in known}
+        name_here = SETTING_ALIASES.get(name, name)
+        if name_here not in settings_of_system:
+            others = {other for other, own in SETTING_ALIASES.items() if own in settings_of_system}
             raise ValueError(
-                f"{name}: {system} has no such setting; it has {', '.join(sorted(known))} "
+                f"{name}: {system} has no such setting; it has {', '.join(sorted(settings_of_system))} "
                 f"(also known as {', '.join(sorted(others))})"
             )
-        if ours in given:
+        if name_here in given:
             raise ValueError(f"{name}: got twice, under two of its names")
-        given[ours] = value
-    missing = [name for name, one in known.items() if one.default is one.empty and name not in given]
+        given[name_here] = value
+    missing = [name for name, one in settings_of_system.items() if one.default is one.empty and name not in given]
     if missing:
         raise ValueError(f"{missing[0]}: {system} has no default for it; pass {missing[0]}=…")
     _check_settings(given)
-    options = make(**given)
+    options = factory(**given)
     return {**options, "transforms": tuple(item for item in options["transforms"] if item is not None)}
 
 
@@ -114,7 +114,7 @@ def _check_settings(given):
             _check.interval(name, given[name], "[0, 1)")
 
 
-def _optional(record, value):
+def _transform_if_set(record, value):
     """A transform, where its setting is neither None nor zero."""
     return record(value) if value else None
 
@@ -122,17 +122,17 @@ def _optional(record, value):
 # --- Adagrad -----------------------------------------------------------------------------------------------------
 
 
-def _torch(lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, maximize=False):
+def _torch_adagrad(lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, maximize=False):
     # The decay is added after the sign is turned, so that it shrinks x also where the objective is maximised.
     return {
         "rule": Adagrad(eps, False, initial_accumulator),
         "lr": InverseTime(lr, lr_decay) if lr_decay else lr,
-        "transforms": (Maximize() if maximize else None, _optional(L2Decay, weight_decay)),
+        "transforms": (Maximize() if maximize else None, _transform_if_set(L2Decay, weight_decay)),
         "sparse_decay": "refuse",
     }
 
 
-def _keras(
+def _keras_adagrad(
     lr=0.001, initial_accumulator=0.1, eps=1e-7, weight_decay=None, clip_norm=None, clip_value=None,
     clip_global_norm=None, use_ema=False, ema_momentum=0.99, ema_overwrite_frequency=None, loss_scale_factor=None,
     accumulate=None, exclude=None,
@@ -145,56 +145,56 @@ def _keras(
         "transforms": (
             None if loss_scale_factor is None else Rescale(1.0 / loss_scale_factor),
             None if accumulate is None else Accumulate(accumulate, "mean", "micro-steps"),
-            _optional(ClipNorm, clip_norm),
-            _optional(ClipGlobalNorm, clip_global_norm),
-            _optional(ClipValue, clip_value),
-            _spared(_optional(DecoupledDecay, weight_decay), exclude),
+            _transform_if_set(ClipNorm, clip_norm),
+            _transform_if_set(ClipGlobalNorm, clip_global_norm),
+            _transform_if_set(ClipValue, clip_value),
+            _exclude_arrays(_transform_if_set(DecoupledDecay, weight_decay), exclude),
         ),
         "sparse_decay": "whole",
     }
     return options | ({"average": EMA(ema_momentum, ema_overwrite_frequency or 0)} if use_ema else {})
 
 
-def _spared(decay, exclude):
+def _exclude_arrays(decay, exclude):
     """A decay that leaves out the arrays whose name matches."""
     if decay is None or not exclude:
         return decay
     return Except(decay, exclude if isinstance(exclude, str) else tuple(exclude))
 
 
-def _mxnet1(lr=0.01, eps=1e-7, weight_decay=0.0, rescale=1.0, clip_value=None):
+def _mxnet1_adagrad(lr=0.01, eps=1e-7, weight_decay=0.0, rescale=1.0, clip_value=None):
     return {
         "rule": Adagrad(eps, True),
-        "lr": _from_one(lr),
-        "transforms": (*_mxnet_gradient(rescale, clip_value), _optional(DecoupledDecay, weight_decay)),
+        "lr": _count_from_one(lr),
+        "transforms": (*_mxnet_gradient(rescale, clip_value), _transform_if_set(DecoupledDecay, weight_decay)),
         "sparse_decay": "refuse",
     }
 
 
-def _mxnet2(lr=0.01, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value=None):
+def _mxnet2_adagrad(lr=0.01, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value=None):
     return {
         "rule": Adagrad(eps, False),
-        "lr": _from_one(lr),
-        "transforms": (*_mxnet_gradient(rescale, clip_value), _optional(L2Decay, weight_decay)),
+        "lr": _count_from_one(lr),
+        "transforms": (*_mxnet_gradient(rescale, clip_value), _transform_if_set(L2Decay, weight_decay)),
         "sparse_decay": "refuse",
     }
 
 
 def _mxnet_gradient(rescale, clip_value):
-    return (Rescale(float(rescale)) if rescale != 1 else None, _optional(ClipValue, clip_value))
+    return (Rescale(float(rescale)) if rescale != 1 else None, _transform_if_set(ClipValue, clip_value))
 
 
-def _from_one(lr):
+def _count_from_one(lr):
     """MXNet counts updates from 1."""
     return Shift(lr, 1) if hasattr(lr, "_fields") else lr
 
 
-def _brainpy(lr, weight_decay=None, eps=1e-6):
+def _brainpy_adagrad(lr, weight_decay=None, eps=1e-6):
     decay = None if not weight_decay else DecoupledDecay(weight_decay, times_lr=False)
     return {"rule": Adagrad(eps, True), "lr": lr, "transforms": (decay,)}
 
 
-def _braintools(
+def _braintools_adagrad(
     lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, clip_global_norm=None, clip_value=None
 ):
     # Its docstring puts eps outside the root; its code, inside.
@@ -206,11 +206,11 @@ def _braintools(
 
 
 def _braintools_gradient(clip_global_norm, clip_value, weight_decay):
-    clips = (_optional(ClipGlobalNorm, clip_global_norm), _optional(ClipValue, clip_value))
-    return (*clips, _optional(L2Decay, weight_decay))
+    clips = (_transform_if_set(ClipGlobalNorm, clip_global_norm), _transform_if_set(ClipValue, clip_value))
+    return (*clips, _transform_if_set(L2Decay, weight_decay))
 
 
-def _optax(lr, initial_accumulator=0.1, eps=1e-7, accumulate=None, use_grad_mean=True):
+def _optax_adagrad(lr, initial_accumulator=0.1, eps=1e-7, accumulate=None, use_grad_mean=True):
     rule = Adagrad(eps, True, initial_accumulator, guarded=True, modulus=True)
     return {"rule": rule, "lr": lr, "transforms": (_multi_steps(accumulate, use_grad_mean),)}
 
@@ -220,15 +220,15 @@ def _multi_steps(every, mean):
     return None if every is None else Accumulate(every, "running mean" if mean else "sum")
 
 
-def _tensorflow(lr=0.001, initial_accumulator=0.1, eps=1e-7):
+def _tensorflow_adagrad(lr=0.001, initial_accumulator=0.1, eps=1e-7):
     return {"rule": Adagrad(eps, False, initial_accumulator), "lr": lr, "transforms": ()}
 
 
-def _jax(lr, momentum=0.9):
+def _jax_adagrad(lr, momentum=0.9):
     return {"rule": MomentumAdagrad(momentum), "lr": lr, "transforms": ()}
 
 
-def _duchi(lr, eps=0.0):
+def _duchi_adagrad(lr, eps=0.0):
     return {"rule": Adagrad(eps, False), "lr": lr, "transforms": ()}
 
 
@@ -236,7 +236,7 @@ def _duchi(lr, eps=0.0):
 
 
 def _torch_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, maximize=False):
-    return {**_torch(lr, 0.0, weight_decay, maximize=maximize), "rule": Adadelta(rho, eps)}
+    return {**_torch_adagrad(lr, 0.0, weight_decay, maximize=maximize), "rule": Adadelta(rho, eps)}
 
 
 def _keras_adadelta(
@@ -244,7 +244,7 @@ def _keras_adadelta(
     use_ema=False, ema_momentum=0.99, ema_overwrite_frequency=None, loss_scale_factor=None, accumulate=None,
     exclude=None,
 ):  # fmt: skip
-    options = _keras(
+    options = _keras_adagrad(
         lr, 0.0, eps, weight_decay, clip_norm, clip_value, clip_global_norm, use_ema, ema_momentum,
         ema_overwrite_frequency, loss_scale_factor, accumulate, exclude,
     )  # fmt: skip
@@ -252,11 +252,11 @@ def _keras_adadelta(
 
 
 def _mxnet2_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value=None):
-    return {**_mxnet2(lr, eps, weight_decay, rescale, clip_value), "rule": Adadelta(rho, eps)}
+    return {**_mxnet2_adagrad(lr, eps, weight_decay, rescale, clip_value), "rule": Adadelta(rho, eps)}
 
 
 def _brainpy_adadelta(lr=1.0, weight_decay=None, eps=1e-6, rho=0.95):
-    return {**_brainpy(lr, weight_decay, eps), "rule": Adadelta(rho, eps)}
+    return {**_brainpy_adagrad(lr, weight_decay, eps), "rule": Adadelta(rho, eps)}
 
 
 def _braintools_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, clip_global_norm=None, clip_value=None):
@@ -266,7 +266,7 @@ def _braintools_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, clip_globa
 
 def _optax_adadelta(lr, rho=0.9, eps=1e-6, weight_decay=0.0, accumulate=None, use_grad_mean=True):
     # Without a rate optax moves up the gradient; here the rate must be given.
-    transforms = (_multi_steps(accumulate, use_grad_mean), _optional(L2Decay, weight_decay))
+    transforms = (_multi_steps(accumulate, use_grad_mean), _transform_if_set(L2Decay, weight_decay))
     return {"rule": Adadelta(rho, eps), "lr": lr, "transforms": transforms}
 
 
@@ -274,32 +274,40 @@ def _optax_adadelta(lr, rho=0.9, eps=1e-6, weight_decay=0.0, accumulate=None, us
 
 
 def _mxnet1_rowwise(lr=0.01, eps=1e-5, rescale=1.0, clip_value=None):
-    return {"rule": RowAdagrad(eps, True), "lr": _from_one(lr), "transforms": _mxnet_gradient(rescale, clip_value)}
+    return {
+        "rule": RowAdagrad(eps, True),
+        "lr": _count_from_one(lr),
+        "transforms": _mxnet_gradient(rescale, clip_value),
+    }
 
 
 def _mxnet2_rowwise(lr=0.01, eps=1e-6, rescale=1.0, clip_value=None):
-    return {"rule": RowAdagrad(eps, False), "lr": _from_one(lr), "transforms": _mxnet_gradient(rescale, clip_value)}
+    return {
+        "rule": RowAdagrad(eps, False),
+        "lr": _count_from_one(lr),
+        "transforms": _mxnet_gradient(rescale, clip_value),
+    }
 
 
 def _fbgemm_rowwise(lr=0.01, eps=1e-8, weight_decay=0.0, weight_decay_mode="none", clip_value=None):
     modes = {"none": lambda strength: None, "l2": L2Decay, "decouple": DecoupledDecay}
     decay = modes[_check.choice("weight_decay_mode", weight_decay_mode, tuple(modes))]
-    transforms = (_optional(ClipValue, clip_value), _optional(decay, weight_decay))
+    transforms = (_transform_if_set(ClipValue, clip_value), _transform_if_set(decay, weight_decay))
     return {"rule": RowAdagrad(eps, False), "lr": lr, "transforms": transforms}
 
 
 _SYSTEMS = {
     "adagrad": {
-        "torch": _torch,
-        "keras": _keras,
-        "mxnet1": _mxnet1,
-        "mxnet2": _mxnet2,
-        "brainpy": _brainpy,
-        "braintools": _braintools,
-        "optax": _optax,
-        "tensorflow": _tensorflow,
-        "jax": _jax,
-        "duchi": _duchi,
+        "torch": _torch_adagrad,
+        "keras": _keras_adagrad,
+        "mxnet1": _mxnet1_adagrad,
+        "mxnet2": _mxnet2_adagrad,
+        "brainpy": _brainpy_adagrad,
+        "braintools": _braintools_adagrad,
+        "optax": _optax_adagrad,
+        "tensorflow": _tensorflow_adagrad,
+        "jax": _jax_adagrad,
+        "duchi": _duchi_adagrad,
     },
     "adadelta": {
         "torch": _torch_adadelta,

@@ -14,10 +14,10 @@ from . import lazy_decay
 from .device_leaf import DeviceLeaf
 from .leaf import Leaf
 from .options import Options
-from .small_arrays import bundles
+from .small_arrays import group_small_arrays
 from .trees import align, walk
 
-_COUNTS = ("t", "arrived", "pending", "skipped", "good", "scale")
+_COUNTERS = ("t", "n_micro_steps", "n_pending", "n_skipped", "n_good_steps", "scale")
 _KIND = "state"
 
 
@@ -52,57 +52,63 @@ class State:
     """
 
     __slots__ = (
-        "bundles",
-        "clocked",
-        "decay",
+        "array_groups",
+        "counts_micro_steps",
+        "log_decay",
         "has_device_arrays",
         "iterate",
         "leaves",
-        "quick",
+        "fast_leaf",
         "seed",
         *Options._fields,
-        *_COUNTS,
+        *_COUNTERS,
     )
 
     def __init__(self, leaves, options):
-        for name, value in zip(Options._fields, options.checked(leaves), strict=True):
+        for name, value in zip(Options._fields, options.validate(leaves), strict=True):
             setattr(self, name, value)
-        self.t = self.arrived = self.pending = self.skipped = self.good = 0
+        self.t = self.n_micro_steps = self.n_pending = self.n_skipped = self.n_good_steps = 0
         self.scale = next((item.initial for item in self.transforms if hasattr(item, "grow")), 1.0)
-        self.clocked = any(getattr(item, "counts", "updates") == "micro-steps" for item in self.transforms)
+        self.counts_micro_steps = any(getattr(item, "counts", "updates") == "micro-steps" for item in self.transforms)
         self.iterate = self.seed = None
         scales = self.lr_scale or [None] * len(leaves)
         self.leaves = [
             (DeviceLeaf if device.is_device(array) else Leaf)(path, array, self, scale)
             for (path, array), scale in zip(leaves, scales, strict=True)
         ]
-        self.decay = [0.0] * len(self.leaves)
+        self.log_decay = [0.0] * len(self.leaves)
         if self.sparse_decay == "lazy":
-            lazy_decay.begin(self)
+            lazy_decay.init_lazy_decay(self)
         if self.average is not None:
             for leaf, (_, array) in zip(self.leaves, leaves, strict=True):
-                leaf.mean = leaf.begin_mean(array)
-        self.prepare()
+                leaf.mean = leaf.init_mean(array)
+        self._refresh()
 
-    def prepare(self):
+    def _refresh(self):
         """Note which arrays step together, and whether `update` may take its short way: one vector, nothing special."""
-        self.bundles = bundles(self.leaves, self)
+        self.array_groups = group_small_arrays(self.leaves, self)
         self.has_device_arrays = any(leaf.on_device for leaf in self.leaves)
         leaf = self.leaves[0] if len(self.leaves) == 1 else None
-        plain = leaf is not None and len(leaf.shape) == 1 and not leaf.on_device and not leaf.whole and leaf.group == 1
-        self.quick = leaf if plain and leaf.fixed is not None and self.average is None else None
-        if leaf is not None and leaf.decayed is not None:
-            self.quick = None
+        is_plain_vector = (
+            leaf is not None
+            and len(leaf.shape) == 1
+            and not leaf.on_device
+            and not leaf.needs_reduction
+            and leaf.group_size == 1
+        )
+        self.fast_leaf = leaf if is_plain_vector and leaf.constant_lr is not None and self.average is None else None
+        if leaf is not None and leaf.applied_log_decay is not None:
+            self.fast_leaf = None
 
     @property
     def micro(self):
         """Gradients that were let in so far: updates, or more where they are gathered."""
-        return self.t if self.is_compilable else self.arrived
+        return self.t if self.is_compilable else self.n_micro_steps
 
     @property
-    def clock(self):
+    def schedule_step(self):
         """What schedules count."""
-        return self.micro if self.clocked else self.t
+        return self.micro if self.counts_micro_steps else self.t
 
     @property
     def is_compilable(self):
@@ -111,13 +117,13 @@ class State:
 
     @property
     def counts(self):
-        return tuple(getattr(self, name) for name in _COUNTS), tuple(self.decay)
+        return tuple(getattr(self, name) for name in _COUNTERS), tuple(self.log_decay)
 
     @counts.setter
     def counts(self, value):
-        for name, number in zip(_COUNTS, value[0], strict=True):
+        for name, number in zip(_COUNTERS, value[0], strict=True):
             setattr(self, name, number)
-        self.decay = list(value[1])
+        self.log_decay = list(value[1])
 
     @property
     def slots(self):
@@ -127,7 +133,7 @@ class State:
     def means(self):
         return tuple(leaf.mean for leaf in self.leaves)
 
-    def rate(self, t):
+    def cast_lr(self, t):
         """The learning rate of update t: a float or an array."""
         if isinstance(self.lr, Rates):
             raise TypeError("state: its model learnt at several rates side by side; say which one with lr=…")
@@ -140,17 +146,17 @@ class State:
     def schedule(self):
         """The learning rate as a record, for compiled loops; None where it is a Python function or gives arrays."""
         if isinstance(self.lr, Constant):
-            return Constant(self.leaves[0].rate(self.lr.lr))
+            return Constant(self.leaves[0].cast_lr(self.lr.lr))
         if hasattr(self.lr, "_fields"):
             if self.lr_scale is not None:
                 return None
-            return cast(self.lr, np.float64) if np.ndim(self.rate(self.t)) == 0 else None
-        return None if callable(self.lr) else Constant(self.leaves[0].fixed)
+            return cast(self.lr, np.float64) if np.ndim(self.cast_lr(self.t)) == 0 else None
+        return None if callable(self.lr) else Constant(self.leaves[0].constant_lr)
 
-    def replaced(self, x, **options):
+    def _with_options(self, x, **options):
         """A copy that goes on from here with other options."""
         current = {name: getattr(self, name) for name in Options._fields}
-        new = State(_as_arrays(x), Options(**(current | options)))
+        new = State(_list_arrays(x), Options(**(current | options)))
         if len(new.leaves) != len(self.leaves):
             raise ValueError(f"state: it was made for {len(self.leaves)} arrays; got {len(new.leaves)}")
         for leaf, old in zip(new.leaves, self.leaves, strict=True):
@@ -160,39 +166,39 @@ class State:
                     f"{leaf.path} is {leaf.dtype} of shape {leaf.shape} and the rule has {len(leaf.slots)}"
                 )
             old = old.copy()
-            leaf.hold(old.slots)
+            leaf.set_slots(old.slots)
             if leaf.mean is not None and old.mean is not None:
                 leaf.mean = old.mean
-            if leaf.gathered is not None or old.gathered is not None:
-                leaf.gathered = old.gathered
+            if leaf.accumulated is not None or old.accumulated is not None:
+                leaf.accumulated = old.accumulated
         new.counts, new.seed = self.counts, self.seed
-        new.prepare()
+        new._refresh()
         return new
 
-    def copy(self, bare=False):
-        """A state with the same content and arrays of its own, or if `bare` with no accumulators of its own yet."""
+    def copy(self, without_slots=False):
+        """A state with the same content and arrays of its own, or if `without_slots` with no accumulators of its own yet."""
         new = object.__new__(State)
         for name in State.__slots__:
             setattr(new, name, getattr(self, name))
-        bundled = {i for bundle in self.bundles for i in bundle.members}
-        new.leaves = [leaf.copy(bare=bare or i in bundled) for i, leaf in enumerate(self.leaves)]
-        new.bundles = [bundle.copy(new.leaves) for bundle in self.bundles]
-        new.quick = None if self.quick is None else new.leaves[0]
-        new.decay = list(self.decay)
-        new.iterate = None if self.iterate is None else self.leaves[0].copied(self.iterate)
+        grouped = {i for group in self.array_groups for i in group.members}
+        new.leaves = [leaf.copy(without_slots=without_slots or i in grouped) for i, leaf in enumerate(self.leaves)]
+        new.array_groups = [group.copy(new.leaves) for group in self.array_groups]
+        new.fast_leaf = None if self.fast_leaf is None else new.leaves[0]
+        new.log_decay = list(self.log_decay)
+        new.iterate = None if self.iterate is None else self.leaves[0].copy_array(self.iterate)
         return new
 
-    def assign(self, other):
+    def copy_from(self, other):
         """Take over the content of another state of the same shapes, in place."""
-        for name in (*Options._fields, "clocked", "iterate", "seed"):
+        for name in (*Options._fields, "counts_micro_steps", "iterate", "seed"):
             setattr(self, name, getattr(other, name))
         self.counts = other.counts
         for mine, theirs in zip(self.leaves, other.leaves, strict=True):
             fresh = theirs.copy()
             for name in set(Leaf.__slots__) - {"path", "shape", "size", "slots", "flat"}:
                 setattr(mine, name, getattr(fresh, name))
-            mine.hold(fresh.slots)
-        self.prepare()
+            mine.set_slots(fresh.slots)
+        self._refresh()
 
     def save(self, path):
         """Write options, accumulators, counts and averages, so that a run can go on in another process.
@@ -214,13 +220,17 @@ class State:
         arrays = {} if self.iterate is None else {"iterate": self.iterate}
         for i, leaf in enumerate(self.leaves):
             arrays |= {f"slot{k}_of_{i}": slot for k, slot in enumerate(leaf.slots)}
-            more = {"mean": leaf.mean, "gathered": leaf.gathered, "decayed": leaf.decayed}
-            arrays |= {f"{name}_of_{i}": array for name, array in more.items() if array is not None}
+            optional_arrays = {
+                "mean": leaf.mean,
+                "accumulated": leaf.accumulated,
+                "applied_log_decay": leaf.applied_log_decay,
+            }
+            arrays |= {f"{name}_of_{i}": array for name, array in optional_arrays.items() if array is not None}
         meta = {
             "options": {name: archive.encode(getattr(self, name), arrays) for name in Options._fields},
             "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.name] for leaf in self.leaves],
-            "counts": {name: getattr(self, name) for name in _COUNTS},
-            "decay": self.decay,
+            "counts": {name: getattr(self, name) for name in _COUNTERS},
+            "decay": self.log_decay,
             "seed": self.seed,
         }
         archive.write(path, _KIND, meta, arrays)
@@ -285,12 +295,12 @@ def init(
     >>> bool(np.abs(x["w"]).max() < 0.1)
     True
     """
-    leaves = _as_arrays(x)
+    leaves = _list_arrays(x)
     scales = None if lr_scale is None else align(x, lr_scale, "lr_scale")
     return State(leaves, Options(rule, lr, transforms, penalty, average, scales, duplicates, sparse_decay))
 
 
-def _as_arrays(x):
+def _list_arrays(x):
     """The (path, array) of everything in x."""
     return [(path, leaf if device.is_device(leaf) else _check.parameter(path, leaf)) for path, leaf in walk(x)]
 
@@ -327,19 +337,19 @@ def load_state(path, records=()):
     """
     meta, arrays = archive.read(path, _KIND)
     options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
-    blanks = [(path_, np.zeros(shape, _dtype(dtype))) for path_, shape, dtype in meta["leaves"]]
+    blanks = [(path_, np.zeros(shape, _dtype_from_name(dtype))) for path_, shape, dtype in meta["leaves"]]
     state = State(blanks, Options(**options))
     for i, leaf in enumerate(state.leaves):
-        leaf.hold(tuple(arrays[f"slot{k}_of_{i}"] for k in range(len(leaf.slots))))
-        for name in ("mean", "gathered", "decayed"):
+        leaf.set_slots(tuple(arrays[f"slot{k}_of_{i}"] for k in range(len(leaf.slots))))
+        for name in ("mean", "accumulated", "applied_log_decay"):
             setattr(leaf, name, arrays.get(f"{name}_of_{i}"))
-    state.counts = tuple(meta["counts"][name] for name in _COUNTS), meta["decay"]
+    state.counts = tuple(meta["counts"][name] for name in _COUNTERS), meta["decay"]
     state.seed, state.iterate = meta["seed"], arrays.get("iterate")
-    state.prepare()
+    state._refresh()
     return state
 
 
-def _dtype(name):
+def _dtype_from_name(name):
     """The dtype of that name; bfloat16 is known once ml_dtypes has been imported."""
     if name == "bfloat16":
         importlib.import_module("ml_dtypes")

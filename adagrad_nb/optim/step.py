@@ -7,14 +7,14 @@ import numpy as np
 from .. import _check
 from ..cuda import arrays
 from . import lazy_decay
-from .device_gradients import is_listed, listing
-from .gradients import Operand, operand
+from .device_gradients import is_sparse_gradient, prepare_sparse_gradient
+from .gradients import PreparedGradient, prepare_gradient
 from .kernels.array_update import ALL
-from .transform_chain import READY, SKIPPED, Job, grow, settle
+from .transform_chain import READY, SKIPPED, LeafStep, grow_loss_scale, resolve_transforms
 from .trees import align, rebuild
-from .trees import leaves as leaves_of
+from .trees import list_leaves as leaves_of
 
-_NOTHING = contextlib.nullcontext()
+_NULL_CONTEXT = contextlib.nullcontext()
 
 
 def update(x, g, state, *, lr=None, out=None):
@@ -63,104 +63,104 @@ def update(x, g, state, *, lr=None, out=None):
     array([0.5, 2. , 3.5])
     """
     x_out, state_out = (x, state) if out is None else out
-    if lr is None and out is not None and x_out is x and state_out is state and _is_quick(x, g, state.quick):
-        leaf = state.quick
-        leaf.move(leaf.update, ALL, x, g, leaf.fixed, state.t)
+    if lr is None and out is not None and x_out is x and state_out is state and _is_kernel_ready(x, g, state.fast_leaf):
+        leaf = state.fast_leaf
+        leaf.apply_dense(leaf.update, ALL, x, g, leaf.constant_lr, state.t)
         state.t += 1
         return out
     leaves = state.leaves
-    single = len(leaves) == 1
-    targets = [x] if single and not isinstance(x, (dict, list, tuple)) else leaves_of(x)
+    is_single = len(leaves) == 1
+    targets = [x] if is_single and not isinstance(x, (dict, list, tuple)) else leaves_of(x)
     if len(targets) != len(leaves):
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(leaves)}")
-    gradients = [g] if single and targets[0] is x else align(x, g, "g")
-    lr = _rate(state, lr)
+    gradients = [g] if is_single and targets[0] is x else align(x, g, "g")
+    lr = _resolve_lr(state, lr)
     in_place = out is not None and x_out is x and state_out is state
-    bundle = state.bundles[0] if state.bundles and in_place else None
-    whole = bundle is not None and len(bundle.members) == len(leaves) and not np.ndim(lr)
-    if whole and bundle.fits(targets, gradients):
-        with arrays.ordered([targets[0], gradients[0]]) if bundle.leaf.on_device else _NOTHING:
-            gradient, rate = bundle.gather(targets, gradients), bundle.leaf.rate(lr)
-            _perform(state, targets, [Job(bundle.leaf, bundle.x, gradient, rate)])
+    group = state.array_groups[0] if state.array_groups and in_place else None
+    is_one_group = group is not None and len(group.members) == len(leaves) and not np.ndim(lr)
+    if is_one_group and group.can_pack(targets, gradients):
+        with arrays.ordered([targets[0], gradients[0]]) if group.leaf.on_device else _NULL_CONTEXT:
+            gradient, rate = group.pack(targets, gradients), group.leaf.cast_lr(lr)
+            _apply_leaf_steps(state, targets, [LeafStep(group.leaf, group.x, gradient, rate)])
         return out
     if not state.has_device_arrays:
-        return _step(x, state, targets, gradients, lr, (x_out, state_out), out is None)
+        return _update_arrays(x, state, targets, gradients, lr, (x_out, state_out), out is None)
     with arrays.ordered(arrays.among([targets, gradients])):
-        return _step(x, state, targets, gradients, lr, (x_out, state_out), out is None)
+        return _update_arrays(x, state, targets, gradients, lr, (x_out, state_out), out is None)
 
 
-def _step(x, state, targets, gradients, lr, out, is_new):
+def _update_arrays(x, state, targets, gradients, lr, out, is_new):
     """As `update`, for lists of arrays and gradients."""
     leaves, (x_out, state_out) = state.leaves, out
-    rates = [leaf.fixed if lr is state.lr else leaf.rate(lr) for leaf in leaves]
+    rates = [leaf.constant_lr if lr is state.lr else leaf.cast_lr(lr) for leaf in leaves]
     # Everything is checked before anything is written.
-    gradients = [_operand(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
-    lazy_decay.check(state, gradients, rates)
+    gradients = [_prepare_gradient(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
+    lazy_decay.check_rates(state, gradients, rates)
     if is_new:
         state_out = state.copy()
-        targets = [leaf.duplicate(target) for leaf, target in zip(leaves, targets, strict=True)]
+        targets = [leaf.copy_iterate(target) for leaf, target in zip(leaves, targets, strict=True)]
         x_out = rebuild(x, iter(targets))
     elif x_out is not x or state_out is not state:
-        targets = _transfer(x, state, targets, x_out, state_out)
+        targets = _copy_to_out(x, state, targets, x_out, state_out)
     else:
         for leaf, target in zip(leaves, targets, strict=True):
-            _writable(leaf, target)
-    lazy_decay.brought_up(state_out, targets, gradients)
-    if _perform(state_out, targets, _jobs(state_out, targets, gradients, rates)):
-        lazy_decay.note(state_out, gradients, rates)
+            _check_writable(leaf, target)
+    lazy_decay.apply_missed_decay(state_out, targets, gradients)
+    if _apply_leaf_steps(state_out, targets, _make_leaf_steps(state_out, targets, gradients, rates)):
+        lazy_decay.record_decay(state_out, gradients, rates)
     return x_out, state_out
 
 
-def _perform(state, targets, jobs):
+def _apply_leaf_steps(state, targets, steps):
     """Move the arrays and the state in place; return whether there was a step.  Only `SkipNonFinite` can raise."""
-    status, settled, records = settle(state, jobs)
+    status, resolved, records = resolve_transforms(state, steps)
     if status == SKIPPED:
         return False
     if status == READY:
-        for (leaf, x, gradient, lr), record in zip(settled, records, strict=True):
-            leaf.apply(x, gradient, record, lr, state.t)
-        grow(state, state.transforms)
-    if state.average is not None and (status == READY or state.clocked):
-        for leaf, x, _, _ in jobs:
-            leaf.blend(x, state.t)
-    for bundle in state.bundles:
-        if any(job.x is bundle.x for job in jobs):
-            bundle.scatter([targets[i] for i in bundle.members])
-    state.arrived += 1
+        for (leaf, x, gradient, lr), record in zip(resolved, records, strict=True):
+            leaf.apply_gradient(x, gradient, record, lr, state.t)
+        grow_loss_scale(state, state.transforms)
+    if state.average is not None and (status == READY or state.counts_micro_steps):
+        for leaf, x, _, _ in steps:
+            leaf.update_average(x, state.t)
+    for group in state.array_groups:
+        if any(step.x is group.x for step in steps):
+            group.unpack([targets[i] for i in group.members])
+    state.n_micro_steps += 1
     state.t += status == READY
     return status == READY
 
 
-def _rate(state, lr):
+def _resolve_lr(state, lr):
     """The learning rate of this step."""
     if lr is not None:
         return lr if arrays.is_device(lr) else _check.interval("lr", lr, "[0, inf)")
-    return state.rate(state.clock)
+    return state.cast_lr(state.schedule_step)
 
 
-def _jobs(state, targets, gradients, rates):
-    """What is to be done, array by array; bundles, where all their gradients are dense, count as one array."""
-    jobs = [Job(*each) for each in zip(state.leaves, targets, gradients, rates, strict=True)]
-    for bundle in state.bundles:
-        mine = [jobs[i] for i in bundle.members]
-        if _together(bundle, mine):
-            gradient = bundle.gather([job.x for job in mine], [job.gradient.values for job in mine])
-            jobs.append(Job(bundle.leaf, bundle.x, gradient, mine[0].lr))
-            for i in bundle.members:
-                jobs[i] = None
-    return [job for job in jobs if job is not None]
+def _make_leaf_steps(state, targets, gradients, rates):
+    """What is to be done, array by array; groups, where all their gradients are dense, count as one array."""
+    steps = [LeafStep(*each) for each in zip(state.leaves, targets, gradients, rates, strict=True)]
+    for group in state.array_groups:
+        group_steps = [steps[i] for i in group.members]
+        if _can_step_as_group(group, group_steps):
+            gradient = group.pack([step.x for step in group_steps], [step.gradient.values for step in group_steps])
+            steps.append(LeafStep(group.leaf, group.x, gradient, group_steps[0].lr))
+            for i in group.members:
+                steps[i] = None
+    return [step for step in steps if step is not None]
 
 
-def _together(bundle, jobs):
-    """Whether all the gradients of a bundle are dense, and as its kernel takes them."""
-    if getattr(jobs[0].lr, "ndim", 0) or any(job.gradient.where is not ALL for job in jobs):
+def _can_step_as_group(group, steps):
+    """Whether all the gradients of a group are dense, and as its kernel takes them."""
+    if getattr(steps[0].lr, "ndim", 0) or any(step.gradient.where is not ALL for step in steps):
         return False
-    if bundle.leaf.on_device:
-        return all(job.gradient.values.dtype == bundle.leaf.dtype and arrays.is_packed(job.x) for job in jobs)
-    return all(job.x.flags.c_contiguous for job in jobs)
+    if group.leaf.on_device:
+        return all(step.gradient.values.dtype == group.leaf.dtype and arrays.is_packed(step.x) for step in steps)
+    return all(step.x.flags.c_contiguous for step in steps)
 
 
-def _is_quick(x, g, leaf):
+def _is_kernel_ready(x, g, leaf):
     """Whether x and g are arrays just as the kernel takes them: the short way of `update` for small arrays."""
     return (
         leaf is not None
@@ -173,12 +173,12 @@ def _is_quick(x, g, leaf):
     )
 
 
-def _operand(state, leaf, x, g):
+def _prepare_gradient(state, leaf, x, g):
     """The gradient of one array as the kernels take it."""
-    if _is_quick(x, g, leaf):
-        return Operand(ALL, g if g.ndim == 1 else g.reshape(-1))
+    if _is_kernel_ready(x, g, leaf):
+        return PreparedGradient(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
-        return _dense_if_asked(state, leaf, _on_device(state, leaf, x, g))
+        return _densify_for_decay(state, leaf, _prepare_device_gradient(state, leaf, x, g))
     if arrays.is_device(x) or arrays.is_device(g):
         raise TypeError(f"{leaf.path}: the state was made for an array of the host; copy x and g there")
     if not isinstance(x, np.ndarray):
@@ -188,12 +188,14 @@ def _operand(state, leaf, x, g):
             f"{leaf.path}: got {x.dtype} of shape {x.shape}; the state was made for {leaf.dtype} of {leaf.shape}"
         )
     complex_ = leaf.dtype.kind == "c"
-    gradient = operand(g, leaf.shape, leaf.dtype if complex_ else leaf.precision, "g" + leaf.path[1:], state.duplicates)
-    gradient = _dense_if_asked(state, leaf, gradient)
-    return gradient.parts(leaf.precision) if complex_ else gradient
+    gradient = prepare_gradient(
+        g, leaf.shape, leaf.dtype if complex_ else leaf.precision, "g" + leaf.path[1:], state.duplicates
+    )
+    gradient = _densify_for_decay(state, leaf, gradient)
+    return gradient.as_real(leaf.precision) if complex_ else gradient
 
 
-def _dense_if_asked(state, leaf, gradient):
+def _densify_for_decay(state, leaf, gradient):
     """The gradient of an array that decays, as `sparse_decay` says."""
     if gradient.where is ALL or state.sparse_decay == "touched" or not leaf.decays:
         return gradient
@@ -202,25 +204,25 @@ def _dense_if_asked(state, leaf, gradient):
             f"g{leaf.path[1:]}: is sparse, and weight decay with sparse gradients is refused as asked; "
             "give a dense array, or choose sparse_decay='touched', 'whole' or 'lazy'"
         )
-    return Operand(ALL, leaf.full(gradient)) if state.sparse_decay == "whole" else gradient
+    return PreparedGradient(ALL, leaf.to_dense(gradient)) if state.sparse_decay == "whole" else gradient
 
 
-def _on_device(state, leaf, x, g):
+def _prepare_device_gradient(state, leaf, x, g):
     form = arrays.form(x) if arrays.is_device(x) else None
     if form is None or (form.shape, form.dtype) != (leaf.shape, leaf.dtype):
         raise ValueError(f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and {leaf.dtype}")
-    if is_listed(g):
-        return listing(leaf, g, state.duplicates, "g" + leaf.path[1:])
+    if is_sparse_gradient(g):
+        return prepare_sparse_gradient(leaf, g, state.duplicates, "g" + leaf.path[1:])
     form = arrays.form(g) if arrays.is_device(g) else None
     if form is None or form.shape != leaf.shape or form.dtype not in (leaf.dtype, np.float16, "bfloat16"):
         raise TypeError(
             f"g: the gradient of a device array must be a device array of shape {leaf.shape} and dtype {leaf.dtype}, "
             "float16 or bfloat16, or a sparse one"
         )
-    return Operand(ALL, arrays.view(g, "g" + leaf.path[1:]))
+    return PreparedGradient(ALL, arrays.view(g, "g" + leaf.path[1:]))
 
 
-def _writable(leaf, x):
+def _check_writable(leaf, x):
     if leaf.on_device:
         if not arrays.is_writable(x):
             raise ValueError(f"out: {leaf.path} is an array that cannot be changed; call update without out")
@@ -229,13 +231,13 @@ def _writable(leaf, x):
         raise ValueError(f"out: {leaf.path} must be a writable array of {leaf.dtype}; call update without out")
 
 
-def _transfer(x, state, sources, x_out, state_out):
+def _copy_to_out(x, state, sources, x_out, state_out):
     """Bring other objects named by `out` to where x and state are."""
     if [(leaf.shape, leaf.dtype) for leaf in state_out.leaves] != [(leaf.shape, leaf.dtype) for leaf in state.leaves]:
         raise ValueError("out: its state was made for arrays of other shapes or dtypes")
     targets = list(align(x, x_out, "out")) if isinstance(x, (dict, list, tuple)) else [x_out]
     for leaf, target in zip(state_out.leaves, targets, strict=True):
-        _writable(leaf, target)
+        _check_writable(leaf, target)
         if tuple(target.shape) != tuple(leaf.shape):
             raise ValueError(f"out: {leaf.path} has shape {target.shape}; must have {leaf.shape}")
     if x_out is not x:
@@ -245,5 +247,5 @@ def _transfer(x, state, sources, x_out, state_out):
             else:
                 target[...] = source
     if state_out is not state:
-        state_out.assign(state)
+        state_out.copy_from(state)
     return targets

@@ -7,11 +7,11 @@ from ..records.gates import accumulates_gradients, may_skip_steps
 from ..records.transforms import Chain, Identity, Rescale, needs_norm, scale_for_norm, uses_global_norm
 from . import device_leaf
 
-READY, GATHERED, SKIPPED = range(3)
+READY, ACCUMULATED, SKIPPED = range(3)
 
 
-class Job(NamedTuple):
-    """What one array, or a bundle of them, is to do in a step."""
+class LeafStep(NamedTuple):
+    """What one array, or a group of them, is to do in a step."""
 
     leaf: Any
     x: Any
@@ -19,91 +19,98 @@ class Job(NamedTuple):
     lr: Any
 
 
-def settle(state, jobs):
-    """Return (status, jobs, records): the update of each job with all its transforms those of one coordinate.
+def resolve_transforms(state, steps):
+    """Return (status, steps, records): the update of each step with all its transforms those of one coordinate.
 
     Unless the status is READY, a gate keeps the gradients back and there is no step.
     """
-    if not any(job.leaf.whole for job in jobs):
-        return READY, jobs, [job.leaf.update for job in jobs]
-    heads, chains = [job.leaf.head for job in jobs], [job.leaf.update.transforms for job in jobs]
+    if not any(step.leaf.needs_reduction for step in steps):
+        return READY, steps, [step.leaf.update for step in steps]
+    prefixes, chains = [step.leaf.resolved_prefix for step in steps], [step.leaf.update.transforms for step in steps]
     position = 0
     while isinstance(chains[0], Chain):
-        firsts = [chain.first for chain in chains]
-        first = next((record for record in firsts if not isinstance(record, Identity)), firsts[0])
+        first_records = [chain.first for chain in chains]
+        first = next((record for record in first_records if not isinstance(record, Identity)), first_records[0])
         if accumulates_gradients(first):
-            jobs = _gathered(state, state.transforms[position], heads, jobs)
-            if jobs is None:
-                return GATHERED, None, None
-            heads, firsts = [job.leaf.head for job in jobs], [Identity()] * len(jobs)
+            steps = _accumulate_gradients(state, state.transforms[position], prefixes, steps)
+            if steps is None:
+                return ACCUMULATED, None, None
+            prefixes, first_records = [step.leaf.resolved_prefix for step in steps], [Identity()] * len(steps)
         elif may_skip_steps(first):
-            if not _passes(state, state.transforms[position], position, heads, jobs):
+            if not _check_finite(state, state.transforms[position], position, prefixes, steps):
                 return SKIPPED, None, None
-            firsts = [_unscaled(state, first, job.leaf) for job in jobs]
-        elif any(needs_norm(record) for record in firsts):
-            firsts = _factors(position, firsts, heads, jobs)
-        heads = [Chain(*pair) for pair in zip(heads, firsts, strict=True)]
+            first_records = [_unscale_record(state, first, step.leaf) for step in steps]
+        elif any(needs_norm(record) for record in first_records):
+            first_records = _resolve_factors(position, first_records, prefixes, steps)
+        prefixes = [Chain(*pair) for pair in zip(prefixes, first_records, strict=True)]
         chains = [chain.rest for chain in chains]
         position += 1
-    return READY, jobs, [job.leaf.update._replace(transforms=head) for job, head in zip(jobs, heads, strict=True)]
+    return (
+        READY,
+        steps,
+        [step.leaf.update._replace(transforms=head) for step, head in zip(steps, prefixes, strict=True)],
+    )
 
 
-def _factors(position, firsts, heads, jobs):
+def _resolve_factors(position, first_records, prefixes, steps):
     """Each record that looks at the whole array, replaced by the factor it comes to."""
-    if all(job.leaf.on_device for first, job in zip(firsts, jobs, strict=True) if needs_norm(first)):
-        return device_leaf.factors(position, firsts, heads, jobs)
+    if all(step.leaf.on_device for first, step in zip(first_records, steps, strict=True) if needs_norm(first)):
+        return device_leaf.resolve_factors_on_device(position, first_records, prefixes, steps)
     norms = [
-        job.leaf.norm(position, head, job.x, job.gradient, job.lr) if needs_norm(first) else 0.0
-        for first, head, job in zip(firsts, heads, jobs, strict=True)
+        step.leaf.gradient_norm(position, head, step.x, step.gradient, step.lr) if needs_norm(first) else 0.0
+        for first, head, step in zip(first_records, prefixes, steps, strict=True)
     ]
-    whole = next(record for record in firsts if needs_norm(record))
+    whole = next(record for record in first_records if needs_norm(record))
     if uses_global_norm(whole):
         norms = [math.hypot(*norms)] * len(norms)
     return [
-        Rescale(job.leaf.precision.type(scale_for_norm(first, job.leaf.precision.type(norm))))
+        Rescale(step.leaf.precision.type(scale_for_norm(first, step.leaf.precision.type(norm))))
         if needs_norm(first) else first
-        for first, norm, job in zip(firsts, norms, jobs, strict=True)
+        for first, norm, step in zip(first_records, norms, steps, strict=True)
     ]  # fmt: skip
 
 
-def _gathered(state, gate, heads, jobs):
-    """The jobs with what has been gathered for their gradients, or None while more is to come."""
-    state.pending += 1
-    for head, job in zip(heads, jobs, strict=True):
-        job.leaf.gather(head, job.x, job.gradient, job.lr, state.pending if gate.kind == "running mean" else 0)
-    if state.pending < gate.every:
+def _accumulate_gradients(state, gate, prefixes, steps):
+    """The steps with what has been accumulated for their gradients, or None while more is to come."""
+    state.n_pending += 1
+    for head, step in zip(prefixes, steps, strict=True):
+        step.leaf.accumulate_gradient(
+            head, step.x, step.gradient, step.lr, state.n_pending if gate.kind == "running mean" else 0
+        )
+    if state.n_pending < gate.every:
         return None
-    state.pending = 0
+    state.n_pending = 0
     by = gate.every if gate.kind == "mean" else 1
-    return [job._replace(gradient=job.leaf.released(by)) for job in jobs]
+    return [step._replace(gradient=step.leaf.pop_accumulated(by)) for step in steps]
 
 
-def _passes(state, gate, position, heads, jobs):
+def _check_finite(state, gate, position, prefixes, steps):
     """Whether the gradients are finite; the state takes note."""
-    good = not any(
-        job.leaf.wrong(position, head, job.x, job.gradient, job.lr) for head, job in zip(heads, jobs, strict=True)
+    is_finite = not any(
+        step.leaf.count_nonfinite(position, head, step.x, step.gradient, step.lr)
+        for head, step in zip(prefixes, steps, strict=True)
     )
     if hasattr(gate, "limit"):
-        if not good and 0 < gate.limit <= state.skipped:
+        if not is_finite and 0 < gate.limit <= state.n_skipped:
             raise FloatingPointError(
-                f"g: not finite for the {state.skipped + 1}th time in a row; SkipNonFinite.limit is {gate.limit}. "
+                f"g: not finite for the {state.n_skipped + 1}th time in a row; SkipNonFinite.limit is {gate.limit}. "
                 "Look at the loss, or take a smaller lr"
             )
-        state.skipped = 0 if good else state.skipped + 1
-        return good
-    state.good = state.good + 1 if good else 0
-    if not good:
+        state.n_skipped = 0 if is_finite else state.n_skipped + 1
+        return is_finite
+    state.n_good_steps = state.n_good_steps + 1 if is_finite else 0
+    if not is_finite:
         state.scale *= gate.shrink
-    return good
+    return is_finite
 
 
-def _unscaled(state, gate, leaf):
+def _unscale_record(state, gate, leaf):
     """What a gate that lets a gradient pass does to it."""
     return Identity() if hasattr(gate, "limit") else Rescale(leaf.precision.type(1.0 / state.scale))
 
 
-def grow(state, transforms):
+def grow_loss_scale(state, transforms):
     """Raise the scale of the loss after enough good steps; the step that was the last of them had the old one."""
     for gate in transforms:
-        if hasattr(gate, "grow") and state.good >= gate.every:
-            state.scale, state.good = state.scale * gate.grow, 0
+        if hasattr(gate, "grow") and state.n_good_steps >= gate.every:
+            state.scale, state.n_good_steps = state.scale * gate.grow, 0

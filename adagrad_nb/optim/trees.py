@@ -5,20 +5,20 @@ import copy
 
 def walk(tree, path="x"):
     """Yield (path, leaf) in the order of the containers; a path reads like the expression that gets the leaf."""
-    for key, child in _children(tree):
+    for key, child in _iter_children(tree):
         yield from walk(child, f"{path}[{key!r}]")
     if not _is_branch(tree):
         yield path, tree
 
 
-def leaves(tree):
+def list_leaves(tree):
     """The leaves as a list, in the order of `walk`."""
     if not _is_branch(tree):
         return [tree]
     children = list(tree.values() if isinstance(tree, dict) else tree)
     if _is_flat(children):
         return children
-    return [leaf for child in children for leaf in leaves(child)]
+    return [leaf for child in children for leaf in list_leaves(child)]
 
 
 def _is_flat(children):
@@ -59,7 +59,7 @@ def _is_branch(tree):
     return isinstance(tree, (dict, list, tuple))
 
 
-def _children(tree):
+def _iter_children(tree):
     if isinstance(tree, dict):
         return tree.items()
     return enumerate(tree) if _is_branch(tree) else ()

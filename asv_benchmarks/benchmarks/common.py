@@ -134,7 +134,7 @@ def import_seconds(cache):
 def first_call(name, cache):
     """Seconds of the first call, after the import, in a new process whose disk cache is `cache`."""
     prepare, call = FIRST_CALLS[name]
-    return fresh_process(_FIRST.format(prepare=prepare, call=call), cache)
+    return fresh_process(_FIRST.format(_refresh=prepare, call=call), cache)
 
 
 def fresh_process(program, cache):

@@ -34,7 +34,7 @@ def main():
 
             # Machine code against machine code, without what Python adds to either.
             leaf = state.leaves[0]
-            arguments = leaf.update, array_update.ALL, x, g, leaf.flat, leaf.fixed, 0
+            arguments = leaf.update, array_update.ALL, x, g, leaf.flat_slots, leaf.constant_lr, 0
             others = y, g, G, kind(0.01), kind(1e-10)
             loops = entry(array_update.serial, *arguments), entry(by_hand, *others)
 

@@ -40,7 +40,7 @@ from adagrad_nb import (
 from adagrad_nb.compiler.jit import cast, code, compiled_for, distinct, jit
 from adagrad_nb.optim.kernels import array_update, reductions
 from adagrad_nb.optim.kernels import array_update as row_loops
-from adagrad_nb.optim.kernels.reductions import settle
+from adagrad_nb.optim.kernels.reductions import resolve_norms
 from adagrad_nb.records.losses import LOSSES, inverse_link, slope, value
 from adagrad_nb.testing import Quadratic, Rosenbrock
 
@@ -198,10 +198,10 @@ def code_of(kernel, x, transforms, penalty):
     state = init(x, transforms=transforms, penalty=penalty)
     leaf = state.leaves[0]
     records = leaf.update
-    if leaf.whole:
-        settled = settle(records.transforms, leaf.head, array_update.ALL, x, x, leaf.fixed)
+    if leaf.needs_reduction:
+        settled = resolve_norms(records.transforms, leaf.resolved_prefix, array_update.ALL, x, x, leaf.constant_lr)
         records = records._replace(transforms=settled)
-    return code(kernel, records, array_update.ALL, x, x, leaf.flat, leaf.fixed, 0)
+    return code(kernel, records, array_update.ALL, x, x, leaf.flat_slots, leaf.constant_lr, 0)
 
 
 DOUBLE = re.compile(r"\b(fadd|fsub|fmul|fdiv|fneg|fcmp)\b[^\n]*\bdouble\b|\bfpext\b|\bfptrunc\b|@llvm\.[a-z]+\.f64")
@@ -213,7 +213,7 @@ def test_single_precision_code_has_no_double(records):
     text = code_of(array_update.serial, np.linspace(-1, 1, 5, dtype=np.float32), *records)
     assert "float" in text
     found = DOUBLE.search(text)
-    assert found is None, found.group()
+    assert found is None, found.group_size()
 
 
 SCALAR = {name: kind for name, kind in LOSSES.items() if kind.target_type != "multiclass"}  # of one prediction
@@ -231,7 +231,7 @@ def test_single_precision_code_of_losses_has_no_double(loss):
     text = code(jit(everything_of), cast(loss, one.dtype), one, one)
     assert "float" in text
     found = DOUBLE.search(text)
-    assert found is None, found.group()
+    assert found is None, found.group_size()
     assert DOUBLE.search(code(jit(everything_of), loss, 1.0, 1.0))
 
 
@@ -244,21 +244,24 @@ SPARSE = (np.array([0, 2]), np.array([0, 1, 3]))
 def codes_of(kind, leaf, x):
     """(name, intermediate code) of each kernel that an optimiser with this leaf may use."""
     where, starts = SPARSE
-    update_, flat, lr = leaf.update, leaf.flat, leaf.fixed
-    wide = np.ones(len(where) * leaf.group, kind)
-    if leaf.group > 1:
-        yield "groups", code(row_loops.groups, update_, where, x, wide, flat, lr, 0)
+    update_, flat, lr = leaf.update, leaf.flat_slots, leaf.constant_lr
+    wide = np.ones(len(where) * leaf.group_size, kind)
+    if leaf.group_size > 1:
+        yield "groups", code(row_loops.update_row_groups, update_, where, x, wide, flat, lr, 0)
         return
     yield "serial", code(array_update.serial, update_, array_update.ALL, x, x, flat, lr, 0)
     yield "sparse", code(array_update.serial, update_, where, x, wide, flat, lr, 0)
-    yield "rows", code(row_loops.rows, update_, where, x, wide, flat, lr, 0)
+    yield "rows", code(row_loops.update_rows, update_, where, x, wide, flat, lr, 0)
     if hasattr(leaf.update.rule, "accumulate"):
-        yield "simultaneous", code(row_loops.simultaneous, update_, where, starts, x, np.ones(3, kind), flat, lr, 0)
+        yield (
+            "simultaneous",
+            code(row_loops.update_summed_squares, update_, where, starts, x, np.ones(3, kind), flat, lr, 0),
+        )
     yield "norm", code(reductions.compiled_norm, update_.transforms, array_update.ALL, x, x, lr)
-    yield "wrong", code(reductions.compiled_wrong, update_.transforms, array_update.ALL, x, x, lr)
-    yield "gather", code(reductions.compiled_gather, update_.transforms, x, x, lr, x, 3)
+    yield "wrong", code(reductions.compiled_count_nonfinite, update_.transforms, array_update.ALL, x, x, lr)
+    yield "gather", code(reductions.compiled_accumulate_gradient, update_.transforms, x, x, lr, x, 3)
     for average in (EMA(0.9), Polyak()):
-        yield "blend", code(array_update.compiled_blend, cast(average, kind), x, x, kind(0.5))
+        yield "blend", code(array_update.compiled_update_average, cast(average, kind), x, x, kind(0.5))
 
 
 @needs_compiler
@@ -274,7 +277,7 @@ def test_no_option_makes_single_precision_code_compute_in_double(rule, strength)
         leaf = init(x, rule, transforms=transforms, penalty=L1(0.1), lr_scale=2.0).leaves[0]
         for name, text in codes_of(kind, leaf, np.ones(6, kind)):
             found = DOUBLE.search(text)
-            assert (found is None) == (kind is np.float32), f"{name}: {found and found.group()}"
+            assert (found is None) == (kind is np.float32), f"{name}: {found and found.group_size()}"
 
 
 @needs_compiler
@@ -318,7 +321,7 @@ COUNT = """
     for _ in range(2):
         x, state = update(x, x, state)
     minimize_adagrad(Rosenbrock(), np.zeros(2), maxiter=9, lr=InverseSqrt(0.5), average=Polyak())
-    kernels = [array_update.serial, reductions.compiled_norm, loop_kernel.descend]
+    kernels = [array_update.serial, reductions.compiled_norm, loop_kernel.minimize_loop]
     print(sum(sum(k.stats.cache_hits.values()) for k in kernels),
           sum(sum(k.stats.cache_misses.values()) for k in kernels))
 """

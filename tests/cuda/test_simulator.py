@@ -401,9 +401,9 @@ def launched(monkeypatch):
 @pytest.mark.parametrize("transforms", TRANSFORMS)
 @pytest.mark.parametrize("rule", RULES[:-1:2])
 def test_many_arrays(transforms, rule, dtype, rng, monkeypatch, launched):
-    from adagrad_nb.optim.device_small_arrays import loops
+    from adagrad_nb.optim.device_small_arrays import multi_tensor_kernels
 
-    monkeypatch.setattr(loops(), "CHUNK", 4)
+    monkeypatch.setattr(multi_tensor_kernels(), "ENTRIES_PER_BLOCK", 4)
     x = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
     g = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
     options = {"rule": rule, "transforms": TRANSFORMS[transforms], "average": EMA(0.5, overwrite=2), "penalty": L1(0.1)}
@@ -418,8 +418,8 @@ def test_many_arrays(transforms, rule, dtype, rng, monkeypatch, launched):
         same(state.slots, host.slots, 2 * ulps)
         same(state.means, host.means, ulps)
     alone = any(type(item) is ClipNorm for item in TRANSFORMS[transforms])
-    assert ("many" in launched) != alone
-    assert ("dense_quads" in launched or "dense" in launched) == alone
+    assert ("multi_update" in launched) != alone
+    assert ("dense_vec4" in launched or "dense" in launched) == alone
 
 
 def test_many_arrays_with_one_norm_and_a_gate(dtype, rng, launched):
@@ -431,7 +431,12 @@ def test_many_arrays_with_one_norm_and_a_gate(dtype, rng, launched):
     state = init(z, lr=rate, **options)
     update(z, put(g), state, out=(z, state))
     same(z, y, 8)
-    assert launched.count("many") == launched.count("many_squares") == launched.count("many_wrong") == 1
+    assert (
+        launched.count("multi_update")
+        == launched.count("multi_sum_squares")
+        == launched.count("multi_count_nonfinite")
+        == 1
+    )
 
 
 def test_one_of_many_arrays_has_half_a_gradient(dtype, rng):

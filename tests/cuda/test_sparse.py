@@ -22,7 +22,7 @@ from adagrad_nb import (
     init,
     update,
 )
-from adagrad_nb.optim.device_gradients import loops, sort
+from adagrad_nb.optim.device_gradients import sort_indices, sparse_kernels
 from adagrad_nb.optim.gradients import DUPLICATES
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(0.5), Adadelta()]
@@ -159,7 +159,7 @@ def test_lists_that_are_refused(g, message):
 def test_the_sort(m, rng):
     where = rng.integers(0, 9, m)
     leaf = init(put(np.zeros(9))).leaves[0]
-    sorted_, order = sort(leaf, put(where))
+    sorted_, order = sort_indices(leaf, put(where))
     expected = np.argsort(where, kind="stable")
     np.testing.assert_array_equal(get(order), expected)
     np.testing.assert_array_equal(get(sorted_), where[expected])
@@ -167,7 +167,7 @@ def test_the_sort(m, rng):
 
 def test_sums_over_many_runs(dtype, rng, monkeypatch):
     """More of one index than a thread sums by itself; the same bits each time."""
-    monkeypatch.setattr(loops(), "RUN", 4) if SIMULATED else None
+    monkeypatch.setattr(sparse_kernels(), "RUN_LENGTH", 4) if SIMULATED else None
     m = 40 if SIMULATED else 1000
     where = np.r_[np.full(m, 3), [1, 5, 5]]
     values = rng.normal(size=m + 3).astype(dtype)

@@ -546,12 +546,12 @@ def test_bad_rates_are_refused(mode):
 
 def test_a_long_table_of_rates_is_cut():
     """Rates per coordinate for a whole slice would fill the memory; the run is the same in pieces."""
-    from adagrad_nb.minimize.loop import CompiledLoop
+    from adagrad_nb.minimize.loop import CompiledStepper
 
     lr = RATES["callable of arrays"][0]
     expected = run("record", lr=lr, maxiter=60)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CompiledLoop, "TABLE", 2 * N)
+        patch.setattr(CompiledStepper, "MAX_TABLE_SIZE", 2 * N)
         same(run("record", lr=lr, maxiter=60).x, expected.x)
 
 

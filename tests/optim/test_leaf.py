@@ -115,7 +115,7 @@ def test_half_precision_is_single_precision_rounded_once(half, rule, rng):
         g = rng.normal(size=x.shape).astype(half)
         gradient = g if step % 2 else (np.arange(6), g)
         single = init(x.astype(np.float32), rule, lr=0.1)
-        single.leaves[0].hold(tuple(slot.copy() for slot in state.slots[0]))
+        single.leaves[0].set_slots(tuple(slot.copy() for slot in state.slots[0]))
         expected, single = update(x.astype(np.float32), g.astype(np.float32), single)
         x, state = update(x, gradient, state)
         assert x.dtype == half
@@ -330,10 +330,10 @@ def test_many_small_arrays_step_together_as_they_would_apart(options, dtype, rng
     results = []
     for together in (True, False):
         if not together:
-            monkeypatch.setattr("adagrad_nb.optim.state.bundles", lambda leaves, options: [])
+            monkeypatch.setattr("adagrad_nb.optim.state.group_small_arrays", lambda leaves, options: [])
         x = {"weight": start["weight"].copy(), "bias": start["bias"].copy(), "deep": [a.copy() for a in start["deep"]]}
         state = init(x, **options)
-        assert bool(state.bundles) == (together and options not in (TREES["norm of each"], TREES["lr array"]))
+        assert bool(state.array_groups) == (together and options not in (TREES["norm of each"], TREES["lr array"]))
         for step, g in enumerate(gradients):
             if step == 3:  # a sparse one among them
                 g = {**g, "bias": ([1], g["bias"][1:])}
@@ -358,8 +358,8 @@ def test_states_of_many_arrays_do_not_share_memory(rng):
     after = [slot for slots in first.slots + second.slots for slot in slots]
     for one, other in zip(before, after, strict=True):
         np.testing.assert_array_equal(one, other)
-    assert third.bundles
-    assert np.shares_memory(third.slots[0][0], third.bundles[0].leaf.flat[0])
+    assert third.array_groups
+    assert np.shares_memory(third.slots[0][0], third.array_groups[0].leaf.flat_slots[0])
 
 
 def test_names_choose_transforms(rng):

@@ -38,7 +38,7 @@ from adagrad_nb import (
 )
 from adagrad_nb.compiler.jit import compiled_for
 from adagrad_nb.optim.kernels import array_update
-from adagrad_nb.optim.kernels.reductions import settle
+from adagrad_nb.optim.kernels.reductions import resolve_norms
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code")
 
@@ -102,10 +102,10 @@ def through_kernel(choose):
         for t, (g, rate) in enumerate(zip(gradients, RATES, strict=True)):
             lr = x.dtype.type(rate)
             records = leaf.update
-            if leaf.whole:
-                transforms = settle(records.transforms, leaf.head, array_update.ALL, x, g, lr)
+            if leaf.needs_reduction:
+                transforms = resolve_norms(records.transforms, leaf.resolved_prefix, array_update.ALL, x, g, lr)
                 records = records._replace(transforms=transforms)
-            choose(leaf)(records, array_update.ALL, x, g, leaf.flat, lr, t)
+            choose(leaf)(records, array_update.ALL, x, g, leaf.flat_slots, lr, t)
         return x, np.array(state.slots[0])
 
     return run
@@ -125,9 +125,9 @@ def through_update(present, shape=(N,)):
 
 
 BACKENDS = {
-    "python": through_kernel(lambda leaf: array_update.each),
+    "python": through_kernel(lambda leaf: array_update.update_coordinates),
     "serial": through_update(lambda g: g),
-    "threaded": through_kernel(lambda leaf: compiled_for(array_update.threaded, leaf.base)),
+    "threaded": through_kernel(lambda leaf: compiled_for(array_update.threaded, leaf.uncast_update)),
     "sparse": through_update(lambda g: (np.arange(N), g)),
     "rows": through_update(lambda g: (np.arange(3), g.reshape(3, 2)), (3, 2)),
 }
@@ -195,7 +195,7 @@ def test_threads_take_over_where_it_pays(monkeypatch, rng):
         monkeypatch.setattr("adagrad_nb.optim.leaf.threads", lambda threads=threads: threads)
         state = init(x)
         np.testing.assert_allclose(update(x, g, state)[0], expected, rtol=1e-12)
-        assert next(iter(state.leaves[0].entries))[:2] == ("dense", threads > 1)
+        assert next(iter(state.leaves[0].cache))[:2] == ("dense", threads > 1)
 
 
 # --- laws --------------------------------------------------------------------------------------------------------

@@ -18,18 +18,18 @@ ALL = ()  # the `where` of a gradient that covers every coordinate
 
 
 @plain
-def each(update, where, x, g, s, lr, t):
+def update_coordinates(update, where, x, g, s, lr, t):
     """x[i], s[i] = move(x[i], g[k]), i = where[k]"""
     for k in range(g.shape[0]):
         update_at(update, x, g, s, lr, t, place(where, k), k)
 
 
-serial = jit(each)
+serial = jit(update_coordinates)
 
 
 @parallel
 def threaded(update, where, x, g, s, lr, t):
-    """As `each`; the entries of `where` must be unique."""
+    """As `update_coordinates`; the entries of `where` must be unique."""
     packed = pack((update, where, lr))
     for k in prange(g.shape[0]):
         records, places, rate = unpack(packed)
@@ -37,20 +37,20 @@ def threaded(update, where, x, g, s, lr, t):
 
 
 @plain
-def blend(average, mean, x, weight):
+def update_average(average, mean, x, weight):
     """mean = mix(mean, x, weight)"""
     for i in range(x.shape[0]):
         mean[i] = mix(average, mean[i], x[i], weight)
 
 
-compiled_blend = jit(blend)
+compiled_update_average = jit(update_average)
 # --- listed rows, entries that share an accumulator, and the check of a list of indices ------------------------------
 
-SORTED, UNSORTED, OUTSIDE = range(3)
+SORTED, UNSORTED, OUT_OF_RANGE = range(3)
 
 
 @jit
-def rows(update, where, x, g, s, lr, t):
+def update_rows(update, where, x, g, s, lr, t):
     """x[r, :], s[r, :] = move(x[r, :], g[k, :]), r = where[k]; matrices as flat arrays"""
     width = g.shape[0] // max(where.shape[0], 1)
     for k in range(where.shape[0]):
@@ -59,7 +59,7 @@ def rows(update, where, x, g, s, lr, t):
 
 
 @jit
-def groups(update, where, x, g, s, lr, t):
+def update_row_groups(update, where, x, g, s, lr, t):
     """s[r] = accumulate(s[r], pooled(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r]), r = where[k]"""
     width = x.shape[0] // s[0].shape[0]
     for k in range(g.shape[0] // width):
@@ -84,7 +84,7 @@ def groups(update, where, x, g, s, lr, t):
 
 
 @jit
-def simultaneous(update, where, starts, x, g, s, lr, t):
+def update_summed_squares(update, where, starts, x, g, s, lr, t):
     """s[r] = accumulate(s[r], sum_k g[k]**2), x[r] = apply(x[r], sum_k g[k], s[r]), k from starts[b], r = where[b]"""
     width = g.shape[0] // max(starts[-1], 1)
     for b in range(where.shape[0]):
@@ -107,13 +107,13 @@ def simultaneous(update, where, starts, x, g, s, lr, t):
 
 
 @jit
-def survey(where, n):
+def classify_indices(where, n):
     """OUTSIDE if an index is not in [0, n), else SORTED if they increase strictly, else UNSORTED."""
-    outside, rising = 0, 0
+    n_out_of_range, n_increasing = 0, 0
     for k in range(where.shape[0]):
-        outside += (where[k] < 0) | (where[k] >= n)
+        n_out_of_range += (where[k] < 0) | (where[k] >= n)
     for k in range(1, where.shape[0]):
-        rising += where[k] > where[k - 1]
-    if outside > 0:
-        return OUTSIDE
-    return SORTED if rising >= where.shape[0] - 1 else UNSORTED
+        n_increasing += where[k] > where[k - 1]
+    if n_out_of_range > 0:
+        return OUT_OF_RANGE
+    return SORTED if n_increasing >= where.shape[0] - 1 else UNSORTED

@@ -18,28 +18,28 @@ from ...records.penalties import gradient_mapping, prox, value
 from ...records.rules import accumulate, apply, cumulative_step_size, pool_squares
 from ...records.transforms import scale_for_norm, transform_at
 
-spot = method("spot")
+coordinate_of = method("coordinate_of")
 
 
-class Whole(NamedTuple):
+class AllCoordinates(NamedTuple):
     """A gradient with one value for each coordinate."""
 
-    def spot(self, k):
+    def coordinate_of(self, k):
         return k
 
 
-class Listed(NamedTuple):
-    """The blocks of `width` coordinates that gradient values belong to; -1 where a value is to be passed over."""
+class ListedCoordinates(NamedTuple):
+    """The blocks of `block_size` coordinates that gradient values belong to; -1 where a value is to be passed over."""
 
-    where: Any
-    width: int
+    blocks: Any
+    block_size: int
 
-    def spot(self, k):
-        r = self.where[k // self.width]
-        return -1 if r < 0 else r * self.width + k % self.width
+    def coordinate_of(self, k):
+        r = self.blocks[k // self.block_size]
+        return -1 if r < 0 else r * self.block_size + k % self.block_size
 
 
-class Scaled(NamedTuple):
+class DeviceRescale(NamedTuple):
     """Multiply the gradient by the one entry of an array: a factor that never leaves the device."""
 
     by: Any
@@ -59,7 +59,7 @@ def dense(update, x, g, s, lr, t):
 
 
 @cuda.jit
-def dense_quads(update, x, g, s, lr, t):
+def dense_vec4(update, x, g, s, lr, t):
     """x[i], s[i] = move(x[i], g[i]), in words of 128 bits; one accumulator, arrays that begin at such a word"""
     k, words = cuda.grid(1), x.shape[0] // 4
     while k < words:
@@ -81,16 +81,16 @@ def dense_quads(update, x, g, s, lr, t):
 
 
 @cuda.jit
-def listed(update, where, x, g, s, lr, t):
-    """x[i], s[i] = move(x[i], g[k]), i = where.spot(k); blocks listed one after the other, by the same thread"""
+def update_listed(update, where, x, g, s, lr, t):
+    """x[i], s[i] = move(x[i], g[k]), i = where.coordinate_of(k); a repeated block by one thread, in order"""
     k = cuda.grid(1)
     while k < g.shape[0]:
-        b, j = k // where.width, k % where.width
-        r = where.where[b]
-        if r >= 0 and (b == 0 or where.where[b - 1] != r):
-            i = r * where.width + j
-            while b < where.where.shape[0] and where.where[b] == r:
-                gk = wide(g, b * where.width + j, x)
+        b, j = k // where.block_size, k % where.block_size
+        r = where.blocks[b]
+        if r >= 0 and (b == 0 or where.blocks[b - 1] != r):
+            i = r * where.block_size + j
+            while b < where.blocks.shape[0] and where.blocks[b] == r:
+                gk = wide(g, b * where.block_size + j, x)
                 x[i], scalars = apply_update(update, x[i], gk, load(s, i), pick(lr, i), t, i)
                 store(s, i, scalars)
                 b += 1
@@ -98,18 +98,18 @@ def listed(update, where, x, g, s, lr, t):
 
 
 @cuda.jit
-def simultaneous(update, where, x, g, s, lr, t):
-    """s[i] = accumulate(s[i], sum_k g[k]**2), x[i] = apply(x[i], sum_k g[k], s[i]), where.spot(k) = i"""
+def update_summed_squares(update, where, x, g, s, lr, t):
+    """s[i] = accumulate(s[i], sum_k g[k]**2), x[i] = apply(x[i], sum_k g[k], s[i]), where.coordinate_of(k) = i"""
     k = cuda.grid(1)
     while k < g.shape[0]:
-        b, j = k // where.width, k % where.width
-        r = where.where[b]
-        if b == 0 or where.where[b - 1] != r:
-            i = r * where.width + j
+        b, j = k // where.block_size, k % where.block_size
+        r = where.blocks[b]
+        if b == 0 or where.blocks[b - 1] != r:
+            i = r * where.block_size + j
             rate, xi = pick(lr, i), x[i]
             total = square = xi - xi
-            while b < where.where.shape[0] and where.where[b] == r:
-                xi, gk = transform_at(update.transforms, x[i], wide(g, b * where.width + j, x), rate, i)
+            while b < where.blocks.shape[0] and where.blocks[b] == r:
+                xi, gk = transform_at(update.transforms, x[i], wide(g, b * where.block_size + j, x), rate, i)
                 total += gk
                 square += gk * gk
                 b += 1
@@ -125,15 +125,15 @@ def simultaneous(update, where, x, g, s, lr, t):
 
 
 @cuda.jit
-def groups(update, where, x, g, s, lr, t):
+def update_row_groups(update, where, x, g, s, lr, t):
     """s[r] = accumulate(s[r], pooled(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r]), a block for each k"""
-    room = cuda.shared.array(BLOCK, s[0].dtype)
+    shared = cuda.shared.array(BLOCK, s[0].dtype)
     width = x.shape[0] // s[0].shape[0]
     b = cuda.blockIdx.x
     while b < g.shape[0] // width:
-        r, k = spot(where, b * width) // width, b
-        if r >= 0 and (k == 0 or spot(where, k * width - width) // width != r):
-            while k < g.shape[0] // width and spot(where, k * width) // width == r:
+        r, k = coordinate_of(where, b * width) // width, b
+        if r >= 0 and (k == 0 or coordinate_of(where, k * width - width) // width != r):
+            while k < g.shape[0] // width and coordinate_of(where, k * width) // width == r:
                 square = x.dtype.type(0)
                 j = cuda.threadIdx.x
                 while j < width:
@@ -141,7 +141,7 @@ def groups(update, where, x, g, s, lr, t):
                     _, gj = transform_at(update.transforms, x[i], wide(g, k * width + j, x), pick(lr, i), i)
                     square += gj * gj
                     j += cuda.blockDim.x
-                total = block_sum(room, square)
+                total = block_sum(shared, square)
                 sr = accumulate(update.rule, load(s, r), pool_squares(update.rule, total, width))
                 cuda.syncthreads()
                 if cuda.threadIdx.x == 0:
@@ -160,7 +160,7 @@ def groups(update, where, x, g, s, lr, t):
 
 
 @cuda.jit
-def blend(average, mean, x, weight):
+def update_average(average, mean, x, weight):
     """mean = mix(mean, x, weight)"""
     i = cuda.grid(1)
     while i < x.shape[0]:
@@ -169,11 +169,11 @@ def blend(average, mean, x, weight):
 
 
 @cuda.jit
-def gather(transforms, where, x, g, lr, total, n):
+def accumulate_gradient(transforms, where, x, g, lr, total, n):
     """total += transform(g), or with n > 0, the running mean total += (transform(g) - total) / n"""
     k = cuda.grid(1)
     while k < g.shape[0]:
-        i = spot(where, k)
+        i = coordinate_of(where, k)
         if i >= 0:
             _, gk = transform_at(transforms, x[i], wide(g, k, x), pick(lr, i), i)
             total[i] += (gk - total[i]) / x.dtype.type(n) if n > 0 else gk
@@ -181,7 +181,7 @@ def gather(transforms, where, x, g, lr, total, n):
 
 
 @cuda.jit
-def release(total, g, by):
+def pop_accumulated(total, g, by):
     """g = total / by, total = 0"""
     i = cuda.grid(1)
     while i < g.shape[0]:
@@ -194,38 +194,38 @@ def release(total, g, by):
 
 
 @cuda.jit
-def squares(transforms, where, x, g, lr, parts):
+def sum_squares(transforms, where, x, g, lr, parts):
     """parts[b] = sum of transform(g[k])**2 over the k of block b"""
-    room = cuda.shared.array(BLOCK, parts.dtype)
-    mine = parts.dtype.type(0)
+    shared = cuda.shared.array(BLOCK, parts.dtype)
+    partial = parts.dtype.type(0)
     k = cuda.grid(1)
     while k < g.shape[0]:
-        i = spot(where, k)
+        i = coordinate_of(where, k)
         if i >= 0:
             _, gk = transform_at(transforms, x[i], wide(g, k, x), pick(lr, i), i)
-            mine += gk * gk
+            partial += gk * gk
         k += cuda.gridsize(1)
-    total = block_sum(room, mine)
+    total = block_sum(shared, partial)
     if cuda.threadIdx.x == 0:
         parts[cuda.blockIdx.x] = total
 
 
 @cuda.jit
-def root_of_sum(parts, out, place):
+def sqrt_of_sum(parts, out, place):
     """out[place] = sqrt(sum_b parts[b]), in one block"""
-    room = cuda.shared.array(BLOCK, parts.dtype)
-    mine = parts.dtype.type(0)
+    shared = cuda.shared.array(BLOCK, parts.dtype)
+    partial = parts.dtype.type(0)
     b = cuda.threadIdx.x
     while b < parts.shape[0]:
-        mine += parts[b]
+        partial += parts[b]
         b += cuda.blockDim.x
-    total = block_sum(room, mine)
+    total = block_sum(shared, partial)
     if cuda.threadIdx.x == 0:
         out[place] = math.sqrt(total)
 
 
 @cuda.jit
-def factors(record, norms, out):
+def compute_factor(record, norms, out):
     """out[0] = factor(the 2-norm of norms), by one thread"""
     if cuda.grid(1) > 0:
         return
@@ -243,28 +243,28 @@ def factors(record, norms, out):
 
 
 @cuda.jit
-def wrong(transforms, where, x, g, lr, counts):
+def count_nonfinite(transforms, where, x, g, lr, counts):
     """counts[0] = how many threads met a transform(g[k]) that is not finite, added to what is there"""
-    mine = 0
+    partial = 0
     k = cuda.grid(1)
     while k < g.shape[0]:
-        i = spot(where, k)
+        i = coordinate_of(where, k)
         if i >= 0:
             _, gk = transform_at(transforms, x[i], wide(g, k, x), pick(lr, i), i)
             if abs(gk - gk) != 0:
-                mine = 1
+                partial = 1
         k += cuda.gridsize(1)
-    if mine:
+    if partial:
         cuda.atomic.add(counts, 0, 1)
 
 
 @cuda.jit
-def unfinished(penalty, where, x, g, gtol, counts, place):
+def count_unconverged(penalty, where, x, g, gtol, counts, place):
     """counts[place] and the next: threads that met a coordinate farther than gtol from optimal, or one not finite"""
     far = bad = 0
     k = cuda.grid(1)
     while k < g.shape[0]:
-        i = spot(where, k)
+        i = coordinate_of(where, k)
         if i >= 0:
             gk = wide(g, k, x)
             if not gradient_mapping(penalty, x[i], gk, i) <= gtol:
@@ -279,21 +279,21 @@ def unfinished(penalty, where, x, g, gtol, counts, place):
 
 
 @cuda.jit
-def values(penalty, x, parts):
+def sum_penalty_values(penalty, x, parts):
     """parts[b] = sum of value(x[i], i) over the i of block b; in double precision, as on the CPU"""
-    room = cuda.shared.array(BLOCK, parts.dtype)
-    mine = parts.dtype.type(0)
+    shared = cuda.shared.array(BLOCK, parts.dtype)
+    partial = parts.dtype.type(0)
     i = cuda.grid(1)
     while i < x.shape[0]:
-        mine += value(penalty, x[i], i)
+        partial += value(penalty, x[i], i)
         i += cuda.gridsize(1)
-    total = block_sum(room, mine)
+    total = block_sum(shared, partial)
     if cuda.threadIdx.x == 0:
         parts[cuda.blockIdx.x] = total
 
 
 @cuda.jit
-def project(penalty, x):
+def project_onto_domain(penalty, x):
     """x[i] = prox(x[i]) of width 0, the nearest point where the penalty is finite"""
     i = cuda.grid(1)
     while i < x.shape[0]:
@@ -302,13 +302,13 @@ def project(penalty, x):
 
 
 @cuda.jit
-def differing(a, b, counts):
+def count_different(a, b, counts):
     """counts[0] = how many threads met a[i] != b[i], added to what is there"""
-    mine = 0
+    partial = 0
     i = cuda.grid(1)
     while i < a.shape[0]:
         if a[i] != b[i]:
-            mine = 1
+            partial = 1
         i += cuda.gridsize(1)
-    if mine:
+    if partial:
         cuda.atomic.add(counts, 0, 1)

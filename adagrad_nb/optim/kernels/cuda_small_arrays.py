@@ -11,36 +11,41 @@ from ...records.averaging import mix
 from ...records.coordinate import apply_update
 from ...records.transforms import transform_at
 
-CHUNK = 1024
+ENTRIES_PER_BLOCK = 1024
 
 
-class Addresses(NamedTuple):
+class PointerTable(NamedTuple):
     """Where the arrays are, as addresses of their first entries, and which stretch each block of threads has.
 
-    Block b has the entries from `first[b]` on of array `array[b]`, which the accumulators have from
-    `borders[array[b]]` on.
+    Block b has the entries from `first_of_block[b]` on of array `array_of_block[b]`, which the accumulators have from
+    `offsets[array_of_block[b]]` on.
     """
 
     x: Any
     g: Any
-    array: Any
-    first: Any
-    borders: Any
+    array_of_block: Any
+    first_of_block: Any
+    offsets: Any
 
 
 @cuda.jit(device=True)
-def stretch(table):
+def thread_range(table):
     """Array, first and last entry of this thread, and where the accumulators of the array begin."""
     b = cuda.blockIdx.x
-    k = table.array[b]
-    begin, end = table.borders[k], table.borders[k + 1]
-    return k, table.first[b] + cuda.threadIdx.x, min(table.first[b] + CHUNK, end - begin), begin
+    k = table.array_of_block[b]
+    begin, end = table.offsets[k], table.offsets[k + 1]
+    return (
+        k,
+        table.first_of_block[b] + cuda.threadIdx.x,
+        min(table.first_of_block[b] + ENTRIES_PER_BLOCK, end - begin),
+        begin,
+    )
 
 
 @cuda.jit
-def many(update, table, s, lr, t):
-    """x[k][j], s[i] = move(x[k][j], g[k][j]), i = borders[k] + j"""
-    k, j, stop, begin = stretch(table)
+def multi_update(update, table, s, lr, t):
+    """x[k][j], s[i] = move(x[k][j], g[k][j]), i = offsets[k] + j"""
+    k, j, stop, begin = thread_range(table)
     while j < stop:
         i = begin + j
         xj, gj = peek(table.x, k, j, s[0]), peek(table.g, k, j, s[0])
@@ -51,40 +56,40 @@ def many(update, table, s, lr, t):
 
 
 @cuda.jit
-def many_squares(transforms, table, lr, parts):
+def multi_sum_squares(transforms, table, lr, parts):
     """parts[b] = sum of transform(g[k][j])**2 over the stretch of block b"""
-    room = cuda.shared.array(BLOCK, parts.dtype)
-    k, j, stop, begin = stretch(table)
-    mine = parts.dtype.type(0)
+    shared = cuda.shared.array(BLOCK, parts.dtype)
+    k, j, stop, begin = thread_range(table)
+    partial = parts.dtype.type(0)
     while j < stop:
         xj, gj = peek(table.x, k, j, parts), peek(table.g, k, j, parts)
         _, gj = transform_at(transforms, xj, gj, pick(lr, begin + j), begin + j)
-        mine += gj * gj
+        partial += gj * gj
         j += cuda.blockDim.x
-    total = block_sum(room, mine)
+    total = block_sum(shared, partial)
     if cuda.threadIdx.x == 0:
         parts[cuda.blockIdx.x] = total
 
 
 @cuda.jit
-def many_wrong(transforms, table, s, lr, counts):
+def multi_count_nonfinite(transforms, table, s, lr, counts):
     """counts[0] = how many threads met a transform(g[k][j]) that is not finite, added to what is there"""
-    k, j, stop, begin = stretch(table)
-    mine = 0
+    k, j, stop, begin = thread_range(table)
+    partial = 0
     while j < stop:
         xj, gj = peek(table.x, k, j, s[0]), peek(table.g, k, j, s[0])
         _, gj = transform_at(transforms, xj, gj, pick(lr, begin + j), begin + j)
         if abs(gj - gj) != 0:
-            mine = 1
+            partial = 1
         j += cuda.blockDim.x
-    if mine:
+    if partial:
         cuda.atomic.add(counts, 0, 1)
 
 
 @cuda.jit
-def many_blend(average, table, mean, weight, overwrite):
+def multi_update_average(average, table, mean, weight, overwrite):
     """mean[i] = mix(mean[i], x[k][j], weight), and if overwrite, x[k][j] = mean[i]"""
-    k, j, stop, begin = stretch(table)
+    k, j, stop, begin = thread_range(table)
     while j < stop:
         m = mix(average, mean[begin + j], peek(table.x, k, j, mean), weight)
         mean[begin + j] = m

@@ -13,12 +13,12 @@ from ...compiler.jit import bind
 from ...cuda.memory import wide
 from ...cuda.primitives import BLOCK
 
-SPAN = 2 * BLOCK  # numbers that a block sorts in its own memory
-RUN = 64
-LAST = 2**63 - 1
+KEYS_PER_BLOCK = 2 * BLOCK  # numbers that a block sorts in its own memory
+RUN_LENGTH = 64
+LAST_KEY = 2**63 - 1
 
 
-class Outer(NamedTuple):
+class OuterProductGradient(NamedTuple):
     """A gradient of rows that are not written down: row k is x[k] z[owner[k], :], where z is flat."""
 
     z: Any
@@ -26,22 +26,22 @@ class Outer(NamedTuple):
     x: Any
 
 
-def part(g, k, j, width, like):
-    """g[k, j] in the precision of `like`, of an `Outer` or of a flat array of rows of a width."""
-    if isinstance(g, Outer):
+def gradient_entry(g, k, j, width, like):
+    """g[k, j] in the precision of `like`, of an `OuterProductGradient` or of a flat array of rows of a width."""
+    if isinstance(g, OuterProductGradient):
         return g.x[k] * g.z[g.owner[k] * width + j]
     return wide(g, k * width + j, like)
 
 
-@bind(part)
-def _part(g, k, j, width, like):
+@bind(gradient_entry)
+def _gradient_entry_by_type(g, k, j, width, like):
     if isinstance(g, types.Array):
         return lambda g, k, j, width, like: wide(g, k * width + j, like)
     return lambda g, k, j, width, like: g.x[k] * g.z[g.owner[k] * width + j]
 
 
 @cuda.jit
-def survey(where, n, counts):
+def count_bad_indices(where, n, counts):
     """counts[0] and [1]: threads that met an index not in [0, n), or one not larger than the one before"""
     outside = falls = 0
     k = cuda.grid(1)
@@ -58,7 +58,7 @@ def survey(where, n, counts):
 
 
 @cuda.jit
-def flatten(rows, columns, width, where):
+def flatten_indices(rows, columns, width, where):
     """where[k] = rows[k] * width + columns[k]"""
     k = cuda.grid(1)
     while k < where.shape[0]:
@@ -67,59 +67,59 @@ def flatten(rows, columns, width, where):
 
 
 @cuda.jit
-def keys(where, out):
-    """out[k] = where[k] * m + k, and beyond the m entries of `where` what stays last"""
+def make_sort_keys(where, out):
+    """out[k] = where[k] * m + k, and beyond the m entries of `blocks` what stays last"""
     m, k = where.shape[0], cuda.grid(1)
     while k < out.shape[0]:
-        out[k] = where[k] * m + k if k < m else LAST
+        out[k] = where[k] * m + k if k < m else LAST_KEY
         k += cuda.gridsize(1)
 
 
 @cuda.jit
-def exchange(numbers, size, distance):
+def compare_exchange(sort_keys, size, distance):
     """Numbers i and i + distance in rising order where i & size is 0, else in falling order"""
     j = cuda.grid(1)
-    while j < numbers.shape[0] // 2:
+    while j < sort_keys.shape[0] // 2:
         i = 2 * j - (j & (distance - 1))
-        a, b = numbers[i], numbers[i + distance]
+        a, b = sort_keys[i], sort_keys[i + distance]
         if (a > b) == ((i & size) == 0):
-            numbers[i], numbers[i + distance] = b, a
+            sort_keys[i], sort_keys[i + distance] = b, a
         j += cuda.gridsize(1)
 
 
 @cuda.jit
-def exchange_near(numbers, size, last):
+def compare_exchange_shared(sort_keys, size, last):
     """The exchanges of sizes `size` to `last` whose numbers are in one block of twice as many as it has threads"""
-    room = cuda.shared.array(SPAN, types.int64)
+    shared = cuda.shared.array(KEYS_PER_BLOCK, types.int64)
     j, span = cuda.threadIdx.x, 2 * cuda.blockDim.x
     begin = cuda.blockIdx.x * span
-    room[j], room[j + cuda.blockDim.x] = numbers[begin + j], numbers[begin + j + cuda.blockDim.x]
+    shared[j], shared[j + cuda.blockDim.x] = sort_keys[begin + j], sort_keys[begin + j + cuda.blockDim.x]
     cuda.syncthreads()
     while size <= last:
         distance = min(size, span) >> 1
         while distance > 0:
             i = 2 * j - (j & (distance - 1))
-            a, b = room[i], room[i + distance]
+            a, b = shared[i], shared[i + distance]
             if (a > b) == (((begin + i) & size) == 0):
-                room[i], room[i + distance] = b, a
+                shared[i], shared[i + distance] = b, a
             cuda.syncthreads()
             distance >>= 1
         size *= 2
-    numbers[begin + j], numbers[begin + j + cuda.blockDim.x] = room[j], room[j + cuda.blockDim.x]
+    sort_keys[begin + j], sort_keys[begin + j + cuda.blockDim.x] = shared[j], shared[j + cuda.blockDim.x]
 
 
 @cuda.jit
-def split(numbers, where, order):
+def split_sort_keys(sort_keys, where, order):
     """where[k], order[k] = the index and the place that a sorted number is made of"""
     m, k = where.shape[0], cuda.grid(1)
     while k < m:
-        where[k] = numbers[k] // m
-        order[k] = numbers[k] - where[k] * m
+        where[k] = sort_keys[k] // m
+        order[k] = sort_keys[k] - where[k] * m
         k += cuda.gridsize(1)
 
 
 @cuda.jit
-def permute(order, g, width, out):
+def permute_rows(order, g, width, out):
     """out[k, :] = g[order[k], :]"""
     i = cuda.grid(1)
     while i < out.shape[0]:
@@ -128,23 +128,23 @@ def permute(order, g, width, out):
 
 
 @cuda.jit
-def runs(where, order, g, width, sums):
-    """sums[k, :] = the sum of g[order[l], :] over the l from k on with where[l] = where[k], k's stretch of RUN long"""
+def sum_runs(where, order, g, width, sums):
+    """sums[k, :] = the sum of g[order[l], :] over the l from k on with where[l] = where[k], in one run"""
     m, i = where.shape[0], cuda.grid(1)
     while i < m * width:
         k, j = i // width, i % width
-        if k % RUN == 0 or where[k - 1] != where[k]:
-            total = part(g, order[k], j, width, sums)
+        if k % RUN_LENGTH == 0 or where[k - 1] != where[k]:
+            total = gradient_entry(g, order[k], j, width, sums)
             n = k + 1
-            while n < m and n % RUN != 0 and where[n] == where[k]:
-                total += part(g, order[n], j, width, sums)
+            while n < m and n % RUN_LENGTH != 0 and where[n] == where[k]:
+                total += gradient_entry(g, order[n], j, width, sums)
                 n += 1
             sums[i] = total
         i += cuda.gridsize(1)
 
 
 @cuda.jit
-def merge(where, sums, width, mean, heads):
+def merge_runs(where, sums, width, mean, heads):
     """sums[k, :] += the other runs of where[k]; heads[k] = where[k], -1 where k is not its first; divided if mean"""
     m, i = where.shape[0], cuda.grid(1)
     while i < m * width:
@@ -154,10 +154,10 @@ def merge(where, sums, width, mean, heads):
             heads[k] = where[k] if head else -1
         if head:
             total = sums[i]
-            n = k - k % RUN + RUN
+            n = k - k % RUN_LENGTH + RUN_LENGTH
             while n < m and where[n] == where[k]:
                 total += sums[n * width + j]
-                n += RUN
+                n += RUN_LENGTH
             if mean:
                 low, high = k, min(n, m)  # the first entry that has another index is after low, at most at high
                 while high - low > 1:
@@ -172,54 +172,54 @@ def merge(where, sums, width, mean, heads):
 
 
 @cuda.jit
-def claim(where, place):
-    """place[i] = one of the k with where[k] = i, whichever comes first"""
+def claim_slots(where, slot_of):
+    """slot_of[i] = one of the k with where[k] = i, whichever comes first"""
     k = cuda.grid(1)
     while k < where.shape[0]:
-        cuda.atomic.cas(place, where[k], -1, k)
+        cuda.atomic.cas(slot_of, where[k], -1, k)
         k += cuda.gridsize(1)
 
 
 @cuda.jit
-def collect(where, place, g, width, sums):
-    """sums[place[where[k]], :] += g[k, :], in any order"""
+def add_atomically(where, slot_of, g, width, sums):
+    """sums[slot_of[where[k]], :] += g[k, :], in any order"""
     i = cuda.grid(1)
     while i < where.shape[0] * width:
         k, j = i // width, i % width
-        cuda.atomic.add(sums, place[where[k]] * width + j, wide(g, i, sums))
+        cuda.atomic.add(sums, slot_of[where[k]] * width + j, wide(g, i, sums))
         i += cuda.gridsize(1)
 
 
 @cuda.jit
-def own(where, place, heads):
-    """heads[k] = where[k] if its place is k, else -1"""
+def mark_slot_owners(where, slot_of, heads):
+    """heads[k] = where[k] if its slot is k, else -1"""
     k = cuda.grid(1)
     while k < where.shape[0]:
-        heads[k] = where[k] if place[where[k]] == k else -1
+        heads[k] = where[k] if slot_of[where[k]] == k else -1
         k += cuda.gridsize(1)
 
 
 @cuda.jit
-def leave(where, place):
-    """place[i] = -1 for all i that are listed"""
+def clear_slots(where, slot_of):
+    """slot_of[i] = -1 for all i that are listed"""
     k = cuda.grid(1)
     while k < where.shape[0]:
-        place[where[k]] = -1
+        slot_of[where[k]] = -1
         k += cuda.gridsize(1)
 
 
 @cuda.jit
-def spread(where, g, out):
-    """out[where.spot(k)] = the sum of g[k] and of those after it that are listed for the same block"""
+def scatter_to_dense(where, g, out):
+    """out[where.coordinate_of(k)] = the sum of g[k] and of those after it that are listed for the same block"""
     i = cuda.grid(1)
-    blocks = where.where
+    blocks = where.blocks
     while i < g.shape[0]:
-        k, j = i // where.width, i % where.width
+        k, j = i // where.block_size, i % where.block_size
         r = blocks[k]
         if r >= 0 and (k == 0 or blocks[k - 1] != r):
             total, n = wide(g, i, out), k + 1
             while n < blocks.shape[0] and blocks[n] == r:
-                total += wide(g, n * where.width + j, out)
+                total += wide(g, n * where.block_size + j, out)
                 n += 1
-            out[r * where.width + j] = total
+            out[r * where.block_size + j] = total
         i += cuda.gridsize(1)

@@ -24,7 +24,7 @@ def norm(transforms, where, x, g, lr):
 
 
 @plain
-def wrong(transforms, where, x, g, lr):
+def count_nonfinite(transforms, where, x, g, lr):
     """How many of transform(g[k]) are not finite."""
     count = 0
     for k in range(g.shape[0]):
@@ -35,7 +35,7 @@ def wrong(transforms, where, x, g, lr):
 
 
 @plain
-def gather(transforms, x, g, lr, total, n):
+def accumulate_gradient(transforms, x, g, lr, total, n):
     """total += transform(g), or with n > 0, the running mean total += (transform(g) - total) / n"""
     for i in range(g.shape[0]):
         _, gi = transform_at(transforms, x[i], g[i], pick(lr, i), i)
@@ -52,68 +52,68 @@ def penalty_value(penalty, x):
 
 
 @plain
-def project(penalty, x):
+def project_onto_domain(penalty, x):
     """x[i] = prox(x[i]) of width 0, the nearest point where the penalty is finite"""
     for i in range(x.shape[0]):
         x[i] = prox(penalty, x[i], x.dtype.type(0), i)
 
 
 @plain
-def unfinished(penalty, where, x, g, gtol):
+def count_unconverged(penalty, where, x, g, gtol):
     """How many coordinates are farther than gtol from optimal, and how many gradients are not finite."""
-    far, wrong = 0, 0
+    n_far, n_nonfinite = 0, 0
     for k in range(g.shape[0]):
         i = place(where, k)
-        far += not gradient_mapping(penalty, x[i], g[k], i) <= gtol
-        wrong += abs(g[k] - g[k]) != 0
-    return far, wrong
+        n_far += not gradient_mapping(penalty, x[i], g[k], i) <= gtol
+        n_nonfinite += abs(g[k] - g[k]) != 0
+    return n_far, n_nonfinite
 
 
 compiled_norm = jit(norm, fastmath=LANES)
-compiled_wrong = jit(wrong)
-compiled_gather = jit(gather)
-compiled_value = jit(penalty_value)
-compiled_unfinished = jit(unfinished)
-compiled_project = jit(project)
+compiled_count_nonfinite = jit(count_nonfinite)
+compiled_accumulate_gradient = jit(accumulate_gradient)
+compiled_penalty_value = jit(penalty_value)
+compiled_count_unconverged = jit(count_unconverged)
+compiled_project_onto_domain = jit(project_onto_domain)
 
 
-def settle(transforms, head, where, x, g, lr):
+def resolve_norms(transforms, resolved_prefix, where, x, g, lr):
     """`transforms` with each one that looks at the whole array replaced by the factor it comes to.
 
-    `head` is what has been settled so far; the norm that a transform sees is that of the gradient after `head`.
+    `resolved_prefix` is what has been settled so far; the norm that a transform sees is that of the gradient after `resolved_prefix`.
     """
     while isinstance(transforms, Chain):
-        head = Chain(head, _settled(transforms.first, head, where, x, g, lr))
+        resolved_prefix = Chain(resolved_prefix, _resolve_norm(transforms.first, resolved_prefix, where, x, g, lr))
         transforms = transforms.rest
-    return head
+    return resolved_prefix
 
 
-def _settled(record, head, where, x, g, lr):
+def _resolve_norm(record, resolved_prefix, where, x, g, lr):
     if not needs_norm(record):
         return record
-    kernel = compiled_for(compiled_norm, head)
+    kernel = compiled_for(compiled_norm, resolved_prefix)
     # Compiled code hands a float32 back as a Python float, which would make the update compute in doubles.
-    return Rescale(scale_for_norm(record, g.dtype.type(kernel(head, where, x, g, lr))))
+    return Rescale(scale_for_norm(record, g.dtype.type(kernel(resolved_prefix, where, x, g, lr))))
 
 
-@bind(settle)
-def _settle(transforms, head, where, x, g, lr):
+@bind(resolve_norms)
+def _resolve_norms_by_type(transforms, resolved_prefix, where, x, g, lr):
     if transforms.instance_class is not Chain:
-        return lambda transforms, head, where, x, g, lr: head
+        return lambda transforms, resolved_prefix, where, x, g, lr: resolved_prefix
 
-    def walk(transforms, head, where, x, g, lr):
-        first = _settled(transforms.first, head, where, x, g, lr)
-        return settle(transforms.rest, Chain(head, first), where, x, g, lr)
+    def resolve_chain(transforms, resolved_prefix, where, x, g, lr):
+        first = _resolve_norm(transforms.first, resolved_prefix, where, x, g, lr)
+        return resolve_norms(transforms.rest, Chain(resolved_prefix, first), where, x, g, lr)
 
-    return walk
+    return resolve_chain
 
 
-@bind(_settled)
-def _settled_by_type(record, head, where, x, g, lr):
+@bind(_resolve_norm)
+def _resolve_norm_by_type(record, resolved_prefix, where, x, g, lr):
     if not needs_norm(record.instance_class):
-        return lambda record, head, where, x, g, lr: record
+        return lambda record, resolved_prefix, where, x, g, lr: record
 
-    def rescale(record, head, where, x, g, lr):
-        return Rescale(scale_for_norm(record, norm(head, where, x, g, lr)))
+    def resolve_record(record, resolved_prefix, where, x, g, lr):
+        return Rescale(scale_for_norm(record, norm(resolved_prefix, where, x, g, lr)))
 
-    return rescale
+    return resolve_record
