@@ -6,6 +6,8 @@ import re
 
 import numpy as np
 
+from ._legacy import has_member
+
 
 def seed(rng):
     """A seed from an integer, a Generator or the system's entropy."""
@@ -132,7 +134,7 @@ def record(name, value, needs, examples):
         raise TypeError(f"{name}: got the class {value.__name__}; pass an instance, such as {value.__name__}(…)")
     if not hasattr(value, "_fields"):
         raise TypeError(f"{name}: got {_show(value)}; must be a record such as {examples}")
-    missing = [need for need in needs if not hasattr(value, need)]
+    missing = [need for need in needs if not has_member(value, need)]
     if missing:
         raise TypeError(
             f"{name}: {type(value).__name__} has no {' and no '.join(missing)}; must be a record such as {examples}"

@@ -9,8 +9,9 @@ from .linear.fit import fit_linear
 from .optim.kernels import array_update
 from .optim.state import init
 from .optim.step import update
-from .records.losses import has_probabilities
-from .records.penalties import prox, repeat, total, value
+from .records.losses import has_probabilities, inverse_link, target_type
+from .records.penalties import prox, prox_k, prox_k_sum, value
+from .records.rules import initial_slots
 
 
 class Rosenbrock(NamedTuple):
@@ -70,7 +71,8 @@ def quadratic(n, condition=1e3):
     return Quadratic(np.geomspace(1.0, condition, n), np.linspace(-1.0, 1.0, n))
 
 
-TARGETS = {"binary": (-1.0, 1.0, 1.0), "number": (-1.5, 0.0, 2.0), "count": (0.0, 1.0, 4.0)}  # that losses are tried on
+# What losses are tried on.
+TARGETS = {"binary": (-1.0, 1.0, 1.0), "continuous": (-1.5, 0.0, 2.0), "count": (0.0, 1.0, 4.0)}
 
 
 # --- checks for records of your own ------------------------------------------------------------------------------
@@ -100,10 +102,10 @@ def check_rule(rule):
         x = np.linspace(-2, 2, 9).astype(dtype)
         state = init(x, rule, lr=0.1)
         leaf = state.leaves[0]
-        fill = tuple(dtype(value) for value in rule.fill())
-        if len(fill) != rule.slots:
-            raise ValueError(f"{name}.fill: gives {len(fill)} values; slots is {rule.slots}")
-        moved, slots = leaf.update.rule.step(dtype(1), dtype(0), fill, dtype(0.1))
+        slots_at_start = tuple(dtype(value) for value in initial_slots(rule))
+        if len(slots_at_start) != rule.slots:
+            raise ValueError(f"{name}.initial_slots: gives {len(slots_at_start)} values; slots is {rule.slots}")
+        moved, slots = leaf.update.rule.step(dtype(1), dtype(0), slots_at_start, dtype(0.1))
         if len(slots) != rule.slots:
             raise ValueError(f"{name}.step: gives {len(slots)} accumulators; slots is {rule.slots}")
         if moved != 1:
@@ -119,10 +121,10 @@ def check_rule(rule):
             np.testing.assert_allclose(
                 x, expected, rtol=64 * np.finfo(dtype).eps, err_msg=f"{name}: compiled and interpreted steps differ"
             )
-        _assert_single(name, leaf, x)
+        _assert_single_precision(name, leaf, x)
 
 
-def _assert_single(name, leaf, x):
+def _assert_single_precision(name, leaf, x):
     """A float32 rule must not compute in doubles."""
     if x.dtype != np.float32 or not is_compiled(array_update.serial):
         return
@@ -154,9 +156,10 @@ def check_loss(loss):
     >>> check_loss(Logistic())
     """
     name, h = type(loss).__name__, 1e-6
-    if loss.labels not in TARGETS:
-        raise AssertionError(f"{name}.labels: got {loss.labels!r}; must be one of {', '.join(TARGETS)}")
-    for y in TARGETS[loss.labels]:
+    kind = target_type(loss)
+    if kind not in TARGETS:
+        raise AssertionError(f"{name}.target_type: got {kind!r}; must be one of {', '.join(TARGETS)}")
+    for y in TARGETS[kind]:
         for p in (-3.0, -1.0, -0.4, 0.0, 0.3, 1.0, 5.0):
             slope, at = loss.slope(y, p), loss.value(y, p)
             sides = sorted([(at - loss.value(y, p - h)) / h, (loss.value(y, p + h) - at) / h])
@@ -165,18 +168,19 @@ def check_loss(loss):
                 raise AssertionError(
                     f"{name}: at y={y}, p={p} the slope is {slope}, the value rises by {sides[0]} to {sides[1]}"
                 )
-            if has_probabilities(loss) and not 0 <= loss.link(p) <= 1:
+            if has_probabilities(loss) and not 0 <= inverse_link(loss, p) <= 1:
                 raise AssertionError(
-                    f"{name}.link: gives {loss.link(p)} at p={p}; must be a probability, or set probabilities = False"
+                    f"{name}.inverse_link: gives {inverse_link(loss, p)} at p={p}; must be a probability, "
+                    "or set probabilities = False"
                 )
-    y = np.array(TARGETS[loss.labels])
+    y = np.array(TARGETS[kind])
     model = fit_linear(np.eye(3), y, loss=loss, lr=0.5)
     if not np.isfinite(model.progressive_loss):
         raise AssertionError(f"{name}: learning from three rows gives the loss {model.progressive_loss}")
 
 
 def check_penalty(penalty, size=5):
-    """Try a penalty of your own: its prox must minimise, `repeat` must be that many prox steps and `total` their sum.
+    """Try a penalty of your own: its prox must minimise, `prox_k` must be k steps and `prox_k_sum` their sum.
 
     Parameters
     ----------
@@ -205,11 +209,11 @@ def check_penalty(penalty, size=5):
                 best = min(value(penalty, n, i) + (n - x) ** 2 / (2 * w) for n in near)
                 if not here <= best + 1e-12:
                     raise AssertionError(f"{name}.prox: at x={x}, w={w}, i={i} it gives {z}, which is no minimum")
-                steps, whole = x, 0.0
+                after_steps, iterate_sum = x, 0.0
                 for _ in range(3):
-                    steps = prox(penalty, steps, w, i)
-                    whole += steps
-                if not abs(total(penalty, x, w, 3, i) - whole) <= 1e-12 * max(abs(whole), 1):
-                    raise AssertionError(f"{name}.total: at x={x}, w={w}, i={i} it differs from three steps' sum")
-                if not abs(repeat(penalty, x, w, 3, i) - steps) <= 1e-12 * max(abs(steps), 1):
-                    raise AssertionError(f"{name}.repeat: at x={x}, w={w}, i={i} it differs from three prox steps")
+                    after_steps = prox(penalty, after_steps, w, i)
+                    iterate_sum += after_steps
+                if not abs(prox_k_sum(penalty, x, w, 3, i) - iterate_sum) <= 1e-12 * max(abs(iterate_sum), 1):
+                    raise AssertionError(f"{name}.prox_k_sum: at x={x}, w={w}, i={i} it differs from three steps' sum")
+                if not abs(prox_k(penalty, x, w, 3, i) - after_steps) <= 1e-12 * max(abs(after_steps), 1):
+                    raise AssertionError(f"{name}.prox_k: at x={x}, w={w}, i={i} it differs from three prox steps")

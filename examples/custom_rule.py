@@ -22,7 +22,7 @@ class Adam(NamedTuple):
     slots = 2
     domain = {"keep_first": "[0, 1)", "keep_second": "[0, 1)", "eps": "(0, inf)"}
 
-    def fill(self):
+    def initial_slots(self):
         return (0.0, 0.0)
 
     def step(self, x, g, s, lr):
@@ -31,14 +31,14 @@ class Adam(NamedTuple):
         second = g * g + self.keep_second * (s[1] - g * g)
         return x - lr * first / (math.sqrt(second) + self.eps), (first, second)
 
-    def width(self, s, lr):
+    def step_size(self, s, lr):
         return lr / (math.sqrt(s[1]) + self.eps)
 
 
 class LogCosh(NamedTuple):
     """log(cosh(p - y)): quadratic for small residuals, linear for large ones."""
 
-    labels = "number"
+    target_type = "continuous"
 
     def value(self, y, p):
         distance = abs(p - y)
@@ -47,7 +47,7 @@ class LogCosh(NamedTuple):
     def slope(self, y, p):
         return math.tanh(p - y)
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 # Packages and modules of the top level.  One imports only what stands in a line above its own.
 ORDER = [
+    ["_legacy"],
     ["_check", "compiler", "callbacks", "metrics"],
     ["records", "cuda", "_csr"],
     ["io"],

@@ -83,8 +83,8 @@ def data(loss="logistic", n=40, seed=0):
     X[: n // 2, 4] = 0.0
     X[:, 7] = 0.0
     score = X @ rng.normal(size=COLUMNS) + 0.3 + 0.3 * rng.normal(size=n)
-    labels = losses.LOSSES[loss].labels
-    y = {"binary": np.where(score > 0, 1.0, -1.0), "number": score, "count": np.floor(np.exp(score))}[labels]
+    labels = losses.LOSSES[loss].target_type
+    y = {"binary": np.where(score > 0, 1.0, -1.0), "continuous": score, "count": np.floor(np.exp(score))}[labels]
     weight = rng.choice([0.0, 0.5, 1.0, 3.0], n)
     return sp.csr_array(X), y, weight
 

@@ -34,8 +34,8 @@ from adagrad_nb.compiler.jit import Held, cast
 from adagrad_nb.linear.kernels import lazy
 from adagrad_nb.linear.kernels import rows as linear
 from adagrad_nb.records.coordinate import Update
-from adagrad_nb.records.multiclass_losses import Rivals
-from adagrad_nb.records.transforms import chain
+from adagrad_nb.records.multiclass_losses import IndependentOutputs
+from adagrad_nb.records.transforms import chain_transforms
 
 if numba.config.ENABLE_CUDASIM or numba.config.DISABLE_JIT:
     pytest.skip("nothing is compiled in this lane", allow_module_level=True)
@@ -60,7 +60,7 @@ from adagrad_nb.linear.kernels import cuda_multi_rows, cuda_rows  # noqa: E402
 from adagrad_nb.optim.kernels import cuda_array_update, cuda_small_arrays, cuda_sparse_gradients  # noqa: E402
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(), Adadelta()]
-TRANSFORMS = chain((Rescale(2.0), ClipValue(1.0), Maximize(), L2Decay(0.1), DecoupledDecay(0.1)))
+TRANSFORMS = chain_transforms((Rescale(2.0), ClipValue(1.0), Maximize(), L2Decay(0.1), DecoupledDecay(0.1)))
 PENALTIES = [NoPenalty(), L1(0.1), ElasticNet(0.1, 0.2), Box(-1.0, 1.0)]
 
 
@@ -93,7 +93,7 @@ def record(cls, *fields):
 
 
 # Sums of losses are double, as on the CPU, and so are schedules, which a penalty that catches up asks for its rates.
-SCORES = {"softmax": Softmax(), "one against the rest": OneVsRest(Logistic()), "rivals": Rivals(Logistic())}
+SCORES = {"softmax": Softmax(), "one against the rest": OneVsRest(Logistic()), "rivals": IndependentOutputs(Logistic())}
 DOUBLE = {"tally", "tally of lanes", *SCORES}
 DOUBLE |= {f"{name}, penalised" for name in ("slopes", "learn", "decisions", "learn lanes")}
 LISTED = record(cuda_array_update.Listed, vector(np.int64), types.int64)
@@ -155,7 +155,7 @@ def cases(dtype):
     found["differing"] = (cuda_array_update.differing, a, a, counts)
     kinds = ("plain", NoPenalty(), lazy.Prompt()), ("penalised", ElasticNet(0.1, 0.2), lazy.Closed())
     for kind, penalty, lapse in kinds:
-        moves = cast(Update(Adagrad(), chain(()), penalty), dtype)
+        moves = cast(Update(Adagrad(), chain_transforms(()), penalty), dtype)
         free = moves._replace(penalty=NoPenalty())
         recipe = linear.Recipe(cast(Logistic(), dtype), moves, free, Constant(0.5), lapse, 1)
         last = types.Tuple(()) if kind == "plain" else n
@@ -174,7 +174,7 @@ def cases(dtype):
     numbered, bare = record(linear.Rows, n, counts, a, n, a, n), record(linear.Rows, n, counts, a, *[nothing] * 3)
     settled = record(linear.Weights, a, nothing, nothing, a, nothing)
     for name, loss in SCORES.items():
-        targets = numbered if getattr(loss, "labels", "") == "classes" else rows
+        targets = numbered if getattr(loss, "target_type", "") == "multiclass" else rows
         mine = recipe._replace(loss=cast(loss, dtype))
         found[name] = cuda_multi_rows.score, mine, targets, a, a, d, n, i, i
     found |= {
@@ -187,7 +187,9 @@ def cases(dtype):
     found["margins"] = (cuda_rows.margins, n, counts, a, a, f, a)
     found["tally"] = (cuda_rows.tally, rows, a, i, vector(np.float64))
     scaled = record(
-        type(chain((cuda_array_update.Scaled(0),))), record(cuda_array_update.Scaled, a), numba.typeof(chain(()))
+        type(chain_transforms((cuda_array_update.Scaled(0),))),
+        record(cuda_array_update.Scaled, a),
+        numba.typeof(chain_transforms(())),
     )
     update = record(Update, numba.typeof(full.rule), scaled, numba.typeof(full.penalty))
     found["factor"] = (cuda_array_update.dense, update, a, a, s, f, i)

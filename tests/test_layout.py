@@ -264,7 +264,7 @@ def record_imports(modules):
         if package_of(name) != "records":
             continue
         for found in module.imports:
-            allowed = {"records", "compiler", "_check"} if found.own else {"math", "typing"}
+            allowed = {"records", "compiler", "_check", "_legacy"} if found.own else {"math", "typing"}
             if found.target.replace(".", "/").split("/")[0] not in allowed:
                 yield Offence(name, found.target, f"{name} imports {found.target}, which records may not")
 

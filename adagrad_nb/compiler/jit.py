@@ -16,6 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_jitable, register_model
 
+from .._legacy import get_member
+
 # Python's error model checks each division for zero; the check keeps LLVM from vectorising (4 to 7 times slower),
 # and one callee compiled with it spoils every caller.
 OPTIONS: Any = {"error_model": "numpy"}
@@ -62,12 +64,12 @@ def method(name, default=None, **options):
     """
 
     def call(record, *args):
-        function = getattr(record, name, None)
+        function = get_member(record, name)
         return default(record, *args) if function is None else function(*args)
 
     def resolve(record, *args):
         if isinstance(record, types.BaseNamedTuple):
-            return getattr(record.instance_class, name, default)
+            return get_member(record.instance_class, name, default)
         return None
 
     call.__name__ = call.__qualname__ = name
@@ -289,8 +291,9 @@ def cast(record, dtype):
     Numba takes a Python float for a double, and one double makes a float32 kernel compute in doubles.
     """
     if hasattr(record, "_fields"):
-        if hasattr(record, "complete"):
-            record = record.complete()
+        finalized = get_member(record, "finalized")
+        if finalized is not None:
+            record = finalized()
         annotations = getattr(distinct(type(record)), "__annotations__", {})
         values = (
             _cast_field(value, dtype, _means_float(annotations.get(name)))

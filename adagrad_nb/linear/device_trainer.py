@@ -10,8 +10,8 @@ from ..cuda import arrays as device
 from ..optim.device_gradients import loops as list_loops
 from ..optim.device_gradients import room, sort
 from ..optim.state import init
+from ..records.group_penalties import is_group_penalty
 from ..records.schedules import at
-from .kernels.multi_lazy import is_grouped
 from .kernels.rows import Rows, Weights
 
 
@@ -134,7 +134,7 @@ def _check_device(model):
     """Only what the loops of the device can do."""
     if model.average:
         raise ValueError("average: is not kept on a device; learn there without it")
-    if not model.is_single and is_grouped(model._state.penalty):
+    if not model.is_single and is_group_penalty(model._state.penalty):
         raise ValueError(
             f"penalty: got {model._state.penalty!r}, which takes all classes of a feature together; on a device each "
             "moves by itself: take L1 there, or learn on the host"

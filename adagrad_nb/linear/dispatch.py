@@ -10,6 +10,7 @@ import threading
 import numpy as np
 
 from ..compiler.jit import compiled_for, is_compiled
+from ..records.rules import has_additive_accumulators
 from .kernels import mini_batch, scaled_rows
 from .kernels import rows as linear
 from .kernels import workers as team
@@ -71,7 +72,7 @@ def mergeable(name, model):
             f"{name}: does not go with several classes or rates, which learn side by side; learn one class against the "
             "rest, or one rate, at a time"
         )
-    if not getattr(model._state.rule, "adds", False):
+    if not has_additive_accumulators(model._state.rule):
         raise ValueError(
             f"{name}: does not go with the rule {type(model._state.rule).__name__}, whose accumulators do not add up; "
             "use Adagrad(…), RDA(…) or FTRL(…)"

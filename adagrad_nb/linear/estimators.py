@@ -20,7 +20,7 @@ except ImportError as error:
 from .. import _check, _csr
 from ..callbacks import Curve
 from ..records.averaging import Polyak
-from ..records.losses import LOSSES, Logistic, has_probabilities
+from ..records.losses import LOSSES, Logistic, has_probabilities, target_type
 from ..records.penalties import L1, L2, ElasticNet, NoPenalty
 from ..records.rules import Adagrad
 from . import targets
@@ -57,7 +57,7 @@ class Estimator(BaseEstimator):
     # --- parameters --------------------------------------------------------------------------------------------
 
     def _names(self):
-        return [name for name, cls in LOSSES.items() if cls.labels in self._kinds]
+        return [name for name, cls in LOSSES.items() if target_type(cls) in self._kinds]
 
     def _loss(self):
         """The loss as a record, if it is one for such targets."""
@@ -67,10 +67,10 @@ class Estimator(BaseEstimator):
             if name not in self._names():
                 raise ValueError(f"loss: got {loss!r}; must be one of {', '.join(self._names())}, or a loss record")
             return LOSSES[name]()
-        _check.record("loss", loss, ("labels",), LOSSES[self._names()[0]]())
-        if loss.labels not in self._kinds:
+        _check.record("loss", loss, ("target_type",), LOSSES[self._names()[0]]())
+        if target_type(loss) not in self._kinds:
             raise ValueError(
-                f"loss: {type(loss).__name__} is of targets that are a {loss.labels}; must be one of "
+                f"loss: {type(loss).__name__} takes targets of the type {target_type(loss)!r}; must be one of "
                 f"{', '.join(self._names())}, or such a record"
             )
         return loss
@@ -313,7 +313,7 @@ class AdagradClassifier(ClassifierMixin, Estimator):
     True
     """
 
-    _kinds = ("binary", "classes")
+    _kinds = ("binary", "multiclass")
     _numeric = False
 
     def __init__(
@@ -395,7 +395,7 @@ class AdagradClassifier(ClassifierMixin, Estimator):
 
     def _learn(self, X, y, weight, model, options):
         loss = options["loss"]
-        if loss.labels == "classes" and self.classes_.size == 2:  # one function parts two classes
+        if target_type(loss) == "multiclass" and self.classes_.size == 2:  # one function parts two classes
             options["loss"] = getattr(loss, "loss", Logistic())
         return super()._learn(X, y, weight, model, options)
 
@@ -561,7 +561,7 @@ class AdagradRegressor(RegressorMixin, Estimator):
     (True, True)
     """
 
-    _kinds = ("number", "count")
+    _kinds = ("continuous", "count")
     _numeric = True
 
     def __init__(
@@ -636,5 +636,5 @@ class AdagradRegressor(RegressorMixin, Estimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         loss = ALIASES.get(self.loss, self.loss) if isinstance(self.loss, str) else self.loss
-        tags.target_tags.positive_only = getattr(LOSSES.get(loss, loss), "labels", None) == "count"
+        tags.target_tags.positive_only = target_type(LOSSES.get(loss, loss)) == "count"
         return tags

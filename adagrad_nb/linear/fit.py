@@ -7,6 +7,7 @@ from .._check import seed
 from .._csr import dense
 from ..io.readers import Chunk
 from ..records.losses import LOSSES
+from ..records.multiclass_losses import is_multi_output_loss
 from ..records.schedules import Constant, Rates
 from .early_stopping import watch_for
 from .model import LinearModel
@@ -186,7 +187,11 @@ def given(loss, lr, **options):
             raise ValueError(f"loss: got {loss!r}; must be one of {', '.join(LOSSES)}, or a loss record")
         options["loss"] = LOSSES[loss]()
     elif loss is not None:
-        needs = ("gradient", "sound", "labels") if hasattr(loss, "gradient") else ("value", "slope", "link", "labels")
+        needs = (
+            ("loss_and_gradient", "can_learn_from", "target_type")
+            if is_multi_output_loss(loss)
+            else ("value", "slope", "inverse_link", "target_type")
+        )
         _check.record("loss", loss, needs, "Logistic()")
     for name in ("intercept", "normalized", "invariant"):
         if name in options:

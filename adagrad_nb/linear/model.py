@@ -9,14 +9,16 @@ from ..cuda.arrays import fetch, is_device
 from ..io import archive
 from ..optim.state import init
 from ..records.coordinate import Update
-from ..records.losses import has_probabilities, link, value
+from ..records.dual_averaging import is_dual_averaging
+from ..records.losses import has_probabilities, inverse_link, target_type, value
 from ..records.penalties import NoPenalty
+from ..records.rules import initial_slots, unpenalized
 from ..records.schedules import Rates
 from ..records.transforms import Identity
 from . import targets as samples
 from .dispatch import sweep
 from .kernels import rows as kernels
-from .kernels.lazy import Anew, Averaged, Prompt, finds_anew, lapse_of, moves_untouched, must_note
+from .kernels.lazy import Anew, Averaged, Prompt, lapse_of, moves_untouched, must_note
 from .parameters import Mean, Scaling, side_by_side
 from .targets import Labels, targets
 
@@ -73,7 +75,7 @@ class LinearModel:
         self.n_seen, self.pass_losses = 0, []
         self.scaling = Scaling(n_features, dtype, normalized, invariant)
         self._mean = Mean(average, n_features, 0) if average else None
-        blank = (np.broadcast_to(dtype.type(initial), n_features) for initial in self._state.rule.fill())
+        blank = (np.broadcast_to(dtype.type(initial), n_features) for initial in initial_slots(self._state.rule))
         self._lay_out(self._raw, blank, self._up_to_date())
         self._check_options()
 
@@ -144,7 +146,7 @@ class LinearModel:
             options.pop("penalty", None)
             new._bias_state = new._bias_state.replaced(new._bias, **options)
             new._last = ()
-            if finds_anew(new._state.rule):
+            if is_dual_averaging(new._state.rule):
                 new._raw = new._settled(Anew(0))
         if average != self.average:
             new._mean = Mean(average, new.n_features, new._state.t) if average else None
@@ -163,7 +165,7 @@ class LinearModel:
         # The penalty leaves a zero weight where it is, unless it is a bound away from zero: the notes begin with zero.
         leaf, seen = self._state.leaves[0], self.n_features
         self._lay_out(self._raw, leaf.slots, self._last, n_features)
-        for slot, initial in zip(leaf.slots, self._state.rule.fill(), strict=True):
+        for slot, initial in zip(leaf.slots, initial_slots(self._state.rule), strict=True):
             slot[seen:] = initial
         leaf.shape, leaf.size = (n_features,), n_features
         if self._mean is not None:
@@ -172,7 +174,7 @@ class LinearModel:
     def recipe(self):
         """The records of the compiled loop."""
         state, schedule = self._state, self._schedule()
-        rule = state.rule.free() if hasattr(state.rule, "free") else state.rule
+        rule = unpenalized(state.rule)
         lapse = lapse_of(state.rule, state.penalty, schedule, self.normalized)
         recipe = kernels.Recipe(
             cast(self._row_loss(), self.dtype), state.leaves[0].update,
@@ -208,7 +210,7 @@ class LinearModel:
 
     def announce(self, classes):
         """Take in labels told beforehand."""
-        if self.loss.labels != "binary":
+        if target_type(self.loss) != "binary":
             raise ValueError(f"classes: the loss {type(self.loss).__name__} takes numbers; leave classes out")
         self.labels = self.labels.announced(classes)
 
@@ -305,7 +307,7 @@ class LinearModel:
     @property
     def classes(self):
         """The two labels, or None for a loss of numbers."""
-        return self.labels.complete() if self.loss.labels == "binary" else None
+        return self.labels.complete() if target_type(self.loss) == "binary" else None
 
     @property
     def progressive_loss(self):
@@ -447,7 +449,7 @@ class LinearModel:
 
     def linked(self, margin):
         """Return what each entry of a decision function says about y: a probability, or the number predicted."""
-        return np.array([link(self.loss, p) for p in margin.tolist()], self.dtype)
+        return np.array([inverse_link(self.loss, p) for p in margin.tolist()], self.dtype)
 
     def loss_of_margins(self, y, margin, sample_weight=None):
         """Return the mean loss of the decision function `margin` where `y` is true."""

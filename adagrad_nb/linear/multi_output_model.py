@@ -7,11 +7,13 @@ from .._csr import unsigned
 from ..compiler.jit import cast, compiled_for
 from ..compiler.simd import NARROW
 from ..optim.state import init
+from ..records.dual_averaging import is_dual_averaging
+from ..records.group_penalties import is_group_penalty
+from ..records.rules import initial_slots
 from ..records.schedules import Rates
 from .dispatch import mergeable, room_for_batches
 from .kernels import multi_batch, multi_rows, rows
-from .kernels.lazy import Anew, finds_anew, must_note
-from .kernels.multi_lazy import is_grouped
+from .kernels.lazy import Anew, must_note
 from .model import LinearModel
 from .parameters import Mean, Scaling, aligned
 
@@ -35,7 +37,7 @@ class LaneModel(LinearModel):
                 f"{'normalized' if normalized else 'invariant'}: several classes or rates learn side by side by plain "
                 "steps only; leave it out, or learn two classes, or numbers, at one rate"
             )
-        if is_grouped(penalty) and (average or finds_anew(rule)):
+        if is_group_penalty(penalty) and (average or is_dual_averaging(rule)):
             raise ValueError(
                 f"penalty: {type(penalty).__name__}, which takes all classes of a feature together, goes with "
                 f"{'average=False' if average else 'Adagrad(…), Adadelta(…) or MomentumAdagrad(…)'} only"
@@ -70,7 +72,7 @@ class LaneModel(LinearModel):
     def _blank(self, n, lanes_):
         """A table of n features that nothing has been learnt about; each feature begins a cache line, if it can."""
         rule, dtype = self._state.rule, self._state.leaves[0].dtype
-        fill = rule.fill()
+        fill = initial_slots(rule)
         shape = (n, 1 + len(fill), -(-lanes_ // NARROW) * NARROW)
         table = aligned(shape, dtype)
         for k, value in enumerate(fill):
@@ -140,7 +142,7 @@ class LaneModel(LinearModel):
             new._rates = fresh._rates if isinstance(kept["lr"], Rates) else new._rates
             new._state.t = new._bias_state.t = self._state.t
             new._last = ()
-            if finds_anew(kept["rule"]):
+            if is_dual_averaging(kept["rule"]):
                 new._table[:, 0] = new._settled(Anew(0))
         if kept["average"] != self.average:
             new._mean = new._mean_of(kept["average"])

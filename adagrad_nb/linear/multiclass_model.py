@@ -3,8 +3,8 @@
 import numpy as np
 
 from ..compiler.jit import cast, compiled_for
-from ..records.losses import link
-from ..records.multiclass_losses import Softmax
+from ..records.losses import inverse_link
+from ..records.multiclass_losses import OneVsRest, Softmax
 from ..records.schedules import Rates
 from . import targets as samples
 from .kernels import multi_rows
@@ -119,6 +119,11 @@ class ClassModel(LaneModel):
         AttributeError
             If the loss has no probabilities.
         """
+        if not (self.has_probabilities or isinstance(self.loss, OneVsRest)):
+            raise AttributeError(
+                f"predict_proba: the loss {type(self.loss).__name__} has no method inverse_link(p), which gives the "
+                "probabilities of the classes from the scores of a row; use decision_function, or learn with 'softmax'"
+            )
         if not self.has_probabilities:
             raise AttributeError(
                 f"predict_proba: the loss {self.loss!r} has no probabilities; use decision_function, "
@@ -130,8 +135,18 @@ class ClassModel(LaneModel):
         """Return the probabilities that the rows of a decision function stand for."""
         if isinstance(self.loss, Softmax):
             share = np.exp(margin - margin.max(axis=1, keepdims=True))
+        elif not isinstance(self.loss, OneVsRest):
+            loss = cast(self.loss, self.dtype)
+            rows = [np.asarray(inverse_link(loss, scores)) for scores in margin]
+            for row in rows:
+                if row.shape != margin.shape[1:]:
+                    raise ValueError(
+                        f"{type(loss).__name__}.inverse_link: gives shape {row.shape}; must give {margin.shape[1:]}, a "
+                        "probability for each class"
+                    )
+            return np.array(rows, self.dtype).reshape(margin.shape)
         else:
-            flat = [link(self.loss.loss, p) for p in margin.ravel().tolist()]
+            flat = [inverse_link(self.loss.loss, p) for p in margin.ravel().tolist()]
             share = np.array(flat, self.dtype).reshape(margin.shape)
             share[share.sum(axis=1) == 0] = 1  # no class claims the row
         return share / share.sum(axis=1, keepdims=True)

@@ -6,6 +6,8 @@ import numpy as np
 
 from .. import _check
 from ..records.averaging import Polyak
+from ..records.penalties import has_additive_prox
+from ..records.rules import is_scaled_gradient
 from .kernels import scaled_rows
 from .kernels.lazy import Trail
 from .kernels.rows import FAR
@@ -97,11 +99,11 @@ class Scaling:
 
     def check(self, rule, penalty):
         """Refuse rules whose step has no length of its own, and penalties that are not exact under normalised steps."""
-        if self and not getattr(rule, "straight", False):
+        if self and not is_scaled_gradient(rule):
             raise ValueError(
                 f"{self.name}: does not go with the rule {type(rule).__name__}; use Adagrad(…), or {self.name}=False"
             )
-        if self.normalized and not getattr(penalty, "additive", False):
+        if self.normalized and not has_additive_prox(penalty):
             raise ValueError(
                 f"normalized: does not go with the penalty {type(penalty).__name__}, which has no closed form where "
                 "the width changes from row to row; use L1, Box, NonNegative or Bounded(L1(…)), or normalized=False"

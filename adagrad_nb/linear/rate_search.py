@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from ..records.multiclass_losses import Rivals
+from ..records.group_penalties import is_group_penalty
+from ..records.multiclass_losses import IndependentOutputs
 from ..records.schedules import Rates
 from .multi_output_model import LaneModel
 from .targets import Labels
@@ -26,7 +27,7 @@ class RateModel(LaneModel):
     def __init__(self, n_features, dtype, loss, rule, lr, penalty, intercept, **options):
         if not isinstance(lr, Rates):
             raise ValueError(f"lr: got {lr!r}, but the model was begun with several rates; leave lr out, or 'auto'")
-        if getattr(penalty, "grouped", False):
+        if is_group_penalty(penalty):
             raise ValueError(
                 f"penalty: got {penalty!r}, whose groups are the classes of a feature; with several rates each lane is "
                 "a model of its own, take L1 or a single rate"
@@ -39,7 +40,7 @@ class RateModel(LaneModel):
         return self.best
 
     def _row_loss(self):
-        return Rivals(self.loss)
+        return IndependentOutputs(self.loss)
 
     def replaced(self, **options):
         values = getattr(options.get("lr"), "values", self._rates)

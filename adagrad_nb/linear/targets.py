@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import _check
 from ..records.losses import Logistic
-from ..records.multiclass_losses import OneVsRest, Softmax
+from ..records.multiclass_losses import OneVsRest, Softmax, target_type
 
 
 class Classes(NamedTuple):
@@ -84,13 +84,13 @@ def of_classes(loss):
     """The loss of many classes that a loss means: softmax for the logistic one, one against the rest for others."""
     if isinstance(loss, Logistic):
         return Softmax()
-    return OneVsRest(loss) if loss.labels == "binary" else loss
+    return OneVsRest(loss) if target_type(loss) == "binary" else loss
 
 
 def are_many(loss, y, classes):
     """Whether a model is to have a lane for each class: the loss says so, or there are more than two labels."""
-    if loss.labels != "binary":
-        return loss.labels == "classes"
+    if target_type(loss) != "binary":
+        return target_type(loss) == "multiclass"
     labels = np.asarray(y if classes is None else classes)
     if labels.ndim != 1 or not labels.size:
         return False
@@ -233,13 +233,13 @@ def labels_of(y, n):
 def targets(y, n, loss, labels, dtype):
     """(y as the loss takes it, labels) of a chunk of n rows."""
     y = _given(y, n)
-    if loss.labels == "binary":
+    if target_type(loss) == "binary":
         _check_labels(y)
         labels = labels.seen(y)
         return labels.signs(y, dtype), labels
     if y.dtype.kind not in "fiub":
         raise TypeError(f"y: got dtype {y.dtype}; the loss takes real numbers")
-    if loss.labels == "count":
+    if target_type(loss) == "count":
         _check.interval("y", y, "[0, inf)")
     return narrowed("y", y, dtype), labels
 
@@ -282,7 +282,7 @@ def check_class_weight(class_weight, in_memory):
 
 
 def weighted(class_weight, y, weight, labels):
-    """The weights of rows times those of their labels; `labels` are what is known of them so far."""
+    """The weights of rows times those of their labels; `target_type` are what is known of them so far."""
     found, where = np.unique(np.asarray(y), return_inverse=True)
     if class_weight == "balanced":
         totals = np.bincount(where, weight)

@@ -11,6 +11,7 @@ from ..compiler.jit import cast, compiled_for
 from ..cuda.arrays import copy, form, is_device
 from ..optim.kernels.reductions import compiled_project, compiled_value
 from ..optim.state import State, init
+from ..records.gates import may_skip_steps
 from ..records.penalties import Bounded
 from ..records.rules import Adadelta
 from . import device_loop
@@ -202,7 +203,7 @@ def _check_steps(given):
     if given.get("sparse_decay") == "lazy":
         raise ValueError("sparse_decay: 'lazy' leaves rows of x behind; minimise with 'touched' or 'whole'")
     for item in given.get("transforms", ()):
-        if hasattr(item, "skips"):
+        if may_skip_steps(item):
             raise ValueError(
                 f"transforms: {type(item).__name__} is for steps by hand, with update; a minimiser ends at a gradient "
                 "that is not finite, with the last good x"

@@ -12,7 +12,7 @@ from ..optim.gradients import operand
 from ..optim.kernels.array_update import ALL
 from ..optim.kernels.reductions import compiled_unfinished, compiled_value
 from ..optim.step import update
-from ..records.schedules import Table
+from ..records.schedules import PrecomputedSchedule
 from .loop_kernel import CONVERGED, NOT_FINITE, RUNNING, Clock, Iterate, descend
 
 SLICE = 0.05  # seconds between two returns to Python, so that Ctrl-C works
@@ -133,8 +133,10 @@ class CompiledLoop:
             if room <= 0:
                 break
         if any(rate.ndim for rate in rates):
-            return Table(np.array([np.broadcast_to(rate, self.x.shape) for rate in rates], self.x.dtype), start)
-        return Table(np.array(rates, np.float64), start)
+            return PrecomputedSchedule(
+                np.array([np.broadcast_to(rate, self.x.shape) for rate in rates], self.x.dtype), start
+            )
+        return PrecomputedSchedule(np.array(rates, np.float64), start)
 
     def retreat(self):
         return 0

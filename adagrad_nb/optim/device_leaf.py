@@ -5,6 +5,7 @@ import numpy as np
 from ..compiler.jit import Held
 from ..cuda import arrays
 from ..records.averaging import overwrites, weight
+from ..records.transforms import needs_norm, uses_global_norm
 from .device_gradients import spread, update_kernels
 from .gradients import Operand
 from .kernels.array_update import ALL
@@ -139,8 +140,8 @@ class DeviceLeaf(Leaf):
 def factors(position, firsts, heads, jobs):
     """Each record that looks at the whole array, replaced by the factor it comes to; all of it on the device."""
     gpu = update_kernels()
-    chosen = [k for k, first in enumerate(firsts) if hasattr(first, "factor")]
-    together = getattr(firsts[chosen[0]], "together", False)
+    chosen = [k for k, first in enumerate(firsts) if needs_norm(first)]
+    together = uses_global_norm(firsts[chosen[0]])
     main = max((jobs[k].leaf for k in chosen), key=lambda leaf: leaf.precision.itemsize)
     norms = main.room(("norms", position), len(chosen))
     for n, k in enumerate(chosen):

@@ -12,7 +12,8 @@ FBGEMM, ``rowwise_adagrad`` with ``WeightDecayMode.DECOUPLE_GLOBAL``, which comp
 import numpy as np
 
 from .. import _check
-from ..records.transforms import DecoupledDecay, resolved
+from ..records.gates import accumulates_gradients
+from ..records.transforms import DecoupledDecay, for_array, is_weight_decay
 from .kernels.array_update import ALL
 from .trees import rebuild, walk
 
@@ -27,20 +28,20 @@ def begin(state):
 
 def _decay(state, leaf):
     """The one decay of an array, or None."""
-    items = (resolved(item, leaf.path) for item in state.transforms)
-    return next((item for item in items if hasattr(item, "decays")), None)
+    items = (for_array(item, leaf.path) for item in state.transforms)
+    return next((item for item in items if is_weight_decay(item)), None)
 
 
 def _check_options(state):
     """Only decay of x alone, with one strength, has a closed form over steps that were missed."""
     for leaf in state.leaves:
-        decays = [item for item in (resolved(one, leaf.path) for one in state.transforms) if hasattr(item, "decays")]
+        decays = [item for item in (for_array(one, leaf.path) for one in state.transforms) if is_weight_decay(item)]
         if any(type(item) is not DecoupledDecay or np.ndim(item.strength) for item in decays) or len(decays) > 1:
             raise ValueError(
                 f"sparse_decay: 'lazy' takes one DecoupledDecay with one strength, got {decays} for {leaf.path}; "
                 "take 'touched' or 'whole'"
             )
-    if any(hasattr(item, "gathers") for item in state.transforms):
+    if any(accumulates_gradients(item) for item in state.transforms):
         raise ValueError("sparse_decay: 'lazy' does not go with Accumulate, which makes gradients dense; take 'whole'")
     if state.duplicates == "sequential" and any(leaf.decayed is not None for leaf in state.leaves):
         raise ValueError("duplicates: 'sequential' decays a row more than once; sparse_decay='lazy' takes any other")

@@ -10,7 +10,8 @@ from ..compiler.jit import cast, compiled_for, entry, threads
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
 from ..records.gates import is_gate
-from ..records.transforms import Identity, chain, resolved
+from ..records.rules import has_row_accumulators, initial_slots
+from ..records.transforms import Identity, chain_transforms, for_array, is_weight_decay, needs_norm
 from .gradients import Operand, regrouped
 from .kernels import array_update, reductions
 
@@ -67,12 +68,12 @@ class Leaf:
     def __init__(self, path, x, options, scale=None):
         self.path, self.shape, self.dtype, self.size = path, tuple(x.shape), np.dtype(x.dtype), x.size
         self.precision = np.dtype(_BASE[self.dtype.str[1:]])
-        transforms = tuple(self._flattened(resolved(item, path)) for item in options.transforms)
-        self.base = Update(options.rule, chain(transforms), options.penalty)
+        transforms = tuple(self._flattened(for_array(item, path)) for item in options.transforms)
+        self.base = Update(options.rule, chain_transforms(transforms), options.penalty)
         self.update = cast(self.base, self.precision)
         self.average = None if options.average is None else cast(options.average, self.precision)
-        self.whole = any(hasattr(item, "factor") or is_gate(item) for item in transforms)
-        self.decays = any(hasattr(item, "decays") for item in transforms)
+        self.whole = any(needs_norm(item) or is_gate(item) for item in transforms)
+        self.decays = any(is_weight_decay(item) for item in transforms)
         self.head = Identity()
         self.entries = {}
         self.scale = None if scale is None else np.asarray(scale, np.float64)
@@ -80,7 +81,7 @@ class Leaf:
         if not callable(options.lr) and not hasattr(options.lr, "_fields"):
             self.fixed = self.rate(options.lr)
         self.group = self._group(options.rule)
-        self.hold(tuple(self._filled(x, value) for value in options.rule.fill()))
+        self.hold(tuple(self._filled(x, value) for value in initial_slots(options.rule)))
         self.mean = self.gathered = self.decayed = None
 
     def _flattened(self, item):
@@ -91,7 +92,7 @@ class Leaf:
 
     def _group(self, rule):
         """How many of the real numbers that the kernels see share an accumulator."""
-        if hasattr(rule, "rowwise"):
+        if has_row_accumulators(rule):
             return self.parts * int(np.prod(self.shape[1:]))
         return self.parts if getattr(rule, "modulus", False) else 1
 

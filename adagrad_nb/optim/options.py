@@ -6,9 +6,10 @@ import numpy as np
 
 from .. import _check
 from ..cuda import arrays
-from ..records.gates import is_gate
+from ..records.gates import accumulates_gradients, is_gate
 from ..records.penalties import NoPenalty
-from ..records.rules import Adagrad
+from ..records.rules import Adagrad, can_accumulate_squares, has_row_accumulators
+from ..records.transforms import is_for_some_arrays, needs_norm
 from .gradients import DUPLICATES
 
 SPARSE_DECAY = ("touched", "whole", "lazy", "refuse")
@@ -29,12 +30,12 @@ class Options(NamedTuple):
     def checked(self, leaves):
         """The same options, sound and complete for arrays given as (path, array)."""
         rule = Adagrad() if self.rule is None else self.rule
-        _check.record("rule", rule, ("slots", "fill", "step", "width"), "Adagrad()")
+        _check.record("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
         learning_rate(self.lr)
         _check_transforms(self.transforms)
         _check.choice("duplicates", self.duplicates, DUPLICATES)
         _check.choice("sparse_decay", self.sparse_decay, SPARSE_DECAY)
-        if self.duplicates == "simultaneous" and (not hasattr(rule, "accumulate") or hasattr(rule, "rowwise")):
+        if self.duplicates == "simultaneous" and (not can_accumulate_squares(rule) or has_row_accumulators(rule)):
             raise ValueError(
                 f"duplicates: 'simultaneous' adds squares before it steps, which {type(rule).__name__} cannot; "
                 "take Adagrad or another choice"
@@ -61,15 +62,15 @@ class Options(NamedTuple):
             raise ValueError("sparse_decay: 'lazy' does not work on a device; take 'touched' or 'whole'")
         if self.penalty is not None:
             _check.penalty_shape(self.penalty, array.size * (2 if array.dtype.kind == "c" else 1))
-        if hasattr(rule, "rowwise") and array.ndim == 0:
+        if has_row_accumulators(rule) and array.ndim == 0:
             raise ValueError(f"{path}: is a single number; {type(rule).__name__} takes arrays with rows")
-        shared = hasattr(rule, "rowwise") or (getattr(rule, "modulus", False) and array.dtype.kind == "c")
+        shared = has_row_accumulators(rule) or (getattr(rule, "modulus", False) and array.dtype.kind == "c")
         if shared and self.duplicates == "simultaneous":
             raise ValueError("duplicates: 'simultaneous' needs one accumulator for each entry; take 'merge'")
         for item in self.transforms:
             for one in (item, getattr(item, "inner", None)):
                 strength = getattr(one, "strength", None)
-                if np.ndim(strength) and np.shape(strength) != array.shape and not hasattr(item, "resolved"):
+                if np.ndim(strength) and np.shape(strength) != array.shape and not is_for_some_arrays(item):
                     raise ValueError(
                         f"{type(one).__name__}.strength: got shape {np.shape(strength)}; must be a number or have the "
                         f"shape of {path}, {array.shape}. For one array of several, wrap it in Only(…, name)"
@@ -80,12 +81,12 @@ def _check_transforms(transforms):
     if hasattr(transforms, "_fields") or not isinstance(transforms, (tuple, list)):
         raise TypeError(f"transforms: got {transforms!r}; must be a tuple of records, such as (ClipNorm(1.0),)")
     for item in transforms:
-        free = hasattr(item, "factor") or is_gate(item) or hasattr(item, "resolved")
+        free = needs_norm(item) or is_gate(item) or is_for_some_arrays(item)
         _check.record("transforms", item, () if free else ("transform",), "ClipNorm(1.0)")
     for kind in {type(item) for item in transforms if is_gate(item)}:
         if sum(type(item) is kind for item in transforms) > 1:
             raise ValueError(f"transforms: {kind.__name__} stands there more than once; one is enough")
-    gathering = [position for position, item in enumerate(transforms) if hasattr(item, "gathers")]
+    gathering = [position for position, item in enumerate(transforms) if accumulates_gradients(item)]
     if gathering and any(_moves_x(item) for item in transforms[: gathering[0]]):
         raise ValueError("transforms: a DecoupledDecay before Accumulate would act on gradients; put it after")
 

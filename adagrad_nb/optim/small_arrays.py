@@ -3,6 +3,8 @@
 import numpy as np
 
 from ..cuda import arrays
+from ..records.gates import accumulates_gradients
+from ..records.transforms import needs_norm, uses_global_norm
 from .device_small_arrays import DeviceBundle
 from .gradients import Operand
 from .kernels.array_update import ALL
@@ -107,8 +109,7 @@ def _joins(leaf, options):
     """Whether an array may step with others: small, with nothing of its own but its accumulators."""
     plain = leaf.dtype == leaf.precision and leaf.group == 1 and leaf.scale is None
     alone = any(
-        hasattr(item, "gathers") or (hasattr(item, "factor") and not getattr(item, "together", False))
-        for item in options.transforms
+        accumulates_gradients(item) or (needs_norm(item) and not uses_global_norm(item)) for item in options.transforms
     )
     held = arrays.is_device(options.lr) and arrays.form(options.lr).size == 1
     shared = not _has_arrays(leaf.base) and (held or not _has_arrays(options.lr))

@@ -3,7 +3,8 @@
 import math
 from typing import Any, NamedTuple
 
-from ..records.transforms import Chain, Identity, Rescale
+from ..records.gates import accumulates_gradients, may_skip_steps
+from ..records.transforms import Chain, Identity, Rescale, needs_norm, scale_for_norm, uses_global_norm
 from . import device_leaf
 
 READY, GATHERED, SKIPPED = range(3)
@@ -30,16 +31,16 @@ def settle(state, jobs):
     while isinstance(chains[0], Chain):
         firsts = [chain.first for chain in chains]
         first = next((record for record in firsts if not isinstance(record, Identity)), firsts[0])
-        if hasattr(first, "gathers"):
+        if accumulates_gradients(first):
             jobs = _gathered(state, state.transforms[position], heads, jobs)
             if jobs is None:
                 return GATHERED, None, None
             heads, firsts = [job.leaf.head for job in jobs], [Identity()] * len(jobs)
-        elif hasattr(first, "skips"):
+        elif may_skip_steps(first):
             if not _passes(state, state.transforms[position], position, heads, jobs):
                 return SKIPPED, None, None
             firsts = [_unscaled(state, first, job.leaf) for job in jobs]
-        elif any(hasattr(record, "factor") for record in firsts):
+        elif any(needs_norm(record) for record in firsts):
             firsts = _factors(position, firsts, heads, jobs)
         heads = [Chain(*pair) for pair in zip(heads, firsts, strict=True)]
         chains = [chain.rest for chain in chains]
@@ -49,18 +50,18 @@ def settle(state, jobs):
 
 def _factors(position, firsts, heads, jobs):
     """Each record that looks at the whole array, replaced by the factor it comes to."""
-    if all(job.leaf.on_device for first, job in zip(firsts, jobs, strict=True) if hasattr(first, "factor")):
+    if all(job.leaf.on_device for first, job in zip(firsts, jobs, strict=True) if needs_norm(first)):
         return device_leaf.factors(position, firsts, heads, jobs)
     norms = [
-        job.leaf.norm(position, head, job.x, job.gradient, job.lr) if hasattr(first, "factor") else 0.0
+        job.leaf.norm(position, head, job.x, job.gradient, job.lr) if needs_norm(first) else 0.0
         for first, head, job in zip(firsts, heads, jobs, strict=True)
     ]
-    whole = next(record for record in firsts if hasattr(record, "factor"))
-    if getattr(whole, "together", False):
+    whole = next(record for record in firsts if needs_norm(record))
+    if uses_global_norm(whole):
         norms = [math.hypot(*norms)] * len(norms)
     return [
-        Rescale(job.leaf.precision.type(first.factor(job.leaf.precision.type(norm))))
-        if hasattr(first, "factor") else first
+        Rescale(job.leaf.precision.type(scale_for_norm(first, job.leaf.precision.type(norm))))
+        if needs_norm(first) else first
         for first, norm, job in zip(firsts, norms, jobs, strict=True)
     ]  # fmt: skip
 

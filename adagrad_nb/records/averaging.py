@@ -12,20 +12,20 @@ from ..compiler.jit import method, plain
 
 
 @plain
-def _never(average, t):
+def _never_overwrites(average, t):
     """Leave the iterate alone."""
     return False
 
 
 @plain
-def _towards(average, mean, x, share):
+def _interpolate(average, mean, x, share):
     """mean + share (x - mean), which rounds to x itself where they are equal."""
     return mean + share * (x - mean)
 
 
 weight = method("weight")
-mix = method("mix", default=_towards)
-overwrites = method("overwrites", default=_never)
+mix = method("mix", default=_interpolate)
+overwrites = method("overwrites", default=_never_overwrites)
 
 
 class Polyak(NamedTuple):

@@ -9,7 +9,7 @@ import math
 from typing import NamedTuple
 
 from ..compiler.simd import choose, one
-from .invariant_steps import ascent, decline
+from .invariant_steps import capped_linear_flow, logistic_flow
 
 
 class Logistic(NamedTuple):
@@ -20,11 +20,11 @@ class Logistic(NamedTuple):
     Examples
     --------
     >>> from adagrad_nb import Logistic
-    >>> Logistic().value(1.0, -1000.0), Logistic().slope(1.0, -1000.0), Logistic().link(0.0)
+    >>> Logistic().value(1.0, -1000.0), Logistic().slope(1.0, -1000.0), Logistic().inverse_link(0.0)
     (1000.0, -1.0, 0.5)
     """
 
-    labels = "binary"
+    target_type = "binary"
     probabilities = True
     branchless = True
 
@@ -38,10 +38,10 @@ class Logistic(NamedTuple):
         e = math.exp(-abs(margin))
         return -y * (choose(margin > 0, e, one(p)) / (one(p) + e))
 
-    def flow(self, y, p, q, tau):
-        return y * ascent(y * p, q * tau) / q
+    def invariant_step(self, y, p, q, tau):
+        return y * logistic_flow(y * p, q * tau) / q
 
-    def link(self, p):
+    def inverse_link(self, p):
         e = math.exp(-abs(p))
         one = type(p)(1)
         return (one if p > 0 else e) / (one + e)
@@ -66,7 +66,7 @@ class Hinge(NamedTuple):
     True
     """
 
-    labels = "binary"
+    target_type = "binary"
     probabilities = False
 
     def value(self, y, p):
@@ -77,11 +77,11 @@ class Hinge(NamedTuple):
         rest = type(p)(1) - y * p
         return -y if rest > 0 else rest - rest  # 0, or NaN
 
-    def flow(self, y, p, q, tau):
+    def invariant_step(self, y, p, q, tau):
         rest = type(p)(1) - y * p
-        return y * decline(rest, q * tau, type(p)(1), type(p)(math.inf)) / q if rest > 0 else rest - rest
+        return y * capped_linear_flow(rest, q * tau, type(p)(1), type(p)(math.inf)) / q if rest > 0 else rest - rest
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 
@@ -100,7 +100,7 @@ class SquaredHinge(NamedTuple):
     (9.0, -6.0, 0.0)
     """
 
-    labels = "binary"
+    target_type = "binary"
     probabilities = False
 
     def value(self, y, p):
@@ -111,11 +111,11 @@ class SquaredHinge(NamedTuple):
         rest = type(p)(1) - y * p
         return type(p)(0) if rest <= 0 else -y * (rest + rest)
 
-    def flow(self, y, p, q, tau):
+    def invariant_step(self, y, p, q, tau):
         rest = type(p)(1) - y * p
-        return y * decline(rest, q * tau, type(p)(math.inf), type(p)(2)) / q if rest > 0 else rest - rest
+        return y * capped_linear_flow(rest, q * tau, type(p)(math.inf), type(p)(2)) / q if rest > 0 else rest - rest
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 
@@ -146,7 +146,7 @@ class SmoothHinge(NamedTuple):
 
     gamma: float = 1.0
 
-    labels = "binary"
+    target_type = "binary"
     probabilities = False
     domain = {"gamma": "(0, inf)"}
 
@@ -164,11 +164,13 @@ class SmoothHinge(NamedTuple):
             return type(p)(0)
         return -y if rest >= self.gamma else -y * (rest / self.gamma)
 
-    def flow(self, y, p, q, tau):
+    def invariant_step(self, y, p, q, tau):
         rest = type(p)(1) - y * p
-        return y * decline(rest, q * tau, type(p)(1), type(p)(1) / self.gamma) / q if rest > 0 else rest - rest
+        return (
+            y * capped_linear_flow(rest, q * tau, type(p)(1), type(p)(1) / self.gamma) / q if rest > 0 else rest - rest
+        )
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 
@@ -188,11 +190,11 @@ class ModifiedHuber(NamedTuple):
     >>> from adagrad_nb import ModifiedHuber
     >>> ModifiedHuber().value(1.0, -2.0), ModifiedHuber().slope(1.0, -2.0)
     (8.0, -4.0)
-    >>> [ModifiedHuber().link(p) for p in (-3.0, 0.0, 0.5)]
+    >>> [ModifiedHuber().inverse_link(p) for p in (-3.0, 0.0, 0.5)]
     [0.0, 0.5, 0.75]
     """
 
-    labels = "binary"
+    target_type = "binary"
     probabilities = True
 
     def value(self, y, p):
@@ -208,11 +210,11 @@ class ModifiedHuber(NamedTuple):
             return type(p)(0)
         return type(p)(-4) * y if rest > 2 else type(p)(-2) * y * rest
 
-    def flow(self, y, p, q, tau):
+    def invariant_step(self, y, p, q, tau):
         rest = type(p)(1) - y * p
-        return y * decline(rest, q * tau, type(p)(4), type(p)(2)) / q if rest > 0 else rest - rest
+        return y * capped_linear_flow(rest, q * tau, type(p)(4), type(p)(2)) / q if rest > 0 else rest - rest
 
-    def link(self, p):
+    def inverse_link(self, p):
         one = type(p)(1)
         if p >= 1:
             return one
@@ -234,7 +236,7 @@ class Perceptron(NamedTuple):
     (2.0, -1.0, 0.0)
     """
 
-    labels = "binary"
+    target_type = "binary"
     probabilities = False
 
     def value(self, y, p):
@@ -245,5 +247,5 @@ class Perceptron(NamedTuple):
         margin = y * p
         return -y if margin <= 0 else margin - margin  # 0, or NaN
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p

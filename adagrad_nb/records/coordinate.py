@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from ..compiler.jit import load, pick, plain, store
 from .penalties import prox
-from .rules import reach, step
-from .transforms import revise
+from .rules import cumulative_step_size, step
+from .transforms import transform_at
 
 
 class Update(NamedTuple):
@@ -20,15 +20,15 @@ class Update(NamedTuple):
 
 
 @plain
-def move(update, x, g, s, lr, t, i):
+def apply_update(update, x, g, s, lr, t, i):
     """x, s = prox(step(transform(g))), in update t"""
-    x, g = revise(update.transforms, x, g, lr, i)
+    x, g = transform_at(update.transforms, x, g, lr, i)
     x, s = step(update.rule, x, g, s, lr)
-    return prox(update.penalty, x, reach(update.rule, s, lr, t + 1), i), s
+    return prox(update.penalty, x, cumulative_step_size(update.rule, s, lr, t + 1), i), s
 
 
 @plain
-def advance(update, x, g, s, lr, t, i, k):
+def update_at(update, x, g, s, lr, t, i, k):
     """Coordinate i of the arrays x and s moves by the gradient g[k], in update t."""
-    x[i], scalars = move(update, x[i], g[k], load(s, i), pick(lr, i), t, i)
+    x[i], scalars = apply_update(update, x[i], g[k], load(s, i), pick(lr, i), t, i)
     store(s, i, scalars)

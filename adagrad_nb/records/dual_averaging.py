@@ -1,20 +1,27 @@
-"""Update rules of dual averaging: x is not moved, but found anew from sums over all gradients so far.
+"""Update rules of dual averaging: x is not moved, but computed from sums over all gradients so far.
 
-Such a rule has ``point(x, s, lr)``, what the losses alone make of x, and ``reach(s, lr, t)``, the width of the
-penalty's proximal step there after t updates, in proportion to t, besides the methods of every rule (see `rules`).
-Both follow from the accumulators, the rate of the last update and t, so that a coordinate that sparse rows pass over
-costs nothing until it is read.  ``free()`` gives the rule for a coordinate that is not penalised, such as an intercept.
+Besides the methods of every rule (see `rules`) such a rule has ``primal(x, s, lr)``, the solution for the losses alone,
+and ``cumulative_step_size(s, lr, t)``, the step size of the penalty's proximal step there after t updates, in
+proportion to t.  Both follow from the accumulators, the rate of the last update and t, so that a coordinate that sparse
+rows pass over costs nothing until it is read.  ``unpenalized()`` gives the rule for a coordinate that is not penalised,
+such as an intercept.
 """
 
 import math
 from typing import NamedTuple
 
+from .._legacy import has_member
 from ..compiler.jit import method
-from .proximal import soft
-from .rules import width
+from .proximal import soft_threshold
+from .rules import step_size
 
-point = method("point")
-_root = method("root")
+primal = method("primal")
+_denominator = method("denominator")
+
+
+def is_dual_averaging(rule):
+    """Return whether a rule, or class of rules, computes x from its accumulators whenever it is read."""
+    return has_member(rule, "primal")
 
 
 class RDA(NamedTuple):
@@ -66,30 +73,30 @@ class RDA(NamedTuple):
     initial_accumulator: float = 0.0
 
     slots = 2
-    adds = True
+    accumulators_add = True
     domain = {"eps": "[0, inf)", "initial_accumulator": "[0, inf)"}
 
-    def fill(self):
+    def initial_slots(self):
         return (self.initial_accumulator, 0.0)
 
-    def root(self, s):
+    def denominator(self, s):
         return math.sqrt(s[0]) + self.eps
 
     def step(self, x, g, s, lr):
         s = (s[0] + g * g, s[1] + g)
-        return point(self, x, s, lr), s
+        return primal(self, x, s, lr), s
 
-    def width(self, s, lr):
-        root = _root(self, s)
+    def step_size(self, s, lr):
+        root = _denominator(self, s)
         return root if root == 0 else lr / root
 
-    def reach(self, s, lr, t):
-        return type(lr)(t) * width(self, s, lr)
+    def cumulative_step_size(self, s, lr, t):
+        return type(lr)(t) * step_size(self, s, lr)
 
-    def point(self, x, s, lr):
+    def primal(self, x, s, lr):
         # Where nothing has pulled yet, or so little that its square is lost, x stays where it is.
         rests = s[1] == 0 and s[0] == self.initial_accumulator
-        return x if rests or _root(self, s) == 0 else -width(self, s, lr) * s[1]
+        return x if rests or _denominator(self, s) == 0 else -step_size(self, s, lr) * s[1]
 
 
 class FTRL(NamedTuple):
@@ -141,16 +148,16 @@ class FTRL(NamedTuple):
     l2: float = 0.0
 
     slots = 2
-    adds = True
+    accumulators_add = True
     domain = {"beta": "[0, inf)", "l1": "[0, inf)", "l2": "[0, inf)"}
 
-    def fill(self):
+    def initial_slots(self):
         return (0.0, 0.0)
 
-    def free(self):
+    def unpenalized(self):
         return self._replace(l1=0.0, l2=0.0)
 
-    def root(self, s, lr):
+    def denominator(self, s, lr):
         return math.sqrt(s[0]) + self.beta + lr * self.l2
 
     def step(self, x, g, s, lr):
@@ -158,14 +165,14 @@ class FTRL(NamedTuple):
         z = first if s[0] == 0 else s[1]
         n = s[0] + g * g
         s = (n, z + lr * g - (math.sqrt(n) - math.sqrt(s[0])) * x)
-        return point(self, x, s, lr), s
+        return primal(self, x, s, lr), s
 
-    def width(self, s, lr):
-        root = _root(self, s, lr)
+    def step_size(self, s, lr):
+        root = _denominator(self, s, lr)
         return root if root == 0 else lr / root
 
-    def reach(self, s, lr, t):
-        return type(lr)(t) * width(self, s, lr)
+    def cumulative_step_size(self, s, lr, t):
+        return type(lr)(t) * step_size(self, s, lr)
 
-    def point(self, x, s, lr):
-        return x if s[0] == 0 else soft(-s[1], lr * self.l1) / _root(self, s, lr)
+    def primal(self, x, s, lr):
+        return x if s[0] == 0 else soft_threshold(-s[1], lr * self.l1) / _denominator(self, s, lr)

@@ -7,9 +7,10 @@ arrives, what stands after it to those that it lets through.  Their memory is pa
 from typing import NamedTuple
 
 from .._check import choice, count, positive_count
+from .._legacy import has_member
 
-KINDS = ("mean", "sum", "running mean")
-CLOCKS = ("updates", "micro-steps")
+ACCUMULATION_KINDS = ("mean", "sum", "running mean")
+SCHEDULE_CLOCKS = ("updates", "micro-steps")
 
 
 class Accumulate(NamedTuple):
@@ -50,12 +51,12 @@ class Accumulate(NamedTuple):
     kind: str = "mean"
     counts: str = "updates"
 
-    gathers = True
+    accumulates = True
 
     def check(self):
         positive_count("Accumulate.every", self.every)
-        choice("Accumulate.kind", self.kind, KINDS)
-        choice("Accumulate.counts", self.counts, CLOCKS)
+        choice("Accumulate.kind", self.kind, ACCUMULATION_KINDS)
+        choice("Accumulate.counts", self.counts, SCHEDULE_CLOCKS)
 
 
 class SkipNonFinite(NamedTuple):
@@ -83,7 +84,7 @@ class SkipNonFinite(NamedTuple):
 
     limit: int = 0
 
-    skips = True
+    may_skip = True
 
     def check(self):
         count("SkipNonFinite.limit", self.limit)
@@ -131,13 +132,23 @@ class LossScale(NamedTuple):
     grow: float = 2.0
     shrink: float = 0.5
 
-    skips = True
+    may_skip = True
     domain = {"initial": "(0, inf)", "grow": "[1, inf)", "shrink": "(0, 1)"}
 
     def check(self):
         positive_count("LossScale.every", self.every)
 
 
-def is_gate(record):
-    """Whether a transform decides about the step."""
-    return hasattr(record, "gathers") or hasattr(record, "skips")
+def accumulates_gradients(transform):
+    """Return whether a transform makes one step of several gradients."""
+    return has_member(transform, "accumulates")
+
+
+def may_skip_steps(transform):
+    """Return whether a transform may skip a step."""
+    return has_member(transform, "may_skip")
+
+
+def is_gate(transform):
+    """Return whether a transform decides if a gradient becomes a step."""
+    return accumulates_gradients(transform) or may_skip_steps(transform)

@@ -1,21 +1,28 @@
 """Penalties of a group: all weights of a feature in a model of many classes, which then is in the model or is not.
 
-Such a penalty is a record with ``norm(x, i)``, its value for the weights x of feature i; and ``shrink(x, w, k, i)``,
-which takes x in place through k steps to the minimiser of ``norm(z, i) + sum of (z[l] - x[l])**2 / (2 w[l])`` over z.
-Besides, it is a penalty of single coordinates, a group each: L1.
+Such a penalty is a record with ``is_group = True``; ``group_value(x, i)``, its value for the weights x of feature i;
+and ``group_prox(x, w, k, i)``, which takes x in place through k steps, each to the minimiser over z of
+``group_value(z, i) + sum of (z[l] - x[l])**2 / (2 w[l])``.  Besides, it is a penalty of single coordinates, a group
+each: L1.
 """
 
 import math
 from typing import Any, NamedTuple
 
+from .._legacy import get_member
 from ..compiler.jit import method, pick, plain
 from .penalties import L1
 
-shrink = method("shrink")
+group_prox = method("group_prox")
+
+
+def is_group_penalty(penalty):
+    """Return whether a penalty, or class of penalties, takes all outputs of a feature together."""
+    return bool(get_member(penalty, "is_group", False))
 
 
 @plain
-def _is_even(w):
+def _has_equal_entries(w):
     """Whether all widths are equal."""
     low = high = w[0]
     for l in range(1, w.shape[0]):
@@ -24,40 +31,40 @@ def _is_even(w):
 
 
 @plain
-def _round(x, w, strength):
+def _group_l2_prox(x, w, strength):
     """One step of the Euclidean norm; return whether anything is left of x.
 
     With s = |z|, z[l] = x[l] s / (s + strength w[l]), and s solves sum of (x[l] / (s + strength w[l]))**2 = 1.  One
     over the root of that sum is concave in s: Newton's method from the left climbs to the solution, and is there after
     one step where the widths are equal (J. Moré, D. Sorensen, SIAM J. Sci. Stat. Comput. 4 (1983) 553-572).
     """
-    pull = size = fixed = strength - strength
-    widest = fixed
+    scaled_square_sum = square_sum = fixed_square_sum = strength - strength
+    largest_step = fixed_square_sum
     for l in range(x.shape[0]):
         square = x[l] * x[l]
-        size += square
+        square_sum += square
         if w[l] > 0:
-            pull += (x[l] / w[l]) * (x[l] / w[l])
-            widest = max(widest, w[l])
+            scaled_square_sum += (x[l] / w[l]) * (x[l] / w[l])
+            largest_step = max(largest_step, w[l])
         else:
-            fixed += square
-    if fixed == 0 and not pull > strength * strength:
+            fixed_square_sum += square
+    if fixed_square_sum == 0 and not scaled_square_sum > strength * strength:
         for l in range(x.shape[0]):
-            x[l] = fixed
+            x[l] = fixed_square_sum
         return False
-    s = max(math.sqrt(size) - strength * widest, math.sqrt(fixed))
+    s = max(math.sqrt(square_sum) - strength * largest_step, math.sqrt(fixed_square_sum))
     for _ in range(100):
-        total = slant = strength - strength
+        total = derivative = strength - strength
         for l in range(x.shape[0]):
             if x[l] != 0:
-                rest = s + strength * w[l]
-                part = (x[l] / rest) * (x[l] / rest)
-                total += part
-                slant += part / rest
-        rise = total * (math.sqrt(total) - strength / strength) / slant
-        before = s
-        s += rise
-        if not s > before:
+                divisor = s + strength * w[l]
+                share = (x[l] / divisor) * (x[l] / divisor)
+                total += share
+                derivative += share / divisor
+        increment = total * (math.sqrt(total) - strength / strength) / derivative
+        previous = s
+        s += increment
+        if not s > previous:
             break
     for l in range(x.shape[0]):
         x[l] = x[l] * (s / (s + strength * w[l]))
@@ -97,28 +104,28 @@ class GroupL2(NamedTuple):
 
     strength: float | Any
 
-    grouped = True
+    is_group = True
     domain = {"strength": "[0, inf)"}
 
     value = L1.value
     prox = L1.prox
-    repeat = L1.repeat
+    prox_k = L1.prox_k
 
-    def norm(self, x, i):
+    def group_value(self, x, i):
         total = x[0] - x[0]
         for l in range(x.shape[0]):
             total += x[l] * x[l]
         return pick(self.strength, i) * math.sqrt(total)
 
-    def shrink(self, x, w, k, i):
+    def group_prox(self, x, w, k, i):
         strength = pick(self.strength, i)
         if strength == 0 or k == 0:
             return
-        if _is_even(w):  # then k steps are one, k times as long
+        if _has_equal_entries(w):  # then k steps are one, k times as long
             strength *= type(strength)(k)
             k = 1
         for _ in range(k):
-            if not _round(x, w, strength):
+            if not _group_l2_prox(x, w, strength):
                 return
 
 
@@ -147,48 +154,48 @@ class GroupLinf(NamedTuple):
     >>> import numpy as np
     >>> from adagrad_nb import GroupLinf
     >>> x = np.array([3.0, -2.0, 0.5])
-    >>> GroupLinf(2.0).shrink(x, np.ones(3), 1, 0)
+    >>> GroupLinf(2.0).group_prox(x, np.ones(3), 1, 0)
     >>> x
     array([ 1.5, -1.5,  0.5])
     """
 
     strength: float | Any
 
-    grouped = True
+    is_group = True
     domain = {"strength": "[0, inf)"}
 
     value = L1.value
     prox = L1.prox
-    repeat = L1.repeat
+    prox_k = L1.prox_k
 
-    def norm(self, x, i):
+    def group_value(self, x, i):
         top = abs(x[0])
         for l in range(1, x.shape[0]):
             top = max(top, abs(x[l]))
         return pick(self.strength, i) * top
 
-    def shrink(self, x, w, k, i):
+    def group_prox(self, x, w, k, i):
         strength = pick(self.strength, i)
         if strength == 0 or k == 0:
             return
         strength *= type(strength)(k)
         zero = strength - strength
-        fixed = zero  # what has never moved has no width, and is not cut off
+        fixed_level = zero  # what has never moved has no width, and is not cut off
         for l in range(x.shape[0]):
             if not w[l] > 0:
-                fixed = max(fixed, abs(x[l]))
+                fixed_level = max(fixed_level, abs(x[l]))
         # The sum is convex and falls with the level: Newton's method from zero climbs to the solution.
         level = zero
         for _ in range(x.shape[0] + 1):
-            pull = stiff = zero
+            weighted_sum = inverse_step_sum = zero
             for l in range(x.shape[0]):
                 if abs(x[l]) > level and w[l] > 0:
-                    pull += abs(x[l]) / w[l]
-                    stiff += type(strength)(1) / w[l]
-            if not pull - strength > level * stiff:
+                    weighted_sum += abs(x[l]) / w[l]
+                    inverse_step_sum += type(strength)(1) / w[l]
+            if not weighted_sum - strength > level * inverse_step_sum:
                 break
-            level = (pull - strength) / stiff
-        level = max(level, fixed)
+            level = (weighted_sum - strength) / inverse_step_sum
+        level = max(level, fixed_level)
         for l in range(x.shape[0]):
             if abs(x[l]) > level:
                 x[l] = math.copysign(level, x[l]) if level > 0 else zero

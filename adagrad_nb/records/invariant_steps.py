@@ -11,20 +11,20 @@ from ..compiler.jit import plain
 
 
 @plain
-def decline(r, c, steep, bend):
+def capped_linear_flow(r, c, max_speed, rate):
     """How far r > 0 falls in the time c where its speed is min(steep, bend r)."""
-    knee = steep / bend
-    if r <= knee:
-        return -r * math.expm1(-bend * c)
-    if steep * c <= r - knee:
-        return steep * c
-    if knee <= 0:
+    linear_below = max_speed / rate
+    if r <= linear_below:
+        return -r * math.expm1(-rate * c)
+    if max_speed * c <= r - linear_below:
+        return max_speed * c
+    if linear_below <= 0:
         return r
-    return r - knee * math.exp(-bend * (c - (r - knee) / steep))
+    return r - linear_below * math.exp(-rate * (c - (r - linear_below) / max_speed))
 
 
 @plain
-def ascent(m, c):
+def logistic_flow(m, c):
     """How far the margin m climbs in the time c where its speed is 1 / (1 + exp(m)).
 
     It is the d with d + exp(m) (exp(d) - 1) = c.  By Lambert's function, d = v - m - W(exp(v)) with v = c + m + exp(m),
@@ -38,10 +38,10 @@ def ascent(m, c):
         d = min(d, math.log1p(a * c / b))
     # Halley's method: Newton's step is less than 1 from such a start, so that nothing is divided by less than a half.
     for _ in range(20):
-        rise = math.expm1(d)
-        speed = a + b * (rise + one)
-        newton = (a * (d - c) + b * rise) / speed
-        change = newton / (one - newton * (b * (rise + one) / (speed + speed)))
+        growth = math.expm1(d)
+        speed = a + b * (growth + one)
+        newton = (a * (d - c) + b * growth) / speed
+        change = newton / (one - newton * (b * (growth + one) / (speed + speed)))
         d -= change
         if abs(change) <= type(c)(3e-6) * d / (one + d):  # the next change would be about the cube of this one
             break
@@ -49,7 +49,7 @@ def ascent(m, c):
 
 
 @plain
-def approach(y, mean, c):
+def poisson_flow(y, mean, c):
     """How far the logarithm of `mean` moves in the time c where its speed is y - mean, y >= 0."""
-    rest = -math.expm1(-y * c) / y if y > 0 else c
-    return -math.log1p((mean - y) * rest)
+    elapsed = -math.expm1(-y * c) / y if y > 0 else c
+    return -math.log1p((mean - y) * elapsed)

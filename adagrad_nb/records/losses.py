@@ -1,25 +1,27 @@
 """Losses of a prediction p against a target y: what their methods mean, and all of them by name.
 
 A loss is a record with three functions of scalars: ``value(y, p)``, its derivative ``slope(y, p)`` with respect to
-p, and ``link(p)``, what a prediction of p says about y.  ``labels`` says what y is:
+p, and ``inverse_link(p)``, what a prediction of p says about y.  ``target_type`` says what y is:
 
-========== ===========================================================================================
-"binary"   -1 or 1; the drivers map any two labels to them, and a positive p is the label of 1
-"number"   a finite number
-"count"    a finite number of at least 0
-"classes"  the number of the right class, of a loss of one prediction for each (see `multiclass`); the drivers map
-           any labels to them
-========== ===========================================================================================
+============ =========================================================================================
+"binary"     -1 or 1; the drivers map any two labels to them, and a positive p is the label of 1
+"continuous" a finite number
+"count"      a finite number of at least 0
+"multiclass" the number of the right class, of a loss of one prediction for each (see `multiclass_losses`); the drivers
+             map any labels to them
+============ =========================================================================================
 
-``probabilities`` says of a binary loss whether its link is the probability of y = 1; a record that does not say is
-taken to have one.  The link of other binary losses is p.
+``probabilities`` says of a binary loss whether its inverse link is the probability of y = 1; a record that does not
+say is taken to have one.  The inverse link of other binary losses is p.
 
-``flow(y, p, q, tau)``, which may be left out, is the invariant step (see `flows`); without it a step goes by the slope.
+``invariant_step(y, p, q, tau)``, which may be left out, is the invariant step (see `invariant_steps`); without it a
+step goes by the slope.
 """
 
+from .._legacy import get_member, has_member
 from ..compiler.jit import method, plain
 from .binary_losses import Hinge, Logistic, ModifiedHuber, Perceptron, SmoothHinge, SquaredHinge
-from .multiclass_losses import Softmax
+from .multiclass_losses import OneVsRest, Softmax, target_type
 from .regression_losses import (
     Absolute,
     EpsilonInsensitive,
@@ -32,16 +34,16 @@ from .regression_losses import (
 
 value = method("value")
 slope = method("slope")
-link = method("link")
+inverse_link = method("inverse_link")
 
 
 @plain
-def _straight(loss, y, p, q, tau):
+def _explicit_step(loss, y, p, q, tau):
     """The step of a loss that does not say where its slope leads."""
     return -tau * slope(loss, y, p)
 
 
-flow = method("flow", default=_straight)
+invariant_step = method("invariant_step", default=_explicit_step)
 
 LOSSES = {
     "logistic": Logistic,
@@ -62,7 +64,9 @@ LOSSES = {
 
 
 def has_probabilities(loss):
-    """Whether the link of a loss is a probability, or that of each of many classes."""
-    if loss.labels == "classes":
-        return has_probabilities(loss.loss) if hasattr(loss, "loss") else True
-    return getattr(loss, "probabilities", loss.labels == "binary")
+    """Return whether the inverse link of a loss is a probability, or gives that of each class."""
+    if isinstance(loss, OneVsRest):
+        return has_probabilities(loss.loss)
+    if target_type(loss) == "multiclass":
+        return isinstance(loss, Softmax) or (has_member(loss, "inverse_link") and getattr(loss, "probabilities", True))
+    return get_member(loss, "probabilities", target_type(loss) == "binary")

@@ -1,22 +1,36 @@
 """Losses of several predictions at once: what the models that are learnt side by side have to do with each other.
 
-Such a loss is a record with ``gradient(y, p, z, h, tally)``, which sets z[l] to h times the derivative with respect to
-p[l] and adds h times the loss to `tally`; and ``sound(p)``, whether learning can go on from the predictions p.
-``labels`` is ``"classes"`` where y is the number of the right class.
+Such a loss is a record with ``loss_and_gradient(y, p, z, h, loss_sums)``, which sets z[l] to h times the derivative
+with respect to p[l] and adds h times the loss to `loss_sums`; and ``can_learn_from(p)``, whether learning can go on
+from the predictions p.  ``target_type`` is ``"multiclass"`` where y is the number of the right class.
+``inverse_link(p)``, which may be left out, returns the probability of each class, for the predictions p of a row as an
+array.
 """
 
 import math
 from typing import Any, NamedTuple
 
 from .._check import record
+from .._legacy import OLD_TARGET_TYPES, get_member, has_member
 from ..compiler.jit import method, plain
 
 _slope = method("slope")
 _value = method("value")
 
 
+def target_type(loss):
+    """Return the kind of targets of a loss, or class of losses; None if it does not say."""
+    kind = get_member(loss, "target_type")
+    return OLD_TARGET_TYPES.get(kind, kind)
+
+
+def is_multi_output_loss(loss):
+    """Return whether a loss is of several predictions at once."""
+    return has_member(loss, "loss_and_gradient")
+
+
 @plain
-def _finite(p):
+def _count_finite(p):
     """How many predictions are finite."""
     count = 0
     for l in range(p.shape[0]):
@@ -27,8 +41,8 @@ def _finite(p):
 class Softmax(NamedTuple):
     r"""The multinomial logistic loss :math:`\log \sum_l e^{p_l} - p_y` of a prediction for each class.
 
-    Its link, :math:`e^{p_l} / \sum_k e^{p_k}`, is the probability of class l.  With two classes it is the logistic loss
-    of the difference of the two predictions.
+    Its inverse link, :math:`e^{p_l} / \sum_k e^{p_k}`, is the probability of class l.  With two classes it is the
+    logistic loss of the difference of the two predictions.
 
     Notes
     -----
@@ -48,24 +62,24 @@ class Softmax(NamedTuple):
     ((3, 3), ['ant', 'bee', 'cat'])
     """
 
-    labels = "classes"
+    target_type = "multiclass"
 
-    def sound(self, p):
-        return _finite(p) == p.shape[0]
+    def can_learn_from(self, p):
+        return _count_finite(p) == p.shape[0]
 
-    def gradient(self, y, p, z, h, tally):
-        top = p[0]
+    def loss_and_gradient(self, y, p, z, h, loss_sums):
+        largest = p[0]
         for l in range(1, p.shape[0]):
-            top = max(top, p[l])
-        total = top - top
+            largest = max(largest, p[l])
+        total = largest - largest
         for l in range(p.shape[0]):
-            z[l] = math.exp(p[l] - top)
+            z[l] = math.exp(p[l] - largest)
             total += z[l]
-        share = h / total
+        scale = h / total
         for l in range(p.shape[0]):
-            z[l] *= share
+            z[l] *= scale
         z[y] -= h
-        tally[0] += h * (math.log(total) + (top - p[y]))
+        loss_sums[0] += h * (math.log(total) + (largest - p[y]))
 
 
 class OneVsRest(NamedTuple):
@@ -90,27 +104,27 @@ class OneVsRest(NamedTuple):
 
     loss: Any
 
-    labels = "classes"
+    target_type = "multiclass"
 
     def check(self):
-        record("OneVsRest.loss", self.loss, ("value", "slope", "link", "labels"), "Logistic()")
-        if self.loss.labels != "binary":
+        record("OneVsRest.loss", self.loss, ("value", "slope", "inverse_link", "target_type"), "Logistic()")
+        if target_type(self.loss) != "binary":
             raise ValueError(
                 f"OneVsRest.loss: {type(self.loss).__name__} takes numbers; must be a loss of two labels, "
                 "such as Logistic()"
             )
 
-    def sound(self, p):
-        return _finite(p) == p.shape[0]
+    def can_learn_from(self, p):
+        return _count_finite(p) == p.shape[0]
 
-    def gradient(self, y, p, z, h, tally):
+    def loss_and_gradient(self, y, p, z, h, loss_sums):
         for l in range(p.shape[0]):
             side = type(p[l])(1) if l == y else type(p[l])(-1)
             z[l] = h * _slope(self.loss, side, p[l])
-            tally[0] += h * _value(self.loss, side, p[l])
+            loss_sums[0] += h * _value(self.loss, side, p[l])
 
 
-class Rivals(NamedTuple):
+class IndependentOutputs(NamedTuple):
     """The same loss of the same target for each of several models, which differ in their learning rates.
 
     One whose prediction is no longer finite is out, and learns no more; the others go on.
@@ -118,14 +132,14 @@ class Rivals(NamedTuple):
 
     loss: Any
 
-    def sound(self, p):
-        return _finite(p) > 0
+    def can_learn_from(self, p):
+        return _count_finite(p) > 0
 
-    def gradient(self, y, p, z, h, tally):
+    def loss_and_gradient(self, y, p, z, h, loss_sums):
         for l in range(p.shape[0]):
             if math.isfinite(p[l]):
                 z[l] = h * _slope(self.loss, y, p[l])
-                tally[l] += h * _value(self.loss, y, p[l])
+                loss_sums[l] += h * _value(self.loss, y, p[l])
             else:
                 z[l] = 0
-                tally[l] = math.inf
+                loss_sums[l] = math.inf

@@ -1,11 +1,11 @@
 """Penalties: what is added to the loss and handled by a proximal step instead of a gradient.
 
 A penalty is a record with methods of scalars at coordinate i: ``value(x, i)``; ``prox(x, w, i)``, the minimiser of
-``value(z, i) + (z - x)**2 / (2 w)`` over z; ``repeat(x, w, k, i)``, k of those steps in closed form, by which a
-coordinate that k sparse rows passed over is caught up; ``total(x, w, k, i)``, the sum of what x is after each of
+``value(z, i) + (z - x)**2 / (2 w)`` over z; ``prox_k(x, w, k, i)``, k of those steps in closed form, by which a
+coordinate that k sparse rows passed over is caught up; ``prox_k_sum(x, w, k, i)``, the sum of what x is after each of
 those steps, by which a mean of the iterates is.  Left out, the steps of either are taken one by one.  A strength or
-bound is a number or an array with one entry per coordinate.  ``additive`` says that two steps are one of the sum of
-their widths.
+bound is a number or an array with one entry per coordinate.  ``prox_steps_add`` says that two steps equal one whose
+step size is the sum of theirs.
 
 The total objective is everywhere ``mean loss + sum of value(x[i], i)``.
 """
@@ -14,14 +14,15 @@ import math
 from typing import Any, NamedTuple
 
 from .._check import ordered, record
+from .._legacy import get_member
 from ..compiler.jit import method, pick, plain
 from ..compiler.power import fade
 from ..compiler.simd import one
-from .proximal import clip, elastic_total, lasso_total, soft, steps
+from .proximal import clip, elastic_sum, geometric_sum, soft_threshold, soft_threshold_sum
 
 
 @plain
-def _repeat(penalty, x, w, k, i):
+def _prox_k_one_by_one(penalty, x, w, k, i):
     """k proximal steps one by one, for records without a closed form."""
     for _ in range(k):
         x = prox(penalty, x, w, i)
@@ -29,29 +30,34 @@ def _repeat(penalty, x, w, k, i):
 
 
 @plain
-def _total(penalty, x, w, k, i):
+def _prox_k_sum_one_by_one(penalty, x, w, k, i):
     """x after one step, after two, … and after k, summed one by one up to where x stays, for records without more."""
-    whole = x - x
-    for done in range(k):
+    iterate_sum = x - x
+    for step_number in range(k):
         before = x
         x = prox(penalty, x, w, i)
-        whole += x
+        iterate_sum += x
         if x == before:
-            return whole + type(w)(k - 1 - done) * x
-    return whole
+            return iterate_sum + type(w)(k - 1 - step_number) * x
+    return iterate_sum
 
 
 @plain
-def _mapping(penalty, x, g, i):
+def _gradient_mapping_by_prox(penalty, x, g, i):
     """|x - prox(x - g)|, the length of a unit proximal step: zero just where x is optimal."""
     return abs(x - prox(penalty, x - g, type(g)(1), i))
 
 
 value = method("value")
 prox = method("prox")
-repeat = method("repeat", default=_repeat)
-total = method("total", default=_total)
-mapping = method("mapping", default=_mapping)
+prox_k = method("prox_k", default=_prox_k_one_by_one)
+prox_k_sum = method("prox_k_sum", default=_prox_k_sum_one_by_one)
+gradient_mapping = method("gradient_mapping", default=_gradient_mapping_by_prox)
+
+
+def has_additive_prox(penalty):
+    """Return whether two proximal steps equal one whose step size is the sum of theirs."""
+    return bool(get_member(penalty, "prox_steps_add", False))
 
 
 class NoPenalty(NamedTuple):
@@ -64,7 +70,7 @@ class NoPenalty(NamedTuple):
     3.0
     """
 
-    additive = True
+    prox_steps_add = True
     branchless = True
 
     def value(self, x, i):
@@ -73,13 +79,13 @@ class NoPenalty(NamedTuple):
     def prox(self, x, w, i):
         return x
 
-    def repeat(self, x, w, k, i):
+    def prox_k(self, x, w, k, i):
         return x
 
-    def total(self, x, w, k, i):
+    def prox_k_sum(self, x, w, k, i):
         return type(x)(k) * x
 
-    def mapping(self, x, g, i):
+    def gradient_mapping(self, x, g, i):
         return abs(g)
 
 
@@ -105,7 +111,7 @@ class L1(NamedTuple):
 
     strength: float | Any
 
-    additive = True
+    prox_steps_add = True
     branchless = True
     domain = {"strength": "[0, inf)"}
 
@@ -113,13 +119,13 @@ class L1(NamedTuple):
         return pick(self.strength, i) * abs(x)
 
     def prox(self, x, w, i):
-        return soft(x, w * pick(self.strength, i))
+        return soft_threshold(x, w * pick(self.strength, i))
 
-    def repeat(self, x, w, k, i):
-        return soft(x, type(w)(k) * (w * pick(self.strength, i)))
+    def prox_k(self, x, w, k, i):
+        return soft_threshold(x, type(w)(k) * (w * pick(self.strength, i)))
 
-    def total(self, x, w, k, i):
-        return lasso_total(x, w * pick(self.strength, i), type(w)(k))
+    def prox_k_sum(self, x, w, k, i):
+        return soft_threshold_sum(x, w * pick(self.strength, i), type(w)(k))
 
 
 class L2(NamedTuple):
@@ -157,12 +163,12 @@ class L2(NamedTuple):
     def prox(self, x, w, i):
         return x / (one(x) + w * pick(self.strength, i))
 
-    def repeat(self, x, w, k, i):
+    def prox_k(self, x, w, k, i):
         return x * fade(w * pick(self.strength, i), type(w)(k))[0]
 
-    def total(self, x, w, k, i):
+    def prox_k_sum(self, x, w, k, i):
         u = w * pick(self.strength, i)
-        return x * steps(u, fade(u, type(w)(k))[1], type(w)(k))
+        return x * geometric_sum(u, fade(u, type(w)(k))[1], type(w)(k))
 
 
 class ElasticNet(NamedTuple):
@@ -195,16 +201,16 @@ class ElasticNet(NamedTuple):
         return pick(self.l1, i) * abs(x) + pick(self.l2, i) * x * x / type(x)(2)
 
     def prox(self, x, w, i):
-        return soft(x, w * pick(self.l1, i)) / (one(x) + w * pick(self.l2, i))
+        return soft_threshold(x, w * pick(self.l1, i)) / (one(x) + w * pick(self.l2, i))
 
-    def repeat(self, x, w, k, i):
+    def prox_k(self, x, w, k, i):
         u = w * pick(self.l2, i)
-        left, gone = fade(u, type(w)(k))
-        return soft(x * left, w * pick(self.l1, i) * steps(u, gone, type(w)(k)))
+        remainder, complement = fade(u, type(w)(k))
+        return soft_threshold(x * remainder, w * pick(self.l1, i) * geometric_sum(u, complement, type(w)(k)))
 
-    def total(self, x, w, k, i):
+    def prox_k_sum(self, x, w, k, i):
         step, u = w * pick(self.l1, i), w * pick(self.l2, i)
-        return elastic_total(x, step, u, type(w)(k)) if u > 0 else lasso_total(x, step, type(w)(k))
+        return elastic_sum(x, step, u, type(w)(k)) if u > 0 else soft_threshold_sum(x, step, type(w)(k))
 
 
 class Box(NamedTuple):
@@ -225,7 +231,7 @@ class Box(NamedTuple):
     lower: float | Any = -math.inf
     upper: float | Any = math.inf
 
-    additive = True
+    prox_steps_add = True
     branchless = True
     domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
 
@@ -239,10 +245,10 @@ class Box(NamedTuple):
     def prox(self, x, w, i):
         return clip(x, pick(self.lower, i), pick(self.upper, i))
 
-    def repeat(self, x, w, k, i):
+    def prox_k(self, x, w, k, i):
         return clip(x, pick(self.lower, i), pick(self.upper, i)) if k > 0 else x
 
-    def total(self, x, w, k, i):
+    def prox_k_sum(self, x, w, k, i):
         return type(w)(k) * clip(x, pick(self.lower, i), pick(self.upper, i))
 
 
@@ -256,7 +262,7 @@ class NonNegative(NamedTuple):
     0.0
     """
 
-    additive = True
+    prox_steps_add = True
 
     def value(self, x, i):
         return type(x)(0) if x >= 0 else type(x)(math.inf)
@@ -264,10 +270,10 @@ class NonNegative(NamedTuple):
     def prox(self, x, w, i):
         return type(x)(0) if x < 0 else x
 
-    def repeat(self, x, w, k, i):
+    def prox_k(self, x, w, k, i):
         return type(x)(0) if x < 0 and k > 0 else x
 
-    def total(self, x, w, k, i):
+    def prox_k_sum(self, x, w, k, i):
         return type(x)(0) if x < 0 else type(w)(k) * x
 
 
@@ -296,9 +302,9 @@ class Bounded(NamedTuple):
     domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
 
     @property
-    def additive(self):
+    def prox_steps_add(self):
         """Within the bounds shrinking is monotone, and one clip does for all."""
-        return getattr(self.penalty, "additive", False)
+        return has_additive_prox(self.penalty)
 
     def check(self):
         record("Bounded.penalty", self.penalty, ("value", "prox"), "L1(1e-4)")
@@ -311,15 +317,15 @@ class Bounded(NamedTuple):
     def prox(self, x, w, i):
         return clip(prox(self.penalty, x, w, i), pick(self.lower, i), pick(self.upper, i))
 
-    def repeat(self, x, w, k, i):
+    def prox_k(self, x, w, k, i):
         # The first step brings x inside; from there on shrinking is monotone and one clip does for all.
         if k == 0:
             return x
         lower, upper = pick(self.lower, i), pick(self.upper, i)
         x = clip(prox(self.penalty, x, w, i), lower, upper)
-        return clip(repeat(self.penalty, x, w, k - 1, i), lower, upper)
+        return clip(prox_k(self.penalty, x, w, k - 1, i), lower, upper)
 
-    def total(self, x, w, k, i):
+    def prox_k_sum(self, x, w, k, i):
         if k == 0:
             return x - x
         lower, upper = pick(self.lower, i), pick(self.upper, i)
@@ -328,10 +334,10 @@ class Bounded(NamedTuple):
         inside, outside = 0, k
         while outside - inside > 1:
             middle = (inside + outside) // 2
-            y = repeat(self.penalty, x, w, middle, i)
+            y = prox_k(self.penalty, x, w, middle, i)
             if lower <= y <= upper:
                 inside = middle
             else:
                 outside = middle
-        beyond = clip(repeat(self.penalty, x, w, outside, i), lower, upper)
-        return x + total(self.penalty, x, w, inside, i) + type(w)(k - 1 - inside) * beyond
+        beyond = clip(prox_k(self.penalty, x, w, outside, i), lower, upper)
+        return x + prox_k_sum(self.penalty, x, w, inside, i) + type(w)(k - 1 - inside) * beyond

@@ -7,10 +7,10 @@ from ..compiler.simd import choose, one
 
 
 @plain
-def soft(x, threshold):
+def soft_threshold(x, threshold):
     """sign(x) max(|x| - threshold, 0); NaN stays NaN."""
-    size = abs(x) - threshold
-    return choose(size > 0, math.copysign(size, x), x - x)
+    magnitude = abs(x) - threshold
+    return choose(magnitude > 0, math.copysign(magnitude, x), x - x)
 
 
 @plain
@@ -20,7 +20,7 @@ def clip(x, lower, upper):
 
 
 @plain
-def lasso_total(x, step, k):
+def soft_threshold_sum(x, step, k):
     """Sum of soft(x, j step) over j = 1, …, k."""
     size, n = abs(x), k
     if size < k * step:
@@ -29,33 +29,33 @@ def lasso_total(x, step, k):
 
 
 @plain
-def lag(n, u):
+def geometric_complement_sum(n, u):
     """Sum of 1 - (1 + u)**-j over j = 1, …, n, divided by u; without cancellation for small u."""
     zero = u - u
     rate = math.log1p(u)
-    span = n * rate
-    if span > type(u)(0.5):
-        return (n + math.expm1(-span) / u) / u
+    log_growth = n * rate
+    if log_growth > type(u)(0.5):
+        return (n + math.expm1(-log_growth) / u) / u
     # n expm1(rate) + expm1(-span) as a series, in which the first-order terms cancel exactly
-    whole, a, b = zero, rate, -span
+    series, a, b = zero, rate, -log_growth
     for m in range(2, 16):
         a *= rate / type(u)(m)
-        b *= -span / type(u)(m)
-        whole += n * a + b
-    return whole / (u * u)
+        b *= -log_growth / type(u)(m)
+        series += n * a + b
+    return series / (u * u)
 
 
 @plain
-def elastic_total(x, step, u, k):
+def elastic_sum(x, step, u, k):
     """Sum over j = 1, …, k of x after j times soft(x, step) / (1 + u), for u > 0."""
     size, n = abs(x), type(x)(k)
     if step > 0:
         n = type(x)(math.floor(min(n, math.log1p(size / step * u) / math.log1p(u))))
-    fresh = -math.expm1(-n * math.log1p(u)) / u
-    return math.copysign(size * fresh - step * lag(n, u), x)
+    discount_sum = -math.expm1(-n * math.log1p(u)) / u
+    return math.copysign(size * discount_sum - step * geometric_complement_sum(n, u), x)
 
 
 @plain
-def steps(u, gone, k):
-    """The sum of (1 + u)**-j over j = 1, …, k, where `gone` is 1 - (1 + u)**-k."""
-    return choose(u > 0, gone / choose(u > 0, u, one(u)), k)
+def geometric_sum(u, complement, k):
+    """The sum of (1 + u)**-j over j = 1, …, k, where `complement` is 1 - (1 + u)**-k."""
+    return choose(u > 0, complement / choose(u > 0, u, one(u)), k)

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from ..compiler.jit import plain
 from ..compiler.simd import one
-from .invariant_steps import approach, decline
+from .invariant_steps import capped_linear_flow, poisson_flow
 
 
 @plain
-def _exp(p):
+def _exp_or_inf(p):
     """Infinite where Python's own raises an error."""
     return type(p)(math.inf) if p > 709 else math.exp(p)
 
@@ -27,7 +27,7 @@ class Squared(NamedTuple):
     (2.0, 2.0)
     """
 
-    labels = "number"
+    target_type = "continuous"
     probabilities = False
     branchless = True
 
@@ -37,10 +37,10 @@ class Squared(NamedTuple):
     def slope(self, y, p):
         return p - y
 
-    def flow(self, y, p, q, tau):
+    def invariant_step(self, y, p, q, tau):
         return (p - y) * math.expm1(-q * tau) / q
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 
@@ -73,7 +73,7 @@ class Huber(NamedTuple):
 
     delta: float = 1.0
 
-    labels = "number"
+    target_type = "continuous"
     probabilities = False
     domain = {"delta": "(0, inf)"}
 
@@ -86,11 +86,11 @@ class Huber(NamedTuple):
         r = p - y
         return self.delta if r > self.delta else (-self.delta if r < -self.delta else r)
 
-    def flow(self, y, p, q, tau):
+    def invariant_step(self, y, p, q, tau):
         r = abs(p - y)
-        return math.copysign(decline(r, q * tau, self.delta, type(p)(1)) / q, y - p) if r > 0 else r
+        return math.copysign(capped_linear_flow(r, q * tau, self.delta, type(p)(1)) / q, y - p) if r > 0 else r
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 
@@ -104,7 +104,7 @@ class Absolute(NamedTuple):
     (2.0, -1.0, 0.0)
     """
 
-    labels = "number"
+    target_type = "continuous"
     probabilities = False
 
     def value(self, y, p):
@@ -114,11 +114,11 @@ class Absolute(NamedTuple):
         r = p - y
         return type(p)(1) if r > 0 else (type(p)(-1) if r < 0 else r)
 
-    def flow(self, y, p, q, tau):
+    def invariant_step(self, y, p, q, tau):
         r = abs(p - y)
-        return math.copysign(decline(r, q * tau, type(p)(1), type(p)(math.inf)) / q, y - p) if r > 0 else r
+        return math.copysign(capped_linear_flow(r, q * tau, type(p)(1), type(p)(math.inf)) / q, y - p) if r > 0 else r
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 
@@ -143,7 +143,7 @@ class EpsilonInsensitive(NamedTuple):
 
     epsilon: float = 0.1
 
-    labels = "number"
+    target_type = "continuous"
     probabilities = False
     domain = {"epsilon": "[0, inf)"}
 
@@ -155,13 +155,15 @@ class EpsilonInsensitive(NamedTuple):
         r = p - y
         return type(p)(1) if r > self.epsilon else (type(p)(-1) if r < -self.epsilon else r - r)  # 0, or NaN
 
-    def flow(self, y, p, q, tau):
+    def invariant_step(self, y, p, q, tau):
         rest = abs(p - y) - self.epsilon
         return (
-            math.copysign(decline(rest, q * tau, type(p)(1), type(p)(math.inf)) / q, y - p) if rest > 0 else rest - rest
+            math.copysign(capped_linear_flow(rest, q * tau, type(p)(1), type(p)(math.inf)) / q, y - p)
+            if rest > 0
+            else rest - rest
         )
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 
@@ -186,7 +188,7 @@ class SquaredEpsilonInsensitive(NamedTuple):
 
     epsilon: float = 0.1
 
-    labels = "number"
+    target_type = "continuous"
     probabilities = False
     domain = {"epsilon": "[0, inf)"}
 
@@ -199,13 +201,15 @@ class SquaredEpsilonInsensitive(NamedTuple):
         rest = abs(r) - self.epsilon
         return type(p)(0) if rest <= 0 else math.copysign(rest + rest, r)
 
-    def flow(self, y, p, q, tau):
+    def invariant_step(self, y, p, q, tau):
         rest = abs(p - y) - self.epsilon
         return (
-            math.copysign(decline(rest, q * tau, type(p)(math.inf), type(p)(2)) / q, y - p) if rest > 0 else rest - rest
+            math.copysign(capped_linear_flow(rest, q * tau, type(p)(math.inf), type(p)(2)) / q, y - p)
+            if rest > 0
+            else rest - rest
         )
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 
@@ -235,7 +239,7 @@ class Quantile(NamedTuple):
 
     tau: float = 0.5
 
-    labels = "number"
+    target_type = "continuous"
     probabilities = False
     domain = {"tau": "(0, 1)"}
 
@@ -247,12 +251,12 @@ class Quantile(NamedTuple):
         r = p - y
         return type(p)(1) - self.tau if r > 0 else (-self.tau if r < 0 else r)
 
-    def flow(self, y, p, q, tau):
+    def invariant_step(self, y, p, q, tau):
         r = abs(p - y)
-        steep = type(p)(1) - self.tau if p > y else self.tau
-        return math.copysign(decline(r, q * tau, steep, type(p)(math.inf)) / q, y - p) if r > 0 else r
+        max_speed = type(p)(1) - self.tau if p > y else self.tau
+        return math.copysign(capped_linear_flow(r, q * tau, max_speed, type(p)(math.inf)) / q, y - p) if r > 0 else r
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 
@@ -275,7 +279,7 @@ class Poisson(NamedTuple):
     --------
     >>> import numpy as np
     >>> from adagrad_nb import Poisson, fit_linear
-    >>> Poisson().value(2.0, 0.0), Poisson().slope(2.0, 0.0), Poisson().link(0.0)
+    >>> Poisson().value(2.0, 0.0), Poisson().slope(2.0, 0.0), Poisson().inverse_link(0.0)
     (1.0, -1.0, 1.0)
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(3000, 2))
@@ -285,17 +289,17 @@ class Poisson(NamedTuple):
     ([0.5, -0.3], 1.0)
     """
 
-    labels = "count"
+    target_type = "count"
     probabilities = False
 
     def value(self, y, p):
-        return _exp(p) - y * p
+        return _exp_or_inf(p) - y * p
 
     def slope(self, y, p):
-        return _exp(p) - y
+        return _exp_or_inf(p) - y
 
-    def flow(self, y, p, q, tau):
-        return approach(y, _exp(p), q * tau) / q
+    def invariant_step(self, y, p, q, tau):
+        return poisson_flow(y, _exp_or_inf(p), q * tau) / q
 
-    def link(self, p):
-        return _exp(p)
+    def inverse_link(self, p):
+        return _exp_or_inf(p)

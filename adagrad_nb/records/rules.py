@@ -1,15 +1,18 @@
 """Update rules: what a gradient does to one coordinate.
 
-A rule is a record with ``slots`` accumulators per coordinate and three methods of scalars: ``fill()``, their initial
-values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``width(s, lr)``, the length of step that the
-penalty's proximal operator takes at this coordinate.  A rule whose step answers for all updates so far, not for the
-last one, has ``reach(s, lr, t)`` besides: the width after t updates (see `dual`).  Where entries share an accumulator,
-or squares come from elsewhere, the step is taken in its two halves, ``accumulate(s, square) -> s`` and
-``apply(x, g, s, lr) -> x``.  A constant that follows from the fields is a field itself, which ``complete()`` fills in
-double precision before the record is cast to the precision of the kernel.  ``straight`` says that the step is
-``x - width(s, lr) g`` with the s that holds g already: then its length can be chosen anew, as the options `normalized`
-and `invariant` of `fit_linear` do.  ``adds`` says that the accumulators are sums over the updates, the first one of
-squared gradients: then what several learners added to them adds up, and what they learnt can be merged.
+A rule is a record with ``slots`` accumulators per coordinate and three methods of scalars: ``initial_slots()``, their
+initial values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``step_size(s, lr)``, the step size of the
+penalty's proximal step at this coordinate.  A rule whose step answers for all updates so far, not for the last one, has
+``cumulative_step_size(s, lr, t)`` besides: the step size after t updates (see `dual_averaging`).  Where entries share
+an accumulator, or squares come from elsewhere, the step is taken in its two halves, ``accumulate(s, square) -> s`` and
+``apply(x, g, s, lr) -> x``.  A constant that follows from the fields is a field itself, which ``finalized()`` fills in
+double precision before the record is cast to the precision of the kernel.
+
+Attributes of a rule say more about it, each with a predicate in this module.  ``is_scaled_gradient``: the step is
+``x - step_size(s, lr) g`` with the s that holds g already, so that its length can be changed, as the options
+`normalized` and `invariant` of `fit_linear` do.  ``accumulators_add``: the accumulators are sums over the updates, the
+first one of squared gradients, so that models of several learners can be merged.  ``per_row``: the entries of a row
+share an accumulator, to which ``accumulate`` adds ``pool_squares(total, n)`` of the sum of their n squared gradients.
 
 A record whose methods compute without branches, by `ratio` and `choose`, says so by ``branchless = True``: they then
 run on vectors of lanes where several models are learnt side by side, three to six times faster.
@@ -18,39 +21,67 @@ run on vectors of lanes where several models are learnt side by side, three to s
 import math
 from typing import NamedTuple
 
+from .._legacy import get_member, has_member
 from ..compiler.jit import method, plain
 from ..compiler.simd import ratio
 
+initial_slots = method("initial_slots")
 step = method("step")
-width = method("width")
+step_size = method("step_size")
 
 
 @plain
-def _width(rule, s, lr, t):
-    """The width of a rule that steps by one gradient does not depend on their number."""
-    return width(rule, s, lr)
+def _step_size_of_one_update(rule, s, lr, t):
+    """Return the step size of a rule that steps by one gradient, whatever t is."""
+    return step_size(rule, s, lr)
 
 
 @plain
-def _metric(rule, s):
-    """What divides the step, from the width of a step at rate 1."""
-    w = width(rule, s, type(s[0])(1))
+def _preconditioner_from_step_size(rule, s):
+    """Return 1 / step size at rate 1, or 0 where that is 0."""
+    w = step_size(rule, s, type(s[0])(1))
     return type(s[0])(1) / w if w > 0 else w
 
 
 @plain
-def _sum(rule, total, width):
-    """Entries that share an accumulator add their squares to it."""
+def _sum_squares(rule, total, n):
+    """Return what entries that share an accumulator add to it, the sum of their squares."""
     return total
 
 
-reach = method("reach", default=_width)
-metric = method("metric", default=_metric)
+cumulative_step_size = method("cumulative_step_size", default=_step_size_of_one_update)
+preconditioner = method("preconditioner", default=_preconditioner_from_step_size)
 accumulate = method("accumulate")
 apply = method("apply")
-pooled = method("pooled", default=_sum)
-_root = method("root")
-_ground = method("ground")
+pool_squares = method("pool_squares", default=_sum_squares)
+_denominator = method("denominator")
+_denominator_guard = method("denominator_guard")
+
+
+def unpenalized(rule):
+    """Return the rule for a coordinate that is not penalised, such as an intercept."""
+    replacement = get_member(rule, "unpenalized")
+    return rule if replacement is None else replacement()
+
+
+def is_scaled_gradient(rule):
+    """Return whether a step is the gradient times the step size, which may then be changed."""
+    return bool(get_member(rule, "is_scaled_gradient", False))
+
+
+def has_additive_accumulators(rule):
+    """Return whether the accumulators are sums over the updates, so that those of several learners add up."""
+    return bool(get_member(rule, "accumulators_add", False))
+
+
+def has_row_accumulators(rule):
+    """Return whether the entries of a row share an accumulator."""
+    return has_member(rule, "per_row")
+
+
+def can_accumulate_squares(rule):
+    """Return whether the step comes in two halves, so that squares can be added before it."""
+    return has_member(rule, "accumulate")
 
 
 class Adagrad(NamedTuple):
@@ -106,22 +137,22 @@ class Adagrad(NamedTuple):
     modulus: bool = False
 
     slots = 1
-    straight = True
+    is_scaled_gradient = True
     branchless = True
-    adds = True
+    accumulators_add = True
     domain = {
         "eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)", "guarded": "bool", "modulus": "bool",
     }  # fmt: skip
 
-    def fill(self):
+    def initial_slots(self):
         return (self.initial_accumulator,)
 
-    def root(self, G):
+    def denominator(self, G):
         zero = self.eps - self.eps  # in the record's own precision; both sums are exact where eps is zero
         inner, outer = (self.eps, zero) if self.inside else (zero, self.eps)
         return math.sqrt(G + inner) + outer
 
-    def ground(self, G):
+    def denominator_guard(self, G):
         """Zero just where x stays: where G is, or, unless that is enough, where the root is."""
         return G + (self.eps - self.eps if self.guarded else self.eps)
 
@@ -129,17 +160,17 @@ class Adagrad(NamedTuple):
         return (s[0] + square,)
 
     def apply(self, x, g, s, lr):
-        return x - ratio(lr * g, _root(self, s[0]), _ground(self, s[0]))
+        return x - ratio(lr * g, _denominator(self, s[0]), _denominator_guard(self, s[0]))
 
     def step(self, x, g, s, lr):
         s = accumulate(self, s, g * g)
         return apply(self, x, g, s, lr), s
 
-    def width(self, s, lr):
-        return ratio(lr, _root(self, s[0]), _ground(self, s[0]))
+    def step_size(self, s, lr):
+        return ratio(lr, _denominator(self, s[0]), _denominator_guard(self, s[0]))
 
-    def metric(self, s):
-        return _root(self, s[0])
+    def preconditioner(self, s):
+        return _denominator(self, s[0])
 
 
 class RowAdagrad(NamedTuple):
@@ -185,26 +216,26 @@ class RowAdagrad(NamedTuple):
     initial_accumulator: float = 0.0
 
     slots = 1
-    rowwise = True
+    per_row = True
     domain = {"eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)"}
 
-    fill = Adagrad.fill
-    root = Adagrad.root
+    initial_slots = Adagrad.initial_slots
+    denominator = Adagrad.denominator
     accumulate = Adagrad.accumulate
 
-    def pooled(self, total, width):
-        return total / type(total)(width)
+    def pool_squares(self, total, n):
+        return total / type(total)(n)
 
     def apply(self, x, g, s, lr):
-        root = _root(self, s[0])
+        root = _denominator(self, s[0])
         return x - ratio(lr * g, root, root)
 
     def step(self, x, g, s, lr):
         s = accumulate(self, s, g * g)
         return apply(self, x, g, s, lr), s
 
-    def width(self, s, lr):
-        root = _root(self, s[0])
+    def step_size(self, s, lr):
+        root = _denominator(self, s[0])
         return ratio(lr, root, root)
 
 
@@ -248,10 +279,10 @@ class MomentumAdagrad(NamedTuple):
     branchless = True
     domain = {"momentum": "[0, 1)", "eps": "[0, inf)", "initial_accumulator": "[0, inf)"}
 
-    def complete(self):
+    def finalized(self):
         return self._replace(fresh=1.0 - self.momentum)
 
-    def fill(self):
+    def initial_slots(self):
         return (self.initial_accumulator, 0.0)
 
     def step(self, x, g, s, lr):
@@ -261,7 +292,7 @@ class MomentumAdagrad(NamedTuple):
         m = self.fresh * scaled + self.momentum * s[1]
         return x - lr * m, (G, m)
 
-    def width(self, s, lr):
+    def step_size(self, s, lr):
         root = math.sqrt(s[0] + self.eps)
         return ratio(lr, root, root)
 
@@ -308,10 +339,10 @@ class Adadelta(NamedTuple):
     branchless = True
     domain = {"rho": "[0, 1)", "eps": "(0, inf)"}
 
-    def complete(self):
+    def finalized(self):
         return self._replace(fresh=1.0 - self.rho)
 
-    def fill(self):
+    def initial_slots(self):
         return (0.0, 0.0)
 
     def step(self, x, g, s, lr):
@@ -320,6 +351,6 @@ class Adadelta(NamedTuple):
         D = self.rho * s[1] + self.fresh * delta * delta
         return x - lr * delta, (E, D)
 
-    def width(self, s, lr):
+    def step_size(self, s, lr):
         # After the step, s holds the D that includes it; the length that the step had is lost, and this one is near.
         return lr * math.sqrt(s[1] + self.eps) / math.sqrt(s[0] + self.eps)

@@ -36,7 +36,7 @@ class Constant(NamedTuple):
 
 
 @plain
-def stairs(t, steps, staircase):
+def elapsed_periods(t, steps, staircase):
     """t / steps, rounded down on a staircase."""
     return math.floor(t / steps) if staircase else t / steps
 
@@ -68,7 +68,7 @@ class InverseTime(NamedTuple):
     domain = {"lr": "[0, inf)", "decay": "[0, inf)", "steps": "(0, inf)", "staircase": "bool"}
 
     def at(self, t):
-        return self.lr / (1.0 + self.decay * stairs(t, self.steps, self.staircase))
+        return self.lr / (1.0 + self.decay * elapsed_periods(t, self.steps, self.staircase))
 
 
 class InverseSqrt(NamedTuple):
@@ -131,7 +131,7 @@ class Exponential(NamedTuple):
     }  # fmt: skip
 
     def at(self, t):
-        return max(self.lr * self.rate ** stairs(t, self.steps, self.staircase), self.final)
+        return max(self.lr * self.rate ** elapsed_periods(t, self.steps, self.staircase), self.final)
 
 
 class Polynomial(NamedTuple):
@@ -167,8 +167,8 @@ class Polynomial(NamedTuple):
 
     def at(self, t):
         steps = self.steps * max(math.ceil(t / self.steps), 1) if self.cycle else self.steps
-        rest = 1.0 - min(t / steps, 1.0)
-        return self.final + (self.lr - self.final) * rest**self.power
+        remaining = 1.0 - min(t / steps, 1.0)
+        return self.final + (self.lr - self.final) * remaining**self.power
 
 
 class CosineRestarts(NamedTuple):
@@ -209,12 +209,12 @@ class CosineRestarts(NamedTuple):
     }  # fmt: skip
 
     def at(self, t):
-        since, period, height = t * 1.0, self.steps, self.lr - self.final
-        while since >= period:
-            since -= period
+        elapsed, period, amplitude = t * 1.0, self.steps, self.lr - self.final
+        while elapsed >= period:
+            elapsed -= period
             period *= self.stretch
-            height *= self.shrink
-        return self.final + height * (1.0 + math.cos(math.pi * since / period)) / 2.0
+            amplitude *= self.shrink
+        return self.final + amplitude * (1.0 + math.cos(math.pi * elapsed / period)) / 2.0
 
 
 class Shift(NamedTuple):
@@ -274,8 +274,8 @@ class Cosine(NamedTuple):
     domain = {"lr": "[0, inf)", "steps": "(0, inf)", "final": "[0, inf)"}
 
     def at(self, t):
-        turn = math.pi * min(t / self.steps, 1.0)
-        return self.final + (self.lr - self.final) * (1.0 + math.cos(turn)) / 2.0
+        angle = math.pi * min(t / self.steps, 1.0)
+        return self.final + (self.lr - self.final) * (1.0 + math.cos(angle)) / 2.0
 
 
 class Piecewise(NamedTuple):
@@ -303,7 +303,7 @@ class Piecewise(NamedTuple):
     def check(self):
         schedule_steps("Piecewise", self.boundaries, self.values)
 
-    def complete(self):
+    def finalized(self):
         # One type of number, and no empty tuple, which a compiled loop cannot go through.
         values = tuple(float(value) for value in self.values)
         return self._replace(values=values) if self.boundaries else Constant(values[0])
@@ -340,8 +340,8 @@ class WarmUp(NamedTuple):
         record("WarmUp.inner", self.inner, ("at",), "InverseSqrt(1.0)")
 
     def at(self, t):
-        rise = min((t + 1.0) / self.steps, 1.0)
-        return rise * at(self.inner, max(t - self.steps, 0))
+        fraction = min((t + 1.0) / self.steps, 1.0)
+        return fraction * at(self.inner, max(t - self.steps, 0))
 
 
 class Rates(NamedTuple):
@@ -376,7 +376,7 @@ class Rates(NamedTuple):
         record("Rates.schedule", self.schedule, ("at",), "InverseSqrt(1.0)")
 
 
-class Table(NamedTuple):
+class PrecomputedSchedule(NamedTuple):
     """Rates that were worked out beforehand: values[t - start]."""
 
     values: Any

@@ -1,27 +1,29 @@
 """Transforms: what happens to a gradient before the rule sees it, in the order of the tuple.
 
-A transform is a record with ``transform(x, g, lr) -> (x, g)`` for one coordinate; ``revise(x, g, lr, i)`` besides, if
-it differs from coordinate to coordinate.  One that looks at the whole array has ``factor(norm)`` instead: the number
-that the gradient is multiplied with, given its 2-norm at that place in the order; with ``together = True``, the 2-norm
-of the gradients of all arrays.  `Only` and `Except` choose arrays by their names.
+A transform is a record with ``transform(x, g, lr) -> (x, g)`` for one coordinate; ``transform_at(x, g, lr, i)``
+besides, if it differs from coordinate to coordinate.  One that looks at the whole array has ``scale_for_norm(norm)``
+instead: the number that the gradient is multiplied with, given its 2-norm at that place in the order; with
+``uses_global_norm = True``, the 2-norm of the gradients of all arrays.  `Only` and `Except` choose arrays by their
+names: their ``for_array(path)`` returns the transform of the array of that name.
 """
 
 import math
 from typing import Any, NamedTuple
 
 from .._check import matches, patterns, record
+from .._legacy import get_member, has_member
 from ..compiler.jit import method, pick, plain
 
 transform = method("transform")
 
 
 @plain
-def _anywhere(item, x, g, lr, i):
+def _transform_any_coordinate(item, x, g, lr, i):
     """A transform that is the same at every coordinate."""
     return transform(item, x, g, lr)
 
 
-revise = method("revise", default=_anywhere)
+transform_at = method("transform_at", default=_transform_any_coordinate)
 
 
 class Identity(NamedTuple):
@@ -39,12 +41,12 @@ class Chain(NamedTuple):
     first: Any
     rest: Any
 
-    def revise(self, x, g, lr, i):
-        x, g = revise(self.first, x, g, lr, i)
-        return revise(self.rest, x, g, lr, i)
+    def transform_at(self, x, g, lr, i):
+        x, g = transform_at(self.first, x, g, lr, i)
+        return transform_at(self.rest, x, g, lr, i)
 
 
-def chain(transforms):
+def chain_transforms(transforms):
     """Fold a tuple of transforms into one record."""
     record = Identity()
     for item in reversed(transforms):
@@ -52,7 +54,7 @@ def chain(transforms):
     return record
 
 
-def shrink(clip, norm):
+def clip_scale(clip, norm):
     """The factor that brings a norm to at most the bound; 1 to the last bit within it, NaN where there is no norm."""
     if norm <= clip.bound:
         return type(norm)(1)
@@ -137,7 +139,7 @@ class ClipNorm(NamedTuple):
     Examples
     --------
     >>> from adagrad_nb import ClipNorm
-    >>> ClipNorm(1.0).factor(4.0), ClipNorm(1.0).factor(0.5)
+    >>> ClipNorm(1.0).scale_for_norm(4.0), ClipNorm(1.0).scale_for_norm(0.5)
     (0.25, 1.0)
     """
 
@@ -145,7 +147,7 @@ class ClipNorm(NamedTuple):
 
     domain = {"bound": "(0, inf)"}
 
-    factor = shrink
+    scale_for_norm = clip_scale
 
 
 class ClipGlobalNorm(NamedTuple):
@@ -174,10 +176,10 @@ class ClipGlobalNorm(NamedTuple):
 
     bound: float
 
-    together = True
+    uses_global_norm = True
     domain = {"bound": "(0, inf)"}
 
-    factor = shrink
+    scale_for_norm = clip_scale
 
 
 class L2Decay(NamedTuple):
@@ -203,7 +205,7 @@ class L2Decay(NamedTuple):
     def transform(self, x, g, lr):
         return x, g + self.strength * x
 
-    def revise(self, x, g, lr, i):
+    def transform_at(self, x, g, lr, i):
         return x, g + pick(self.strength, i) * x
 
 
@@ -238,7 +240,7 @@ class DecoupledDecay(NamedTuple):
         decay = x * self.strength
         return (x - decay * lr if self.times_lr else x - decay), g
 
-    def revise(self, x, g, lr, i):
+    def transform_at(self, x, g, lr, i):
         decay = x * pick(self.strength, i)
         return (x - decay * lr if self.times_lr else x - decay), g
 
@@ -268,9 +270,9 @@ class Only(NamedTuple):
     match: Any
 
     def check(self):
-        _check_choice(self)
+        _check_array_choice(self)
 
-    def resolved(self, path):
+    def for_array(self, path):
         """The transform of the array of that name."""
         return self.inner if matches(self.match, path) else Identity()
 
@@ -287,7 +289,7 @@ class Except(NamedTuple):
     Examples
     --------
     >>> from adagrad_nb import DecoupledDecay, Except
-    >>> Except(DecoupledDecay(0.01), ("bias", "norm")).resolved("x['bias']")
+    >>> Except(DecoupledDecay(0.01), ("bias", "norm")).for_array("x['bias']")
     Identity()
     """
 
@@ -295,23 +297,44 @@ class Except(NamedTuple):
     match: Any
 
     def check(self):
-        _check_choice(self)
+        _check_array_choice(self)
 
-    def resolved(self, path):
+    def for_array(self, path):
         """The transform of the array of that name."""
         return Identity() if matches(self.match, path) else self.inner
 
 
-def _check_choice(choice):
+def _check_array_choice(choice):
     name = type(choice).__name__
     inner = choice.inner
-    record(f"{name}.inner", inner, () if hasattr(inner, "factor") else ("transform",), "L2Decay(1e-4)")
+    record(f"{name}.inner", inner, () if needs_norm(inner) else ("transform",), "L2Decay(1e-4)")
     patterns(f"{name}.match", choice.match)
 
 
-def resolved(item, path):
-    """The transform that `item` comes to for the array of that name."""
-    return item.resolved(path) if hasattr(item, "resolved") else item
+def for_array(item, path):
+    """Return the transform that `item` is for the array of that name."""
+    choose = get_member(item, "for_array")
+    return item if choose is None else choose(path)
 
 
-factor = method("factor")
+scale_for_norm = method("scale_for_norm")
+
+
+def is_for_some_arrays(transform):
+    """Return whether a transform chooses arrays by their names."""
+    return has_member(transform, "for_array")
+
+
+def needs_norm(transform):
+    """Return whether a transform, or class of transforms, takes the norm of the gradient."""
+    return has_member(transform, "scale_for_norm")
+
+
+def uses_global_norm(transform):
+    """Return whether a transform that takes a norm takes that of the gradients of all arrays."""
+    return bool(get_member(transform, "uses_global_norm", False))
+
+
+def is_weight_decay(transform):
+    """Return whether a transform shrinks x, or adds x times a strength to the gradient."""
+    return has_member(transform, "decays")

@@ -41,7 +41,7 @@ from adagrad_nb.compiler.jit import cast, code, compiled_for, distinct, jit
 from adagrad_nb.optim.kernels import array_update, reductions
 from adagrad_nb.optim.kernels import array_update as row_loops
 from adagrad_nb.optim.kernels.reductions import settle
-from adagrad_nb.records.losses import LOSSES, link, slope, value
+from adagrad_nb.records.losses import LOSSES, inverse_link, slope, value
 from adagrad_nb.testing import Quadratic, Rosenbrock
 
 PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
@@ -73,14 +73,14 @@ class MyRule(NamedTuple):
 
     slots = 1
 
-    def fill(self):
+    def initial_slots(self):
         return (self.eps - self.eps,)
 
     def step(self, x, g, s, lr):
         G = s[0] + abs(g)
         return x - lr * g / (G + self.eps), (G,)
 
-    def width(self, s, lr):
+    def step_size(self, s, lr):
         return lr / (s[0] + self.eps)
 
 
@@ -216,12 +216,12 @@ def test_single_precision_code_has_no_double(records):
     assert found is None, found.group()
 
 
-SCALAR = {name: kind for name, kind in LOSSES.items() if kind.labels != "classes"}  # of one prediction
+SCALAR = {name: kind for name, kind in LOSSES.items() if kind.target_type != "multiclass"}  # of one prediction
 
 
 def everything_of(loss, y, p):
     """What a kernel asks of a loss."""
-    return value(loss, y, p), slope(loss, y, p), link(loss, p)
+    return value(loss, y, p), slope(loss, y, p), inverse_link(loss, p)
 
 
 @needs_compiler
@@ -266,7 +266,7 @@ def codes_of(kind, leaf, x):
 @pytest.mark.parametrize("strength", [0.1, np.linspace(0, 1, 6)], ids=["one", "array"])
 def test_no_option_makes_single_precision_code_compute_in_double(rule, strength):
     for kind in (np.float32, np.float64):
-        shape = (3, 2) if hasattr(rule, "rowwise") or rule == Adagrad(modulus=True) else 6
+        shape = (3, 2) if hasattr(rule, "per_row") or rule == Adagrad(modulus=True) else 6
         x = np.ones(shape, kind)
         transforms = (Maximize(), L2Decay(np.reshape(strength, shape) if np.ndim(strength) else strength))
         if rule == Adagrad(modulus=True):

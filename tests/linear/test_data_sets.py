@@ -32,12 +32,12 @@ def test_a9a(a9a, dtype):
     assert model.progressive_loss == pytest.approx(0.3409, abs=2e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].labels != "classes"])
+@pytest.mark.parametrize("name", [name for name in LOSSES if LOSSES[name].target_type != "multiclass"])
 def test_every_loss_learns_a9a(a9a, name):
     """Incomes, or for numbers and counts the age (the fifth, 0 to 4): in one pass better than any constant."""
     X, y, X_test, y_test = a9a
     loss = LOSSES[name]()
-    if loss.labels != "binary":  # the first five columns are indicators of the age
+    if loss.target_type != "binary":  # the first five columns are indicators of the age
         (X, y), (X_test, y_test) = ((part[:, 5:], part[:, :5] @ np.arange(5.0)) for part in (X, X_test))
     model = fit_linear(X, y, loss=name)
     levels = (-1.0, 1.0) if name == "perceptron" else np.linspace(-1, 4, 101)  # silent, it loses nothing

@@ -502,7 +502,7 @@ OPTIONS_BAD = {
     "rule as a penalty": ({"penalty": Adagrad()}, TypeError, "^penalty: Adagrad has no value and no prox"),
     "unknown loss": ({"loss": "hinged"}, ValueError, "^loss: got 'hinged'; must be one of logistic, hinge"),
     "class of a loss": ({"loss": Logistic}, TypeError, "^loss: got the class Logistic; pass an instance"),
-    "penalty as a loss": ({"loss": L1(0.1)}, TypeError, "^loss: L1 has no slope and no link and no labels"),
+    "penalty as a loss": ({"loss": L1(0.1)}, TypeError, "^loss: L1 has no slope and no inverse_link and no target"),
     "loss as a number": ({"loss": 3}, TypeError, "^loss: got 3; must be a record such as"),
     "no passes": ({"passes": 0}, ValueError, "^passes: got 0; must be an integer of at least 1"),
     "negative passes": ({"passes": -1}, ValueError, "^passes: got -1"),

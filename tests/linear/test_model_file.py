@@ -33,7 +33,7 @@ class Capped(NamedTuple):
 
     delta: float
 
-    labels = "number"
+    target_type = "continuous"
 
     def value(self, y, p):
         r = abs(p - y)
@@ -42,7 +42,7 @@ class Capped(NamedTuple):
     def slope(self, y, p):
         return min(max(p - y, -self.delta), self.delta)
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 

@@ -31,11 +31,11 @@ from adagrad_nb import (
     load_svmlight,
 )
 from adagrad_nb.records import losses  # fmt: skip
-from adagrad_nb.records.losses import flow, slope
+from adagrad_nb.records.losses import invariant_step, slope
 
 DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
-LOSSES = {name: kind for name, kind in losses.LOSSES.items() if kind.labels != "classes"}
-FLOWS = [name for name in LOSSES if hasattr(LOSSES[name], "flow")]
+LOSSES = {name: kind for name, kind in losses.LOSSES.items() if kind.target_type != "multiclass"}
+FLOWS = [name for name in LOSSES if hasattr(LOSSES[name], "invariant_step")]
 # Where the slope of a loss with its default parameters bends or jumps, for a target y.
 KINKS = {
     "logistic": lambda y: (),
@@ -56,7 +56,7 @@ FLAGS = {
     "invariant": {"normalized": False, "invariant": True},
     "both": {"normalized": True, "invariant": True},
 }
-ADMITTED = [name for name, (penalty, _) in PENALTIES.items() if getattr(penalty, "additive", False)]
+ADMITTED = [name for name, (penalty, _) in PENALTIES.items() if getattr(penalty, "prox_steps_add", False)]
 flags = pytest.mark.parametrize("flag", FLAGS)
 
 # --- flows -----------------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def test_all_losses_but_the_perceptron_flow():
 
 
 def targets(loss, rng):
-    labels = LOSSES[loss].labels
+    labels = LOSSES[loss].target_type
     return (
         rng.choice([-1.0, 1.0])
         if labels == "binary"
@@ -84,7 +84,7 @@ def test_flow_is_where_the_slope_leads(loss, rng):
     for _ in range(30):
         y, p, q, tau = targets(loss, rng), 2 * rng.normal(), rng.exponential(2), rng.exponential(1)
         expected = reference_linear.follow(reference_linear.LOSSES[loss][1], KINKS[loss](y), y, p, q, tau)
-        assert flow(LOSSES[loss](), y, p, q, tau) == pytest.approx(expected, rel=1e-9, abs=1e-10)
+        assert invariant_step(LOSSES[loss](), y, p, q, tau) == pytest.approx(expected, rel=1e-9, abs=1e-10)
 
 
 @pytest.mark.parametrize("loss", FLOWS)
@@ -93,9 +93,9 @@ def test_flow_in_two_legs_is_flow(loss, rng):
     record = LOSSES[loss]()
     for _ in range(50):
         y, p, q, tau = targets(loss, rng), 3 * rng.normal(), rng.exponential(2), rng.exponential(1)
-        whole = p + q * flow(record, y, p, q, 2 * tau)
-        half = p + q * flow(record, y, p, q, tau)
-        assert half + q * flow(record, y, half, q, tau) == pytest.approx(whole, rel=1e-12, abs=1e-12)
+        whole = p + q * invariant_step(record, y, p, q, 2 * tau)
+        half = p + q * invariant_step(record, y, p, q, tau)
+        assert half + q * invariant_step(record, y, half, q, tau) == pytest.approx(whole, rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("loss", FLOWS)
@@ -104,7 +104,9 @@ def test_a_short_flow_is_a_plain_step(loss, rng):
     for q in (1e-3, 1e-9, 1e-150):
         for _ in range(10):
             y, p = targets(loss, rng), rng.normal()
-            assert flow(record, y, p, q, 0.5) == pytest.approx(-0.5 * slope(record, y, p), rel=4 * q + 1e-14, abs=1e-30)
+            assert invariant_step(record, y, p, q, 0.5) == pytest.approx(
+                -0.5 * slope(record, y, p), rel=4 * q + 1e-14, abs=1e-30
+            )
 
 
 @pytest.mark.parametrize("loss", FLOWS)
@@ -114,7 +116,7 @@ def test_a_long_flow_never_overshoots(loss, rng):
     for tau in (1e2, 1e6, 1e200):
         for _ in range(10):
             y, p = targets(loss, rng), rng.normal()
-            end = p + 2.0 * flow(record, y, p, 2.0, tau)
+            end = p + 2.0 * invariant_step(record, y, p, 2.0, tau)
             assert math.isfinite(end)
             assert slope(record, y, end + 1e-9 * np.sign(p - end)) * slope(record, y, p) >= 0
 
@@ -123,22 +125,22 @@ def test_flow_of_logistic_is_lamberts_function(rng):
     """Karampatziakis 2011, table 1: margin + exp(margin) grows by q tau; in extended precision, from all margins."""
     for m in (-700.0, -40.0, -3.0, -1e-3, 0.0, 0.5, 4.0, 30.0):
         for c in (1e-12, 1e-3, 0.3, 2.0, 50.0, 1e4):
-            step = np.longdouble(flow(Logistic(), 1.0, m, 1.0, c))
+            step = np.longdouble(invariant_step(Logistic(), 1.0, m, 1.0, c))
             assert step > 0
             grown = step + np.exp(np.longdouble(m)) * np.expm1(step)
             error = (grown - np.longdouble(c)) / (1 + np.exp(np.longdouble(m) + step))  # of the step, by its derivative
             assert abs(error) < 5e-16 * step
-            assert flow(Logistic(), -1.0, -m, 1.0, c) == -float(step)
-    assert flow(Logistic(), 1.0, 1e4, 1.0, 1.0) == 0.0  # exp(1e4) overflows
-    assert math.isnan(flow(Logistic(), 1.0, math.nan, 1.0, 1.0))
+            assert invariant_step(Logistic(), -1.0, -m, 1.0, c) == -float(step)
+    assert invariant_step(Logistic(), 1.0, 1e4, 1.0, 1.0) == 0.0  # exp(1e4) overflows
+    assert math.isnan(invariant_step(Logistic(), 1.0, math.nan, 1.0, 1.0))
 
 
 def test_flow_in_single_precision():
     one = np.float32(1.0)
     for m in np.linspace(-20, 20, 81, dtype=np.float32):
         for c in (np.float32(1e-6), np.float32(0.1), np.float32(30.0)):
-            exact = flow(Logistic(), 1.0, float(m), 1.0, float(c))
-            assert flow(Logistic(), one, m, one, c) == pytest.approx(exact, rel=3e-6)
+            exact = invariant_step(Logistic(), 1.0, float(m), 1.0, float(c))
+            assert invariant_step(Logistic(), one, m, one, c) == pytest.approx(exact, rel=3e-6)
 
 
 # --- the papers' algorithms ------------------------------------------------------------------------------------------
@@ -371,7 +373,7 @@ def test_refused_where_it_goes_on():
 @pytest.mark.usefixtures("interpreted")
 def test_a_loss_of_ones_own_takes_plain_steps():
     class Own(NamedTuple):
-        labels = "number"
+        target_type = "continuous"
 
         def value(self, y, p):
             return (p - y) ** 4 / 4
@@ -379,7 +381,7 @@ def test_a_loss_of_ones_own_takes_plain_steps():
         def slope(self, y, p):
             return (p - y) ** 3
 
-        def link(self, p):
+        def inverse_link(self, p):
             return p
 
     X, y, _ = data("squared")

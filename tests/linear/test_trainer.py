@@ -45,7 +45,7 @@ def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
     class Listener(NamedTuple):
         """The prediction never matters: the weights tell the order."""
 
-        labels = "number"
+        target_type = "continuous"
 
         def value(self, y, p):
             seen.append(int(y))
@@ -54,7 +54,7 @@ def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
         def slope(self, y, p):
             return 0.0
 
-        def link(self, p):
+        def inverse_link(self, p):
             return p
 
     seen = []

@@ -178,7 +178,7 @@ def test_dual_rules(backend, penalty, dtype, tolerance, rng):
 def test_backends_agree_to_the_bit(dtype, rng):
     """Without a norm, whose terms may be summed in any order, every way through the code rounds alike."""
     x, gradients = rng.normal(size=N).astype(dtype), rng.normal(size=(3, N)).astype(dtype)
-    records = tuple(record for record in TRANSFORMS["all"][0] if not hasattr(record, "factor"))
+    records = tuple(record for record in TRANSFORMS["all"][0] if not hasattr(record, "scale_for_norm"))
     for transforms in ((), records):
         options = {"rule": Adagrad(eps=0.1), "transforms": transforms, "penalty": PENALTIES["bounded"][0]}
         results = [backend(x.copy(), gradients, options) for backend in BACKENDS.values()]

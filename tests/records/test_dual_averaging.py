@@ -31,8 +31,8 @@ from adagrad_nb import (
     minimize_stochastic,
     update,  # fmt: skip
 )
-from adagrad_nb.records.dual_averaging import point
-from adagrad_nb.records.rules import reach, step, width
+from adagrad_nb.records.dual_averaging import primal
+from adagrad_nb.records.rules import cumulative_step_size, step, step_size
 from adagrad_nb.testing import check_rule
 
 # name: (the record, its function in the reference, that of the intercept, the first accumulator)
@@ -56,10 +56,10 @@ names = pytest.mark.parametrize("rule", RULES)
 def test_manners_of_a_rule(rule):
     check_rule(rule)
     for x in (3.0, -0.25, 0.0):
-        moved, s = step(rule, x, 0.0, rule.fill(), 0.5)
+        moved, s = step(rule, x, 0.0, rule.initial_slots(), 0.5)
         assert moved == x
-        assert reach(rule, s, 0.5, 7) == 7 * width(rule, s, 0.5)
-    assert math.isnan(step(rule, 3.0, math.nan, rule.fill(), 0.5)[0])
+        assert cumulative_step_size(rule, s, 0.5, 7) == 7 * step_size(rule, s, 0.5)
+    assert math.isnan(step(rule, 3.0, math.nan, rule.initial_slots(), 0.5)[0])
 
 
 def test_the_first_steps_of_rda_by_hand():
@@ -69,7 +69,7 @@ def test_the_first_steps_of_rda_by_hand():
     assert step(RDA(), x, 0.0, s, 0.5) == (-0.5, (9.0, 3.0))
     x, s = step(RDA(), x, -4.0, s, 0.5)
     assert (x, s) == (pytest.approx(0.1), (25.0, -1.0))
-    assert reach(RDA(), s, 0.5, 10) == pytest.approx(10 * width(RDA(), s, 0.5)) == pytest.approx(1.0)
+    assert cumulative_step_size(RDA(), s, 0.5, 10) == pytest.approx(10 * step_size(RDA(), s, 0.5)) == pytest.approx(1.0)
 
 
 def test_rda_is_the_argmin(rng):
@@ -79,7 +79,7 @@ def test_rda_is_the_argmin(rng):
         G, z, lr, t = rng.exponential(2), rng.normal() * 5, rng.uniform(0.1, 1), int(rng.integers(1, 20))
         l1, l2, eps = rng.uniform(0, 0.3, 3)
         s, h = (G, z), math.sqrt(G) + eps
-        x = ElasticNet(l1, l2).prox(point(RDA(eps), 9.0, s, lr), reach(RDA(eps), s, lr, t), 0)
+        x = ElasticNet(l1, l2).prox(primal(RDA(eps), 9.0, s, lr), cumulative_step_size(RDA(eps), s, lr, t), 0)
         values = lr * z * grid + lr * t * (l1 * abs(grid) + l2 * grid**2 / 2) + h * grid**2 / 2
         assert grid[np.argmin(values)] == pytest.approx(x, abs=2e-4)
 
@@ -305,8 +305,8 @@ def test_another_rate_or_penalty_holds_for_all_updates_so_far():
             settings = {"lr": 0.5, "penalty": L1(0.02)} | options
             s = np.array(first.state.slots[0])
             for i in range(s.shape[1]):
-                x = point(rule, 0.0, tuple(s[:, i]), settings["lr"])
-                x = settings["penalty"].prox(x, reach(rule, tuple(s[:, i]), settings["lr"], 20), i)
+                x = primal(rule, 0.0, tuple(s[:, i]), settings["lr"])
+                x = settings["penalty"].prox(x, cumulative_step_size(rule, tuple(s[:, i]), settings["lr"], 20), i)
                 assert none.coef[i] == pytest.approx(x, rel=1e-13, abs=1e-15)
 
 

@@ -32,7 +32,7 @@ def cases(count=60):
 
 def stepped(record, x, w, k=1):
     z = x.copy()
-    record.shrink(z, w, k, 0)
+    record.group_prox(z, w, k, 0)
     return z
 
 
@@ -57,7 +57,7 @@ def test_a_step_is_the_minimiser(kind):
 
         z = stepped(cls(strength), x, w)
         least = objective(z[free])
-        assert cls(strength).norm(z, 0) == pytest.approx(strength * norm(z))
+        assert cls(strength).group_value(z, 0) == pytest.approx(strength * norm(z))
         for start in (z[free], x[free], np.zeros(free.sum())):
             found = minimize(objective, start, method="Powell", options={"maxiter": 2000, "xtol": 1e-10, "ftol": 1e-12})
             assert found.fun >= least * (1 - 1e-9) - 1e-12

@@ -28,7 +28,7 @@ from adagrad_nb import (
     load_model,
 )
 from adagrad_nb.records import losses
-from adagrad_nb.records.losses import LOSSES, has_probabilities, link, slope, value
+from adagrad_nb.records.losses import LOSSES, has_probabilities, inverse_link, slope, value
 from adagrad_nb.testing import check_loss
 
 MARGINS = [0.0, 1e-300, 1e-8, 0.1, 1.0, 5.0, 36.0, 40.0, 700.0, 745.0, 800.0, 1e5, 1e300]
@@ -39,7 +39,7 @@ MARGINS = [0.0, 1e-300, 1e-8, 0.1, 1.0, 5.0, 36.0, 40.0, 700.0, 745.0, 800.0, 1e
 def test_logistic_at_every_margin(y, p):
     assert value(Logistic(), y, p) == pytest.approx(reference.logistic(y, p), rel=1e-14, abs=0)
     assert slope(Logistic(), y, p) == pytest.approx(reference.logistic_slope(y, p), rel=1e-14, abs=1e-323)
-    assert link(Logistic(), p) == pytest.approx(reference.logistic_link(p), rel=1e-14, abs=1e-323)
+    assert inverse_link(Logistic(), p) == pytest.approx(reference.logistic_link(p), rel=1e-14, abs=1e-323)
 
 
 @pytest.mark.parametrize("p", [-800.0, -3.0, 0.0, 0.5, 1e150])
@@ -47,7 +47,7 @@ def test_logistic_at_every_margin(y, p):
 def test_squared(y, p):
     assert value(Squared(), y, p) == reference.squared(y, p)
     assert slope(Squared(), y, p) == p - y
-    assert link(Squared(), p) == p
+    assert inverse_link(Squared(), p) == p
 
 
 # the record, the kinks of its slope as margins y p of binary losses and as residuals p - y of others
@@ -72,7 +72,7 @@ KINKS = [
 ]
 each = pytest.mark.parametrize("loss", [loss for loss, _ in KINKS], ids=str)
 at_kinks = pytest.mark.parametrize(("loss", "kinks"), KINKS, ids=str)
-TARGETS = {"binary": (-1.0, 1.0), "number": (-2.5, 0.0, 0.3, 7.0), "count": (0.0, 1.0, 2.5, 40.0)}
+TARGETS = {"binary": (-1.0, 1.0), "continuous": (-2.5, 0.0, 0.3, 7.0), "count": (0.0, 1.0, 2.5, 40.0)}
 NAMES = {cls: name for name, cls in LOSSES.items()}
 
 
@@ -83,8 +83,8 @@ def naive(loss, kind=""):
 
 def places(loss, rng, n=60):
     """Targets, and predictions around all that is special about them."""
-    for y in TARGETS[loss.labels]:
-        special = [at * y if loss.labels == "binary" else at + y for at in (-1.0, -0.1, 0.0, 0.1, 0.5, 1.0)]
+    for y in TARGETS[loss.target_type]:
+        special = [at * y if loss.target_type == "binary" else at + y for at in (-1.0, -0.1, 0.0, 0.1, 0.5, 1.0)]
         for p in [*special, *(5 * rng.normal(size=n)).tolist()]:
             yield y, p
 
@@ -107,7 +107,7 @@ def test_slope_is_the_derivative_of_the_value(loss, kinks, rng):
     h = 1e-6
     tried = 0
     for y, p in places(loss, rng):
-        at = y * p if loss.labels == "binary" else p - y
+        at = y * p if loss.target_type == "binary" else p - y
         if any(abs(at - kink) < 1e-5 for kink in kinks):
             continue
         tried += 1
@@ -118,9 +118,9 @@ def test_slope_is_the_derivative_of_the_value(loss, kinks, rng):
 
 @at_kinks
 def test_slope_at_a_kink_lies_between_those_of_its_sides(loss, kinks):
-    for y in TARGETS[loss.labels]:
+    for y in TARGETS[loss.target_type]:
         for at in kinks:
-            p = at * y if loss.labels == "binary" else at + y
+            p = at * y if loss.target_type == "binary" else at + y
             left, right = (slope(loss, y, p + side) for side in (-1e-9, 1e-9))
             assert left < right
             assert left <= slope(loss, y, p) <= right
@@ -139,12 +139,12 @@ def test_which_slope_is_taken_at_a_kink(y):
 @each
 def test_the_link_is_where_the_slopes_balance(loss, rng):
     """The mean of y that p stands for makes p optimal: mean y = link(p) has mean slope 0."""
-    if (loss.labels == "binary" and not has_probabilities(loss)) or isinstance(loss, Quantile):
-        assert link(loss, 1.5) == 1.5
+    if (loss.target_type == "binary" and not has_probabilities(loss)) or isinstance(loss, Quantile):
+        assert inverse_link(loss, 1.5) == 1.5
         return
     for p in (rng.normal(size=20) * 3).tolist():
-        mean = link(loss, p)
-        if loss.labels == "binary":
+        mean = inverse_link(loss, p)
+        if loss.target_type == "binary":
             assert 0 <= mean <= 1
             balance = mean * slope(loss, 1.0, p) + (1 - mean) * slope(loss, -1.0, p)
             if abs(p) > 1 and isinstance(loss, ModifiedHuber):
@@ -164,20 +164,20 @@ def test_quantile_is_where_its_slopes_balance(rng):
 
 def test_logistic_link_and_its_inverse(rng):
     for p in rng.normal(size=20) * 5:
-        q = link(Logistic(), p)
+        q = inverse_link(Logistic(), p)
         assert math.log(q / (1 - q)) == pytest.approx(p, rel=1e-10)
-        assert link(Logistic(), -p) == pytest.approx(1 - q, rel=1e-12)
+        assert inverse_link(Logistic(), -p) == pytest.approx(1 - q, rel=1e-12)
 
 
 def test_modified_huber_link():
     for p in (-1e300, -1.5, -1.0, -0.3, 0.0, 0.5, 1.0, 7.0):
-        assert link(ModifiedHuber(), p) == reference.modified_huber_link(p)
+        assert inverse_link(ModifiedHuber(), p) == reference.modified_huber_link(p)
 
 
 @each
 def test_slope_rises(loss):
     """Convex: the slope never falls as p grows."""
-    for y in TARGETS[loss.labels]:
+    for y in TARGETS[loss.target_type]:
         slopes = [slope(loss, y, p) for p in np.linspace(-50, 50, 2001).tolist()]
         assert all(a <= b for a, b in zip(slopes, slopes[1:], strict=False))
         values = [value(loss, y, p) for p in np.linspace(-50, 50, 2001).tolist()]
@@ -193,15 +193,15 @@ def test_finite_wherever_it_can_be(loss):
         for p in (size, -size):
             if p > largest.get(type(loss), math.inf) or (abs(p) > 1e150 and type(loss) in largest):
                 continue
-            for y in TARGETS[loss.labels]:
-                for function in (value(loss, y, p), slope(loss, y, p), link(loss, p)):
+            for y in TARGETS[loss.target_type]:
+                for function in (value(loss, y, p), slope(loss, y, p), inverse_link(loss, p)):
                     assert math.isfinite(function)
 
 
 def test_poisson_of_what_is_too_large():
     """Infinite, where Python's own exponential raises an error."""
-    assert value(Poisson(), 1.0, 710.0) == slope(Poisson(), 1.0, 1e300) == link(Poisson(), 710.0) == math.inf
-    assert link(Poisson(), 709.0) == pytest.approx(math.exp(709.0))
+    assert value(Poisson(), 1.0, 710.0) == slope(Poisson(), 1.0, 1e300) == inverse_link(Poisson(), 710.0) == math.inf
+    assert inverse_link(Poisson(), 709.0) == pytest.approx(math.exp(709.0))
     assert value(Poisson(), 3.0, -1e3) == 3e3
 
 
@@ -210,13 +210,13 @@ def test_not_a_number_propagates(loss):
     for function in (value, slope):
         assert math.isnan(function(loss, 1.0, math.nan))
         assert math.isnan(function(loss, math.nan, 1.0))
-    assert math.isnan(link(loss, math.nan))
+    assert math.isnan(inverse_link(loss, math.nan))
 
 
 @each
 def test_single_precision(loss):
     for p in np.float32([-90.0, -1.5, 0.0, 2.0, 70.0]):
-        for y in np.float32(TARGETS[loss.labels]):
+        for y in np.float32(TARGETS[loss.target_type]):
             assert value(loss, y, p) == pytest.approx(value(loss, float(y), float(p)), rel=1e-5, abs=1e-6)
             assert slope(loss, y, p) == pytest.approx(slope(loss, float(y), float(p)), rel=1e-5, abs=1e-6)
 
@@ -229,7 +229,7 @@ def test_all_pass_the_check_for_losses_of_ones_own(loss):
 class Halved(NamedTuple):
     """Wrong: the slope is not that of the value."""
 
-    labels = "number"
+    target_type = "continuous"
 
     def value(self, y, p):
         return abs(p - y)
@@ -237,23 +237,23 @@ class Halved(NamedTuple):
     def slope(self, y, p):
         return 0.5 if p > y else -0.5
 
-    def link(self, p):
+    def inverse_link(self, p):
         return p
 
 
 def test_the_check_finds_what_is_wrong():
     class Unlikely(Logistic):
-        def link(self, p):
+        def inverse_link(self, p):
             return p
 
     class Unlabelled(Squared):
-        labels = "numbers"
+        target_type = "numbers"
 
     with pytest.raises(AssertionError, match=r"^Halved: at y=-1.5, p=-3.0 the slope is -0.5, the value rises by -1.0"):
         check_loss(Halved())
-    with pytest.raises(AssertionError, match=r"^Unlikely.link: gives -3.0 at p=-3.0; must be a probability"):
+    with pytest.raises(AssertionError, match=r"^Unlikely.inverse_link: gives -3.0 at p=-3.0; must be a probability"):
         check_loss(Unlikely())
-    with pytest.raises(AssertionError, match=r"^Unlabelled.labels: got 'numbers'; must be one of binary, number"):
+    with pytest.raises(AssertionError, match=r"^Unlabelled.target_type: got 'numbers'; must be one of binary"):
         check_loss(Unlabelled())
 
 
@@ -281,9 +281,9 @@ def problem(loss, rng, n=1000):
     """(X, y) that a linear model can learn."""
     X = rng.normal(size=(n, 4))
     score = X @ [1.0, -2.0, 0.5, 0.0] + 0.3
-    if loss.labels == "binary":
+    if loss.target_type == "binary":
         return X, np.where(score + 0.3 * rng.normal(size=n) > 0, "up", "down")
-    if loss.labels == "count":
+    if loss.target_type == "count":
         return X, rng.poisson(np.exp(score / 3))
     return X, score + 0.3 * rng.normal(size=n)
 
@@ -293,7 +293,7 @@ def test_learning_beats_the_best_constant(loss, rng, dtype):
     """In one pass, each row before it was learnt; and from the names as from the records."""
     X, y = problem(loss, rng)
     model = fit_linear(X, y, loss=loss, dtype=dtype)
-    target = np.where(y == "up", 1.0, -1.0) if loss.labels == "binary" else y.astype(float)
+    target = np.where(y == "up", 1.0, -1.0) if loss.target_type == "binary" else y.astype(float)
     # A perceptron that says nothing loses nothing: it is compared with those that say something.
     places = (-1.0, 1.0) if isinstance(loss, Perceptron) else np.linspace(-5, 5, 101).tolist()
     constants = [np.mean([value(loss, t, p) for t in target.tolist()]) for p in places]
@@ -324,18 +324,22 @@ def test_predictions(loss, rng):
     model = fit_linear(X, y, loss=loss, passes=3)
     margin = model.decision_function(X)
     assert model.has_probabilities == (type(loss) in (Logistic, ModifiedHuber))
-    if loss.labels == "binary":
+    if loss.target_type == "binary":
         assert model.predict(X).tolist() == np.where(margin > 0, "up", "down").tolist()
         assert np.mean(model.predict(X) == y) > 0.85
     else:
-        expected = np.exp(margin) if loss.labels == "count" else margin
+        expected = np.exp(margin) if loss.target_type == "count" else margin
         np.testing.assert_allclose(model.predict(X), expected, rtol=1e-12)
     if model.has_probabilities:
         probability = model.predict_proba(X)
         np.testing.assert_allclose(probability.sum(axis=1), 1.0, rtol=1e-15)
         assert (model.predict(X) == model.classes[probability.argmax(axis=1)]).all()
     else:
-        why = "predicts numbers; use predict" if loss.labels != "binary" else "has no probabilities; use decision_fun"
+        why = (
+            "predicts numbers; use predict"
+            if loss.target_type != "binary"
+            else "has no probabilities; use decision_fun"
+        )
         with pytest.raises(AttributeError, match=rf"^predict_proba: the loss {type(loss).__name__} {why}"):
             model.predict_proba(X)
 

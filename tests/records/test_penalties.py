@@ -9,7 +9,7 @@ import reference
 
 from adagrad_nb import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty, init
 from adagrad_nb.compiler.jit import cast
-from adagrad_nb.records.penalties import mapping, prox, repeat, total, value
+from adagrad_nb.records.penalties import gradient_mapping, prox, prox_k, prox_k_sum, value
 
 INF = math.inf
 
@@ -98,7 +98,7 @@ def test_repeat_is_k_steps(penalty, naive, naive_prox, k, rng):
         expected = x
         for _ in range(k):
             expected = naive_prox(expected, w)
-        assert repeat(penalty, x, w, k, 0) == pytest.approx(expected, rel=1e-12, abs=1e-12 * abs(x))
+        assert prox_k(penalty, x, w, k, 0) == pytest.approx(expected, rel=1e-12, abs=1e-12 * abs(x))
 
 
 @each
@@ -111,7 +111,7 @@ def test_total_is_the_sum_after_each_of_k_steps(penalty, naive, naive_prox, k, r
             after = naive_prox(after, w)
             expected.append(after)
         size = max(abs(x), max(map(abs, expected), default=0))
-        assert total(penalty, x, w, k, 0) == pytest.approx(math.fsum(expected), rel=1e-12, abs=1e-13 * k * size)
+        assert prox_k_sum(penalty, x, w, k, 0) == pytest.approx(math.fsum(expected), rel=1e-12, abs=1e-13 * k * size)
 
 
 @pytest.mark.parametrize("l2", [1e-16, 1e-12, 1e-9, 1e-6, 1e-3, 1.0])
@@ -123,58 +123,60 @@ def test_total_does_not_cancel_for_a_weak_ridge(l1, l2):
             after = reference.elastic_net_prox(after, 0.5, l1, l2)
             expected.append(after)
         # The steps one by one round 2,000 times; the closed form rounds less.
-        assert total(ElasticNet(l1, l2), x, 0.5, 2000, 0) == pytest.approx(math.fsum(expected), rel=2e-12)
+        assert prox_k_sum(ElasticNet(l1, l2), x, 0.5, 2000, 0) == pytest.approx(math.fsum(expected), rel=2e-12)
 
 
 @pytest.mark.parametrize("penalty", [L1(0.1), L2(0.1), ElasticNet(0.1, 0.1), Bounded(L2(0.1), 0.5, 2.0)], ids=str)
 def test_total_of_a_million_steps_takes_no_million_steps(penalty):
-    begin = total(penalty, 3.0, 1e-3, 10**4, 0)
-    after = repeat(penalty, 3.0, 1e-3, 10**4, 0)
-    end = total(penalty, 3.0, 1e-3, 10**12, 0)
+    begin = prox_k_sum(penalty, 3.0, 1e-3, 10**4, 0)
+    after = prox_k(penalty, 3.0, 1e-3, 10**4, 0)
+    end = prox_k_sum(penalty, 3.0, 1e-3, 10**12, 0)
     assert math.isfinite(end)
-    assert end == pytest.approx(begin + total(penalty, after, 1e-3, 10**12 - 10**4, 0), rel=1e-10)
+    assert end == pytest.approx(begin + prox_k_sum(penalty, after, 1e-3, 10**12 - 10**4, 0), rel=1e-10)
 
 
 def test_total_defaults_to_the_steps_one_by_one():
     class Cauchy(Box):  # a record without a closed form
-        total = None
+        prox_k_sum = None
 
         def prox(self, x, w, i):
             return x / (1 + w)
 
-    assert total(Cauchy(), 8.0, 1.0, 3, 0) == 4.0 + 2.0 + 1.0
-    assert total(Cauchy(), 0.0, 1.0, 10**15, 0) == 0.0  # where nothing moves, the rest is a product
+    assert prox_k_sum(Cauchy(), 8.0, 1.0, 3, 0) == 4.0 + 2.0 + 1.0
+    assert prox_k_sum(Cauchy(), 0.0, 1.0, 10**15, 0) == 0.0  # where nothing moves, the rest is a product
 
 
 @each
 def test_repeat_goes_far(penalty, naive, naive_prox):
     """A million steps in closed form: the limit, without overflow."""
     for x in (-2.0, 0.1, 3.0):
-        end = repeat(penalty, x, 1e3, 1_000_000, 0)
+        end = prox_k(penalty, x, 1e3, 1_000_000, 0)
         assert math.isfinite(end)
         assert naive_prox(end, 1e3) == pytest.approx(end, abs=1e-12)
 
 
 def test_repeat_defaults_to_the_steps_one_by_one():
     class Cauchy(Box):  # a record without a closed form
-        repeat = None
+        prox_k = None
 
         def prox(self, x, w, i):
             return x / (1 + w)
 
-    assert repeat(Cauchy(), 8.0, 1.0, 3, 0) == 1.0
+    assert prox_k(Cauchy(), 8.0, 1.0, 3, 0) == 1.0
 
 
 @each
 def test_mapping_is_the_distance_from_optimality(penalty, naive, naive_prox, rng):
     for x, g in rng.normal(size=(50, 2)):
-        assert mapping(penalty, x, g, 0) == pytest.approx(abs(x - naive_prox(x - g, 1.0)), rel=1e-13, abs=1e-15)
+        assert gradient_mapping(penalty, x, g, 0) == pytest.approx(
+            abs(x - naive_prox(x - g, 1.0)), rel=1e-13, abs=1e-15
+        )
 
 
 @each
 def test_not_a_number_propagates(penalty, naive, naive_prox):
     assert math.isnan(prox(penalty, math.nan, 0.5, 0))
-    assert math.isnan(repeat(penalty, math.nan, 0.5, 3, 0))
+    assert math.isnan(prox_k(penalty, math.nan, 0.5, 3, 0))
 
 
 @each

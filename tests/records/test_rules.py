@@ -7,7 +7,7 @@ import pytest
 import reference
 
 from adagrad_nb import Adadelta, Adagrad, MomentumAdagrad, init
-from adagrad_nb.records.rules import step, width
+from adagrad_nb.records.rules import step, step_size
 
 RULES = [Adagrad(), Adagrad(eps=1e-6, inside=True), Adagrad(eps=0.0), Adagrad(eps=0.1, initial_accumulator=0.1)]
 names = pytest.mark.parametrize("rule", RULES, ids=str)
@@ -30,7 +30,7 @@ def test_step_is_that_of_the_paper(rule, rng):
         moved, s = step(rule, x, g, (G,), lr)
         assert moved == pytest.approx(expected, rel=1e-13, abs=1e-300)
         assert s == (pytest.approx(total, rel=1e-15),)
-        assert width(rule, s, lr) == pytest.approx(size, rel=1e-14)
+        assert step_size(rule, s, lr) == pytest.approx(size, rel=1e-14)
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.5, 0.9])
@@ -41,7 +41,7 @@ def test_momentum(momentum, eps, rng):
         moved, s, size = reference.momentum_adagrad(x, g, (abs(G), m), abs(lr), momentum, eps)
         result = step(rule, x, g, (abs(G), m), abs(lr))
         assert result == (pytest.approx(moved, rel=1e-13), (pytest.approx(s[0]), pytest.approx(s[1], rel=1e-13)))
-        assert width(rule, result[1], abs(lr)) == pytest.approx(size, rel=1e-13)
+        assert step_size(rule, result[1], abs(lr)) == pytest.approx(size, rel=1e-13)
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.9, 0.99])
@@ -52,15 +52,15 @@ def test_adadelta(rho, eps, rng):
         moved, s, size = reference.adadelta(x, g, (abs(E), abs(D)), abs(lr), rho, eps)
         result = step(rule, x, g, (abs(E), abs(D)), abs(lr))
         assert result == (pytest.approx(moved, rel=1e-13), (pytest.approx(s[0]), pytest.approx(s[1], rel=1e-13)))
-        assert width(rule, result[1], abs(lr)) == pytest.approx(size, rel=1e-13)
+        assert step_size(rule, result[1], abs(lr)) == pytest.approx(size, rel=1e-13)
 
 
 @pytest.mark.parametrize("rule", [MomentumAdagrad(), MomentumAdagrad(eps=0.1), Adadelta()], ids=str)
 def test_other_rules_start_and_stay_at_rest(rule):
     rule = completed(rule)
-    assert step(rule, 3.0, 0.0, rule.fill(), 0.5)[0] == 3.0
-    assert math.isnan(step(rule, 3.0, math.nan, rule.fill(), 0.5)[0])
-    assert len(rule.fill()) == rule.slots == 2
+    assert step(rule, 3.0, 0.0, rule.initial_slots(), 0.5)[0] == 3.0
+    assert math.isnan(step(rule, 3.0, math.nan, rule.initial_slots(), 0.5)[0])
+    assert len(rule.initial_slots()) == rule.slots == 2
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_eps_stands_where_it_says():
 def test_first_accumulator(rule):
     state = init(np.zeros(3), rule)
     np.testing.assert_array_equal(state.slots[0][0], np.full(3, rule.initial_accumulator))
-    assert len(state.slots[0]) == rule.slots == len(rule.fill())
+    assert len(state.slots[0]) == rule.slots == len(rule.initial_slots())
 
 
 @pytest.mark.parametrize("eps", [0.0, 1e-300, 1e-10, 1.0])
@@ -111,13 +111,13 @@ def test_not_a_number_propagates(rule):
     for arguments in ((math.nan, 1.0, (1.0,), 0.5), (1.0, math.nan, (1.0,), 0.5), (1.0, 1.0, (math.nan,), 0.5)):
         assert math.isnan(step(rule, *arguments)[0])
     assert math.isnan(step(rule, 1.0, math.nan, (1.0,), 0.5)[1][0])
-    assert math.isnan(width(rule, (math.nan,), 0.5))
+    assert math.isnan(step_size(rule, (math.nan,), 0.5))
 
 
 @names
 def test_an_infinite_accumulator_freezes(rule):
     assert step(rule, 2.0, 3.0, (math.inf,), 0.5) == (2.0, (math.inf,))
-    assert width(rule, (math.inf,), 0.5) == 0.0
+    assert step_size(rule, (math.inf,), 0.5) == 0.0
 
 
 def test_precision_of_the_arguments_is_kept():

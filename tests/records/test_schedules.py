@@ -23,7 +23,7 @@ from adagrad_nb import (
     update,  # fmt: skip
 )
 from adagrad_nb.records.averaging import weight
-from adagrad_nb.records.schedules import Table, at
+from adagrad_nb.records.schedules import PrecomputedSchedule, at
 
 CASES = {
     "constant": (Constant(0.3), lambda t: 0.3),
@@ -54,8 +54,8 @@ CASES = {
         WarmUp(5, InverseTime(0.5, 0.1)),
         lambda t: 0.5 * (t + 1) / 5 if t < 5 else reference.inverse_time(t - 5, 0.5, 0.1),
     ),
-    "table": (Table(np.arange(7.0, 107.0), 0), lambda t: t + 7.0),
-    "later table": (Table(np.arange(107.0), -7), lambda t: t + 7.0),
+    "table": (PrecomputedSchedule(np.arange(7.0, 107.0), 0), lambda t: t + 7.0),
+    "later table": (PrecomputedSchedule(np.arange(107.0), -7), lambda t: t + 7.0),
 }
 each = pytest.mark.parametrize(("schedule", "naive"), CASES.values(), ids=CASES.keys())
 

@@ -8,7 +8,7 @@ import pytest
 import reference
 
 from adagrad_nb import Adagrad, ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, L2Decay, Rescale, init, update
-from adagrad_nb.records.transforms import Chain, Identity, chain, revise, transform
+from adagrad_nb.records.transforms import Chain, Identity, chain_transforms, transform, transform_at
 
 CASES = {
     "rescale": (Rescale(-1.5), functools.partial(reference.rescale, by=-1.5)),
@@ -35,10 +35,10 @@ def test_of_one_coordinate(name, rng):
 
 def test_fold():
     a, b = Rescale(2.0), L2Decay(1.0)
-    assert chain(()) == Identity()
-    assert chain((a, b)) == Chain(a, Chain(b, Identity()))
-    assert revise(chain((a, b)), 1.0, 3.0, 0.1, 0) == (1.0, 7.0)
-    assert revise(chain((b, a)), 1.0, 3.0, 0.1, 0) == (1.0, 8.0)
+    assert chain_transforms(()) == Identity()
+    assert chain_transforms((a, b)) == Chain(a, Chain(b, Identity()))
+    assert transform_at(chain_transforms((a, b)), 1.0, 3.0, 0.1, 0) == (1.0, 7.0)
+    assert transform_at(chain_transforms((b, a)), 1.0, 3.0, 0.1, 0) == (1.0, 8.0)
 
 
 def run(records, x, gradients, lr=0.5):

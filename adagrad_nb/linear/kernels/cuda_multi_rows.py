@@ -12,7 +12,7 @@ from ...compiler.jit import load, pick, place, store
 from .cuda_rows import LANES, moved
 from .lazy import Prompt, current, renew
 from .multi_lazy import lane
-from .multi_rows import gradient, sound
+from .multi_rows import can_learn_from, loss_and_gradient
 from .rows import Recipe
 
 SETTLED = Recipe((), (), (), (), Prompt(), 0)  # of weights that no update is due
@@ -52,8 +52,8 @@ def score(recipe, rows, p, z, losses, refused, lanes, first):
         mine, guess = losses[n * tallied : (n + 1) * tallied], p[n * lanes : (n + 1) * lanes]
         for l in range(tallied):
             mine[l] = 0
-        if sound(recipe.loss, guess):
-            gradient(recipe.loss, rows.y[r], guess, z[n * lanes : (n + 1) * lanes], rows.weight[r], mine)
+        if can_learn_from(recipe.loss, guess):
+            loss_and_gradient(recipe.loss, rows.y[r], guess, z[n * lanes : (n + 1) * lanes], rows.weight[r], mine)
         else:
             cuda.atomic.min(refused, 0, first + n)
         n += cuda.gridsize(1)

@@ -10,7 +10,7 @@ from numba import cuda
 
 from ...compiler.jit import load, pick, plain, store
 from ...cuda.primitives import BLOCK, block_sum
-from ...records.coordinate import move
+from ...records.coordinate import apply_update
 from ...records.losses import slope, value
 from .lazy import current, mark
 
@@ -90,7 +90,7 @@ def moved(recipe, weights, spot, g, lr, t, i):
     """x, s = move(x, g) of feature i at this spot of the arrays, with the penalty of the updates that passed it over"""
     s = load(weights.s, spot)
     x = current(recipe, weights.w[spot], s, weights.last, i, t)
-    return move(recipe.update, x, g, s, lr, t, i)
+    return apply_update(recipe.update, x, g, s, lr, t, i)
 
 
 @cuda.jit
@@ -120,7 +120,7 @@ def learn_bias(recipe, weights, z, share, lr, t):
         k += cuda.blockDim.x * lanes
     total = block_sum(room, mine)
     if cuda.threadIdx.x == 0:
-        bias[c], scalars = move(recipe.free, bias[c], total / share, load(s, c), pick(lr, c), t, 0)
+        bias[c], scalars = apply_update(recipe.free, bias[c], total / share, load(s, c), pick(lr, c), t, 0)
         store(s, c, scalars)
 
 

@@ -19,9 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...compiler.jit import FORCED, load, method, plain
-from ...records.dual_averaging import point
-from ...records.penalties import Bounded, Box, NonNegative, NoPenalty, prox, repeat, total
-from ...records.rules import reach, width
+from ...records.dual_averaging import is_dual_averaging, primal
+from ...records.penalties import Bounded, Box, NonNegative, NoPenalty, has_additive_prox, prox, prox_k, prox_k_sum
+from ...records.rules import cumulative_step_size, step_size
 from ...records.schedules import Constant, at
 
 _largest = method("largest_of")
@@ -39,7 +39,7 @@ class Summed(NamedTuple):
         if passed <= 0:
             return x
         scaling = recipe.scaling
-        r = width(recipe.update.rule, s, type(x)(1)) * _scale(scaling, _largest(scaling, x, i))
+        r = step_size(recipe.update.rule, s, type(x)(1)) * _scale(scaling, _largest(scaling, x, i))
         return prox(recipe.update.penalty, x, type(x)(passed) * r, i)
 
     def renew(self, recipe, last, i, t):
@@ -140,12 +140,12 @@ class Closed(NamedTuple):
 
     def catch_up(self, recipe, x, s, first, t, i):
         lr = type(x)(at(recipe.schedule, first))
-        return repeat(recipe.update.penalty, x, width(recipe.update.rule, s, lr), t - first, i)
+        return prox_k(recipe.update.penalty, x, step_size(recipe.update.rule, s, lr), t - first, i)
 
     def summed(self, recipe, x, s, first, begin, t, i):
         x = catch_up(self, recipe, x, s, first, begin, i)
         lr = type(x)(at(recipe.schedule, begin))
-        return total(recipe.update.penalty, x, width(recipe.update.rule, s, lr), t - begin, i)
+        return prox_k_sum(recipe.update.penalty, x, step_size(recipe.update.rule, s, lr), t - begin, i)
 
 
 class Stepwise(NamedTuple):
@@ -160,7 +160,7 @@ class Stepwise(NamedTuple):
     def catch_up(self, recipe, x, s, first, t, i):
         for passed in range(first, t):
             lr = type(x)(at(recipe.schedule, passed))
-            x = prox(recipe.update.penalty, x, width(recipe.update.rule, s, lr), i)
+            x = prox(recipe.update.penalty, x, step_size(recipe.update.rule, s, lr), i)
         return x
 
     def summed(self, recipe, x, s, first, begin, t, i):
@@ -178,7 +178,7 @@ def found(update, schedule, x, s, i, t):
     if t == 0:
         return x
     lr = type(x)(at(schedule, t - 1))
-    return prox(update.penalty, point(update.rule, x, s, lr), reach(update.rule, s, lr, t), i)
+    return prox(update.penalty, primal(update.rule, x, s, lr), cumulative_step_size(update.rule, s, lr, t), i)
 
 
 class Anew(NamedTuple):
@@ -210,8 +210,8 @@ class Anew(NamedTuple):
     def summed(self, recipe, x, s, first, begin, t, i):
         if self.even:
             lr, rule = type(x)(at(recipe.schedule, begin)), recipe.update.rule
-            x = prox(recipe.update.penalty, point(rule, x, s, lr), reach(rule, s, lr, begin), i)
-            return total(recipe.update.penalty, x, reach(rule, s, lr, 1), t - begin, i)
+            x = prox(recipe.update.penalty, primal(rule, x, s, lr), cumulative_step_size(rule, s, lr, begin), i)
+            return prox_k_sum(recipe.update.penalty, x, cumulative_step_size(rule, s, lr, 1), t - begin, i)
         whole = x - x
         for passed in range(begin, t):
             whole += found(recipe.update, recipe.schedule, x, s, i, passed + 1)
@@ -276,21 +276,16 @@ def moves_untouched(penalty):
     return bool(np.any(np.asarray(penalty.strength) != 0))
 
 
-def finds_anew(rule):
-    """Whether a rule finds a weight anew from its accumulators when it is read."""
-    return hasattr(rule, "point")
-
-
 def must_note(rule, penalty):
     """Whether it must be known up to which update each coordinate is current."""
-    return moves_untouched(penalty) and not finds_anew(rule)
+    return moves_untouched(penalty) and not is_dual_averaging(rule)
 
 
 def lapse_of(rule, penalty, schedule, normalized):
     """How the iterates are brought up to date at coordinates that no gradient has touched."""
     constant = isinstance(schedule, Constant)
-    if finds_anew(rule):
-        even = constant and getattr(penalty, "additive", False)
+    if is_dual_averaging(rule):
+        even = constant and has_additive_prox(penalty)
         return Anew(int(even)) if moves_untouched(penalty) or not constant else Prompt()
     if not moves_untouched(penalty):
         return Prompt()

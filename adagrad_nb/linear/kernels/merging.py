@@ -23,9 +23,10 @@ from typing import Any, NamedTuple
 from numba import types
 
 from ...compiler.jit import bind, field, jit, load, minus, narrow, plain, plus, store
+from ...records.dual_averaging import is_dual_averaging
 from ...records.losses import slope
 from ...records.penalties import prox
-from ...records.rules import metric
+from ...records.rules import preconditioner
 from .lazy import catch_up, current, found
 
 BLOCK = 1024  # coordinates whose parts of seven arrays stay in the first cache
@@ -55,7 +56,7 @@ class Moves(NamedTuple):
 @plain
 def scaled(rule, whole, s):
     """A sum of moves, each times its metric, over the metric of all; no move where there is none."""
-    scale = metric(rule, s)
+    scale = preconditioner(rule, s)
     return whole / scale if scale > 0 else whole
 
 
@@ -96,7 +97,7 @@ def first_block(rule, w, s, wk, sk, average, extra, gain):
     for i in range(w.shape[0]):
         average[i] = (load(sk, i)[0] - load(s, i)[0]) * (wk[i] - w[i])
     for i in range(w.shape[0]):
-        extra[i] = metric(rule, load(sk, i)) * (wk[i] - w[i])
+        extra[i] = preconditioner(rule, load(sk, i)) * (wk[i] - w[i])
 
 
 @plain
@@ -107,7 +108,7 @@ def add_block(rule, w, s, wk, sk, average, extra, gain):
     for i in range(w.shape[0]):
         average[i] += (load(sk, i)[0] - load(s, i)[0]) * (wk[i] - w[i])
     for i in range(w.shape[0]):
-        extra[i] += metric(rule, load(sk, i)) * (wk[i] - w[i])
+        extra[i] += preconditioner(rule, load(sk, i)) * (wk[i] - w[i])
 
 
 @plain
@@ -162,7 +163,7 @@ def join_lapsed(recipe, weights, moves, t, low, high):
             zeros = zeros and x == 0
             share = (sk[0] - s0[0]) / gain[0]
             mean += share * (x - start)
-            whole += metric(rule, sk) * (x - start)
+            whole += preconditioner(rule, sk) * (x - start)
             squares += share * share
             steps += share * moves.counts[k]
         x = start + mean
@@ -206,7 +207,7 @@ def join_bias_prompt(recipe, weights, moves, t):
         move = moves.bias[k, 0] - start
         gain = plus(gain, minus(sk, s0))
         mean += (sk[0] - s0[0]) * move
-        whole += metric(rule, sk) * move
+        whole += preconditioner(rule, sk) * move
     si = plus(s0, gain)
     whole = scaled(rule, whole, si)
     mean = mean / gain[0] if gain[0] > 0 else whole / narrow(learners, weights.w)
@@ -234,27 +235,27 @@ def _ways(dual, notes):
 
 def join(recipe, weights, moves, t, low, high):
     """Merge coordinates low, …, high - 1 of what was learnt from update t on."""
-    way, _ = _ways(hasattr(recipe.update.rule, "point"), not isinstance(weights.last, tuple))
+    way, _ = _ways(is_dual_averaging(recipe.update.rule), not isinstance(weights.last, tuple))
     way(recipe, weights, moves, t, low, high)
 
 
 def join_bias(recipe, weights, moves, t):
     """(average, extra, merged accumulators) of the intercept."""
-    _, way = _ways(hasattr(recipe.update.rule, "point"), False)
+    _, way = _ways(is_dual_averaging(recipe.update.rule), False)
     return way(recipe, weights, moves, t)
 
 
 @bind(join)
 def _join(recipe, weights, moves, t, low, high):
     rule = field(field(recipe, "update"), "rule").instance_class
-    way, _ = _ways(hasattr(rule, "point"), isinstance(field(weights, "last"), types.Array))
+    way, _ = _ways(is_dual_averaging(rule), isinstance(field(weights, "last"), types.Array))
     return lambda recipe, weights, moves, t, low, high: way(recipe, weights, moves, t, low, high)
 
 
 @bind(join_bias)
 def _join_bias(recipe, weights, moves, t):
     rule = field(field(recipe, "update"), "rule").instance_class
-    _, way = _ways(hasattr(rule, "point"), False)
+    _, way = _ways(is_dual_averaging(rule), False)
     return lambda recipe, weights, moves, t: way(recipe, weights, moves, t)
 
 

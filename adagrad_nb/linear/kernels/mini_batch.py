@@ -9,7 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 from ...compiler.jit import bare, jit, load, narrow, plain, store
-from ...records.coordinate import move
+from ...records.coordinate import apply_update
 from ...records.losses import slope, value
 from ...records.schedules import at
 from .lazy import arrive_bias, current, mark
@@ -113,10 +113,10 @@ def learn(recipe, rows, weights, batch, tally, t, start, stop):
         lr = narrow(at(recipe.schedule, t), w)
         share = narrow(n, w)
         for k in range(count):
-            wb[k], sk = move(recipe.update, wb[k], g[k] / share, load(sb, k), lr, t, touched[k])
+            wb[k], sk = apply_update(recipe.update, wb[k], g[k] / share, load(sb, k), lr, t, touched[k])
             store(sb, k, sk)
         if recipe.intercept:
-            bias[0], sk = move(recipe.free, bias[0], sums[2] / share, load(bias_s, 0), lr, t, 0)
+            bias[0], sk = apply_update(recipe.free, bias[0], sums[2] / share, load(bias_s, 0), lr, t, 0)
             store(bias_s, 0, sk)
             arrive_bias(recipe.lapse, last, bias[0], 0, t + 1)
         t += 1

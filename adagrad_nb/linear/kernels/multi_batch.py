@@ -9,7 +9,7 @@ from ...compiler.jit import bare, jit, plain
 from ...records.schedules import at
 from .mini_batch import forget
 from .multi_lazy import note, overtake
-from .multi_rows import LaneBuffers, advance, dot, score, shift, sound
+from .multi_rows import LaneBuffers, advance, can_learn_from, dot, score, shift
 from .rows import DONE, NOT_FINITE, UNSORTED, fault
 
 
@@ -52,7 +52,7 @@ def gather(recipe, rows, weights, batch, t, position):
             return position, status, count, n
         overtake(recipe, weights, row, stored, t)
         dot(w, stored, x, bias, row.p)
-        if not sound(recipe.loss, margin):
+        if not can_learn_from(recipe.loss, margin):
             return position, NOT_FINITE, count, n
         score(recipe.loss, y[r], margin, slopes, row, h, sums)
         sums[-1] += h

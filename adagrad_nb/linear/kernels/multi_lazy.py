@@ -6,8 +6,8 @@ The lanes of a feature share what the lapse notes of it.
 from typing import Any, NamedTuple
 
 from ...compiler.jit import bind, field, load, narrow, plain
-from ...records.group_penalties import shrink
-from ...records.rules import width
+from ...records.group_penalties import group_prox, is_group_penalty
+from ...records.rules import step_size
 from ...records.schedules import at
 from .lazy import Closed, Prompt, arrive, arrive_bias, current, passing, renew
 from .rows import Recipe
@@ -42,14 +42,9 @@ def _stride(lapse, k):
     return lambda lapse, k: 1
 
 
-def is_grouped(penalty):
-    """Whether a penalty takes all lanes of a feature together."""
-    return getattr(penalty, "grouped", False)
-
-
 def knows_groups(recipe):
     """The same of the penalty of a recipe's type."""
-    return is_grouped(field(field(recipe, "update"), "penalty").instance_class)
+    return is_group_penalty(field(field(recipe, "update"), "penalty").instance_class)
 
 
 @plain
@@ -57,8 +52,8 @@ def contract(recipe, w, s, buffers, i, rate, k):
     """The penalty of k updates acts on the lanes of feature i as a group."""
     widths, rates = buffers.widths, buffers.rates
     for c in range(widths.shape[0]):
-        widths[c] = width(recipe.update.rule, load(s, (i, c)), narrow(rates[c] * rate, w))
-    shrink(recipe.update.penalty, w[i, : widths.shape[0]], widths, k, i)
+        widths[c] = step_size(recipe.update.rule, load(s, (i, c)), narrow(rates[c] * rate, w))
+    group_prox(recipe.update.penalty, w[i, : widths.shape[0]], widths, k, i)
 
 
 @plain
@@ -88,7 +83,7 @@ def settle_together(recipe, w, s, last, buffers, i, t):
 
 def settle(recipe, w, s, last, buffers, i, t):
     """The lanes of feature i are brought up to date with all updates before t."""
-    way = settle_together if is_grouped(recipe.update.penalty) else settle_apart
+    way = settle_together if is_group_penalty(recipe.update.penalty) else settle_apart
     way(recipe, w, s, last, buffers, i, t)
 
 

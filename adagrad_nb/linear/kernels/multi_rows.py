@@ -12,18 +12,19 @@ from typing import Any, NamedTuple
 from ...compiler.intrinsics import prefetch
 from ...compiler.jit import FORCED, bare, bind, bind_inlined, inlined, jit, load, method, store
 from ...compiler.simd import WIDE, WIDTH, alike, fetch, fetch_narrow, fetch_wide, put
-from ...records.coordinate import move
+from ...records.coordinate import apply_update
+from ...records.group_penalties import is_group_penalty
 from ...records.losses import slope, value
-from ...records.multiclass_losses import Rivals
+from ...records.multiclass_losses import IndependentOutputs
 from ...records.schedules import at
 from .lazy import passed
-from .multi_lazy import contract, is_grouped, knows_groups, lane, note, overtake, settle
+from .multi_lazy import contract, knows_groups, lane, note, overtake, settle
 from .rows import DONE, NOT_FINITE, fault
 
 CACHE = 1 << 20  # bytes; a table that is not larger is in the second-level cache, where nothing is to be asked for
 
-gradient = method("gradient", jit_options=FORCED)
-sound = method("sound", jit_options=FORCED)
+loss_and_gradient = method("loss_and_gradient", jit_options=FORCED)
+can_learn_from = method("can_learn_from", jit_options=FORCED)
 
 
 class LaneBuffers(NamedTuple):
@@ -52,7 +53,7 @@ def shift(update, w, s, stored, x, buffers, t):
     for k in range(stored.shape[0]):
         i = stored[k]
         for c in range(w.shape[1]):
-            w[i, c], state = move(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
+            w[i, c], state = apply_update(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
             store(s, (i, c), state)
 
 
@@ -70,7 +71,7 @@ def _shift(update, w, s, stored, x, buffers, t):
             for k in range(stored.shape[0]):
                 i = stored[k]
                 for c in range(w.shape[1]):
-                    w[i, c], state = move(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
+                    w[i, c], state = apply_update(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
                     store(s, (i, c), state)
 
         return each
@@ -96,7 +97,7 @@ def _shift_piece(update, w, s, stored, x, c, slopes, t):
     z, lr = slopes
     for k in range(stored.shape[0]):
         i = stored[k]
-        value, state = move(update, alike(w, i, c, z), z * x[k], _alike_all(s, i, c, z), lr, t, i)
+        value, state = apply_update(update, alike(w, i, c, z), z * x[k], _alike_all(s, i, c, z), lr, t, i)
         put(w, i, c, value)
         _put_all(s, i, c, state)
 
@@ -130,7 +131,7 @@ def _put_each(arrays, i, c, values):
 
 def advance(recipe, w, s, stored, x, buffers, t):
     """The features of a row move, and the penalty of this update acts on them."""
-    if is_grouped(recipe.update.penalty):
+    if is_group_penalty(recipe.update.penalty):
         shift(recipe.free, w, s, stored, x, buffers, t)
         for k in range(stored.shape[0]):
             contract(recipe, w, s, buffers, stored[k], at(recipe.schedule, t), 1)
@@ -196,14 +197,14 @@ def _dot_piece(w, stored, x, c, total):
 
 def score(loss, y, margin, slopes, buffers, h, tally):
     """Set the slopes and add to the tally what the predictions of a row lose."""
-    gradient(loss, y, margin, slopes, h, tally)
+    loss_and_gradient(loss, y, margin, slopes, h, tally)
 
 
 @bind_inlined(score)
 def _score(loss, y, margin, slopes, buffers, h, tally):
     inner = getattr(loss, "types", ())
-    if loss.instance_class is not Rivals or not _branchless(inner[0]):
-        return lambda loss, y, margin, slopes, buffers, h, tally: gradient(loss, y, margin, slopes, h, tally)
+    if loss.instance_class is not IndependentOutputs or not _branchless(inner[0]):
+        return lambda loss, y, margin, slopes, buffers, h, tally: loss_and_gradient(loss, y, margin, slopes, h, tally)
 
     def together(loss, y, margin, slopes, buffers, h, tally):
         p, z, losses = buffers.p, buffers.z, buffers.losses
@@ -272,7 +273,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
             return position, status, t
         overtake(recipe, weights, buffers, stored, t)
         dot(w, stored, x, bias, p)
-        if not sound(recipe.loss, margin):
+        if not can_learn_from(recipe.loss, margin):
             return position, NOT_FINITE, t
         score(recipe.loss, y[r], margin, slopes, buffers, h, tally)
         tally[-1] += h
@@ -333,5 +334,5 @@ def losses(loss, y, p, z, out):
     tally = out[:1].copy()
     for r in range(out.shape[0]):
         tally[0] = 0
-        gradient(loss, y[r], p[r], z, tally[0] + 1, tally)
+        loss_and_gradient(loss, y[r], p[r], z, tally[0] + 1, tally)
         out[r] = tally[0]

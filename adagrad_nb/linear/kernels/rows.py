@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch, prefetch_each
 from ...compiler.jit import bare, inlined, jit, load, narrow, plain, store
-from ...records.coordinate import move
+from ...records.coordinate import apply_update
 from ...records.losses import slope, value
 from ...records.schedules import at
 from .lazy import arrive_bias, collect, current, lags, mark, overtake, passed, read
@@ -140,10 +140,10 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         lr = narrow(at(recipe.schedule, t), w)
         z = h * slope(recipe.loss, y[r], p)
         for k in range(stored.shape[0]):
-            wr[k], sk = move(recipe.update, wr[k], z * x[k], load(sr, k), lr, t, stored[k])
+            wr[k], sk = apply_update(recipe.update, wr[k], z * x[k], load(sr, k), lr, t, stored[k])
             store(sr, k, sk)
         if recipe.intercept:
-            bias[0], sk = move(recipe.free, bias[0], z, load(bias_s, 0), lr, t, 0)
+            bias[0], sk = apply_update(recipe.free, bias[0], z, load(bias_s, 0), lr, t, 0)
             store(bias_s, 0, sk)
             arrive_bias(recipe.lapse, last, bias[0], 0, t + 1)
         t += 1

@@ -14,9 +14,9 @@ import math
 from typing import Any, NamedTuple
 
 from ...compiler.jit import bare, jit, load, method, narrow, plain, store
-from ...records.losses import flow, slope, value
+from ...records.losses import invariant_step, slope, value
 from ...records.penalties import prox
-from ...records.rules import step, width
+from ...records.rules import step, step_size
 from ...records.schedules import at
 from .lazy import _largest, _scale, arrive_bias, current, mark
 from .rows import DONE, NOT_FINITE, announce, fault
@@ -123,7 +123,7 @@ class Normalized(NamedTuple):
 def journey(recipe, y, p, q, tau):
     """u, by which a row whose prediction changes by q per unit moves its coordinates in the time tau"""
     if recipe.invariant and q > 0:
-        return flow(recipe.loss, y, p, q, tau)
+        return invariant_step(recipe.loss, y, p, q, tau)
     return -tau * slope(recipe.loss, y, p)
 
 
@@ -173,7 +173,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         for k in range(stored.shape[0]):
             _, sk = step(rule, zero, z * x[k], load(sr, k), lr)
             store(sr, k, sk)
-            rr[k] = width(rule, sk, one) * cr[k]
+            rr[k] = step_size(rule, sk, one) * cr[k]
         n, q = zero, zero
         for k in range(stored.shape[0]):
             n += (x[k] * cr[k]) * (x[k] * cr[k])
@@ -182,7 +182,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
         if recipe.intercept:
             _, sk = step(recipe.free.rule, bias[0], z, load(bias_s, 0), lr)
             store(bias_s, 0, sk)
-            rb = width(recipe.free.rule, sk, one)
+            rb = step_size(recipe.free.rule, sk, one)
             n += one
             q += rb
         m = _share(scaling, h if pull != 0 else h - h, n, lr)

@@ -6,10 +6,10 @@ coordinate for Adagrad; above the caches that traffic is the limit.
 
 from ...compiler.jit import jit, load, pack, parallel, pick, place, plain, prange, store, unpack
 from ...records.averaging import mix
-from ...records.coordinate import advance
+from ...records.coordinate import update_at
 from ...records.penalties import prox
-from ...records.rules import accumulate, apply, pooled, reach
-from ...records.transforms import revise
+from ...records.rules import accumulate, apply, cumulative_step_size, pool_squares
+from ...records.transforms import transform_at
 
 # Below this size starting the threads costs more than they save (2 cores: even at 2**15, twice as fast at 2**17).
 PARALLEL_FROM = 2**16
@@ -21,7 +21,7 @@ ALL = ()  # the `where` of a gradient that covers every coordinate
 def each(update, where, x, g, s, lr, t):
     """x[i], s[i] = move(x[i], g[k]), i = where[k]"""
     for k in range(g.shape[0]):
-        advance(update, x, g, s, lr, t, place(where, k), k)
+        update_at(update, x, g, s, lr, t, place(where, k), k)
 
 
 serial = jit(each)
@@ -33,7 +33,7 @@ def threaded(update, where, x, g, s, lr, t):
     packed = pack((update, where, lr))
     for k in prange(g.shape[0]):
         records, places, rate = unpack(packed)
-        advance(records, x, g, s, rate, t, place(places, k), k)
+        update_at(records, x, g, s, rate, t, place(places, k), k)
 
 
 @plain
@@ -55,7 +55,7 @@ def rows(update, where, x, g, s, lr, t):
     width = g.shape[0] // max(where.shape[0], 1)
     for k in range(where.shape[0]):
         for j in range(width):
-            advance(update, x, g, s, lr, t, where[k] * width + j, k * width + j)
+            update_at(update, x, g, s, lr, t, where[k] * width + j, k * width + j)
 
 
 @jit
@@ -67,15 +67,20 @@ def groups(update, where, x, g, s, lr, t):
         total = g.dtype.type(0)
         for j in range(width):
             i = r * width + j
-            _, gj = revise(update.transforms, x[i], g[k * width + j], pick(lr, i), i)
+            _, gj = transform_at(update.transforms, x[i], g[k * width + j], pick(lr, i), i)
             total += gj * gj
-        sr = accumulate(update.rule, load(s, r), pooled(update.rule, total, width))
+        sr = accumulate(update.rule, load(s, r), pool_squares(update.rule, total, width))
         store(s, r, sr)
         for j in range(width):
             i = r * width + j
             rate = pick(lr, i)
-            xi, gj = revise(update.transforms, x[i], g[k * width + j], rate, i)
-            x[i] = prox(update.penalty, apply(update.rule, xi, gj, sr, rate), reach(update.rule, sr, rate, t + 1), i)
+            xi, gj = transform_at(update.transforms, x[i], g[k * width + j], rate, i)
+            x[i] = prox(
+                update.penalty,
+                apply(update.rule, xi, gj, sr, rate),
+                cumulative_step_size(update.rule, sr, rate, t + 1),
+                i,
+            )
 
 
 @jit
@@ -88,11 +93,16 @@ def simultaneous(update, where, starts, x, g, s, lr, t):
             rate = pick(lr, i)
             total, square, xi = g.dtype.type(0), g.dtype.type(0), x[i]
             for k in range(starts[b], starts[b + 1]):
-                xi, gk = revise(update.transforms, x[i], g[k * width + j], rate, i)
+                xi, gk = transform_at(update.transforms, x[i], g[k * width + j], rate, i)
                 total += gk
                 square += gk * gk
             si = accumulate(update.rule, load(s, i), square)
-            x[i] = prox(update.penalty, apply(update.rule, xi, total, si, rate), reach(update.rule, si, rate, t + 1), i)
+            x[i] = prox(
+                update.penalty,
+                apply(update.rule, xi, total, si, rate),
+                cumulative_step_size(update.rule, si, rate, t + 1),
+                i,
+            )
             store(s, i, si)
 
 

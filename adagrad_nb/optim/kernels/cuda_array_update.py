@@ -13,10 +13,10 @@ from ...compiler.jit import load, method, pick, store
 from ...cuda.memory import quad, set_quad, wide
 from ...cuda.primitives import BLOCK, block_sum
 from ...records.averaging import mix
-from ...records.coordinate import move
-from ...records.penalties import mapping, prox, value
-from ...records.rules import accumulate, apply, pooled, reach
-from ...records.transforms import factor, revise
+from ...records.coordinate import apply_update
+from ...records.penalties import gradient_mapping, prox, value
+from ...records.rules import accumulate, apply, cumulative_step_size, pool_squares
+from ...records.transforms import scale_for_norm, transform_at
 
 spot = method("spot")
 
@@ -53,7 +53,7 @@ def dense(update, x, g, s, lr, t):
     """x[i], s[i] = move(x[i], g[i])"""
     i = cuda.grid(1)
     while i < x.shape[0]:
-        x[i], scalars = move(update, x[i], wide(g, i, x), load(s, i), pick(lr, i), t, i)
+        x[i], scalars = apply_update(update, x[i], wide(g, i, x), load(s, i), pick(lr, i), t, i)
         store(s, i, scalars)
         i += cuda.gridsize(1)
 
@@ -67,16 +67,16 @@ def dense_quads(update, x, g, s, lr, t):
         x0, x1, x2, x3 = quad(x, i)
         g0, g1, g2, g3 = quad(g, i)
         s0, s1, s2, s3 = quad(s[0], i)
-        x0, p0 = move(update, x0, g0, (s0,), pick(lr, i), t, i)
-        x1, p1 = move(update, x1, g1, (s1,), pick(lr, i + 1), t, i + 1)
-        x2, p2 = move(update, x2, g2, (s2,), pick(lr, i + 2), t, i + 2)
-        x3, p3 = move(update, x3, g3, (s3,), pick(lr, i + 3), t, i + 3)
+        x0, p0 = apply_update(update, x0, g0, (s0,), pick(lr, i), t, i)
+        x1, p1 = apply_update(update, x1, g1, (s1,), pick(lr, i + 1), t, i + 1)
+        x2, p2 = apply_update(update, x2, g2, (s2,), pick(lr, i + 2), t, i + 2)
+        x3, p3 = apply_update(update, x3, g3, (s3,), pick(lr, i + 3), t, i + 3)
         set_quad(x, i, (x0, x1, x2, x3))
         set_quad(s[0], i, (p0[0], p1[0], p2[0], p3[0]))
         k += cuda.gridsize(1)
     i = 4 * words + cuda.grid(1)
     if i < x.shape[0]:
-        x[i], scalars = move(update, x[i], g[i], load(s, i), pick(lr, i), t, i)
+        x[i], scalars = apply_update(update, x[i], g[i], load(s, i), pick(lr, i), t, i)
         store(s, i, scalars)
 
 
@@ -91,7 +91,7 @@ def listed(update, where, x, g, s, lr, t):
             i = r * where.width + j
             while b < where.where.shape[0] and where.where[b] == r:
                 gk = wide(g, b * where.width + j, x)
-                x[i], scalars = move(update, x[i], gk, load(s, i), pick(lr, i), t, i)
+                x[i], scalars = apply_update(update, x[i], gk, load(s, i), pick(lr, i), t, i)
                 store(s, i, scalars)
                 b += 1
         k += cuda.gridsize(1)
@@ -109,12 +109,17 @@ def simultaneous(update, where, x, g, s, lr, t):
             rate, xi = pick(lr, i), x[i]
             total = square = xi - xi
             while b < where.where.shape[0] and where.where[b] == r:
-                xi, gk = revise(update.transforms, x[i], wide(g, b * where.width + j, x), rate, i)
+                xi, gk = transform_at(update.transforms, x[i], wide(g, b * where.width + j, x), rate, i)
                 total += gk
                 square += gk * gk
                 b += 1
             si = accumulate(update.rule, load(s, i), square)
-            x[i] = prox(update.penalty, apply(update.rule, xi, total, si, rate), reach(update.rule, si, rate, t + 1), i)
+            x[i] = prox(
+                update.penalty,
+                apply(update.rule, xi, total, si, rate),
+                cumulative_step_size(update.rule, si, rate, t + 1),
+                i,
+            )
             store(s, i, si)
         k += cuda.gridsize(1)
 
@@ -133,11 +138,11 @@ def groups(update, where, x, g, s, lr, t):
                 j = cuda.threadIdx.x
                 while j < width:
                     i = r * width + j
-                    _, gj = revise(update.transforms, x[i], wide(g, k * width + j, x), pick(lr, i), i)
+                    _, gj = transform_at(update.transforms, x[i], wide(g, k * width + j, x), pick(lr, i), i)
                     square += gj * gj
                     j += cuda.blockDim.x
                 total = block_sum(room, square)
-                sr = accumulate(update.rule, load(s, r), pooled(update.rule, total, width))
+                sr = accumulate(update.rule, load(s, r), pool_squares(update.rule, total, width))
                 cuda.syncthreads()
                 if cuda.threadIdx.x == 0:
                     store(s, r, sr)
@@ -145,9 +150,9 @@ def groups(update, where, x, g, s, lr, t):
                 while j < width:
                     i = r * width + j
                     rate = pick(lr, i)
-                    xi, gj = revise(update.transforms, x[i], wide(g, k * width + j, x), rate, i)
+                    xi, gj = transform_at(update.transforms, x[i], wide(g, k * width + j, x), rate, i)
                     xi = apply(update.rule, xi, gj, sr, rate)
-                    x[i] = prox(update.penalty, xi, reach(update.rule, sr, rate, t + 1), i)
+                    x[i] = prox(update.penalty, xi, cumulative_step_size(update.rule, sr, rate, t + 1), i)
                     j += cuda.blockDim.x
                 cuda.syncthreads()
                 k += 1
@@ -170,7 +175,7 @@ def gather(transforms, where, x, g, lr, total, n):
     while k < g.shape[0]:
         i = spot(where, k)
         if i >= 0:
-            _, gk = revise(transforms, x[i], wide(g, k, x), pick(lr, i), i)
+            _, gk = transform_at(transforms, x[i], wide(g, k, x), pick(lr, i), i)
             total[i] += (gk - total[i]) / x.dtype.type(n) if n > 0 else gk
         k += cuda.gridsize(1)
 
@@ -197,7 +202,7 @@ def squares(transforms, where, x, g, lr, parts):
     while k < g.shape[0]:
         i = spot(where, k)
         if i >= 0:
-            _, gk = revise(transforms, x[i], wide(g, k, x), pick(lr, i), i)
+            _, gk = transform_at(transforms, x[i], wide(g, k, x), pick(lr, i), i)
             mine += gk * gk
         k += cuda.gridsize(1)
     total = block_sum(room, mine)
@@ -234,7 +239,7 @@ def factors(record, norms, out):
             share = norms[k] / largest
             total += share * share
         norm = largest * math.sqrt(total)
-    out[0] = factor(record, norm)
+    out[0] = scale_for_norm(record, norm)
 
 
 @cuda.jit
@@ -245,7 +250,7 @@ def wrong(transforms, where, x, g, lr, counts):
     while k < g.shape[0]:
         i = spot(where, k)
         if i >= 0:
-            _, gk = revise(transforms, x[i], wide(g, k, x), pick(lr, i), i)
+            _, gk = transform_at(transforms, x[i], wide(g, k, x), pick(lr, i), i)
             if abs(gk - gk) != 0:
                 mine = 1
         k += cuda.gridsize(1)
@@ -262,7 +267,7 @@ def unfinished(penalty, where, x, g, gtol, counts, place):
         i = spot(where, k)
         if i >= 0:
             gk = wide(g, k, x)
-            if not mapping(penalty, x[i], gk, i) <= gtol:
+            if not gradient_mapping(penalty, x[i], gk, i) <= gtol:
                 far = 1
             if abs(gk - gk) != 0 or abs(x[i] - x[i]) != 0:
                 bad = 1

@@ -8,8 +8,8 @@ from ...compiler.jit import load, pick, store
 from ...cuda.memory import peek, poke
 from ...cuda.primitives import BLOCK, block_sum
 from ...records.averaging import mix
-from ...records.coordinate import move
-from ...records.transforms import revise
+from ...records.coordinate import apply_update
+from ...records.transforms import transform_at
 
 CHUNK = 1024
 
@@ -44,7 +44,7 @@ def many(update, table, s, lr, t):
     while j < stop:
         i = begin + j
         xj, gj = peek(table.x, k, j, s[0]), peek(table.g, k, j, s[0])
-        xj, scalars = move(update, xj, gj, load(s, i), pick(lr, i), t, i)
+        xj, scalars = apply_update(update, xj, gj, load(s, i), pick(lr, i), t, i)
         poke(table.x, k, j, xj, s[0])
         store(s, i, scalars)
         j += cuda.blockDim.x
@@ -58,7 +58,7 @@ def many_squares(transforms, table, lr, parts):
     mine = parts.dtype.type(0)
     while j < stop:
         xj, gj = peek(table.x, k, j, parts), peek(table.g, k, j, parts)
-        _, gj = revise(transforms, xj, gj, pick(lr, begin + j), begin + j)
+        _, gj = transform_at(transforms, xj, gj, pick(lr, begin + j), begin + j)
         mine += gj * gj
         j += cuda.blockDim.x
     total = block_sum(room, mine)
@@ -73,7 +73,7 @@ def many_wrong(transforms, table, s, lr, counts):
     mine = 0
     while j < stop:
         xj, gj = peek(table.x, k, j, s[0]), peek(table.g, k, j, s[0])
-        _, gj = revise(transforms, xj, gj, pick(lr, begin + j), begin + j)
+        _, gj = transform_at(transforms, xj, gj, pick(lr, begin + j), begin + j)
         if abs(gj - gj) != 0:
             mine = 1
         j += cuda.blockDim.x

@@ -7,8 +7,8 @@ begin with ``compiled_`` are for calls from Python.
 import math
 
 from ...compiler.jit import LANES, bind, compiled_for, jit, lanes, pick, place, plain
-from ...records.penalties import mapping, prox, value
-from ...records.transforms import Chain, Rescale, factor, revise
+from ...records.penalties import gradient_mapping, prox, value
+from ...records.transforms import Chain, Rescale, needs_norm, scale_for_norm, transform_at
 
 
 # Reordering lets LLVM sum in lanes: faster, and in float32 more accurate than one running sum.
@@ -18,7 +18,7 @@ def norm(transforms, where, x, g, lr):
     total = g.dtype.type(0)
     for k in range(g.shape[0]):
         i = place(where, k)
-        _, gk = revise(transforms, x[i], g[k], pick(lr, i), i)
+        _, gk = transform_at(transforms, x[i], g[k], pick(lr, i), i)
         total += gk * gk
     return math.sqrt(total)
 
@@ -29,7 +29,7 @@ def wrong(transforms, where, x, g, lr):
     count = 0
     for k in range(g.shape[0]):
         i = place(where, k)
-        _, gk = revise(transforms, x[i], g[k], pick(lr, i), i)
+        _, gk = transform_at(transforms, x[i], g[k], pick(lr, i), i)
         count += not abs(gk) < type(gk)(math.inf)
     return count
 
@@ -38,7 +38,7 @@ def wrong(transforms, where, x, g, lr):
 def gather(transforms, x, g, lr, total, n):
     """total += transform(g), or with n > 0, the running mean total += (transform(g) - total) / n"""
     for i in range(g.shape[0]):
-        _, gi = revise(transforms, x[i], g[i], pick(lr, i), i)
+        _, gi = transform_at(transforms, x[i], g[i], pick(lr, i), i)
         total[i] += (gi - total[i]) / type(gi)(n) if n > 0 else gi
 
 
@@ -64,7 +64,7 @@ def unfinished(penalty, where, x, g, gtol):
     far, wrong = 0, 0
     for k in range(g.shape[0]):
         i = place(where, k)
-        far += not mapping(penalty, x[i], g[k], i) <= gtol
+        far += not gradient_mapping(penalty, x[i], g[k], i) <= gtol
         wrong += abs(g[k] - g[k]) != 0
     return far, wrong
 
@@ -89,11 +89,11 @@ def settle(transforms, head, where, x, g, lr):
 
 
 def _settled(record, head, where, x, g, lr):
-    if not hasattr(record, "factor"):
+    if not needs_norm(record):
         return record
     kernel = compiled_for(compiled_norm, head)
     # Compiled code hands a float32 back as a Python float, which would make the update compute in doubles.
-    return Rescale(factor(record, g.dtype.type(kernel(head, where, x, g, lr))))
+    return Rescale(scale_for_norm(record, g.dtype.type(kernel(head, where, x, g, lr))))
 
 
 @bind(settle)
@@ -110,10 +110,10 @@ def _settle(transforms, head, where, x, g, lr):
 
 @bind(_settled)
 def _settled_by_type(record, head, where, x, g, lr):
-    if not hasattr(record.instance_class, "factor"):
+    if not needs_norm(record.instance_class):
         return lambda record, head, where, x, g, lr: record
 
     def rescale(record, head, where, x, g, lr):
-        return Rescale(factor(record, norm(head, where, x, g, lr)))
+        return Rescale(scale_for_norm(record, norm(head, where, x, g, lr)))
 
     return rescale
