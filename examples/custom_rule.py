@@ -1,4 +1,4 @@
-"""A rule and a loss of your own: records with methods of scalars, used as the package's are.
+"""A custom rule and a custom loss: records whose methods are functions of scalars.
 
 Run: python examples/custom_rule.py
 """
@@ -13,7 +13,7 @@ from adagrad_nb.testing import Rosenbrock, check_loss, check_rule
 
 
 class Adam(NamedTuple):
-    """Adam without bias correction, to compare: two accumulators that forget."""
+    """Adam without bias correction: exponential averages of the gradient and of its square."""
 
     keep_first: float = 0.9
     keep_second: float = 0.999
@@ -26,7 +26,7 @@ class Adam(NamedTuple):
         return (0.0, 0.0)
 
     def step(self, x, g, s, lr):
-        # g + keep (old - g): written without the literal 1, so that float32 stays float32
+        # Written without the literal 1, so that float32 code contains no double.
         first = g + self.keep_first * (s[0] - g)
         second = g * g + self.keep_second * (s[1] - g * g)
         return x - lr * first / (math.sqrt(second) + self.eps), (first, second)
@@ -36,7 +36,7 @@ class Adam(NamedTuple):
 
 
 class LogCosh(NamedTuple):
-    """log(cosh(p - y)): squared near zero, absolute far away."""
+    """log(cosh(p - y)): quadratic for small residuals, linear for large ones."""
 
     target_type = "continuous"
 
@@ -52,7 +52,7 @@ class LogCosh(NamedTuple):
 
 
 def main():
-    """Use both everywhere."""
+    """Check both and use them with every driver."""
     check_rule(Adam())
     check_loss(LogCosh())
 
@@ -64,7 +64,7 @@ def main():
     state = init(x, Adam(), lr=0.05)
     for _ in range(500):
         update(x, 2 * x, state, out=(x, state))
-    print(f"stepping by hand: {x @ x:.1e} ({x.dtype})")
+    print(f"update by hand: {x @ x:.1e} ({x.dtype})")
 
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 5))

@@ -1,4 +1,4 @@
-"""Online logistic regression on a9a (census income): one pass, a lasso penalty, saved and resumed.
+"""Online logistic regression on a9a (census income): one pass, an L1 penalty, save and resume.
 
 Run: python examples/logistic_a9a.py
 """
@@ -16,14 +16,14 @@ DATA = Path(__file__).parent / "data"
 
 
 def report(name, model, X, y):
-    """One line on the quality of a model."""
+    """Print log-loss, AUC and number of non-zero weights of a model on test data."""
     area = auc(y == model.classes[1], model.decision_function(X))
     weights = np.count_nonzero(model.coef)
-    print(f"{name:24} test log-loss {model.mean_loss(X, y):.4f}  AUC {area:.4f}  {weights} weights\n")
+    print(f"{name:24} test log-loss {model.mean_loss(X, y):.4f}  AUC {area:.4f}  {weights} non-zero weights\n")
 
 
 def main():
-    """Train four models."""
+    """Train, save and resume models."""
     X, y = load_svmlight(DATA / "a9a.xz")
     X_test, y_test = load_svmlight(DATA / "a9a.t.xz", n_features=X.shape[1])
 
@@ -32,15 +32,15 @@ def main():
 
     for strength in (1e-4, 1e-3):
         sparse = fit_linear(X, y, penalty=L1(strength))
-        report(f"lasso {strength}", sparse, X_test, y_test)
+        report(f"L1 {strength}", sparse, X_test, y_test)
 
-    # A file larger than memory is read chunk by chunk.  Learning stops and goes on without a trace.
+    # `read_svmlight` reads chunks, so the file may be larger than memory.  Saving and resuming changes no bit.
     first = fit_linear(read_svmlight(DATA / "a9a.xz"))
     with tempfile.TemporaryDirectory() as folder:
         first.save(Path(folder) / "model.npz")
         second = fit_linear(X, y, model=load_model(Path(folder) / "model.npz"))
     two_passes = fit_linear(X, y, passes=2)
-    print("resumed pass equals the second of two, bit for bit:", np.array_equal(second.coef, two_passes.coef))
+    print("a resumed pass equals the second of two passes, bit for bit:", np.array_equal(second.coef, two_passes.coef))
 
 
 if __name__ == "__main__":

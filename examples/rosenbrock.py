@@ -1,4 +1,4 @@
-"""Minimise Rosenbrock's valley with three learning rates and draw the paths.
+"""Minimise Rosenbrock's function with three learning rates and plot the paths.
 
 Run: python examples/rosenbrock.py [PICTURE]
 """
@@ -16,7 +16,7 @@ START = np.array([-1.2, 1.0])
 
 
 def path(lr, maxiter):
-    """The iterates of a run, its start included."""
+    """Return the iterates of a run, including the start."""
     iterates = [START]
     res = minimize_adagrad(rosen, START, jac=rosen_der, lr=lr, maxiter=maxiter, gtol=0, callback=iterates.append)
     print(f"lr {lr:<5} value {rosen(START):.3f} -> {res.fun:.3e} after {res.nit} iterations, x = {res.x}")
@@ -24,7 +24,7 @@ def path(lr, maxiter):
 
 
 def main(picture="rosenbrock.png"):
-    """Draw three runs side by side."""
+    """Plot three runs side by side."""
     figure = Figure(figsize=(13, 4), layout="constrained")
     for axes, lr in zip(figure.subplots(1, 3), (0.01, 0.1, 1.0), strict=True):
         iterates = path(lr, maxiter=3000)

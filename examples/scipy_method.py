@@ -1,4 +1,4 @@
-"""Adagrad as a method of scipy.optimize.minimize, beside one of SciPy's own.
+"""Adagrad as a method of scipy.optimize.minimize, compared with L-BFGS-B.
 
 Run: python examples/scipy_method.py
 """
@@ -10,7 +10,7 @@ from adagrad_nb import minimize_adagrad
 
 
 def main():
-    """Four calls of `minimize`."""
+    """Compare four calls of `minimize`."""
     x0 = np.array([-1.2, 1.0, 0.8])
     bounds = Bounds([-2, -2, -2], [2, 2, 0.5])
     options = {"lr": 1.0, "maxiter": 50_000}

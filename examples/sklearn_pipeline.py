@@ -1,4 +1,4 @@
-"""AdagradClassifier among scikit-learn's tools: a grid search, learning day by day, a model of few weights.
+"""AdagradClassifier with scikit-learn: pipeline, grid search, `partial_fit` and `sparsify`.
 
 Run: python examples/sklearn_pipeline.py        (needs scikit-learn: pip install 'adagrad_nb[sklearn]')
 """
@@ -19,7 +19,7 @@ DATA = pathlib.Path(__file__).parent / "data"
 
 
 def main():
-    """Learn whose income is above 50,000 dollars."""
+    """Predict whether an income exceeds 50,000 dollars."""
     X, y = load_svmlight(DATA / "a9a.xz")
     X_test, y_test = load_svmlight(DATA / "a9a.t.xz", n_features=X.shape[1])
 
@@ -42,15 +42,15 @@ def main():
     search = GridSearchCV(pipeline, grid, scoring="neg_log_loss", cv=3).fit(X, y)
     chosen = search.best_estimator_[-1]
     print(f"grid search, 19 fits in {time.perf_counter() - start:.1f} s: alpha {chosen.alpha:g}, lr {chosen.lr:g}")
-    show("the best of the grid", search.best_estimator_)
+    show("best model of the grid", search.best_estimator_)
 
     daily = AdagradClassifier(penalty="l1", alpha=3e-3)
     for day in np.array_split(np.arange(y.size), 30):
         daily.partial_fit(X[day], y[day], classes=[-1, 1])
-    show("day by day, few weights", daily.sparsify())
+    show("one batch a day, strong L1", daily.sparsify())
     first, last = daily.loss_curve_[0], daily.loss_curve_[-1]
-    print(f"    {daily.coef_.nnz} of {daily.n_features_in_} weights are not zero; loss of the first day {first:.4f}, "
-          f"of the last {last:.4f}")  # fmt: skip
+    print(f"    {daily.coef_.nnz} of {daily.n_features_in_} weights are non-zero; loss on day 1 {first:.4f}, on day 30 "
+          f"{last:.4f}")  # fmt: skip
 
 
 if __name__ == "__main__":

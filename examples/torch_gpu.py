@@ -1,4 +1,4 @@
-"""Minimise a function of a PyTorch tensor that lives on a GPU; PyTorch gives the gradient.
+"""Minimise a function of a PyTorch tensor in GPU memory, with the gradient from PyTorch's autograd.
 
 Run: python examples/torch_gpu.py
 """
@@ -9,18 +9,18 @@ import sys
 from adagrad_nb import has_cuda, minimize_adagrad
 
 if importlib.util.find_spec("torch") is None or not has_cuda():
-    print("This example needs PyTorch, numba-cuda and a GPU; nothing was run.")
+    print("This example needs PyTorch, numba-cuda and a GPU; nothing was executed.")
     sys.exit()
 
 import torch
 
 if not torch.cuda.is_available():
-    print("This PyTorch has no GPU; nothing was run.")
+    print("PyTorch finds no GPU; nothing was executed.")
     sys.exit()
 
 
 def rosenbrock(x):
-    """Value and gradient at x; both stay on the device."""
+    """Return the value and the gradient at x; both stay on the device."""
     x = x.detach().requires_grad_()
     f = (100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum()
     f.backward()

@@ -1,4 +1,4 @@
-"""Benchmarks of adagrad_nb: where compiled code is kept must be settled before Numba is imported."""
+"""asv benchmarks of adagrad_nb.  Sets the directory of Numba's disk cache, so import it before Numba."""
 
 import hashlib
 import importlib.metadata
@@ -15,7 +15,7 @@ PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodul
 
 
 def _cache():
-    """A directory for these sources alone: Numba's disk cache does not notice an edit in another module."""
+    """Return a cache directory for these sources only; Numba's disk cache misses edits in other modules."""
     digest = hashlib.sha256(importlib.metadata.version("numba").encode())
     for folder in (PACKAGE, pathlib.Path(__file__).parent):
         for path in sorted(folder.rglob("*.py")):

@@ -1,4 +1,4 @@
-"""Sizes, data and timing that the benchmarks share."""
+"""Sizes, data sets and timers shared by the benchmarks."""
 
 import lzma
 import os
@@ -33,9 +33,9 @@ A9A = pathlib.Path(__file__).resolve().parents[2] / "examples" / "data" / "a9a.x
 
 
 def text_like(n_rows, n_features=47_000, mean_nnz=72, seed=0):
-    """A CSR matrix shaped like a bag of words, and labels in {-1, 1} of a noisy linear rule.
+    """Return a CSR matrix shaped like a bag of words, and labels in {-1, 1} from a noisy linear model.
 
-    Feature r is drawn with probability in proportion to 1/r; what is drawn twice in a row counts once.
+    Feature r is drawn with probability proportional to 1/r.  A feature drawn twice in a row counts once.
     """
     rng = np.random.default_rng(seed)
     p = 1 / np.arange(1, n_features + 1)
@@ -54,9 +54,9 @@ def text_like(n_rows, n_features=47_000, mean_nnz=72, seed=0):
 
 
 def even_rows(n_rows, n_features, nnz=40, seed=0):
-    """A CSR matrix whose rows have features drawn evenly, and labels in {-1, 1} that nothing foretells; float32.
+    """Return a float32 CSR matrix with uniformly drawn features, and random labels in {-1, 1}.
 
-    Rows in which a feature is drawn twice are left out.
+    Rows in which a feature is drawn twice are dropped.
     """
     rng = np.random.default_rng(seed)
     columns = np.sort(rng.integers(0, n_features, (n_rows, nnz)), axis=1)
@@ -68,7 +68,7 @@ def even_rows(n_rows, n_features, nnz=40, seed=0):
 
 
 def text_classes(n_rows, n_classes=20, seed=0):
-    """The rows of `text_like` with a label of many: a class is the more likely the more words of its own a row has."""
+    """Return the rows of `text_like` with multi-class labels, drawn from a noisy sparse linear model."""
     X, _ = text_like(n_rows, seed=seed)
     rng = np.random.default_rng(seed + 1)
     scores = X @ (4 * rng.normal(size=(X.shape[1], n_classes)) * (rng.random((X.shape[1], n_classes)) < 0.1))
@@ -76,7 +76,7 @@ def text_classes(n_rows, n_classes=20, seed=0):
 
 
 def svmlight_file(path, copies):
-    """Write a9a as svmlight text, `copies` times over; return the path and its bytes."""
+    """Write `copies` copies of a9a as svmlight text; return the path and the size in bytes."""
     text = lzma.decompress(A9A.read_bytes())
     path = pathlib.Path(path).resolve()
     with path.open("wb") as file:
@@ -86,7 +86,7 @@ def svmlight_file(path, copies):
 
 
 def median_seconds(function, calls=1, repeat=5):
-    """Median time of one call of `function` among `repeat` loops of `calls`; the caller has called it before."""
+    """Return the median time of a call over `repeat` loops of `calls` calls.  Call `function` once before."""
     samples = []
     for _ in range(repeat):
         begin = time.perf_counter()
@@ -96,7 +96,7 @@ def median_seconds(function, calls=1, repeat=5):
     return statistics.median(samples)
 
 
-# --- what a user waits for before anything runs ---------------------------------------------------------------
+# --- import and first calls -----------------------------------------------------------------------------------
 
 _IMPORT = "import time; begin = time.perf_counter(); import adagrad_nb; print(time.perf_counter() - begin)"
 
@@ -127,18 +127,18 @@ FIRST_CALLS = {
 
 
 def import_seconds(cache):
-    """Seconds of the import in a new process, with NumPy but without the start of Python."""
+    """Return the seconds of the import in a new process, NumPy included, start of Python excluded."""
     return fresh_process(_IMPORT, cache)
 
 
 def first_call(name, cache):
-    """Seconds of the first call, after the import, in a new process whose disk cache is `cache`."""
+    """Return the seconds of the first call after the import, in a new process with the disk cache `cache`."""
     prepare, call = FIRST_CALLS[name]
     return fresh_process(_FIRST.format(_refresh=prepare, call=call), cache)
 
 
 def fresh_process(program, cache):
-    """Run a program in a new process on the same package; return the number that it prints."""
+    """Run a program in a new process with this package; return the number that it prints."""
     path = os.pathsep.join(filter(None, [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, "PYTHONPATH": path, "NUMBA_CACHE_DIR": str(cache)}
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What is waited for before the first result: the import, and first calls without and with a disk cache."""
+"""Latency before the first result: the import, and first calls with an empty and a filled disk cache."""
 
 import statistics
 import tempfile
@@ -7,7 +7,7 @@ from .common import FIRST_CALLS, SIZES, first_call, import_seconds
 
 
 def track_import():
-    """Median over fresh processes, with NumPy but without the start of Python."""
+    """Return the median import time over new processes, NumPy included, start of Python excluded."""
     with tempfile.TemporaryDirectory() as cache:
         return statistics.median(import_seconds(cache) for _ in range(2 * SIZES["processes"] + 1))
 
@@ -16,7 +16,7 @@ track_import.unit = "s"
 
 
 class FirstCall:
-    """The first call in a process, without the import."""
+    """First call in a new process, import excluded."""
 
     params = [list(FIRST_CALLS), ["cold", "warm"]]
     param_names = ["function", "cache"]

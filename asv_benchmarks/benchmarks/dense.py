@@ -1,4 +1,4 @@
-"""`update` with dense gradients, in place."""
+"""`update` with dense gradients."""
 
 import numpy as np
 
@@ -8,9 +8,9 @@ from .common import SIZES, median_seconds
 
 
 class Dense:
-    """One Adagrad step of n coordinates: x, g and G are read, x and G are written.
+    """One Adagrad step of n coordinates in place: reads x, g and G, writes x and G.
 
-    asv sets up anew before each call that it times, so that each benchmark loops for about 5 ms.
+    asv runs `setup` before each timed call.  So each benchmark loops for about 5 ms.
     """
 
     params = [["float32", "float64"], SIZES["dense"]]
@@ -33,14 +33,14 @@ class Dense:
             self.step()
 
     def track_ns_per_coordinate(self, dtype, n):
-        """20 divided by this is GB/s in float32, 40 in float64; a cost, because asv takes every increase for a loss."""
+        """Return ns per coordinate, because asv reports increases.  20 / ns is GB/s in float32, 40 / ns in float64."""
         return 1e9 * median_seconds(self.step, self.calls, 9) / n
 
     track_ns_per_coordinate.unit = "ns"
 
 
 class NewArrays:
-    """The same step into new arrays."""
+    """The same step, written to new arrays."""
 
     params = [["float32"], SIZES["dense"][:2]]
     param_names = ["dtype", "n"]

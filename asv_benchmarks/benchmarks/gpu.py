@@ -1,4 +1,4 @@
-"""`update` of device arrays, dense and sparse; skipped where there is no GPU."""
+"""`update` of device arrays with dense and sparse gradients; skipped without a GPU."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from .common import SIZES, median_seconds
 
 
 class Device:
-    """One step of n coordinates on a device, the queue emptied after each."""
+    """One step of n coordinates on a device, followed by a synchronisation."""
 
     params = [["dense", "sparse", "atomic"], SIZES["dense"]]
     param_names = ["gradient", "n"]
@@ -16,7 +16,7 @@ class Device:
 
     def setup(self, gradient, n):
         if not has_cuda():
-            raise NotImplementedError("there is no CUDA device")
+            raise NotImplementedError("no CUDA device was found")
         from numba import cuda
 
         self.cuda, rng = cuda, np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""`fit_linear`: one pass over text-like rows or rows of millions of features, and how well it learns in that pass."""
+"""`fit_linear`: time and progressive loss of one pass over text-like rows and rows with millions of features."""
 
 from adagrad_nb import L1, L2, ElasticNet, fit_linear
 
@@ -8,7 +8,7 @@ PENALTIES = {"none": None, "L1": L1(1e-5), "L2": L2(1e-5), "ElasticNet": Elastic
 
 
 class Epoch:
-    """A logistic pass in file order; the loss is tracked, so that no pass gets faster by learning less."""
+    """One logistic pass in file order.  The tracked loss shows whether a faster pass still learns as much."""
 
     params = [["float32", "float64"], list(PENALTIES)]
     param_names = ["dtype", "penalty"]
@@ -42,7 +42,7 @@ class Epoch:
 
 
 class Wide(Epoch):
-    """The same where rows have features of millions: a few cache lines from memory for each stored value."""
+    """The same with millions of features: every stored value fetches cache lines from memory."""
 
     params = [["float32", "float64"], ["none", "L1"]]
 
@@ -51,7 +51,7 @@ class Wide(Epoch):
 
 
 class Scaled:
-    """A pass of text-like rows with steps that mind the scale of features, the weight of rows, or both."""
+    """One pass over text-like rows with normalised steps, invariant steps, or both."""
 
     params = [["normalized", "invariant", "normalized invariant"]]
     param_names = ["steps"]
@@ -73,7 +73,7 @@ class Scaled:
 
 
 class Predict:
-    """Scores of the same rows."""
+    """Decision values of the same rows."""
 
     params = [["float32", "float64"]]
     param_names = ["dtype"]

@@ -1,4 +1,4 @@
-"""The largest memory of a process that learns from a file larger than what it may hold."""
+"""Peak memory of a process that reads a file or trains on it."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from .common import SIZES, svmlight_file
 
 
 class OutOfCore:
-    """Reading chunk by chunk must stay near what Python, NumPy and compiled code take, about 200 MB."""
+    """Chunked reading must stay near the 200 MB that Python, NumPy and compiled code need."""
 
     params = [["read_svmlight", "fit_linear", "load_svmlight"]]
     param_names = ["function"]

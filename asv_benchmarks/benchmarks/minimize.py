@@ -1,4 +1,4 @@
-"""`minimize_adagrad` on Rosenbrock's function, in its three modes."""
+"""`minimize_adagrad` on Rosenbrock's function: Python functions, compiled functions and an objective record."""
 
 import numba
 import numpy as np
@@ -12,7 +12,7 @@ from .common import median_seconds
 
 @numba.njit
 def value(x):
-    """The function, compiled by the user."""
+    """Return Rosenbrock's function; compiled by the user."""
     total = 0.0
     for i in range(x.size - 1):
         total += 100.0 * (x[i + 1] - x[i] ** 2) ** 2 + (1.0 - x[i]) ** 2
@@ -21,7 +21,7 @@ def value(x):
 
 @numba.njit
 def gradient(x):
-    """Its gradient, compiled by the user."""
+    """Return its gradient; compiled by the user."""
     g = np.zeros_like(x)
     for i in range(x.size - 1):
         rise = x[i + 1] - x[i] ** 2
@@ -34,7 +34,7 @@ MODES = {"python": (rosen, rosen_der), "njit": (value, gradient), "record": (Ros
 
 
 class Minimize:
-    """A fixed number of steps from (-1.2, 1, -1.2, …): Python functions, compiled ones, an objective record."""
+    """A fixed number of steps from (-1.2, 1, -1.2, …)."""
 
     params = [list(MODES), [2, 10, 100]]
     param_names = ["mode", "n"]

@@ -1,4 +1,4 @@
-"""Reading svmlight text: a9a, repeated."""
+"""Readers of svmlight text, on repeated copies of a9a."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from .common import SIZES, median_seconds, svmlight_file
 
 
 class Svmlight:
-    """A plain file, which is in the page cache after the first call."""
+    """An uncompressed file.  It is in the page cache after the first call."""
 
     params = [["read_svmlight", "load_svmlight"], ["float32", "float64"]]
     param_names = ["function", "dtype"]
@@ -36,7 +36,7 @@ class Svmlight:
         self.function()
 
     def track_ns_per_byte(self, file, function, dtype):
-        """1000 divided by this is the rate in MB/s; a cost, because asv takes every increase for a loss."""
+        """Return ns per byte, because asv reports increases as regressions.  1000 / ns is MB/s."""
         self.function()
         return 1e9 * median_seconds(self.function) / self.bytes
 

@@ -1,4 +1,4 @@
-"""`update` with gradients that list a few coordinates, or a few rows of a table."""
+"""`update` with sparse gradients: listed coordinates, or listed rows of a matrix."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ N = 10**6
 
 
 class Pairs:
-    """One step of 10**6 coordinates by a gradient (indices, values)."""
+    """One step of 10**6 coordinates with a gradient ``(indices, values)``."""
 
     params = [["float32", "float64"], [100, 10_000], ["unique", "repeated"]]
     param_names = ["dtype", "listed", "indices"]
@@ -41,7 +41,7 @@ class Pairs:
 
 
 class Rows:
-    """One step of a table of 64 columns by a gradient (row_indices, rows), as of embeddings."""
+    """One step of an embedding matrix with 64 columns and a gradient ``(row_indices, rows)``."""
 
     params = [["float32"], [64, 4096]]
     param_names = ["dtype", "rows"]

@@ -1,4 +1,4 @@
-"""A step of a whole chain on a dict of 20 arrays (clip by global norm, L2 decay, schedule, EMA): PyTorch and optax."""
+"""One step of 20 arrays with clip by global norm, L2 decay, schedule and EMA: against PyTorch and optax."""
 
 import pairs
 
@@ -32,12 +32,12 @@ def main():
 
         theirs = [torch.nn.Parameter(torch.from_numpy(array.copy())) for array in start.values()]
         for parameter, array in zip(theirs, g.values(), strict=True):
-            parameter.grad = torch.from_numpy(array.copy())  # clipped once, it has the same norm ever after
+            parameter.grad = torch.from_numpy(array.copy())  # clipping it once makes further clipping a no-op
         optimizer = torch.optim.Adagrad(theirs, lr=LR, lr_decay=0.01, weight_decay=DECAY, eps=1e-7, foreach=True)
         means = [parameter.detach().clone() for parameter in theirs]
 
         def with_torch(theirs=theirs, optimizer=optimizer, means=means):
-            # The decay of torch.optim is added to .grad in a copy, so that the clipped gradient stays as it is.
+            # torch.optim adds the decay to a copy of .grad, so the clipped gradient does not change.
             torch.nn.utils.clip_grad_norm_(theirs, BOUND, foreach=True)
             optimizer.step()
             with torch.no_grad():
@@ -66,9 +66,9 @@ def main():
             ours(), with_torch(), with_optax()
         for name, parameter in zip(x, theirs, strict=True):
             for other in (parameter.detach().numpy(), np.asarray(held[0][0][name])):
-                # Where gradient and decay nearly cancel, the first step is lr times the sign of what rounding leaves.
+                # If gradient and decay nearly cancel, the first step is lr times the sign of a rounding error.
                 worst = np.quantile(np.abs(x[name] - other), 0.99)
-                assert worst < 1e-3, f"the two went different ways: {worst}"
+                assert worst < 1e-3, f"the results differ: {worst}"
         count = 3 if quick else 11
         for peer, run in (("torch", with_torch), ("optax", with_optax)):
             timings = pairs.interleave(pairs.loop(ours, calls), pairs.loop(run, calls), count, pause=0.02)

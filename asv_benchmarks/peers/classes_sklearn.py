@@ -1,6 +1,6 @@
-"""One pass over rows of many classes: softmax with `fit_linear` against SGDClassifier, one class against the rest.
+"""One pass over rows with many classes: softmax by `fit_linear` against one-vs-rest SGDClassifier.
 
-With 20 newsgroups, "bydate", counts of words as svmlight text: `--train 20news_bydate.train.svm.xz --test …`.
+For 20 newsgroups ("bydate", word counts as svmlight text): `--train 20news_bydate.train.svm.xz --test …`.
 """
 
 import warnings
@@ -9,7 +9,7 @@ import pairs
 
 
 def main():
-    options = pairs.options(__doc__, data="counts of words")
+    options = pairs.options(__doc__, data="word counts")
     pairs.need("sklearn", "scikit-learn")
     import numpy as np
     from benchmarks.common import text_classes
@@ -17,15 +17,15 @@ def main():
 
     from adagrad_nb import fit_linear, load_svmlight
 
-    warnings.simplefilter("ignore")  # one pass does not converge, and says so
+    warnings.simplefilter("ignore")  # SGDClassifier warns that one pass does not converge
     if options.train:
         X, y = _weighted(*load_svmlight(options.train))
     else:
         X, y = text_classes(2_000 if options.quick else 12_000)
-    tests = [("after the pass", X, y)]
+    tests = [("on the training rows", X, y)]
     if options.test:
         counts, labels = load_svmlight(options.test)
-        tests = [("of the test", *_weighted(counts[:, : X.shape[1]], labels))]
+        tests = [("on the test rows", *_weighted(counts[:, : X.shape[1]], labels))]
     pairs.header("scikit-learn", ours=1, sklearn=1)
     words = X.nnz / X.shape[0]
     print(f"{X.shape[0]} rows, {X.shape[1]} features, {words:.1f} stored values a row, {np.unique(y).size} classes")
@@ -47,12 +47,12 @@ def main():
         ratios[dtype] = pairs.report(f"softmax {dtype}, SGD float64", timings, X.shape[0] * 1e-3, "k rows/s", rate=True)
         for name, rows, labels in tests:
             right = [(m.predict(rows) == labels).mean() for m in models]
-            print(f"  right {name}: softmax {right[0]:.4f}, SGD {right[1]:.4f} of the rows")
+            print(f"  accuracy {name}: softmax {right[0]:.4f}, SGD {right[1]:.4f}")
     pairs.verdict(("float64 rows/s / SGD's", ratios["float64"], ">=", 5), ("float32", ratios["float32"], ">=", 5))
 
 
 def _weighted(counts, labels):
-    """Rows of log(1 + count), of length one."""
+    """Return rows of log(1 + count), normalised to unit length, and the labels."""
     from sklearn.preprocessing import normalize
 
     return normalize(counts.log1p()), labels

@@ -33,7 +33,7 @@ def main():
             peer = pairs.loop(optimizer.step, calls)
             ours(), peer()
             same = np.abs(x - theirs.detach().numpy()).max()
-            assert same < 1e-5, f"the two went different ways: {same}"
+            assert same < 1e-5, f"the results differ: {same}"
             count = (3 if quick else 11) if kind == "fused" else 3
             timings = pairs.interleave(ours, peer, count, pause=0.02)
             ratio = pairs.report(f"n = {n:.0e}, torch {kind}", timings, calls * 1e-6, "us")

@@ -13,7 +13,7 @@ def main():
 
     from adagrad_nb import L1, fit_linear
 
-    warnings.simplefilter("ignore")  # one pass does not converge, and says so
+    warnings.simplefilter("ignore")  # SGDClassifier warns that one pass does not converge
     X, y = text_like(20_000 if quick else 200_000)
     pairs.header("scikit-learn", ours=1, sklearn=1)
     print(f"{X.shape[0]} rows, {X.shape[1]} features, {X.nnz / X.shape[0]:.1f} stored values a row")
@@ -40,7 +40,7 @@ def main():
             title = f"penalty {name}, ours {dtype}, SGD float64"
             ratios[name, dtype] = pairs.report(title, timings, X.shape[0] * 1e-6, "M rows/s", rate=True)
             right = [(m.predict(X) == y).mean() for m in models]
-            print(f"  right after the pass: Adagrad {right[0]:.4f}, SGD {right[1]:.4f} of the rows")
+            print(f"  training accuracy: Adagrad {right[0]:.4f}, SGD {right[1]:.4f}")
     pairs.verdict(
         ("our float64 rows/s / SGD's", ratios["none", "float64"], ">=", 0.8),
         ("float32", ratios["none", "float32"], ">=", 1.0),

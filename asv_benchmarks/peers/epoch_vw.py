@@ -1,5 +1,8 @@
-"""One logistic pass, `fit_linear` against Vowpal Wabbit reading its own binary cache: over text-like rows by the plain
-Adagrad step and by its default step, and over rows of 40 features drawn evenly from 2^24."""
+"""One logistic pass: `fit_linear` against Vowpal Wabbit, which reads its binary cache.
+
+Text-like rows are learnt with plain Adagrad steps and with Vowpal Wabbit's default steps.  Rows with 40 features drawn
+uniformly from 2^24 are learnt with plain Adagrad steps.
+"""
 
 import os
 import tempfile
@@ -18,7 +21,7 @@ def main():
     from adagrad_nb import Adagrad, fit_linear
 
     def compare(name, X, y, bits, flags="", **options):
-        """The ratio of the speeds."""
+        """Print both speeds and losses; return the ratio of the speeds."""
         print(f"{X.shape[0]} rows, {X.shape[1]} features, {X.nnz / X.shape[0]:.1f} stored values a row")
         with tempfile.TemporaryDirectory() as folder:
             text, cache = os.path.join(folder, "rows.vw"), os.path.join(folder, "rows.cache")
@@ -27,11 +30,11 @@ def main():
                 f"--adaptive {flags} --noconstant -l 0.5 --loss_function logistic -b {bits} --quiet -d {text} "
                 f"--cache_file {cache}"
             )
-            vowpalwabbit.Workspace(command + " -k").finish()  # reads the text, writes the cache
-            os.truncate(text, 0)  # from here on only the cache can be what is read
+            vowpalwabbit.Workspace(command + " -k").finish()  # reads the text and writes the cache
+            os.truncate(text, 0)  # the next runs can read the cache only
 
             def vw():
-                workspace = vowpalwabbit.Workspace(command)  # the whole pass
+                workspace = vowpalwabbit.Workspace(command)  # runs the whole pass
                 loss = workspace.get_sum_loss() / workspace.get_weighted_examples()
                 workspace.finish()
                 return loss
@@ -43,12 +46,12 @@ def main():
             timings = pairs.interleave(ours, vw, 3 if quick else 7, pause=0.05)
         ratio = pairs.report(name, timings, X.shape[0] * 1e-6, "M rows/s", rate=True)
         print(f"progressive loss: ours {losses[0]:.6f}, peer {losses[1]:.6f}")
-        # By scaled steps ours may learn better: it limits what tiny first values of a feature can do.
-        assert losses[0] < losses[1] + 1e-3, "ours learnt less"
-        assert flags or losses[0] > losses[1] - 1e-3, "the two did not learn the same"
+        # With scaled steps ours may reach a lower loss, because it limits the effect of tiny first values.
+        assert losses[0] < losses[1] + 1e-3, "our progressive loss is higher"
+        assert flags or losses[0] > losses[1] - 1e-3, "the progressive losses differ"
         return ratio
 
-    pairs.header("vowpalwabbit", ours=1, vw="1 learns, 1 reads the cache")
+    pairs.header("vowpalwabbit", ours=1, vw="1 for learning, 1 for reading the cache")
     X, y = text_like(20_000 if quick else 200_000)
     X = X.astype(np.float32)
     plain = compare("float32", X, y, 18)
@@ -60,13 +63,13 @@ def main():
     wide = compare(f"float32, 2^{WIDE} features", X, y, WIDE)
     pairs.verdict(
         ("our rows/s / Vowpal Wabbit's", plain, ">=", 2.5),
-        ("by its default step", scaled, ">=", 1),
+        ("with its default steps", scaled, ">=", 1),
         (f"with 2^{WIDE} features", wide, ">=", 2.5),
     )
 
 
 def write(path, X, y):
-    """Rows as Vowpal Wabbit's text; a name that is a number is the feature's index."""
+    """Write rows as Vowpal Wabbit text.  A numeric feature name is the index of the feature."""
     ends = X.indptr.tolist()
     words = [f"{i}:{v:.8g}" for i, v in zip(X.indices.tolist(), X.data.tolist(), strict=True)]
     with open(path, "w") as file:

@@ -1,4 +1,4 @@
-"""What is waited for before the first result: the import, and first calls with a cold and a warm disk cache."""
+"""Latency before the first result: the import, and first calls with a cold and a warm disk cache."""
 
 import statistics
 import tempfile
@@ -10,7 +10,7 @@ def main():
     quick = pairs.options(__doc__).quick
     from benchmarks.common import FIRST_CALLS, first_call, import_seconds
 
-    pairs.header(ours="as set by default")
+    pairs.header(ours="default")
     count = 3 if quick else 7
     firsts = {}
     for name in ("fit_linear",) if quick else FIRST_CALLS:

@@ -1,6 +1,6 @@
-"""Device arrays: dense, sparse and mini-batch steps against the memory's own speed and against the peers at hand.
+"""Device arrays: dense, sparse and mini-batch steps against memory bandwidth and the installed peers.
 
-Without a CUDA device it says what is missing and ends well.
+Without a CUDA device the script prints what is missing and exits with status 0.
 """
 
 import importlib
@@ -31,16 +31,16 @@ def main():
     for part in (_bandwidth, _dense, _overhead, _many, _sparse, _rows, _learning):
         try:
             part(cuda, torch, cupy, jax, quick)
-        except Exception as error:  # one part that fails, for want of memory or of a peer's feature, spares the others
+        except Exception as error:  # e.g. out of memory; the other parts still run
             print(f"{part.__name__[1:]:34s} failed: {type(error).__name__}: {error}")
 
 
 def _missing(has_cuda):
-    """What keeps this from running, or an empty string."""
+    """Return the reason why nothing can run, or an empty string."""
     if has_cuda():
         import numba
 
-        return "CUDA is simulated here; unset NUMBA_ENABLE_CUDASIM" if numba.config.ENABLE_CUDASIM else ""
+        return "CUDA is simulated; unset NUMBA_ENABLE_CUDASIM" if numba.config.ENABLE_CUDASIM else ""
     try:
         from adagrad_nb.cuda.arrays import cuda
 
@@ -54,7 +54,7 @@ def _optional(name):
     try:
         return importlib.import_module(name)
     except ImportError:
-        print(f"{name} is not installed; its lines are left out")
+        print(f"{name} is not installed; its comparisons are skipped")
         return None
 
 
@@ -69,7 +69,7 @@ def _driver():
 
 
 def _seconds(cuda, function, calls=20, repeats=7):
-    """The median time of a call, many queued one after the other."""
+    """Return the median time of a call, measured over a queue of `calls` calls."""
     function()
     cuda.synchronize()
     times = []
@@ -131,7 +131,7 @@ def _dense_of(n, cuda, torch, cupy, jax):
             held[:2] = compiled(*held)
             held[0].block_until_ready()
 
-        line("optax, each step waited for", run)
+        line("optax, synchronised after each step", run)
 
 
 def _overhead(cuda, torch, cupy, jax, quick):
@@ -146,7 +146,7 @@ def _overhead(cuda, torch, cupy, jax, quick):
     if torch is not None:
         x, g = (torch.ones(1000, device="cuda") for _ in range(2))
         held = init(x)
-        _line("the same, of PyTorch's arrays", _seconds(cuda, lambda: update(x, g, held, out=(x, held)), 1000))
+        _line("the same with PyTorch tensors", _seconds(cuda, lambda: update(x, g, held, out=(x, held)), 1000))
 
 
 def _many(cuda, torch, cupy, jax, quick):

@@ -1,4 +1,4 @@
-"""Two programs timed in turn, so that whatever else the machine does meets both alike."""
+"""Interleaved timing of two programs, so that other load on the machine affects both alike."""
 
 import argparse
 import importlib
@@ -14,11 +14,11 @@ from typing import NamedTuple
 _BENCHMARKS = pathlib.Path(__file__).resolve().parents[1]
 sys.path[1:1] = [str(_BENCHMARKS.parent), str(_BENCHMARKS)]  # this checkout, installed or not
 
-import benchmarks  # noqa: E402, F401  (keeps compiled code apart by the hash of the sources)
+import benchmarks  # noqa: E402, F401  (sets the cache directory from a hash of the sources)
 
 
 class Timings(NamedTuple):
-    """Seconds of each run, pair by pair."""
+    """Seconds of each run of both sides, in pairs."""
 
     ours: list
     peer: list
@@ -29,30 +29,31 @@ class Timings(NamedTuple):
 
     @property
     def ratio(self):
-        """How many times faster we are: the ratio of the medians."""
+        """Our speed relative to the peer: the ratio of the median times."""
         return statistics.median(self.peer) / statistics.median(self.ours)
 
 
 def options(description, threads=False, data=None):
-    """The command line that all comparisons share.
+    """Parse the command line shared by all comparisons.
 
-    With `threads` both sides can be given a number of them; with `data`, which says of what, files to learn from.
+    `threads` adds an option for the number of threads of each side.  `data`, a description such as "word counts", adds
+    options for files to train and test on.
     """
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--quick", action="store_true", help="less data and fewer pairs: to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="less data and fewer pairs, as a smoke test")
     if threads:
-        parser.add_argument("--threads", type=int, help="of each side; by default what each takes")
+        parser.add_argument("--threads", type=int, help="threads of each side; default: the default of each side")
     if data:
-        parser.add_argument("--train", metavar="FILE", help=f"{data}, as svmlight text; by default made up")
-        parser.add_argument("--test", metavar="FILE", help="more of the same, to score")
+        parser.add_argument("--train", metavar="FILE", help=f"train on {data} in svmlight text; default: synthetic")
+        parser.add_argument("--test", metavar="FILE", help="test data in the same format")
     arguments = parser.parse_args()
     if threads and arguments.threads:
-        os.environ["NUMBA_NUM_THREADS"] = str(arguments.threads)  # read once, when Numba is imported
+        os.environ["NUMBA_NUM_THREADS"] = str(arguments.threads)  # read once, at the import of Numba
     return arguments
 
 
 def need(module, package=None):
-    """Import a peer, or end with the line that installs it."""
+    """Return a peer's module, or exit with the command that installs it."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -61,9 +62,9 @@ def need(module, package=None):
 
 
 def interleave(ours, peer, pairs=7, pause=0.0):
-    """Time `ours` and `peer` in turn, the first of each pair changing; both must have been called before.
+    """Time `ours` and `peer` alternately, and alternate which runs first.  Call both once before.
 
-    `pause` seconds between two runs let the idle threads of one side go to sleep before the other side starts.
+    A `pause` in seconds before each run lets idle threads of the other side go to sleep.
     """
     times = [[], []]
     for number in range(pairs):
@@ -76,7 +77,7 @@ def interleave(ours, peer, pairs=7, pause=0.0):
 
 
 def loop(function, calls):
-    """`function`, so many times."""
+    """Return a function that calls `function` `calls` times."""
 
     def run():
         for _ in range(calls):
@@ -86,7 +87,7 @@ def loop(function, calls):
 
 
 def header(*packages, **threads):
-    """Print the versions, the machine and the threads of each side."""
+    """Print package versions, the processor and the number of threads of each side."""
     names = ("numba", "numpy", "scipy", *packages)
     print(" ".join(["python", platform.python_version()] + [f"{n} {importlib.metadata.version(n)}" for n in names]))
     print(f"{_processor()}, {os.cpu_count()} cores; threads:", ", ".join(f"{k} {v}" for k, v in threads.items()))
@@ -100,7 +101,7 @@ def _processor():
 
 
 def report(name, timings, amount=1.0, unit="s", rate=False):
-    """Print a line: both medians, as seconds per `amount` or as amounts per second, and the ratios."""
+    """Print both medians, in time per `amount` or in `amount` per time, and the ratios; return the ratio of medians."""
     ours, peer = (statistics.median(side) for side in timings)
     scaled = [amount / t if rate else t / amount for t in (ours, peer)]
     low, middle, high = min(timings.ratios), statistics.median(timings.ratios), max(timings.ratios)
@@ -112,7 +113,7 @@ def report(name, timings, amount=1.0, unit="s", rate=False):
 
 
 def verdict(*targets):
-    """Print the last line; a target is (name, reached, ">=" or "<=", wanted)."""
+    """Print whether all targets were met.  A target is ``(name, reached, ">=" or "<=", wanted)``."""
     parts, met = [], True
     for name, reached, sign, wanted in targets:
         ok = reached >= wanted if sign == ">=" else reached <= wanted

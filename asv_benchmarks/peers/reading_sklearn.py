@@ -1,4 +1,4 @@
-"""svmlight text into memory: `read_svmlight` and `load_svmlight` against scikit-learn's load_svmlight_file."""
+"""Readers of svmlight text: `read_svmlight` and `load_svmlight` against scikit-learn's load_svmlight_file."""
 
 import os
 import tempfile
@@ -32,7 +32,7 @@ def main():
 
         (X, y), (A, b) = load(), peer()
         for mine, theirs in ((X.data, A.data), (X.indices, A.indices), (X.indptr, A.indptr), (y, b)):
-            assert np.array_equal(mine, theirs), "the two read different numbers"
+            assert np.array_equal(mine, theirs), "the two readers give different numbers"
         read()
         ratios = {}
         for name, ours in (("load_svmlight", load), ("read_svmlight", read)):

@@ -1,4 +1,4 @@
-"""Adagrad on Rosenbrock's function: `minimize_adagrad` against a jitted loop in JAX, and PyTorch's optimiser."""
+"""Adagrad on Rosenbrock's function: `minimize_adagrad` against a jitted loop in JAX and torch.optim.Adagrad."""
 
 import time
 
@@ -34,8 +34,8 @@ def main():
         apart = np.abs(result.x - theirs).max() / np.abs(theirs).max()
         timings = pairs.interleave(ours, peer, 3 if quick else 7)
         ratio = pairs.report(f"n = {n}, JAX", timings, steps * 1e-6, "us/step")
-        print(f"{'':34s} after {steps} steps f = {result.fun:.3g}, and the two x are {apart:.1e} apart")
-        assert apart < 1e-6, "the two went different ways"
+        print(f"{'':34s} after {steps} steps f = {result.fun:.3g}; relative difference of x {apart:.1e}")
+        assert apart < 1e-6, "the results differ"
         targets.append((f"n = {n}: our time / JAX's", 1 / ratio, "<=", 1.3))
         if n == 10:
             ours_per_step = float(np.median(timings.ours)) / steps
@@ -46,7 +46,7 @@ def main():
 
 
 def jax_loop(jax):
-    """Adagrad in one compiled loop, with the gradient that JAX derives."""
+    """Return a compiled Adagrad loop with JAX's automatic gradient."""
     jnp = jax.numpy
 
     def rosenbrock(x):
@@ -64,7 +64,7 @@ def jax_loop(jax):
 
 
 def torch_seconds(torch, n, steps):
-    """Median seconds of a step of torch.optim.Adagrad with automatic differentiation."""
+    """Return the median seconds per step of torch.optim.Adagrad with automatic differentiation."""
     x = torch.nn.Parameter(torch.from_numpy(np.resize([-1.2, 1.0], n)))
     optimizer = torch.optim.Adagrad([x], lr=LR, eps=EPS)
     times = []
