@@ -1,5 +1,5 @@
-"""One optimisation step: `init` and `update`.
+"""Single optimisation steps: `init` and `update`.
 
-Read `step` and `state` first, then `leaf` (one array) and `small_arrays` (many arrays updated together).  `kernels/`
-holds the loops; modules named `device_*` do the same for arrays on a CUDA device.
+Read `state` and `step` first, then `leaf` (one array) and `small_arrays` (several arrays in one pass).  `kernels` holds
+the loops.  Modules named `device_*` do the same for arrays on a CUDA device.
 """

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..compiler.jit import load, pick, plain, store
 from .penalties import prox
-from .rules import cumulative_step_size, step
+from .rules import apply, cumulative_step_size, step
 from .transforms import transform_at
 
 
@@ -32,3 +32,10 @@ def update_at(update, x, g, s, lr, t, i, k):
     """Coordinate i of the arrays x and s moves by the gradient g[k], in update t."""
     x[i], scalars = apply_update(update, x[i], g[k], load(s, i), pick(lr, i), t, i)
     store(s, i, scalars)
+
+
+@plain
+def apply_shared(update, x, g, s, lr, t, i):
+    """x = prox(apply(x, g, s)) in update t; s, which other gradients or coordinates share, has been updated."""
+    x = apply(update.rule, x, g, s, lr)
+    return prox(update.penalty, x, cumulative_step_size(update.rule, s, lr, t + 1), i)

@@ -1,4 +1,5 @@
-"""Loops over coordinates: updates, reductions, and their CUDA versions.
+"""Loops over the coordinates of an array: updates and reductions, for the CPU and in CUDA.
 
-Read `array_update` first.
+Read `array_update` first.  The modules named `cuda_*` hold the CUDA versions; `optim.device_gradients` and
+`optim.device_small_arrays` import them when the first device array arrives.
 """

@@ -1,25 +1,24 @@
-"""The update of all coordinates of an array, or of those that are listed.
+"""Updates of the coordinates of an array: all of them, listed ones, or groups that share an accumulator.
 
-Bytes: a dense step reads x, g and the accumulators and writes back x and the accumulators, five words a
-coordinate for Adagrad; above the caches that traffic is the limit.
+A dense step of Adagrad moves five words per coordinate: it reads x, g and the accumulator, and writes x and the
+accumulator.  For arrays larger than the caches, memory bandwidth sets the time.
 """
 
 from ...compiler.jit import jit, load, pack, parallel, pick, place, plain, prange, store, unpack
 from ...records.averaging import mix
-from ...records.coordinate import update_at
-from ...records.penalties import prox
-from ...records.rules import accumulate, apply, cumulative_step_size, pool_squares
+from ...records.coordinate import apply_shared, update_at
+from ...records.rules import accumulate, pool_squares
 from ...records.transforms import transform_at
 
-# Below this size starting the threads costs more than they save (2 cores: even at 2**15, twice as fast at 2**17).
+# Smaller arrays are updated by one thread.  With 2 cores, threads halve the time at 2**17 and gain nothing at 2**15.
 PARALLEL_FROM = 2**16
 
-ALL = ()  # the `where` of a gradient that covers every coordinate
+ALL = ()  # the `where` of a dense gradient
 
 
 @plain
 def update_coordinates(update, where, x, g, s, lr, t):
-    """x[i], s[i] = move(x[i], g[k]), i = where[k]"""
+    """x[i], s[i] = update(x[i], g[k], s[i]) with i = where[k]"""
     for k in range(g.shape[0]):
         update_at(update, x, g, s, lr, t, place(where, k), k)
 
@@ -29,11 +28,11 @@ serial = jit(update_coordinates)
 
 @parallel
 def threaded(update, where, x, g, s, lr, t):
-    """As `update_coordinates`; the entries of `where` must be unique."""
+    """Run `update_coordinates` in several threads; the entries of `where` must be unique."""
     packed = pack((update, where, lr))
     for k in prange(g.shape[0]):
-        records, places, rate = unpack(packed)
-        update_at(records, x, g, s, rate, t, place(places, k), k)
+        records, indices, rate = unpack(packed)
+        update_at(records, x, g, s, rate, t, place(indices, k), k)
 
 
 @plain
@@ -44,14 +43,13 @@ def update_average(average, mean, x, weight):
 
 
 compiled_update_average = jit(update_average)
-# --- listed rows, entries that share an accumulator, and the check of a list of indices ------------------------------
 
-SORTED, UNSORTED, OUT_OF_RANGE = range(3)
+# --- listed rows, and accumulators that several coordinates or gradients share ---------------------------------------
 
 
 @jit
 def update_rows(update, where, x, g, s, lr, t):
-    """x[r, :], s[r, :] = move(x[r, :], g[k, :]), r = where[k]; matrices as flat arrays"""
+    """x[r, :], s[r, :] = update(x[r, :], g[k, :], s[r, :]) with r = where[k]; matrices are passed flat"""
     width = g.shape[0] // max(where.shape[0], 1)
     for k in range(where.shape[0]):
         for j in range(width):
@@ -60,7 +58,7 @@ def update_rows(update, where, x, g, s, lr, t):
 
 @jit
 def update_row_groups(update, where, x, g, s, lr, t):
-    """s[r] = accumulate(s[r], pooled(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r]), r = where[k]"""
+    """s[r] = accumulate(s[r], pool(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r]) with r = where[k]"""
     width = x.shape[0] // s[0].shape[0]
     for k in range(g.shape[0] // width):
         r = place(where, k)
@@ -75,17 +73,15 @@ def update_row_groups(update, where, x, g, s, lr, t):
             i = r * width + j
             rate = pick(lr, i)
             xi, gj = transform_at(update.transforms, x[i], g[k * width + j], rate, i)
-            x[i] = prox(
-                update.penalty,
-                apply(update.rule, xi, gj, sr, rate),
-                cumulative_step_size(update.rule, sr, rate, t + 1),
-                i,
-            )
+            x[i] = apply_shared(update, xi, gj, sr, rate, t, i)
 
 
 @jit
 def update_summed_squares(update, where, starts, x, g, s, lr, t):
-    """s[r] = accumulate(s[r], sum_k g[k]**2), x[r] = apply(x[r], sum_k g[k], s[r]), k from starts[b], r = where[b]"""
+    """s[r] = accumulate(s[r], sum_k g[k]**2), x[r] = apply(x[r], sum_k g[k], s[r])
+
+    Row r = where[b] has the gradients starts[b] <= k < starts[b + 1].
+    """
     width = g.shape[0] // max(starts[-1], 1)
     for b in range(where.shape[0]):
         for j in range(width):
@@ -97,18 +93,18 @@ def update_summed_squares(update, where, starts, x, g, s, lr, t):
                 total += gk
                 square += gk * gk
             si = accumulate(update.rule, load(s, i), square)
-            x[i] = prox(
-                update.penalty,
-                apply(update.rule, xi, total, si, rate),
-                cumulative_step_size(update.rule, si, rate, t + 1),
-                i,
-            )
+            x[i] = apply_shared(update, xi, total, si, rate, t, i)
             store(s, i, si)
+
+
+# --- check of a list of indices --------------------------------------------------------------------------------------
+
+SORTED, UNSORTED, OUT_OF_RANGE = range(3)
 
 
 @jit
 def classify_indices(where, n):
-    """OUTSIDE if an index is not in [0, n), else SORTED if they increase strictly, else UNSORTED."""
+    """Return OUT_OF_RANGE if an index is outside [0, n), SORTED if they increase strictly, else UNSORTED."""
     n_out_of_range, n_increasing = 0, 0
     for k in range(where.shape[0]):
         n_out_of_range += (where[k] < 0) | (where[k] >= n)

@@ -1,7 +1,7 @@
-"""The CUDA loops over one array.  Imported only once an array on a device has arrived.
+"""CUDA kernels that update or reduce one array; imported when the first device array arrives.
 
-Each loop strides over the grid, so that any grid covers any array.  Sums are pairwise within a block and then over the
-blocks in their order: the same grid gives the same bits.
+Each kernel uses a grid-stride loop, so a grid of any size covers an array of any size.  Sums are pairwise within a
+block, then run over the blocks in order.  The same grid therefore gives the same bits.
 """
 
 import math
@@ -13,44 +13,47 @@ from ...compiler.jit import load, method, pick, store
 from ...cuda.memory import quad, set_quad, wide
 from ...cuda.primitives import BLOCK, block_sum
 from ...records.averaging import mix
-from ...records.coordinate import apply_update
+from ...records.coordinate import apply_shared, apply_update
 from ...records.penalties import gradient_mapping, prox, value
-from ...records.rules import accumulate, apply, cumulative_step_size, pool_squares
+from ...records.rules import accumulate, pool_squares
 from ...records.transforms import scale_for_norm, transform_at
 
 coordinate_of = method("coordinate_of")
 
 
 class AllCoordinates(NamedTuple):
-    """A gradient with one value for each coordinate."""
+    """The coordinates of a dense gradient: value k belongs to coordinate k."""
 
     def coordinate_of(self, k):
+        """Return the coordinate of gradient value k."""
         return k
 
 
 class ListedCoordinates(NamedTuple):
-    """The blocks of `block_size` coordinates that gradient values belong to; -1 where a value is to be passed over."""
+    """The coordinates of a sparse gradient: blocks of `block_size` coordinates each; block -1 is ignored."""
 
     blocks: Any
     block_size: int
 
     def coordinate_of(self, k):
+        """Return the coordinate of gradient value k, or -1 if the value is ignored."""
         r = self.blocks[k // self.block_size]
         return -1 if r < 0 else r * self.block_size + k % self.block_size
 
 
 class DeviceRescale(NamedTuple):
-    """Multiply the gradient by the one entry of an array: a factor that never leaves the device."""
+    """Multiply the gradient by the one entry of a device array, so that the factor is never copied to the host."""
 
     by: Any
 
     def transform(self, x, g, lr):
+        """Return (x, g) with the factor applied to g."""
         return x, g * self.by[0]
 
 
 @cuda.jit
 def dense(update, x, g, s, lr, t):
-    """x[i], s[i] = move(x[i], g[i])"""
+    """x[i], s[i] = update(x[i], g[i], s[i])"""
     i = cuda.grid(1)
     while i < x.shape[0]:
         x[i], scalars = apply_update(update, x[i], wide(g, i, x), load(s, i), pick(lr, i), t, i)
@@ -60,7 +63,7 @@ def dense(update, x, g, s, lr, t):
 
 @cuda.jit
 def dense_vec4(update, x, g, s, lr, t):
-    """x[i], s[i] = move(x[i], g[i]), in words of 128 bits; one accumulator, arrays that begin at such a word"""
+    """x[i], s[i] = update(x[i], g[i], s[i]), four entries per thread; one accumulator, arrays aligned to 128 bits"""
     k, words = cuda.grid(1), x.shape[0] // 4
     while k < words:
         i = 4 * k
@@ -82,7 +85,10 @@ def dense_vec4(update, x, g, s, lr, t):
 
 @cuda.jit
 def update_listed(update, where, x, g, s, lr, t):
-    """x[i], s[i] = move(x[i], g[k]), i = where.coordinate_of(k); a repeated block by one thread, in order"""
+    """x[i], s[i] = update(x[i], g[k], s[i]) with i = where.coordinate_of(k)
+
+    One thread applies all gradients of a repeated block, in order.
+    """
     k = cuda.grid(1)
     while k < g.shape[0]:
         b, j = k // where.block_size, k % where.block_size
@@ -99,7 +105,7 @@ def update_listed(update, where, x, g, s, lr, t):
 
 @cuda.jit
 def update_summed_squares(update, where, x, g, s, lr, t):
-    """s[i] = accumulate(s[i], sum_k g[k]**2), x[i] = apply(x[i], sum_k g[k], s[i]), where.coordinate_of(k) = i"""
+    """s[i] = accumulate(s[i], sum_k g[k]**2), x[i] = apply(x[i], sum_k g[k], s[i]) over where.coordinate_of(k) = i"""
     k = cuda.grid(1)
     while k < g.shape[0]:
         b, j = k // where.block_size, k % where.block_size
@@ -114,19 +120,14 @@ def update_summed_squares(update, where, x, g, s, lr, t):
                 square += gk * gk
                 b += 1
             si = accumulate(update.rule, load(s, i), square)
-            x[i] = prox(
-                update.penalty,
-                apply(update.rule, xi, total, si, rate),
-                cumulative_step_size(update.rule, si, rate, t + 1),
-                i,
-            )
+            x[i] = apply_shared(update, xi, total, si, rate, t, i)
             store(s, i, si)
         k += cuda.gridsize(1)
 
 
 @cuda.jit
 def update_row_groups(update, where, x, g, s, lr, t):
-    """s[r] = accumulate(s[r], pooled(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r]), a block for each k"""
+    """s[r] = accumulate(s[r], pool(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r]); one block per k"""
     shared = cuda.shared.array(BLOCK, s[0].dtype)
     width = x.shape[0] // s[0].shape[0]
     b = cuda.blockIdx.x
@@ -151,8 +152,7 @@ def update_row_groups(update, where, x, g, s, lr, t):
                     i = r * width + j
                     rate = pick(lr, i)
                     xi, gj = transform_at(update.transforms, x[i], wide(g, k * width + j, x), rate, i)
-                    xi = apply(update.rule, xi, gj, sr, rate)
-                    x[i] = prox(update.penalty, xi, cumulative_step_size(update.rule, sr, rate, t + 1), i)
+                    x[i] = apply_shared(update, xi, gj, sr, rate, t, i)
                     j += cuda.blockDim.x
                 cuda.syncthreads()
                 k += 1
@@ -170,7 +170,7 @@ def update_average(average, mean, x, weight):
 
 @cuda.jit
 def accumulate_gradient(transforms, where, x, g, lr, total, n):
-    """total += transform(g), or with n > 0, the running mean total += (transform(g) - total) / n"""
+    """total += transform(g); if n > 0, the running mean total += (transform(g) - total) / n"""
     k = cuda.grid(1)
     while k < g.shape[0]:
         i = coordinate_of(where, k)
@@ -190,12 +190,12 @@ def pop_accumulated(total, g, by):
         i += cuda.gridsize(1)
 
 
-# --- sums ---------------------------------------------------------------------------------------------------------
+# --- reductions ---------------------------------------------------------------------------------------------------
 
 
 @cuda.jit
 def sum_squares(transforms, where, x, g, lr, parts):
-    """parts[b] = sum of transform(g[k])**2 over the k of block b"""
+    """parts[b] = sum_k transform(g[k])**2 over the k of block b"""
     shared = cuda.shared.array(BLOCK, parts.dtype)
     partial = parts.dtype.type(0)
     k = cuda.grid(1)
@@ -211,8 +211,8 @@ def sum_squares(transforms, where, x, g, lr, parts):
 
 
 @cuda.jit
-def sqrt_of_sum(parts, out, place):
-    """out[place] = sqrt(sum_b parts[b]), in one block"""
+def sqrt_of_sum(parts, out, position):
+    """out[position] = sqrt(sum_b parts[b]), in one block"""
     shared = cuda.shared.array(BLOCK, parts.dtype)
     partial = parts.dtype.type(0)
     b = cuda.threadIdx.x
@@ -221,12 +221,12 @@ def sqrt_of_sum(parts, out, place):
         b += cuda.blockDim.x
     total = block_sum(shared, partial)
     if cuda.threadIdx.x == 0:
-        out[place] = math.sqrt(total)
+        out[position] = math.sqrt(total)
 
 
 @cuda.jit
 def compute_factor(record, norms, out):
-    """out[0] = factor(the 2-norm of norms), by one thread"""
+    """out[0] = scale_for_norm(the 2-norm of norms), by one thread"""
     if cuda.grid(1) > 0:
         return
     largest = norms[0]
@@ -244,7 +244,7 @@ def compute_factor(record, norms, out):
 
 @cuda.jit
 def count_nonfinite(transforms, where, x, g, lr, counts):
-    """counts[0] = how many threads met a transform(g[k]) that is not finite, added to what is there"""
+    """counts[0] += the number of threads with a transform(g[k]) that is not finite"""
     partial = 0
     k = cuda.grid(1)
     while k < g.shape[0]:
@@ -259,8 +259,11 @@ def count_nonfinite(transforms, where, x, g, lr, counts):
 
 
 @cuda.jit
-def count_unconverged(penalty, where, x, g, gtol, counts, place):
-    """counts[place] and the next: threads that met a coordinate farther than gtol from optimal, or one not finite"""
+def count_unconverged(penalty, where, x, g, gtol, counts, position):
+    """counts[position] += threads with a coordinate that violates optimality by more than gtol
+
+    counts[position + 1] += threads with an x or g that is not finite.
+    """
     far = bad = 0
     k = cuda.grid(1)
     while k < g.shape[0]:
@@ -273,14 +276,14 @@ def count_unconverged(penalty, where, x, g, gtol, counts, place):
                 bad = 1
         k += cuda.gridsize(1)
     if far:
-        cuda.atomic.add(counts, place, 1)
+        cuda.atomic.add(counts, position, 1)
     if bad:
-        cuda.atomic.add(counts, place + 1, 1)
+        cuda.atomic.add(counts, position + 1, 1)
 
 
 @cuda.jit
 def sum_penalty_values(penalty, x, parts):
-    """parts[b] = sum of value(x[i], i) over the i of block b; in double precision, as on the CPU"""
+    """parts[b] = sum_i value(x[i], i) over the i of block b, in double precision as on the CPU"""
     shared = cuda.shared.array(BLOCK, parts.dtype)
     partial = parts.dtype.type(0)
     i = cuda.grid(1)
@@ -294,7 +297,7 @@ def sum_penalty_values(penalty, x, parts):
 
 @cuda.jit
 def project_onto_domain(penalty, x):
-    """x[i] = prox(x[i]) of width 0, the nearest point where the penalty is finite"""
+    """x[i] = prox(x[i]) with step size 0: the nearest point where the penalty is finite"""
     i = cuda.grid(1)
     while i < x.shape[0]:
         x[i] = prox(penalty, x[i], x.dtype.type(0), i)
@@ -303,7 +306,7 @@ def project_onto_domain(penalty, x):
 
 @cuda.jit
 def count_different(a, b, counts):
-    """counts[0] = how many threads met a[i] != b[i], added to what is there"""
+    """counts[0] += the number of threads with an a[i] != b[i]"""
     partial = 0
     i = cuda.grid(1)
     while i < a.shape[0]:

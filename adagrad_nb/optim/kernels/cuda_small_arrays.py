@@ -1,4 +1,4 @@
-"""The CUDA loops over many arrays in one launch: a block of threads for each stretch of CHUNK entries of an array."""
+"""CUDA kernels over several arrays in one launch: each block of threads has ENTRIES_PER_BLOCK entries of an array."""
 
 from typing import Any, NamedTuple
 
@@ -15,10 +15,10 @@ ENTRIES_PER_BLOCK = 1024
 
 
 class PointerTable(NamedTuple):
-    """Where the arrays are, as addresses of their first entries, and which stretch each block of threads has.
+    """Addresses of the arrays and of their gradients, and the range of entries of each block of threads.
 
-    Block b has the entries from `first_of_block[b]` on of array `array_of_block[b]`, which the accumulators have from
-    `offsets[array_of_block[b]]` on.
+    Block b has the entries from `first_of_block[b]` on of array k = `array_of_block[b]`.  The accumulators of array k
+    begin at `offsets[k]`.
     """
 
     x: Any
@@ -30,7 +30,7 @@ class PointerTable(NamedTuple):
 
 @cuda.jit(device=True)
 def thread_range(table):
-    """Array, first and last entry of this thread, and where the accumulators of the array begin."""
+    """Return the array of this thread, its first entry, the end of its range and the offset of the accumulators."""
     b = cuda.blockIdx.x
     k = table.array_of_block[b]
     begin, end = table.offsets[k], table.offsets[k + 1]
@@ -44,7 +44,7 @@ def thread_range(table):
 
 @cuda.jit
 def multi_update(update, table, s, lr, t):
-    """x[k][j], s[i] = move(x[k][j], g[k][j]), i = offsets[k] + j"""
+    """x[k][j], s[i] = update(x[k][j], g[k][j], s[i]) with i = offsets[k] + j"""
     k, j, stop, begin = thread_range(table)
     while j < stop:
         i = begin + j
@@ -57,7 +57,7 @@ def multi_update(update, table, s, lr, t):
 
 @cuda.jit
 def multi_sum_squares(transforms, table, lr, parts):
-    """parts[b] = sum of transform(g[k][j])**2 over the stretch of block b"""
+    """parts[b] = sum_j transform(g[k][j])**2 over the entries of block b"""
     shared = cuda.shared.array(BLOCK, parts.dtype)
     k, j, stop, begin = thread_range(table)
     partial = parts.dtype.type(0)
@@ -73,7 +73,7 @@ def multi_sum_squares(transforms, table, lr, parts):
 
 @cuda.jit
 def multi_count_nonfinite(transforms, table, s, lr, counts):
-    """counts[0] = how many threads met a transform(g[k][j]) that is not finite, added to what is there"""
+    """counts[0] += the number of threads with a transform(g[k][j]) that is not finite"""
     k, j, stop, begin = thread_range(table)
     partial = 0
     while j < stop:
@@ -88,7 +88,7 @@ def multi_count_nonfinite(transforms, table, s, lr, counts):
 
 @cuda.jit
 def multi_update_average(average, table, mean, weight, overwrite):
-    """mean[i] = mix(mean[i], x[k][j], weight), and if overwrite, x[k][j] = mean[i]"""
+    """mean[i] = mix(mean[i], x[k][j], weight); if overwrite, x[k][j] = mean[i]"""
     k, j, stop, begin = thread_range(table)
     while j < stop:
         m = mix(average, mean[begin + j], peek(table.x, k, j, mean), weight)

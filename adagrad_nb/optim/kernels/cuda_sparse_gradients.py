@@ -1,8 +1,8 @@
-"""The CUDA loops that make a list of coordinates ready: checked, sorted, and what is listed twice summed.
+"""CUDA kernels that prepare a sparse gradient: they check and sort its indices and merge duplicates.
 
-The sort is bitonic, of one number for each entry, its index and its place in the list: no two are equal, so that the
-order, and with it each sum, is the same every time.  Sums of entries of one index go over runs of RUN neighbours and
-then over the runs: a thread that meets an index a hundred thousand times reads no more than RUN and 1600 numbers.
+The sort is bitonic.  Its keys combine an index with its position in the list, so they are unique, and the order and
+the sums are the same every time.  The entries of one index are summed in runs of RUN_LENGTH neighbours, then over the
+runs: for an index that is listed a hundred thousand times, a thread reads at most RUN_LENGTH and 1600 numbers.
 """
 
 from typing import Any, NamedTuple
@@ -13,13 +13,13 @@ from ...compiler.jit import bind
 from ...cuda.memory import wide
 from ...cuda.primitives import BLOCK
 
-KEYS_PER_BLOCK = 2 * BLOCK  # numbers that a block sorts in its own memory
+KEYS_PER_BLOCK = 2 * BLOCK  # keys that a block sorts in shared memory
 RUN_LENGTH = 64
 LAST_KEY = 2**63 - 1
 
 
 class OuterProductGradient(NamedTuple):
-    """A gradient of rows that are not written down: row k is x[k] z[owner[k], :], where z is flat."""
+    """A gradient whose rows are computed when they are read: row k is x[k] z[owner[k], :], with z flat."""
 
     z: Any
     owner: Any
@@ -27,7 +27,7 @@ class OuterProductGradient(NamedTuple):
 
 
 def gradient_entry(g, k, j, width, like):
-    """g[k, j] in the precision of `like`, of an `OuterProductGradient` or of a flat array of rows of a width."""
+    """Return g[k, j] in the precision of `like`; g is an `OuterProductGradient` or a flat array of rows of `width`."""
     if isinstance(g, OuterProductGradient):
         return g.x[k] * g.z[g.owner[k] * width + j]
     return wide(g, k * width + j, like)
@@ -42,18 +42,18 @@ def _gradient_entry_by_type(g, k, j, width, like):
 
 @cuda.jit
 def count_bad_indices(where, n, counts):
-    """counts[0] and [1]: threads that met an index not in [0, n), or one not larger than the one before"""
-    outside = falls = 0
+    """counts[0] += threads with an index outside [0, n); counts[1] += threads with an index not above the previous"""
+    out_of_range = unsorted = 0
     k = cuda.grid(1)
     while k < where.shape[0]:
         if where[k] < 0 or where[k] >= n:
-            outside = 1
+            out_of_range = 1
         if k > 0 and where[k] <= where[k - 1]:
-            falls = 1
+            unsorted = 1
         k += cuda.gridsize(1)
-    if outside:
+    if out_of_range:
         cuda.atomic.add(counts, 0, 1)
-    if falls:
+    if unsorted:
         cuda.atomic.add(counts, 1, 1)
 
 
@@ -68,7 +68,7 @@ def flatten_indices(rows, columns, width, where):
 
 @cuda.jit
 def make_sort_keys(where, out):
-    """out[k] = where[k] * m + k, and beyond the m entries of `blocks` what stays last"""
+    """out[k] = where[k] * m + k for the m indices, LAST_KEY for the padding"""
     m, k = where.shape[0], cuda.grid(1)
     while k < out.shape[0]:
         out[k] = where[k] * m + k if k < m else LAST_KEY
@@ -77,7 +77,7 @@ def make_sort_keys(where, out):
 
 @cuda.jit
 def compare_exchange(sort_keys, size, distance):
-    """Numbers i and i + distance in rising order where i & size is 0, else in falling order"""
+    """Sort each pair of keys i and i + distance: ascending if i & size is 0, else descending"""
     j = cuda.grid(1)
     while j < sort_keys.shape[0] // 2:
         i = 2 * j - (j & (distance - 1))
@@ -89,7 +89,7 @@ def compare_exchange(sort_keys, size, distance):
 
 @cuda.jit
 def compare_exchange_shared(sort_keys, size, last):
-    """The exchanges of sizes `size` to `last` whose numbers are in one block of twice as many as it has threads"""
+    """Run the steps of sizes `size` to `last` whose pairs lie within the KEYS_PER_BLOCK keys of one block"""
     shared = cuda.shared.array(KEYS_PER_BLOCK, types.int64)
     j, span = cuda.threadIdx.x, 2 * cuda.blockDim.x
     begin = cuda.blockIdx.x * span
@@ -110,7 +110,7 @@ def compare_exchange_shared(sort_keys, size, last):
 
 @cuda.jit
 def split_sort_keys(sort_keys, where, order):
-    """where[k], order[k] = the index and the place that a sorted number is made of"""
+    """where[k], order[k] = the index and the position that sorted key k combines"""
     m, k = where.shape[0], cuda.grid(1)
     while k < m:
         where[k] = sort_keys[k] // m
@@ -129,7 +129,7 @@ def permute_rows(order, g, width, out):
 
 @cuda.jit
 def sum_runs(where, order, g, width, sums):
-    """sums[k, :] = the sum of g[order[l], :] over the l from k on with where[l] = where[k], in one run"""
+    """sums[k, :] = sum_l g[order[l], :] over l >= k with where[l] = where[k], within the run of k"""
     m, i = where.shape[0], cuda.grid(1)
     while i < m * width:
         k, j = i // width, i % width
@@ -145,7 +145,10 @@ def sum_runs(where, order, g, width, sums):
 
 @cuda.jit
 def merge_runs(where, sums, width, mean, heads):
-    """sums[k, :] += the other runs of where[k]; heads[k] = where[k], -1 where k is not its first; divided if mean"""
+    """Add up the runs of each index; heads[k] = where[k] if k is its first entry, else -1
+
+    If mean, divide sums[k, :] by the number of entries of the index.
+    """
     m, i = where.shape[0], cuda.grid(1)
     while i < m * width:
         k, j = i // width, i % width
@@ -159,7 +162,7 @@ def merge_runs(where, sums, width, mean, heads):
                 total += sums[n * width + j]
                 n += RUN_LENGTH
             if mean:
-                low, high = k, min(n, m)  # the first entry that has another index is after low, at most at high
+                low, high = k, min(n, m)  # the first entry with another index is in (low, high]
                 while high - low > 1:
                     middle = (low + high) >> 1
                     if where[middle] == where[k]:
@@ -173,7 +176,7 @@ def merge_runs(where, sums, width, mean, heads):
 
 @cuda.jit
 def claim_slots(where, slot_of):
-    """slot_of[i] = one of the k with where[k] = i, whichever comes first"""
+    """slot_of[i] = one k with where[k] = i: that of the thread that writes first"""
     k = cuda.grid(1)
     while k < where.shape[0]:
         cuda.atomic.cas(slot_of, where[k], -1, k)
@@ -182,7 +185,7 @@ def claim_slots(where, slot_of):
 
 @cuda.jit
 def add_atomically(where, slot_of, g, width, sums):
-    """sums[slot_of[where[k]], :] += g[k, :], in any order"""
+    """sums[slot_of[where[k]], :] += g[k, :] by atomic additions, in any order"""
     i = cuda.grid(1)
     while i < where.shape[0] * width:
         k, j = i // width, i % width
@@ -192,7 +195,7 @@ def add_atomically(where, slot_of, g, width, sums):
 
 @cuda.jit
 def mark_slot_owners(where, slot_of, heads):
-    """heads[k] = where[k] if its slot is k, else -1"""
+    """heads[k] = where[k] if slot_of[where[k]] is k, else -1"""
     k = cuda.grid(1)
     while k < where.shape[0]:
         heads[k] = where[k] if slot_of[where[k]] == k else -1
@@ -201,7 +204,7 @@ def mark_slot_owners(where, slot_of, heads):
 
 @cuda.jit
 def clear_slots(where, slot_of):
-    """slot_of[i] = -1 for all i that are listed"""
+    """slot_of[i] = -1 for each listed i"""
     k = cuda.grid(1)
     while k < where.shape[0]:
         slot_of[where[k]] = -1
@@ -210,7 +213,7 @@ def clear_slots(where, slot_of):
 
 @cuda.jit
 def scatter_to_dense(where, g, out):
-    """out[where.coordinate_of(k)] = the sum of g[k] and of those after it that are listed for the same block"""
+    """out[where.coordinate_of(k)] = sum of g[k] and of the values after it that belong to the same block"""
     i = cuda.grid(1)
     blocks = where.blocks
     while i < g.shape[0]:

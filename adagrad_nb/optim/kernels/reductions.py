@@ -1,7 +1,7 @@
-"""Sums over arrays: norms of gradients, values of penalties, distances from the optimum.
+"""Reductions over an array: gradient norms, counts of non-finite entries, penalty values and optimality.
 
-The plain functions are for use in compiled loops, where they take part in the caller's compilation; the names that
-begin with ``compiled_`` are for calls from Python.
+Compiled loops call the plain functions, which are compiled with their caller.  Python calls the ones named
+``compiled_*``.
 """
 
 import math
@@ -11,7 +11,7 @@ from ...records.penalties import gradient_mapping, prox, value
 from ...records.transforms import Chain, Rescale, needs_norm, scale_for_norm, transform_at
 
 
-# Reordering lets LLVM sum in lanes: faster, and in float32 more accurate than one running sum.
+# Reassociation lets LLVM sum in SIMD lanes, which is faster than one running sum and in float32 more accurate.
 @lanes
 def norm(transforms, where, x, g, lr):
     """sqrt(sum_k transform(g[k])**2)"""
@@ -25,7 +25,7 @@ def norm(transforms, where, x, g, lr):
 
 @plain
 def count_nonfinite(transforms, where, x, g, lr):
-    """How many of transform(g[k]) are not finite."""
+    """Return the number of transform(g[k]) that are not finite."""
     count = 0
     for k in range(g.shape[0]):
         i = place(where, k)
@@ -36,7 +36,7 @@ def count_nonfinite(transforms, where, x, g, lr):
 
 @plain
 def accumulate_gradient(transforms, x, g, lr, total, n):
-    """total += transform(g), or with n > 0, the running mean total += (transform(g) - total) / n"""
+    """total += transform(g); if n > 0, the running mean total += (transform(g) - total) / n"""
     for i in range(g.shape[0]):
         _, gi = transform_at(transforms, x[i], g[i], pick(lr, i), i)
         total[i] += (gi - total[i]) / type(gi)(n) if n > 0 else gi
@@ -53,14 +53,14 @@ def penalty_value(penalty, x):
 
 @plain
 def project_onto_domain(penalty, x):
-    """x[i] = prox(x[i]) of width 0, the nearest point where the penalty is finite"""
+    """x[i] = prox(x[i]) with step size 0: the nearest point where the penalty is finite"""
     for i in range(x.shape[0]):
         x[i] = prox(penalty, x[i], x.dtype.type(0), i)
 
 
 @plain
 def count_unconverged(penalty, where, x, g, gtol):
-    """How many coordinates are farther than gtol from optimal, and how many gradients are not finite."""
+    """Return the number of coordinates that violate optimality by more than gtol, and of non-finite gradients."""
     n_far, n_nonfinite = 0, 0
     for k in range(g.shape[0]):
         i = place(where, k)
@@ -78,9 +78,9 @@ compiled_project_onto_domain = jit(project_onto_domain)
 
 
 def resolve_norms(transforms, resolved_prefix, where, x, g, lr):
-    """`transforms` with each one that looks at the whole array replaced by the factor it comes to.
+    """Return `resolved_prefix` extended by `transforms`, in which numbers replace the transforms that need a norm.
 
-    `resolved_prefix` is what has been settled so far; the norm that a transform sees is that of the gradient after `resolved_prefix`.
+    The norm that a transform sees is that of the gradient after the transforms before it.
     """
     while isinstance(transforms, Chain):
         resolved_prefix = Chain(resolved_prefix, _resolve_norm(transforms.first, resolved_prefix, where, x, g, lr))
@@ -89,10 +89,11 @@ def resolve_norms(transforms, resolved_prefix, where, x, g, lr):
 
 
 def _resolve_norm(record, resolved_prefix, where, x, g, lr):
+    """Return a transform, or the `Rescale` that it amounts to if it needs a norm."""
     if not needs_norm(record):
         return record
     kernel = compiled_for(compiled_norm, resolved_prefix)
-    # Compiled code hands a float32 back as a Python float, which would make the update compute in doubles.
+    # Compiled code returns a float32 as a Python float, with which the update would compute in double precision.
     return Rescale(scale_for_norm(record, g.dtype.type(kernel(resolved_prefix, where, x, g, lr))))
 
 
