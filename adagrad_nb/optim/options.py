@@ -1,4 +1,4 @@
-"""The options of an optimiser: checked once, with arrays of their own."""
+"""Options of an optimiser: checked once, with copies of the arrays in them."""
 
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ SPARSE_DECAY = ("touched", "whole", "lazy", "refuse")
 
 
 class Options(NamedTuple):
-    """What a state was made with; `lr_scale` has one entry for each array of x."""
+    """Arguments of `init`; `lr_scale` has one entry for each array of x."""
 
     rule: Any = None
     lr: Any = 0.5
@@ -28,77 +28,107 @@ class Options(NamedTuple):
     sparse_decay: Any = "touched"
 
     def validate(self, leaves):
-        """The same options, sound and complete for arrays given as (path, array)."""
+        """Return the options, checked against the arrays and with defaults filled in.
+
+        Parameters
+        ----------
+        leaves : list of (path, array)
+            The arrays of x: ndarrays of floating-point or complex numbers, or device arrays.
+        """
         rule = Adagrad() if self.rule is None else self.rule
+        penalty = NoPenalty() if self.penalty is None else self.penalty
         _check.record("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
-        check_learning_rate(self.lr)
-        _check_transforms(self.transforms)
-        _check.choice("duplicates", self.duplicates, DUPLICATES)
-        _check.choice("sparse_decay", self.sparse_decay, SPARSE_DECAY)
-        if self.duplicates == "simultaneous" and (not can_accumulate_squares(rule) or has_row_accumulators(rule)):
-            raise ValueError(
-                f"duplicates: 'simultaneous' adds squares before it steps, which {type(rule).__name__} cannot; "
-                "take Adagrad or another choice"
-            )
         if self.penalty is not None:
-            _check.record("penalty", self.penalty, ("value", "prox"), "L1(1e-4)")
+            _check.record("penalty", penalty, ("value", "prox"), "L1(1e-4)")
         if self.average is not None:
             _check.record("average", self.average, ("weight",), "Polyak()")
-        for path, leaf in leaves:
-            self._check_leaf(path, leaf, rule)
-        lr_scale = None if self.lr_scale is None else _check_lr_scale(self.lr_scale, leaves)
-        copied = _copy_arrays(
-            (rule, self.lr, tuple(self.transforms), NoPenalty() if self.penalty is None else self.penalty)
-        )
-        return Options(*copied, self.average, lr_scale, self.duplicates, self.sparse_decay)
-
-    def _check_leaf(self, path, leaf, rule):
-        on_device = arrays.is_device(leaf)
-        array = arrays.form(leaf) if on_device else _check.parameter(path, leaf)
-        if on_device and array.dtype not in (np.float32, np.float64):
-            raise TypeError(
-                f"{path}: got dtype {array.dtype}; must be float32 or float64 on a device, where gradients may be "
-                "of 16 bits, and complex numbers two real ones"
+        _check.choice("duplicates", self.duplicates, DUPLICATES)
+        _check.choice("sparse_decay", self.sparse_decay, SPARSE_DECAY)
+        if not arrays.is_device(self.lr):  # the kernels read the entries of a device array when they run
+            _check_learning_rate(self.lr)
+        _check_transforms(self.transforms)
+        has_rows = has_row_accumulators(rule)
+        if self.duplicates == "simultaneous" and (has_rows or not can_accumulate_squares(rule)):
+            raise ValueError(
+                f"duplicates: 'simultaneous' sums squares before the step, which {type(rule).__name__} cannot; "
+                "use Adagrad or another value of duplicates"
             )
-        if on_device and self.sparse_decay == "lazy":
-            raise ValueError("sparse_decay: 'lazy' does not work on a device; take 'touched' or 'whole'")
-        if self.penalty is not None:
-            _check.penalty_shape(self.penalty, array.size * (2 if array.dtype.kind == "c" else 1))
-        if has_row_accumulators(rule) and array.ndim == 0:
-            raise ValueError(f"{path}: is a single number; {type(rule).__name__} takes arrays with rows")
-        shared = has_row_accumulators(rule) or (getattr(rule, "modulus", False) and array.dtype.kind == "c")
-        if shared and self.duplicates == "simultaneous":
-            raise ValueError("duplicates: 'simultaneous' needs one accumulator for each entry; take 'merge'")
-        for item in self.transforms:
-            for one in (item, getattr(item, "inner", None)):
-                strength = getattr(one, "strength", None)
-                if np.ndim(strength) and np.shape(strength) != array.shape and not is_for_some_arrays(item):
-                    raise ValueError(
-                        f"{type(one).__name__}.strength: got shape {np.shape(strength)}; must be a number or have the "
-                        f"shape of {path}, {array.shape}. For one array of several, wrap it in Only(…, name)"
-                    )
+        for path, array in leaves:
+            if isinstance(array, np.ndarray):
+                _check_array(self, rule, has_rows, path, array)
+            else:
+                _check_device_array(self, rule, has_rows, path, arrays.form(array))
+        lr_scale = None if self.lr_scale is None else _check_lr_scale(self.lr_scale, leaves)
+        copies = _copy_arrays((rule, self.lr, tuple(self.transforms), penalty))
+        return Options(*copies, self.average, lr_scale, self.duplicates, self.sparse_decay)
+
+
+def _check_learning_rate(lr):
+    """Check a number or array in [0, inf), a schedule record, or a function of t."""
+    if hasattr(lr, "_fields"):
+        _check.record("lr", lr, ("at",), "InverseSqrt(1.0)")
+    elif not callable(lr):
+        _check.interval("lr", lr, "[0, inf)")
+    elif isinstance(lr, type):
+        raise TypeError(f"lr: got the class {lr.__name__}; pass an instance, such as {lr.__name__}(…)")
 
 
 def _check_transforms(transforms):
+    """Check that the transforms are records, and that gates are unique and stand before decay."""
     if hasattr(transforms, "_fields") or not isinstance(transforms, (tuple, list)):
         raise TypeError(f"transforms: got {transforms!r}; must be a tuple of records, such as (ClipNorm(1.0),)")
     for item in transforms:
         needs_no_transform = needs_norm(item) or is_gate(item) or is_for_some_arrays(item)
         _check.record("transforms", item, () if needs_no_transform else ("transform",), "ClipNorm(1.0)")
-    for kind in {type(item) for item in transforms if is_gate(item)}:
-        if sum(type(item) is kind for item in transforms) > 1:
-            raise ValueError(f"transforms: {kind.__name__} stands there more than once; one is enough")
+    kinds = [type(item) for item in transforms if is_gate(item)]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise ValueError(f"transforms: got {kind.__name__} {kinds.count(kind)} times; give it once")
     accumulating = [position for position, item in enumerate(transforms) if accumulates_gradients(item)]
     if accumulating and any(_updates_iterate(item) for item in transforms[: accumulating[0]]):
-        raise ValueError("transforms: a DecoupledDecay before Accumulate would act on gradients; put it after")
+        raise ValueError("transforms: DecoupledDecay before Accumulate would decay gradients; put it after Accumulate")
 
 
 def _updates_iterate(item):
+    """Return whether a transform changes x itself."""
     return hasattr(getattr(item, "inner", item), "times_lr")
 
 
+def _check_array(options, rule, has_rows, path, array):
+    """Check the options against the shape and dtype of an array, or of the spec of a device array."""
+    is_complex = array.dtype.kind == "c"
+    if options.penalty is not None:
+        _check.penalty_shape(options.penalty, array.size * (2 if is_complex else 1))
+    if has_rows and array.ndim == 0:
+        raise ValueError(f"{path}: is a single number; {type(rule).__name__} takes arrays with rows")
+    if options.duplicates == "simultaneous" and is_complex and getattr(rule, "modulus", False):
+        raise ValueError("duplicates: 'simultaneous' needs one accumulator for each real number; use 'merge'")
+    for item in options.transforms:
+        if is_for_some_arrays(item):
+            continue
+        for record in (item, getattr(item, "inner", None)):
+            strength = getattr(record, "strength", None)
+            if np.ndim(strength) and np.shape(strength) != array.shape:
+                raise ValueError(
+                    f"{type(record).__name__}.strength: got shape {np.shape(strength)}; must be a number or have the "
+                    f"shape of {path}, {array.shape}. For one array of several, wrap it in Only(…, name)"
+                )
+
+
+def _check_device_array(options, rule, has_rows, path, spec):
+    """Check the options against the shape and dtype of a device array."""
+    if spec.dtype not in (np.float32, np.float64):
+        raise TypeError(
+            f"{path}: got dtype {spec.dtype}; must be float32 or float64 on a device. Gradients may have 16 bits; "
+            "pass a complex array as its real and imaginary parts"
+        )
+    if options.sparse_decay == "lazy":
+        raise ValueError("sparse_decay: 'lazy' does not work on a device; use 'touched' or 'whole'")
+    _check_array(options, rule, has_rows, path, spec)
+
+
 def _check_lr_scale(given, leaves):
-    """One factor of the learning rate for each array, numbers or arrays of its shape."""
+    """Return the factor of the learning rate of each array: a number or an array of its shape."""
     scales = []
     for scale, (path, array) in zip(given, leaves, strict=True):
         name = f"lr_scale{path[1:]}"
@@ -110,21 +140,9 @@ def _check_lr_scale(given, leaves):
 
 
 def _copy_arrays(option):
-    """The same option with arrays of its own: what is changed outside later has not been checked."""
+    """Return an option with copies of its arrays, so that later changes by the caller cannot make it invalid."""
     if hasattr(option, "_fields"):
         return type(option)(*(_copy_arrays(field) for field in option))
     if isinstance(option, tuple):
         return tuple(_copy_arrays(item) for item in option)
     return np.array(option) if isinstance(option, (np.ndarray, list)) else option
-
-
-def check_learning_rate(lr):
-    """A number or array in [0, inf), a schedule record, or a function of t."""
-    if arrays.is_device(lr):
-        return  # what it holds is for the kernels to see
-    if hasattr(lr, "_fields"):
-        _check.record("lr", lr, ("at",), "InverseSqrt(1.0)")
-    elif not callable(lr):
-        _check.interval("lr", lr, "[0, inf)")
-    elif isinstance(lr, type):
-        raise TypeError(f"lr: got the class {lr.__name__}; pass an instance, such as {lr.__name__}(…)")

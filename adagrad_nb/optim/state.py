@@ -1,12 +1,19 @@
-"""What an optimiser remembers: the options, checked once, the accumulators, the step count and the average."""
+"""State of an optimiser: its options, accumulators, counters and averages; made by `init`, saved and loaded.
+
+Read `options` for the checks of the options and `leaf` for the accumulators of one array.
+"""
+
+from __future__ import annotations
 
 import importlib
+import os
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _check
 from ..compiler.jit import cast
-from ..cuda import arrays as device
+from ..cuda import arrays
 from ..io import archive
 from ..records.gates import is_gate
 from ..records.schedules import Constant, Rates, at
@@ -17,30 +24,72 @@ from .options import Options
 from .small_arrays import group_small_arrays
 from .trees import align, walk
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
 _COUNTERS = ("t", "n_micro_steps", "n_pending", "n_skipped", "n_good_steps", "scale")
+# Names of counters and optional arrays in a file; those of version 0.1.0, whose files must load.
+_COUNTER_KEYS = dict(zip(_COUNTERS, ("t", "arrived", "pending", "skipped", "good", "scale"), strict=True))
+_ARRAY_KEYS = {"mean": "mean", "accumulated": "gathered", "applied_log_decay": "decayed"}
 _KIND = "state"
 
 
 class State:
-    """The whole truth about a run, but for the iterate itself.
+    """Options, accumulators and counters of an optimiser: all that a run needs besides the iterate.
 
-    Made by `init`, moved by `update`; drivers return one as ``res.state``.
+    `init` makes a state, `update` advances it, and the minimisers return one as ``res.state``.
 
     Attributes
     ----------
-    rule, lr, transforms, penalty, average, lr_scale, duplicates, sparse_decay
-        The options, as given to `init`.
+    rule : rule record
+        The update rule.
+    lr : float, ndarray, schedule record or callable
+        The learning rate; an array has the shape of x.
+    transforms : tuple of transform records
+        Applied to each gradient in this order.
+    penalty : penalty record
+        `NoPenalty` if none was given.
+    average : averaging record or None
+    lr_scale : tuple or None
+        For each array of x the factor of its learning rate: a float64 array of shape () or of the shape of the array.
+    duplicates, sparse_decay : str
+        As given to `init`.
     t : int
-        Updates made so far; the schedule's next argument.
+        Number of updates so far; schedules give the learning rate of the next update at t.
     micro : int
-        Gradients that arrived so far; more than `t` where `Accumulate` gathers them.
+        Number of gradients so far; larger than `t` if `Accumulate` is among the transforms.
     scale : float
-        What to multiply the next loss with, where one of the transforms is `LossScale`; else 1.
+        Factor for the next loss if `LossScale` is among the transforms, else 1.
     slots : tuple
-        For each array of x, in the order of its containers, the tuple of the rule's accumulators, each of the
-        shape of that array; of `RowAdagrad` with one entry per row.
+        For each array of x, in the order of its containers, the tuple of the accumulators of the rule.  Each has the
+        shape of the array, or shape (n_rows,) for `RowAdagrad`.
     means : tuple
-        For each array of x the average of the iterates, or None without averaging.
+        For each array of x the average of the iterates, of its shape, or None without averaging.
+    is_compilable : bool
+        Whether a compiled loop can run the updates, which it cannot if a transform is a gate.
+    schedule_step : int
+        Argument of the schedule at the next update: `micro` or `t`.
+    leaves : list of Leaf
+        One for each array of x: its accumulators, its average and its compiled kernels.
+    array_groups : list
+        Groups of small arrays that one pass of the kernels updates.
+    fast_leaf : Leaf or None
+        The leaf if x is one vector whose updates need nothing but the kernel.
+    has_device_arrays : bool
+        Whether an array of x is on a CUDA device.
+    n_micro_steps, n_pending, n_skipped, n_good_steps : int
+        Counters of the gates: all gradients; gradients since the last update of `Accumulate`; consecutive skips of
+        `SkipNonFinite`; consecutive finite gradients of `LossScale`.
+    counts_micro_steps : bool
+        Whether schedules count gradients instead of updates.
+    log_decay : list of float
+        For each array the logarithm of the product of its decay factors so far, with ``sparse_decay="lazy"``.
+    iterate : ndarray or None
+        The last iterate of a minimiser if x is the average, so that the run can resume.
+    seed : int or None
+        Seed of the samples of `minimize_stochastic`.
 
     Examples
     --------
@@ -64,7 +113,7 @@ class State:
         *_COUNTERS,
     )
 
-    def __init__(self, leaves, options):
+    def __init__(self, leaves: Sequence[tuple[str, Any]], options: Options) -> None:
         for name, value in zip(Options._fields, options.validate(leaves), strict=True):
             setattr(self, name, value)
         self.t = self.n_micro_steps = self.n_pending = self.n_skipped = self.n_good_steps = 0
@@ -73,7 +122,7 @@ class State:
         self.iterate = self.seed = None
         scales = self.lr_scale or [None] * len(leaves)
         self.leaves = [
-            (DeviceLeaf if device.is_device(array) else Leaf)(path, array, self, scale)
+            (Leaf if isinstance(array, np.ndarray) else DeviceLeaf)(path, array, self, scale)
             for (path, array), scale in zip(leaves, scales, strict=True)
         ]
         self.log_decay = [0.0] * len(self.leaves)
@@ -85,9 +134,7 @@ class State:
         self._refresh()
 
     def _refresh(self):
-        """Note which arrays step together, and whether `update` may take its short way: one vector, nothing special."""
-        self.array_groups = group_small_arrays(self.leaves, self)
-        self.has_device_arrays = any(leaf.on_device for leaf in self.leaves)
+        """Derive the groups of small arrays and the fast path of `update` from the leaves."""
         leaf = self.leaves[0] if len(self.leaves) == 1 else None
         is_plain_vector = (
             leaf is not None
@@ -95,56 +142,63 @@ class State:
             and not leaf.on_device
             and not leaf.needs_reduction
             and leaf.group_size == 1
+            and leaf.applied_log_decay is None
         )
         self.fast_leaf = leaf if is_plain_vector and leaf.constant_lr is not None and self.average is None else None
-        if leaf is not None and leaf.applied_log_decay is not None:
-            self.fast_leaf = None
+        self.has_device_arrays = any(leaf.on_device for leaf in self.leaves)
+        self.array_groups = group_small_arrays(self.leaves, self)
 
     @property
-    def micro(self):
-        """Gradients that were let in so far: updates, or more where they are gathered."""
+    def micro(self) -> int:
+        """Number of gradients so far."""
         return self.t if self.is_compilable else self.n_micro_steps
 
     @property
-    def schedule_step(self):
-        """What schedules count."""
+    def schedule_step(self) -> int:
+        """Argument of the schedule at the next update."""
         return self.micro if self.counts_micro_steps else self.t
 
     @property
-    def is_compilable(self):
-        """Whether a compiled loop can make the steps: no gate decides about them."""
+    def is_compilable(self) -> bool:
+        """Whether a compiled loop can run the updates: no transform is a gate."""
         return not any(is_gate(item) for item in self.transforms)
 
     @property
-    def counts(self):
+    def counts(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """All counters and `log_decay`, to be stored and restored together."""
         return tuple(getattr(self, name) for name in _COUNTERS), tuple(self.log_decay)
 
     @counts.setter
-    def counts(self, value):
+    def counts(self, value: tuple[Sequence[float], Sequence[float]]) -> None:
         for name, number in zip(_COUNTERS, value[0], strict=True):
             setattr(self, name, number)
         self.log_decay = list(value[1])
 
     @property
-    def slots(self):
+    def slots(self) -> tuple[tuple[Any, ...], ...]:
+        """Accumulators of each array."""
         return tuple(leaf.slots for leaf in self.leaves)
 
     @property
-    def means(self):
+    def means(self) -> tuple[Any, ...]:
+        """Average of the iterates of each array, or None."""
         return tuple(leaf.mean for leaf in self.leaves)
 
-    def cast_lr(self, t):
-        """The learning rate of update t: a float or an array."""
+    def cast_lr(self, t: int) -> Any:
+        """Return the learning rate of update t: a number or an array."""
         if isinstance(self.lr, Rates):
-            raise TypeError("state: its model learnt at several rates side by side; say which one with lr=…")
+            raise TypeError("state: its model learnt at several rates; choose one with lr=…")
         if hasattr(self.lr, "_fields"):
             return at(self.lr, t)
         if callable(self.lr):
             return _check.interval(f"lr({t})", self.lr(t), "[0, inf)")
         return self.lr
 
-    def schedule(self):
-        """The learning rate as a record, for compiled loops; None where it is a Python function or gives arrays."""
+    def schedule(self) -> Any:
+        """Return the learning rate as a schedule record for compiled loops.
+
+        Return None if it is a Python function or a schedule whose values are arrays.
+        """
         if isinstance(self.lr, Constant):
             return Constant(self.leaves[0].cast_lr(self.lr.lr))
         if hasattr(self.lr, "_fields"):
@@ -154,7 +208,7 @@ class State:
         return None if callable(self.lr) else Constant(self.leaves[0].constant_lr)
 
     def _with_options(self, x, **options):
-        """A copy that goes on from here with other options."""
+        """Return a copy that continues with other options for arrays x of the same shapes."""
         current = {name: getattr(self, name) for name in Options._fields}
         new = State(_list_arrays(x), Options(**(current | options)))
         if len(new.leaves) != len(self.leaves):
@@ -175,8 +229,8 @@ class State:
         new._refresh()
         return new
 
-    def copy(self, without_slots=False):
-        """A state with the same content and arrays of its own, or if `without_slots` with no accumulators of its own yet."""
+    def copy(self, without_slots: bool = False) -> State:
+        """Return a copy with its own arrays; with `without_slots`, its leaves share the accumulators of this state."""
         new = object.__new__(State)
         for name in State.__slots__:
             setattr(new, name, getattr(self, name))
@@ -188,92 +242,103 @@ class State:
         new.iterate = None if self.iterate is None else self.leaves[0].copy_array(self.iterate)
         return new
 
-    def copy_from(self, other):
-        """Take over the content of another state of the same shapes, in place."""
+    def copy_from(self, other: State) -> None:
+        """Overwrite this state by a copy of another state of the same shapes."""
         for name in (*Options._fields, "counts_micro_steps", "iterate", "seed"):
             setattr(self, name, getattr(other, name))
         self.counts = other.counts
         for mine, theirs in zip(self.leaves, other.leaves, strict=True):
             fresh = theirs.copy()
-            for name in set(Leaf.__slots__) - {"path", "shape", "size", "slots", "flat"}:
+            for name in set(Leaf.__slots__) - {"path", "shape", "size", "slots", "flat_slots"}:
                 setattr(mine, name, getattr(fresh, name))
             mine.set_slots(fresh.slots)
         self._refresh()
 
-    def save(self, path):
-        """Write options, accumulators, counts and averages, so that a run can go on in another process.
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the state to a file, from which `load_state` continues the run bit for bit.
 
         Parameters
         ----------
         path : str or path-like
-            Replaced in one move: it holds the old file or all of the new one.
+            The file is replaced atomically.
 
         Raises
         ------
         ValueError
-            If the learning rate is a Python function or an array is on a device.
+            If the learning rate is a Python function, or if an array is on a device.
         """
         if callable(self.lr):
             raise ValueError("lr: a Python function cannot be saved; use a schedule record such as InverseSqrt(1.0)")
         if any(leaf.on_device for leaf in self.leaves):
-            raise ValueError("state: arrays on a device cannot be saved; copy x to the host and begin a state there")
-        arrays = {} if self.iterate is None else {"iterate": self.iterate}
+            raise ValueError("state: arrays on a device cannot be saved; copy x to the host and call init there")
+        contents = {} if self.iterate is None else {"iterate": self.iterate}
         for i, leaf in enumerate(self.leaves):
-            arrays |= {f"slot{k}_of_{i}": slot for k, slot in enumerate(leaf.slots)}
-            optional_arrays = {
-                "mean": leaf.mean,
-                "accumulated": leaf.accumulated,
-                "applied_log_decay": leaf.applied_log_decay,
-            }
-            arrays |= {f"{name}_of_{i}": array for name, array in optional_arrays.items() if array is not None}
+            contents |= {f"slot{k}_of_{i}": slot for k, slot in enumerate(leaf.slots)}
+            optional_arrays = {key: getattr(leaf, name) for name, key in _ARRAY_KEYS.items()}
+            contents |= {f"{key}_of_{i}": array for key, array in optional_arrays.items() if array is not None}
         meta = {
-            "options": {name: archive.encode(getattr(self, name), arrays) for name in Options._fields},
+            "options": {name: archive.encode(getattr(self, name), contents) for name in Options._fields},
             "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.name] for leaf in self.leaves],
-            "counts": {name: getattr(self, name) for name in _COUNTERS},
+            "counts": {key: getattr(self, name) for name, key in _COUNTER_KEYS.items()},
             "decay": self.log_decay,
             "seed": self.seed,
         }
-        archive.write(path, _KIND, meta, arrays)
+        archive.write(path, _KIND, meta, contents)
 
-    def __repr__(self):
-        arrays = ", ".join(f"{leaf.path}: {leaf.dtype}{list(leaf.shape)}" for leaf in self.leaves[:4])
+    def __repr__(self) -> str:
+        leaves = ", ".join(f"{leaf.path}: {leaf.dtype}{list(leaf.shape)}" for leaf in self.leaves[:4])
         more = ", …" if len(self.leaves) > 4 else ""
-        return f"State({self.rule}, lr={self.lr}, t={self.t}, {arrays}{more})"
+        return f"State({self.rule}, lr={self.lr}, t={self.t}, {leaves}{more})"
 
 
 def init(
-    x, rule=None, *, lr=0.5, transforms=(), penalty=None, average=None, lr_scale=None, duplicates="merge",
-    sparse_decay="touched",
-):  # fmt: skip
-    """Check the options and allocate the state of an optimiser of x.
+    x: Any,
+    rule: Any = None,
+    *,
+    lr: npt.ArrayLike | Callable[[int], Any] = 0.5,
+    transforms: Sequence[Any] = (),
+    penalty: Any = None,
+    average: Any = None,
+    lr_scale: Any = None,
+    duplicates: str = "merge",
+    sparse_decay: str = "touched",
+) -> State:
+    """Check the options and return the initial state of an optimiser of x.
 
     Parameters
     ----------
     x : array, device array, or nested dict, list or tuple of them
-        float32, float64, complex64, complex128, float16 or bfloat16; integers count as float64.  Of 16-bit arrays
-        the accumulators and the average are float32.
+        float32, float64, complex64, complex128, float16 or bfloat16; integers become float64.  The accumulators and
+        the average of 16-bit arrays are float32.
     rule : rule record, default Adagrad()
     lr : float, ndarray, schedule record or callable, default 0.5
-        The learning rate: a number in [0, inf), an array of the shape of x, a record such as ``InverseSqrt(1.0)``
-        or any function of t = 0, 1, 2, …
+        The learning rate: a number in [0, inf), an array of the shape of x, a record such as ``InverseSqrt(1.0)``,
+        or a function of t = 0, 1, 2, …
     transforms : tuple of transform records
         Applied to the gradient in this order.
     penalty : penalty record, optional
-        Handled by its proximal step after each step of the loss.  Entries of array-valued strengths follow the
-        coordinates of x in C order, real and imaginary parts as two.
+        Applied by its proximal step after each update.  The entries of an array-valued strength belong to the
+        coordinates of x in C order; the real and the imaginary part of a complex number are two coordinates.
     average : averaging record, optional
-        Keep a running average of the iterates in ``state.means``.
+        Keep an average of the iterates in ``state.means``.
     lr_scale : number, array or containers of them like x, optional
-        What the learning rate of each array is multiplied with: a number, or one for each coordinate; in [0, inf).
+        Factor in [0, inf) of the learning rate of each array: a number, or an array of its shape.
     duplicates : {"merge", "mean", "sequential", "simultaneous", "atomic"}, default "merge"
-        What is done with coordinates, or rows, that a sparse gradient lists more than once.  "merge" sums them
-        first (PyTorch, TensorFlow), "mean" averages them (DGL), "sequential" makes a step for each (FBGEMM's CPU
-        kernel), "simultaneous" adds their squares apart and then makes one step by their sum (Keras with TensorFlow).
-        "atomic" is "merge", but on a device the sums are taken in whatever order they happen, without a sort: faster,
-        for 8 bytes of memory a coordinate or row, and rounded differently each time.
+        Treatment of coordinates, or rows, that a sparse gradient lists more than once.
+
+        - "merge" sums their gradients first (PyTorch, TensorFlow);
+        - "mean" averages them (DGL);
+        - "sequential" takes a step for each (FBGEMM's CPU kernel);
+        - "simultaneous" adds the square of each, then takes one step along their sum (Keras with TensorFlow);
+        - "atomic" is "merge", but on a device without a sort.  It is faster, takes 8 bytes of memory per coordinate
+          or row, and its sums are not bit-reproducible.
     sparse_decay : {"touched", "whole", "lazy", "refuse"}, default "touched"
-        What `L2Decay` and `DecoupledDecay` do where the gradient is sparse: decay what it lists (FBGEMM), all of x
-        (Keras), all of x but each row only when it is next met (then see `catch_up`), or raise an error (PyTorch).
+        Effect of `L2Decay` and `DecoupledDecay` if the gradient is sparse.
+
+        - "touched" decays the listed coordinates (FBGEMM);
+        - "whole" decays all of x (Keras);
+        - "lazy" decays all of x too, but each row only when a gradient lists it; see `catch_up`;
+        - "refuse" raises an error (PyTorch).
 
     Returns
     -------
@@ -282,7 +347,7 @@ def init(
     Raises
     ------
     TypeError, ValueError
-        For an option of the wrong kind or out of its domain; the message names the field.
+        If an option has a wrong type or a value outside its domain; the message names the argument.
 
     Examples
     --------
@@ -301,18 +366,18 @@ def init(
 
 
 def _list_arrays(x):
-    """The (path, array) of everything in x."""
-    return [(path, leaf if device.is_device(leaf) else _check.parameter(path, leaf)) for path, leaf in walk(x)]
+    """Return [(path, array)] of all arrays in x; those that are not on a device as ndarrays of a supported dtype."""
+    return [(path, leaf if arrays.is_device(leaf) else _check.parameter(path, leaf)) for path, leaf in walk(x)]
 
 
-def load_state(path, records=()):
+def load_state(path: str | os.PathLike, records: Sequence[type] = ()) -> State:
     """Read a state that `State.save` wrote.
 
     Parameters
     ----------
     path : str or path-like
     records : sequence of classes, optional
-        Records of your own that the state uses.
+        User-defined record classes that the state uses.
 
     Returns
     -------
@@ -321,7 +386,7 @@ def load_state(path, records=()):
     Raises
     ------
     ValueError
-        If the file is damaged, of another kind, or uses a record that is not known.
+        If the file is damaged or of another kind, or if it uses an unknown record class.
 
     Examples
     --------
@@ -335,22 +400,25 @@ def load_state(path, records=()):
     >>> again.t, again.slots
     (1, ((array([1., 1.]),),))
     """
-    meta, arrays = archive.read(path, _KIND)
-    options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
-    blanks = [(path_, np.zeros(shape, _dtype_from_name(dtype))) for path_, shape, dtype in meta["leaves"]]
-    state = State(blanks, Options(**options))
+    meta, contents = archive.read(path, _KIND)
+    options = {name: archive.decode(value, contents, records) for name, value in meta["options"].items()}
+    leaves = [
+        (path_, _check.parameter(path_, np.zeros(shape, _dtype_from_name(dtype))))
+        for path_, shape, dtype in meta["leaves"]
+    ]
+    state = State(leaves, Options(**options))
     for i, leaf in enumerate(state.leaves):
-        leaf.set_slots(tuple(arrays[f"slot{k}_of_{i}"] for k in range(len(leaf.slots))))
-        for name in ("mean", "accumulated", "applied_log_decay"):
-            setattr(leaf, name, arrays.get(f"{name}_of_{i}"))
-    state.counts = tuple(meta["counts"][name] for name in _COUNTERS), meta["decay"]
-    state.seed, state.iterate = meta["seed"], arrays.get("iterate")
+        leaf.set_slots(tuple(contents[f"slot{k}_of_{i}"] for k in range(len(leaf.slots))))
+        for name, key in _ARRAY_KEYS.items():
+            setattr(leaf, name, contents.get(f"{key}_of_{i}"))
+    state.counts = tuple(meta["counts"][key] for key in _COUNTER_KEYS.values()), meta["decay"]
+    state.seed, state.iterate = meta["seed"], contents.get("iterate")
     state._refresh()
     return state
 
 
 def _dtype_from_name(name):
-    """The dtype of that name; bfloat16 is known once ml_dtypes has been imported."""
+    """Return the dtype of that name; importing ml_dtypes adds bfloat16 to NumPy."""
     if name == "bfloat16":
         importlib.import_module("ml_dtypes")
     return np.dtype(name)

@@ -1,18 +1,21 @@
-"""Nested dicts, lists and tuples of arrays: walked in one order, rebuilt in the same shape."""
+"""Nested dicts, lists and tuples of arrays: list their arrays in one order, and rebuild the same containers."""
 
 import copy
 
 
 def walk(tree, path="x"):
-    """Yield (path, leaf) in the order of the containers; a path reads like the expression that gets the leaf."""
-    for key, child in _iter_children(tree):
-        yield from walk(child, f"{path}[{key!r}]")
+    """Return [(path, leaf)] in the order of the containers.
+
+    The path is the expression that gets the leaf, such as ``x['layers'][0]``.
+    """
     if not _is_branch(tree):
-        yield path, tree
+        return [(path, tree)]
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    return [pair for key, child in items for pair in walk(child, f"{path}[{key!r}]")]
 
 
 def list_leaves(tree):
-    """The leaves as a list, in the order of `walk`."""
+    """Return the leaves as a list, in the order of `walk`."""
     if not _is_branch(tree):
         return [tree]
     children = list(tree.values() if isinstance(tree, dict) else tree)
@@ -21,21 +24,13 @@ def list_leaves(tree):
     return [leaf for child in children for leaf in list_leaves(child)]
 
 
-def _is_flat(children):
-    """Whether there are no containers in a container: the usual case, which needs no recursion."""
-    for child in children:  # noqa: SIM110 (a generator takes twice the time)
-        if isinstance(child, (dict, list, tuple)):
-            return False
-    return True
-
-
 def align(tree, other, name, path=""):
-    """What `other` holds at each leaf of `tree`, as a list; `other` must have the same containers."""
+    """Return the parts of `other` at the leaves of `tree`, as a list; both must have the same containers."""
     if not _is_branch(tree):
         return [other]
     keys = list(tree) if isinstance(tree, dict) else range(len(tree))
-    same = isinstance(other, dict) == isinstance(tree, dict) and _is_branch(other) and len(other) == len(tree)
-    if not same or (isinstance(tree, dict) and other.keys() != tree.keys()):
+    is_alike = isinstance(other, dict) == isinstance(tree, dict) and _is_branch(other) and len(other) == len(tree)
+    if not is_alike or (isinstance(tree, dict) and other.keys() != tree.keys()):
         raise ValueError(f"{name}{path}: its structure differs from that of x, which holds {list(keys)} here")
     if _is_flat(tree.values() if isinstance(tree, dict) else tree):
         return [other[key] for key in keys]
@@ -43,9 +38,9 @@ def align(tree, other, name, path=""):
 
 
 def rebuild(tree, leaves):
-    """The containers of `tree` around new leaves, taken from an iterator in the order of `walk`."""
+    """Return the containers of `tree` around new leaves, which an iterator yields in the order of `walk`."""
     if isinstance(tree, dict):
-        new = copy.copy(tree)  # subclasses differ in what they are made from
+        new = copy.copy(tree)  # the constructors of subclasses take different arguments
         new.update((key, rebuild(child, leaves)) for key, child in tree.items())
         return new
     if hasattr(tree, "_fields"):
@@ -56,10 +51,13 @@ def rebuild(tree, leaves):
 
 
 def _is_branch(tree):
+    """Return whether a node is a container."""
     return isinstance(tree, (dict, list, tuple))
 
 
-def _iter_children(tree):
-    if isinstance(tree, dict):
-        return tree.items()
-    return enumerate(tree) if _is_branch(tree) else ()
+def _is_flat(children):
+    """Return whether no child is a container: the usual case, which needs no recursion."""
+    for child in children:  # noqa: SIM110 (a generator takes twice the time)
+        if isinstance(child, (dict, list, tuple)):
+            return False
+    return True

@@ -184,7 +184,7 @@ def test_wrong_gates(make, message):
 
 
 def test_gates_that_do_not_go_together():
-    with pytest.raises(ValueError, match=r"transforms: Accumulate stands there more than once"):
+    with pytest.raises(ValueError, match=r"transforms: got Accumulate 2 times; give it once"):
         init(np.ones(1), transforms=(Accumulate(2), Accumulate(3)))
     with pytest.raises(ValueError, match=r"transforms: a DecoupledDecay before Accumulate"):
         init(np.ones(1), transforms=(DecoupledDecay(0.1), Accumulate(3)))
