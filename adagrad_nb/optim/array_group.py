@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..cuda.arrays import Form
 from .leaf import Leaf
 
 
@@ -31,7 +32,7 @@ class ArrayGroup:
         first = own_leaves[0]
         self.members, self.shapes = members, [leaf.shape for leaf in own_leaves]
         self.offsets = np.cumsum([0, *(leaf.size for leaf in own_leaves)]).tolist()
-        self.leaf = self.leaf_type(first.path, self._empty_vector(first.dtype), options)
+        self.leaf = self.leaf_type(first.path, Form((self.offsets[-1],), first.dtype), options)
         self.leaf.uncast_update, self.leaf.update = first.uncast_update, first.update
         flat_slots = zip(*(leaf.flat_slots for leaf in own_leaves), strict=True)
         self.leaf.set_slots(tuple(self._concatenate(slots) for slots in flat_slots))
@@ -62,10 +63,6 @@ class ArrayGroup:
         return [vector[begin:end].reshape(shape) for begin, end, shape in ranges]
 
     # Methods of the subclasses:
-
-    def _empty_vector(self, dtype):
-        """Return an uninitialised vector for all arrays."""
-        raise NotImplementedError
 
     def _concatenate(self, vectors):
         """Return vectors of the arrays as one vector."""

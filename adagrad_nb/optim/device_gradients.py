@@ -1,4 +1,4 @@
-"""Sparse gradients of device arrays: lists of coordinates or rows, made ready on the device."""
+"""Sparse gradients of device arrays: their indices are checked, sorted and merged on the device."""
 
 import math
 
@@ -18,7 +18,7 @@ def update_kernels():
 
 
 def sparse_kernels():
-    """The CUDA loops over lists."""
+    """Import and return the CUDA kernels that prepare sparse gradients."""
     arrays.cuda()
     from .kernels import cuda_sparse_gradients
 
@@ -26,18 +26,19 @@ def sparse_kernels():
 
 
 def is_sparse_gradient(g):
-    """Whether a gradient is sparse, in any of its forms."""
+    """Return whether a gradient is sparse: a pair, or a matrix of SciPy or CuPy."""
     return isinstance(g, tuple) or _is_cupy_sparse(g) or (not arrays.is_device(g) and scipy.sparse.issparse(g))
 
 
 def _is_cupy_sparse(g):
+    """Return whether a gradient is a sparse matrix of CuPy."""
     return type(g).__module__.startswith("cupyx.") and hasattr(g, "tocoo")
 
 
 def prepare_sparse_gradient(leaf, g, duplicates, name):
-    """Return the `PreparedGradient` that a sparse gradient means for a device array.
+    """Return a sparse gradient of a device array as a `PreparedGradient`.
 
-    The list is checked before anything is written: two numbers are copied to the host.
+    The indices are checked on the device; two counts are copied to the host.
     """
     if _is_cupy_sparse(g):
         where, values, block_size = _from_cupy(leaf, g, name)
@@ -53,28 +54,35 @@ def prepare_sparse_gradient(leaf, g, duplicates, name):
         where, values = arrays.put(where), arrays.put(values)
     if leaf.group_size > 1 and block_size != leaf.group_size:
         raise ValueError(
-            f"{name}: lists single entries; {type(leaf.uncast_update.rule).__name__} on a device takes whole rows"
+            f"{name}: lists single entries; {type(leaf.uncast_update.rule).__name__} on a device takes whole rows, "
+            "given as (row_indices, rows)"
         )
     return _merge_duplicates(leaf, where, values, block_size, duplicates, name)
 
 
 def _from_pair(leaf, g, name):
-    """(indices, values), or (row_indices, rows)."""
+    """Convert a pair (indices, values), or (row_indices, rows) if x is not a vector."""
     where, values = (part if arrays.is_device(part) else arrays.put(np.asarray(part)) for part in g)
-    forms = arrays.form(where), arrays.form(values)
-    if forms[0].ndim != 1 or forms[0].dtype not in (np.int32, np.int64):
-        raise TypeError(f"{name}[0]: got {forms[0].dtype} of shape {forms[0].shape}; must be int32 or int64, a vector")
-    expected = (forms[0].size, *leaf.shape[1:])
-    if not leaf.shape or forms[1].shape != expected or forms[1].dtype not in (leaf.precision, np.float16, "bfloat16"):
+    index_spec, value_spec = arrays.form(where), arrays.form(values)
+    if index_spec.ndim != 1 or index_spec.dtype not in (np.int32, np.int64):
+        raise TypeError(
+            f"{name}[0]: got {index_spec.dtype} of shape {index_spec.shape}; must be a vector of int32 or int64"
+        )
+    expected = (index_spec.size, *leaf.shape[1:])
+    if (
+        not leaf.shape
+        or value_spec.shape != expected
+        or value_spec.dtype not in (leaf.precision, np.float16, "bfloat16")
+    ):
         raise ValueError(
-            f"{name}[1]: got {forms[1].dtype} of shape {forms[1].shape}; must be {leaf.precision}, float16 or bfloat16 "
-            f"of shape {expected}"
+            f"{name}[1]: got {value_spec.dtype} of shape {value_spec.shape}; must be {leaf.precision}, float16 or "
+            f"bfloat16 of shape {expected}"
         )
     return arrays.view(where, f"{name}[0]"), arrays.view(values, f"{name}[1]"), math.prod(leaf.shape[1:])
 
 
 def _from_cupy(leaf, g, name):
-    """A matrix of CuPy, of the shape of x, or a row or column of its length."""
+    """Convert a sparse matrix of CuPy of the shape of x; for a vector x, a row or column of its length."""
     columns = g.shape[1]
     if g.shape != leaf.shape and (len(leaf.shape) > 1 or g.shape not in ((1, leaf.size), (leaf.size, 1))):
         raise ValueError(f"{name}: got shape {g.shape}; must have the shape of {leaf.path}, {leaf.shape}")
@@ -87,83 +95,84 @@ def _from_cupy(leaf, g, name):
 
 
 def _next_power_of_two(n):
-    """The next power of two from n on."""
+    """Return the smallest power of two that is at least n."""
     return 1 << max(n - 1, 0).bit_length()
 
 
 def _merge_duplicates(leaf, where, values, block_size, duplicates, name):
-    gpu, counts = sparse_kernels(), leaf.workspace("survey", 2, np.int32)
+    """Check the indices; if they do not increase strictly, sort or merge the gradient as `duplicates` says."""
+    kernels, counts = sparse_kernels(), leaf.workspace("bad_indices", 2, np.int32)
     arrays.fill(counts, 0)
     blocks = leaf.size // max(block_size, 1)
-    arrays.launch(gpu.count_bad_indices, where.size, where, blocks, counts)
-    outside, unsorted = arrays.fetch(counts)
-    if outside:
+    arrays.launch(kernels.count_bad_indices, where.size, where, blocks, counts)
+    n_out_of_range, n_unsorted = arrays.fetch(counts)
+    if n_out_of_range:
         indices = arrays.fetch(where)
         at = int(np.flatnonzero((indices < 0) | (indices >= blocks))[0])
         raise ValueError(f"{name}[0]: got index {indices[at]} at position {at}; must be in [0, {blocks})")
-    if not unsorted or where.size == 0:
+    if not n_unsorted or where.size == 0:
         return PreparedGradient(where, values, block_size)
     if duplicates == "atomic":
         return _sum_atomically(leaf, where, values, block_size)
     sorted_indices, order = sort_indices(leaf, where)
     sums = list_workspace(leaf, "sums", values.size, leaf.precision)
     if duplicates in ("sequential", "simultaneous"):
-        arrays.launch(gpu.permute_rows, values.size, order, values, block_size, sums)
+        arrays.launch(kernels.permute_rows, values.size, order, values, block_size, sums)
         return PreparedGradient(sorted_indices, sums, block_size, () if duplicates == "simultaneous" else None)
     heads = list_workspace(leaf, "heads", where.size)
-    arrays.launch(gpu.sum_runs, values.size, sorted_indices, order, values, block_size, sums)
-    arrays.launch(gpu.merge_runs, values.size, sorted_indices, sums, block_size, int(duplicates == "mean"), heads)
+    arrays.launch(kernels.sum_runs, values.size, sorted_indices, order, values, block_size, sums)
+    arrays.launch(kernels.merge_runs, values.size, sorted_indices, sums, block_size, int(duplicates == "mean"), heads)
     return PreparedGradient(heads, sums, block_size)
 
 
 def list_workspace(leaf, name, size, dtype=np.int64):
-    """Memory for a list, kept for others of about this length."""
+    """Return device memory for a list, kept for lists of similar length."""
     return leaf.workspace(name, _next_power_of_two(size), dtype)[:size]
 
 
 def sort_indices(leaf, where):
-    """The indices in rising order, and the places that they had; equal ones in the order of the list."""
-    gpu, threads = sparse_kernels(), arrays.primitives().BLOCK
+    """Return the sorted indices and their positions in the list; the sort is stable."""
+    kernels, threads = sparse_kernels(), arrays.primitives().BLOCK
     count = max(_next_power_of_two(where.size), 2 * threads)
     sort_keys = leaf.workspace("keys", count, np.int64)
-    arrays.launch(gpu.make_sort_keys, count, where, sort_keys)
+    arrays.launch(kernels.make_sort_keys, count, where, sort_keys)
     span, blocks = 2 * threads, count // (2 * threads)
-    arrays.launch_blocks(gpu.compare_exchange_shared, blocks, sort_keys, 2, span)
+    arrays.launch_blocks(kernels.compare_exchange_shared, blocks, sort_keys, 2, span)
     size = 2 * span
     while size <= count:
         distance = size // 2
         while distance >= span:
-            arrays.launch(gpu.compare_exchange, count // 2, sort_keys, size, distance)
+            arrays.launch(kernels.compare_exchange, count // 2, sort_keys, size, distance)
             distance //= 2
-        arrays.launch_blocks(gpu.compare_exchange_shared, blocks, sort_keys, size, size)
+        arrays.launch_blocks(kernels.compare_exchange_shared, blocks, sort_keys, size, size)
         size *= 2
     sorted_indices, order = list_workspace(leaf, "sorted", where.size), list_workspace(leaf, "order", where.size)
-    arrays.launch(gpu.split_sort_keys, where.size, sort_keys, sorted_indices, order)
+    arrays.launch(kernels.split_sort_keys, where.size, sort_keys, sorted_indices, order)
     return sorted_indices, order
 
 
 def _sum_atomically(leaf, where, values, block_size):
-    """The sums by atomic additions, in whatever order they happen."""
-    gpu, blocks = sparse_kernels(), leaf.size // block_size
-    key = ("place", block_size)
+    """Sum duplicates by atomic additions, in any order."""
+    kernels, blocks = sparse_kernels(), leaf.size // block_size
+    key = ("slot_of", block_size)
     if key not in leaf.cache:
         leaf.cache[key] = arrays.full(blocks, -1, np.int64)
     slot_of = leaf.cache[key]
     sums, heads = list_workspace(leaf, "sums", values.size, leaf.precision), list_workspace(leaf, "heads", where.size)
     arrays.fill(sums, 0)
-    arrays.launch(gpu.claim_slots, where.size, where, slot_of)
-    arrays.launch(gpu.add_atomically, values.size, where, slot_of, values, block_size, sums)
-    arrays.launch(gpu.mark_slot_owners, where.size, where, slot_of, heads)
-    arrays.launch(gpu.clear_slots, where.size, where, slot_of)
+    arrays.launch(kernels.claim_slots, where.size, where, slot_of)
+    arrays.launch(kernels.add_atomically, values.size, where, slot_of, values, block_size, sums)
+    arrays.launch(kernels.mark_slot_owners, where.size, where, slot_of, heads)
+    arrays.launch(kernels.clear_slots, where.size, where, slot_of)
     return PreparedGradient(heads, sums, block_size)
 
 
 def to_dense(leaf, gradient):
-    """The values of a gradient at all coordinates, the others zero."""
+    """Return a gradient as a dense vector in device memory."""
     if isinstance(gradient.where, tuple):
         return gradient.values
-    full = leaf.workspace("full", leaf.size)
-    arrays.fill(full, 0)
+    dense = leaf.workspace("dense", leaf.size)
+    arrays.fill(dense, 0)
     where = update_kernels().ListedCoordinates(gradient.where, gradient.block_size)
-    arrays.launch(sparse_kernels().scatter_to_dense, gradient.values.size, where, gradient.values, full)
-    return full
+    arrays.launch(sparse_kernels().scatter_to_dense, gradient.values.size, where, gradient.values, dense)
+    return dense

@@ -1,4 +1,4 @@
-"""One array of x that lives on a CUDA device."""
+"""DeviceLeaf: one device array of x, with its accumulators on the device and the CUDA kernels."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from .leaf import Leaf
 
 
 class DeviceLeaf(Leaf):
-    """As `Leaf`, with accumulators on the device and the CUDA loops; nothing is copied to the host but counts."""
+    """`Leaf` of a device array.  Only counts and, for mixed host and device arrays, norms are copied to the host."""
 
     __slots__ = ()
 
@@ -24,53 +24,56 @@ class DeviceLeaf(Leaf):
         self.update = arrays.upload(self.update)
 
     def _init_slot(self, x, value):
-        """An accumulator with its first value."""
+        """Return an accumulator filled with its initial value."""
         return arrays.full(self.shape[:1] if self.group_size > 1 else self.shape, value, self.precision)
 
     def as_vector(self, array):
-        """What the kernels see of an array."""
+        """Return the flat view that the kernels take."""
         return arrays.view(array, self.path)
 
     def cast_lr(self, lr):
-        """A learning rate as the kernels take it; one that is in device memory is read there, whenever they run."""
+        """Return a learning rate in the form that the kernels take.
+
+        Kernels read one in device memory when they run, so a CUDA graph sees its changes.
+        """
         if not arrays.is_device(lr):
             lr = super().cast_lr(lr)
             return arrays.put(lr) if np.ndim(lr) else lr
-        form = arrays.form(lr)
+        spec = arrays.form(lr)
         if self.lr_scale is not None:
-            raise ValueError("lr: is a device array, which does not go with lr_scale")
-        if form.dtype != self.precision or (form.size != 1 and form.shape != self.shape):
+            raise ValueError("lr: is a device array, which cannot be combined with lr_scale")
+        if spec.dtype != self.precision or (spec.size != 1 and spec.shape != self.shape):
             raise ValueError(
-                f"lr: got a device array of {form.dtype} and shape {form.shape}; must be {self.precision}, of one "
-                f"entry or of the shape of {self.path}, {self.shape}"
+                f"lr: got a device array of {spec.dtype} and shape {spec.shape}; must be {self.precision} with one "
+                f"entry or the shape of {self.path}, {self.shape}"
             )
-        return Held(arrays.view(lr, "lr")) if form.size == 1 else arrays.view(lr, "lr")
+        return Held(arrays.view(lr, "lr")) if spec.size == 1 else arrays.view(lr, "lr")
 
-    # --- loops ---------------------------------------------------------------------------------------------------
+    # --- kernels -------------------------------------------------------------------------------------------------
 
     def workspace(self, name, size, dtype=None):
-        """Device memory that is kept for the next step: whoever captures a step must not allocate."""
-        key = ("room", name, size, np.dtype(dtype or self.precision))
+        """Return device memory that is kept for the next step, since a captured step must not allocate."""
+        key = ("workspace", name, size, np.dtype(dtype or self.precision))
         if key not in self.cache:
             self.cache[key] = arrays.empty(size, key[-1])
         return self.cache[key]
 
     @staticmethod
-    def where(gradient):
-        """The coordinates of a gradient as a record."""
-        gpu = update_kernels()
+    def as_coordinates(gradient):
+        """Return the record that maps gradient values to coordinates in CUDA kernels."""
+        kernels = update_kernels()
         return (
-            gpu.AllCoordinates()
+            kernels.AllCoordinates()
             if gradient.where is ALL
-            else gpu.ListedCoordinates(gradient.where, gradient.block_size)
+            else kernels.ListedCoordinates(gradient.where, gradient.block_size)
         )
 
     def apply_gradient(self, x, gradient, records, lr, t):
-        """Move the array x by the gradient of update t."""
-        gpu, x, g, where = update_kernels(), self.as_vector(x), gradient.values, self.where(gradient)
+        """Apply the gradient of update t to the array x."""
+        kernels, x, g, where = update_kernels(), self.as_vector(x), gradient.values, self.as_coordinates(gradient)
         if self.group_size > 1:
             arrays.launch_blocks(
-                gpu.update_row_groups,
+                kernels.update_row_groups,
                 min(g.size // self.group_size, arrays.primitives().PARTS),
                 records,
                 where,
@@ -81,58 +84,67 @@ class DeviceLeaf(Leaf):
                 t,
             )
         elif gradient.segment_starts is not None:
-            arrays.launch(gpu.update_summed_squares, g.size, records, where, x, g, self.flat_slots, lr, t)
+            arrays.launch(kernels.update_summed_squares, g.size, records, where, x, g, self.flat_slots, lr, t)
         elif gradient.where is not ALL:
-            arrays.launch(gpu.update_listed, g.size, records, where, x, g, self.flat_slots, lr, t)
+            arrays.launch(kernels.update_listed, g.size, records, where, x, g, self.flat_slots, lr, t)
         elif len(self.flat_slots) == 1 and g.dtype == x.dtype and arrays.is_aligned(x, g, *self.flat_slots):
-            arrays.launch(gpu.dense_vec4, max(x.size // 4, 1), records, x, g, self.flat_slots, lr, t)
+            arrays.launch(kernels.dense_vec4, max(x.size // 4, 1), records, x, g, self.flat_slots, lr, t)
         else:
-            arrays.launch(gpu.dense, x.size, records, x, g, self.flat_slots, lr, t)
+            arrays.launch(kernels.dense, x.size, records, x, g, self.flat_slots, lr, t)
 
-    def write_norm(self, norms, place, transforms, x, gradient, lr):
-        """Write the 2-norm of a gradient after `transforms` to norms[place], on the device."""
-        gpu, g = update_kernels(), gradient.values
+    def write_norm(self, norms, position, transforms, x, gradient, lr):
+        """Write the 2-norm of a gradient after `transforms` to norms[position], on the device."""
+        kernels, g = update_kernels(), gradient.values
         parts = self.workspace("parts", arrays.blocks_of_sum(g.size))
         arrays.launch_blocks(
-            gpu.sum_squares, parts.size, transforms, self.where(gradient), self.as_vector(x), g, lr, parts
+            kernels.sum_squares, parts.size, transforms, self.as_coordinates(gradient), self.as_vector(x), g, lr, parts
         )
-        arrays.launch_blocks(gpu.sqrt_of_sum, 1, parts, norms, place)
+        arrays.launch_blocks(kernels.sqrt_of_sum, 1, parts, norms, position)
 
     def gradient_norm(self, position, transforms, x, gradient, lr):
-        """The 2-norm of a gradient, on the host."""
+        """Return the 2-norm of a gradient on the host."""
         norms = self.workspace("norm", 1)
         self.write_norm(norms, 0, transforms, x, gradient, lr)
         return arrays.fetch(norms)[0]
 
     def count_nonfinite(self, position, transforms, x, gradient, lr):
-        """Whether entries of the gradient are not finite: one number is copied to the host."""
+        """Return a number that is 0 if the gradient is finite; it is the only one that is copied to the host."""
         counts, g = self.workspace("counts", 1, np.int32), gradient.values
         arrays.fill(counts, 0)
         arrays.launch(
-            update_kernels().count_nonfinite, g.size, transforms, self.where(gradient), self.as_vector(x), g, lr, counts
+            update_kernels().count_nonfinite,
+            g.size,
+            transforms,
+            self.as_coordinates(gradient),
+            self.as_vector(x),
+            g,
+            lr,
+            counts,
         )
         return int(arrays.fetch(counts)[0])
 
     def accumulate_gradient(self, transforms, x, gradient, lr, n):
-        """Add the gradient after the transforms to the sum, or with n > 0 make it the n-th of their mean."""
-        gpu = update_kernels()
+        """Add the gradient after the transforms to the sum; with n > 0, update the mean of n gradients instead."""
+        kernels = update_kernels()
         if self.accumulated is None:
             self.accumulated = arrays.full(self.size, 0, self.precision)
-        g, where = self.to_dense(gradient), gpu.AllCoordinates()
-        arrays.launch(gpu.accumulate_gradient, g.size, transforms, where, self.as_vector(x), g, lr, self.accumulated, n)
+        g, where = self.to_dense(gradient), kernels.AllCoordinates()
+        arrays.launch(
+            kernels.accumulate_gradient, g.size, transforms, where, self.as_vector(x), g, lr, self.accumulated, n
+        )
 
     def to_dense(self, gradient):
-        """The values of a gradient at all coordinates."""
+        """Return a gradient as a dense vector."""
         return to_dense(self, gradient)
 
     def pop_accumulated(self, by):
-        """The gradient that has been accumulated, divided by a number."""
-        values = self.workspace("released", self.size)
+        """Return the sum of the accumulated gradients divided by a number, and reset the sum."""
+        values = self.workspace("popped", self.size)
         arrays.launch(update_kernels().pop_accumulated, self.size, self.accumulated, values, self.precision.type(by))
         return PreparedGradient(ALL, values)
 
     def update_average(self, x, t):
-        """mean += weight(t) (x - mean); now and then x = mean."""
+        """mean += weight(t) (x - mean); if the average overwrites at t, x = mean"""
         mean_weight = self.precision.type(weight(self.average, t))
         mean, x = self.as_vector(self.mean), self.as_vector(x)
         arrays.launch(update_kernels().update_average, self.size, self.average, mean, x, mean_weight)
@@ -142,22 +154,22 @@ class DeviceLeaf(Leaf):
     # --- copies --------------------------------------------------------------------------------------------------
 
     def copy_iterate(self, x):
-        """A new array with the content of x."""
+        """Return a copy of x."""
         return arrays.copy(x)
 
     init_mean = copy_iterate
 
     @staticmethod
     def copy_array(array):
-        """A new array with the content of one of ours."""
+        """Return a copy of an array of the leaf."""
         return arrays.copy(array)
 
 
 def resolve_factors_on_device(position, first_records, prefixes, steps):
-    """Each record that looks at the whole array, replaced by the factor it comes to; all of it on the device."""
-    gpu = update_kernels()
+    """Return the transforms of one position, with norms replaced by factors that stay on the device."""
+    kernels = update_kernels()
     selected = [k for k, first in enumerate(first_records) if needs_norm(first)]
-    together = uses_global_norm(first_records[selected[0]])
+    is_global = uses_global_norm(first_records[selected[0]])
     main = max((steps[k].leaf for k in selected), key=lambda leaf: leaf.precision.itemsize)
     norms = main.workspace(("norms", position), len(selected))
     for n, k in enumerate(selected):
@@ -166,9 +178,11 @@ def resolve_factors_on_device(position, first_records, prefixes, steps):
     resolved = list(first_records)
     for n, k in enumerate(selected):
         leaf = steps[k].leaf
-        # One factor for all arrays of a precision, or one for each array.
-        out = (main if together else leaf).workspace(("factor", position, leaf.precision), 1, leaf.precision)
-        if not together or all(getattr(resolved[m], "by", None) is not out for m in selected[:n]):
-            arrays.launch_blocks(gpu.compute_factor, 1, first_records[k], norms if together else norms[n : n + 1], out)
-        resolved[k] = gpu.DeviceRescale(out)
+        # Arrays of one precision share the factor of a global norm; otherwise each array has its own.
+        out = (main if is_global else leaf).workspace(("factor", position, leaf.precision), 1, leaf.precision)
+        if not is_global or all(getattr(resolved[m], "by", None) is not out for m in selected[:n]):
+            arrays.launch_blocks(
+                kernels.compute_factor, 1, first_records[k], norms if is_global else norms[n : n + 1], out
+            )
+        resolved[k] = kernels.DeviceRescale(out)
     return resolved

@@ -66,9 +66,6 @@ class DeviceArrayGroup(ArrayGroup):
 
     leaf_type = MultiTensorLeaf
 
-    def _empty_vector(self, dtype):
-        return arrays.empty(self.offsets[-1], dtype)
-
     def _concatenate(self, vectors):
         whole = arrays.empty(self.offsets[-1], vectors[0].dtype)
         for begin, end, vector in zip(self.offsets[:-1], self.offsets[1:], vectors, strict=True):

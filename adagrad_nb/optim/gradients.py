@@ -1,4 +1,4 @@
-"""Gradients in every shape they come in, made ready for the kernels: dense, listed coordinates, or listed rows."""
+"""Gradients in every form that `update` accepts, converted to the form of the kernels: `PreparedGradient`."""
 
 import math
 from typing import Any, NamedTuple
@@ -16,18 +16,19 @@ _REQUIREMENTS = ("C", "ALIGNED")
 
 
 class PreparedGradient(NamedTuple):
-    """A gradient as the kernels take it.
+    """A gradient in the form that the kernels take: dense, listed coordinates, or listed rows.
 
     Attributes
     ----------
     where : () or vector of integers
-        Numbers of blocks of coordinates, increasing unless duplicates are applied one after the other; () if dense.
+        Indices of blocks of coordinates, such as rows; () if the gradient is dense.  They increase strictly, unless
+        `init` was given ``duplicates="sequential"``.
     values : vector
-        The blocks one after the other.
+        The values of the blocks, one block after the other.
     block_size : int
-        Coordinates of a block.
+        Number of coordinates of a block.
     segment_starts : vector of integers or None
-        Where each block of `where` has several entries: the number of its first one.
+        If a block may have several gradients, the position of the first gradient of each block, and their number.
     """
 
     where: Any
@@ -36,14 +37,14 @@ class PreparedGradient(NamedTuple):
     segment_starts: Any = None
 
     def to_coordinates(self):
-        """(coordinate of each value, values); () for the coordinates of a dense gradient."""
+        """Return the coordinate of each value, or () if the gradient is dense, and the values."""
         where = self.where if self.segment_starts is None else np.repeat(self.where, np.diff(self.segment_starts))
         if self.block_size > 1:
             where = (where[:, None] * self.block_size + np.arange(self.block_size)).reshape(-1)
         return where, self.values
 
     def to_dense(self, size):
-        """The dense vector, what is listed twice summed."""
+        """Return a dense vector in which duplicates are summed."""
         if self.where is ALL:
             return self.values
         where, values = self.to_coordinates()
@@ -52,18 +53,31 @@ class PreparedGradient(NamedTuple):
         return vector
 
     def as_real(self, precision):
-        """A gradient of complex numbers as one of their parts."""
+        """Return a complex gradient as one of real and imaginary parts."""
         return self._replace(
             values=self.values.view(precision), block_size=1 if self.where is ALL else 2 * self.block_size
         )
 
 
 def prepare_gradient(g, shape, dtype, path="g", duplicates="merge"):
-    """Return the `PreparedGradient` that g means for an array; what is listed twice is treated as `duplicates` says."""
-    x = Form(shape, dtype)  # of x, in the dtype that the gradient is to have
+    """Return g as the `PreparedGradient` of an array of this shape, in this dtype.
+
+    Parameters
+    ----------
+    g : array_like, scipy.sparse matrix or pair (indices, values)
+    shape : tuple
+    dtype : dtype
+    path : str
+        Name of g in error messages.
+    duplicates : str
+        Treatment of indices that are listed more than once; see `init`.
+    """
+    x = Form(shape, dtype)
     if isinstance(g, tuple):
         return _from_indices(g, x, path, duplicates)
-    if not isinstance(g, np.ndarray) and scipy.sparse.issparse(g):  # a look at scipy.sparse imports it: 0.1 s
+    if not isinstance(g, np.ndarray) and scipy.sparse.issparse(
+        g
+    ):  # the attribute scipy.sparse imports the module, which takes 0.1 s
         return _from_scipy(g, x, path, duplicates)
     g = np.asarray(g)
     if not _can_cast(g.dtype, x.dtype):
@@ -74,7 +88,7 @@ def prepare_gradient(g, shape, dtype, path="g", duplicates="merge"):
 
 
 def reblock(gradient, group_size, size):
-    """The same gradient in blocks of `group_size` coordinates, for entries that share an accumulator."""
+    """Return the gradient in blocks of the `group_size` coordinates that share an accumulator."""
     where, values, block_size, _ = gradient
     if where is ALL or block_size == group_size:
         return gradient
@@ -83,21 +97,23 @@ def reblock(gradient, group_size, size):
         return PreparedGradient((where[:, None] * ratio + np.arange(ratio)).reshape(-1), values, group_size)
     ratio = group_size // block_size
     blocks, at = np.unique(where // ratio, return_inverse=True)
-    full = np.zeros((blocks.size, ratio, block_size), values.dtype)
-    full[at, where % ratio] = values.reshape(-1, block_size)
-    return PreparedGradient(blocks.astype(where.dtype), full.reshape(-1), group_size)
+    padded = np.zeros((blocks.size, ratio, block_size), values.dtype)
+    padded[at, where % ratio] = values.reshape(-1, block_size)
+    return PreparedGradient(blocks.astype(where.dtype), padded.reshape(-1), group_size)
 
 
 def _can_cast(dtype, target):
+    """Return whether gradients of a dtype can be used for an array of the target dtype."""
     return _check.is_real(dtype) or (dtype.kind == "c" and target.kind == "c")
 
 
 def _describe_numbers(dtype):
+    """Return the words of an error message for the gradients that an array of a dtype takes."""
     return "numbers" if dtype.kind == "c" else "real numbers"
 
 
 def _from_indices(g, x, path, duplicates):
-    """(indices, values) of a vector, or (row_indices, rows) of a matrix."""
+    """Convert a pair (indices, values), or (row_indices, rows) if x is not a vector."""
     if len(g) != 2:
         raise ValueError(f"{path}: got a tuple of {len(g)}; a sparse gradient is a pair (indices, values)")
     if x.ndim == 0:
@@ -128,7 +144,7 @@ def _from_indices(g, x, path, duplicates):
 
 
 def _sort_and_merge(where, values, duplicates):
-    """Sort by index; sum or average what is listed twice, in the order given, or say where it starts."""
+    """Sort by index; then sum or average duplicates in the order given, or return where each index starts."""
     order = np.argsort(where, kind="stable")
     where, values = where[order], values[order]
     first = np.flatnonzero(np.r_[True, where[1:] != where[:-1]])
@@ -142,13 +158,15 @@ def _sort_and_merge(where, values, duplicates):
 
 
 def _from_scipy(g, x, path, duplicates):
-    """A scipy.sparse matrix of the shape of x, or a row or column of its length."""
+    """Convert a scipy.sparse matrix of the shape of x; for a vector x, a row or column of its length."""
     if x.ndim == 1 and g.shape not in ((x.size,), (1, x.size), (x.size, 1)):
         raise ValueError(f"{path}: got shape {g.shape}; must be a row or column of the {x.size} coordinates of x")
     if x.ndim > 1 and g.shape != x.shape:
         raise ValueError(f"{path}: got shape {g.shape}; must have the shape of x, {x.shape}")
     _csr.sparse_indices(path, g)
-    if g.format in ("csr", "csc", "bsr") and g.indptr[-1] < len(g.data):  # tocoo would take in the empty space
+    if g.format in ("csr", "csc", "bsr") and g.indptr[-1] < len(
+        g.data
+    ):  # tocoo would include the unused entries at the end
         g = g.copy()
         g.prune()
     g = g.tocoo()

@@ -1,34 +1,42 @@
-"""Runs that move over in the middle: states of PyTorch and optax as plain arrays, in and out."""
+"""Conversion of states from and to PyTorch and optax, to continue a run in another library."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..records.rules import Adadelta, Adagrad
 from .trees import align, rebuild
 
-# What the accumulators of a rule are called elsewhere, in our order.
+if TYPE_CHECKING:
+    from .state import State
+
+# Names of the accumulators of a rule in other libraries, in the order here.
 TORCH_SLOTS = {Adagrad: ("sum",), Adadelta: ("square_avg", "acc_delta")}
 OPTAX_SLOTS = {Adagrad: ("sum_of_squares",), Adadelta: ("e_g", "e_x")}
 
 
-def from_torch(state, state_dict):
-    """Return a state that goes on where a PyTorch optimiser stands.
+def from_torch(state: State, state_dict: dict[str, Any]) -> State:
+    """Return a state that continues the run of a PyTorch optimiser.
 
     Parameters
     ----------
     state : State
-        Of the same arrays in the same order, with the options to go on with: ``init(x, **like("torch", …))``.
+        A state for the same arrays in the same order, with the options to continue with, such as
+        ``init(x, **like("torch", …))``.
     state_dict : dict
-        ``optimizer.state_dict()`` of torch.optim.Adagrad or Adadelta, its tensors on the CPU or as arrays.
+        ``optimizer.state_dict()`` of torch.optim.Adagrad or Adadelta, with tensors on the CPU or arrays.
 
     Returns
     -------
     State
-        A copy with PyTorch's accumulators and step count.
+        A copy with the accumulators and the step count of PyTorch.
 
     Raises
     ------
     ValueError
-        If its accumulators do not fit the arrays of `state`.
+        If the accumulators do not fit the arrays of `state`.
 
     Examples
     --------
@@ -46,7 +54,7 @@ def from_torch(state, state_dict):
     return _with_slots(state, [[entry[name] for entry in ordered] for name in names], int(ordered[0]["step"]))
 
 
-def to_torch(state):
+def to_torch(state: State) -> dict[int, dict[str, np.ndarray]]:
     """Return the ``"state"`` part of a PyTorch optimiser's state_dict, as arrays.
 
     Parameters
@@ -56,14 +64,14 @@ def to_torch(state):
     Returns
     -------
     dict
-        For each array its number, and under it ``step`` and PyTorch's names of the accumulators.  Give the optimiser
-        ``load_state_dict({"state": …, "param_groups": optimizer.state_dict()["param_groups"]})`` with the arrays as
-        tensors.
+        For the index of each array a dict with ``step`` and the accumulators under their names in PyTorch.  Convert
+        the arrays to tensors and call
+        ``optimizer.load_state_dict({"state": …, "param_groups": optimizer.state_dict()["param_groups"]})``.
 
     Raises
     ------
     ValueError
-        For a rule that PyTorch does not have.
+        If PyTorch does not have the rule.
 
     Examples
     --------
@@ -80,27 +88,27 @@ def to_torch(state):
     }
 
 
-def from_optax(state, optax_state, x):
-    """Return a state that goes on where an optax optimiser stands.
+def from_optax(state: State, optax_state: Any, x: Any) -> State:
+    """Return a state that continues the run of an optax optimiser.
 
     Parameters
     ----------
     state : State
-        Of the same arrays, with the options to go on with: ``init(x, **like("optax", …))``.
+        A state for the same arrays, with the options to continue with, such as ``init(x, **like("optax", …))``.
     optax_state : tuple
-        Of ``optax.adagrad`` or ``optax.adadelta``, alone or in a chain.
+        The state of ``optax.adagrad`` or ``optax.adadelta``, alone or in a chain.
     x : array, or nested dict, list or tuple of them
-        In the containers that optax was given.
+        The parameters in the containers that optax was given.
 
     Returns
     -------
     State
-        A copy with optax's accumulators, and its step count where a schedule keeps one.
+        A copy with the accumulators of optax, and with its step count if a schedule keeps one.
 
     Raises
     ------
     ValueError
-        If `optax_state` has no accumulators of the rule of `state`, or they do not fit.
+        If `optax_state` has no accumulators of the rule of `state`, or if they do not fit its arrays.
 
     Examples
     --------
@@ -121,14 +129,14 @@ def from_optax(state, optax_state, x):
     return _with_slots(state, columns, state.t if count is None else int(count))
 
 
-def to_optax(state, x):
-    """Return the accumulators under optax's names, for ``optax.tree_utils.tree_set(optax_state, **…)``.
+def to_optax(state: State, x: Any) -> dict[str, Any]:
+    """Return the accumulators under their names in optax, for ``optax.tree_utils.tree_set(optax_state, **…)``.
 
     Parameters
     ----------
     state : State
     x : array, or nested dict, list or tuple of them
-        Its containers are those of the result.
+        The result has the same containers.
 
     Returns
     -------
@@ -137,7 +145,7 @@ def to_optax(state, x):
     Raises
     ------
     ValueError
-        For a rule that optax does not have.
+        If optax does not have the rule.
 
     Examples
     --------
@@ -152,6 +160,7 @@ def to_optax(state, x):
 
 
 def _slot_names(state, table, system):
+    """Return the names of the accumulators of the rule in another library."""
     if type(state.rule) not in table:
         known = " and ".join(rule.__name__ for rule in table)
         raise ValueError(f"state: {system} has no accumulators of {type(state.rule).__name__}; it has {known}")
@@ -159,7 +168,7 @@ def _slot_names(state, table, system):
 
 
 def _find_field(tree, field):
-    """The first field of that name in nested named tuples."""
+    """Return the first field of that name in nested named tuples, or None."""
     if hasattr(tree, "_fields") and field in tree._fields:
         return getattr(tree, field)
     if isinstance(tree, (tuple, list)):
@@ -171,7 +180,7 @@ def _find_field(tree, field):
 
 
 def _with_slots(state, columns, t):
-    """A copy of the state with other accumulators: for each slot the arrays in the order of the leaves."""
+    """Return a copy of the state with other accumulators: for each slot, a list of arrays in the order of leaves."""
     new = state.copy()
     for i, leaf in enumerate(new.leaves):
         slots = []
@@ -179,7 +188,9 @@ def _with_slots(state, columns, t):
             slot = np.asarray(column[i])
             if slot.shape != old.shape:
                 raise ValueError(f"{leaf.path}: got an accumulator of shape {slot.shape}; must have {old.shape}")
-            slot = slot.real if old.dtype.kind == "f" else slot  # optax keeps sums of moduli as complex numbers
+            slot = (
+                slot.real if old.dtype.kind == "f" else slot
+            )  # optax stores sums of squared moduli as complex numbers
             slots.append(slot.astype(old.dtype, order="C"))
         leaf.set_slots(tuple(slots))
     new.t = t

@@ -1,13 +1,17 @@
-"""Decoupled decay of what sparse gradients pass over: noted, and applied when a row is next met.
+"""Lazy weight decay: decoupled decay of rows without gradient, applied when a gradient next lists them.
 
-A row that was met before update a and is met again at update b has missed the factor prod_{a<=t<b} (1 - lr_t strength).
-The logarithm of the product over all updates so far is one number for each array; what a row has seen of it is
-another, and their difference is what it has missed, whatever the schedule.
+A row that was read at update a and is read again at update b has missed the factor prod_{a<=t<b} (1 - lr_t strength).
+The state keeps the logarithm of the product over all updates, one number per array.  Each row keeps the value of it
+that has been applied.  The difference is the decay that the row has missed, for any schedule.
 
 References
 ----------
-FBGEMM, ``rowwise_adagrad`` with ``WeightDecayMode.DECOUPLE_GLOBAL``, which compensates with the last rate alone.
+FBGEMM, ``rowwise_adagrad`` with ``WeightDecayMode.DECOUPLE_GLOBAL``, which uses only the last learning rate.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,9 +21,12 @@ from ..records.transforms import DecoupledDecay, for_array, is_weight_decay
 from .kernels.array_update import ALL
 from .trees import rebuild, walk
 
+if TYPE_CHECKING:
+    from .state import State
+
 
 def init_lazy_decay(state):
-    """Give each array that decays the note of what its rows have seen."""
+    """Allocate the applied decay of each row of the arrays that decay."""
     for leaf in state.leaves:
         if _find_decay(state, leaf) is not None:
             leaf.applied_log_decay = np.zeros(leaf.shape[:1] if leaf.shape else (1,))
@@ -27,34 +34,36 @@ def init_lazy_decay(state):
 
 
 def _find_decay(state, leaf):
-    """The one decay of an array, or None."""
+    """Return the weight decay among the transforms of an array, or None."""
     items = (for_array(item, leaf.path) for item in state.transforms)
     return next((item for item in items if is_weight_decay(item)), None)
 
 
 def _check_options(state):
-    """Only decay of x alone, with one strength, has a closed form over steps that were missed."""
+    """Check that missed decay has a closed form: one decoupled decay with one strength, and no accumulation."""
     for leaf in state.leaves:
         decays = [item for item in (for_array(one, leaf.path) for one in state.transforms) if is_weight_decay(item)]
         if any(type(item) is not DecoupledDecay or np.ndim(item.strength) for item in decays) or len(decays) > 1:
             raise ValueError(
-                f"sparse_decay: 'lazy' takes one DecoupledDecay with one strength, got {decays} for {leaf.path}; "
-                "take 'touched' or 'whole'"
+                f"sparse_decay: 'lazy' takes one DecoupledDecay with one strength; got {decays} for {leaf.path}. "
+                "Use 'touched' or 'whole'"
             )
     if any(accumulates_gradients(item) for item in state.transforms):
-        raise ValueError("sparse_decay: 'lazy' does not go with Accumulate, which makes gradients dense; take 'whole'")
+        raise ValueError(
+            "sparse_decay: 'lazy' cannot be combined with Accumulate, whose gradients are dense; use 'whole'"
+        )
     if state.duplicates == "sequential" and any(leaf.applied_log_decay is not None for leaf in state.leaves):
-        raise ValueError("duplicates: 'sequential' decays a row more than once; sparse_decay='lazy' takes any other")
+        raise ValueError("duplicates: 'sequential' decays a row more than once; with sparse_decay='lazy' use any other")
 
 
 def _log_factor(state, leaf, lr):
-    """The logarithm of the factor of one update."""
+    """Return the logarithm of the decay factor of one update."""
     decay = _find_decay(state, leaf)
     return np.log1p(-decay.strength * (float(lr) if decay.times_lr else 1.0))
 
 
 def check_rates(state, gradients, rates):
-    """Each update must leave something of x, or what was missed has no logarithm."""
+    """Check that each learning rate is a number that gives a positive decay factor, which has a logarithm."""
     if state.sparse_decay != "lazy":
         return
     for leaf, lr in zip(state.leaves, rates, strict=True):
@@ -68,28 +77,28 @@ def check_rates(state, gradients, rates):
 
 
 def apply_missed_decay(state, targets, gradients):
-    """Apply what the rows that are met now have missed."""
+    """Apply the missed decay to the rows that the gradients list."""
     if state.sparse_decay == "lazy":
         for i, (leaf, x, gradient) in enumerate(zip(state.leaves, targets, gradients, strict=True)):
             if leaf.applied_log_decay is not None:
                 _decay_rows(state, i, leaf, x, _touched_rows(leaf, gradient))
 
 
-def catch_up(x, state):
-    """Return x with all the decay that sparse gradients passed over.
+def catch_up(x: Any, state: State) -> tuple[Any, State]:
+    """Return x with all missed decay applied.
 
-    Where decay is lazy, rows that no gradient has met for some time are larger than they should be.
+    With ``sparse_decay="lazy"``, rows that no gradient has listed for some time have not been decayed yet.
 
     Parameters
     ----------
     x : array, or nested dict, list or tuple of them
     state : State
-        Made with ``sparse_decay="lazy"``; with any other there is nothing to catch up.
+        Only one made with ``sparse_decay="lazy"`` has missed decay.
 
     Returns
     -------
     x, state
-        New ones: x of the same shapes, and a state in which no row has anything to catch up.
+        New arrays in the same containers, and a new state without missed decay.
 
     Examples
     --------
@@ -108,6 +117,7 @@ def catch_up(x, state):
 
 
 def _decay_rows(state, i, leaf, x, rows):
+    """Apply the missed decay to rows of array i."""
     missed_factor = np.exp(state.log_decay[i] - leaf.applied_log_decay[rows])
     x = x.reshape(leaf.applied_log_decay.size, -1) if x.flags.c_contiguous else x
     x[rows] = (x[rows] * missed_factor.reshape(-1, *(1,) * (x.ndim - 1))).astype(x.dtype)
@@ -115,7 +125,7 @@ def _decay_rows(state, i, leaf, x, rows):
 
 
 def _touched_rows(leaf, gradient):
-    """The rows of x that a gradient meets."""
+    """Return the rows of x that a gradient lists; all if it is None or dense."""
     if gradient is None or gradient.where is ALL:
         return slice(None)
     block = leaf.reals_per_entry * (leaf.size // max(leaf.applied_log_decay.size, 1))
@@ -125,7 +135,7 @@ def _touched_rows(leaf, gradient):
 
 
 def record_decay(state, gradients, rates):
-    """Note that the rows that were met have decayed with this update, and the others have not."""
+    """Record that this update has decayed the rows that the gradients list, and no others."""
     if state.sparse_decay != "lazy":
         return
     for i, (leaf, gradient, lr) in enumerate(zip(state.leaves, gradients, rates, strict=True)):

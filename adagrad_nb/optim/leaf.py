@@ -1,8 +1,11 @@
-"""One array of x in a state: its accumulators, and the compiled loops that move it.
+"""Leaf: one array of x in a state, with its accumulators and its compiled kernels.
 
-Kernels see vectors of real numbers of 32 or 64 bits.  A complex array is the vector of its parts; one of 16 bits is
-computed in 32 and rounded when it is written back, its accumulators are of 32 bits.
+Kernels take vectors of real numbers in float32 or float64.  A complex array is passed as the vector of its real and
+imaginary parts.  A 16-bit array is computed in float32 and rounded when it is written back; its accumulators are
+float32.
 """
+
+import math
 
 import numpy as np
 
@@ -19,25 +22,46 @@ _PRECISION_OF = {"f2": "f4", "V2": "f4", "f4": "f4", "f8": "f8", "c8": "f4", "c1
 
 
 def _full_or_zeros(shape, value, dtype):
-    """As np.full, which writes zeros too."""
+    """Return `np.full`, but use `np.zeros` for zeros, since their memory is not touched before it is used."""
     return np.full(shape, value, dtype) if value else np.zeros(shape, dtype)
 
 
 class Leaf:
-    """One array of x: its accumulators and the kernels and records, in its precision, that move it.
+    """One array of x: its accumulators, and the records and compiled kernels that update it.
 
     Attributes
     ----------
+    path : str
+        Expression of the array, such as ``x['weights']``.
+    shape, dtype, size
+        Those of the array.
     precision : dtype
-        What the kernels compute in: float32 or float64.
+        Dtype of the kernels: float32 or float64.
+    update : Update
+        Rule, transforms and penalty in this precision; `uncast_update` holds them as given.
+    resolved_prefix : record
+        Transforms before those that need a norm.
+    needs_reduction : bool
+        Whether a transform needs a norm or is a gate.
+    decays : bool
+        Whether a transform is a weight decay.
+    constant_lr : number, vector or None
+        The learning rate if it does not depend on t.
+    lr_scale : ndarray or None
+        Factor of the learning rate.
     group_size : int
-        Real numbers that share an accumulator.
-    flat_slots : tuple of vectors
-        The accumulators as the kernels see them.
+        Number of coordinates that share an accumulator.
+    slots : tuple of arrays
+        Accumulators in the shapes that users see; `flat_slots` holds the vectors that kernels take.
+    average : averaging record or None
+    mean : array or None
+        Average of the iterates.
     accumulated : vector or None
-        The sum of the gradients accumulated for a step.
+        Sum of the gradients since the last update of `Accumulate`.
     applied_log_decay : vector or None
-        For each row of x the logarithm of the decay that has been applied to it, where decay is caught up lazily.
+        For each row of x the logarithm of the decay that has been applied to it, with lazy decay.
+    cache : dict
+        Compiled kernels, and workspaces on a device.
     """
 
     __slots__ = (
@@ -66,7 +90,8 @@ class Leaf:
     on_device = False
 
     def __init__(self, path, x, options, scale=None):
-        self.path, self.shape, self.dtype, self.size = path, tuple(x.shape), np.dtype(x.dtype), x.size
+        self.path, self.shape, self.dtype = path, tuple(x.shape), np.dtype(x.dtype)
+        self.size = math.prod(self.shape)
         self.precision = np.dtype(_PRECISION_OF[self.dtype.str[1:]])
         transforms = tuple(self._flatten_strength(for_array(item, path)) for item in options.transforms)
         self.uncast_update = Update(options.rule, chain_transforms(transforms), options.penalty)
@@ -85,24 +110,24 @@ class Leaf:
         self.mean = self.accumulated = self.applied_log_decay = None
 
     def _flatten_strength(self, item):
-        """A transform whose strengths, where there is one for each coordinate, follow the kernels' vector."""
+        """Return a transform whose array-valued strength has one entry for each coordinate of the kernels' vector."""
         if np.ndim(getattr(item, "strength", 0.0)) == 0:
             return item
         return item._replace(strength=np.repeat(np.asarray(item.strength).reshape(-1), self.reals_per_entry))
 
     def _count_reals_per_slot(self, rule):
-        """How many of the real numbers that the kernels see share an accumulator."""
+        """Return the number of coordinates of the kernels' vector that share an accumulator."""
         if has_row_accumulators(rule):
             return self.reals_per_entry * int(np.prod(self.shape[1:]))
         return self.reals_per_entry if getattr(rule, "modulus", False) else 1
 
     @property
     def reals_per_entry(self):
-        """Real numbers per entry of x."""
+        """Number of real numbers per entry of x: 2 if it is complex."""
         return 2 if self.dtype.kind == "c" else 1
 
     def _init_slot(self, x, value):
-        """An accumulator with its first value; zeros take no memory until they are met."""
+        """Return an accumulator filled with its initial value."""
         if self.group_size > self.reals_per_entry:
             return _full_or_zeros(self.shape[:1], value, self.precision)
         if self.reals_per_entry == 2 and self.group_size == 1:
@@ -110,30 +135,31 @@ class Leaf:
         return _full_or_zeros(self.shape, value, self.precision)
 
     def set_slots(self, slots):
-        """Take arrays as the accumulators."""
+        """Use arrays as the accumulators."""
         self.slots = slots
         self.flat_slots = tuple(self.as_vector(slot) for slot in slots)
 
     def as_vector(self, array):
-        """What the kernels see of an array: a view of it where its layout and precision are theirs."""
+        """Return the vector that kernels take: a view of the array if its layout and dtype allow it, else a copy."""
         if type(array) is not np.ndarray:
-            array = np.asarray(array)  # masked arrays and matrices are none for Numba
+            array = np.asarray(array)  # Numba does not take masked arrays and matrices
         if array.ndim == 1 and array.dtype == self.precision and array.flags.c_contiguous:
             return array
         vector = np.ascontiguousarray(array).reshape(-1)
         return vector.view(self.precision) if vector.dtype.kind == "c" else vector.astype(self.precision, copy=False)
 
     def write_back(self, x, vector):
-        """Bring the content of a vector to x, unless it is a view of x."""
+        """Copy a vector that `as_vector` returned back to x, unless it is a view of x."""
         if not x.flags.c_contiguous or self.is_half:
             x[...] = (vector.view(self.dtype) if self.dtype.kind == "c" else vector).reshape(x.shape)
 
     @property
     def is_half(self):
+        """Whether entries have 16 bits."""
         return self.dtype.itemsize == 2
 
     def cast_lr(self, lr):
-        """A learning rate as the kernels of this leaf take it."""
+        """Return a learning rate in the precision of the kernels, multiplied by `lr_scale`."""
         if self.lr_scale is not None:
             lr = np.asarray(lr, np.float64) * self.lr_scale
         if isinstance(lr, float) or np.ndim(lr) == 0:
@@ -144,21 +170,21 @@ class Leaf:
         array = array.reshape(-1)
         return np.repeat(array, self.reals_per_entry) if self.reals_per_entry > 1 else array
 
-    # --- loops ---------------------------------------------------------------------------------------------------
+    # --- kernels -------------------------------------------------------------------------------------------------
 
     def apply_dense(self, records, where, x, g, lr, t):
-        """Apply the gradient of update t to coordinates of the vector x, with as many threads as pay."""
+        """Apply the gradient g of update t to the coordinates `where` of the vector x, in threads if x is large."""
         kernel = self._get_kernel("dense", records, where, x, g, lr, t)
         kernel(records, where, x, g, self.flat_slots, lr, t)
 
     def _get_kernel(self, kind, records, where, x, g, lr, t):
-        """The compiled loop for arguments like these."""
-        big = kind == "dense" and g.size >= array_update.PARALLEL_FROM and threads() > 1
-        key = (kind, big, None if where is array_update.ALL else where.dtype.char, type(lr))
+        """Return the kernel that is compiled for arguments of these types."""
+        is_large = kind == "dense" and g.size >= array_update.PARALLEL_FROM and threads() > 1
+        key = (kind, is_large, None if where is array_update.ALL else where.dtype.char, type(lr))
         kernel = self.cache.get(key)
         if kernel is None:
             loop = {
-                "dense": array_update.threaded if big else array_update.serial,
+                "dense": array_update.threaded if is_large else array_update.serial,
                 "rows": array_update.update_rows,
                 "groups": array_update.update_row_groups,
             }[kind]
@@ -167,7 +193,7 @@ class Leaf:
         return kernel
 
     def apply_gradient(self, x, gradient, records, lr, t):
-        """Move the array x by the gradient of update t."""
+        """Apply the gradient of update t to the array x."""
         vector = self.as_vector(x)
         if gradient.segment_starts is not None:
             kernel = compiled_for(array_update.update_summed_squares, self.uncast_update)
@@ -181,7 +207,7 @@ class Leaf:
         self.write_back(x, vector)
 
     def _reduce_gradient(self, loop, position, transforms, x, gradient, lr):
-        """What a loop over the gradient after the first `position` transforms returns."""
+        """Return the result of a reduction of the gradient after the first `position` transforms."""
         where, values = gradient.to_coordinates()
         x = self.as_vector(x)
         key = (loop, position, None if where is array_update.ALL else where.dtype.char, type(lr))
@@ -192,15 +218,15 @@ class Leaf:
         return kernel(transforms, where, x, values, lr)
 
     def gradient_norm(self, position, transforms, x, gradient, lr):
-        """The 2-norm of a gradient after the first `position` transforms."""
+        """Return the 2-norm of a gradient after the first `position` transforms."""
         return self._reduce_gradient(reductions.compiled_norm, position, transforms, x, gradient, lr)
 
     def count_nonfinite(self, position, transforms, x, gradient, lr):
-        """How many of its entries are then not finite."""
+        """Return the number of its entries that are not finite after the first `position` transforms."""
         return self._reduce_gradient(reductions.compiled_count_nonfinite, position, transforms, x, gradient, lr)
 
     def accumulate_gradient(self, transforms, x, gradient, lr, n):
-        """Add the gradient after the transforms to the sum, or with n > 0 make it the n-th of their mean."""
+        """Add the gradient after the transforms to the sum; with n > 0, update the mean of n gradients instead."""
         x = self.as_vector(x)
         if self.accumulated is None:
             self.accumulated = np.zeros_like(x)
@@ -209,27 +235,31 @@ class Leaf:
         )
 
     def to_dense(self, gradient):
-        """The values of a gradient at all coordinates, what is listed twice summed."""
+        """Return a gradient as a dense vector in which duplicates are summed."""
         return gradient.to_dense(self.size)
 
     def pop_accumulated(self, by):
-        """The gradient that has been accumulated, divided by a number."""
+        """Return the sum of the accumulated gradients divided by a number, and reset the sum."""
         values = self.accumulated / self.precision.type(by) if by != 1 else self.accumulated.copy()
         self.accumulated[:] = 0
         return PreparedGradient(array_update.ALL, values)
 
     def update_average(self, x, t):
-        """mean += weight(t) (x - mean); now and then x = mean."""
+        """mean += weight(t) (x - mean); if the average overwrites at t, x = mean"""
         mean_weight = self.precision.type(weight(self.average, t))
         mean = self.as_vector(self.mean)
-        x_ = self.as_vector(x)
-        kernel = self.cache.get("blend")
+        vector = self.as_vector(x)
+        kernel = self.cache.get("update_average")
         if kernel is None:
             kernel = entry(
-                compiled_for(array_update.compiled_update_average, self.average), self.average, mean, x_, mean_weight
+                compiled_for(array_update.compiled_update_average, self.average),
+                self.average,
+                mean,
+                vector,
+                mean_weight,
             )
-            self.cache["blend"] = kernel
-        kernel(self.average, mean, x_, mean_weight)
+            self.cache["update_average"] = kernel
+        kernel(self.average, mean, vector, mean_weight)
         self.write_back(self.mean, mean)
         if overwrites(self.average, t):
             x[...] = self.mean
@@ -237,20 +267,20 @@ class Leaf:
     # --- copies --------------------------------------------------------------------------------------------------
 
     def copy_iterate(self, x):
-        """A new array with the content of x."""
+        """Return a copy of x."""
         return np.array(x, self.dtype, order="C")
 
     def init_mean(self, x):
-        """The first average: x itself, in the precision that it is kept in."""
+        """Return the initial average: a copy of x, in float32 if x has 16 bits."""
         return np.array(x, self.precision if self.is_half else self.dtype)
 
     @staticmethod
     def copy_array(array):
-        """A new array with the content of one of ours."""
+        """Return a copy of an array of the leaf."""
         return np.copy(array)
 
     def copy(self, without_slots=False):
-        """The same leaf with arrays of its own, or with none yet."""
+        """Return a copy with its own arrays; with `without_slots`, share the arrays until they are replaced."""
         new = object.__new__(type(self))
         for name in Leaf.__slots__:  # copy.copy takes three times as long
             setattr(new, name, getattr(self, name))

@@ -37,56 +37,54 @@ class Options(NamedTuple):
         """
         rule = Adagrad() if self.rule is None else self.rule
         penalty = NoPenalty() if self.penalty is None else self.penalty
+        lr, transforms = self.lr, self.transforms
+        has_device_lr = arrays.is_device(lr)  # the kernels read its entries when they run
         _check.record("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
+        if hasattr(lr, "_fields"):
+            _check.record("lr", lr, ("at",), "InverseSqrt(1.0)")
+        elif isinstance(lr, type):
+            raise TypeError(f"lr: got the class {lr.__name__}; pass an instance, such as {lr.__name__}(…)")
+        elif not callable(lr) and not has_device_lr:
+            _check.interval("lr", lr, "[0, inf)")
+        if hasattr(transforms, "_fields") or not isinstance(transforms, (tuple, list)):
+            raise TypeError(f"transforms: got {transforms!r}; must be a tuple of records, such as (ClipNorm(1.0),)")
+        for item in transforms:
+            needs_no_transform = needs_norm(item) or is_gate(item) or is_for_some_arrays(item)
+            _check.record("transforms", item, () if needs_no_transform else ("transform",), "ClipNorm(1.0)")
         if self.penalty is not None:
             _check.record("penalty", penalty, ("value", "prox"), "L1(1e-4)")
         if self.average is not None:
             _check.record("average", self.average, ("weight",), "Polyak()")
         _check.choice("duplicates", self.duplicates, DUPLICATES)
         _check.choice("sparse_decay", self.sparse_decay, SPARSE_DECAY)
-        if not arrays.is_device(self.lr):  # the kernels read the entries of a device array when they run
-            _check_learning_rate(self.lr)
-        _check_transforms(self.transforms)
         has_rows = has_row_accumulators(rule)
         if self.duplicates == "simultaneous" and (has_rows or not can_accumulate_squares(rule)):
             raise ValueError(
                 f"duplicates: 'simultaneous' sums squares before the step, which {type(rule).__name__} cannot; "
                 "use Adagrad or another value of duplicates"
             )
+        _check_gates(transforms)
         for path, array in leaves:
             if isinstance(array, np.ndarray):
                 _check_array(self, rule, has_rows, path, array)
             else:
                 _check_device_array(self, rule, has_rows, path, arrays.form(array))
         lr_scale = None if self.lr_scale is None else _check_lr_scale(self.lr_scale, leaves)
-        copies = _copy_arrays((rule, self.lr, tuple(self.transforms), penalty))
+        copies = _copy_arrays((rule, lr, tuple(transforms), penalty))
         return Options(*copies, self.average, lr_scale, self.duplicates, self.sparse_decay)
 
 
-def _check_learning_rate(lr):
-    """Check a number or array in [0, inf), a schedule record, or a function of t."""
-    if hasattr(lr, "_fields"):
-        _check.record("lr", lr, ("at",), "InverseSqrt(1.0)")
-    elif not callable(lr):
-        _check.interval("lr", lr, "[0, inf)")
-    elif isinstance(lr, type):
-        raise TypeError(f"lr: got the class {lr.__name__}; pass an instance, such as {lr.__name__}(…)")
-
-
-def _check_transforms(transforms):
-    """Check that the transforms are records, and that gates are unique and stand before decay."""
-    if hasattr(transforms, "_fields") or not isinstance(transforms, (tuple, list)):
-        raise TypeError(f"transforms: got {transforms!r}; must be a tuple of records, such as (ClipNorm(1.0),)")
-    for item in transforms:
-        needs_no_transform = needs_norm(item) or is_gate(item) or is_for_some_arrays(item)
-        _check.record("transforms", item, () if needs_no_transform else ("transform",), "ClipNorm(1.0)")
+def _check_gates(transforms):
+    """Check that each gate is given once, and that none that accumulates comes after a decay."""
     kinds = [type(item) for item in transforms if is_gate(item)]
     for kind in kinds:
         if kinds.count(kind) > 1:
             raise ValueError(f"transforms: got {kind.__name__} {kinds.count(kind)} times; give it once")
     accumulating = [position for position, item in enumerate(transforms) if accumulates_gradients(item)]
     if accumulating and any(_updates_iterate(item) for item in transforms[: accumulating[0]]):
-        raise ValueError("transforms: DecoupledDecay before Accumulate would decay gradients; put it after Accumulate")
+        raise ValueError(
+            "transforms: a DecoupledDecay before Accumulate would decay gradients; put it after Accumulate"
+        )
 
 
 def _updates_iterate(item):

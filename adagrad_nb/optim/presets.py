@@ -1,6 +1,12 @@
-"""like("keras"): the options that make another system's optimiser, under its names and with its defaults."""
+"""Presets: `like` returns the options that reproduce the optimiser of another library.
+
+Each function ``_SYSTEM_METHOD`` has the settings and defaults of one optimiser, under the names of this package.
+"""
+
+from __future__ import annotations
 
 import inspect
+from typing import Any
 
 from .. import _check
 from ..records.averaging import EMA
@@ -9,7 +15,7 @@ from ..records.rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
 from ..records.schedules import InverseTime, Shift
 from ..records.transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, Except, L2Decay, Maximize, Rescale
 
-# What systems call the settings that go by one name here.
+# Names of settings in other libraries, and the name here.
 SETTING_ALIASES = {
     "learning_rate": "lr",
     "step_size": "lr",
@@ -31,36 +37,36 @@ SETTING_ALIASES = {
 }
 
 
-def like(system, method="adagrad", **settings):
-    """Return the options that make another system's optimiser.
+def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any]:
+    """Return the options that reproduce the optimiser of another library.
 
     Parameters
     ----------
     system : {"torch", "keras", "mxnet1", "mxnet2", "brainpy", "braintools", "optax", "tensorflow", "jax", "duchi"}
-        For Adadelta without "tensorflow", "jax" and "duchi"; for row-wise Adagrad "mxnet1", "mxnet2" (GroupAdaGrad)
-        and "fbgemm".
+        For Adadelta all but "tensorflow", "jax" and "duchi".  For row-wise Adagrad "mxnet1", "mxnet2"
+        (GroupAdaGrad) and "fbgemm".
     method : {"adagrad", "adadelta", "rowwise"}, default "adagrad"
     **settings
-        By the names used here (``lr eps initial_accumulator weight_decay lr_decay maximize rho momentum clip_norm
-        clip_value rescale accumulate``) or by that system's own (``learning_rate``, ``clipnorm``,
-        ``initial_accumulator_value``, …).  What is left out has that system's default.
+        Under the names of this package (``lr eps initial_accumulator weight_decay lr_decay maximize rho momentum
+        clip_norm clip_value rescale accumulate``) or those of the system (``learning_rate``, ``clipnorm``,
+        ``initial_accumulator_value``, …).  The defaults are those of the system.
 
     Returns
     -------
     dict
-        Keyword arguments of `init` and `minimize_adagrad`: ``rule``, ``lr``, ``transforms``; ``average`` where the
-        system was asked for one; ``sparse_decay`` where the system does not decay what a sparse gradient lists.
+        Keyword arguments of `init` and `minimize_adagrad`: ``rule``, ``lr`` and ``transforms``; ``average`` if it was
+        asked for; ``sparse_decay`` if the system does not decay just the coordinates that a sparse gradient lists.
 
     Raises
     ------
     ValueError
-        For a system, method or setting that is not known, settings that exclude each other there, or a learning
-        rate that the system asks for and did not get.
+        If the system, the method or a setting is unknown, if settings exclude each other, or if a learning rate
+        without a default is missing.
 
     Notes
     -----
-    MXNet counts updates from 1: a schedule given here for "mxnet1" or "mxnet2" is asked for 1, 2, 3, …  Its
-    FactorScheduler has decayed (n - 1) // step times at update n; for that one counts from 0:
+    MXNet counts updates from 1: with "mxnet1" and "mxnet2", a schedule is evaluated at 1, 2, 3, …  Its
+    FactorScheduler has decayed (n - 1) // step times at update n, so its schedule counts from 0:
     ``like("mxnet1") | {"lr": Exponential(lr, factor, step, staircase=True, final=stop_factor_lr)}``.
 
     Examples
@@ -86,7 +92,7 @@ def like(system, method="adagrad", **settings):
                 f"(also known as {', '.join(sorted(others))})"
             )
         if name_here in given:
-            raise ValueError(f"{name}: got twice, under two of its names")
+            raise ValueError(f"{name}: got the setting twice, under two of its names")
         given[name_here] = value
     missing = [name for name, one in settings_of_system.items() if one.default is one.empty and name not in given]
     if missing:
@@ -97,7 +103,7 @@ def like(system, method="adagrad", **settings):
 
 
 def _check_settings(given):
-    """Check settings that do not become a field of their own name, so that the message has the caller's name."""
+    """Check settings that become fields of another name, so that messages have the name that the caller used."""
     for name in ("lr", "eps", "initial_accumulator", "lr_decay"):
         if name in given and not hasattr(given[name], "_fields") and not callable(given[name]):
             _check.interval(name, given[name], "[0, inf)")
@@ -115,7 +121,7 @@ def _check_settings(given):
 
 
 def _transform_if_set(record, value):
-    """A transform, where its setting is neither None nor zero."""
+    """Return a transform, or None if its setting is None or zero."""
     return record(value) if value else None
 
 
@@ -123,7 +129,7 @@ def _transform_if_set(record, value):
 
 
 def _torch_adagrad(lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, maximize=False):
-    # The decay is added after the sign is turned, so that it shrinks x also where the objective is maximised.
+    # The decay is added after the gradient is negated, so it shrinks x also if the objective is maximised.
     return {
         "rule": Adagrad(eps, False, initial_accumulator),
         "lr": InverseTime(lr, lr_decay) if lr_decay else lr,
@@ -156,7 +162,7 @@ def _keras_adagrad(
 
 
 def _exclude_arrays(decay, exclude):
-    """A decay that leaves out the arrays whose name matches."""
+    """Return a decay that excludes the arrays whose path matches a pattern."""
     if decay is None or not exclude:
         return decay
     return Except(decay, exclude if isinstance(exclude, str) else tuple(exclude))
@@ -181,11 +187,12 @@ def _mxnet2_adagrad(lr=0.01, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value
 
 
 def _mxnet_gradient(rescale, clip_value):
+    """Return the transforms of the gradient that all optimisers of MXNet have."""
     return (Rescale(float(rescale)) if rescale != 1 else None, _transform_if_set(ClipValue, clip_value))
 
 
 def _count_from_one(lr):
-    """MXNet counts updates from 1."""
+    """Return a schedule that is evaluated at t + 1, since MXNet counts updates from 1."""
     return Shift(lr, 1) if hasattr(lr, "_fields") else lr
 
 
@@ -197,7 +204,7 @@ def _brainpy_adagrad(lr, weight_decay=None, eps=1e-6):
 def _braintools_adagrad(
     lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, clip_global_norm=None, clip_value=None
 ):
-    # Its docstring puts eps outside the root; its code, inside.
+    # The docstring has eps outside the square root, the code has it inside.
     return {
         "rule": Adagrad(eps, True, initial_accumulator, guarded=True, modulus=True),
         "lr": InverseTime(lr, lr_decay) if lr_decay else lr,
@@ -206,6 +213,7 @@ def _braintools_adagrad(
 
 
 def _braintools_gradient(clip_global_norm, clip_value, weight_decay):
+    """Return the transforms of the gradient that all optimisers of braintools have."""
     clips = (_transform_if_set(ClipGlobalNorm, clip_global_norm), _transform_if_set(ClipValue, clip_value))
     return (*clips, _transform_if_set(L2Decay, weight_decay))
 
@@ -216,7 +224,7 @@ def _optax_adagrad(lr, initial_accumulator=0.1, eps=1e-7, accumulate=None, use_g
 
 
 def _multi_steps(every, mean):
-    """What optax.MultiSteps wraps around an optimiser."""
+    """Return the accumulation of optax.MultiSteps, or None."""
     return None if every is None else Accumulate(every, "running mean" if mean else "sum")
 
 
@@ -265,7 +273,7 @@ def _braintools_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, clip_globa
 
 
 def _optax_adadelta(lr, rho=0.9, eps=1e-6, weight_decay=0.0, accumulate=None, use_grad_mean=True):
-    # Without a rate optax moves up the gradient; here the rate must be given.
+    # Without a learning rate optax takes ascent steps; here lr is required.
     transforms = (_multi_steps(accumulate, use_grad_mean), _transform_if_set(L2Decay, weight_decay))
     return {"rule": Adadelta(rho, eps), "lr": lr, "transforms": transforms}
 

@@ -29,9 +29,6 @@ class SmallArrayGroup(ArrayGroup):
 
     __slots__ = ("g", "views")
 
-    def _empty_vector(self, dtype):
-        return np.empty(self.offsets[-1], dtype)
-
     def _concatenate(self, vectors):
         return np.concatenate(vectors)
 

@@ -117,14 +117,17 @@ class State:
         for name, value in zip(Options._fields, options.validate(leaves), strict=True):
             setattr(self, name, value)
         self.t = self.n_micro_steps = self.n_pending = self.n_skipped = self.n_good_steps = 0
-        self.scale = next((item.initial for item in self.transforms if hasattr(item, "grow")), 1.0)
-        self.counts_micro_steps = any(getattr(item, "counts", "updates") == "micro-steps" for item in self.transforms)
+        self.scale, self.counts_micro_steps = 1.0, False
+        for item in self.transforms:
+            if hasattr(item, "grow"):
+                self.scale = item.initial
+            if getattr(item, "counts", "updates") == "micro-steps":
+                self.counts_micro_steps = True
         self.iterate = self.seed = None
-        scales = self.lr_scale or [None] * len(leaves)
-        self.leaves = [
-            (Leaf if isinstance(array, np.ndarray) else DeviceLeaf)(path, array, self, scale)
-            for (path, array), scale in zip(leaves, scales, strict=True)
-        ]
+        self.leaves = []
+        for (path, array), scale in zip(leaves, self.lr_scale or [None] * len(leaves), strict=True):
+            leaf_type = Leaf if isinstance(array, np.ndarray) else DeviceLeaf
+            self.leaves.append(leaf_type(path, array, self, scale))
         self.log_decay = [0.0] * len(self.leaves)
         if self.sparse_decay == "lazy":
             lazy_decay.init_lazy_decay(self)
@@ -367,7 +370,10 @@ def init(
 
 def _list_arrays(x):
     """Return [(path, array)] of all arrays in x; those that are not on a device as ndarrays of a supported dtype."""
-    return [(path, leaf if arrays.is_device(leaf) else _check.parameter(path, leaf)) for path, leaf in walk(x)]
+    leaves = []
+    for path, leaf in walk(x):
+        leaves.append((path, leaf if arrays.is_device(leaf) else _check.parameter(path, leaf)))
+    return leaves
 
 
 def load_state(path: str | os.PathLike, records: Sequence[type] = ()) -> State:

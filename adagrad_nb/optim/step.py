@@ -1,6 +1,12 @@
-"""One step: x, g, state -> x, state."""
+"""One step of an optimiser: `update` takes x, a gradient and the state, and returns the new x and state.
+
+A small contiguous vector takes a fast path.  Otherwise all arguments are checked first, then written.
+"""
+
+from __future__ import annotations
 
 import contextlib
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,46 +17,53 @@ from .device_gradients import is_sparse_gradient, prepare_sparse_gradient
 from .gradients import PreparedGradient, prepare_gradient
 from .kernels.array_update import ALL
 from .transform_chain import READY, SKIPPED, LeafStep, grow_loss_scale, resolve_transforms
-from .trees import align, rebuild
-from .trees import list_leaves as leaves_of
+from .trees import align, list_leaves, rebuild
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+    from .state import State
 
 _NULL_CONTEXT = contextlib.nullcontext()
 
 
-def update(x, g, state, *, lr=None, out=None):
-    """Move x by one gradient.
+def update(
+    x: Any, g: Any, state: State, *, lr: npt.ArrayLike | None = None, out: tuple[Any, State] | None = None
+) -> tuple[Any, State]:
+    """Apply one gradient and return the new x and state.
 
     Parameters
     ----------
     x : array, device array, or nested dict, list or tuple of them
         As given to `init`.
     g : like x
-        The gradient: of the same containers, each array dense; or a ``scipy.sparse`` matrix of its shape (for a
-        vector, a row or column); or a pair ``(indices, values)``, for a matrix ``(row_indices, rows)``.  Of a
-        sparse gradient only the listed coordinates move, by the penalty's step too; what is listed twice is
-        summed first, unless `init` was told otherwise.
+        The gradient in the same containers.  The gradient of an array is dense; or a ``scipy.sparse`` matrix of its
+        shape (for a vector, a row or column); or a pair ``(indices, values)``, for a matrix
+        ``(row_indices, rows)``.  A sparse gradient updates only the listed coordinates, and the penalty acts only
+        on these.  Duplicate indices are summed, or treated as ``init(duplicates=…)`` says.
     state : State
     lr : float or ndarray, optional
-        Another learning rate for this step only.
+        The learning rate of this step instead of that of the state.
     out : (x, state), optional
-        Write there and return the same two objects, without allocating: usually the arguments themselves.
+        Write the results to these two objects and return them.  If they are the arguments themselves, no memory is
+        allocated for arrays.
 
     Returns
     -------
     x, state
-        New ones, or those of `out`.
+        New objects, or those of `out`.
 
     Raises
     ------
     TypeError, ValueError
-        If g does not fit x; then nothing has been written.
+        If g does not fit x.  Nothing has been written then.
     FloatingPointError
-        If `SkipNonFinite` has met its limit.
+        If the limit of `SkipNonFinite` is exceeded.
 
     Notes
     -----
-    A gradient that is not finite is applied as it is and poisons the accumulators, as in every system, unless one of
-    the transforms is `SkipNonFinite` or `LossScale`; the drivers stop before that happens.
+    A gradient with NaN or infinity is applied as it is, and the accumulators become NaN, unless `SkipNonFinite` or
+    `LossScale` is among the transforms.  The minimisers stop before that.
 
     Examples
     --------
@@ -70,7 +83,7 @@ def update(x, g, state, *, lr=None, out=None):
         return out
     leaves = state.leaves
     is_single = len(leaves) == 1
-    targets = [x] if is_single and not isinstance(x, (dict, list, tuple)) else leaves_of(x)
+    targets = [x] if is_single and not isinstance(x, (dict, list, tuple)) else list_leaves(x)
     if len(targets) != len(leaves):
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(leaves)}")
     gradients = [g] if is_single and targets[0] is x else align(x, g, "g")
@@ -90,10 +103,9 @@ def update(x, g, state, *, lr=None, out=None):
 
 
 def _update_arrays(x, state, targets, gradients, lr, out, is_new):
-    """As `update`, for lists of arrays and gradients."""
+    """Check all arguments, then write: `update` for lists of arrays and gradients."""
     leaves, (x_out, state_out) = state.leaves, out
     rates = [leaf.constant_lr if lr is state.lr else leaf.cast_lr(lr) for leaf in leaves]
-    # Everything is checked before anything is written.
     gradients = [_prepare_gradient(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
     lazy_decay.check_rates(state, gradients, rates)
     if is_new:
@@ -112,7 +124,10 @@ def _update_arrays(x, state, targets, gradients, lr, out, is_new):
 
 
 def _apply_leaf_steps(state, targets, steps):
-    """Move the arrays and the state in place; return whether there was a step.  Only `SkipNonFinite` can raise."""
+    """Update the arrays and the state in place; return whether a gate let the gradients pass.
+
+    Only `SkipNonFinite` can raise an error.
+    """
     status, resolved, records = resolve_transforms(state, steps)
     if status == SKIPPED:
         return False
@@ -132,14 +147,14 @@ def _apply_leaf_steps(state, targets, steps):
 
 
 def _resolve_lr(state, lr):
-    """The learning rate of this step."""
+    """Return the learning rate of this step."""
     if lr is not None:
         return lr if arrays.is_device(lr) else _check.interval("lr", lr, "[0, inf)")
     return state.cast_lr(state.schedule_step)
 
 
 def _make_leaf_steps(state, targets, gradients, rates):
-    """What is to be done, array by array; groups, where all their gradients are dense, count as one array."""
+    """Return a `LeafStep` for each array, and one for each group of small arrays with dense gradients."""
     steps = [LeafStep(*each) for each in zip(state.leaves, targets, gradients, rates, strict=True)]
     for group in state.array_groups:
         group_steps = [steps[i] for i in group.members]
@@ -152,7 +167,7 @@ def _make_leaf_steps(state, targets, gradients, rates):
 
 
 def _can_step_as_group(group, steps):
-    """Whether all the gradients of a group are dense, and as its kernel takes them."""
+    """Return whether all gradients of a group are dense and of the layout that its kernels take."""
     if getattr(steps[0].lr, "ndim", 0) or any(step.gradient.where is not ALL for step in steps):
         return False
     if group.leaf.on_device:
@@ -161,7 +176,7 @@ def _can_step_as_group(group, steps):
 
 
 def _is_kernel_ready(x, g, leaf):
-    """Whether x and g are arrays just as the kernel takes them: the short way of `update` for small arrays."""
+    """Return whether x and g have the type, shape, dtype and layout of the kernel: the fast path of `update`."""
     return (
         leaf is not None
         and type(x) is np.ndarray
@@ -174,47 +189,47 @@ def _is_kernel_ready(x, g, leaf):
 
 
 def _prepare_gradient(state, leaf, x, g):
-    """The gradient of one array as the kernels take it."""
+    """Check the array and its gradient; return the gradient in the form that the kernels take."""
     if _is_kernel_ready(x, g, leaf):
         return PreparedGradient(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
         return _densify_for_decay(state, leaf, _prepare_device_gradient(state, leaf, x, g))
     if arrays.is_device(x) or arrays.is_device(g):
-        raise TypeError(f"{leaf.path}: the state was made for an array of the host; copy x and g there")
+        raise TypeError(f"{leaf.path}: the state was made for an array on the host; copy x and g to the host")
     if not isinstance(x, np.ndarray):
         x = _check.parameter(leaf.path, x)
     if x.shape != leaf.shape or (x.dtype != leaf.dtype and x.dtype.kind not in "iu"):
         raise ValueError(
             f"{leaf.path}: got {x.dtype} of shape {x.shape}; the state was made for {leaf.dtype} of {leaf.shape}"
         )
-    complex_ = leaf.dtype.kind == "c"
-    gradient = prepare_gradient(
-        g, leaf.shape, leaf.dtype if complex_ else leaf.precision, "g" + leaf.path[1:], state.duplicates
-    )
+    is_complex = leaf.dtype.kind == "c"
+    dtype = leaf.dtype if is_complex else leaf.precision
+    gradient = prepare_gradient(g, leaf.shape, dtype, "g" + leaf.path[1:], state.duplicates)
     gradient = _densify_for_decay(state, leaf, gradient)
-    return gradient.as_real(leaf.precision) if complex_ else gradient
+    return gradient.as_real(leaf.precision) if is_complex else gradient
 
 
 def _densify_for_decay(state, leaf, gradient):
-    """The gradient of an array that decays, as `sparse_decay` says."""
+    """Return the gradient, dense if the array has weight decay and ``sparse_decay="whole"``."""
     if gradient.where is ALL or state.sparse_decay == "touched" or not leaf.decays:
         return gradient
     if state.sparse_decay == "refuse":
         raise ValueError(
-            f"g{leaf.path[1:]}: is sparse, and weight decay with sparse gradients is refused as asked; "
-            "give a dense array, or choose sparse_decay='touched', 'whole' or 'lazy'"
+            f"g{leaf.path[1:]}: is sparse, and sparse_decay='refuse' rejects weight decay with sparse gradients; "
+            "pass a dense array, or choose sparse_decay='touched', 'whole' or 'lazy'"
         )
     return PreparedGradient(ALL, leaf.to_dense(gradient)) if state.sparse_decay == "whole" else gradient
 
 
 def _prepare_device_gradient(state, leaf, x, g):
-    form = arrays.form(x) if arrays.is_device(x) else None
-    if form is None or (form.shape, form.dtype) != (leaf.shape, leaf.dtype):
+    """Check a device array and its gradient; return the gradient in the form that the CUDA kernels take."""
+    spec = arrays.form(x) if arrays.is_device(x) else None
+    if spec is None or (spec.shape, spec.dtype) != (leaf.shape, leaf.dtype):
         raise ValueError(f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and {leaf.dtype}")
     if is_sparse_gradient(g):
         return prepare_sparse_gradient(leaf, g, state.duplicates, "g" + leaf.path[1:])
-    form = arrays.form(g) if arrays.is_device(g) else None
-    if form is None or form.shape != leaf.shape or form.dtype not in (leaf.dtype, np.float16, "bfloat16"):
+    spec = arrays.form(g) if arrays.is_device(g) else None
+    if spec is None or spec.shape != leaf.shape or spec.dtype not in (leaf.dtype, np.float16, "bfloat16"):
         raise TypeError(
             f"g: the gradient of a device array must be a device array of shape {leaf.shape} and dtype {leaf.dtype}, "
             "float16 or bfloat16, or a sparse one"
@@ -223,16 +238,17 @@ def _prepare_device_gradient(state, leaf, x, g):
 
 
 def _check_writable(leaf, x):
+    """Check that an array of `out` can be written in place."""
     if leaf.on_device:
         if not arrays.is_writable(x):
-            raise ValueError(f"out: {leaf.path} is an array that cannot be changed; call update without out")
+            raise ValueError(f"out: {leaf.path} is an immutable array; call update without out")
         return
     if not isinstance(x, np.ndarray) or not x.flags.writeable or x.dtype != leaf.dtype:
         raise ValueError(f"out: {leaf.path} must be a writable array of {leaf.dtype}; call update without out")
 
 
 def _copy_to_out(x, state, sources, x_out, state_out):
-    """Bring other objects named by `out` to where x and state are."""
+    """Copy x and state to the objects of `out`; return its arrays."""
     if [(leaf.shape, leaf.dtype) for leaf in state_out.leaves] != [(leaf.shape, leaf.dtype) for leaf in state.leaves]:
         raise ValueError("out: its state was made for arrays of other shapes or dtypes")
     targets = list(align(x, x_out, "out")) if isinstance(x, (dict, list, tuple)) else [x_out]

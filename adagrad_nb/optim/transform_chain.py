@@ -1,4 +1,4 @@
-"""The transforms of a step that look at more than one coordinate: norms over arrays, and gates."""
+"""Transforms of a step that depend on more than one coordinate: norms over arrays, and gates."""
 
 import math
 from typing import Any, NamedTuple
@@ -11,7 +11,7 @@ READY, ACCUMULATED, SKIPPED = range(3)
 
 
 class LeafStep(NamedTuple):
-    """What one array, or a group of them, is to do in a step."""
+    """A step of one array, or of a group of arrays: its leaf, the array, the gradient and the learning rate."""
 
     leaf: Any
     x: Any
@@ -20,9 +20,10 @@ class LeafStep(NamedTuple):
 
 
 def resolve_transforms(state, steps):
-    """Return (status, steps, records): the update of each step with all its transforms those of one coordinate.
+    """Return (status, steps, records), where records are updates whose transforms act on each coordinate by itself.
 
-    Unless the status is READY, a gate keeps the gradients back and there is no step.
+    A norm becomes a factor of the gradient.  A gate that holds the gradient back gives the status ACCUMULATED or
+    SKIPPED instead of READY; then there is no update.
     """
     if not any(step.leaf.needs_reduction for step in steps):
         return READY, steps, [step.leaf.update for step in steps]
@@ -53,15 +54,15 @@ def resolve_transforms(state, steps):
 
 
 def _resolve_factors(position, first_records, prefixes, steps):
-    """Each record that looks at the whole array, replaced by the factor it comes to."""
+    """Return the transforms of one position, with those that need a norm replaced by the factor they amount to."""
     if all(step.leaf.on_device for first, step in zip(first_records, steps, strict=True) if needs_norm(first)):
         return device_leaf.resolve_factors_on_device(position, first_records, prefixes, steps)
     norms = [
         step.leaf.gradient_norm(position, head, step.x, step.gradient, step.lr) if needs_norm(first) else 0.0
         for first, head, step in zip(first_records, prefixes, steps, strict=True)
     ]
-    whole = next(record for record in first_records if needs_norm(record))
-    if uses_global_norm(whole):
+    norm_record = next(record for record in first_records if needs_norm(record))
+    if uses_global_norm(norm_record):
         norms = [math.hypot(*norms)] * len(norms)
     return [
         Rescale(step.leaf.precision.type(scale_for_norm(first, step.leaf.precision.type(norm))))
@@ -71,7 +72,7 @@ def _resolve_factors(position, first_records, prefixes, steps):
 
 
 def _accumulate_gradients(state, gate, prefixes, steps):
-    """The steps with what has been accumulated for their gradients, or None while more is to come."""
+    """Add the gradients to the sums; return steps with the sums as gradients if the gate is complete, else None."""
     state.n_pending += 1
     for head, step in zip(prefixes, steps, strict=True):
         step.leaf.accumulate_gradient(
@@ -85,7 +86,7 @@ def _accumulate_gradients(state, gate, prefixes, steps):
 
 
 def _check_finite(state, gate, position, prefixes, steps):
-    """Whether the gradients are finite; the state takes note."""
+    """Return whether all gradients are finite, and update the counters of the gate."""
     is_finite = not any(
         step.leaf.count_nonfinite(position, head, step.x, step.gradient, step.lr)
         for head, step in zip(prefixes, steps, strict=True)
@@ -93,8 +94,8 @@ def _check_finite(state, gate, position, prefixes, steps):
     if hasattr(gate, "limit"):
         if not is_finite and 0 < gate.limit <= state.n_skipped:
             raise FloatingPointError(
-                f"g: not finite for the {state.n_skipped + 1}th time in a row; SkipNonFinite.limit is {gate.limit}. "
-                "Look at the loss, or take a smaller lr"
+                f"g: got {state.n_skipped + 1} gradients in a row that are not finite; SkipNonFinite.limit is "
+                f"{gate.limit}. Check the loss, or use a smaller lr"
             )
         state.n_skipped = 0 if is_finite else state.n_skipped + 1
         return is_finite
@@ -105,12 +106,12 @@ def _check_finite(state, gate, position, prefixes, steps):
 
 
 def _unscale_record(state, gate, leaf):
-    """What a gate that lets a gradient pass does to it."""
+    """Return the transform that a gate applies to finite gradients: `LossScale` divides by its scale."""
     return Identity() if hasattr(gate, "limit") else Rescale(leaf.precision.type(1.0 / state.scale))
 
 
 def grow_loss_scale(state, transforms):
-    """Raise the scale of the loss after enough good steps; the step that was the last of them had the old one."""
+    """Raise the scale of the loss after enough consecutive updates with finite gradients."""
     for gate in transforms:
         if hasattr(gate, "grow") and state.n_good_steps >= gate.every:
             state.scale, state.n_good_steps = state.scale * gate.grow, 0

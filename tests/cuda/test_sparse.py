@@ -133,7 +133,7 @@ def test_gates_and_decay_of_all(dtype, rng):
         (host, host_state), (device, state) = both(x, gradients, False, **options)
         same(device, host, ULPS)
         assert state.t == host_state.t
-    with pytest.raises(ValueError, match=r"^g: is sparse, and weight decay"):
+    with pytest.raises(ValueError, match=r"^g: is sparse, and sparse_decay='refuse' rejects weight decay"):
         both(x, gradients, False, sparse_decay="refuse", transforms=(L2Decay(0.3),))
 
 
@@ -143,7 +143,7 @@ def test_gates_and_decay_of_all(dtype, rng):
         (([0, 6], [1.0, 1.0]), r"^g\[0\]: got index 6 at position 1; must be in \[0, 6\)"),
         (([-1, 5], [1.0, 1.0]), r"^g\[0\]: got index -1 at position 0"),
         (([0, 1], [1.0]), r"^g\[1\]: got float64 of shape \(1,\); must be float64"),
-        (([0.0], [1.0]), r"^g\[0\]: got float64 of shape \(1,\); must be int32 or int64"),
+        (([0.0], [1.0]), r"^g\[0\]: got float64 of shape \(1,\); must be a vector of int32 or int64"),
     ],
 )
 def test_lists_that_are_refused(g, message):

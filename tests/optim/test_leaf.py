@@ -260,7 +260,7 @@ def test_sparse_decay(decay, rng):
     others = np.delete(np.arange(6), where)
     np.testing.assert_array_equal(moved["touched"][others], x[others])
     assert (whole[others] != x[others]).all()
-    with pytest.raises(ValueError, match=r"g: is sparse, and weight decay with sparse gradients is refused"):
+    with pytest.raises(ValueError, match=r"g: is sparse, and sparse_decay='refuse' rejects weight decay"):
         update(x, (where, values), init(x, **options, sparse_decay="refuse"))
     assert update(x, dense, init(x, **options, sparse_decay="refuse"))[1].t == 1
 
