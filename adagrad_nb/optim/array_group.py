@@ -1,5 +1,7 @@
 """Groups of arrays that one pass of the kernels updates: the part that the host and the device share."""
 
+from typing import Any
+
 import numpy as np
 
 from ..cuda.arrays import Form
@@ -26,6 +28,7 @@ class ArrayGroup:
     __slots__ = ("leaf", "members", "offsets", "shapes", "x")
 
     leaf_type = Leaf
+    x: Any
 
     def __init__(self, members, leaves, options):
         own_leaves = [leaves[i] for i in members]

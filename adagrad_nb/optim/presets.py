@@ -6,7 +6,7 @@ Each function ``_SYSTEM_METHOD`` has the settings and defaults of one optimiser,
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import _check
 from ..records.averaging import EMA
@@ -14,6 +14,9 @@ from ..records.gates import Accumulate
 from ..records.rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
 from ..records.schedules import InverseTime, Shift
 from ..records.transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, Except, L2Decay, Maximize, Rescale
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 # Names of settings in other libraries, and the name here.
 SETTING_ALIASES = {
@@ -304,7 +307,7 @@ def _fbgemm_rowwise(lr=0.01, eps=1e-8, weight_decay=0.0, weight_decay_mode="none
     return {"rule": RowAdagrad(eps, False), "lr": lr, "transforms": transforms}
 
 
-_SYSTEMS = {
+_SYSTEMS: dict[str, dict[str, Callable[..., dict[str, Any]]]] = {
     "adagrad": {
         "torch": _torch_adagrad,
         "keras": _keras_adagrad,

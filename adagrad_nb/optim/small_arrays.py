@@ -69,7 +69,7 @@ def group_small_arrays(leaves, options):
     """Return the groups of arrays that can be updated in one pass."""
     if len(leaves) < 2 or _needs_own_arrays(options):
         return []
-    members_of: dict = {}
+    members_of = {}
     for i, leaf in enumerate(leaves):
         if _can_join_group(leaf):
             members_of.setdefault((leaf.on_device, leaf.dtype, repr(leaf.uncast_update)), []).append(i)

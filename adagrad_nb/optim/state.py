@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from .array_group import ArrayGroup
+
 _COUNTERS = ("t", "n_micro_steps", "n_pending", "n_skipped", "n_good_steps", "scale")
 # Names of counters and optional arrays in a file; those of version 0.1.0, whose files must load.
 _COUNTER_KEYS = dict(zip(_COUNTERS, ("t", "arrived", "pending", "skipped", "good", "scale"), strict=True))
@@ -112,6 +114,29 @@ class State:
         *Options._fields,
         *_COUNTERS,
     )
+
+    rule: Any
+    lr: Any
+    transforms: tuple[Any, ...]
+    penalty: Any
+    average: Any
+    lr_scale: tuple[np.ndarray, ...] | None
+    duplicates: str
+    sparse_decay: str
+    t: int
+    scale: float
+    n_micro_steps: int
+    n_pending: int
+    n_skipped: int
+    n_good_steps: int
+    counts_micro_steps: bool
+    has_device_arrays: bool
+    leaves: list[Leaf]
+    array_groups: list[ArrayGroup]
+    fast_leaf: Any
+    log_decay: list[float]
+    iterate: Any
+    seed: int | None
 
     def __init__(self, leaves: Sequence[tuple[str, Any]], options: Options) -> None:
         for name, value in zip(Options._fields, options.validate(leaves), strict=True):
@@ -197,7 +222,7 @@ class State:
             return _check.interval(f"lr({t})", self.lr(t), "[0, inf)")
         return self.lr
 
-    def schedule(self) -> Any:
+    def schedule(self):
         """Return the learning rate as a schedule record for compiled loops.
 
         Return None if it is a Python function or a schedule whose values are arrays.
@@ -274,7 +299,7 @@ class State:
             raise ValueError("lr: a Python function cannot be saved; use a schedule record such as InverseSqrt(1.0)")
         if any(leaf.on_device for leaf in self.leaves):
             raise ValueError("state: arrays on a device cannot be saved; copy x to the host and call init there")
-        contents = {} if self.iterate is None else {"iterate": self.iterate}
+        contents: dict[str, Any] = {} if self.iterate is None else {"iterate": self.iterate}
         for i, leaf in enumerate(self.leaves):
             contents |= {f"slot{k}_of_{i}": slot for k, slot in enumerate(leaf.slots)}
             optional_arrays = {key: getattr(leaf, name) for name, key in _ARRAY_KEYS.items()}

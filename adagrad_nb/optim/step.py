@@ -88,14 +88,13 @@ def update(
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(leaves)}")
     gradients = [g] if is_single and targets[0] is x else align(x, g, "g")
     lr = _resolve_lr(state, lr)
-    in_place = out is not None and x_out is x and state_out is state
-    group = state.array_groups[0] if state.array_groups and in_place else None
-    is_one_group = group is not None and len(group.members) == len(leaves) and not np.ndim(lr)
-    if is_one_group and group.can_pack(targets, gradients):
-        with arrays.ordered([targets[0], gradients[0]]) if group.leaf.on_device else _NULL_CONTEXT:
-            gradient, rate = group.pack(targets, gradients), group.leaf.cast_lr(lr)
-            _apply_leaf_steps(state, targets, [LeafStep(group.leaf, group.x, gradient, rate)])
-        return out
+    if out is not None and x_out is x and state_out is state and state.array_groups and not np.ndim(lr):
+        group = state.array_groups[0]
+        if len(group.members) == len(leaves) and group.can_pack(targets, gradients):
+            with arrays.ordered([targets[0], gradients[0]]) if group.leaf.on_device else _NULL_CONTEXT:
+                gradient, rate = group.pack(targets, gradients), group.leaf.cast_lr(lr)
+                _apply_leaf_steps(state, targets, [LeafStep(group.leaf, group.x, gradient, rate)])
+            return out
     if not state.has_device_arrays:
         return _update_arrays(x, state, targets, gradients, lr, (x_out, state_out), out is None)
     with arrays.ordered(arrays.among([targets, gradients])):
