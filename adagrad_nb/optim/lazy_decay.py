@@ -11,7 +11,7 @@ FBGEMM, ``rowwise_adagrad`` with ``WeightDecayMode.DECOUPLE_GLOBAL``, which uses
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,9 +20,6 @@ from ..records.gates import accumulates_gradients
 from ..records.transforms import DecoupledDecay, for_array, is_weight_decay
 from .kernels.array_update import ALL
 from .trees import rebuild, walk
-
-if TYPE_CHECKING:
-    from .state import State
 
 
 def init_lazy_decay(state):
@@ -84,7 +81,7 @@ def apply_missed_decay(state, targets, gradients):
                 _decay_rows(state, i, leaf, x, _touched_rows(leaf, gradient))
 
 
-def catch_up(x: Any, state: State) -> tuple[Any, State]:
+def catch_up(x: Any, state: Any) -> tuple[Any, Any]:
     """Return x with all missed decay applied.
 
     With ``sparse_decay="lazy"``, rows that no gradient has listed for some time have not been decayed yet.
