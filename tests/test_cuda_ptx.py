@@ -1,4 +1,4 @@
-"""What the CUDA loops become: PTX, compiled without a device, and looked at.
+"""PTX code of the CUDA kernels, compiled without a device: no calls, and no double precision in float32 kernels.
 
 Needs numba-cuda and NVIDIA's compiler libraries (``pip install nvidia-nvvm nvidia-cuda-nvrtc``), but no driver.
 """
@@ -44,7 +44,7 @@ from numba import cuda, types
 
 
 def _compiler():
-    """Whether PTX can be made here."""
+    """Return why no PTX can be compiled here, or an empty string."""
     try:
         cuda.compile_ptx(lambda x: None, (types.float32[::1],), cc=(9, 0))
     except Exception as error:
@@ -66,7 +66,7 @@ PENALTIES = [NoPenalty(), L1(0.1), ElasticNet(0.1, 0.2), Box(-1.0, 1.0)]
 
 @pytest.fixture(autouse=True)
 def _device(monkeypatch):
-    """Numba asks the present device what it can do, even if there is none."""
+    """Replace the current device, whose compute capability Numba asks for."""
     from numba.cuda import dispatcher
 
     class Device:
@@ -80,7 +80,7 @@ def vector(dtype):
 
 
 def ptx(kernel, *arguments):
-    """The code of a kernel for arguments given as types or as values."""
+    """Return the code of a kernel for arguments given as types or as values."""
     kinds = [item if isinstance(item, types.Type) else numba.typeof(item) for item in arguments]
     code, _ = cuda.compile_ptx(kernel.py_func, tuple(kinds), cc=(9, 0))
     assert not re.search(r"\bcall", code), "a call is left"
@@ -88,11 +88,11 @@ def ptx(kernel, *arguments):
 
 
 def record(cls, *fields):
-    """The type of a record with these fields."""
+    """Return the type of a record with these fields."""
     return types.NamedTuple(fields, cls)
 
 
-# Sums of losses are double, as on the CPU, and so are schedules, which a penalty that catches up asks for its rates.
+# Sums of losses and schedules are in double precision, as on the CPU; lazy updates of a penalty use the schedule.
 SCORES = {"softmax": Softmax(), "one against the rest": OneVsRest(Logistic()), "rivals": IndependentOutputs(Logistic())}
 DOUBLE = {"tally", "tally of lanes", *SCORES}
 DOUBLE |= {f"{name}, penalised" for name in ("slopes", "learn", "decisions", "learn lanes")}
@@ -100,7 +100,7 @@ LISTED = record(cuda_array_update.ListedCoordinates, vector(np.int64), types.int
 
 
 def cases(dtype):
-    """Every loop, with the arguments that it meets: name -> (kernel, arguments)."""
+    """Return each kernel with its arguments: name -> (kernel, arguments)."""
     f, a, s = numba.from_dtype(dtype), vector(dtype), types.UniTuple(vector(dtype), 1)
     full = cast(Update(Adagrad(), TRANSFORMS, ElasticNet(0.1, 0.2)), dtype)
     rowwise = cast(Update(RowAdagrad(), TRANSFORMS, L1(0.1)), dtype)
@@ -203,15 +203,17 @@ def cases(dtype):
 
 
 @pytest.mark.parametrize("name", cases(np.dtype("f4")))
-def test_no_doubles_among_singles_and_no_calls(name):
+def test_float32_kernels_have_no_doubles_and_no_calls(name):
     code = ptx(*cases(np.dtype("f4"))[name])
-    computed = [line for line in code.splitlines() if ".f64" in line and ".param" not in line]  # what no loop reads
+    computed = [
+        line for line in code.splitlines() if ".f64" in line and ".param" not in line
+    ]  # .param: an argument that no loop reads
     assert bool(computed) == (name in DOUBLE), computed[:3]
     assert "ld." in code or name == "fill"
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_losses_of_lanes_are_only_summed_in_doubles(name):
+def test_losses_of_outputs_are_only_summed_in_doubles(name):
     code = ptx(*cases(np.dtype("f4"))[name])
     moves = {"cvt.f64.f32", "ld.global.f64", "st.global.f64"}
     assert set(re.findall(r"[a-z.]+\.f64(?:\.f32)?", code)) <= moves | {"add.f64"}
@@ -223,7 +225,7 @@ def test_doubles_compile(name):
 
 
 @pytest.mark.parametrize("dtype", [np.dtype("f4"), np.dtype("f8")], ids=str)
-def test_words_of_128_bits(dtype):
+def test_loads_of_128_bits(dtype):
     code = ptx(*cases(dtype)["quads"])
     words = 1 if dtype == np.float32 else 2
     kind = f"v{4 // words}.f{8 * dtype.itemsize}"
@@ -234,7 +236,7 @@ def test_words_of_128_bits(dtype):
 
 
 def test_the_values_of_penalties_alone_are_double():
-    """As on the CPU: a sum that is looked at, not learnt from."""
+    """As on the CPU: the sum is reported only, no update depends on it."""
     assert ".f64" in ptx(
         cuda_array_update.sum_penalty_values, cast(L1(0.1), np.float32), vector(np.float32), vector(np.float64)
     )

@@ -1,4 +1,4 @@
-"""Arrays on a device give what arrays of the host give; in the simulator, so that it can be tried everywhere."""
+"""Updates of device arrays equal those of host arrays; runs in the CUDA simulator or on a device."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ from adagrad_nb import (
     SkipNonFinite,
     has_cuda,
     init,
-    update,  # fmt: skip
+    update,
 )
 from adagrad_nb.cuda import arrays as devices
 from adagrad_nb.cuda.arrays import is_device, primitives
@@ -45,7 +45,7 @@ TRANSFORMS = {
     "raw": (), "elementwise": (Rescale(1.5), ClipValue(1.2), L2Decay(0.3), DecoupledDecay(0.2)),
     "norm": (Maximize(), ClipNorm(0.5), L2Decay(0.3)), "global": (ClipGlobalNorm(0.5), ClipNorm(0.3)),
 }  # fmt: skip
-ULPS = {"norm": 8, "global": 8}  # sums are in another order
+ULPS = {"norm": 8, "global": 8}  # sums are taken in another order
 PENALTIES = {
     "none": None, "l1": L1(0.2), "l2": L2(0.2), "elastic": ElasticNet(0.2, 0.3), "box": Box(-0.4, 0.7),
     "nonnegative": NonNegative(), "bounded": Bounded(L1(0.2), -0.4, 0.7),
@@ -54,7 +54,7 @@ PENALTIES = {
 
 @pytest.fixture
 def case(dtype, rng):
-    """A point and three gradients with a zero in them; more coordinates than threads in a block."""
+    """Return a point and three gradients with a zero; there are more coordinates than threads in a block."""
     gradients = rng.normal(size=(3, 7)).astype(dtype)
     gradients[:, 2] = 0
     return rng.normal(size=7).astype(dtype), gradients
@@ -72,7 +72,7 @@ def test_matrix(transforms, penalty, case):
     x, gradients = case
     options = {"transforms": TRANSFORMS[transforms], "penalty": PENALTIES[penalty]}
     ulps = ULPS.get(transforms, 0)
-    # Sums need barriers, which are slow in the simulator; every rule meets them without a penalty.
+    # Sums need barriers, which are slow in the simulator; so all rules are tested with norms only without a penalty.
     rules = RULES[:1] if transforms in ULPS and penalty != "none" else RULES
     for rule, place in [*((rule, False) for rule in rules), (RULES[0], True)]:
         (host, host_state), (device, state) = both(x, gradients, place, rule=rule, **options)
@@ -101,7 +101,7 @@ def test_shapes(shape, dtype, rng):
         same(state.means[0], host_state.means[0])
 
 
-def test_new_arrays_leave_the_old_ones(case):
+def test_new_arrays_leave_the_old_ones_unchanged(case):
     x, gradients = case
     old = put(x)
     state = init(old, average=Polyak())
@@ -114,7 +114,7 @@ def test_new_arrays_leave_the_old_ones(case):
     same(state.means[0], x)
 
 
-def test_other_arrays_named_by_out(case):
+def test_out_with_other_arrays(case):
     x, gradients = case
     expected, _ = update(x, gradients[0], init(x))
     out = put(np.zeros_like(x)), init(put(x), lr=9.0)
@@ -132,21 +132,21 @@ def test_trees(dtype, rng):
     same(device, host)
 
 
-def test_a_tree_on_both_sides(dtype):
+def test_a_tree_of_host_and_device_arrays(dtype):
     x = [np.ones(3, dtype), put(np.ones(3, dtype))]
     moved, _ = update(x, [np.full(3, 2, dtype), put(np.full(3, 2, dtype))], init(x))
     same(moved[1], moved[0])
 
 
 @pytest.mark.parametrize("lr", [0.25, InverseSqrt(0.5), lambda t: 0.5 / (1 + t)], ids=["number", "record", "callable"])
-def test_rates(lr, case):
+def test_learning_rates(lr, case):
     x, gradients = case
     (host, _), (device, _) = both(x, gradients, False, lr=lr)
     same(device, host)
 
 
 @pytest.mark.parametrize("lr", [np.linspace(0.1, 0.7, 7), Constant(np.linspace(0.1, 0.7, 7))], ids=["array", "record"])
-def test_a_rate_per_coordinate(lr, case):
+def test_learning_rate_per_coordinate(lr, case):
     x, gradients = case
     (host, _), (device, _) = both(x, gradients, False, lr=lr)
     same(device, host)
@@ -167,13 +167,13 @@ def test_average(start, case):
         same(device.means[0], host.means[0])
 
 
-def test_another_rate_for_one_step(case):
+def test_learning_rate_of_one_step(case):
     x, gradients = case
     device, _ = update(put(x), put(gradients[0]), init(put(x)), lr=0.1)
     same(device, update(x, gradients[0], init(x), lr=0.1)[0])
 
 
-def test_gradients_that_are_refused(case):
+def test_rejected_gradients(case):
     x, gradients = case
     device = put(x)
     state = init(device)
@@ -187,7 +187,7 @@ def test_gradients_that_are_refused(case):
         update(x, put(gradients[0]), init(x))
 
 
-def test_x_that_is_refused(case):
+def test_rejected_x(case):
     x, gradients = case
     state = init(put(x))
     for wrong in (x, put(x[:3])):
@@ -199,12 +199,12 @@ def test_x_that_is_refused(case):
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.int64, np.complex128])
-def test_device_arrays_of_other_kinds_are_refused(kind):
+def test_device_arrays_of_other_dtypes_are_rejected(kind):
     with pytest.raises(TypeError, match=r"^x: got dtype .*; must be float32 or float64"):
         init(put(np.ones(3, kind)))
 
 
-def test_not_a_number_poisons_its_coordinate_alone(case):
+def test_nan_affects_its_coordinate_only(case):
     x, gradients = case
     g = gradients[0].copy()
     g[4] = np.nan
@@ -232,7 +232,7 @@ def test_norms_over_a_tree(transforms, dtype, rng):
         same(state.slots, host_state.slots, 16)
 
 
-def test_a_norm_over_both_precisions(rng):
+def test_a_norm_over_float32_and_float64(rng):
     x = [rng.normal(size=5).astype(np.float32), rng.normal(size=4)]
     g = [rng.normal(size=5).astype(np.float32), rng.normal(size=4)]
     host, _ = update(x, g, init(x, transforms=(ClipGlobalNorm(0.1),)))
@@ -256,11 +256,11 @@ def test_clipping_copies_nothing_to_the_host(case, monkeypatch):
     state = init(y, transforms=(ClipGlobalNorm(0.5), ClipNorm(0.1)), average=Polyak())
     update(y, g, state, out=(y, state))
 
-    def refuse(*args):
+    def fail(*args):
         raise AssertionError("something was copied or allocated")
 
     for name in ("fetch", "put", "empty"):
-        monkeypatch.setattr(devices, name, refuse)
+        monkeypatch.setattr(devices, name, fail)
     update(y, g, state, out=(y, state))
     monkeypatch.undo()
     expected = update(*update(x, gradients[0], init(x, transforms=state.transforms))[:1], gradients[0],
@@ -268,7 +268,7 @@ def test_clipping_copies_nothing_to_the_host(case, monkeypatch):
     same(y, expected, 8)
 
 
-def test_a_rate_in_device_memory(case):
+def test_learning_rate_in_device_memory(case):
     x, gradients = case
     rate = put(np.full(1, 0.25, x.dtype))
     y = put(x)
@@ -319,7 +319,7 @@ def test_overwriting_average(case):
 
 @pytest.mark.parametrize("shape", [(3, 5), (2, 11), (4, 1), (2, 3, 4)])
 @pytest.mark.parametrize("transforms", TRANSFORMS)
-def test_rows_that_share(transforms, shape, dtype, rng):
+def test_row_accumulators(transforms, shape, dtype, rng):
     x = rng.normal(size=shape).astype(dtype)
     gradients = rng.normal(size=(2, *shape)).astype(dtype)
     gradients[:, 0] = 0
@@ -340,7 +340,7 @@ def test_gradients_of_half_precision(dtype, rng):
 
 
 def test_bits_of_bfloat16(rng):
-    """PyTorch's bfloat16 arrives as integers of 16 bits."""
+    """The bfloat16 numbers of PyTorch are passed as 16-bit integers."""
     from adagrad_nb.cuda.memory import wide
 
     numbers = rng.normal(size=9).astype(np.float32)
@@ -351,7 +351,7 @@ def test_bits_of_bfloat16(rng):
         assert [wide(held, k, numbers) for k in range(9)] == cut.tolist()
 
 
-def test_words_of_four_are_single_ones(dtype, rng, monkeypatch):
+def test_four_entries_per_thread_equal_single_entries(dtype, rng, monkeypatch):
     for n in (1, 3, 4, 7, 64):
         x, g = rng.normal(size=(2, n)).astype(dtype)
         monkeypatch.setattr(devices, "is_aligned", lambda *arrays: True)
@@ -362,14 +362,14 @@ def test_words_of_four_are_single_ones(dtype, rng, monkeypatch):
         same(single, update(x, g, init(x, penalty=L1(0.1)))[0])
 
 
-def test_arrays_with_gaps_are_refused():
+def test_arrays_with_gaps_are_rejected():
     matrix = put(np.asfortranarray(np.ones((2, 3))))
     y = put(np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"^g: is a device array with gaps"):
         update(y, matrix, init(y))
 
 
-def test_lazy_decay_is_refused(case):
+def test_lazy_decay_is_rejected(case):
     with pytest.raises(ValueError, match=r"^sparse_decay: 'lazy' does not work on a device"):
         init(put(case[0]), transforms=(DecoupledDecay(0.1),), sparse_decay="lazy")
 
@@ -381,7 +381,7 @@ SHAPES = [(3,), (2, 5), (1,), (7, 1)]
 
 @pytest.fixture
 def launched(monkeypatch):
-    """The names of the loops that were launched."""
+    """Return the names of the kernels that are launched."""
     names = []
 
     def note(name):
@@ -439,14 +439,14 @@ def test_many_arrays_with_one_norm_and_a_gate(dtype, rng, launched):
     )
 
 
-def test_one_of_many_arrays_has_half_a_gradient(dtype, rng):
+def test_many_arrays_with_gradients_of_half_precision(dtype, rng):
     x = [rng.normal(size=4).astype(dtype) for _ in range(3)]
     g = [rng.normal(size=4).astype(np.float16) for _ in range(3)]
     device, _ = update(put(x), put(g), init(put(x)))
     same(device, update(x, [one.astype(dtype) for one in g], init(x))[0])
 
 
-def test_changed_arrays_of_many_are_refused(dtype):
+def test_many_arrays_of_other_shapes_are_rejected(dtype):
     x = put([np.ones(3, dtype), np.ones(4, dtype)])
     state = init(x)
     for wrong in ([x[0], put(np.ones(5, dtype))], [x[0], np.ones(4, dtype)]):

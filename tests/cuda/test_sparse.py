@@ -1,4 +1,4 @@
-"""Sparse gradients on a device, in every form and with every treatment of what is listed twice."""
+"""Sparse gradients of device arrays, in every form and with every treatment of duplicates."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ ULPS = 8
 
 
 def lists(rng, n, width, dtype, m=7):
-    """Lists of coordinates, or of rows of a width: one in order, one without, and one with repetitions."""
+    """Return gradients that list coordinates, or rows of a width: sorted, unsorted, and with duplicates."""
     kinds = [np.sort(rng.permutation(n)[:4]), rng.permutation(n)[:5], rng.integers(0, n, m), rng.integers(0, 2, m)]
     shape = (width,) if width else ()
     return [(where, rng.normal(size=(where.size, *shape)).astype(dtype)) for where in kinds]
@@ -51,7 +51,7 @@ def test_matrix(transforms, penalty, dtype, rng):
 
 @pytest.mark.parametrize("duplicates", DUPLICATES)
 @pytest.mark.parametrize("width", [0, 3])
-def test_what_is_listed_twice(width, duplicates, dtype, rng):
+def test_duplicates(width, duplicates, dtype, rng):
     shape = (6, width) if width else (6,)
     x, gradients = rng.normal(size=shape).astype(dtype), lists(rng, 6, width, dtype)
     options = {"duplicates": duplicates, "transforms": (L2Decay(0.1),), "penalty": L1(0.05)}
@@ -61,7 +61,7 @@ def test_what_is_listed_twice(width, duplicates, dtype, rng):
 
 
 @pytest.mark.parametrize("duplicates", [name for name in DUPLICATES if name != "simultaneous"])
-def test_rows_that_share(duplicates, dtype, rng):
+def test_row_accumulators(duplicates, dtype, rng):
     x, gradients = rng.normal(size=(6, 5)).astype(dtype), lists(rng, 6, 5, dtype)
     options = {"rule": RowAdagrad(), "duplicates": duplicates, "transforms": (DecoupledDecay(0.1),)}
     (host, host_state), (device, state) = both(x, gradients, False, **options)
@@ -83,7 +83,7 @@ def test_scipy_sparse(rule, dtype, rng):
     same(device, host)
 
 
-def test_lists_of_the_host(dtype, rng):
+def test_pairs_on_the_host(dtype, rng):
     x = rng.normal(size=5).astype(dtype)
     g = [3, 1, 3], rng.normal(size=3).astype(dtype)
     (host, _), (device, _) = both(x, [g], False, bring_gradient=lambda g: g)
@@ -93,7 +93,7 @@ def test_lists_of_the_host(dtype, rng):
 
 
 def test_a_matrix_of_cupy(dtype, rng, monkeypatch):
-    """By the names of its attributes: coordinates and data on the device."""
+    """A matrix with the attributes of CuPy's: coordinates and data on the device."""
     g = scipy.sparse.random(3, 4, 0.5, "coo", dtype, np.random.default_rng(2))
 
     class Fake:
@@ -110,14 +110,14 @@ def test_a_matrix_of_cupy(dtype, rng, monkeypatch):
         update(put(x.T.copy()), Fake(), init(put(x.T.copy())))
 
 
-def test_halves(dtype, rng):
+def test_values_of_half_precision(dtype, rng):
     x, where = rng.normal(size=6).astype(dtype), np.array([4, 1, 4])
     values = rng.normal(size=3).astype(np.float16)
     device, _ = update(put(x), put((where, values)), init(put(x)))
     same(device, update(x, (where, values.astype(dtype)), init(x))[0])
 
 
-def test_indices_of_32_bits_and_none_at_all(dtype, rng):
+def test_32_bit_indices_and_empty_gradients(dtype, rng):
     x = rng.normal(size=6).astype(dtype)
     g = np.array([4, 1, 4], np.int32), rng.normal(size=3).astype(dtype)
     (host, _), (device, _) = both(x, [g], False)
@@ -126,7 +126,7 @@ def test_indices_of_32_bits_and_none_at_all(dtype, rng):
     same(update(put(x), nothing, init(put(x)))[0], x)
 
 
-def test_gates_and_decay_of_all(dtype, rng):
+def test_gates_and_weight_decay(dtype, rng):
     x, gradients = rng.normal(size=9).astype(dtype), lists(rng, 9, 0, dtype)
     whole = {"sparse_decay": "whole", "transforms": (L2Decay(0.3),)}
     for options in ({"transforms": (Accumulate(2), L2Decay(0.1))}, {"transforms": (SkipNonFinite(),)}, whole):
@@ -146,7 +146,7 @@ def test_gates_and_decay_of_all(dtype, rng):
         (([0.0], [1.0]), r"^g\[0\]: got float64 of shape \(1,\); must be a vector of int32 or int64"),
     ],
 )
-def test_lists_that_are_refused(g, message):
+def test_rejected_gradients(g, message):
     x = put(np.ones(6))
     state = init(x)
     with pytest.raises((TypeError, ValueError), match=message):
@@ -166,7 +166,7 @@ def test_the_sort(m, rng):
 
 
 def test_sums_over_many_runs(dtype, rng, monkeypatch):
-    """More of one index than a thread sums by itself; the same bits each time."""
+    """An index with more entries than one thread sums gives the same bits each time."""
     monkeypatch.setattr(sparse_kernels(), "RUN_LENGTH", 4) if SIMULATED else None
     m = 40 if SIMULATED else 1000
     where = np.r_[np.full(m, 3), [1, 5, 5]]

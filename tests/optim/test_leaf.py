@@ -1,4 +1,4 @@
-"""Arrays of other kinds than real vectors of one precision: complex, of 16 bits, many at once, by rows."""
+"""Arrays other than real float32 and float64 vectors: complex, 16-bit, several arrays, row accumulators."""
 
 import numpy as np
 import pytest
@@ -61,7 +61,7 @@ def test_complex(shape, dtype, modulus, rng):
 
 
 @pytest.mark.parametrize("modulus", [False, True])
-def test_complex_in_place_and_sparse_are_the_same(modulus, rng):
+def test_complex_updates_in_place_and_with_sparse_gradients_equal_dense_ones(modulus, rng):
     rule = Adagrad(modulus=modulus)
     x, g = complex_normal(rng, (5, 4), complex), complex_normal(rng, (5, 4), complex)
     expected, kept = update(x, g, init(x, rule))
@@ -76,7 +76,7 @@ def test_complex_in_place_and_sparse_are_the_same(modulus, rng):
     np.testing.assert_array_equal(strided, expected)
 
 
-def test_complex_norms_and_rates_are_those_of_the_entries(rng):
+def test_complex_norms_and_learning_rates_are_per_entry(rng):
     x, g = np.zeros(3, complex), np.array([3 + 4j, 0, 0])
     moved, _ = update(x, g, init(x, MomentumAdagrad(0.0, eps=1e12), lr=1e6, transforms=(ClipNorm(1.0),)))
     np.testing.assert_allclose(moved, -g / 5, rtol=1e-9)
@@ -85,7 +85,7 @@ def test_complex_norms_and_rates_are_those_of_the_entries(rng):
     np.testing.assert_allclose(moved, -lr * (1 + 1j), rtol=1e-9)
 
 
-def test_real_gradients_of_complex_arrays_and_the_other_way_round(rng):
+def test_real_gradients_of_complex_arrays_and_complex_gradients_of_real_ones(rng):
     x = complex_normal(rng, 3, complex)
     moved, _ = update(x, np.ones(3), init(x, lr=1.0))
     np.testing.assert_allclose(moved, x - 1, rtol=1e-9)
@@ -123,14 +123,14 @@ def test_half_precision_is_single_precision_rounded_once(half, rule, rng):
         np.testing.assert_array_equal(state.slots[0][0], single.slots[0][0])
 
 
-def test_half_precision_does_not_lose_what_16_bits_cannot_hold():
+def test_half_precision_accumulators_hold_values_beyond_16_bits():
     x = np.ones(1, np.float16)
     state = init(x, lr=0.0)
     for _ in range(4):
-        x, state = update(x, np.array([300.0], np.float16), state)  # 300**2 is more than float16 holds
+        x, state = update(x, np.array([300.0], np.float16), state)  # 300**2 overflows float16
     assert state.slots[0][0] == 4 * 300.0**2
     zero, _ = update(np.ones(1, np.float16), np.zeros(1, np.float16), init(np.ones(1, np.float16)))
-    assert zero == 1  # eps does not round to zero and leave 0 / 0
+    assert zero == 1  # in float16, eps would round to zero and give 0 / 0
 
 
 def test_half_precision_gradients_of_single_precision_arrays(rng):
@@ -138,14 +138,14 @@ def test_half_precision_gradients_of_single_precision_arrays(rng):
     np.testing.assert_array_equal(update(x, g, init(x))[0], update(x, g.astype(np.float32), init(x))[0])
 
 
-def test_half_precision_averages_are_single():
+def test_half_precision_averages_are_float32():
     x = np.ones(2, np.float16)
     x, state = update(x, np.ones(2, np.float16), init(x, average=Polyak()))
     assert state.means[0].dtype == np.float32
 
 
 @pytest.mark.parametrize("dtype", [*halves(), np.dtype(np.complex64)], ids=str)
-def test_saved_and_loaded(dtype, tmp_path, rng):
+def test_saved_states_load(dtype, tmp_path, rng):
     x = rng.normal(size=4).astype(dtype)
     x, state = update(x, np.ones(4, dtype), init(x, average=EMA(0.9)))
     state.save(tmp_path / "state.npz")
@@ -176,7 +176,7 @@ def test_rowwise(form, inside, dtype, tolerance, rng):
     np.testing.assert_allclose(state.slots[0][0], h, rtol=10 * tolerance)
 
 
-def test_rowwise_with_some_elements_of_a_row_is_rowwise_with_zeros(rng):
+def test_rowwise_elements_of_a_row_equal_a_row_with_zeros(rng):
     x, g = rng.normal(size=(6, 5)), scipy.sparse.random_array((6, 5), density=0.3, rng=rng)
     dense, state = update(x, g.toarray(), init(x, RowAdagrad()))
     sparse, other = update(x, g, init(x, RowAdagrad()))
@@ -194,7 +194,7 @@ def test_rowwise_of_vectors_and_of_more_axes(rng):
         init(1.0, RowAdagrad())
 
 
-def test_rowwise_takes_the_penalty_and_transforms_along(rng):
+def test_rowwise_with_penalty_and_transforms(rng):
     x, g = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
     moved, _ = update(x, g, init(x, RowAdagrad(0.0), lr=0.5, transforms=(Rescale(2.0),), penalty=L1(0.1)))
     width = 0.5 / np.sqrt(((2 * g) ** 2).mean(axis=1))[:, None]
@@ -225,13 +225,13 @@ def test_duplicates(duplicates, width, dtype, tolerance, rng):
     ("duplicates", "G", "step"),
     [("merge", 4, 1), ("sequential", 2, 1.7071), ("simultaneous", 2, 1.4142), ("mean", 1, 1)],
 )
-def test_the_example_of_one_gradient_listed_twice(duplicates, G, step):
+def test_duplicates_of_one_gradient(duplicates, G, step):
     x = np.zeros(1)
     x, state = update(x, ([0, 0], [1.0, 1.0]), init(x, Adagrad(0.0), lr=1.0, duplicates=duplicates))
     assert (state.slots[0][0][0], -x[0]) == (G, pytest.approx(step, abs=1e-4))
 
 
-def test_duplicates_that_a_rule_cannot_treat():
+def test_duplicates_that_a_rule_does_not_support():
     with pytest.raises(ValueError, match=r"duplicates: 'simultaneous' .* Adadelta cannot"):
         init(np.ones(2), Adadelta(), duplicates="simultaneous")
     with pytest.raises(ValueError, match=r"duplicates: got 'sum'; must be one of 'merge', 'mean'"):
@@ -290,7 +290,7 @@ def test_lazy_decay_is_exact(lr, decay, shape, dtype, tolerance, rng, tmp_path):
     np.testing.assert_array_equal(catch_up(x, state)[0], x)
 
 
-def test_lazy_decay_that_has_no_closed_form_is_refused():
+def test_lazy_decay_without_closed_form_is_rejected():
     x = np.ones(3)
     with pytest.raises(ValueError, match=r"sparse_decay: 'lazy' takes one DecoupledDecay"):
         init(x, transforms=(L2Decay(0.1),), sparse_decay="lazy")
@@ -316,7 +316,7 @@ TREES = {
 
 
 @pytest.mark.parametrize("options", TREES.values(), ids=TREES)
-def test_many_small_arrays_step_together_as_they_would_apart(options, dtype, rng, monkeypatch):
+def test_small_arrays_updated_in_one_pass_equal_single_updates(options, dtype, rng, monkeypatch):
     def tree():
         def make(*shape):
             return rng.normal(size=shape).astype(dtype)
@@ -328,14 +328,14 @@ def test_many_small_arrays_step_together_as_they_would_apart(options, dtype, rng
 
     start, gradients = tree(), [tree() for _ in range(8)]
     results = []
-    for together in (True, False):
-        if not together:
+    for in_groups in (True, False):
+        if not in_groups:
             monkeypatch.setattr("adagrad_nb.optim.state.group_small_arrays", lambda leaves, options: [])
         x = {"weight": start["weight"].copy(), "bias": start["bias"].copy(), "deep": [a.copy() for a in start["deep"]]}
         state = init(x, **options)
-        assert bool(state.array_groups) == (together and options not in (TREES["norm of each"], TREES["lr array"]))
+        assert bool(state.array_groups) == (in_groups and options not in (TREES["norm of each"], TREES["lr array"]))
         for step, g in enumerate(gradients):
-            if step == 3:  # a sparse one among them
+            if step == 3:  # one of the gradients is sparse
                 g = {**g, "bias": ([1], g["bias"][1:])}
             if step % 2:
                 x, state = update(x, g, state)
@@ -362,7 +362,7 @@ def test_states_of_many_arrays_do_not_share_memory(rng):
     assert np.shares_memory(third.slots[0][0], third.array_groups[0].leaf.flat_slots[0])
 
 
-def test_names_choose_transforms(rng):
+def test_patterns_select_arrays(rng):
     x = {"enc": {"kernel": np.ones(2), "bias": np.ones(2)}, "dec": [np.ones(2)]}
     zero = {"enc": {"kernel": np.zeros(2), "bias": np.zeros(2)}, "dec": [np.zeros(2)]}
     decay = DecoupledDecay(0.5)
@@ -381,12 +381,12 @@ def test_a_global_norm_of_some_arrays_only():
 
 
 @pytest.mark.parametrize("bad", ["(", ("a", 1), 3, None])
-def test_names_that_are_no_patterns(bad):
+def test_invalid_patterns(bad):
     with pytest.raises((TypeError, ValueError), match=r"^Only.match: got "):
         init(np.ones(1), transforms=(Only(L2Decay(0.1), bad),))
 
 
-def test_strengths_and_rates_per_coordinate(rng):
+def test_strengths_and_learning_rates_per_coordinate(rng):
     x, g = rng.normal(size=(2, 3)), rng.normal(size=(2, 3))
     strength = rng.uniform(size=(2, 3))
     with pytest.raises(
@@ -408,20 +408,20 @@ def test_strengths_and_rates_per_coordinate(rng):
     ({"a": np.ones(3)}, r"lr_scale\['a'\]: got shape \(3,\)"),
     ({"b": 1.0}, r"lr_scale: its structure differs from that of x"),
 ])  # fmt: skip
-def test_wrong_scales(bad, message):
+def test_invalid_lr_scale(bad, message):
     with pytest.raises(ValueError, match=message):
         init({"a": np.ones(2)}, lr_scale=bad)
 
 
-def test_maximize_turns_the_gradient_alone():
+def test_maximize_negates_the_gradient_only():
     x, g = np.array([2.0]), np.array([1.0])
     up, _ = update(x, g, init(x, lr=0.5, transforms=(Maximize(),)))
     assert up == pytest.approx(2.5)
     both, _ = update(x, g, init(x, MomentumAdagrad(0.0, eps=1e12), lr=1e6, transforms=(Maximize(), L2Decay(1.0))))
-    np.testing.assert_allclose(both, 1.0, rtol=1e-9)  # -1 + 2: the decay still pulls x down
+    np.testing.assert_allclose(both, 1.0, rtol=1e-9)  # -1 + 2: the decay still shrinks x
 
 
-def test_guarded_coordinates_stay_where_their_square_underflows():
+def test_guarded_coordinates_stay_if_their_square_underflows():
     x, g = np.zeros(1, np.float32), np.array([1e-30], np.float32)
     assert update(x, g, init(x, Adagrad(1e-7, inside=True, guarded=True)))[0] == 0
     assert update(x, g, init(x, Adagrad(1e-7, inside=True)))[0] != 0

@@ -1,4 +1,4 @@
-"""like(): names, defaults, order of operations, and the systems that cannot be installed, by their formulas."""
+"""Presets of `like`: names, defaults and order of operations, compared with the formulas of each system."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def problem():
     return rng.normal(size=40), gradients
 
 
-# Each step is written from the source that is named; `t` counts from 0, `s` holds the accumulators.
+# Each step follows the source in its docstring; `t` counts from 0, and `s` holds the accumulators.
 
 
 def brainpy(x, g, s, t, lr=0.1, wd=0.01, eps=1e-6):
@@ -130,7 +130,7 @@ FORMULAS = [
 @pytest.mark.parametrize(
     ("formula", "system", "method", "settings"), FORMULAS, ids=lambda item: getattr(item, "__name__", str(item)[:24])
 )
-def test_trajectories_follow_the_formula_of_the_system(formula, system, method, settings, problem):
+def test_iterates_follow_the_formula_of_the_system(formula, system, method, settings, problem):
     x, gradients = problem
     expected, s = x.copy(), {}
     for t, g in enumerate(gradients):
@@ -218,14 +218,14 @@ def test_options_are_those_of_the_system(system, settings, expected):
     assert like(system, **settings) == expected
 
 
-def test_our_names_and_theirs_mean_the_same():
+def test_settings_under_either_name_are_the_same():
     assert like("keras", lr=0.1, eps=1e-3, initial_accumulator=0.5, clip_norm=1.0) == like(
         "keras", learning_rate=0.1, epsilon=1e-3, initial_accumulator_value=0.5, clipnorm=1.0
     )
     assert like("torch", "adadelta", rho=0.5)["rule"] == Adadelta(0.5, 1e-6)
 
 
-def test_options_fit_every_driver():
+def test_options_fit_the_minimisers():
     def fun(x):
         return 0.5 * x @ x
 
@@ -271,21 +271,21 @@ def test_options_fit_every_driver():
     ],
     ids=str,
 )
-def test_what_is_wrong_is_said(arguments, settings, part):
+def test_errors_name_the_setting(arguments, settings, part):
     with pytest.raises(ValueError) as caught:
         like(*arguments, **settings)
     assert part in str(caught.value)
 
 
 @pytest.mark.parametrize("rho", [-0.1, 1.0, float("nan")])
-def test_rho_is_in_its_range(rho):
+def test_rho_outside_its_range_is_rejected(rho):
     with pytest.raises(ValueError, match=r"rho: got "):
         like("torch", "adadelta", rho=rho)
     with pytest.raises(ValueError, match=r"Adadelta\.rho"):
         init(np.ones(2), Adadelta(rho))
 
 
-# --- one accumulator per row ---------------------------------------------------------------------------------------
+# --- row accumulators ----------------------------------------------------------------------------------------------
 
 
 def group1(x, g, h, lr=0.1, eps=1e-5):

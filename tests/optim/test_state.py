@@ -1,4 +1,4 @@
-"""States: saved, loaded and gone on with; several arrays under one norm; averages that overwrite."""
+"""States: saving, loading and resuming; one norm over several arrays; averages that overwrite the iterate."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def tree(dtype, seed):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("options", [{}, {"rule": Adadelta(), "average": Polyak(2), "penalty": L1(0.01)}], ids=str)
-def test_a_saved_state_goes_on_bit_for_bit(dtype, options, tmp_path):
+def test_a_saved_state_resumes_bit_for_bit(dtype, options, tmp_path):
     x, states = tree(dtype, 0), None
     state = init(x, lr=InverseSqrt(0.3), transforms=(ClipGlobalNorm(1.0), L2Decay(0.1)), **options)
     for t in range(3):
@@ -51,7 +51,7 @@ def test_a_saved_state_goes_on_bit_for_bit(dtype, options, tmp_path):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_saved_run_goes_on_bit_for_bit(tmp_path):
+def test_a_saved_run_resumes_bit_for_bit(tmp_path):
     options = {"lr": 1.0, "average": Polyak(), "maxiter": 50}
     half = minimize_adagrad(Rosenbrock(), np.zeros(4), **options)
     half.state.save(tmp_path / "state.npz")
@@ -60,14 +60,14 @@ def test_a_saved_run_goes_on_bit_for_bit(tmp_path):
     np.testing.assert_array_equal(rest.x, whole.x)
 
 
-def test_what_cannot_be_saved_is_said(tmp_path):
+def test_a_python_schedule_cannot_be_saved(tmp_path):
     state = init(np.ones(2), lr=lambda t: 0.1)
     with pytest.raises(ValueError, match="lr: a Python function cannot be saved"):
         state.save(tmp_path / "state.npz")
     assert not list(tmp_path.iterdir())
 
 
-def test_a_damaged_file_is_refused(tmp_path):
+def test_a_damaged_file_is_rejected(tmp_path):
     path = tmp_path / "state.npz"
     init(np.ones(2)).save(path)
     path.write_bytes(path.read_bytes()[:-30])
@@ -79,7 +79,7 @@ def test_a_damaged_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_the_global_norm_is_that_of_all_arrays(dtype):
+def test_the_global_norm_is_over_all_arrays(dtype):
     x, g = tree(dtype, 0), tree(dtype, 1)
     flat = np.concatenate([g["a"].ravel(), g["b"][0]]).astype(np.float64)
     by = 0.5 / np.linalg.norm(2.0 * flat)
@@ -91,14 +91,14 @@ def test_the_global_norm_is_that_of_all_arrays(dtype):
     np.testing.assert_allclose(clipped["b"][0], expected["b"][0], rtol=rtol)
 
 
-def test_the_global_norm_of_small_gradients_changes_nothing():
+def test_gradients_below_the_global_norm_are_unchanged():
     x, g = tree(np.float64, 0), tree(np.float64, 1)
     one, _ = update(x, g, init(x, transforms=(ClipGlobalNorm(1e6),)))
     two, _ = update(x, g, init(x))
     np.testing.assert_array_equal(one["a"], two["a"])
 
 
-def test_the_global_norm_counts_sparse_rows():
+def test_the_global_norm_includes_sparse_rows():
     x = {"a": np.zeros((4, 2)), "b": np.zeros(3)}
     g = {"a": (np.array([2, 0]), np.array([[3.0, 0.0], [0.0, 0.0]])), "b": np.array([0.0, 4.0, 0.0])}
     _, state = update(x, g, init(x, transforms=(ClipGlobalNorm(1.0),)))
@@ -160,7 +160,7 @@ def test_adadelta_follows_the_paper():
     np.testing.assert_allclose(x, expected, rtol=1e-12)
 
 
-def test_stochastic_runs_take_every_rule():
+def test_minimize_stochastic_with_adadelta():
     rng = np.random.default_rng(0)
     A = rng.normal(size=(60, 3))
     b = A @ [1.0, -2.0, 3.0]

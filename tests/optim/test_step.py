@@ -1,4 +1,4 @@
-"""One update, on every way through the code, against the paper; and what holds for all of them."""
+"""Updates through each kernel, compared with the formulas of the papers; properties that hold for all of them."""
 
 import copy
 import functools
@@ -34,7 +34,7 @@ from adagrad_nb import (
     Polyak,
     Rescale,
     init,
-    update,  # fmt: skip
+    update,
 )
 from adagrad_nb.compiler.jit import compiled_for
 from adagrad_nb.optim.kernels import array_update
@@ -94,7 +94,7 @@ RATES = [0.5, 0.25, 0.4]
 
 
 def through_kernel(choose):
-    """A backend that is one of the dense loops, called directly, whatever `update` would choose for this size."""
+    """Return a backend that calls one of the dense kernels directly."""
 
     def run(x, gradients, options):
         x, state = x.copy(), init(x, lr=1.0, **options)
@@ -112,7 +112,7 @@ def through_kernel(choose):
 
 
 def through_update(present, shape=(N,)):
-    """A backend that is `update` with the gradient in some form."""
+    """Return a backend that calls `update` with the gradient in some form."""
 
     def run(x, gradients, options):
         x = x.reshape(shape)
@@ -150,8 +150,8 @@ def check(rules, backend, transforms, penalty, dtype, tolerance, rng, dual=False
         np.testing.assert_allclose(s, expected[1], rtol=tolerance, atol=tolerance)
 
 
-# Every loop has the same body: beyond the serial one, three penalties show that a record gets through to it, that a
-# nested one does, and that none does no harm.
+# All kernels share the update of a coordinate.  So only "python" and "serial" are tested with all penalties, the others
+# with none, with a record and with a nested record.
 MATRIX = [
     (backend, transforms, penalty)
     for backend, transforms, penalty in itertools.product(BACKENDS, TRANSFORMS, PENALTIES)
@@ -176,7 +176,7 @@ def test_dual_rules(backend, penalty, dtype, tolerance, rng):
 
 
 def test_backends_agree_to_the_bit(dtype, rng):
-    """Without a norm, whose terms may be summed in any order, every way through the code rounds alike."""
+    """All backends round alike, except for norms, whose terms may be summed in any order."""
     x, gradients = rng.normal(size=N).astype(dtype), rng.normal(size=(3, N)).astype(dtype)
     records = tuple(record for record in TRANSFORMS["all"][0] if not hasattr(record, "scale_for_norm"))
     for transforms in ((), records):
@@ -188,7 +188,7 @@ def test_backends_agree_to_the_bit(dtype, rng):
 
 
 @needs_compiler
-def test_threads_take_over_where_it_pays(monkeypatch, rng):
+def test_large_arrays_are_updated_in_threads(monkeypatch, rng):
     x, g = rng.normal(size=array_update.PARALLEL_FROM + 3), rng.normal(size=array_update.PARALLEL_FROM + 3)
     expected = x - 0.5 * g / (np.abs(g) + 1e-10)
     for threads in (1, 4):
@@ -198,7 +198,7 @@ def test_threads_take_over_where_it_pays(monkeypatch, rng):
         assert next(iter(state.leaves[0].cache))[:2] == ("dense", threads > 1)
 
 
-# --- laws --------------------------------------------------------------------------------------------------------
+# --- properties --------------------------------------------------------------------------------------------------
 
 
 def same(a, b):
@@ -206,7 +206,7 @@ def same(a, b):
     assert a.dtype == b.dtype
 
 
-def test_a_sparse_gradient_is_a_dense_one_with_zeros(dtype, rng):
+def test_a_sparse_gradient_equals_a_dense_one_with_zeros(dtype, rng):
     x = rng.normal(size=9).astype(dtype)
     a, b = (x, init(x)), (x, init(x))
     for _ in range(4):
@@ -218,8 +218,8 @@ def test_a_sparse_gradient_is_a_dense_one_with_zeros(dtype, rng):
     same(a[1].slots[0][0], b[1].slots[0][0])
 
 
-def test_what_is_not_listed_stays(rng):
-    """Also by the penalty: it acts on the listed coordinates alone."""
+def test_unlisted_coordinates_are_unchanged(rng):
+    """The penalty acts on the listed coordinates only, too."""
     x = rng.normal(size=5) + 3
     moved, state = update(x, ([1, 3], [0.5, -0.5]), init(x, penalty=L1(0.1), transforms=(L2Decay(0.1),)))
     same(moved[[0, 2, 4]], x[[0, 2, 4]])
@@ -256,7 +256,7 @@ def test_permuting_coordinates_commutes(rng):
     same(run(x[order], g[:, order], strength[order], lr[order]), run(x, g, strength, lr)[order])
 
 
-def test_a_zero_gradient_moves_nothing(dtype, rng):
+def test_a_zero_gradient_changes_nothing(dtype, rng):
     x = rng.normal(size=5).astype(dtype)
     for eps, inside in itertools.product([0.0, 1e-10, 0.1], [False, True]):
         moved, state = update(x, np.zeros(5, dtype), init(x, Adagrad(eps, inside)))
@@ -264,7 +264,7 @@ def test_a_zero_gradient_moves_nothing(dtype, rng):
         same(state.slots[0][0], np.zeros(5, dtype))
 
 
-def test_not_a_number_poisons_its_coordinate_alone(rng):
+def test_nan_affects_its_coordinate_only(rng):
     x, g = rng.normal(size=5), rng.normal(size=5)
     g[2] = np.nan
     moved, state = update(x, g, init(x, penalty=L1(0.1)))
@@ -284,7 +284,7 @@ OPTIONS = [
 
 
 def snapshot(x, state):
-    """All bits of x and state."""
+    """Return all bits of x and state."""
     leaves = x.values() if isinstance(x, dict) else [x]
     arrays = [np.array(leaf) for leaf in leaves]
     arrays += [np.array(slot) for slots in state.slots for slot in slots]
@@ -294,7 +294,7 @@ def snapshot(x, state):
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options) or "plain")
 @pytest.mark.parametrize("form", ["dense", "sparse"])
-def test_out_is_new_arrays(options, form, dtype, rng):
+def test_out_gives_the_same_as_new_arrays(options, form, dtype, rng):
     x = rng.normal(size=6).astype(dtype)
     gradients = [rng.normal(size=6).astype(dtype) for _ in range(4)]
     if form == "sparse":
@@ -305,7 +305,7 @@ def test_out_is_new_arrays(options, form, dtype, rng):
     for g in gradients:
         before = snapshot(*new)
         after = update(*new[:1], g, new[1])
-        assert snapshot(*new) == before  # the arguments stay as they are
+        assert snapshot(*new) == before  # the arguments are unchanged
         returned = update(place[0], g, place[1], out=place)
         assert returned[0] is place[0]
         assert returned[1] is place[1]
@@ -325,8 +325,8 @@ def test_states_share_no_memory(rng):
     assert not np.shares_memory(x, state.means[0])
 
 
-def test_the_state_keeps_its_own_options():
-    """An array that the caller changes later changes no option that was checked and cast once."""
+def test_the_state_copies_its_options():
+    """Changes of an array by the caller do not change the options."""
     x, lr, strength = np.ones(3), np.full(3, 0.1), np.full(3, 0.1)
     state = init(x, lr=lr, penalty=L1(strength))
     expected = update(x, x, state)[0]
@@ -337,7 +337,7 @@ def test_the_state_keeps_its_own_options():
 @pytest.mark.parametrize(
     "options", [{}, {"lr": 0.1, "penalty": L1(0.1)}, {"average": Polyak()}, {"lr": InverseSqrt(0.5)}], ids=str
 )
-def test_out_allocates_nothing_big(options):
+def test_out_allocates_no_arrays(options):
     x, g = np.ones(40_000 if not numba.config.DISABLE_JIT else 8_000), None
     g = x * 0.5
     state = init(x, **options)
@@ -388,7 +388,7 @@ def test_trees(kind, dtype, rng):
     np.testing.assert_equal(place, tree(alone))
 
 
-def test_the_order_of_keys_in_the_gradient_is_free(rng):
+def test_keys_of_the_gradient_may_be_in_any_order(rng):
     x = {"a": np.ones(2), "b": np.ones(3)}
     moved, _ = update(x, {"b": np.full(3, 2.0), "a": np.zeros(2)}, init(x))
     np.testing.assert_equal(moved, {"a": np.ones(2), "b": update(np.ones(3), np.full(3, 2.0), init(np.ones(3)))[0]})
@@ -411,10 +411,10 @@ def test_leaves_of_two_precisions(rng):
     assert [slots[0].dtype for slots in state.slots] == [np.float32, np.float64]
 
 
-# --- rates -------------------------------------------------------------------------------------------------------
+# --- learning rates ----------------------------------------------------------------------------------------------
 
 
-def test_another_rate_for_one_step(dtype, rng):
+def test_learning_rate_of_one_step(dtype, rng):
     x, g = rng.normal(size=4).astype(dtype), rng.normal(size=4).astype(dtype)
     state = init(x, lr=0.1)
     same(update(x, g, state, lr=0.7)[0], update(x, g, init(x, lr=0.7))[0])
@@ -425,7 +425,7 @@ def test_another_rate_for_one_step(dtype, rng):
     same(update(x, g, after)[0], update(x, g, update(x, g, init(x, lr=0.1))[1])[0])
 
 
-def test_a_rate_per_coordinate(dtype, rng):
+def test_learning_rate_per_coordinate(dtype, rng):
     x, g = rng.normal(size=(2, 3)).astype(dtype), rng.normal(size=(2, 3)).astype(dtype)
     lr = rng.uniform(size=(2, 3))
     moved = update(x, g, init(x, lr=lr))[0]
@@ -434,7 +434,7 @@ def test_a_rate_per_coordinate(dtype, rng):
         assert moved[i] == update(alone, g[i].reshape(1), init(alone, lr=float(lr[i])))[0][0]
 
 
-def test_callable_and_schedule_rates(rng):
+def test_callable_and_schedule(rng):
     x, g = rng.normal(size=4), rng.normal(size=4)
     asked = []
 
@@ -449,7 +449,7 @@ def test_callable_and_schedule_rates(rng):
     assert asked == [0, 1, 2, 3, 4]
 
 
-def test_a_callable_may_give_a_rate_per_coordinate(rng):
+def test_callable_learning_rate_per_coordinate(rng):
     x, lr = rng.normal(size=4), rng.uniform(size=4)
     same(update(x, x, init(x, lr=lambda t: lr))[0], update(x, x, init(x, lr=lr))[0])
     same(update(x, x, init(x, lr=Constant(lr)))[0], update(x, x, init(x, lr=lr))[0])
@@ -506,8 +506,8 @@ def test_scipy_sparse_sums_duplicates():
 
 
 @pytest.mark.parametrize("fmt", ["csr", "csc", "bsr"])
-def test_room_behind_the_last_entry_is_ignored(fmt, rng):
-    """indptr may end before indices and data do; SciPy calls it empty space."""
+def test_unused_entries_after_the_last_are_ignored(fmt, rng):
+    """indptr may end before indices and data do."""
     x = rng.normal(size=4)
     g = getattr(scipy.sparse, f"{fmt}_array")(np.array([[1.0, 2.0, 3.0, 4.0]]))
     g.indptr[-1] = 2
@@ -515,7 +515,7 @@ def test_room_behind_the_last_entry_is_ignored(fmt, rng):
         g.indptr[3] = 2
     kept = g.data.size
     same(update(x, g, init(x))[0], update(x, np.array([1.0, 2.0, 0.0, 0.0]), init(x))[0])
-    assert g.data.size == kept  # and left to its owner
+    assert g.data.size == kept  # g itself is unchanged
 
 
 @pytest.mark.parametrize("index", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
@@ -552,7 +552,7 @@ def test_empty_arrays(shape):
 
 
 def views(a):
-    """The same content in layouts that a kernel cannot take as they are."""
+    """Yield copies in layouts that a kernel does not take."""
     yield a.copy(order="F")
     yield np.repeat(a, 2, axis=0)[::2]
     yield a[::-1].copy()[::-1]
@@ -614,7 +614,7 @@ def test_scalars_in_a_tree():
     assert moved["b"].shape == ()
 
 
-# --- nothing half-done -------------------------------------------------------------------------------------------
+# --- errors leave x and the state unchanged ----------------------------------------------------------------------
 
 
 def broken(fmt, change):
@@ -658,9 +658,9 @@ BAD = {
 
 @pytest.mark.parametrize(("x", "g", "message"), BAD.values(), ids=BAD.keys())
 @pytest.mark.parametrize("within", ["alone", "tree"])
-def test_refused_and_nothing_changed(x, g, message, within):
+def test_errors_change_nothing(x, g, message, within):
     x = np.array(x)
-    if within == "tree":  # the fault is in the second array: the first must not have moved either
+    if within == "tree":  # the error is in the second array; the first must be unchanged, too
         x, g = {"good": np.ones(2), "bad": x}, {"good": np.ones(2), "bad": g}
         message = message.replace("g", "g['bad']", 1)
     options = {"average": Polyak(), "transforms": (ClipNorm(1.0),)}
@@ -681,7 +681,7 @@ def test_refused_and_nothing_changed(x, g, message, within):
     ],
     ids=str,
 )  # fmt: skip
-def test_a_bad_rate_is_refused_and_nothing_changed(lr, message):
+def test_an_invalid_learning_rate_changes_nothing(lr, message):
     x = np.ones(4)
     state = init(x)
     before = snapshot(x, state)
@@ -691,7 +691,7 @@ def test_a_bad_rate_is_refused_and_nothing_changed(lr, message):
 
 
 @pytest.mark.parametrize("rate", [lambda t: -1.0, lambda t: np.ones(3), lambda t: "x", lambda t: 1 / t], ids=range(4))
-def test_a_bad_callable_rate_changes_nothing(rate):
+def test_an_invalid_value_of_a_callable_changes_nothing(rate):
     x = np.ones(4)
     state = init(x, lr=rate)
     before = snapshot(x, state)
@@ -735,17 +735,17 @@ def test_a_state_for_another_x():
 
 
 class Marked(np.ndarray):
-    """An array of another class."""
+    """A subclass of ndarray."""
 
 
 @pytest.mark.parametrize("kind", [np.ma.masked_array, lambda array: array.view(Marked)], ids=["masked", "own class"])
-def test_subclasses_of_arrays_step_as_arrays(kind, rng):
+def test_subclasses_of_ndarray_give_the_same(kind, rng):
     x, g = rng.normal(size=6), rng.normal(size=6)
     wanted, _ = update(x, g, init(x, Adagrad(0.25)))
     got, _ = update(kind(x), kind(g), init(kind(x), Adagrad(0.25)))
     np.testing.assert_array_equal(np.asarray(got), wanted)
     own = kind(x.copy())
-    state = init(own, Adagrad(0.25))  # for which nothing has been compiled
+    state = init(own, Adagrad(0.25))  # without compiled kernels
     update(own, kind(g), state, out=(own, state))
     np.testing.assert_array_equal(np.asarray(own), wanted)
 
@@ -766,7 +766,7 @@ def test_out_for_another_x():
     assert not x.any()
 
 
-def test_x_that_is_no_array():
+def test_x_of_unsupported_dtype():
     for x in (np.array([None]), "x", None, np.zeros(2, ">f8"), np.zeros(2, ">c16"), np.zeros(2, np.longdouble)):
         with pytest.raises(TypeError, match=r"^x: got dtype "):
             init(x)
@@ -779,7 +779,7 @@ FUZZ = """
 
     warnings.simplefilter("ignore")
     rng = np.random.default_rng(int(sys.argv[1]))
-    worked = refused = 0
+    worked = rejected = 0
     for trial in range(int(sys.argv[2])):
         shape = [(1, 12), (12, 1), (3, 4)][rng.integers(3)]
         x = rng.normal(size=shape if shape == (3, 4) else 12)
@@ -789,23 +789,23 @@ FUZZ = """
         for _ in range(rng.integers(1, 3)):
             part = parts[rng.integers(len(parts))]
             a = np.array(getattr(g, part))
-            what = rng.integers(7)
+            damage = rng.integers(7)
             if kind == "lil":
                 row = a[rng.integers(a.size)]
                 row.append([99, -5, 2**40, 1][rng.integers(4)] if rng.random() < 0.7 or not row else row.pop())
-            elif what == 0 and a.size and a.dtype.kind == "i":
+            elif damage == 0 and a.size and a.dtype.kind == "i":
                 a.flat[rng.integers(a.size)] = rng.choice([-1, -2**31, 2**31 - 1, 12, 99, 4, 3, 1, 0])
-            elif what == 1:
+            elif damage == 1:
                 a = a[: a.size // 2]
-            elif what == 2:
+            elif damage == 2:
                 a = np.concatenate([a, a])
-            elif what == 3:
+            elif damage == 3:
                 a = a.astype(rng.choice(["i1", "u8", "f4", "i8", "c16", "O"]))
-            elif what == 4:
+            elif damage == 4:
                 a = a.reshape(a.shape + (1,))
-            elif what == 5:
+            elif damage == 5:
                 a = a[::-1]
-            elif what == 6:
+            elif damage == 6:
                 a = np.zeros(0, a.dtype)
             try:
                 setattr(g, part, a)
@@ -816,21 +816,21 @@ FUZZ = """
         try:
             moved, after = update(x, g, state)
         except (ValueError, TypeError):
-            refused += 1
+            rejected += 1
         else:
             worked += 1
             assert np.isfinite(moved).all() and np.abs(moved - x).max() <= 0.5 + 1e-12, (kind, shape)
         assert (x.tobytes(), state.slots[0][0].tobytes()) == before
-    print(worked, refused)
+    print(worked, rejected)
 """
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_corrupted_matrices_are_refused_or_work(seed, python):
-    """In a process of its own: what is tested for is that it does not crash."""
-    worked, refused = map(int, python(textwrap.dedent(FUZZ), str(seed), "250").split())
+def test_corrupted_matrices_raise_or_work(seed, python):
+    """In a subprocess, since a failure would be a crash."""
+    worked, rejected = map(int, python(textwrap.dedent(FUZZ), str(seed), "250").split())
     assert worked > 20
-    assert refused > 100
+    assert rejected > 100
 
 
 def test_no_warnings_from_ordinary_updates():
