@@ -10,8 +10,8 @@ UNSIGNED = {np.dtype(np.int32): np.uint32, np.dtype(np.int64): np.uint64}
 
 def as_rows(X, dtype):
     """Any matrix as CSR in the precision `dtype`, without copying what already is; its parts are sound."""
-    if hasattr(X, "of_dtype"):  # rows on a device, which were checked on their way there
-        return X.of_dtype(dtype)
+    if hasattr(X, "require_dtype"):  # rows on a device, which were checked on their way there
+        return X.require_dtype(dtype)
     if scipy.sparse.issparse(X):
         if X.ndim != 2:
             raise ValueError(f"X: got shape {X.shape}; must have two dimensions, rows and columns")

@@ -34,18 +34,18 @@ class History:
 
     def __init__(self, nonzero=False):
         self.rows, self.progressive, self.recent, self.seconds, self.nonzero = [], [], [], [], []
-        self.counts = nonzero
+        self.counts_nonzero = nonzero
 
     def __call__(self, progress):
         self.rows.append(progress.n_seen)
         self.progressive.append(progress.progressive_loss)
         self.recent.append(progress.recent_loss)
         self.seconds.append(progress.seconds)
-        if self.counts:
+        if self.counts_nonzero:
             self.nonzero.append(progress.n_nonzero)
 
 
-class Curve:
+class PassLosses:
     """Keep the mean loss, by weight, of the rows of each pass, each before it was learnt.
 
     Parameters
@@ -57,9 +57,9 @@ class Curve:
     --------
     >>> import numpy as np
     >>> from adagrad_nb import fit_linear
-    >>> from adagrad_nb.callbacks import Curve
+    >>> from adagrad_nb.callbacks import PassLosses
     >>> X = np.random.default_rng(0).normal(size=(100, 3))
-    >>> curve = Curve()
+    >>> curve = PassLosses()
     >>> model = fit_linear(X, X[:, 0] > 0, passes=5, callback=curve)
     >>> losses = curve.losses()
     >>> len(losses), losses[0] > losses[-1]
@@ -82,6 +82,9 @@ class Curve:
     def losses(self):
         """Return the mean losses as a list, the last of a pass that may not be complete."""
         return [loss / weight if weight else float("nan") for loss, weight in self.sums]
+
+
+Curve = PassLosses  # the name in earlier releases
 
 
 class Table:
@@ -109,34 +112,36 @@ class Table:
     TITLE = f"{'rows':>10}  {'progressive loss':>16}  {'since last':>10}  {'seconds':>10}"
 
     def __init__(self, write=None, first=64):
-        self.write = self._print if write is None else write
-        self.due = first
-        self.titled = False
-        self.loss, self.rows = 0.0, 0  # since the last line
-        self.last = None
+        self.write = self._print_line if write is None else write
+        self.next_row = first
+        self.has_title = False
+        self.loss_sum, self.rows = 0.0, 0  # since the last line
+        self.latest = None
 
     @staticmethod
-    def _print(line):
+    def _print_line(line):
         print(line, file=sys.stdout, flush=True)
 
     def __call__(self, progress):
-        self.last = progress
+        self.latest = progress
         if progress.recent_loss == progress.recent_loss:  # not NaN
-            self.loss += progress.recent_loss * progress.n_recent
+            self.loss_sum += progress.recent_loss * progress.n_recent
             self.rows += progress.n_recent
-        if progress.n_seen >= self.due:
+        if progress.n_seen >= self.next_row:
             self.line()
-            while self.due <= progress.n_seen:
-                self.due *= 2
+            while self.next_row <= progress.n_seen:
+                self.next_row *= 2
 
     def line(self):
         """Write a line for where the learning is, unless the last line did."""
         if self.rows == 0:
             return
-        if not self.titled:
+        if not self.has_title:
             self.write(self.TITLE)
-            self.titled = True
-        now = self.last
-        since = self.loss / self.rows
-        self.write(f"{now.n_seen:>10,}  {now.progressive_loss:>16.5f}  {since:>10.5f}  {now.seconds:>10.3f}")
-        self.loss, self.rows = 0.0, 0
+            self.has_title = True
+        latest = self.latest
+        recent_loss = self.loss_sum / self.rows
+        self.write(
+            f"{latest.n_seen:>10,}  {latest.progressive_loss:>16.5f}  {recent_loss:>10.5f}  {latest.seconds:>10.3f}"
+        )
+        self.loss_sum, self.rows = 0.0, 0

@@ -25,7 +25,7 @@ RULES = {"adadelta": Adadelta, "adagrad": Adagrad, "ftrl": FTRL, "rda": RDA}
 
 def main(arguments=None):
     """Run a command; return its exit status: 0 done, 2 refused, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+    options = _build_parser().parse_args(arguments)
     try:
         return options.run(options)
     except BrokenPipeError:  # the reader of our output has seen enough
@@ -39,7 +39,7 @@ def main(arguments=None):
         return 130
 
 
-def _parser():
+def _build_parser():
     parser = argparse.ArgumentParser(
         prog="adagrad-nb", description="Online linear models for sparse data, learnt by Adagrad in one pass."
     )
@@ -48,7 +48,7 @@ def _parser():
     data = "svmlight text, plain or compressed by gzip, xz, bzip2 or zstd"
 
     train = commands.add_parser("train", help="learn a model from a file that may be larger than memory")
-    train.set_defaults(run=_train)
+    train.set_defaults(run=_run_train)
     train.add_argument("data", metavar="DATA", help=data)
     train.add_argument("--test", metavar="FILE", help="data to test the model on at the end")
     train.add_argument("--model", metavar="OUT", help="where to save the model, with all it takes to go on")
@@ -59,7 +59,7 @@ def _parser():
         "--loss-parameter", type=float, metavar="X",
         help="tau of quantile, delta of huber, gamma of smooth_hinge, epsilon of the epsilon-insensitive losses",
     )  # fmt: skip
-    train.add_argument("--lr", type=_rate, help="learning rate, or 'auto': try several at once; default: 0.5")
+    train.add_argument("--lr", type=_parse_rate, help="learning rate, or 'auto': try several at once; default: 0.5")
     train.add_argument("--rule", choices=sorted(RULES), help="default: adagrad")
     train.add_argument("--eps", type=float, help="of the rule; default: 1e-10, 0 of rda, 1e-6 of adadelta")
     train.add_argument("--normalized", action="store_true", help="steps in units of each feature's largest value")
@@ -75,7 +75,7 @@ def _parser():
     train.add_argument("--quiet", action="store_true", help="no table and no progress bar")
 
     predict = commands.add_parser("predict", help="predict the rows of a file, a line for each")
-    predict.set_defaults(run=_predict)
+    predict.set_defaults(run=_run_predict)
     predict.add_argument("model", metavar="MODEL")
     predict.add_argument("data", metavar="DATA", help=data)
     predict.add_argument("--output", metavar="FILE", help="default: standard output")
@@ -83,7 +83,7 @@ def _parser():
     predict.add_argument("--zero-based", action="store_true", help="the first column of the data has index 0")
 
     info = commands.add_parser("info", help="say what a model file holds")
-    info.set_defaults(run=_info)
+    info.set_defaults(run=_run_info)
     info.add_argument("model", metavar="MODEL")
     return parser
 
@@ -91,41 +91,41 @@ def _parser():
 # --- train -------------------------------------------------------------------------------------------------------
 
 
-def _train(options):
+def _run_train(options):
     dtype = np.float32 if options.float32 else None
     reader = read_svmlight(options.data, zero_based=options.zero_based, dtype=dtype or np.float64)
-    given = {
-        "penalty": _penalty(options.l1, options.l2),
-        "rule": _rule(options.rule, options.eps),
+    fit_options = {
+        "penalty": _make_penalty(options.l1, options.l2),
+        "rule": _make_rule(options.rule, options.eps),
         "intercept": False if options.no_intercept else None,
         "normalized": options.normalized or None,
         "invariant": options.invariant or None,
         "model": load_model(options.initial_model) if options.initial_model else None,
     }
-    given |= {name: getattr(options, name) for name in ("lr", "passes", "shuffle")}
-    given["loss"] = _loss(options.loss, options.loss_parameter)
+    fit_options |= {name: getattr(options, name) for name in ("lr", "passes", "shuffle")}
+    fit_options["loss"] = _make_loss(options.loss, options.loss_parameter)
     # What is missing should be known before an hour of learning, not after.
     for path in (options.model, options.plot):
         _check_folder(path)
     if options.test:
         with open(options.test, "rb"):
             pass
-    with _Watch(reader, options.passes, options.quiet) as watch:
-        model = fit_linear(reader, dtype=dtype, rng=options.seed, callback=watch, **given)
-    _summary(model, watch)
+    with TrainingMonitor(reader, options.passes, options.quiet) as monitor:
+        model = fit_linear(reader, dtype=dtype, rng=options.seed, callback=monitor, **fit_options)
+    _print_summary(model, monitor)
     if options.model:
         model.save(options.model)
         print(f"model      {options.model}")
-    test = _test(model, options) if options.test else None
+    test = _evaluate_test_data(model, options) if options.test else None
     if options.plot:
         from . import plots
 
-        plots.save(plots.plot_training(model, watch.history, test), options.plot)
+        plots.save(plots.plot_training(model, monitor.history, test), options.plot)
         print(f"picture    {options.plot}")
-    return 130 if watch.interrupted else 0
+    return 130 if monitor.interrupted else 0
 
 
-def _loss(name, parameter):
+def _make_loss(name, parameter):
     if parameter is None:
         return name
     if not getattr(LOSSES.get(name), "_fields", ()):
@@ -133,18 +133,18 @@ def _loss(name, parameter):
     return LOSSES[name](parameter)
 
 
-def _rate(text):
+def _parse_rate(text):
     """A learning rate as it is written on the command line."""
     return text if text == "auto" else float(text)
 
 
-def _penalty(l1, l2):
+def _make_penalty(l1, l2):
     if l1 and l2:
         return ElasticNet(l1, l2)
     return L1(l1) if l1 else L2(l2) if l2 else None
 
 
-def _rule(name, eps):
+def _make_rule(name, eps):
     """The rule, or None where neither it nor its eps was asked for."""
     if name is None and eps is None:
         return None
@@ -163,18 +163,18 @@ def _check_folder(path):
         raise ValueError(f"{path}: there is no folder {folder} to write to")
 
 
-class _Watch:
+class TrainingMonitor:
     """Callback of the training: a table, a history, a bar on a terminal, and a soft landing on Ctrl-C."""
 
     def __init__(self, reader, passes, quiet):
         self.reader, self.quiet = reader, quiet
         self.history = History()
         self.interrupted = False
-        self.bar = None if quiet or not sys.stderr.isatty() else self._bar(reader, passes)
-        self.table = Table(self.bar.write if self.bar is not None else None)
+        self.progress_bar = None if quiet or not sys.stderr.isatty() else self._make_bar(reader, passes)
+        self.table = Table(self.progress_bar.write if self.progress_bar is not None else None)
 
     @staticmethod
-    def _bar(reader, passes):
+    def _make_bar(reader, passes):
         try:
             from tqdm import tqdm
         except ImportError as error:
@@ -183,20 +183,20 @@ class _Watch:
         return tqdm(total=total, unit="B", unit_scale=True, desc="train", leave=False, file=sys.stderr)
 
     def __enter__(self):
-        self.before = signal.getsignal(signal.SIGINT)
+        self.previous_handler = signal.getsignal(signal.SIGINT)
         with contextlib.suppress(ValueError):  # not in the main thread: then Ctrl-C is somebody else's
-            signal.signal(signal.SIGINT, self._interrupt)
+            signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 
     def __exit__(self, kind, error, trace):
         with contextlib.suppress(ValueError):
-            signal.signal(signal.SIGINT, self.before)
-        if self.bar is not None:
-            self.bar.close()
+            signal.signal(signal.SIGINT, self.previous_handler)
+        if self.progress_bar is not None:
+            self.progress_bar.close()
         if kind is None and not self.quiet:
             self.table.line()
 
-    def _interrupt(self, number, frame):
+    def _on_interrupt(self, number, frame):
         if self.interrupted:  # the second time it is meant
             raise KeyboardInterrupt
         self.interrupted = True
@@ -205,17 +205,17 @@ class _Watch:
         self.history(progress)
         if not self.quiet:
             self.table(progress)
-        if self.bar is not None:
+        if self.progress_bar is not None:
             done = progress.passes * (self.reader.size or 0) + self.reader.position
-            self.bar.update(max(done - self.bar.n, 0))
+            self.progress_bar.update(max(done - self.progress_bar.n, 0))
         if self.interrupted:
             raise StopIteration
 
 
-def _summary(model, watch):
-    seconds = watch.history.seconds[-1] if watch.history.seconds else 0.0
+def _print_summary(model, monitor):
+    seconds = monitor.history.seconds[-1] if monitor.history.seconds else 0.0
     coef = model.coef
-    if watch.interrupted:
+    if monitor.interrupted:
         print("interrupted; this is the model so far")
     print(
         f"learnt     {model.n_seen:,} rows in {seconds:.2f} s, {np.count_nonzero(coef):,} of {coef.size:,} weights "
@@ -224,34 +224,36 @@ def _summary(model, watch):
     )
 
 
-def _test(model, options):
+def _evaluate_test_data(model, options):
     """Print the quality on test data; return (y, margins)."""
     reader = read_svmlight(options.test, zero_based=options.zero_based, dtype=model.dtype)
-    y, margin = [], []
+    y, scores = [], []
     for chunk in reader:
         y.append(chunk.y)
-        margin.append(model.decision_function(_known(chunk.X, model)))
+        scores.append(model.decision_function(_drop_unknown_features(chunk.X, model)))
     if not y:
         raise ValueError(f"{options.test}: holds no rows to test on")
-    y, margin = np.concatenate(y), np.concatenate(margin)
-    if margin.ndim == 2:
-        loss = model.loss_of_margins(y, margin)
-        right = np.mean(model.classes[np.argmax(margin, axis=1)] == y)
-        print(f"test       {y.size:,} rows, mean loss {loss:.5f}, {model.classes.size} classes, accuracy {right:.5f}")
-        return y, margin
-    loss = model.loss_of_margins(y, margin)
+    y, scores = np.concatenate(y), np.concatenate(scores)
+    if scores.ndim == 2:
+        loss = model.loss_of_scores(y, scores)
+        accuracy = np.mean(model.classes[np.argmax(scores, axis=1)] == y)
+        print(
+            f"test       {y.size:,} rows, mean loss {loss:.5f}, {model.classes.size} classes, accuracy {accuracy:.5f}"
+        )
+        return y, scores
+    loss = model.loss_of_scores(y, scores)
     if model.classes is None:
-        error = np.sqrt(np.mean((model.linked(margin) - y) ** 2))
+        error = np.sqrt(np.mean((model.predict_from_scores(scores) - y) ** 2))
         print(f"test       {y.size:,} rows, mean loss {loss:.5f}, RMSE {error:.5f}")
-        return y, margin
+        return y, scores
     positive = y == model.classes[1]
-    right = np.mean((margin > 0) == positive)
+    accuracy = np.mean((scores > 0) == positive)
     name = "log-loss" if isinstance(model.loss, Logistic) else "mean loss"
-    print(f"test       {y.size:,} rows, {name} {loss:.5f}, AUC {auc(positive, margin):.5f}, accuracy {right:.5f}")
-    return y, margin
+    print(f"test       {y.size:,} rows, {name} {loss:.5f}, AUC {auc(positive, scores):.5f}, accuracy {accuracy:.5f}")
+    return y, scores
 
 
-def _known(X, model):
+def _drop_unknown_features(X, model):
     """The columns that the model has; features it has never seen weigh nothing."""
     return X[:, : model.n_features] if X.shape[1] > model.n_features else X
 
@@ -259,27 +261,27 @@ def _known(X, model):
 # --- predict and info --------------------------------------------------------------------------------------------
 
 
-def _predict(options):
+def _run_predict(options):
     model = load_model(options.model)
     if options.proba and not model.has_probabilities:
         raise ValueError(f"--proba: the loss {type(model.loss).__name__} has no probabilities; leave it out")
     reader = read_svmlight(options.data, zero_based=options.zero_based, dtype=model.dtype)
-    with _output(options.output) as file:
+    with _open_output(options.output) as file:
         for chunk in reader:
-            X = _known(chunk.X, model)
+            X = _drop_unknown_features(chunk.X, model)
             values = model.predict_proba(X) if options.proba else model.predict(X)
             if options.proba and values.shape[1] == 2:
                 values = values[:, 1]
-            file.writelines(_line(value) for value in values.tolist())
+            file.writelines(_format_line(value) for value in values.tolist())
     return 0
 
 
-def _line(value):
+def _format_line(value):
     """A number or label, or a number for each class."""
     return " ".join(f"{part}" for part in value) + "\n" if isinstance(value, list) else f"{value}\n"
 
 
-def _output(path):
+def _open_output(path):
     """Standard output, or a file that appears when it is complete."""
     if path is None:
         return contextlib.nullcontext(sys.stdout)
@@ -287,12 +289,12 @@ def _output(path):
     return replacing(path, "w")
 
 
-def _steps(model):
+def _describe_steps(model):
     flags = [name for name in ("normalized", "invariant") if getattr(model, name)]
     return ", ".join(flags) or "plain"
 
 
-def _info(options):
+def _run_info(options):
     model = load_model(options.model)
     used = np.count_nonzero(np.any(np.atleast_2d(model.coef) != 0, axis=0))
     print(
@@ -300,7 +302,7 @@ def _info(options):
         f"loss              {model.loss}\n"
         f"rule              {model._state.rule}\n"
         f"learning rate     {model._state.lr}\n"
-        f"steps             {_steps(model)}\n"
+        f"steps             {_describe_steps(model)}\n"
         f"penalty           {model._state.penalty}\n"
         f"precision         {model.dtype}\n"
         f"rows learnt       {model.n_seen:,}\n"

@@ -102,7 +102,7 @@ def content(model):
         "slots": slots,
         "t": model.state.t,
         "n_seen": model.n_seen,
-        "tally": model.tally.tolist(),
+        "tally": model.loss_sums.tolist(),
         "labels": list(model.labels),
     }
 

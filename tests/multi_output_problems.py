@@ -33,7 +33,7 @@ def content(model):
         "shape": model.coef.shape,
         "t": model.state.t,
         "n_seen": model.n_seen,
-        "tally": model.tally.tolist(),
+        "tally": model.loss_sums.tolist(),
         "labels": tuple(model.labels),
-        "rates": model._rates.tolist(),
+        "rates": model._rate_factors.tolist(),
     }

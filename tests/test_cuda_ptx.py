@@ -182,10 +182,10 @@ def cases(dtype):
         "gather lanes": (cuda_multi_rows.gather, rows, outer, n, n, i, i),
         "runs of lanes": (cuda_sparse_gradients.sum_runs, n, n, outer, i, a),
         "note": (cuda_multi_rows.note, recipe, n, n, i),
-        "tally of lanes": (cuda_rows.tally, rows, d, i, d),
+        "tally of lanes": (cuda_rows.add_losses, rows, d, i, d),
     }
-    found["margins"] = (cuda_rows.margins, n, counts, a, a, f, a)
-    found["tally"] = (cuda_rows.tally, rows, a, i, vector(np.float64))
+    found["margins"] = (cuda_rows.decision_values, n, counts, a, a, f, a)
+    found["tally"] = (cuda_rows.add_losses, rows, a, i, vector(np.float64))
     scaled = record(
         type(chain_transforms((cuda_array_update.DeviceRescale(0),))),
         record(cuda_array_update.DeviceRescale, a),

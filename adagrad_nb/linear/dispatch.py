@@ -67,7 +67,7 @@ def _slots(model, shape):
 
 def mergeable(name, model):
     """Refuse models that cannot be made of what several learners made of one."""
-    if not model.is_single:
+    if not model.is_single_output:
         raise ValueError(
             f"{name}: does not go with several classes or rates, which learn side by side; learn one class against the "
             "rest, or one rate, at a time"
@@ -122,7 +122,7 @@ def room_for_moves(model, n_features, learners, samples):
     shape = (learners, n_features)
     return Moves(
         np.empty(shape, dtype), _slots(model, shape),
-        () if isinstance(model._last, tuple) else np.empty(shape, np.int64),
+        () if isinstance(model._last_update, tuple) else np.empty(shape, np.int64),
         np.empty((learners, APART), dtype), _slots(model, (learners, APART)), np.zeros(learners, np.int64),
         np.empty(n_features, dtype), np.empty(n_features, dtype), _slots(model, n_features),
         np.empty(2, dtype), np.empty((2, samples), dtype),

@@ -9,11 +9,11 @@ from ..io.readers import Chunk
 from ..records.losses import LOSSES
 from ..records.multiclass_losses import is_multi_output_loss
 from ..records.schedules import Constant, Rates
-from .early_stopping import watch_for
+from .early_stopping import early_stopping_monitor
 from .model import LinearModel
 from .parameters import check_average
 from .targets import check_class_weight
-from .trainer import Course
+from .trainer import Trainer
 
 
 def fit_linear(
@@ -129,7 +129,7 @@ def fit_linear(
     >>> model.progressive_loss < 0.25, bool(np.mean(model.predict(X) == y) > 0.97)
     (True, True)
     """
-    options = given(
+    options = check_options(
         loss, lr, penalty=penalty, rule=rule, intercept=intercept, average=average, batch_size=batch_size,
         normalized=normalized, invariant=invariant,
     )  # fmt: skip
@@ -139,25 +139,25 @@ def fit_linear(
         raise TypeError(f"callback: got {callback!r}; must be callable")
     if model is not None and not isinstance(model, LinearModel):
         raise TypeError(f"model: got {type(model).__name__}; must be a LinearModel")
-    chunks = _chunks(X, y, sample_weight, passes)
-    course = Course(model, options, dtype, classes, callback)
-    order_seed = seed(rng) if shuffle else None
-    course.class_weight = check_class_weight(class_weight, isinstance(chunks, list) and chunks is not X)
-    course.threads = _check.positive_count("threads", threads)
-    course.watch = watch_for(early_stopping, 0 if rng is None else order_seed or seed(rng))
-    for number in range(passes):
-        for position, chunk in enumerate(chunks):
+    chunks = _as_chunks(X, y, sample_weight, passes)
+    trainer = Trainer(model, options, dtype, classes, callback)
+    shuffle_seed = seed(rng) if shuffle else None
+    trainer.class_weight = check_class_weight(class_weight, isinstance(chunks, list) and chunks is not X)
+    trainer.threads = _check.positive_count("threads", threads)
+    trainer.early_stopping = early_stopping_monitor(early_stopping, 0 if rng is None else shuffle_seed or seed(rng))
+    for pass_index in range(passes):
+        for chunk_index, chunk in enumerate(chunks):
             if not isinstance(chunk, Chunk):
                 raise TypeError(f"X: the iterable gave a {type(chunk).__name__}; must give Chunk(X, y, weight)")
-            key = None if order_seed is None else [order_seed, number, position]
-            if not course.learn(chunk, number, key, position):
-                return course.result()
-        if not course.passed():
+            shuffle_key = None if shuffle_seed is None else [shuffle_seed, pass_index, chunk_index]
+            if not trainer.fit_chunk(chunk, pass_index, shuffle_key, chunk_index):
+                return trainer.result()
+        if not trainer.end_pass():
             break
-    return course.result()
+    return trainer.result()
 
 
-def _chunks(X, y, weight, passes):
+def _as_chunks(X, y, weight, passes):
     """The data as an iterable of chunks."""
     if isinstance(X, Chunk):
         X = [X]
@@ -178,7 +178,7 @@ def _chunks(X, y, weight, passes):
 # --- options ---------------------------------------------------------------------------------------------------------
 
 
-def given(loss, lr, **options):
+def check_options(loss, lr, **options):
     """The options that were given, not left at None, checked."""
     options |= {"loss": loss, "lr": lr}
     options = {name: value for name, value in options.items() if value is not None}

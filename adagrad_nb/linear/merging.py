@@ -8,8 +8,8 @@ from ..io.readers import Chunk
 from . import dispatch
 from .kernels import merging as kernels
 from .kernels.rows import Rows
-from .model import LinearModel, same
-from .targets import Labels, sample_weight, targets
+from .model import LinearModel, options_equal
+from .targets import BinaryLabels, check_sample_weight, encode_targets
 
 RULES = ("average", "sum", "blend")
 _SHARED = (
@@ -113,7 +113,7 @@ def _same_kind(model, start, k):
     """Refuse a model that cannot have been learnt from `start`."""
     for name in _SHARED:
         mine, theirs = (getattr(one if hasattr(one, name) else one._state, name) for one in (model, start))
-        if not same(mine, theirs):
+        if not options_equal(mine, theirs):
             raise ValueError(f"models: at index {k} {name} is {mine}, where others have {theirs}; give all the same")
     if model._state.t < start._state.t or model.n_seen < start.n_seen or model.n_features < start.n_features:
         raise ValueError(
@@ -125,23 +125,23 @@ def _same_kind(model, start, k):
 def _merged(models, start, rule, sample):
     n = max(model.n_features for model in models)
     new, t = start.copy(), start._state.t
-    new.grow(n)
+    new._grow(n)
     new.labels = _joint_labels([start, *models])
     rows, count = (None, 1) if sample is None else _rows(sample, new, n)
     moves = dispatch.room_for_moves(new, n, len(models), count)
     for k, model in enumerate(models):
         model = model.copy()
-        model.grow(n)
-        moves.w[k], moves.bias[k] = model._raw, model._bias
+        model._grow(n)
+        moves.w[k], moves.bias[k] = model._weights, model._bias
         for slots, state in ((moves.s, model._state), (moves.bias_s, model._bias_state)):
             for slot, values in zip(slots, state.slots[0], strict=True):
                 slot[k] = values
         if not isinstance(moves.last, tuple):
-            moves.last[k] = model._last
+            moves.last[k] = model._last_update
         moves.counts[k] = model._state.t - t
-        new.tally += model.tally - start.tally
+        new.loss_sums += model.loss_sums - start.loss_sums
         new.n_seen += model.n_seen - start.n_seen
-    recipe, weights = new.recipe(), new.weights()
+    recipe, weights = new._spec(), new._kernel_arrays()
     compiled_for(kernels.joined, recipe)(recipe, weights, moves, t)
     b = 1 if rule == "sum" else 0
     if rule == "blend":
@@ -157,8 +157,8 @@ def _rows(sample, model, n):
         raise TypeError(f"sample: got {type(sample).__name__}; must be Chunk(X, y, weight)")
     margin = model.decision_function(sample.X)  # its checks are the ones that are wanted here
     X = canonical(as_rows(sample.X, model.dtype))
-    y, _ = targets(sample.y, margin.size, model.loss, model.labels, model.dtype)
-    weight = sample_weight(sample.weight, margin.size, model.dtype)
+    y, _ = encode_targets(sample.y, margin.size, model.loss, model.labels, model.dtype)
+    weight = check_sample_weight(sample.weight, margin.size, model.dtype)
     return Rows(X.indptr, unsigned(X.indices), X.data, y, weight, np.arange(margin.size)), margin.size
 
 
@@ -169,5 +169,5 @@ def _joint_labels(models):
         pairs = list(zip(joint, model.labels, strict=True))
         if any(None not in pair and pair[0] != pair[1] for pair in pairs):
             raise ValueError(f"models: at index {k} has the labels {list(model.labels)}, others have {list(joint)}")
-        joint = Labels(*(theirs if mine is None else mine for mine, theirs in pairs))
+        joint = BinaryLabels(*(theirs if mine is None else mine for mine, theirs in pairs))
     return joint

@@ -15,12 +15,12 @@ from ..records.penalties import NoPenalty
 from ..records.rules import initial_slots, unpenalized
 from ..records.schedules import Rates
 from ..records.transforms import Identity
-from . import targets as samples
+from . import targets
 from .dispatch import sweep
 from .kernels import rows as kernels
 from .kernels.lazy import Anew, Averaged, Prompt, lapse_of, moves_untouched, must_note
-from .parameters import Mean, Scaling, side_by_side
-from .targets import Labels, targets
+from .parameters import FeatureScaling, IterateSums, interleave
+from .targets import BinaryLabels, encode_targets
 
 
 class LinearModel:
@@ -58,53 +58,57 @@ class LinearModel:
     ['yes']
     """
 
-    KIND = "linear model"  # of a file
-    is_single = True  # one weight for each feature
-    kernels = kernels  # loops over all weights
+    FILE_KIND = "linear model"  # of a file
+    is_single_output = True  # one weight for each feature
+    _kernels = kernels  # loops over all weights
 
     def __init__(
         self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1, normalized=False,
         invariant=False,
     ):  # fmt: skip
         dtype = np.dtype(dtype)
-        self._raw, self._bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
+        self._weights, self._bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
         self.loss, self.has_intercept, self.batch_size = loss, intercept, batch_size
-        self._state = init(self._raw, rule, lr=lr, penalty=penalty)
+        self._state = init(self._weights, rule, lr=lr, penalty=penalty)
         self._bias_state = init(self._bias, rule, lr=lr)
-        self.labels, self.tally = Labels(), np.zeros(2)
+        self.labels, self.loss_sums = BinaryLabels(), np.zeros(2)
         self.n_seen, self.pass_losses = 0, []
-        self.scaling = Scaling(n_features, dtype, normalized, invariant)
-        self._mean = Mean(average, n_features, 0) if average else None
-        blank = (np.broadcast_to(dtype.type(initial), n_features) for initial in initial_slots(self._state.rule))
-        self._lay_out(self._raw, blank, self._up_to_date())
+        self.scaling = FeatureScaling(n_features, dtype, normalized, invariant)
+        self._iterate_sums = IterateSums(average, n_features, 0) if average else None
+        initial_slot_values = (
+            np.broadcast_to(dtype.type(initial), n_features) for initial in initial_slots(self._state.rule)
+        )
+        self._allocate(self._weights, initial_slot_values, self._initial_last_update())
         self._check_options()
 
-    def _lay_out(self, w, slots, last, n_features=None):
+    def _allocate(self, w, slots, last_update, n_features=None):
         """Have copies of what is known of each feature, side by side, with room for so many features."""
-        notes = () if isinstance(last, tuple) else (last,)
-        scales = (self.scaling.largest,) if self.normalized else ()
-        self._raw, *rest = side_by_side((w, *slots, *notes, *scales), n_features or w.size)
+        last_updates = () if isinstance(last_update, tuple) else (last_update,)
+        scales = (self.scaling.max_abs,) if self.normalized else ()
+        self._weights, *columns = interleave((w, *slots, *last_updates, *scales), n_features or w.size)
         if scales:
-            self.scaling.largest = rest.pop()
-        self._last = rest.pop() if notes else ()
+            self.scaling.max_abs = columns.pop()
+        self._last_update = columns.pop() if last_updates else ()
         leaf = self._state.leaves[0]
-        leaf.slots = leaf.flat_slots = tuple(rest)
+        leaf.slots = leaf.flat_slots = tuple(columns)
 
-    def _up_to_date(self):
+    def _initial_last_update(self):
         """For each coordinate that it is current now, where that must be known; else ()."""
         lazy = must_note(self._state.rule, self._state.penalty)
         if not lazy and not self.average:
             return ()
-        return np.broadcast_to(self.scaling.clock if lazy and self.normalized else self._state.t, self.n_features)
+        return np.broadcast_to(
+            self.scaling.summed_step_sizes if lazy and self.normalized else self._state.t, self.n_features
+        )
 
     def _check_options(self):
         """Refuse options that do not go together."""
         penalty = self._state.penalty
-        self.scaling.check(self._state.rule, penalty)
+        self.scaling.check_compatible(self._state.rule, penalty)
         if self.scaling and self.batch_size > 1:
             raise ValueError(
-                f"batch_size: got {self.batch_size}, but {self.scaling.name} steps are by one row; leave batch_size "
-                f"out, or {self.scaling.name}=False"
+                f"batch_size: got {self.batch_size}, but {self.scaling.option_name} steps are by one row; leave "
+                f"batch_size out, or {self.scaling.option_name}=False"
             )
         if self.average and self.normalized and moves_untouched(penalty):
             raise ValueError(
@@ -118,8 +122,8 @@ class LinearModel:
         """The same model with arrays of its own."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
-        new.tally, new.scaling = self.tally.copy(), self.scaling.copy()
-        new._mean = None if self._mean is None else self._mean.copy()
+        new.loss_sums, new.scaling = self.loss_sums.copy(), self.scaling.copy()
+        new._iterate_sums = None if self._iterate_sums is None else self._iterate_sums.copy()
         new._copy_weights()
         return new
 
@@ -127,7 +131,7 @@ class LinearModel:
         """Have weights, accumulators and notes of one's own, which were those of another model."""
         self._state, self._bias_state = self._state.copy(without_slots=True), self._bias_state.copy()
         self._bias = self._bias.copy()
-        self._lay_out(self._raw, self._state.slots[0], self._last)
+        self._allocate(self._weights, self._state.slots[0], self._last_update)
 
     def _with_options(self, **options):
         """A copy that goes on with other options."""
@@ -139,108 +143,112 @@ class LinearModel:
         new.scaling.invariant = options.pop("invariant", self.invariant)
         average = options.pop("average", self.average)
         if options:
-            if new._mean is not None:
-                new._mean.total = self._totals()
-            new._raw = self._settled()
-            new._state = new._state._with_options(new._raw, **options)
+            if new._iterate_sums is not None:
+                new._iterate_sums.sums = self._catch_up_sums()
+            new._weights = self._catch_up_all()
+            new._state = new._state._with_options(new._weights, **options)
             options.pop("penalty", None)
             new._bias_state = new._bias_state._with_options(new._bias, **options)
-            new._last = ()
+            new._last_update = ()
             if is_dual_averaging(new._state.rule):
-                new._raw = new._settled(Anew(0))
+                new._weights = new._catch_up_all(Anew(0))
         if average != self.average:
-            new._mean = Mean(average, new.n_features, new._state.t) if average else None
-        if isinstance(new._last, tuple) or not (average or must_note(new._state.rule, new._state.penalty)):
-            new._last = new._up_to_date()
-        new._lay_out(new._raw, new._state.slots[0], new._last)
+            new._iterate_sums = IterateSums(average, new.n_features, new._state.t) if average else None
+        if isinstance(new._last_update, tuple) or not (average or must_note(new._state.rule, new._state.penalty)):
+            new._last_update = new._initial_last_update()
+        new._allocate(new._weights, new._state.slots[0], new._last_update)
         new._check_options()
         return new
 
-    def grow(self, n_features):
+    def _grow(self, n_features):
         """Make room for more features, in place; only while learning."""
-        extra = n_features - self.n_features
-        if extra <= 0:
+        n_new = n_features - self.n_features
+        if n_new <= 0:
             return
         _check.penalty_shape(self._state.penalty, n_features)
         # The penalty leaves a zero weight where it is, unless it is a bound away from zero: the notes begin with zero.
-        leaf, seen = self._state.leaves[0], self.n_features
-        self._lay_out(self._raw, leaf.slots, self._last, n_features)
+        leaf, n_old = self._state.leaves[0], self.n_features
+        self._allocate(self._weights, leaf.slots, self._last_update, n_features)
         for slot, initial in zip(leaf.slots, initial_slots(self._state.rule), strict=True):
-            slot[seen:] = initial
+            slot[n_old:] = initial
         leaf.shape, leaf.size = (n_features,), n_features
-        if self._mean is not None:
-            self._mean.grow(extra)
+        if self._iterate_sums is not None:
+            self._iterate_sums.add_features(n_new)
 
-    def recipe(self):
+    def _spec(self):
         """The records of the compiled loop."""
-        state, schedule = self._state, self._schedule()
+        state, schedule = self._state, self._kernel_schedule()
         rule = unpenalized(state.rule)
-        lapse = lapse_of(state.rule, state.penalty, schedule, self.normalized)
-        recipe = kernels.Recipe(
+        lazy = lapse_of(state.rule, state.penalty, schedule, self.normalized)
+        spec = kernels.Recipe(
             cast(self._row_loss(), self.dtype), state.leaves[0].update,
             cast(Update(rule, Identity(), NoPenalty()), self.dtype), schedule,
-            lapse if self._mean is None else Averaged(lapse), int(self.has_intercept),
+            lazy if self._iterate_sums is None else Averaged(lazy), int(self.has_intercept),
         )  # fmt: skip
-        return self.scaling.recipe(recipe) if self.scaling else recipe
+        return self.scaling.scaled_spec(spec) if self.scaling else spec
 
     def _row_loss(self):
         """The loss of a row."""
         return self.loss
 
-    def _schedule(self):
+    def _kernel_schedule(self):
         """The rate as a record."""
         return self._state.schedule()
 
-    def weights(self, n_features=None):
+    def _kernel_arrays(self, n_features=None):
         """The arrays of the compiled loop, which refuses indices from `n_features` on."""
         slots, bias_slots = self._state.leaves[0].flat_slots, self._bias_state.leaves[0].flat_slots
-        return kernels.Weights(self._raw[:n_features], slots, self._notes(n_features), self._bias, bias_slots)
+        return kernels.Weights(self._weights[:n_features], slots, self._lazy_state(n_features), self._bias, bias_slots)
 
-    def _notes(self, n_features=None):
+    def _lazy_state(self, n_features=None):
         """What the lapse has noted."""
-        return self._last if self._mean is None else self._mean.trail(self._last, n_features)
+        return (
+            self._last_update
+            if self._iterate_sums is None
+            else self._iterate_sums.as_lazy_record(self._last_update, n_features)
+        )
 
-    def loop(self, X, recipe, workers):
+    def _choose_kernel(self, X, spec, workers):
         """The compiled loop for rows, and its room."""
-        return sweep(self, X, recipe, workers)
+        return sweep(self, X, spec, workers)
 
-    def meant(self, options):
+    def _resolve_options(self, options):
         """Options of a call that goes on, as this model has them."""
         return options
 
-    def announce(self, classes):
+    def _declare_classes(self, classes):
         """Take in labels told beforehand."""
         if target_type(self.loss) != "binary":
             raise ValueError(f"classes: the loss {type(self.loss).__name__} takes numbers; leave classes out")
-        self.labels = self.labels.announced(classes)
+        self.labels = self.labels.declared(classes)
 
-    def targets(self, y, n):
+    def _encode_targets(self, y, n):
         """(y as the loss takes it, labels) of a chunk of n rows."""
-        return samples.targets(y, n, self.loss, self.labels, self.dtype)
+        return targets.encode_targets(y, n, self.loss, self.labels, self.dtype)
 
-    def admit(self, labels):
+    def _set_labels(self, labels):
         """Know these labels, in place."""
         self.labels = labels
 
-    def told(self, tally):
-        """(sum of losses, sum of weights) in a tally."""
-        return tally
+    def _loss_totals(self, loss_sums):
+        """(sum of losses, sum of weights) in loss sums."""
+        return loss_sums
 
     def is_finite(self):
         """Whether no weight is infinite or NaN."""
-        return _check.is_finite(self._raw) and _check.is_finite(self._bias)
+        return _check.is_finite(self._weights) and _check.is_finite(self._bias)
 
     # --- reading -----------------------------------------------------------------------------------------------
 
     @property
     def dtype(self):
         """float32 or float64."""
-        return self._raw.dtype
+        return self._weights.dtype
 
     @property
     def n_features(self):
         """Columns seen so far."""
-        return self._raw.size
+        return self._weights.size
 
     @property
     def state(self):
@@ -255,7 +263,7 @@ class LinearModel:
     @property
     def average(self):
         """How the iterates are averaged, or False."""
-        return False if self._mean is None else self._mean.average
+        return False if self._iterate_sums is None else self._iterate_sums.average
 
     @property
     def normalized(self):
@@ -268,51 +276,55 @@ class LinearModel:
         return self.scaling.invariant
 
     @property
-    def _averaged(self):
+    def _n_averaged(self):
         """How many iterates there are to report the mean of."""
-        return 0 if self._mean is None else self._mean.count(self._state.t)
+        return 0 if self._iterate_sums is None else self._iterate_sums.count_iterates(self._state.t)
 
-    def _settled(self, lapse=None):
+    def _catch_up_all(self, lazy=None):
         """The iterates, with the penalty of every update so far."""
-        recipe, weights = self.recipe(), self.weights()
-        if lapse is not None:
-            recipe = recipe._replace(lapse=lapse)
-        elif isinstance(getattr(recipe.lapse, "lapse", recipe.lapse), Prompt):
+        spec, weights = self._spec(), self._kernel_arrays()
+        if lazy is not None:
+            spec = spec._replace(lapse=lazy)
+        elif isinstance(getattr(spec.lapse, "lapse", spec.lapse), Prompt):
             return weights.w.copy()
         out = np.zeros_like(weights.w)
-        compiled_for(self.kernels.settled, recipe)(recipe, weights, *self._spare(), self._state.t, out)
+        compiled_for(self._kernels.settled, spec)(spec, weights, *self._catch_up_workspace(), self._state.t, out)
         return out
 
-    def _totals(self):
+    def _catch_up_sums(self):
         """The sum of the iterates of each weight."""
-        recipe, out = self.recipe(), np.empty_like(self._mean.total)
-        compiled_for(self.kernels.totals, recipe)(recipe, self.weights(), *self._spare(), self._state.t, out)
+        spec, out = self._spec(), np.empty_like(self._iterate_sums.sums)
+        compiled_for(self._kernels.iterate_sums, spec)(
+            spec, self._kernel_arrays(), *self._catch_up_workspace(), self._state.t, out
+        )
         return out
 
-    def _spare(self):
+    def _catch_up_workspace(self):
         """The room that loops over all weights need, if any."""
         return ()
 
     @property
     def coef(self):
         """Weights of shape (n_features,), with the penalty of every update so far."""
-        return (self._totals() / self._averaged).astype(self.dtype) if self._averaged else self._settled()
+        return (
+            (self._catch_up_sums() / self._n_averaged).astype(self.dtype) if self._n_averaged else self._catch_up_all()
+        )
 
     @property
     def intercept(self):
         """The intercept as a float."""
-        mean = self._averaged
-        return float(self.dtype.type(self._mean.bias_total[0] / mean) if mean else self._bias[0])
+        n_averaged = self._n_averaged
+        return float(self.dtype.type(self._iterate_sums.bias_sums[0] / n_averaged) if n_averaged else self._bias[0])
 
     @property
     def classes(self):
         """The two labels, or None for a loss of numbers."""
-        return self.labels.complete() if target_type(self.loss) == "binary" else None
+        return self.labels.to_array() if target_type(self.loss) == "binary" else None
 
     @property
     def progressive_loss(self):
         """Mean loss of each row before it was learnt, over the first pass; NaN before the first row."""
-        return float(self.tally[0] / self.tally[1]) if self.tally[1] else float("nan")
+        return float(self.loss_sums[0] / self.loss_sums[1]) if self.loss_sums[1] else float("nan")
 
     def __repr__(self):
         return (
@@ -322,29 +334,29 @@ class LinearModel:
 
     # --- files -------------------------------------------------------------------------------------------------
 
-    def _names(self):
+    def _labels_to_json(self):
         """The labels as a list."""
         return list(self.labels)
 
-    def _name(self, names):
+    def _labels_from_json(self, labels):
         """Take over the labels of a list."""
-        self.labels = Labels(*names)
+        self.labels = BinaryLabels(*labels)
 
-    def _tables(self):
+    def _to_arrays(self):
         """The weights and their accumulators, as arrays of a file."""
-        arrays = {"w": self._raw, "bias": self._bias}
+        arrays = {"w": self._weights, "bias": self._bias}
         for name, state in (("slot", self._state), ("bias_slot", self._bias_state)):
             arrays |= {f"{name}{k}": slot for k, slot in enumerate(state.slots[0])}
         return arrays
 
-    def _hold(self, arrays):
+    def _from_arrays(self, arrays):
         """Take over the weights, accumulators and notes of a file."""
         self._bias = arrays["bias"]
         slots, bias_slots = (
             tuple(arrays[f"{name}{k}"] for k in range(len(self._state.slots[0]))) for name in ("slot", "bias_slot")
         )
         self._bias_state.leaves[0].set_slots(bias_slots)
-        self._lay_out(arrays["w"], slots, arrays.get("last", ()))
+        self._allocate(arrays["w"], slots, arrays.get("last", ()))
 
     # --- predictions -------------------------------------------------------------------------------------------
 
@@ -353,7 +365,7 @@ class LinearModel:
         """Whether the loss gives the probability of each label, as the logistic loss does and the hinge does not."""
         return has_probabilities(self.loss)
 
-    def check_columns(self, X):
+    def _check_columns(self, X):
         """Refuse rows with more columns than there are weights."""
         if X.shape[1] > self.n_features:
             raise ValueError(
@@ -379,30 +391,30 @@ class LinearModel:
         ValueError
             For more columns than the model has, indices out of range, or values that are not finite.
         """
-        if hasattr(X, "margins"):  # rows on a device
-            return X.margins(*self._told_weights())
+        if hasattr(X, "decision_values"):  # rows on a device
+            return X.decision_values(*self._reported_weights())
         X = as_rows(X, self.dtype)
-        self.check_columns(X)
+        self._check_columns(X)
         with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code; such rows are refused by their number
-            out, row = self._decide(X.indptr, unsigned(X.indices), X.data, X.shape)
+            out, row = self._decision_values(X.indptr, unsigned(X.indices), X.data, X.shape)
         if row < X.shape[0]:
             _csr.row_of(X, row)
         return out
 
-    def _told_weights(self):
+    def _reported_weights(self):
         """The weights and the intercept that predict."""
         return self.coef, self.intercept
 
-    def _decide(self, indptr, indices, data, shape):
+    def _decision_values(self, indptr, indices, data, shape):
         """(decisions, number of the first row that has none) of rows."""
-        coef, intercept = self._told_weights()
+        coef, intercept = self._reported_weights()
         out = np.empty(shape[0], self.dtype)
-        return out, kernels.margins(indptr, indices, data, coef[: shape[1]], self.dtype.type(intercept), out)
+        return out, kernels.decision_values(indptr, indices, data, coef[: shape[1]], self.dtype.type(intercept), out)
 
-    def _margin(self, X):
+    def _host_scores(self, X):
         """The decision function on the host."""
-        margin = self.decision_function(X)
-        return fetch(margin) if is_device(margin) else margin
+        scores = self.decision_function(X)
+        return fetch(scores) if is_device(scores) else scores
 
     def predict(self, X):
         """Return the label, or the number, predicted for each row.
@@ -415,10 +427,10 @@ class LinearModel:
         -------
         ndarray of shape (n,)
         """
-        margin = self._margin(X)
+        scores = self._host_scores(X)
         if self.classes is None:
-            return self.linked(margin)
-        return self.classes[(margin > 0).astype(np.intp)]
+            return self.predict_from_scores(scores)
+        return self.classes[(scores > 0).astype(np.intp)]
 
     def predict_proba(self, X):
         """Return the probability of each label for each row.
@@ -444,19 +456,22 @@ class LinearModel:
                 f"predict_proba: the loss {type(self.loss).__name__} has no probabilities; use decision_function, "
                 "or learn with 'logistic' or 'modified_huber'"
             )
-        positive = self.linked(self._margin(X))
+        positive = self.predict_from_scores(self._host_scores(X))
         return np.column_stack([1 - positive, positive])
 
-    def linked(self, margin):
+    def predict_from_scores(self, scores):
         """Return what each entry of a decision function says about y: a probability, or the number predicted."""
-        return np.array([inverse_link(self.loss, p) for p in margin.tolist()], self.dtype)
+        return np.array([inverse_link(self.loss, p) for p in scores.tolist()], self.dtype)
 
-    def loss_of_margins(self, y, margin, sample_weight=None):
-        """Return the mean loss of the decision function `margin` where `y` is true."""
-        y, _ = targets(y, margin.size, self.loss, self.labels, np.float64)
-        sample_weight = samples.sample_weight(sample_weight, margin.size, np.float64)
-        losses = [value(self.loss, target, p) for target, p in zip(y.tolist(), margin.tolist(), strict=True)]
+    def loss_of_scores(self, y, scores, sample_weight=None):
+        """Return the mean loss of the decision function `scores` where `y` is true."""
+        y, _ = encode_targets(y, scores.size, self.loss, self.labels, np.float64)
+        sample_weight = targets.check_sample_weight(sample_weight, scores.size, np.float64)
+        losses = [value(self.loss, target, p) for target, p in zip(y.tolist(), scores.tolist(), strict=True)]
         return float(np.average(losses, weights=sample_weight))
+
+    linked = property(lambda self: self.predict_from_scores)  # the name in earlier releases
+    loss_of_margins = property(lambda self: self.loss_of_scores)  # the name in earlier releases
 
     def mean_loss(self, X, y, sample_weight=None):
         """Return the mean loss of the model on data, without the penalty.
@@ -471,7 +486,7 @@ class LinearModel:
         -------
         float
         """
-        return self.loss_of_margins(y, self._margin(X), sample_weight)
+        return self.loss_of_scores(y, self._host_scores(X), sample_weight)
 
     # --- files -------------------------------------------------------------------------------------------------
 
@@ -483,46 +498,46 @@ class LinearModel:
         path : str or path-like
             Replaced in one move: it holds the old file or all of the new one.
         """
-        arrays = {"tally": self.tally} | self._tables()
-        if not isinstance(self._last, tuple):
-            arrays["last"] = self._last
-        if self._mean is not None:
-            arrays |= {"total": self._mean.total, "bias_total": self._mean.bias_total}
+        arrays = {"tally": self.loss_sums} | self._to_arrays()
+        if not isinstance(self._last_update, tuple):
+            arrays["last"] = self._last_update
+        if self._iterate_sums is not None:
+            arrays |= {"total": self._iterate_sums.sums, "bias_total": self._iterate_sums.bias_sums}
         if self.normalized:
-            arrays |= {"largest": self.scaling.largest, "totals": self.scaling.totals}
+            arrays |= {"largest": self.scaling.max_abs, "totals": self.scaling.running_sums}
         options = {name: getattr(self._state, name) for name in ("rule", "lr", "penalty")} | {"average": self.average}
-        names = self._names()
+        labels = self._labels_to_json()
         meta = {
             "kind": type(self).__name__,
             "options": {name: archive.encode(value, arrays) for name, value in options.items()},
             "numbers": {name: getattr(self, name) for name in ("batch_size", "normalized", "invariant")}
             | {"intercept": self.has_intercept},
             "loss": archive.encode(self.loss, arrays),
-            "labels": [label.item() if isinstance(label, np.generic) else label for label in names],
+            "labels": [label.item() if isinstance(label, np.generic) else label for label in labels],
             "n_features": self.n_features,
             "dtype": self.dtype.name,
-            "since": 0 if self._mean is None else self._mean.since,
+            "since": 0 if self._iterate_sums is None else self._iterate_sums.first_update,
             "t": self._state.t,
             "n_seen": self.n_seen,
         }
-        archive.write(path, self.KIND, meta, arrays)
+        archive.write(path, self.FILE_KIND, meta, arrays)
 
-    def restore(self, meta, arrays):
+    def _restore(self, meta, arrays):
         """Take over what a file holds."""
-        self._name(meta["labels"])
-        self.tally, self.n_seen = arrays["tally"], meta["n_seen"]
+        self._labels_from_json(meta["labels"])
+        self.loss_sums, self.n_seen = arrays["tally"], meta["n_seen"]
         if self.normalized:
-            self.scaling.largest, self.scaling.totals = arrays["largest"], arrays["totals"]
-        self._hold(arrays)
-        if self._mean is not None:
-            self._mean.since = meta["since"]
-            self._mean.total, self._mean.bias_total = arrays["total"], arrays["bias_total"]
+            self.scaling.max_abs, self.scaling.running_sums = arrays["largest"], arrays["totals"]
+        self._from_arrays(arrays)
+        if self._iterate_sums is not None:
+            self._iterate_sums.first_update = meta["since"]
+            self._iterate_sums.sums, self._iterate_sums.bias_sums = arrays["total"], arrays["bias_total"]
         self._state.t = self._bias_state.t = meta["t"]
 
 
-def going_on(model, options, dtype):
+def continue_from(model, options, dtype):
     """A copy of the model, with the options that differ from its own."""
-    options = model.meant(options)
+    options = model._resolve_options(options)
     if dtype is not None and np.dtype(dtype) != model.dtype:
         raise ValueError(f"dtype: got {np.dtype(dtype)}, but the model is {model.dtype}")
     if options.get("intercept", model.has_intercept) != model.has_intercept:
@@ -534,14 +549,14 @@ def going_on(model, options, dtype):
         )
     own = {name: getattr(model._state, name) for name in ("penalty", "rule", "lr")}
     own |= {name: getattr(model, name) for name in ("loss", "average", "batch_size", "invariant")}
-    changed = {name: options[name] for name in own if name in options and not same(options[name], own[name])}
+    changed = {name: options[name] for name in own if name in options and not options_equal(options[name], own[name])}
     return model._with_options(**changed) if changed else model.copy()
 
 
-def same(a, b):
+def options_equal(a, b):
     """Whether two options are equal; records may hold arrays."""
     if type(a) is not type(b) and (isinstance(a, tuple) or isinstance(b, tuple)):
         return False
     if isinstance(a, tuple):
-        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b, strict=True))
+        return len(a) == len(b) and all(options_equal(x, y) for x, y in zip(a, b, strict=True))
     return bool(np.array_equal(a, b))

@@ -4,10 +4,11 @@ import numpy as np
 
 from ..io import archive
 from .model import LinearModel
-from .multiclass_model import ClassModel
-from .rate_search import RateModel
+from .multiclass_model import MulticlassModel
+from .rate_search import RateSearchModel
 
-KINDS = {kind.__name__: kind for kind in (LinearModel, ClassModel, RateModel)}
+MODEL_KINDS = {kind.__name__: kind for kind in (LinearModel, MulticlassModel, RateSearchModel)}
+MODEL_KINDS |= {"ClassModel": MulticlassModel, "RateModel": RateSearchModel}  # in files of earlier releases
 
 
 def load_model(path, records=()):
@@ -41,9 +42,9 @@ def load_model(path, records=()):
     >>> model.predict(X)
     array([-1,  1,  1])
     """
-    meta, arrays = archive.read(path, LinearModel.KIND)
+    meta, arrays = archive.read(path, LinearModel.FILE_KIND)
     options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
     loss = archive.decode(meta["loss"], arrays, records)
-    model = KINDS[meta["kind"]](meta["n_features"], np.dtype(meta["dtype"]), loss, **options, **meta["numbers"])
-    model.restore(meta, arrays)
+    model = MODEL_KINDS[meta["kind"]](meta["n_features"], np.dtype(meta["dtype"]), loss, **options, **meta["numbers"])
+    model._restore(meta, arrays)
     return model

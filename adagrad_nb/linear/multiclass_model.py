@@ -6,13 +6,13 @@ from ..compiler.jit import cast, compiled_for
 from ..records.losses import inverse_link
 from ..records.multiclass_losses import OneVsRest, Softmax
 from ..records.schedules import Rates
-from . import targets as samples
+from . import targets
 from .kernels import multi_rows
-from .multi_output_model import LaneModel
-from .targets import Classes, of_classes
+from .multi_output_model import MultiOutputModel
+from .targets import MulticlassLabels, multiclass_loss
 
 
-class ClassModel(LaneModel):
+class MulticlassModel(MultiOutputModel):
     """A linear model of many classes: a lane of weights for each.
 
     A `LinearModel` whose `coef` has the shape (n_classes, n_features) and whose `intercept` the shape (n_classes,).
@@ -24,69 +24,69 @@ class ClassModel(LaneModel):
                 "lr: 'auto' tries rates side by side for two classes or numbers, not for many classes; "
                 "give a number such as 0.5"
             )
-        self.labels, self.tally = Classes(), np.zeros(2)
+        self.labels, self.loss_sums = MulticlassLabels(), np.zeros(2)
         super().__init__(n_features, dtype, loss, rule, lr, penalty, intercept, (), **options)
 
-    def meant(self, options):
+    def _resolve_options(self, options):
         """Options of a call that goes on, as this model has them."""
-        return options | {"loss": of_classes(options["loss"])} if "loss" in options else options
+        return options | {"loss": multiclass_loss(options["loss"])} if "loss" in options else options
 
     @property
-    def _told(self):
+    def _active_outputs(self):
         return slice(None)
 
-    def _names(self):
-        return [self.labels.closed, *self.labels.names]
+    def _labels_to_json(self):
+        return [self.labels.is_fixed, *self.labels.classes]
 
-    def _name(self, names):
-        self.admit(Classes(tuple(names[1:]), names[0]))
+    def _labels_from_json(self, labels):
+        self._set_labels(MulticlassLabels(tuple(labels[1:]), labels[0]))
 
-    def announce(self, classes):
+    def _declare_classes(self, classes):
         """Take in labels told beforehand."""
-        self.admit(self.labels.announced(classes))
+        self._set_labels(self.labels.declared(classes))
 
-    def targets(self, y, n):
+    def _encode_targets(self, y, n):
         """(positions of the labels, labels) of a chunk of n rows."""
-        y = samples.labels_of(y, n)
-        labels = self.labels.seen(y)
-        return labels.positions(y), labels
+        y = targets.as_labels(y, n)
+        labels = self.labels.extended(y)
+        return labels.encode(y), labels
 
-    def admit(self, labels):
+    def _set_labels(self, labels):
         """Make room for more classes, in place: a new one begins with weights of zero."""
         if labels == self.labels:
             return
-        old, self.labels = self.labels.names, labels
-        places = [labels.names.index(name) for name in old]
-        self._rates = np.ones(len(labels.names))
-        self._table = self._moved(self._table, self.n_features, places)
-        self._bias_table = self._moved(self._bias_table, 1, places)
-        if self._mean is not None:
-            self._mean.spread(self._rates.size, places)
+        old, self.labels = self.labels.classes, labels
+        columns = [labels.classes.index(name) for name in old]
+        self._rate_factors = np.ones(len(labels.classes))
+        self._table = self._resized_table(self._table, self.n_features, columns)
+        self._bias_table = self._resized_table(self._bias_table, 1, columns)
+        if self._iterate_sums is not None:
+            self._iterate_sums.add_outputs(self._rate_factors.size, columns)
 
     @property
     def coef(self):
         """Weights of shape (n_classes, n_features), with the penalty of every update so far."""
-        return np.ascontiguousarray(self._reported()[:, : self._rates.size].T)
+        return np.ascontiguousarray(self._reported_table()[:, : self._rate_factors.size].T)
 
     @property
     def intercept(self):
         """The intercepts, of shape (n_classes,)."""
-        return self._reported_bias()[0, : self._rates.size].copy()
+        return self._reported_bias()[0, : self._rate_factors.size].copy()
 
     @property
     def classes(self):
         """The labels in increasing order."""
-        return self.labels.complete()
+        return self.labels.to_array()
 
-    def _told_weights(self):
-        used = self._rates.size
-        return self._reported()[:, :used], self._reported_bias()[0, :used]
+    def _reported_weights(self):
+        n_outputs = self._rate_factors.size
+        return self._reported_table()[:, :n_outputs], self._reported_bias()[0, :n_outputs]
 
-    def _decide(self, indptr, indices, data, shape):
-        w = self._reported()
+    def _decision_values(self, indptr, indices, data, shape):
+        w = self._reported_table()
         out = np.empty((shape[0], w.shape[1]), self.dtype)
-        row = multi_rows.margins(indptr, indices, data, w[: shape[1]], self._reported_bias(), out)
-        return out[:, : self._rates.size], row
+        row = multi_rows.decision_values(indptr, indices, data, w[: shape[1]], self._reported_bias(), out)
+        return out[:, : self._rate_factors.size], row
 
     def predict(self, X):
         """Return the label predicted for each row: that of the largest decision.
@@ -99,7 +99,7 @@ class ClassModel(LaneModel):
         -------
         ndarray of shape (n,)
         """
-        return self.classes[np.argmax(self._margin(X), axis=1)]
+        return self.classes[np.argmax(self._host_scores(X), axis=1)]
 
     def predict_proba(self, X):
         """Return the probability of each class for each row.
@@ -129,34 +129,34 @@ class ClassModel(LaneModel):
                 f"predict_proba: the loss {self.loss!r} has no probabilities; use decision_function, "
                 "or learn with 'softmax'"
             )
-        return self.linked(self._margin(X))
+        return self.predict_from_scores(self._host_scores(X))
 
-    def linked(self, margin):
+    def predict_from_scores(self, scores):
         """Return the probabilities that the rows of a decision function stand for."""
         if isinstance(self.loss, Softmax):
-            share = np.exp(margin - margin.max(axis=1, keepdims=True))
+            probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
         elif not isinstance(self.loss, OneVsRest):
             loss = cast(self.loss, self.dtype)
-            rows = [np.asarray(inverse_link(loss, scores)) for scores in margin]
+            rows = [np.asarray(inverse_link(loss, row)) for row in scores]
             for row in rows:
-                if row.shape != margin.shape[1:]:
+                if row.shape != scores.shape[1:]:
                     raise ValueError(
-                        f"{type(loss).__name__}.inverse_link: gives shape {row.shape}; must give {margin.shape[1:]}, a "
+                        f"{type(loss).__name__}.inverse_link: gives shape {row.shape}; must give {scores.shape[1:]}, a "
                         "probability for each class"
                     )
-            return np.array(rows, self.dtype).reshape(margin.shape)
+            return np.array(rows, self.dtype).reshape(scores.shape)
         else:
-            flat = [inverse_link(self.loss.loss, p) for p in margin.ravel().tolist()]
-            share = np.array(flat, self.dtype).reshape(margin.shape)
-            share[share.sum(axis=1) == 0] = 1  # no class claims the row
-        return share / share.sum(axis=1, keepdims=True)
+            flat = [inverse_link(self.loss.loss, p) for p in scores.ravel().tolist()]
+            probabilities = np.array(flat, self.dtype).reshape(scores.shape)
+            probabilities[probabilities.sum(axis=1) == 0] = 1  # no class claims the row
+        return probabilities / probabilities.sum(axis=1, keepdims=True)
 
-    def loss_of_margins(self, y, margin, sample_weight=None):
-        """Return the mean loss of the decision function `margin` where `y` is true."""
-        margin = np.ascontiguousarray(margin, np.float64)
-        y = self.labels.positions(samples.labels_of(y, margin.shape[0]))
-        sample_weight = samples.sample_weight(sample_weight, y.size, np.float64)
+    def loss_of_scores(self, y, scores, sample_weight=None):
+        """Return the mean loss of the decision function `scores` where `y` is true."""
+        scores = np.ascontiguousarray(scores, np.float64)
+        y = self.labels.encode(targets.as_labels(y, scores.shape[0]))
+        sample_weight = targets.check_sample_weight(sample_weight, y.size, np.float64)
         out = np.empty(y.size)
         loss = cast(self.loss, np.float64)
-        compiled_for(multi_rows.losses, loss)(loss, y, margin, np.empty_like(margin[0]), out)
+        compiled_for(multi_rows.losses, loss)(loss, y, scores, np.empty_like(scores[0]), out)
         return float(np.average(out, weights=sample_weight))

@@ -78,6 +78,6 @@ def alike(device, host, dtype):
     tolerance = 1e-6 if dtype == np.float32 else 1e-12
     np.testing.assert_allclose(device.coef, host.coef, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(device.intercept, host.intercept, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(device.tally, host.tally, rtol=tolerance)
+    np.testing.assert_allclose(device.loss_sums, host.loss_sums, rtol=tolerance)
     assert (device.n_seen, device.state.t) == (host.n_seen, host.state.t)
     assert device.dtype == host.dtype == dtype

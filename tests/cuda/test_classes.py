@@ -41,7 +41,7 @@ def lanes_alike(device, host, dtype):
     alike(device, host, dtype)
     tolerance = 1e-6 if dtype == np.float32 else 1e-12
     for one, other in zip(
-        (device._settled(), *device.state.slots[0]), (host._settled(), *host.state.slots[0]), strict=True
+        (device._catch_up_all(), *device.state.slots[0]), (host._catch_up_all(), *host.state.slots[0]), strict=True
     ):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
@@ -100,7 +100,7 @@ def test_rates_are_the_same_as_on_the_host(options, case, dtype):
     options = {"sample_weight": weight, "batch_size": 4, "lr": Rates((0.1, 0.4, 1.0)), **options}
     host, device = fit_linear(X, y, **options), fit_linear(to_device(X), y, **options)
     lanes_alike(device, host, dtype)
-    assert (device.rate, device.best) == (host.rate, host.best)
+    assert (device.rate, device.best_index) == (host.rate, host.best_index)
     np.testing.assert_allclose(
         get(device.decision_function(to_device(X))), host.decision_function(X), rtol=1e-5, atol=1e-6
     )

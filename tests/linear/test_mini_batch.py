@@ -82,7 +82,7 @@ def test_slices_do_not_cut_batches(rows, monkeypatch):
     options = {"penalty": L1(0.02), "passes": 2, "shuffle": True, "rng": 0, "batch_size": 6}
     whole = fit_linear(X, Y, **options)
     stops = []
-    monkeypatch.setattr(trainer, "_until_power", lambda n: rows)
+    monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
     assert content(fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)) == content(whole)
     assert all(stop % 40 % 6 == 0 for stop in stops)
 
@@ -126,14 +126,14 @@ def test_a_batch_that_is_refused_has_changed_nothing():
     model = fit_linear(X, Y)
     bad = X.copy()
     bad.data = changed(X.data, X.indptr[6], np.nan)
-    recipe = model.recipe()
+    recipe = model._spec()
     model.batch_size = 4
     learn, room = dispatch.in_batches(model, X, recipe)
-    weights = model.weights()
+    weights = model._kernel_arrays()
     order = np.arange(40)
     rows = trainer.kernels.Rows(bad.indptr, bad.indices.view(np.uint32), bad.data, Y, np.ones(40), order)
     after = fit_linear(X[:4], Y[:4], model=model)
-    position, status, t = learn(recipe, rows, weights, room, model.tally, model.state.t, 0, 40)
+    position, status, t = learn(recipe, rows, weights, room, model.loss_sums, model.state.t, 0, 40)
     assert (position, status) == (6, trainer.kernels.NOT_FINITE)
     model._state.t = model._bias_state.t = t
     model.n_seen += 4

@@ -81,7 +81,7 @@ def test_saved_and_loaded(tmp_path):
         assert_same(loaded, model)
         assert loaded.loss == model.loss
         assert loaded.has_intercept == model.has_intercept
-        assert linear_options.same(loaded.state.penalty, model.state.penalty)
+        assert linear_options.options_equal(loaded.state.penalty, model.state.penalty)
         assert loaded.state.rule == model.state.rule
         assert loaded.state.lr == model.state.lr
         assert_array_equal(loaded.decision_function(X), model.decision_function(X))
@@ -143,6 +143,25 @@ def test_other_files_are_refused(saved, tmp_path):
     archive.write(other, "picture", {}, {"w": np.zeros(3)})
     with pytest.raises(ValueError, match="holds a picture, not a linear model"):
         load_model(other)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"), [("ClassModel", {"y": np.arange(6) % 3}), ("RateModel", {"y": np.arange(6) % 2, "lr": "auto"})]
+)
+def test_kinds_of_earlier_releases(kind, options, tmp_path):
+    model, path = fit_linear(np.eye(6), **options), tmp_path / "model.npz"
+    model.save(path)
+    meta, arrays = archive.read(path, model.FILE_KIND)
+    archive.write(path, model.FILE_KIND, meta | {"kind": kind}, arrays)
+    assert type(load_model(path)) is type(model)
+    assert np.array_equal(load_model(path).coef, model.coef)
+
+
+def test_old_spellings_of_linear_models():
+    model = fit_linear(np.eye(6), np.arange(6) % 3)
+    scores = model.decision_function(np.eye(6))
+    assert np.array_equal(model.linked(scores), model.predict_from_scores(scores))
+    assert model.loss_of_margins(np.arange(6) % 3, scores) == model.loss_of_scores(np.arange(6) % 3, scores)
 
 
 def test_a_file_of_a_later_version(saved, monkeypatch):

@@ -159,7 +159,7 @@ def test_any_number_of_lanes(lanes, dtype):
         tolerance = {"rtol": 100 * np.finfo(dtype).eps, "atol": 100 * np.finfo(dtype).eps}
         assert_allclose(model.progressive_losses[lane], alone.progressive_loss, **tolerance)
         assert_allclose(model.state.slots[0][0][:, lane], alone.state.slots[0][0], **tolerance)
-        if lane == model.best:
+        if lane == model.best_index:
             assert_allclose(model.coef, alone.coef, **tolerance)
             assert_allclose(model.decision_function(X), alone.decision_function(X), **tolerance)
             assert_allclose(model.intercept, alone.intercept, **tolerance)
@@ -577,10 +577,10 @@ def test_the_lanes_move_in_vectors(kind, penalty):
     X, y, _ = data("signs")
     X = X.astype(kind)
     model = fit_linear(X, y, lr="auto", penalty=penalty)
-    recipe = model.recipe()
-    loop, buffers = model.loop(X, recipe, 1)
+    recipe = model._spec()
+    loop, buffers = model._choose_kernel(X, recipe, 1)
     rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y.astype(kind), np.ones(ROWS, kind), np.arange(ROWS))
-    text = code(loop, recipe, rows, model.weights(), buffers, model.tally, 0, 0, 1)
+    text = code(loop, recipe, rows, model._kernel_arrays(), buffers, model.loss_sums, 0, 0, 1)
     word = "float" if kind is np.float32 else "double"
     assert re.search(rf"fdiv <8 x {word}>", text)
     assert re.search(rf"@llvm\.sqrt\.v8f{kind(0).itemsize * 8}", text)

@@ -166,7 +166,7 @@ def assert_eager(flag, loss, penalty, rate, intercept, weighted, eps=1e-10, dtyp
     assert_allclose(model.progressive_loss, reference_linear.progressive_loss(eager.losses), **close)
     assert model.state.t == eager.t
     if model.normalized:
-        assert_allclose(model.scaling.largest, eager.Gb[:COLUMNS], **close)
+        assert_allclose(model.scaling.max_abs, eager.Gb[:COLUMNS], **close)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -282,7 +282,7 @@ def test_heavy_weights_do_no_harm():
 
 
 def all_of(model):
-    scaling = [model.scaling.largest.tobytes(), model.scaling.totals.tolist()] if model.normalized else []
+    scaling = [model.scaling.max_abs.tobytes(), model.scaling.running_sums.tolist()] if model.normalized else []
     return content(model), scaling
 
 

@@ -106,7 +106,7 @@ def test_one_thread_is_the_plain_loop():
 def test_slices_do_not_cut_rounds(rows, batch_size, monkeypatch):
     options = {"threads": 2, "passes": 2, "shuffle": True, "rng": 0, "batch_size": batch_size}
     whole = content(fit_linear(X, Y, **options))
-    monkeypatch.setattr(trainer, "_until_power", lambda n: rows)
+    monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
     assert content(fit_linear(X, Y, callback=lambda p: None, **options)) == whole
 
 
@@ -328,5 +328,5 @@ def test_rounds_are_worth_their_merge(monkeypatch):
     assert dispatch.round_rows(narrow) == (dispatch.SOLO, dispatch.ROWS[0])
     assert dispatch.round_rows(sp.csr_array((0, 5)))[0] == dispatch.SOLO
     model = fit_linear(X, Y)
-    loop, _ = dispatch.sweep(model, X, model.recipe(), 2)
-    assert loop is dispatch.row_by_row(model, X, model.recipe())[0]
+    loop, _ = dispatch.sweep(model, X, model._spec(), 2)
+    assert loop is dispatch.row_by_row(model, X, model._spec())[0]

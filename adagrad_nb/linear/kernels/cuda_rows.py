@@ -125,7 +125,7 @@ def learn_bias(recipe, weights, z, share, lr, t):
 
 
 @cuda.jit
-def tally(rows, losses, first, sums):
+def add_losses(rows, losses, first, sums):
     """sums[l] += sum_n losses[n, l], sums[-1] += the weights of those rows; a block each, in doubles as on the CPU"""
     room = cuda.shared.array(BLOCK, sums.dtype)
     tallied, l = sums.shape[0] - 1, cuda.blockIdx.x
@@ -140,7 +140,7 @@ def tally(rows, losses, first, sums):
 
 
 @cuda.jit
-def margins(indptr, indices, data, w, bias, out):
+def decision_values(indptr, indices, data, w, bias, out):
     """out[r] = w·x[r] + bias"""
     room = cuda.shared.array(BLOCK, w.dtype)
     lanes = min(LANES, cuda.blockDim.x)

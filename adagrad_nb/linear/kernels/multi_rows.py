@@ -303,7 +303,7 @@ def settled(recipe, weights, buffers, t, out):
 
 
 @jit
-def totals(recipe, weights, buffers, t, out):
+def iterate_sums(recipe, weights, buffers, t, out):
     """out[i] = the sums of the iterates of the lanes of feature i after each update before t that counts"""
     w, s, trail, _, _ = weights
     for i in range(w.shape[0]):
@@ -314,7 +314,7 @@ def totals(recipe, weights, buffers, t, out):
 
 
 @jit
-def margins(indptr, indices, data, w, bias, out):
+def decision_values(indptr, indices, data, w, bias, out):
     """out[r] = w·x[r] + bias in each lane; return the first row that is refused, or the number of rows"""
     for r in range(out.shape[0]):
         stored = indices[indptr[r] : indptr[r + 1]]

@@ -164,7 +164,7 @@ def settled(recipe, weights, t, out):
 
 
 @jit
-def totals(recipe, weights, t, out):
+def iterate_sums(recipe, weights, t, out):
     """out[i] = the sum of the iterates of coordinate i after each update before t that counts"""
     w, s, trail, _, _ = weights
     for i in range(w.shape[0]):
@@ -172,7 +172,7 @@ def totals(recipe, weights, t, out):
 
 
 @jit
-def margins(indptr, indices, data, w, bias, out):
+def decision_values(indptr, indices, data, w, bias, out):
     """out[r] = w·x[r] + bias; return the first row that is refused, or the number of rows"""
     for r in range(out.shape[0]):
         p = bias
