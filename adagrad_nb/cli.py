@@ -10,7 +10,7 @@ import numpy as np
 
 from . import __version__
 from .callbacks import History, Table
-from .io.archive import replacing
+from .io.archive import atomic_write
 from .io.readers import read_svmlight
 from .linear.fit import fit_linear
 from .linear.model_file import load_model
@@ -286,7 +286,7 @@ def _open_output(path):
     if path is None:
         return contextlib.nullcontext(sys.stdout)
     _check_folder(path)
-    return replacing(path, "w")
+    return atomic_write(path, "w")
 
 
 def _describe_steps(model):

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-from .io.archive import replacing
+from .io.archive import atomic_write
 from .metrics import auc, calibration, roc_curve
 
 TEXT_COLOR, PRIMARY_COLOR, SECONDARY_COLOR, MUTED_COLOR = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"
@@ -246,5 +246,5 @@ def save(figure, path):
     path : str or path-like
         The suffix is the format.
     """
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         figure.savefig(file, format=os.path.splitext(path)[1].lstrip(".") or "png", dpi=130)

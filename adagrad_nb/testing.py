@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .compiler.jit import code, is_compiled
+from .compiler.jit import is_compiled, llvm_ir
 from .linear.fit import fit_linear
 from .optim.kernels import array_update
 from .optim.state import init
@@ -128,7 +128,7 @@ def _assert_single_precision(name, leaf, x):
     """A float32 rule must not compute in doubles."""
     if x.dtype != np.float32 or not is_compiled(array_update.serial):
         return
-    if " fpext float" in code(
+    if " fpext float" in llvm_ir(
         array_update.serial, leaf.update, array_update.ALL, x, x, leaf.flat_slots, leaf.constant_lr, 0
     ):
         raise AssertionError(

@@ -58,24 +58,27 @@ def waits(monkeypatch):
         def per_thread_default_stream():
             return Stream(2, log)
 
-    monkeypatch.setattr(arrays, "cuda", lambda: Module)
-    arrays._external.cache_clear()
+    monkeypatch.setattr(arrays, "import_cuda", lambda: Module)
+    arrays._external_stream.cache_clear()
     yield log
-    arrays._external.cache_clear()
+    arrays._external_stream.cache_clear()
 
 
 def test_whose_arrays_are_on_a_device():
-    assert arrays.is_device(Tensor(True))
-    assert not arrays.is_device(Tensor(False))
-    assert arrays.is_device(Foreign())
-    assert not arrays.is_device(np.ones(2))
-    assert [type(one) for one in arrays.among([{"a": Foreign()}, (np.ones(1), [Tensor(True)])])] == [Foreign, Tensor]
+    assert arrays.is_device_array(Tensor(True))
+    assert not arrays.is_device_array(Tensor(False))
+    assert arrays.is_device_array(Foreign())
+    assert not arrays.is_device_array(np.ones(2))
+    assert [type(one) for one in arrays.device_arrays_in([{"a": Foreign()}, (np.ones(1), [Tensor(True)])])] == [
+        Foreign,
+        Tensor,
+    ]
 
 
 def test_shape_and_dtype():
-    assert arrays.form(Foreign(shape=(2, 5))) == ((2, 5), np.dtype("f4"))
-    assert arrays.form(Foreign(shape=(2, 5))).size == 10
-    assert arrays.form(Tensor(True)).dtype == "bfloat16"
+    assert arrays.array_spec(Foreign(shape=(2, 5))) == ((2, 5), np.dtype("f4"))
+    assert arrays.array_spec(Foreign(shape=(2, 5))).size == 10
+    assert arrays.array_spec(Tensor(True)).dtype == "bfloat16"
 
 
 def test_arrays_that_cannot_be_changed():
@@ -88,7 +91,7 @@ def test_arrays_that_cannot_be_changed():
 
 
 def test_addresses():
-    assert arrays.address(Foreign()) == 4096
+    assert arrays.data_pointer(Foreign()) == 4096
     assert arrays.is_aligned(Foreign(), Foreign())
 
 
@@ -105,24 +108,24 @@ def test_addresses():
     ],
 )
 def test_streams_wait_for_each_other(streams, mine, waited, waits):
-    with arrays.ordered([Foreign(stream) for stream in streams]):
-        assert int(arrays.stream()) == mine
+    with arrays.on_stream([Foreign(stream) for stream in streams]):
+        assert int(arrays.current_stream()) == mine
     assert waits == waited
-    assert arrays.stream() == 0
+    assert arrays.current_stream() == 0
 
 
 def test_a_stream_is_given_up_after_an_error(waits):
     def fail():
-        with arrays.ordered([Foreign(7)]):
+        with arrays.on_stream([Foreign(7)]):
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    assert arrays.stream() == 0
+    assert arrays.current_stream() == 0
 
 
 def test_records_keep_their_numbers_when_their_arrays_go(monkeypatch):
     from adagrad_nb import L1, Box
 
-    monkeypatch.setattr(arrays, "put", lambda array: ("there", array.tolist()))
-    assert arrays.upload((L1(0.5), Box(np.zeros(2), 1.0))) == (L1(0.5), Box(("there", [0.0, 0.0]), 1.0))
+    monkeypatch.setattr(arrays, "to_device_array", lambda array: ("there", array.tolist()))
+    assert arrays.to_device_record((L1(0.5), Box(np.zeros(2), 1.0))) == (L1(0.5), Box(("there", [0.0, 0.0]), 1.0))

@@ -30,7 +30,7 @@ from adagrad_nb import (
     RowAdagrad,
     Softmax,
 )
-from adagrad_nb.compiler.jit import Held, cast
+from adagrad_nb.compiler.jit import DeviceScalar, cast
 from adagrad_nb.linear.kernels import lazy
 from adagrad_nb.linear.kernels import rows as linear
 from adagrad_nb.records.coordinate import Update
@@ -110,7 +110,7 @@ def cases(dtype):
         "fill": (primitives.fill, a, f),
         "half": (cuda_array_update.dense, full, a, vector(np.float16), s, f, i),
         "bfloat16": (cuda_array_update.dense, full, a, vector(np.int16), s, f, i),
-        "held rate": (cuda_array_update.dense, full, a, a, s, record(Held, a), i),
+        "held rate": (cuda_array_update.dense, full, a, a, s, record(DeviceScalar, a), i),
         "factor": (cuda_array_update.dense, full._replace(transforms=None), a, a, s, f, i),
         "quads": (cuda_array_update.dense_vec4, full, a, a, s, f, i),
         "listed": (cuda_array_update.update_listed, full, LISTED, a, a, s, f, i),

@@ -23,18 +23,18 @@ from .._legacy import get_member
 OPTIONS: Any = {"error_model": "numpy"}
 
 # What a sum may be allowed: terms in any order.  NaN and infinity keep their meaning.
-LANES = {"reassoc", "nsz"}
+REASSOCIATE = {"reassoc", "nsz"}
 
 # What only compiled code calls needs no door for Python, which would take as long to compile as a small function.
-INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-plain = register_jitable(**INNER)  # a helper that stays plain Python, for CPU and CUDA kernels alike
-lanes = register_jitable(fastmath=LANES, **INNER)  # the same, for sums
-bind = functools.partial(overload, strict=False, jit_options=INNER)
+INTERNAL = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+jitable = register_jitable(**INTERNAL)  # a helper that stays plain Python, for CPU and CUDA kernels alike
+reassociating = register_jitable(fastmath=REASSOCIATE, **INTERNAL)  # the same, for sums
+bind = functools.partial(overload, strict=False, jit_options=INTERNAL)
 # Taken into the caller by LLVM, whatever their size: what is passed in vectors or as many arrays takes its time in a
 # call.  (Numba's own inline="always" types every caller anew, which takes four times as long to compile.)
-FORCED = INNER | {"forceinline": True}
-inlined = functools.partial(register_jitable, **FORCED)
-bind_inlined = functools.partial(bind, jit_options=FORCED)
+FORCE_INLINE = INTERNAL | {"forceinline": True}
+force_inline = functools.partial(register_jitable, **FORCE_INLINE)
+bind_inlined = functools.partial(bind, jit_options=FORCE_INLINE)
 prange = numba.prange
 
 
@@ -51,9 +51,9 @@ def jit(function=None, **options):
 parallel = functools.partial(jit, parallel=True)
 
 
-def field(kind, name):
+def field_type(record_type, name):
     """The Numba type of a field of a record's type."""
-    return kind.types[kind.fields.index(name)]
+    return record_type.types[record_type.fields.index(name)]
 
 
 def method(name, default=None, **options):
@@ -63,18 +63,18 @@ def method(name, default=None, **options):
     `overload`.
     """
 
-    def call(record, *args):
+    def call_method(record, *args):
         function = get_member(record, name)
         return default(record, *args) if function is None else function(*args)
 
-    def resolve(record, *args):
+    def resolve_method(record, *args):
         if isinstance(record, types.BaseNamedTuple):
             return get_member(record.instance_class, name, default)
         return None
 
-    call.__name__ = call.__qualname__ = name
-    bind(call, **options)(resolve)
-    return call
+    call_method.__name__ = call_method.__qualname__ = name
+    bind(call_method, **options)(resolve_method)
+    return call_method
 
 
 # --- tuples of arrays, and values that may be one per coordinate ------------------------------------------------
@@ -91,7 +91,7 @@ def store(arrays, i, values):
         a[i] = value
 
 
-class Held(typing.NamedTuple):
+class DeviceScalar(typing.NamedTuple):
     """A number in memory, the one entry of an array: read at every coordinate, when the loop runs."""
 
     array: Any
@@ -99,32 +99,32 @@ class Held(typing.NamedTuple):
 
 def pick(value, i):
     """value[i] of an array, a number that is held in memory, a scalar as it is."""
-    if isinstance(value, Held):
+    if isinstance(value, DeviceScalar):
         return value.array[0]
     return value[i] if getattr(value, "ndim", 0) else value
 
 
 @bind(load)
-def _load(arrays, i):
+def _overload_load(arrays, i):
     if len(arrays) == 0:
         return lambda arrays, i: ()
     return lambda arrays, i: (arrays[0][i],) + load(arrays[1:], i)
 
 
 @bind(store)
-def _store(arrays, i, values):
+def _overload_store(arrays, i, values):
     if len(arrays) == 0:
         return lambda arrays, i, values: None
 
-    def each(arrays, i, values):
+    def store_each(arrays, i, values):
         arrays[0][i] = values[0]
         store(arrays[1:], i, values[1:])
 
-    return each
+    return store_each
 
 
 @bind(pick)
-def _pick(value, i):
+def _overload_pick(value, i):
     if isinstance(value, types.Array):
         return lambda value, i: value[i]
     if isinstance(value, types.BaseNamedTuple):
@@ -132,41 +132,41 @@ def _pick(value, i):
     return lambda value, i: value
 
 
-def narrow(value, like):
+def cast_like(value, like):
     """A scalar in the precision of the array `like`; an array as it is."""
     return value if getattr(value, "ndim", 0) else like.dtype.type(value)
 
 
-@bind(narrow)
-def _narrow(value, like):
+@bind(cast_like)
+def _overload_cast_like(value, like):
     if isinstance(value, types.Array):
         return lambda value, like: value
-    kind = like.dtype
-    return lambda value, like: kind(value)
+    dtype = like.dtype
+    return lambda value, like: dtype(value)
 
 
-def plus(a, b):
+def add_tuples(a, b):
     """Entry by entry a + b of two tuples of scalars."""
     return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
-def minus(a, b):
+def subtract_tuples(a, b):
     """Entry by entry a - b of two tuples of scalars."""
     return tuple(x - y for x, y in zip(a, b, strict=True))
 
 
-@bind(plus)
-def _plus(a, b):
+@bind(add_tuples)
+def _overload_add_tuples(a, b):
     if len(a) == 0:
         return lambda a, b: ()
-    return lambda a, b: (a[0] + b[0],) + plus(a[1:], b[1:])
+    return lambda a, b: (a[0] + b[0],) + add_tuples(a[1:], b[1:])
 
 
-@bind(minus)
-def _minus(a, b):
+@bind(subtract_tuples)
+def _overload_subtract_tuples(a, b):
     if len(a) == 0:
         return lambda a, b: ()
-    return lambda a, b: (a[0] - b[0],) + minus(a[1:], b[1:])
+    return lambda a, b: (a[0] - b[0],) + subtract_tuples(a[1:], b[1:])
 
 
 # --- nested records in parallel loops ----------------------------------------------------------------------------
@@ -194,7 +194,7 @@ class _PackedModel(models.StructModel):
 
 
 @intrinsic
-def _pack(context, record):
+def _build_packed(context, record):
     def codegen(context, builder, signature, args):
         packed = cgutils.create_struct_proxy(signature.return_type)(context, builder)
         packed.inner = args[0]
@@ -204,7 +204,7 @@ def _pack(context, record):
 
 
 @intrinsic
-def _unpack(context, packed):
+def _extract_record(context, packed):
     def codegen(context, builder, signature, args):
         record = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=args[0]).inner
         context.nrt.incref(builder, packed.inner, record)
@@ -213,44 +213,44 @@ def _unpack(context, packed):
     return packed.inner(packed), codegen
 
 
-def pack(record):
-    """Wrap a tuple so that a parallel loop can use it; `unpack` gives it back."""
+def pack_record(record):
+    """Wrap a tuple so that a parallel loop can use it; `unpack_record` gives it back."""
     return record
 
 
-def unpack(packed):
-    """Return the tuple that `pack` wrapped."""
+def unpack_record(packed):
+    """Return the tuple that `pack_record` wrapped."""
     return packed
 
 
-bind(pack)(lambda record: lambda record: _pack(record))  # type: ignore[call-arg]
-bind(unpack)(lambda packed: lambda packed: _unpack(packed))  # type: ignore[call-arg]
+bind(pack_record)(lambda record: lambda record: _build_packed(record))  # type: ignore[call-arg]
+bind(unpack_record)(lambda packed: lambda packed: _extract_record(packed))  # type: ignore[call-arg]
 
 
 # --- arrays that are not counted ---------------------------------------------------------------------------------
 
 
 @intrinsic
-def _bare(context, record):
-    def strip(context, builder, kind, value):
-        if isinstance(kind, types.Array):
-            array = cgutils.create_struct_proxy(kind)(context, builder, value)
+def _clear_meminfo(context, record):
+    def strip_meminfo(context, builder, numba_type, value):
+        if isinstance(numba_type, types.Array):
+            array = cgutils.create_struct_proxy(numba_type)(context, builder, value)
             array.meminfo = cgutils.get_null_value(array.meminfo.type)
             array.parent = cgutils.get_null_value(array.parent.type)
             return array._getvalue()
-        if isinstance(kind, types.BaseTuple):
-            for k, part in enumerate(kind):
-                stripped = strip(context, builder, part, builder.extract_value(value, k))
-                value = builder.insert_value(value, stripped, k)
+        if isinstance(numba_type, types.BaseTuple):
+            for index, part_type in enumerate(numba_type):
+                stripped = strip_meminfo(context, builder, part_type, builder.extract_value(value, index))
+                value = builder.insert_value(value, stripped, index)
         return value
 
     def codegen(context, builder, signature, args):
-        return strip(context, builder, signature.args[0], args[0])
+        return strip_meminfo(context, builder, signature.args[0], args[0])
 
     return record(record), codegen
 
 
-def bare(record):
+def borrow_arrays(record):
     """The same arrays, whose references are no longer counted: the caller must hold them.
 
     Counting is atomic, 5 ns each time that an array gets another name; a loop over short rows spends a fourth of its
@@ -259,27 +259,27 @@ def bare(record):
     return record
 
 
-bind(bare)(lambda record: lambda record: _bare(record))  # type: ignore[call-arg]
+bind(borrow_arrays)(lambda record: lambda record: _clear_meminfo(record))  # type: ignore[call-arg]
 
 
 # --- from the user's records to records a kernel can take --------------------------------------------------------
 
-_classes: dict = {}  # (name, fields) -> the class that owns them
+_class_owners: dict = {}  # (name, fields) -> the class that owns them
 
 
-def distinct(cls):
+def unique_class(cls):
     """Make Numba tell `cls` from any other record class of the same name and fields.
 
     Numba's dispatcher knows a named tuple by the *name* of its class and the types of its fields, so that a class
     defined again, in a notebook cell or another module, would run the code of the first one.  Renaming the
     newcomer is enough; pickling goes by ``__qualname__`` and is not disturbed.
     """
-    owner = _classes.setdefault((cls.__name__, cls._fields), cls)
-    count = 1
+    owner = _class_owners.setdefault((cls.__name__, cls._fields), cls)
+    suffix = 1
     while owner is not cls:
-        count += 1
-        name = f"{cls.__name__}_{count}"
-        owner = _classes.setdefault((name, cls._fields), cls)
+        suffix += 1
+        name = f"{cls.__name__}_{suffix}"
+        owner = _class_owners.setdefault((name, cls._fields), cls)
         if owner is cls:
             cls.__name__ = name
     return cls
@@ -294,9 +294,9 @@ def cast(record, dtype):
         finalized = get_member(record, "finalized")
         if finalized is not None:
             record = finalized()
-        annotations = getattr(distinct(type(record)), "__annotations__", {})
+        annotations = getattr(unique_class(type(record)), "__annotations__", {})
         values = (
-            _cast_field(value, dtype, _means_float(annotations.get(name)))
+            _cast_field(value, dtype, _is_float_annotation(annotations.get(name)))
             for name, value in zip(record._fields, record, strict=True)
         )
         return type(record)(*values)
@@ -305,7 +305,7 @@ def cast(record, dtype):
     return _cast_field(record, dtype, False)
 
 
-def _means_float(annotation):
+def _is_float_annotation(annotation):
     return annotation in (float, "float") or float in typing.get_args(annotation)
 
 
@@ -323,12 +323,12 @@ def _cast_field(value, dtype, is_float):
     return value
 
 
-def _foreign(record):
+def _is_user_defined(record):
     if is_compiled(record):
         return True
     if hasattr(record, "_fields") and type(record).__module__.split(".")[0] != __name__.partition(".")[0]:
         return True
-    return isinstance(record, tuple) and any(_foreign(item) for item in record)
+    return isinstance(record, tuple) and any(_is_user_defined(item) for item in record)
 
 
 def compiled_for(kernel, *records):
@@ -338,13 +338,13 @@ def compiled_for(kernel, *records):
     user's class after the class was edited, and fail in every script that cannot import the class.  And what was
     compiled with a user's compiled function no other process ever finds: it would only fill the disk.
     """
-    if not is_compiled(kernel) or not any(_foreign(record) for record in records):
+    if not is_compiled(kernel) or not any(_is_user_defined(record) for record in records):
         return kernel
-    return _uncached(kernel)
+    return _compile_uncached(kernel)
 
 
 @functools.cache
-def _uncached(kernel):
+def _compile_uncached(kernel):
     options = {name: value for name, value in kernel.targetoptions.items() if name not in ("nopython", "cache")}
     return numba.njit(kernel.py_func, **options)
 
@@ -354,7 +354,7 @@ def is_compiled(function):
     return isinstance(function, numba.core.registry.CPUDispatcher)
 
 
-def entry(kernel, *args):
+def compiled_entry(kernel, *args):
     """The machine code of a kernel for arguments of just these types.
 
     It skips Numba's dispatch, which spends 2 microseconds on recognising nested records.  The caller answers for the
@@ -362,33 +362,35 @@ def entry(kernel, *args):
     """
     if not is_compiled(kernel):
         return kernel
-    kinds = (numba.typeof(argument) for argument in args)
-    signature = tuple(kind.copy(readonly=False) if isinstance(kind, types.Array) else kind for kind in kinds)
+    arg_types = (numba.typeof(argument) for argument in args)
+    signature = tuple(
+        arg_type.copy(readonly=False) if isinstance(arg_type, types.Array) else arg_type for arg_type in arg_types
+    )
     kernel.compile(signature)
     return kernel.overloads[signature].entry_point
 
 
-def code(kernel, *args):
+def llvm_ir(kernel, *args):
     """The LLVM code of a kernel for arguments of just these types, without what wraps it for Python."""
-    twin = _uncached(kernel)  # what comes from the disk cache cannot be looked into
+    recompiled = _compile_uncached(kernel)  # what comes from the disk cache cannot be looked into
     signature = tuple(numba.typeof(argument) for argument in args)
-    twin.compile(signature)
-    functions = re.split(r"(?m)^(?=define )", twin.inspect_llvm(signature))
+    recompiled.compile(signature)
+    functions = re.split(r"(?m)^(?=define )", recompiled.inspect_llvm(signature))
     return "".join(function for function in functions if "cpython" not in function.partition("{")[0])
 
 
-def threads():
+def num_threads():
     """How many threads a parallel kernel may use."""
     return numba.config.NUMBA_NUM_THREADS
 
 
-def place(where, k):
+def coordinate_of(where, k):
     """The coordinate that gradient entry k belongs to: where[k], or k itself where nothing is listed."""
     return k if isinstance(where, tuple) else where[k]
 
 
-@bind(place)
-def _place(where, k):
+@bind(coordinate_of)
+def _overload_coordinate_of(where, k):
     if isinstance(where, types.Array):
         return lambda where, k: where[k]
     return lambda where, k: k

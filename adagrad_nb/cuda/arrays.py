@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-WAVES = 32  # most blocks for each multiprocessor: enough to hide its memory, few enough to be started at once
+BLOCKS_PER_SM = 32  # most blocks for each multiprocessor: enough to hide its memory, few enough to be started at once
 
-_here = threading.local()  # the stream that this thread launches on
+_thread_state = threading.local()  # the stream that this thread launches on
 
 
-class Form(NamedTuple):
+class ArraySpec(NamedTuple):
     """Shape and dtype of a device array, as NumPy would have them; "bfloat16" is no dtype of NumPy's."""
 
     shape: tuple
@@ -28,28 +28,28 @@ class Form(NamedTuple):
     def size(self):
         return math.prod(self.shape)
 
-    def flattened(self):
-        return Form((self.size,), self.dtype)
+    def as_flat(self):
+        return ArraySpec((self.size,), self.dtype)
 
 
-def is_device(array):
+def is_device_array(array):
     """Whether an array lives on a CUDA device, by its type alone."""
-    there = getattr(array, "is_cuda", None)
-    if isinstance(there, bool):  # PyTorch, which does not say where an array is that takes part in a gradient
-        return there
+    is_cuda = getattr(array, "is_cuda", None)
+    if isinstance(is_cuda, bool):  # PyTorch, which does not say where an array is that takes part in a gradient
+        return is_cuda
     return getattr(type(array), "__cuda_ndarray__", False) or hasattr(array, "__cuda_array_interface__")
 
 
 @functools.cache
-def cuda():
+def import_cuda():
     """`numba.cuda` of the package numba-cuda, or of the simulator; Numba's built-in target is no longer kept up."""
-    remedy = "install the extra for your driver: pip install 'adagrad_nb[cuda12]' or 'adagrad_nb[cuda13]'"
+    hint = "install the extra for your driver: pip install 'adagrad_nb[cuda12]' or 'adagrad_nb[cuda13]'"
     try:
         from numba import cuda as module
     except ImportError as error:
-        raise ImportError(f"arrays on a CUDA device need numba-cuda ({error}); {remedy}") from error
+        raise ImportError(f"arrays on a CUDA device need numba-cuda ({error}); {hint}") from error
     if not is_simulated() and getattr(module, "implementation", "Built-in") != "NVIDIA":
-        raise ImportError(f"numba.cuda is Numba's built-in target, which this package does not use; {remedy}")
+        raise ImportError(f"numba.cuda is Numba's built-in target, which this package does not use; {hint}")
     return module
 
 
@@ -75,15 +75,15 @@ def has_cuda():
     True
     """
     try:
-        return bool(cuda().is_available())
+        return bool(import_cuda().is_available())
     except ImportError:
         return False
 
 
 @functools.cache
-def primitives():
+def import_primitives():
     """Import and return the kernels and constants that every launch needs."""
-    cuda()
+    import_cuda()
     from . import primitives
 
     return primitives
@@ -92,34 +92,34 @@ def primitives():
 # --- arrays of others ---------------------------------------------------------------------------------------------
 
 
-def _is_known(array):
+def _is_numba_array(array):
     return getattr(type(array), "__cuda_ndarray__", False)
 
 
-def _owner(array):
+def _package_of(array):
     """The package that an array comes from, such as "torch"."""
     return type(array).__module__.partition(".")[0]
 
 
-def form(array):
+def array_spec(array):
     """Shape and dtype of a device array of any package."""
     name = str(array.dtype).removeprefix("torch.")
-    return Form(tuple(array.shape), name if name == "bfloat16" else np.dtype(name))
+    return ArraySpec(tuple(array.shape), name if name == "bfloat16" else np.dtype(name))
 
 
-def view(array, name="x"):
+def flat_view(array, name="x"):
     """The array as Numba knows it, flat; of bfloat16 numbers the bits."""
-    if not _is_known(array):
+    if not _is_numba_array(array):
         array = array.detach() if hasattr(array, "detach") else array
-        if _owner(array) == "torch" and form(array).dtype == "bfloat16":
+        if _package_of(array) == "torch" and array_spec(array).dtype == "bfloat16":
             array = array.view(sys.modules["torch"].int16)
-        array = cuda().as_cuda_array(array, sync=False)  # `ordered` sees to the order
+        array = import_cuda().as_cuda_array(array, sync=False)  # `on_stream` sees to the order
     if not array.is_c_contiguous():
         raise ValueError(f"{name}: is a device array with gaps or another order of axes; make it C-contiguous first")
     return array if array.ndim == 1 else array.reshape(array.size)
 
 
-def is_packed(array):
+def is_contiguous(array):
     """Whether the entries follow one another without gaps, in C order."""
     for name in ("is_contiguous", "is_c_contiguous"):
         if hasattr(array, name):
@@ -130,94 +130,94 @@ def is_packed(array):
 
 def is_writable(array):
     """Whether an array may be changed in place; those of JAX may not."""
-    return _owner(array) not in ("jax", "jaxlib")
+    return _package_of(array) not in ("jax", "jaxlib")
 
 
-def address(array):
+def data_pointer(array):
     """Where the first entry is; a number."""
     if is_simulated():
         return 0
-    for get in ("data_ptr", "device_ctypes_pointer"):
-        found = getattr(array, get, None)
-        if found is not None:
-            return found() if callable(found) and get == "data_ptr" else found.value
+    for name in ("data_ptr", "device_ctypes_pointer"):
+        pointer = getattr(array, name, None)
+        if pointer is not None:
+            return pointer() if callable(pointer) and name == "data_ptr" else pointer.value
     return array.__cuda_array_interface__["data"][0]
 
 
 def is_aligned(*arrays):
     """Whether arrays begin at words of 128 bits."""
-    return all(address(array) % 16 == 0 for array in arrays)
+    return all(data_pointer(array) % 16 == 0 for array in arrays)
 
 
-def among(tree):
+def device_arrays_in(tree):
     """The device arrays in nested containers."""
     if isinstance(tree, (list, tuple)):
-        return [array for item in tree for array in among(item)]
+        return [array for item in tree for array in device_arrays_in(item)]
     if isinstance(tree, dict):
-        return among(list(tree.values()))
-    return [tree] if is_device(tree) else []
+        return device_arrays_in(list(tree.values()))
+    return [tree] if is_device_array(tree) else []
 
 
 # --- streams ------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
-def _external(pointer):
-    return cuda().external_stream(pointer)
+def _external_stream(pointer):
+    return import_cuda().external_stream(pointer)
 
 
 def _stream_of(array):
     """The stream that an array is used on; 0 is the default one."""
-    if _is_known(array):
+    if _is_numba_array(array):
         return getattr(array, "stream", 0)
-    if _owner(array) == "torch":
+    if _package_of(array) == "torch":
         pointer = sys.modules["torch"].cuda.current_stream(array.device).cuda_stream
     else:
         pointer = array.__cuda_array_interface__.get("stream")
     if pointer == 2:
-        return cuda().per_thread_default_stream()
-    return _external(pointer) if pointer not in (None, 0, 1) else 0
+        return import_cuda().per_thread_default_stream()
+    return _external_stream(pointer) if pointer not in (None, 0, 1) else 0
 
 
-def _waits(stream):
+def _synchronize(stream):
     if stream:
         stream.synchronize()
     else:
-        cuda().default_stream().synchronize()
+        import_cuda().default_stream().synchronize()
 
 
-def _key(stream):
+def _stream_id(stream):
     """The number of a stream, the same for every object that stands for it."""
     return int(stream)
 
 
 @contextlib.contextmanager
-def ordered(arrays):
+def on_stream(arrays):
     """Launch on the stream of the first array; where others are used on other streams, each waits for the other."""
-    owners, streams = set(), {}
+    packages, streams = set(), {}
     for array in arrays:
-        owner = _owner(array)
-        if owner not in owners:
-            found = _stream_of(array)
-            streams.setdefault(_key(found), found)
-        if owner in ("torch", "cupy"):  # which have one current stream, not one for each array
-            owners.add(owner)
-    mine, *others = streams.values() or [0]
-    before = stream()
-    _here.stream = mine
+        package = _package_of(array)
+        if package not in packages:
+            array_stream = _stream_of(array)
+            streams.setdefault(_stream_id(array_stream), array_stream)
+        if package in ("torch", "cupy"):  # which have one current stream, not one for each array
+            packages.add(package)
+    first, *others = streams.values() or [0]
+    previous = current_stream()
+    _thread_state.stream = first
     try:
         for other in others:
-            _waits(other)
+            _synchronize(other)
         yield
         if others:
-            _waits(mine)
+            _synchronize(first)
     finally:
-        _here.stream = before
+        _thread_state.stream = previous
 
 
-def stream():
+def current_stream():
     """The stream of this thread."""
-    return getattr(_here, "stream", 0)
+    return getattr(_thread_state, "stream", 0)
 
 
 # --- memory -------------------------------------------------------------------------------------------------------
@@ -225,7 +225,7 @@ def stream():
 
 def empty(shape, dtype):
     """A new device array, of Numba."""
-    return cuda().device_array(shape, dtype, stream=stream())
+    return import_cuda().device_array(shape, dtype, stream=current_stream())
 
 
 def full(shape, value, dtype):
@@ -237,68 +237,72 @@ def full(shape, value, dtype):
 
 def fill(array, value):
     """Set all entries to a number."""
-    flat = view(array)
-    launch(primitives().fill, flat.size, flat, flat.dtype.type(value))
+    flat = flat_view(array)
+    launch_kernel(import_primitives().fill, flat.size, flat, flat.dtype.type(value))
 
 
 def copy(array):
     """A new device array with the same content, of the same package where it can copy."""
     for name in ("clone", "copy"):
-        if not _is_known(array) and hasattr(array, name) and is_writable(array):
+        if not _is_numba_array(array) and hasattr(array, name) and is_writable(array):
             return getattr(array.detach() if name == "clone" else array, name)()
-    target = empty(form(array).shape, form(array).dtype)
-    assign(target, array)
+    target = empty(array_spec(array).shape, array_spec(array).dtype)
+    copy_into(target, array)
     return target
 
 
-def assign(target, source):
+def copy_into(target, source):
     """Copy the entries of one device array to another."""
-    flat = view(target)
+    flat = flat_view(target)
     if flat.size:
-        flat.copy_to_device(view(source), stream=stream())
+        flat.copy_to_device(flat_view(source), stream=current_stream())
 
 
-def put(array):
+def to_device_array(array):
     """A copy of a host array on the device."""
-    return cuda().to_device(np.ascontiguousarray(array), stream=stream())
+    return import_cuda().to_device(np.ascontiguousarray(array), stream=current_stream())
 
 
-def fetch(array):
+def to_host(array):
     """A copy of a device array on the host, once it is there."""
-    host = array.copy_to_host(stream=stream()) if _is_known(array) else view(array).copy_to_host(stream=stream())
+    host = (
+        array.copy_to_host(stream=current_stream())
+        if _is_numba_array(array)
+        else flat_view(array).copy_to_host(stream=current_stream())
+    )
     if not is_simulated():
-        _waits(stream())
-    return host.reshape(form(array).shape)
+        _synchronize(current_stream())
+    return host.reshape(array_spec(array).shape)
 
 
-def upload(record):
+def to_device_record(record):
     """The same record with the arrays in it on the device."""
     if isinstance(record, tuple):
-        fields = (upload(field) for field in record)
+        fields = (to_device_record(field) for field in record)
         return type(record)(*fields) if hasattr(record, "_fields") else tuple(fields)
-    return put(record) if isinstance(record, np.ndarray) and record.ndim else record
+    return to_device_array(record) if isinstance(record, np.ndarray) and record.ndim else record
 
 
 # --- launches -----------------------------------------------------------------------------------------------------
 
 
 @functools.cache
-def _most_blocks():
-    return WAVES * getattr(cuda().get_current_device(), "MULTIPROCESSOR_COUNT", 1)
+def _max_blocks():
+    return BLOCKS_PER_SM * getattr(import_cuda().get_current_device(), "MULTIPROCESSOR_COUNT", 1)
 
 
-def launch(kernel, size, *args):
+def launch_kernel(kernel, size, *args):
     """Run a CUDA loop over `size` coordinates."""
     if size:
-        block = primitives().BLOCK
-        kernel[min(-(-size // block), _most_blocks()), block, stream()](*args)
+        block = import_primitives().BLOCK_SIZE
+        kernel[min(-(-size // block), _max_blocks()), block, current_stream()](*args)
 
 
 def launch_blocks(kernel, blocks, *args):
     """Run a CUDA loop with just so many blocks, at least one."""
-    kernel[max(blocks, 1), primitives().BLOCK, stream()](*args)
+    kernel[max(blocks, 1), import_primitives().BLOCK_SIZE, current_stream()](*args)
 
 
-def blocks_of_sum(size):
+def n_sum_blocks(size):
     """The blocks of a sum over so many coordinates: not a matter of the device, so that the sum is not either."""
-    return max(min(-(-size // primitives().BLOCK), primitives().PARTS), 1)
+    return max(min(-(-size // import_primitives().BLOCK_SIZE), import_primitives().MAX_SUM_BLOCKS), 1)

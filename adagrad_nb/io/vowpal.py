@@ -6,10 +6,10 @@ import numpy as np
 import scipy
 
 from .. import _check
-from .readers import CHUNK_BYTES, value_dtype
+from .readers import CHUNK_BYTES, check_value_dtype
 from .source import Source
 
-HASHING = "names need feature hashing, which is not offered; number the features from 0 within one namespace"
+HASHING_HINT = "names need feature hashing, which is not offered; number the features from 0 within one namespace"
 
 
 def load_vw(path, *, n_features=None, dtype=np.float64):
@@ -56,17 +56,17 @@ def load_vw(path, *, n_features=None, dtype=np.float64):
     >>> y, weight
     (array([ 1., -1.]), array([1., 2.]))
     """
-    dtype = value_dtype(dtype)
+    dtype = check_value_dtype(dtype)
     if n_features is not None:
         n_features = _check.positive_count("n_features", n_features)
     source = Source(path)
     labels, weights, indptr, indices, values = [], [], [0], [], []
     namespace = None
-    for number, line in _lines(source):
+    for number, line in _read_lines(source):
         try:
-            row = _row(line, namespace, n_features)
-        except _Refused as refused:
-            raise ValueError(f"{source.name}:line {number}: {refused}") from None
+            row = _parse_row(line, namespace, n_features)
+        except _LineError as error:
+            raise ValueError(f"{source.name}:line {number}: {error}") from None
         namespace = row.namespace
         labels.append(row.label)
         weights.append(row.weight)
@@ -86,7 +86,7 @@ def load_vw(path, *, n_features=None, dtype=np.float64):
     return X, np.array(labels), np.array(weights)
 
 
-class _Refused(Exception):
+class _LineError(Exception):
     """A sentence about a line, without its place."""
 
 
@@ -98,75 +98,77 @@ class _Row(NamedTuple):
     values: list
 
 
-def _lines(source):
+def _read_lines(source):
     """(number, text) of each line that is not blank."""
     number = 0
-    for block in source.blocks(CHUNK_BYTES):
+    for block in source.read_blocks(CHUNK_BYTES):
         for line in block.tobytes().decode("utf-8", "backslashreplace").split("\n")[:-1]:
             number += 1
             if line.strip():
                 yield number, line
 
 
-def _row(line, namespace, n_features):
+def _parse_row(line, namespace, n_features):
     head, bar, body = line.partition("|")
     if not bar:
-        raise _Refused("there is no '|'; write the label, '|', and the features")
+        raise _LineError("there is no '|'; write the label, '|', and the features")
     if "|" in body:
-        raise _Refused(f"got several namespaces; {HASHING}")
-    label, weight = _label(head)
+        raise _LineError(f"got several namespaces; {HASHING_HINT}")
+    label, weight = _parse_label(head)
     names = body.split()
     name, scale = "", 1.0
     if names and not body[0].isspace():
-        name, colon, factor = names.pop(0).partition(":")
-        scale = _number(factor, "the scale of the namespace") if colon else 1.0
+        name, colon, scale_text = names.pop(0).partition(":")
+        scale = _parse_number(scale_text, "the scale of the namespace") if colon else 1.0
     if namespace not in (None, name):
-        raise _Refused(f"got the namespace {name!r} after {namespace!r}; {HASHING}")
+        raise _LineError(f"got the namespace {name!r} after {namespace!r}; {HASHING_HINT}")
     features, values = [], []
     for token in names:
         feature, colon, value = token.partition(":")
-        features.append(_column(feature, n_features))
-        values.append(scale * (_number(value, f"the value of feature {feature}") if colon else 1.0))
+        features.append(_parse_column(feature, n_features))
+        values.append(scale * (_parse_number(value, f"the value of feature {feature}") if colon else 1.0))
     if len(set(features)) < len(features):
-        twice = next(f for f in features if features.count(f) > 1)
-        raise _Refused(f"feature {twice} occurs twice; add the two values up or drop one")
+        duplicate = next(f for f in features if features.count(f) > 1)
+        raise _LineError(f"feature {duplicate} occurs twice; add the two values up or drop one")
     return _Row(label, weight, name, features, values)
 
 
-def _label(head):
+def _parse_label(head):
     """(label, importance) of the text before the bar."""
     words = head.split()
     if words and (words[-1].startswith("'") or not head[-1].isspace()):
         words.pop()  # a tag touches the bar or starts with a quote
     if not words:
-        raise _Refused("there is no label; put one, and a blank, before the '|'")
+        raise _LineError("there is no label; put one, and a blank, before the '|'")
     if len(words) > 2:
-        raise _Refused(f"got {len(words)} numbers before the '|'; label and importance are read, no initial prediction")
-    label = _number(words[0], "the label")
-    weight = _number(words[1], "the importance") if len(words) == 2 else 1.0
+        raise _LineError(
+            f"got {len(words)} numbers before the '|'; label and importance are read, no initial prediction"
+        )
+    label = _parse_number(words[0], "the label")
+    weight = _parse_number(words[1], "the importance") if len(words) == 2 else 1.0
     if weight < 0:
-        raise _Refused(f"got the importance {words[1]!r}; it must not be negative")
+        raise _LineError(f"got the importance {words[1]!r}; it must not be negative")
     return label, weight
 
 
-def _number(word, what):
+def _parse_number(word, meaning):
     try:
         number = float(word)
     except ValueError:
         number = np.nan
     if not np.isfinite(number) or "_" in word:
-        raise _Refused(f"got {word!r} for {what}; write a finite number")
+        raise _LineError(f"got {word!r} for {meaning}; write a finite number")
     return number
 
 
-def _column(feature, n_features):
+def _parse_column(feature, n_features):
     if not (feature.isascii() and feature.isdigit()):
-        raise _Refused(f"got the feature {feature!r}; {HASHING}")
+        raise _LineError(f"got the feature {feature!r}; {HASHING_HINT}")
     column = int(feature[:20])
     if n_features is not None and column >= n_features:
-        raise _Refused(f"got the feature {column} with n_features={n_features}; pass {column + 1} or more, or none")
+        raise _LineError(f"got the feature {column} with n_features={n_features}; pass {column + 1} or more, or none")
     if column > 10**18 - 1:
-        raise _Refused(f"got the feature {feature!r}; the largest that can be read is {10**18 - 1}")
+        raise _LineError(f"got the feature {feature!r}; the largest that can be read is {10**18 - 1}")
     return column
 
 

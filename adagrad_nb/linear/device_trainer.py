@@ -5,7 +5,7 @@ import time
 import numpy as np
 
 from .. import _csr
-from .._csr import as_rows, canonical, common_dtype
+from .._csr import as_csr, common_dtype, sum_duplicates
 from ..cuda import arrays as device
 from ..optim.device_gradients import list_workspace, sort_indices
 from ..optim.device_gradients import sparse_kernels as list_loops
@@ -17,7 +17,7 @@ from .kernels.rows import Rows, Weights
 
 def row_kernels():
     """The CUDA loops of linear models."""
-    device.cuda()
+    device.import_cuda()
     from .kernels import cuda_rows
 
     return cuda_rows
@@ -25,7 +25,7 @@ def row_kernels():
 
 def multi_row_kernels():
     """The CUDA loops of linear models of several lanes."""
-    device.cuda()
+    device.import_cuda()
     from .kernels import cuda_multi_rows
 
     return cuda_multi_rows
@@ -53,7 +53,7 @@ class DeviceRows:
     def __init__(self, X):
         self.shape, self.dtype = X.shape, X.dtype
         self.lengths = np.diff(X.indptr)
-        self.indptr, self.indices, self.data = map(device.put, (X.indptr, X.indices, X.data))
+        self.indptr, self.indices, self.data = map(device.to_device_array, (X.indptr, X.indices, X.data))
 
     def require_dtype(self, dtype):
         """The same rows, which must have that precision."""
@@ -72,9 +72,13 @@ class DeviceRows:
             raise ValueError(f"X: got {self.shape[1]} columns; the model has {coef.shape[0]} features")
         self.require_dtype(coef.dtype)
         out = device.empty((self.shape[0], *coef.shape[1:]), self.dtype)
-        arrays, w, flat = (self.indptr, self.indices, self.data), device.put(coef.reshape(-1)), device.view(out)
+        arrays, w, flat = (
+            (self.indptr, self.indices, self.data),
+            device.to_device_array(coef.reshape(-1)),
+            device.flat_view(out),
+        )
         if coef.ndim == 1:
-            device.launch(
+            device.launch_kernel(
                 row_kernels().decision_values,
                 out.size * row_kernels().LANES,
                 *arrays,
@@ -84,8 +88,10 @@ class DeviceRows:
             )
         else:
             gpu = multi_row_kernels()
-            weights = Weights(w, (), (), device.put(intercept), ())
-            device.launch(gpu.decide, flat.size, gpu.SETTLED, Rows(*arrays, (), (), ()), weights, 1.0, flat, 0, 0)
+            weights = Weights(w, (), (), device.to_device_array(intercept), ())
+            device.launch_kernel(
+                gpu.decide, flat.size, gpu.SETTLED, Rows(*arrays, (), (), ()), weights, 1.0, flat, 0, 0
+            )
         return out
 
     def __repr__(self):
@@ -127,13 +133,13 @@ def to_device(X, dtype=None):
     >>> model.progressive_loss > 0.5, bool(model.mean_loss(np.eye(4), y) < 0.3)
     (True, True)
     """
-    X = as_rows(X, common_dtype(X, dtype))
+    X = as_csr(X, common_dtype(X, dtype))
     wrong = np.flatnonzero((X.indices < 0) | (X.indices >= X.shape[1]) | ~np.isfinite(X.data))
     if wrong.size:
-        _csr.row_of(X, int(np.searchsorted(X.indptr, wrong[0], "right")) - 1)
+        _csr.raise_for_row(X, int(np.searchsorted(X.indptr, wrong[0], "right")) - 1)
     if not X.has_canonical_format:
-        X = canonical(X)
-    with device.ordered([]):
+        X = sum_duplicates(X)
+    with device.on_stream([]):
         return DeviceRows(X)
 
 
@@ -152,7 +158,7 @@ def _check_device(model):
 
 def _upload_flat(arrays):
     """Copies on the device of an array, or of a tuple of them, in one dimension."""
-    return tuple(map(_upload_flat, arrays)) if isinstance(arrays, tuple) else device.put(arrays.reshape(-1))
+    return tuple(map(_upload_flat, arrays)) if isinstance(arrays, tuple) else device.to_device_array(arrays.reshape(-1))
 
 
 class DeviceTrainer:
@@ -166,14 +172,14 @@ class DeviceTrainer:
         self.active_rows = np.flatnonzero(weight[order] != 0)  # rows of no weight take no place in a batch
         visited = order[self.active_rows]
         spec = model._spec()
-        self._spec, self.schedule = device.upload(spec), spec.schedule
-        self.rows = Rows(X.indptr, X.indices, X.data, *map(device.put, (y, weight, visited)))
+        self._spec, self.schedule = device.to_device_record(spec), spec.schedule
+        self.rows = Rows(X.indptr, X.indices, X.data, *map(device.to_device_array, (y, weight, visited)))
         self.host_arrays = self._learnt_arrays()
         self.weights = Weights(*map(_upload_flat, self.host_arrays))
         self.leaf = init(self.weights.bias, model._state.rule).leaves[0]  # whose room is used, not what it accumulates
         self.precision = self.leaf.precision
         self.value_offsets = np.concatenate([[0], np.cumsum(X.lengths[visited], dtype=np.int64)])
-        self.device_offsets = device.put(self.value_offsets)
+        self.device_offsets = device.to_device_array(self.value_offsets)
         self.batch_sums = device.full(model.loss_sums.size, 0, np.float64)
         self.bad_row = device.full(1, 2**62, np.int64)
         self.order = order
@@ -202,8 +208,8 @@ class DeviceTrainer:
                 self._list_workspace("sums", stored * n_outputs),
                 self._list_workspace("heads", stored, np.int64),
             )
-            device.launch(lists.sum_runs, stored * n_outputs, columns, places, g, n_outputs, sums)
-            device.launch(lists.merge_runs, stored * n_outputs, columns, sums, n_outputs, 0, heads)
+            device.launch_kernel(lists.sum_runs, stored * n_outputs, columns, places, g, n_outputs, sums)
+            device.launch_kernel(lists.merge_runs, stored * n_outputs, columns, sums, n_outputs, 0, heads)
             self._update_features(heads, sums, share, lr, t)
         if model.has_intercept:
             device.launch_blocks(gpu.learn_bias, n_outputs, self._spec, self.weights, z, share, lr, t)
@@ -220,7 +226,9 @@ class DeviceTrainer:
             self._list_workspace("g", where.size),
         )
         entries = gpu.Entries(z, losses, where, g, self.device_offsets, self.bad_row)
-        device.launch(gpu.slopes, count * gpu.LANES, self._spec, self.rows, self.weights, entries, t, first, count)
+        device.launch_kernel(
+            gpu.slopes, count * gpu.LANES, self._spec, self.rows, self.weights, entries, t, first, count
+        )
         return z, losses, g
 
     def _device_rate(self, lr):
@@ -229,13 +237,13 @@ class DeviceTrainer:
 
     def _update_features(self, where, g, share, lr, t):
         """Move the features that are listed."""
-        device.launch(row_kernels().learn, where.size, self._spec, self.weights, where, g, share, lr, t)
+        device.launch_kernel(row_kernels().learn, where.size, self._spec, self.weights, where, g, share, lr, t)
 
     def collect_losses(self, loss_sums):
         """Add the losses to the sums; an error if a prediction was not finite.  Only the sums are copied."""
-        loss_sums += device.fetch(self.batch_sums)
+        loss_sums += device.to_host(self.batch_sums)
         device.fill(self.batch_sums, 0)
-        bad_row = int(device.fetch(self.bad_row)[0])
+        bad_row = int(device.to_host(self.bad_row)[0])
         if bad_row < 2**62:
             raise ValueError(
                 f"X: row {self.order[self.active_rows[bad_row]]} gives a prediction that is not finite; the values or "
@@ -247,7 +255,7 @@ class DeviceTrainer:
         for host, here in zip(self.host_arrays, self.weights, strict=True):
             pairs = zip(host, here, strict=True) if isinstance(host, tuple) else [(host, here)]
             for array, other in pairs:
-                array[...] = device.fetch(other).reshape(array.shape)
+                array[...] = device.to_host(other).reshape(array.shape)
 
 
 class MultiOutputDeviceTrainer(DeviceTrainer):
@@ -256,7 +264,7 @@ class MultiOutputDeviceTrainer(DeviceTrainer):
     def __init__(self, model, X, y, weight, order):
         self.n_outputs, self.current_rate = model.rate_factors.size, None
         super().__init__(model, X, y, weight, order)
-        self.rate_factors = device.put(model.rate_factors)
+        self.rate_factors = device.to_device_array(model.rate_factors)
 
     def _learnt_arrays(self):
         w, s, last_update, bias, bias_s = self.model._kernel_arrays()
@@ -271,27 +279,30 @@ class MultiOutputDeviceTrainer(DeviceTrainer):
         g = list_loops().OuterProductGradient(
             z, self._list_workspace("owner", where.size, np.int32), self._list_workspace("x", where.size)
         )
-        device.launch(gpu.decide, p.size, self._spec, self.rows, self.weights, self.rate_factors, p, t, first)
-        device.launch(gpu.score, count, self._spec, self.rows, p, z, losses, self.bad_row, n_outputs, first)
-        device.launch(gpu.gather, count * gpu.LANES, self.rows, g, where, self.device_offsets, first, count)
+        device.launch_kernel(gpu.decide, p.size, self._spec, self.rows, self.weights, self.rate_factors, p, t, first)
+        device.launch_kernel(gpu.score, count, self._spec, self.rows, p, z, losses, self.bad_row, n_outputs, first)
+        device.launch_kernel(gpu.gather, count * gpu.LANES, self.rows, g, where, self.device_offsets, first, count)
         return z, losses, g
 
     def _device_rate(self, lr):
         if lr != self.current_rate:
-            self.current_rate, self.output_rates = lr, device.put((self.model.rate_factors * lr).astype(self.precision))
+            self.current_rate, self.output_rates = (
+                lr,
+                device.to_device_array((self.model.rate_factors * lr).astype(self.precision)),
+            )
         return self.output_rates
 
     def _update_features(self, where, g, share, lr, t):
         gpu = multi_row_kernels()
-        device.launch(gpu.learn, g.size, self._spec, self.weights, self.rate_factors, where, g, share, lr, t)
+        device.launch_kernel(gpu.learn, g.size, self._spec, self.weights, self.rate_factors, where, g, share, lr, t)
         if not isinstance(self.weights.last, tuple):
-            device.launch(gpu.note, where.size, self._spec, self.weights.last, where, t + 1)
+            device.launch_kernel(gpu.note, where.size, self._spec, self.weights.last, where, t + 1)
 
 
 def learn_on_device(trainer, X, y, weight, order, loss_sums):
     """Go through the rows of a chunk on the device; return whether to go on.  As `Course` does on the host."""
     model = trainer.model
-    with device.ordered([]):
+    with device.on_stream([]):
         learner = (DeviceTrainer if model.is_single_output else MultiOutputDeviceTrainer)(model, X, y, weight, order)
         trainer.start_time = time.perf_counter() if trainer.start_time is None else trainer.start_time
         batches, number, position = -(-learner.active_rows.size // model.batch_size), 0, 0

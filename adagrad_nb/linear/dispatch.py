@@ -151,7 +151,7 @@ class _Entrance:
                 theirs[...] = mine
 
     def _meet(self, arguments, part, span):
-        part.gate[0] = 0
+        part.barrier[0] = 0
         others = [
             threading.Thread(target=self.kernel, args=(*arguments, me, span), daemon=True)
             for me in range(1, part.threads)
@@ -163,7 +163,7 @@ class _Entrance:
                 started.append(thread)
             return self.kernel(*arguments, 0, span)
         except BaseException:
-            part.gate[0] = 2**62  # nobody waits for a thread that does not come
+            part.barrier[0] = 2**62  # nobody waits for a thread that does not come
             raise
         finally:
             for thread in started:

@@ -50,7 +50,7 @@ class EarlyStopping(NamedTuple):
     def check(self):
         if self.monitor not in MONITORS:
             raise ValueError(f"EarlyStopping.monitor: got {self.monitor!r}; must be one of {', '.join(MONITORS)}")
-        _check.interval("EarlyStopping.validation_fraction", self.validation_fraction, "(0, 1)")
+        _check.in_interval("EarlyStopping.validation_fraction", self.validation_fraction, "(0, 1)")
         _check.positive_count("EarlyStopping.n_iter_no_change", self.n_iter_no_change)
 
 
@@ -62,7 +62,7 @@ def early_stopping_monitor(early_stopping, seed):
         early_stopping = EarlyStopping()
     if not isinstance(early_stopping, EarlyStopping):
         raise TypeError(f"early_stopping: got {early_stopping!r}; must be True, False or EarlyStopping(…)")
-    _check.fields(early_stopping)
+    _check.field_domains(early_stopping)
     return EarlyStoppingMonitor(early_stopping, seed)
 
 
@@ -88,7 +88,7 @@ class EarlyStoppingMonitor:
         X_held_out, y, weight = X[rows], np.asarray(y)[rows], weight[rows]
         is_invalid = ~np.isfinite(X_held_out.data) | (X_held_out.indices < 0) | (X_held_out.indices >= X.shape[1])
         if is_invalid.any():
-            _csr.row_of(X, rows[np.searchsorted(X_held_out.indptr, np.argmax(is_invalid), side="right") - 1])
+            _csr.raise_for_row(X, rows[np.searchsorted(X_held_out.indptr, np.argmax(is_invalid), side="right") - 1])
         total_weight = float(weight.sum(dtype=np.float64))
         if total_weight:
             self.validation_sums += total_weight * model.mean_loss(X_held_out, y, weight), total_weight

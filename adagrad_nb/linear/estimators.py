@@ -69,7 +69,7 @@ class LinearEstimator(BaseEstimator):
                     f"loss: got {loss!r}; must be one of {', '.join(self._loss_names())}, or a loss record"
                 )
             return LOSSES[name]()
-        _check.record("loss", loss, ("target_type",), LOSSES[self._loss_names()[0]]())
+        _check.record_methods("loss", loss, ("target_type",), LOSSES[self._loss_names()[0]]())
         if target_type(loss) not in self._target_types:
             raise ValueError(
                 f"loss: {type(loss).__name__} takes targets of the type {target_type(loss)!r}; must be one of "
@@ -83,8 +83,8 @@ class LinearEstimator(BaseEstimator):
             return NoPenalty()
         if not isinstance(self.penalty, str):
             return self.penalty
-        _check.interval("alpha", self.alpha, "[0, inf)")
-        _check.interval("l1_ratio", self.l1_ratio, "[0, 1]")
+        _check.in_interval("alpha", self.alpha, "[0, inf)")
+        _check.in_interval("l1_ratio", self.l1_ratio, "[0, 1]")
         if self.penalty == "l1":
             return L1(self.alpha)
         if self.penalty == "l2":
@@ -125,7 +125,7 @@ class LinearEstimator(BaseEstimator):
         options = self._fit_linear_options()
         X, y = self._check_data(X, y, reset=not is_continued)
         y = self._encode_targets(y, is_continued)
-        X = _csr.as_rows(X, X.dtype)
+        X = _csr.as_csr(X, X.dtype)
         weight = self._row_weights(y, sample_weight)
         rows = weight > 0
         if not rows.any():

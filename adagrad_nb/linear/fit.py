@@ -3,8 +3,8 @@
 import numpy as np
 
 from .. import _check
-from .._check import seed
-from .._csr import dense
+from .._check import resolve_seed
+from .._csr import as_dense
 from ..io.readers import Chunk
 from ..records.losses import LOSSES
 from ..records.multiclass_losses import is_multi_output_loss
@@ -141,10 +141,12 @@ def fit_linear(
         raise TypeError(f"model: got {type(model).__name__}; must be a LinearModel")
     chunks = _as_chunks(X, y, sample_weight, passes)
     trainer = Trainer(model, options, dtype, classes, callback)
-    shuffle_seed = seed(rng) if shuffle else None
+    shuffle_seed = resolve_seed(rng) if shuffle else None
     trainer.class_weight = check_class_weight(class_weight, isinstance(chunks, list) and chunks is not X)
     trainer.threads = _check.positive_count("threads", threads)
-    trainer.early_stopping = early_stopping_monitor(early_stopping, 0 if rng is None else shuffle_seed or seed(rng))
+    trainer.early_stopping = early_stopping_monitor(
+        early_stopping, 0 if rng is None else shuffle_seed or resolve_seed(rng)
+    )
     for pass_index in range(passes):
         for chunk_index, chunk in enumerate(chunks):
             if not isinstance(chunk, Chunk):
@@ -162,7 +164,7 @@ def _as_chunks(X, y, weight, passes):
     if isinstance(X, Chunk):
         X = [X]
     if hasattr(X, "shape") or (isinstance(X, (list, tuple)) and not any(isinstance(item, Chunk) for item in X)):
-        return [Chunk(X if hasattr(X, "shape") else dense(X), y, weight)]
+        return [Chunk(X if hasattr(X, "shape") else as_dense(X), y, weight)]
     if not hasattr(X, "__iter__"):
         raise TypeError(f"X: got {type(X).__name__}; must be a matrix, or an iterable of Chunk(X, y, weight)")
     if y is not None or weight is not None:
@@ -192,7 +194,7 @@ def check_options(loss, lr, **options):
             if is_multi_output_loss(loss)
             else ("value", "slope", "inverse_link", "target_type")
         )
-        _check.record("loss", loss, needs, "Logistic()")
+        _check.record_methods("loss", loss, needs, "Logistic()")
     for name in ("intercept", "normalized", "invariant"):
         if name in options:
             _check.boolean(name, options[name])
@@ -203,11 +205,11 @@ def check_options(loss, lr, **options):
     if isinstance(lr, str) and lr == "auto":
         lr = options["lr"] = Rates()
     if isinstance(lr, Rates):
-        _check.record("lr", lr, ("values",), "Rates()")
+        _check.record_methods("lr", lr, ("values",), "Rates()")
     if isinstance(lr, Constant) and np.ndim(lr.lr):
         raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
     if lr is not None and not hasattr(lr, "_fields"):
         if isinstance(lr, str) or np.ndim(lr) or callable(lr):
             raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
-        _check.interval("lr", lr, "[0, inf)")
+        _check.in_interval("lr", lr, "[0, inf)")
     return options

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .._csr import as_rows, canonical, unsigned
+from .._csr import as_csr, as_unsigned, sum_duplicates
 from ..compiler.jit import compiled_for
 from ..io.readers import Chunk
 from . import dispatch
@@ -156,10 +156,10 @@ def _rows(sample, model, n):
     if not isinstance(sample, Chunk):
         raise TypeError(f"sample: got {type(sample).__name__}; must be Chunk(X, y, weight)")
     margin = model.decision_function(sample.X)  # its checks are the ones that are wanted here
-    X = canonical(as_rows(sample.X, model.dtype))
+    X = sum_duplicates(as_csr(sample.X, model.dtype))
     y, _ = encode_targets(sample.y, margin.size, model.loss, model.labels, model.dtype)
     weight = check_sample_weight(sample.weight, margin.size, model.dtype)
-    return Rows(X.indptr, unsigned(X.indices), X.data, y, weight, np.arange(margin.size)), margin.size
+    return Rows(X.indptr, as_unsigned(X.indices), X.data, y, weight, np.arange(margin.size)), margin.size
 
 
 def _joint_labels(models):

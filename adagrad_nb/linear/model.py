@@ -3,9 +3,9 @@
 import numpy as np
 
 from .. import _check, _csr
-from .._csr import as_rows, unsigned
+from .._csr import as_csr, as_unsigned
 from ..compiler.jit import cast, compiled_for
-from ..cuda.arrays import fetch, is_device
+from ..cuda.arrays import is_device_array, to_host
 from ..io import archive
 from ..optim.state import init
 from ..records.coordinate import Update
@@ -393,12 +393,12 @@ class LinearModel:
         """
         if hasattr(X, "decision_values"):  # rows on a device
             return X.decision_values(*self._reported_weights())
-        X = as_rows(X, self.dtype)
+        X = as_csr(X, self.dtype)
         self._check_columns(X)
         with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code; such rows are refused by their number
-            out, row = self._decision_values(X.indptr, unsigned(X.indices), X.data, X.shape)
+            out, row = self._decision_values(X.indptr, as_unsigned(X.indices), X.data, X.shape)
         if row < X.shape[0]:
-            _csr.row_of(X, row)
+            _csr.raise_for_row(X, row)
         return out
 
     def _reported_weights(self):
@@ -414,7 +414,7 @@ class LinearModel:
     def _host_scores(self, X):
         """The decision function on the host."""
         scores = self.decision_function(X)
-        return fetch(scores) if is_device(scores) else scores
+        return to_host(scores) if is_device_array(scores) else scores
 
     def predict(self, X):
         """Return the label, or the number, predicted for each row.
@@ -509,10 +509,10 @@ class LinearModel:
         labels = self._labels_to_json()
         meta = {
             "kind": type(self).__name__,
-            "options": {name: archive.encode(value, arrays) for name, value in options.items()},
+            "options": {name: archive.to_json(value, arrays) for name, value in options.items()},
             "numbers": {name: getattr(self, name) for name in ("batch_size", "normalized", "invariant")}
             | {"intercept": self.has_intercept},
-            "loss": archive.encode(self.loss, arrays),
+            "loss": archive.to_json(self.loss, arrays),
             "labels": [label.item() if isinstance(label, np.generic) else label for label in labels],
             "n_features": self.n_features,
             "dtype": self.dtype.name,
@@ -520,7 +520,7 @@ class LinearModel:
             "t": self._state.t,
             "n_seen": self.n_seen,
         }
-        archive.write(path, self.FILE_KIND, meta, arrays)
+        archive.write_archive(path, self.FILE_KIND, meta, arrays)
 
     def _restore(self, meta, arrays):
         """Take over what a file holds."""

@@ -42,9 +42,9 @@ def load_model(path, records=()):
     >>> model.predict(X)
     array([-1,  1,  1])
     """
-    meta, arrays = archive.read(path, LinearModel.FILE_KIND)
-    options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
-    loss = archive.decode(meta["loss"], arrays, records)
+    meta, arrays = archive.read_archive(path, LinearModel.FILE_KIND)
+    options = {name: archive.from_json(value, arrays, records) for name, value in meta["options"].items()}
+    loss = archive.from_json(meta["loss"], arrays, records)
     model = MODEL_KINDS[meta["kind"]](meta["n_features"], np.dtype(meta["dtype"]), loss, **options, **meta["numbers"])
     model._restore(meta, arrays)
     return model

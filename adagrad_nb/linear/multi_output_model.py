@@ -3,9 +3,9 @@
 import numpy as np
 
 from .. import _check
-from .._csr import unsigned
+from .._csr import as_unsigned
 from ..compiler.jit import cast, compiled_for
-from ..compiler.simd import NARROW
+from ..compiler.simd import LANES4
 from ..optim.state import init
 from ..records.dual_averaging import is_dual_averaging
 from ..records.group_penalties import is_group_penalty
@@ -73,7 +73,7 @@ class MultiOutputModel(LinearModel):
         """A table of n features that nothing has been learnt about; each feature begins a cache line, if it can."""
         rule, dtype = self._state.rule, self._state.leaves[0].dtype
         initial_values = initial_slots(rule)
-        shape = (n_features, 1 + len(initial_values), -(-n_outputs // NARROW) * NARROW)
+        shape = (n_features, 1 + len(initial_values), -(-n_outputs // LANES4) * LANES4)
         table = aligned_zeros(shape, dtype)
         for k, value in enumerate(initial_values):
             if value:
@@ -177,7 +177,7 @@ class MultiOutputModel(LinearModel):
         """The compiled loop for rows, and its room."""
         if workers > 1:
             mergeable("threads", self)
-        row_workspace = self._row_workspace(unsigned(X.indices).dtype)
+        row_workspace = self._row_workspace(as_unsigned(X.indices).dtype)
         if self.batch_size == 1:
             return compiled_for(multi_rows.learn, spec), row_workspace
         touched, place = room_for_batches(X, self.batch_size)

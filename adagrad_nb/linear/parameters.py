@@ -62,7 +62,7 @@ def check_average(average):
     """An average that a linear model can keep, or False for none."""
     if average is False:
         return average
-    _check.record("average", average, ("weight",), "Polyak()")
+    _check.record_methods("average", average, ("weight",), "Polyak()")
     if not isinstance(average, Polyak):
         raise ValueError(
             f"average: got {average!r}; the mean is kept where a weight is met, which needs the plain mean "

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from .._csr import unsigned
-from ..compiler.jit import jit, plain
+from .._csr import as_unsigned
+from ..compiler.jit import jit, jitable
 
 UNSIGNED_TYPES = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
 
@@ -32,7 +32,7 @@ def sort_rows_by_hash(X, y, weight, seed):
     hashes = np.empty(X.shape[0], np.uint64)
     targets = np.ascontiguousarray(y, np.float64) + 0.0  # no -0.0
     with np.errstate(over="ignore"):  # where nothing is compiled: it wraps, as it should
-        hash_rows(X.indptr, unsigned(X.indices), X.data, _as_unsigned(X.data), _as_unsigned(targets), seed, hashes)
+        hash_rows(X.indptr, as_unsigned(X.indices), X.data, _as_unsigned(X.data), _as_unsigned(targets), seed, hashes)
     order = np.flatnonzero(weight > 0)
     order = order[np.argsort(hashes[order], kind="stable")]
     is_first = np.ones(order.size, bool)
@@ -68,7 +68,7 @@ GOLDEN_RATIO, MULTIPLIER_1, MULTIPLIER_2 = (
 SHIFT_27, SHIFT_30, SHIFT_31 = (np.uint64(c) for c in (27, 30, 31))
 
 
-@plain
+@jitable
 def splitmix64(z):
     """Every bit of z in every bit of the result."""
     z = (z ^ (z >> SHIFT_30)) * MULTIPLIER_1

@@ -116,7 +116,7 @@ def check_sample_weight(weight, n, dtype):
     if weight.dtype.kind not in "fiub":
         raise TypeError(f"sample_weight: got dtype {weight.dtype}; must be real numbers")
     _check.same_length("sample_weight", weight, n, "row of X")
-    _check.interval("sample_weight", weight, "[0, inf)")
+    _check.in_interval("sample_weight", weight, "[0, inf)")
     return cast_finite("sample_weight", weight, dtype)
 
 
@@ -219,7 +219,7 @@ def _as_targets(y, n):
     y = np.asarray(y)
     _check.same_length("y", y, n, "row of X")
     if y.dtype.kind in "fc":
-        _check.finite("y", y)
+        _check.finite_array("y", y)
     return y
 
 
@@ -240,7 +240,7 @@ def encode_targets(y, n, loss, labels, dtype):
     if y.dtype.kind not in "fiub":
         raise TypeError(f"y: got dtype {y.dtype}; the loss takes real numbers")
     if target_type(loss) == "count":
-        _check.interval("y", y, "[0, inf)")
+        _check.in_interval("y", y, "[0, inf)")
     return cast_finite("y", y, dtype), labels
 
 
@@ -275,7 +275,7 @@ def check_class_weight(class_weight, in_memory):
     if not isinstance(class_weight, dict):
         raise TypeError(f"class_weight: got {class_weight!r}; must be 'balanced', a dict, or None")
     for label, weight in class_weight.items():
-        _check.interval(f"class_weight[{label!r}]", weight, "[0, inf)")
+        _check.in_interval(f"class_weight[{label!r}]", weight, "[0, inf)")
         if np.ndim(weight):
             raise TypeError(f"class_weight[{label!r}]: got {weight!r}; must be a number")
     return class_weight

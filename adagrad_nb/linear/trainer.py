@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _csr
-from .._csr import as_rows, canonical, common_dtype, unsigned
+from .._csr import as_csr, as_unsigned, common_dtype, sum_duplicates
 from ..records.losses import Logistic
 from ..records.rules import Adagrad
 from ..records.schedules import Rates
@@ -84,7 +84,7 @@ class Trainer:
     def fit_chunk(self, chunk, pass_index, shuffle_key, chunk_index):
         """Learn from a chunk; return whether to go on."""
         dtype = common_dtype(chunk.X, self.dtype) if self.model is None else self.model.dtype
-        X = as_rows(chunk.X, dtype)
+        X = as_csr(chunk.X, dtype)
         n = X.shape[0]
         if self.model is None:
             self._set_model(self._new_model(X.shape[1], dtype, chunk.y))
@@ -162,7 +162,7 @@ class Trainer:
         if isinstance(X, device_trainer.DeviceRows):
             return device_trainer.learn_on_device(self, X, y, weight, order, loss_sums)
         model, position = self.model, 0
-        rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
+        rows = kernels.Rows(X.indptr, as_unsigned(X.indices), X.data, y, weight, order)
         weights = model._kernel_arrays(X.shape[1])
         spec = model._spec()
         kernel, workspace = model._choose_kernel(X, spec, self.threads)
@@ -178,11 +178,11 @@ class Trainer:
             model._state.t = model._bias_state.t = int(t)
             model.n_seen += int(position) - before
             if status == kernels.UNSORTED:
-                X = canonical(X)
-                rows = rows._replace(indptr=X.indptr, indices=unsigned(X.indices), data=X.data)
+                X = sum_duplicates(X)
+                rows = rows._replace(indptr=X.indptr, indices=as_unsigned(X.indices), data=X.data)
                 continue
             if status != kernels.DONE:
-                _csr.row_of(X, order[position])
+                _csr.raise_for_row(X, order[position])
             self.adapt_slice(position - before, time.perf_counter() - slice_start)
             if self.callback is not None and not self.call_callback():
                 return False

@@ -29,7 +29,7 @@ class DeviceObjective(Objective):
                 f"jac: got {jac!r}; where x is on a device it must be a function of device arrays, or True if fun "
                 "returns (value, gradient)"
             )
-        super().__init__(fun, jac, args, arrays.form(x), box, sampler)
+        super().__init__(fun, jac, args, arrays.array_spec(x), box, sampler)
 
     def value(self, x):
         """The value at x, of all samples where there are samples, on the host."""
@@ -55,7 +55,7 @@ class DeviceObjective(Objective):
 
 def to_float(f):
     """A value as a float, from the device if it is there."""
-    return _as_float(arrays.fetch(f) if arrays.is_device(f) else f)
+    return _as_float(arrays.to_host(f) if arrays.is_device_array(f) else f)
 
 
 class DeviceSnapshot:
@@ -70,7 +70,7 @@ class DeviceSnapshot:
 
     def restore(self, state):
         for array, old in zip(self.arrays, self.copies, strict=True):
-            arrays.assign(array, old)
+            arrays.copy_into(array, old)
         if not self.has_accumulated:
             state.leaves[0].accumulated = None
         state.counts = self.counts
@@ -106,7 +106,7 @@ class DeviceStepper:
             values.append(f)
             self.loop.count_unconverged(step, self.x, self.loop.prepare_gradient(g))
             update(self.x, g, self.state, out=(self.x, self.state))
-        n_far, is_nonfinite = arrays.fetch(self.loop.counts)[: 2 * n].reshape(n, 2).T
+        n_far, is_nonfinite = arrays.to_host(self.loop.counts)[: 2 * n].reshape(n, 2).T
         is_nonfinite = (is_nonfinite > 0) | [f is not None and not np.isfinite(to_float(f)) for f in values]
         ends = is_nonfinite | ((n_far == 0) & (self.loop.gtol > 0))
         if not ends.any():
@@ -148,7 +148,7 @@ class DeviceStepper:
         f, g = self.objective.gradient(self.x, self.state.micro)
         arrays.fill(self.loop.counts, 0)
         self.loop.count_unconverged(0, self.x, self.loop.prepare_gradient(g))
-        is_nonfinite = arrays.fetch(self.loop.counts)[1] > 0 or (f is not None and not np.isfinite(to_float(f)))
+        is_nonfinite = arrays.to_host(self.loop.counts)[1] > 0 or (f is not None and not np.isfinite(to_float(f)))
         if not is_nonfinite or self.last_block is None:
             return 0
         start, length = self.last_block
@@ -168,7 +168,7 @@ class DeviceMinimizeLoop(MinimizeLoop):
 
     def run(self, maxiter):
         """Iterate; return the status."""
-        with arrays.ordered([self.x]):
+        with arrays.on_stream([self.x]):
             return super().run(maxiter)
 
     def take_snapshot(self):
@@ -185,22 +185,22 @@ class DeviceMinimizeLoop(MinimizeLoop):
         """A gradient as the kernels take it."""
         if is_sparse_gradient(g):
             return prepare_sparse_gradient(self.leaf, g, self.state.duplicates, "jac")
-        if not arrays.is_device(g) or arrays.form(g).shape != self.leaf.shape:
+        if not arrays.is_device_array(g) or arrays.array_spec(g).shape != self.leaf.shape:
             raise ValueError(f"jac: must return a device array of shape {self.leaf.shape}, or a sparse gradient")
-        return PreparedGradient(ALL, arrays.view(g, "jac"))
+        return PreparedGradient(ALL, arrays.flat_view(g, "jac"))
 
     def count_unconverged(self, step, x, gradient):
         """Count what is far from optimal and what is not finite, for that step of a block."""
         leaf, gtol = self.leaf, self.leaf.precision.type(self.gtol)
         x, where = leaf.as_vector(x), leaf.where(gradient)
         kernel, g = update_kernels().count_unconverged, gradient.values
-        arrays.launch(kernel, g.size, self.penalty, where, x, g, gtol, self.counts, 2 * step)
+        arrays.launch_kernel(kernel, g.size, self.penalty, where, x, g, gtol, self.counts, 2 * step)
 
     def _fetch_counts(self, x, gradient):
         """(far, wrong) of a gradient at x, on the host."""
         arrays.fill(self.counts, 0)
         self.count_unconverged(0, x, gradient)
-        return arrays.fetch(self.counts)[:2]
+        return arrays.to_host(self.counts)[:2]
 
     def is_optimal(self):
         """Whether the gradient at x says so, what it does not list being zero."""
@@ -246,14 +246,14 @@ class DeviceMinimizeLoop(MinimizeLoop):
 
 def penalty_value(leaf, penalty, x):
     """sum_i value(x[i], i)"""
-    parts = leaf.workspace("values", arrays.blocks_of_sum(leaf.size), np.float64)
+    parts = leaf.workspace("values", arrays.n_sum_blocks(leaf.size), np.float64)
     arrays.launch_blocks(update_kernels().sum_penalty_values, parts.size, penalty, leaf.as_vector(x), parts)
-    return float(arrays.fetch(parts).sum())
+    return float(arrays.to_host(parts).sum())
 
 
 def start_point(x0):
     """A start point of one dimension, as a new device array of the same package."""
-    form = arrays.form(x0)
+    form = arrays.array_spec(x0)
     if form.dtype not in (np.float32, np.float64):
         raise TypeError(f"x0: got dtype {form.dtype}; must be float32 or float64 on a device")
     if form.ndim != 1 or form.size == 0:
@@ -264,13 +264,17 @@ def start_point(x0):
 def project_start(x, state):
     """Move x to the nearest point where the penalty is finite, such as within bounds."""
     leaf = state.leaves[0]
-    with arrays.ordered([x]):
+    with arrays.on_stream([x]):
         if not np.isfinite(penalty_value(leaf, leaf.update.penalty, x)):
-            arrays.launch(update_kernels().project_onto_domain, leaf.size, leaf.update.penalty, leaf.as_vector(x))
+            arrays.launch_kernel(
+                update_kernels().project_onto_domain, leaf.size, leaf.update.penalty, leaf.as_vector(x)
+            )
 
 
 def arrays_equal(a, b):
     """Whether two device arrays hold the same numbers."""
     counts = arrays.full(1, 0, np.int32)
-    arrays.launch(update_kernels().count_different, arrays.form(a).size, arrays.view(a), arrays.view(b), counts)
-    return arrays.fetch(counts)[0] == 0
+    arrays.launch_kernel(
+        update_kernels().count_different, arrays.array_spec(a).size, arrays.flat_view(a), arrays.flat_view(b), counts
+    )
+    return arrays.to_host(counts)[0] == 0

@@ -6,9 +6,9 @@ import warnings
 import numpy as np
 
 from .. import _check
-from .._check import seed
+from .._check import resolve_seed
 from ..compiler.jit import cast, compiled_for
-from ..cuda.arrays import copy, form, is_device
+from ..cuda.arrays import array_spec, copy, is_device_array
 from ..optim.kernels.reductions import compiled_penalty_value, compiled_project_onto_domain
 from ..optim.state import State, init
 from ..records.gates import may_skip_steps
@@ -119,7 +119,7 @@ def minimize_adagrad(
     given = {"lr": lr, "rule": rule, "transforms": transforms, "average": average, "lr_scale": lr_scale}
     given |= {"duplicates": duplicates, "sparse_decay": sparse_decay}
     x, state, limits = check_arguments(x0, bounds, penalty, state, given)
-    objective = (DeviceObjective if is_device(x) else Objective)(fun, jac, args, x, limits)
+    objective = (DeviceObjective if is_device_array(x) else Objective)(fun, jac, args, x, limits)
     return run_minimizer(objective, x, state, maxiter, gtol, callback, scipy_extras.get("disp", False))
 
 
@@ -168,10 +168,10 @@ def minimize_adadelta(fun, x0, args=(), jac=None, bounds=None, callback=None, *,
 
 def check_arguments(x0, bounds, penalty, state, given):
     """Check what every minimiser takes; return the start, a state of its own, and the bounds."""
-    on_device = is_device(x0)
-    x = device_loop.start_point(x0) if on_device else _check.start(x0)
-    n, dtype = (form(x).size, form(x).dtype) if on_device else (x.size, x.dtype)
-    limits = _check.bounds(bounds, n, dtype)
+    on_device = is_device_array(x0)
+    x = device_loop.start_point(x0) if on_device else _check.start_point(x0)
+    n, dtype = (array_spec(x).size, array_spec(x).dtype) if on_device else (x.size, x.dtype)
+    limits = _check.scipy_bounds(bounds, n, dtype)
     given = {name: value for name, value in given.items() if value is not None}
     if state is not None and not isinstance(state, State):
         raise TypeError(f"state: got {type(state).__name__}; must be the state of an earlier result, res.state")
@@ -180,7 +180,7 @@ def check_arguments(x0, bounds, penalty, state, given):
         if limits is not None and isinstance(penalty, Bounded):
             penalty = penalty.penalty
     if penalty is not None:
-        _check.record("penalty", penalty, ("value", "prox"), "L1(1e-4)")
+        _check.record_methods("penalty", penalty, ("value", "prox"), "L1(1e-4)")
     penalty = combine_bounds(penalty, limits)
     if penalty is not None and not on_device:
         _project_start(x, penalty)
@@ -222,12 +222,12 @@ def _project_start(x, penalty):
 
 def copy_array(x):
     """An array with the content of x, where x is."""
-    return copy(x) if is_device(x) else np.copy(x)
+    return copy(x) if is_device_array(x) else np.copy(x)
 
 
 def _check_scipy_extras(name, extras, gtol):
     """Check SciPy's arguments; return gtol."""
-    _check.options(name, extras, _SCIPY_EXTRAS)
+    _check.known_options(name, extras, _SCIPY_EXTRAS)
     _check.no_constraints(extras.get("constraints"))
     for unused in ("hess", "hessp"):
         if extras.get(unused) is not None:
@@ -240,8 +240,8 @@ def run_minimizer(objective, x, state, maxiter, gtol, callback, disp, is_full_ru
     from scipy.optimize import OptimizeResult  # here, because it doubles the time that the package takes to import
 
     _check.count("maxiter", maxiter)
-    _check.interval("gtol", gtol, "[0, inf)")
-    loop = (DeviceMinimizeLoop if is_device(x) else MinimizeLoop)(objective, x, state, gtol, callback)
+    _check.in_interval("gtol", gtol, "[0, inf)")
+    loop = (DeviceMinimizeLoop if is_device_array(x) else MinimizeLoop)(objective, x, state, gtol, callback)
     loop_status = loop.run(maxiter)
     is_complete = loop_status == RUNNING and is_full_run
     message = "All epochs are done." if is_complete else _MESSAGES[loop_status]
@@ -357,10 +357,10 @@ def minimize_stochastic(
     given = {"lr": lr, "rule": rule, "transforms": transforms, "average": average}
     x, state, limits = check_arguments(x0, bounds, penalty, state, given)
     if state.seed is None or rng is not None:
-        state.seed = seed(rng)
+        state.seed = resolve_seed(rng)
     sampler = Sampler(int(n_samples), int(batch_size), replace, state.seed)
     # Going on from within an epoch, that epoch counts as the first.
     n_remaining = epochs * sampler.steps_per_epoch - state.micro % sampler.steps_per_epoch
     steps = n_remaining if maxiter is None else min(n_remaining, _check.count("maxiter", maxiter))
-    objective = (DeviceObjective if is_device(x) else Objective)(fun, jac, args, x, limits, sampler)
+    objective = (DeviceObjective if is_device_array(x) else Objective)(fun, jac, args, x, limits, sampler)
     return run_minimizer(objective, x, state, steps, 0.0, callback, False, is_full_run=steps == n_remaining)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from ..compiler.jit import bind, jit, method, narrow, plain
+from ..compiler.jit import bind, cast_like, jit, jitable, method
 from ..optim.kernels.array_update import ALL, update_average, update_coordinates
 from ..optim.kernels.reductions import count_unconverged, resolve_norms
 from ..records.averaging import overwrites, weight
@@ -17,7 +17,7 @@ RUNNING, CONVERGED, NOT_FINITE = range(3)
 value_grad = method("value_grad")
 
 
-@plain
+@jitable
 def _evaluate_at_any_step(objective, x, g, t):
     """An objective that does not depend on t."""
     return value_grad(objective, x, g)
@@ -54,10 +54,10 @@ def update_mean(mean, x, average, t):
         _update_mean_array(mean, x, average, t)
 
 
-@plain
+@jitable
 def _update_mean_array(mean, x, average, t):
     """Bring the mean up to date with update t."""
-    update_average(average, mean, x, narrow(weight(average, t), x))
+    update_average(average, mean, x, cast_like(weight(average, t), x))
     if overwrites(average, t):
         x[:] = mean
 
@@ -83,7 +83,7 @@ def minimize_loop(objective, update, per_step, arrays, resolved_prefix, t, n, gt
             return steps, CONVERGED, f
         if steps == n:
             return steps, RUNNING, f
-        lr = narrow(at(per_step.schedule, t + steps), x)
+        lr = cast_like(at(per_step.schedule, t + steps), x)
         transforms = resolve_norms(update.transforms, resolved_prefix, ALL, x, g, lr)
         update_coordinates(Update(update.rule, transforms, update.penalty), ALL, x, g, s, lr, t + steps)
         update_mean(mean, x, per_step.average, t + steps)

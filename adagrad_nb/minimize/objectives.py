@@ -6,7 +6,7 @@ import numpy as np
 import scipy
 from numba.core.errors import NumbaError
 
-from ..compiler.jit import cast, compiled_for, is_compiled, plain
+from ..compiler.jit import cast, compiled_for, is_compiled, jitable
 from ..records.penalties import Bounded, Box, NoPenalty
 from .loop_kernel import call_value_grad, value_grad
 
@@ -36,7 +36,7 @@ class ValueAndGradient(NamedTuple):
         return f
 
 
-@plain
+@jitable
 def batch_at(epoch_order, t):
     """The batch of update t; past the end of the window it begins anew."""
     steps = (epoch_order.order.shape[0] + epoch_order.size - 1) // epoch_order.size

@@ -11,7 +11,7 @@ from .gradients import PreparedGradient, prepare_gradient, reblock
 
 def update_kernels():
     """Import and return the CUDA kernels that update arrays."""
-    arrays.cuda()
+    arrays.import_cuda()
     from .kernels import cuda_array_update
 
     return cuda_array_update
@@ -19,7 +19,7 @@ def update_kernels():
 
 def sparse_kernels():
     """The CUDA loops over lists."""
-    arrays.cuda()
+    arrays.import_cuda()
     from .kernels import cuda_sparse_gradients
 
     return cuda_sparse_gradients
@@ -27,7 +27,7 @@ def sparse_kernels():
 
 def is_sparse_gradient(g):
     """Whether a gradient is sparse, in any of its forms."""
-    return isinstance(g, tuple) or _is_cupy_sparse(g) or (not arrays.is_device(g) and scipy.sparse.issparse(g))
+    return isinstance(g, tuple) or _is_cupy_sparse(g) or (not arrays.is_device_array(g) and scipy.sparse.issparse(g))
 
 
 def _is_cupy_sparse(g):
@@ -41,16 +41,18 @@ def prepare_sparse_gradient(leaf, g, duplicates, name):
     """
     if _is_cupy_sparse(g):
         where, values, block_size = _from_cupy(leaf, g, name)
-    elif isinstance(g, tuple) and len(g) == 2 and any(map(arrays.is_device, g)):
+    elif isinstance(g, tuple) and len(g) == 2 and any(map(arrays.is_device_array, g)):
         where, values, block_size = _from_pair(leaf, g, name)
     elif leaf.group_size > 1 and not isinstance(g, tuple):
         gradient = reblock(
             prepare_gradient(g, leaf.shape, leaf.precision, name, duplicates), leaf.group_size, leaf.size
         )
-        return gradient._replace(where=arrays.put(gradient.where), values=arrays.put(gradient.values))
+        return gradient._replace(
+            where=arrays.to_device_array(gradient.where), values=arrays.to_device_array(gradient.values)
+        )
     else:
         where, values, block_size = prepare_gradient(g, leaf.shape, leaf.precision, name, "sequential")[:3]
-        where, values = arrays.put(where), arrays.put(values)
+        where, values = arrays.to_device_array(where), arrays.to_device_array(values)
     if leaf.group_size > 1 and block_size != leaf.group_size:
         raise ValueError(
             f"{name}: lists single entries; {type(leaf.uncast_update.rule).__name__} on a device takes whole rows"
@@ -60,8 +62,8 @@ def prepare_sparse_gradient(leaf, g, duplicates, name):
 
 def _from_pair(leaf, g, name):
     """(indices, values), or (row_indices, rows)."""
-    where, values = (part if arrays.is_device(part) else arrays.put(np.asarray(part)) for part in g)
-    forms = arrays.form(where), arrays.form(values)
+    where, values = (part if arrays.is_device_array(part) else arrays.to_device_array(np.asarray(part)) for part in g)
+    forms = arrays.array_spec(where), arrays.array_spec(values)
     if forms[0].ndim != 1 or forms[0].dtype not in (np.int32, np.int64):
         raise TypeError(f"{name}[0]: got {forms[0].dtype} of shape {forms[0].shape}; must be int32 or int64, a vector")
     expected = (forms[0].size, *leaf.shape[1:])
@@ -70,7 +72,7 @@ def _from_pair(leaf, g, name):
             f"{name}[1]: got {forms[1].dtype} of shape {forms[1].shape}; must be {leaf.precision}, float16 or bfloat16 "
             f"of shape {expected}"
         )
-    return arrays.view(where, f"{name}[0]"), arrays.view(values, f"{name}[1]"), math.prod(leaf.shape[1:])
+    return arrays.flat_view(where, f"{name}[0]"), arrays.flat_view(values, f"{name}[1]"), math.prod(leaf.shape[1:])
 
 
 def _from_cupy(leaf, g, name):
@@ -82,8 +84,10 @@ def _from_cupy(leaf, g, name):
         raise TypeError(f"{name}: got {g.dtype}; must be {leaf.precision}")
     g = g.tocoo()
     where = arrays.empty(g.data.size, np.int64)
-    arrays.launch(sparse_kernels().flatten_indices, where.size, arrays.view(g.row), arrays.view(g.col), columns, where)
-    return where, arrays.view(g.data), 1
+    arrays.launch_kernel(
+        sparse_kernels().flatten_indices, where.size, arrays.flat_view(g.row), arrays.flat_view(g.col), columns, where
+    )
+    return where, arrays.flat_view(g.data), 1
 
 
 def _next_power_of_two(n):
@@ -95,10 +99,10 @@ def _merge_duplicates(leaf, where, values, block_size, duplicates, name):
     gpu, counts = sparse_kernels(), leaf.workspace("survey", 2, np.int32)
     arrays.fill(counts, 0)
     blocks = leaf.size // max(block_size, 1)
-    arrays.launch(gpu.count_bad_indices, where.size, where, blocks, counts)
-    outside, unsorted = arrays.fetch(counts)
+    arrays.launch_kernel(gpu.count_bad_indices, where.size, where, blocks, counts)
+    outside, unsorted = arrays.to_host(counts)
     if outside:
-        indices = arrays.fetch(where)
+        indices = arrays.to_host(where)
         at = int(np.flatnonzero((indices < 0) | (indices >= blocks))[0])
         raise ValueError(f"{name}[0]: got index {indices[at]} at position {at}; must be in [0, {blocks})")
     if not unsorted or where.size == 0:
@@ -108,11 +112,13 @@ def _merge_duplicates(leaf, where, values, block_size, duplicates, name):
     sorted_indices, order = sort_indices(leaf, where)
     sums = list_workspace(leaf, "sums", values.size, leaf.precision)
     if duplicates in ("sequential", "simultaneous"):
-        arrays.launch(gpu.permute_rows, values.size, order, values, block_size, sums)
+        arrays.launch_kernel(gpu.permute_rows, values.size, order, values, block_size, sums)
         return PreparedGradient(sorted_indices, sums, block_size, () if duplicates == "simultaneous" else None)
     heads = list_workspace(leaf, "heads", where.size)
-    arrays.launch(gpu.sum_runs, values.size, sorted_indices, order, values, block_size, sums)
-    arrays.launch(gpu.merge_runs, values.size, sorted_indices, sums, block_size, int(duplicates == "mean"), heads)
+    arrays.launch_kernel(gpu.sum_runs, values.size, sorted_indices, order, values, block_size, sums)
+    arrays.launch_kernel(
+        gpu.merge_runs, values.size, sorted_indices, sums, block_size, int(duplicates == "mean"), heads
+    )
     return PreparedGradient(heads, sums, block_size)
 
 
@@ -123,22 +129,22 @@ def list_workspace(leaf, name, size, dtype=np.int64):
 
 def sort_indices(leaf, where):
     """The indices in rising order, and the places that they had; equal ones in the order of the list."""
-    gpu, threads = sparse_kernels(), arrays.primitives().BLOCK
+    gpu, threads = sparse_kernels(), arrays.import_primitives().BLOCK_SIZE
     count = max(_next_power_of_two(where.size), 2 * threads)
     sort_keys = leaf.workspace("keys", count, np.int64)
-    arrays.launch(gpu.make_sort_keys, count, where, sort_keys)
+    arrays.launch_kernel(gpu.make_sort_keys, count, where, sort_keys)
     span, blocks = 2 * threads, count // (2 * threads)
     arrays.launch_blocks(gpu.compare_exchange_shared, blocks, sort_keys, 2, span)
     size = 2 * span
     while size <= count:
         distance = size // 2
         while distance >= span:
-            arrays.launch(gpu.compare_exchange, count // 2, sort_keys, size, distance)
+            arrays.launch_kernel(gpu.compare_exchange, count // 2, sort_keys, size, distance)
             distance //= 2
         arrays.launch_blocks(gpu.compare_exchange_shared, blocks, sort_keys, size, size)
         size *= 2
     sorted_indices, order = list_workspace(leaf, "sorted", where.size), list_workspace(leaf, "order", where.size)
-    arrays.launch(gpu.split_sort_keys, where.size, sort_keys, sorted_indices, order)
+    arrays.launch_kernel(gpu.split_sort_keys, where.size, sort_keys, sorted_indices, order)
     return sorted_indices, order
 
 
@@ -151,10 +157,10 @@ def _sum_atomically(leaf, where, values, block_size):
     slot_of = leaf.cache[key]
     sums, heads = list_workspace(leaf, "sums", values.size, leaf.precision), list_workspace(leaf, "heads", where.size)
     arrays.fill(sums, 0)
-    arrays.launch(gpu.claim_slots, where.size, where, slot_of)
-    arrays.launch(gpu.add_atomically, values.size, where, slot_of, values, block_size, sums)
-    arrays.launch(gpu.mark_slot_owners, where.size, where, slot_of, heads)
-    arrays.launch(gpu.clear_slots, where.size, where, slot_of)
+    arrays.launch_kernel(gpu.claim_slots, where.size, where, slot_of)
+    arrays.launch_kernel(gpu.add_atomically, values.size, where, slot_of, values, block_size, sums)
+    arrays.launch_kernel(gpu.mark_slot_owners, where.size, where, slot_of, heads)
+    arrays.launch_kernel(gpu.clear_slots, where.size, where, slot_of)
     return PreparedGradient(heads, sums, block_size)
 
 
@@ -165,5 +171,5 @@ def to_dense(leaf, gradient):
     full = leaf.workspace("full", leaf.size)
     arrays.fill(full, 0)
     where = update_kernels().ListedCoordinates(gradient.where, gradient.block_size)
-    arrays.launch(sparse_kernels().scatter_to_dense, gradient.values.size, where, gradient.values, full)
+    arrays.launch_kernel(sparse_kernels().scatter_to_dense, gradient.values.size, where, gradient.values, full)
     return full

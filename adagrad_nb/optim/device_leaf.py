@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..compiler.jit import Held
+from ..compiler.jit import DeviceScalar
 from ..cuda import arrays
 from ..records.averaging import overwrites, weight
 from ..records.transforms import needs_norm, uses_global_norm
@@ -20,8 +20,8 @@ class DeviceLeaf(Leaf):
     on_device = True
 
     def __init__(self, path, x, options, scale=None):
-        super().__init__(path, arrays.form(x), options, scale)
-        self.update = arrays.upload(self.update)
+        super().__init__(path, arrays.array_spec(x), options, scale)
+        self.update = arrays.to_device_record(self.update)
 
     def _init_slot(self, x, value):
         """An accumulator with its first value."""
@@ -29,14 +29,14 @@ class DeviceLeaf(Leaf):
 
     def as_vector(self, array):
         """What the kernels see of an array."""
-        return arrays.view(array, self.path)
+        return arrays.flat_view(array, self.path)
 
     def cast_lr(self, lr):
         """A learning rate as the kernels take it; one that is in device memory is read there, whenever they run."""
-        if not arrays.is_device(lr):
+        if not arrays.is_device_array(lr):
             lr = super().cast_lr(lr)
-            return arrays.put(lr) if np.ndim(lr) else lr
-        form = arrays.form(lr)
+            return arrays.to_device_array(lr) if np.ndim(lr) else lr
+        form = arrays.array_spec(lr)
         if self.lr_scale is not None:
             raise ValueError("lr: is a device array, which does not go with lr_scale")
         if form.dtype != self.precision or (form.size != 1 and form.shape != self.shape):
@@ -44,7 +44,7 @@ class DeviceLeaf(Leaf):
                 f"lr: got a device array of {form.dtype} and shape {form.shape}; must be {self.precision}, of one "
                 f"entry or of the shape of {self.path}, {self.shape}"
             )
-        return Held(arrays.view(lr, "lr")) if form.size == 1 else arrays.view(lr, "lr")
+        return DeviceScalar(arrays.flat_view(lr, "lr")) if form.size == 1 else arrays.flat_view(lr, "lr")
 
     # --- loops ---------------------------------------------------------------------------------------------------
 
@@ -71,7 +71,7 @@ class DeviceLeaf(Leaf):
         if self.group_size > 1:
             arrays.launch_blocks(
                 gpu.update_row_groups,
-                min(g.size // self.group_size, arrays.primitives().PARTS),
+                min(g.size // self.group_size, arrays.import_primitives().MAX_SUM_BLOCKS),
                 records,
                 where,
                 x,
@@ -81,18 +81,18 @@ class DeviceLeaf(Leaf):
                 t,
             )
         elif gradient.segment_starts is not None:
-            arrays.launch(gpu.update_summed_squares, g.size, records, where, x, g, self.flat_slots, lr, t)
+            arrays.launch_kernel(gpu.update_summed_squares, g.size, records, where, x, g, self.flat_slots, lr, t)
         elif gradient.where is not ALL:
-            arrays.launch(gpu.update_listed, g.size, records, where, x, g, self.flat_slots, lr, t)
+            arrays.launch_kernel(gpu.update_listed, g.size, records, where, x, g, self.flat_slots, lr, t)
         elif len(self.flat_slots) == 1 and g.dtype == x.dtype and arrays.is_aligned(x, g, *self.flat_slots):
-            arrays.launch(gpu.dense_vec4, max(x.size // 4, 1), records, x, g, self.flat_slots, lr, t)
+            arrays.launch_kernel(gpu.dense_vec4, max(x.size // 4, 1), records, x, g, self.flat_slots, lr, t)
         else:
-            arrays.launch(gpu.dense, x.size, records, x, g, self.flat_slots, lr, t)
+            arrays.launch_kernel(gpu.dense, x.size, records, x, g, self.flat_slots, lr, t)
 
     def write_norm(self, norms, place, transforms, x, gradient, lr):
         """Write the 2-norm of a gradient after `transforms` to norms[place], on the device."""
         gpu, g = update_kernels(), gradient.values
-        parts = self.workspace("parts", arrays.blocks_of_sum(g.size))
+        parts = self.workspace("parts", arrays.n_sum_blocks(g.size))
         arrays.launch_blocks(
             gpu.sum_squares, parts.size, transforms, self.where(gradient), self.as_vector(x), g, lr, parts
         )
@@ -102,16 +102,16 @@ class DeviceLeaf(Leaf):
         """The 2-norm of a gradient, on the host."""
         norms = self.workspace("norm", 1)
         self.write_norm(norms, 0, transforms, x, gradient, lr)
-        return arrays.fetch(norms)[0]
+        return arrays.to_host(norms)[0]
 
     def count_nonfinite(self, position, transforms, x, gradient, lr):
         """Whether entries of the gradient are not finite: one number is copied to the host."""
         counts, g = self.workspace("counts", 1, np.int32), gradient.values
         arrays.fill(counts, 0)
-        arrays.launch(
+        arrays.launch_kernel(
             update_kernels().count_nonfinite, g.size, transforms, self.where(gradient), self.as_vector(x), g, lr, counts
         )
-        return int(arrays.fetch(counts)[0])
+        return int(arrays.to_host(counts)[0])
 
     def accumulate_gradient(self, transforms, x, gradient, lr, n):
         """Add the gradient after the transforms to the sum, or with n > 0 make it the n-th of their mean."""
@@ -119,7 +119,9 @@ class DeviceLeaf(Leaf):
         if self.accumulated is None:
             self.accumulated = arrays.full(self.size, 0, self.precision)
         g, where = self.to_dense(gradient), gpu.AllCoordinates()
-        arrays.launch(gpu.accumulate_gradient, g.size, transforms, where, self.as_vector(x), g, lr, self.accumulated, n)
+        arrays.launch_kernel(
+            gpu.accumulate_gradient, g.size, transforms, where, self.as_vector(x), g, lr, self.accumulated, n
+        )
 
     def to_dense(self, gradient):
         """The values of a gradient at all coordinates."""
@@ -128,16 +130,18 @@ class DeviceLeaf(Leaf):
     def pop_accumulated(self, by):
         """The gradient that has been accumulated, divided by a number."""
         values = self.workspace("released", self.size)
-        arrays.launch(update_kernels().pop_accumulated, self.size, self.accumulated, values, self.precision.type(by))
+        arrays.launch_kernel(
+            update_kernels().pop_accumulated, self.size, self.accumulated, values, self.precision.type(by)
+        )
         return PreparedGradient(ALL, values)
 
     def update_average(self, x, t):
         """mean += weight(t) (x - mean); now and then x = mean."""
         mean_weight = self.precision.type(weight(self.average, t))
         mean, x = self.as_vector(self.mean), self.as_vector(x)
-        arrays.launch(update_kernels().update_average, self.size, self.average, mean, x, mean_weight)
+        arrays.launch_kernel(update_kernels().update_average, self.size, self.average, mean, x, mean_weight)
         if overwrites(self.average, t):
-            arrays.assign(x, mean)
+            arrays.copy_into(x, mean)
 
     # --- copies --------------------------------------------------------------------------------------------------
 

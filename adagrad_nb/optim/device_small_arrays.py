@@ -40,7 +40,7 @@ class MultiTensorLeaf(DeviceLeaf):
             lr,
             counts,
         )
-        return int(device.fetch(counts)[0])
+        return int(device.to_host(counts)[0])
 
     def update_average(self, x, t):
         """mean += weight(t) (x - mean); now and then x = mean."""
@@ -58,7 +58,7 @@ class MultiTensorLeaf(DeviceLeaf):
 
 def multi_tensor_kernels():
     """The CUDA loops over tables."""
-    device.cuda()
+    device.import_cuda()
     from .kernels import cuda_small_arrays
 
     return cuda_small_arrays
@@ -83,7 +83,7 @@ class DeviceArrayGroup:
         own_leaves = [leaves[i] for i in members]
         self.members, self.shapes = members, [leaf.shape for leaf in own_leaves]
         self.offsets = np.cumsum([0, *(leaf.size for leaf in own_leaves)])
-        self.spec = device.Form((int(self.offsets[-1]),), own_leaves[0].dtype)
+        self.spec = device.ArraySpec((int(self.offsets[-1]),), own_leaves[0].dtype)
         self.leaf = MultiTensorLeaf(own_leaves[0].path, device.empty(*self.spec), options)
         self.leaf.uncast_update, self.leaf.update = own_leaves[0].uncast_update, own_leaves[0].update
         self.x = self.addresses = self.block_table = None
@@ -116,7 +116,7 @@ class DeviceArrayGroup:
     def _concatenate(self, vectors):
         whole = device.empty(*self.spec)
         for part, vector in zip(self._slices(), vectors, strict=True):
-            device.assign(whole[part], vector)
+            device.copy_into(whole[part], vector)
         return whole
 
     def can_pack(self, targets, gradients):
@@ -124,7 +124,7 @@ class DeviceArrayGroup:
         dtypes = set()
         for arrays in (targets, gradients):
             for array, shape in zip(arrays, self.shapes, strict=True):
-                if not device.is_device(array) or array.shape != shape or not device.is_packed(array):
+                if not device.is_device_array(array) or array.shape != shape or not device.is_contiguous(array):
                     return False
                 dtypes.add(array.dtype)
         wanted = self.spec.dtype
@@ -134,13 +134,13 @@ class DeviceArrayGroup:
         """Note where the arrays and their dense gradients are; return the gradient of all of them."""
         gpu = multi_tensor_kernels()
         if device.is_simulated():
-            where = tuple(map(device.view, targets)), tuple(map(device.view, gradients))
+            where = tuple(map(device.flat_view, targets)), tuple(map(device.flat_view, gradients))
         else:
             numbers = np.array(
-                [[device.address(array) for array in arrays] for arrays in (targets, gradients)], np.int64
+                [[device.data_pointer(array) for array in arrays] for arrays in (targets, gradients)], np.int64
             )
             if self.addresses is None or not np.array_equal(numbers, self.addresses):
-                self.addresses, held = numbers, device.put(numbers)
+                self.addresses, held = numbers, device.to_device_array(numbers)
                 where = held[0], held[1]
             else:
                 where = self.x.x, self.x.g
@@ -149,7 +149,7 @@ class DeviceArrayGroup:
             chunks = -(-sizes // gpu.ENTRIES_PER_BLOCK)
             array = np.repeat(np.arange(sizes.size), chunks)
             first = (np.arange(array.size) - np.repeat(np.cumsum(chunks) - chunks, chunks)) * gpu.ENTRIES_PER_BLOCK
-            self.block_table = tuple(map(device.put, (array, first, self.offsets)))
+            self.block_table = tuple(map(device.to_device_array, (array, first, self.offsets)))
         self.x = gpu.PointerTable(*where, *self.block_table)
         return PreparedGradient(ALL, self.x)
 

@@ -6,7 +6,7 @@ computed in 32 and rounded when it is written back, its accumulators are of 32 b
 
 import numpy as np
 
-from ..compiler.jit import cast, compiled_for, entry, threads
+from ..compiler.jit import cast, compiled_entry, compiled_for, num_threads
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
 from ..records.gates import is_gate
@@ -153,7 +153,7 @@ class Leaf:
 
     def _get_kernel(self, kind, records, where, x, g, lr, t):
         """The compiled loop for arguments like these."""
-        big = kind == "dense" and g.size >= array_update.PARALLEL_FROM and threads() > 1
+        big = kind == "dense" and g.size >= array_update.PARALLEL_FROM and num_threads() > 1
         key = (kind, big, None if where is array_update.ALL else where.dtype.char, type(lr))
         kernel = self.cache.get(key)
         if kernel is None:
@@ -162,7 +162,9 @@ class Leaf:
                 "rows": array_update.update_rows,
                 "groups": array_update.update_row_groups,
             }[kind]
-            kernel = entry(compiled_for(loop, self.uncast_update), records, where, x, g, self.flat_slots, lr, t)
+            kernel = compiled_entry(
+                compiled_for(loop, self.uncast_update), records, where, x, g, self.flat_slots, lr, t
+            )
             self.cache[key] = kernel
         return kernel
 
@@ -187,7 +189,7 @@ class Leaf:
         key = (loop, position, None if where is array_update.ALL else where.dtype.char, type(lr))
         kernel = self.cache.get(key)
         if kernel is None:
-            kernel = entry(compiled_for(loop, transforms), transforms, where, x, values, lr)
+            kernel = compiled_entry(compiled_for(loop, transforms), transforms, where, x, values, lr)
             self.cache[key] = kernel
         return kernel(transforms, where, x, values, lr)
 
@@ -225,7 +227,7 @@ class Leaf:
         x_ = self.as_vector(x)
         kernel = self.cache.get("blend")
         if kernel is None:
-            kernel = entry(
+            kernel = compiled_entry(
                 compiled_for(array_update.compiled_update_average, self.average), self.average, mean, x_, mean_weight
             )
             self.cache["blend"] = kernel

@@ -30,20 +30,20 @@ class Options(NamedTuple):
     def validate(self, leaves):
         """The same options, sound and complete for arrays given as (path, array)."""
         rule = Adagrad() if self.rule is None else self.rule
-        _check.record("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
+        _check.record_methods("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
         check_learning_rate(self.lr)
         _check_transforms(self.transforms)
-        _check.choice("duplicates", self.duplicates, DUPLICATES)
-        _check.choice("sparse_decay", self.sparse_decay, SPARSE_DECAY)
+        _check.one_of("duplicates", self.duplicates, DUPLICATES)
+        _check.one_of("sparse_decay", self.sparse_decay, SPARSE_DECAY)
         if self.duplicates == "simultaneous" and (not can_accumulate_squares(rule) or has_row_accumulators(rule)):
             raise ValueError(
                 f"duplicates: 'simultaneous' adds squares before it steps, which {type(rule).__name__} cannot; "
                 "take Adagrad or another choice"
             )
         if self.penalty is not None:
-            _check.record("penalty", self.penalty, ("value", "prox"), "L1(1e-4)")
+            _check.record_methods("penalty", self.penalty, ("value", "prox"), "L1(1e-4)")
         if self.average is not None:
-            _check.record("average", self.average, ("weight",), "Polyak()")
+            _check.record_methods("average", self.average, ("weight",), "Polyak()")
         for path, leaf in leaves:
             self._check_leaf(path, leaf, rule)
         lr_scale = None if self.lr_scale is None else _check_lr_scale(self.lr_scale, leaves)
@@ -53,8 +53,8 @@ class Options(NamedTuple):
         return Options(*copied, self.average, lr_scale, self.duplicates, self.sparse_decay)
 
     def _check_leaf(self, path, leaf, rule):
-        on_device = arrays.is_device(leaf)
-        array = arrays.form(leaf) if on_device else _check.parameter(path, leaf)
+        on_device = arrays.is_device_array(leaf)
+        array = arrays.array_spec(leaf) if on_device else _check.parameter_array(path, leaf)
         if on_device and array.dtype not in (np.float32, np.float64):
             raise TypeError(
                 f"{path}: got dtype {array.dtype}; must be float32 or float64 on a device, where gradients may be "
@@ -84,7 +84,7 @@ def _check_transforms(transforms):
         raise TypeError(f"transforms: got {transforms!r}; must be a tuple of records, such as (ClipNorm(1.0),)")
     for item in transforms:
         needs_no_transform = needs_norm(item) or is_gate(item) or is_for_some_arrays(item)
-        _check.record("transforms", item, () if needs_no_transform else ("transform",), "ClipNorm(1.0)")
+        _check.record_methods("transforms", item, () if needs_no_transform else ("transform",), "ClipNorm(1.0)")
     for kind in {type(item) for item in transforms if is_gate(item)}:
         if sum(type(item) is kind for item in transforms) > 1:
             raise ValueError(f"transforms: {kind.__name__} stands there more than once; one is enough")
@@ -102,7 +102,7 @@ def _check_lr_scale(given, leaves):
     scales = []
     for scale, (path, array) in zip(given, leaves, strict=True):
         name = f"lr_scale{path[1:]}"
-        scale = np.array(_check.interval(name, scale, "[0, inf)"), np.float64)
+        scale = np.array(_check.in_interval(name, scale, "[0, inf)"), np.float64)
         if scale.shape not in ((), tuple(array.shape)):
             raise ValueError(f"{name}: got shape {scale.shape}; must be a number or have the shape of {path}")
         scales.append(scale)
@@ -120,11 +120,11 @@ def _copy_arrays(option):
 
 def check_learning_rate(lr):
     """A number or array in [0, inf), a schedule record, or a function of t."""
-    if arrays.is_device(lr):
+    if arrays.is_device_array(lr):
         return  # what it holds is for the kernels to see
     if hasattr(lr, "_fields"):
-        _check.record("lr", lr, ("at",), "InverseSqrt(1.0)")
+        _check.record_methods("lr", lr, ("at",), "InverseSqrt(1.0)")
     elif not callable(lr):
-        _check.interval("lr", lr, "[0, inf)")
+        _check.in_interval("lr", lr, "[0, inf)")
     elif isinstance(lr, type):
         raise TypeError(f"lr: got the class {lr.__name__}; pass an instance, such as {lr.__name__}(…)")

@@ -113,7 +113,7 @@ def _can_join_group(leaf, options):
     needs_own_norm = any(
         accumulates_gradients(item) or (needs_norm(item) and not uses_global_norm(item)) for item in options.transforms
     )
-    is_device_scalar = arrays.is_device(options.lr) and arrays.form(options.lr).size == 1
+    is_device_scalar = arrays.is_device_array(options.lr) and arrays.array_spec(options.lr).size == 1
     has_shared_lr = not _has_arrays(leaf.uncast_update) and (is_device_scalar or not _has_arrays(options.lr))
     return (
         is_plain

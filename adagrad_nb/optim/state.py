@@ -73,7 +73,7 @@ class State:
         self.iterate = self.seed = None
         scales = self.lr_scale or [None] * len(leaves)
         self.leaves = [
-            (DeviceLeaf if device.is_device(array) else Leaf)(path, array, self, scale)
+            (DeviceLeaf if device.is_device_array(array) else Leaf)(path, array, self, scale)
             for (path, array), scale in zip(leaves, scales, strict=True)
         ]
         self.log_decay = [0.0] * len(self.leaves)
@@ -140,7 +140,7 @@ class State:
         if hasattr(self.lr, "_fields"):
             return at(self.lr, t)
         if callable(self.lr):
-            return _check.interval(f"lr({t})", self.lr(t), "[0, inf)")
+            return _check.in_interval(f"lr({t})", self.lr(t), "[0, inf)")
         return self.lr
 
     def schedule(self):
@@ -227,13 +227,13 @@ class State:
             }
             arrays |= {f"{name}_of_{i}": array for name, array in optional_arrays.items() if array is not None}
         meta = {
-            "options": {name: archive.encode(getattr(self, name), arrays) for name in Options._fields},
+            "options": {name: archive.to_json(getattr(self, name), arrays) for name in Options._fields},
             "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.name] for leaf in self.leaves],
             "counts": {name: getattr(self, name) for name in _COUNTERS},
             "decay": self.log_decay,
             "seed": self.seed,
         }
-        archive.write(path, _KIND, meta, arrays)
+        archive.write_archive(path, _KIND, meta, arrays)
 
     def __repr__(self):
         arrays = ", ".join(f"{leaf.path}: {leaf.dtype}{list(leaf.shape)}" for leaf in self.leaves[:4])
@@ -302,7 +302,9 @@ def init(
 
 def _list_arrays(x):
     """The (path, array) of everything in x."""
-    return [(path, leaf if device.is_device(leaf) else _check.parameter(path, leaf)) for path, leaf in walk(x)]
+    return [
+        (path, leaf if device.is_device_array(leaf) else _check.parameter_array(path, leaf)) for path, leaf in walk(x)
+    ]
 
 
 def load_state(path, records=()):
@@ -335,8 +337,8 @@ def load_state(path, records=()):
     >>> again.t, again.slots
     (1, ((array([1., 1.]),),))
     """
-    meta, arrays = archive.read(path, _KIND)
-    options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
+    meta, arrays = archive.read_archive(path, _KIND)
+    options = {name: archive.from_json(value, arrays, records) for name, value in meta["options"].items()}
     blanks = [(path_, np.zeros(shape, _dtype_from_name(dtype))) for path_, shape, dtype in meta["leaves"]]
     state = State(blanks, Options(**options))
     for i, leaf in enumerate(state.leaves):

@@ -79,13 +79,13 @@ def update(x, g, state, *, lr=None, out=None):
     group = state.array_groups[0] if state.array_groups and in_place else None
     is_one_group = group is not None and len(group.members) == len(leaves) and not np.ndim(lr)
     if is_one_group and group.can_pack(targets, gradients):
-        with arrays.ordered([targets[0], gradients[0]]) if group.leaf.on_device else _NULL_CONTEXT:
+        with arrays.on_stream([targets[0], gradients[0]]) if group.leaf.on_device else _NULL_CONTEXT:
             gradient, rate = group.pack(targets, gradients), group.leaf.cast_lr(lr)
             _apply_leaf_steps(state, targets, [LeafStep(group.leaf, group.x, gradient, rate)])
         return out
     if not state.has_device_arrays:
         return _update_arrays(x, state, targets, gradients, lr, (x_out, state_out), out is None)
-    with arrays.ordered(arrays.among([targets, gradients])):
+    with arrays.on_stream(arrays.device_arrays_in([targets, gradients])):
         return _update_arrays(x, state, targets, gradients, lr, (x_out, state_out), out is None)
 
 
@@ -134,7 +134,7 @@ def _apply_leaf_steps(state, targets, steps):
 def _resolve_lr(state, lr):
     """The learning rate of this step."""
     if lr is not None:
-        return lr if arrays.is_device(lr) else _check.interval("lr", lr, "[0, inf)")
+        return lr if arrays.is_device_array(lr) else _check.in_interval("lr", lr, "[0, inf)")
     return state.cast_lr(state.schedule_step)
 
 
@@ -156,7 +156,7 @@ def _can_step_as_group(group, steps):
     if getattr(steps[0].lr, "ndim", 0) or any(step.gradient.where is not ALL for step in steps):
         return False
     if group.leaf.on_device:
-        return all(step.gradient.values.dtype == group.leaf.dtype and arrays.is_packed(step.x) for step in steps)
+        return all(step.gradient.values.dtype == group.leaf.dtype and arrays.is_contiguous(step.x) for step in steps)
     return all(step.x.flags.c_contiguous for step in steps)
 
 
@@ -179,10 +179,10 @@ def _prepare_gradient(state, leaf, x, g):
         return PreparedGradient(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
         return _densify_for_decay(state, leaf, _prepare_device_gradient(state, leaf, x, g))
-    if arrays.is_device(x) or arrays.is_device(g):
+    if arrays.is_device_array(x) or arrays.is_device_array(g):
         raise TypeError(f"{leaf.path}: the state was made for an array of the host; copy x and g there")
     if not isinstance(x, np.ndarray):
-        x = _check.parameter(leaf.path, x)
+        x = _check.parameter_array(leaf.path, x)
     if x.shape != leaf.shape or (x.dtype != leaf.dtype and x.dtype.kind not in "iu"):
         raise ValueError(
             f"{leaf.path}: got {x.dtype} of shape {x.shape}; the state was made for {leaf.dtype} of {leaf.shape}"
@@ -208,18 +208,18 @@ def _densify_for_decay(state, leaf, gradient):
 
 
 def _prepare_device_gradient(state, leaf, x, g):
-    form = arrays.form(x) if arrays.is_device(x) else None
+    form = arrays.array_spec(x) if arrays.is_device_array(x) else None
     if form is None or (form.shape, form.dtype) != (leaf.shape, leaf.dtype):
         raise ValueError(f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and {leaf.dtype}")
     if is_sparse_gradient(g):
         return prepare_sparse_gradient(leaf, g, state.duplicates, "g" + leaf.path[1:])
-    form = arrays.form(g) if arrays.is_device(g) else None
+    form = arrays.array_spec(g) if arrays.is_device_array(g) else None
     if form is None or form.shape != leaf.shape or form.dtype not in (leaf.dtype, np.float16, "bfloat16"):
         raise TypeError(
             f"g: the gradient of a device array must be a device array of shape {leaf.shape} and dtype {leaf.dtype}, "
             "float16 or bfloat16, or a sparse one"
         )
-    return PreparedGradient(ALL, arrays.view(g, "g" + leaf.path[1:]))
+    return PreparedGradient(ALL, arrays.flat_view(g, "g" + leaf.path[1:]))
 
 
 def _check_writable(leaf, x):
@@ -243,7 +243,7 @@ def _copy_to_out(x, state, sources, x_out, state_out):
     if x_out is not x:
         for leaf, target, source in zip(state_out.leaves, targets, sources, strict=True):
             if leaf.on_device:
-                arrays.assign(target, source)
+                arrays.copy_into(target, source)
             else:
                 target[...] = source
     if state_out is not state:

@@ -8,16 +8,16 @@ iterate itself becomes the average, with ``mix(average, x, weight)`` by which ar
 from typing import NamedTuple
 
 from .._check import count
-from ..compiler.jit import method, plain
+from ..compiler.jit import jitable, method
 
 
-@plain
+@jitable
 def _never_overwrites(average, t):
     """Leave the iterate alone."""
     return False
 
 
-@plain
+@jitable
 def _interpolate(average, mean, x, share):
     """mean + share (x - mean), which rounds to x itself where they are equal."""
     return mean + share * (x - mean)

@@ -8,7 +8,7 @@ model of zeros would never begin.
 import math
 from typing import NamedTuple
 
-from ..compiler.simd import choose, one
+from ..compiler.simd import one_like, select
 from .invariant_steps import capped_linear_flow, logistic_flow
 
 
@@ -31,12 +31,12 @@ class Logistic(NamedTuple):
     def value(self, y, p):
         margin = y * p
         loss = math.log1p(math.exp(-abs(margin)))
-        return choose(margin > 0, loss, loss - margin)
+        return select(margin > 0, loss, loss - margin)
 
     def slope(self, y, p):
         margin = y * p
         e = math.exp(-abs(margin))
-        return -y * (choose(margin > 0, e, one(p)) / (one(p) + e))
+        return -y * (select(margin > 0, e, one_like(p)) / (one_like(p) + e))
 
     def invariant_step(self, y, p, q, tau):
         return y * logistic_flow(y * p, q * tau) / q

@@ -5,7 +5,7 @@ Everything here is plain Python of scalars, so that the loops of the CPU, the CU
 
 from typing import Any, NamedTuple
 
-from ..compiler.jit import load, pick, plain, store
+from ..compiler.jit import jitable, load, pick, store
 from .penalties import prox
 from .rules import cumulative_step_size, step
 from .transforms import transform_at
@@ -19,7 +19,7 @@ class Update(NamedTuple):
     penalty: Any
 
 
-@plain
+@jitable
 def apply_update(update, x, g, s, lr, t, i):
     """x, s = prox(step(transform(g))), in update t"""
     x, g = transform_at(update.transforms, x, g, lr, i)
@@ -27,7 +27,7 @@ def apply_update(update, x, g, s, lr, t, i):
     return prox(update.penalty, x, cumulative_step_size(update.rule, s, lr, t + 1), i), s
 
 
-@plain
+@jitable
 def update_at(update, x, g, s, lr, t, i, k):
     """Coordinate i of the arrays x and s moves by the gradient g[k], in update t."""
     x[i], scalars = apply_update(update, x[i], g[k], load(s, i), pick(lr, i), t, i)

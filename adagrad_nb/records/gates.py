@@ -6,7 +6,7 @@ arrives, what stands after it to those that it lets through.  Their memory is pa
 
 from typing import NamedTuple
 
-from .._check import choice, count, positive_count
+from .._check import count, one_of, positive_count
 from .._legacy import has_member
 
 ACCUMULATION_KINDS = ("mean", "sum", "running mean")
@@ -55,8 +55,8 @@ class Accumulate(NamedTuple):
 
     def check(self):
         positive_count("Accumulate.every", self.every)
-        choice("Accumulate.kind", self.kind, ACCUMULATION_KINDS)
-        choice("Accumulate.counts", self.counts, SCHEDULE_CLOCKS)
+        one_of("Accumulate.kind", self.kind, ACCUMULATION_KINDS)
+        one_of("Accumulate.counts", self.counts, SCHEDULE_CLOCKS)
 
 
 class SkipNonFinite(NamedTuple):

@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from .._legacy import get_member
-from ..compiler.jit import method, pick, plain
+from ..compiler.jit import jitable, method, pick
 from .penalties import L1
 
 group_prox = method("group_prox")
@@ -21,7 +21,7 @@ def is_group_penalty(penalty):
     return bool(get_member(penalty, "is_group", False))
 
 
-@plain
+@jitable
 def _has_equal_entries(w):
     """Whether all widths are equal."""
     low = high = w[0]
@@ -30,7 +30,7 @@ def _has_equal_entries(w):
     return low == high
 
 
-@plain
+@jitable
 def _group_l2_prox(x, w, strength):
     """One step of the Euclidean norm; return whether anything is left of x.
 

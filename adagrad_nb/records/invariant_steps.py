@@ -7,10 +7,10 @@ is reached from p in the time tau, where p moves q times as fast as u.  Each has
 
 import math
 
-from ..compiler.jit import plain
+from ..compiler.jit import jitable
 
 
-@plain
+@jitable
 def capped_linear_flow(r, c, max_speed, rate):
     """How far r > 0 falls in the time c where its speed is min(steep, bend r)."""
     linear_below = max_speed / rate
@@ -23,7 +23,7 @@ def capped_linear_flow(r, c, max_speed, rate):
     return r - linear_below * math.exp(-rate * (c - (r - linear_below) / max_speed))
 
 
-@plain
+@jitable
 def logistic_flow(m, c):
     """How far the margin m climbs in the time c where its speed is 1 / (1 + exp(m)).
 
@@ -48,7 +48,7 @@ def logistic_flow(m, c):
     return d
 
 
-@plain
+@jitable
 def poisson_flow(y, mean, c):
     """How far the logarithm of `mean` moves in the time c where its speed is y - mean, y >= 0."""
     elapsed = -math.expm1(-y * c) / y if y > 0 else c

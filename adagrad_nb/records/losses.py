@@ -19,7 +19,7 @@ step goes by the slope.
 """
 
 from .._legacy import get_member, has_member
-from ..compiler.jit import method, plain
+from ..compiler.jit import jitable, method
 from .binary_losses import Hinge, Logistic, ModifiedHuber, Perceptron, SmoothHinge, SquaredHinge
 from .multiclass_losses import OneVsRest, Softmax, target_type
 from .regression_losses import (
@@ -37,7 +37,7 @@ slope = method("slope")
 inverse_link = method("inverse_link")
 
 
-@plain
+@jitable
 def _explicit_step(loss, y, p, q, tau):
     """The step of a loss that does not say where its slope leads."""
     return -tau * slope(loss, y, p)

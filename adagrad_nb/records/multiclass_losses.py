@@ -10,9 +10,9 @@ array.
 import math
 from typing import Any, NamedTuple
 
-from .._check import record
+from .._check import record_methods
 from .._legacy import OLD_TARGET_TYPES, get_member, has_member
-from ..compiler.jit import method, plain
+from ..compiler.jit import jitable, method
 
 _slope = method("slope")
 _value = method("value")
@@ -29,7 +29,7 @@ def is_multi_output_loss(loss):
     return has_member(loss, "loss_and_gradient")
 
 
-@plain
+@jitable
 def _count_finite(p):
     """How many predictions are finite."""
     count = 0
@@ -107,7 +107,7 @@ class OneVsRest(NamedTuple):
     target_type = "multiclass"
 
     def check(self):
-        record("OneVsRest.loss", self.loss, ("value", "slope", "inverse_link", "target_type"), "Logistic()")
+        record_methods("OneVsRest.loss", self.loss, ("value", "slope", "inverse_link", "target_type"), "Logistic()")
         if target_type(self.loss) != "binary":
             raise ValueError(
                 f"OneVsRest.loss: {type(self.loss).__name__} takes numbers; must be a loss of two labels, "

@@ -13,15 +13,15 @@ The total objective is everywhere ``mean loss + sum of value(x[i], i)``.
 import math
 from typing import Any, NamedTuple
 
-from .._check import ordered, record
+from .._check import check_bounds_order, record_methods
 from .._legacy import get_member
-from ..compiler.jit import method, pick, plain
-from ..compiler.power import fade
-from ..compiler.simd import one
+from ..compiler.jit import jitable, method, pick
+from ..compiler.power import inverse_power
+from ..compiler.simd import one_like
 from .proximal import clip, elastic_sum, geometric_sum, soft_threshold, soft_threshold_sum
 
 
-@plain
+@jitable
 def _prox_k_one_by_one(penalty, x, w, k, i):
     """k proximal steps one by one, for records without a closed form."""
     for _ in range(k):
@@ -29,7 +29,7 @@ def _prox_k_one_by_one(penalty, x, w, k, i):
     return x
 
 
-@plain
+@jitable
 def _prox_k_sum_one_by_one(penalty, x, w, k, i):
     """x after one step, after two, … and after k, summed one by one up to where x stays, for records without more."""
     iterate_sum = x - x
@@ -42,7 +42,7 @@ def _prox_k_sum_one_by_one(penalty, x, w, k, i):
     return iterate_sum
 
 
-@plain
+@jitable
 def _gradient_mapping_by_prox(penalty, x, g, i):
     """|x - prox(x - g)|, the length of a unit proximal step: zero just where x is optimal."""
     return abs(x - prox(penalty, x - g, type(g)(1), i))
@@ -161,14 +161,14 @@ class L2(NamedTuple):
         return pick(self.strength, i) * x * x / type(x)(2)
 
     def prox(self, x, w, i):
-        return x / (one(x) + w * pick(self.strength, i))
+        return x / (one_like(x) + w * pick(self.strength, i))
 
     def prox_k(self, x, w, k, i):
-        return x * fade(w * pick(self.strength, i), type(w)(k))[0]
+        return x * inverse_power(w * pick(self.strength, i), type(w)(k))[0]
 
     def prox_k_sum(self, x, w, k, i):
         u = w * pick(self.strength, i)
-        return x * geometric_sum(u, fade(u, type(w)(k))[1], type(w)(k))
+        return x * geometric_sum(u, inverse_power(u, type(w)(k))[1], type(w)(k))
 
 
 class ElasticNet(NamedTuple):
@@ -201,11 +201,11 @@ class ElasticNet(NamedTuple):
         return pick(self.l1, i) * abs(x) + pick(self.l2, i) * x * x / type(x)(2)
 
     def prox(self, x, w, i):
-        return soft_threshold(x, w * pick(self.l1, i)) / (one(x) + w * pick(self.l2, i))
+        return soft_threshold(x, w * pick(self.l1, i)) / (one_like(x) + w * pick(self.l2, i))
 
     def prox_k(self, x, w, k, i):
         u = w * pick(self.l2, i)
-        remainder, complement = fade(u, type(w)(k))
+        remainder, complement = inverse_power(u, type(w)(k))
         return soft_threshold(x * remainder, w * pick(self.l1, i) * geometric_sum(u, complement, type(w)(k)))
 
     def prox_k_sum(self, x, w, k, i):
@@ -236,7 +236,7 @@ class Box(NamedTuple):
     domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
 
     def check(self):
-        ordered("Box", self.lower, self.upper)
+        check_bounds_order("Box", self.lower, self.upper)
 
     def value(self, x, i):
         inside = pick(self.lower, i) <= x <= pick(self.upper, i)
@@ -307,8 +307,8 @@ class Bounded(NamedTuple):
         return has_additive_prox(self.penalty)
 
     def check(self):
-        record("Bounded.penalty", self.penalty, ("value", "prox"), "L1(1e-4)")
-        ordered("Bounded", self.lower, self.upper)
+        record_methods("Bounded.penalty", self.penalty, ("value", "prox"), "L1(1e-4)")
+        check_bounds_order("Bounded", self.lower, self.upper)
 
     def value(self, x, i):
         inside = pick(self.lower, i) <= x <= pick(self.upper, i)

@@ -2,24 +2,24 @@
 
 import math
 
-from ..compiler.jit import plain
-from ..compiler.simd import choose, one
+from ..compiler.jit import jitable
+from ..compiler.simd import one_like, select
 
 
-@plain
+@jitable
 def soft_threshold(x, threshold):
     """sign(x) max(|x| - threshold, 0); NaN stays NaN."""
     magnitude = abs(x) - threshold
-    return choose(magnitude > 0, math.copysign(magnitude, x), x - x)
+    return select(magnitude > 0, math.copysign(magnitude, x), x - x)
 
 
-@plain
+@jitable
 def clip(x, lower, upper):
     """min(max(x, lower), upper); NaN stays NaN."""
-    return choose(x < lower, lower, choose(x > upper, upper, x))
+    return select(x < lower, lower, select(x > upper, upper, x))
 
 
-@plain
+@jitable
 def soft_threshold_sum(x, step, k):
     """Sum of soft(x, j step) over j = 1, …, k."""
     size, n = abs(x), k
@@ -28,7 +28,7 @@ def soft_threshold_sum(x, step, k):
     return math.copysign(n * size - step * (n * (n + type(x)(1)) / type(x)(2)), x)
 
 
-@plain
+@jitable
 def geometric_complement_sum(n, u):
     """Sum of 1 - (1 + u)**-j over j = 1, …, n, divided by u; without cancellation for small u."""
     zero = u - u
@@ -45,7 +45,7 @@ def geometric_complement_sum(n, u):
     return series / (u * u)
 
 
-@plain
+@jitable
 def elastic_sum(x, step, u, k):
     """Sum over j = 1, …, k of x after j times soft(x, step) / (1 + u), for u > 0."""
     size, n = abs(x), type(x)(k)
@@ -55,7 +55,7 @@ def elastic_sum(x, step, u, k):
     return math.copysign(size * discount_sum - step * geometric_complement_sum(n, u), x)
 
 
-@plain
+@jitable
 def geometric_sum(u, complement, k):
     """The sum of (1 + u)**-j over j = 1, …, k, where `complement` is 1 - (1 + u)**-k."""
-    return choose(u > 0, complement / choose(u > 0, u, one(u)), k)
+    return select(u > 0, complement / select(u > 0, u, one_like(u)), k)

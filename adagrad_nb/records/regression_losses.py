@@ -6,12 +6,12 @@ Where a loss has a kink its slope is 0: a row that is predicted as well as the l
 import math
 from typing import NamedTuple
 
-from ..compiler.jit import plain
-from ..compiler.simd import one
+from ..compiler.jit import jitable
+from ..compiler.simd import one_like
 from .invariant_steps import capped_linear_flow, poisson_flow
 
 
-@plain
+@jitable
 def _exp_or_inf(p):
     """Infinite where Python's own raises an error."""
     return type(p)(math.inf) if p > 709 else math.exp(p)
@@ -32,7 +32,7 @@ class Squared(NamedTuple):
     branchless = True
 
     def value(self, y, p):
-        return (p - y) * (p - y) / (one(p) + one(p))
+        return (p - y) * (p - y) / (one_like(p) + one_like(p))
 
     def slope(self, y, p):
         return p - y

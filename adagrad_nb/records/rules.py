@@ -14,7 +14,7 @@ Attributes of a rule say more about it, each with a predicate in this module.  `
 first one of squared gradients, so that models of several learners can be merged.  ``per_row``: the entries of a row
 share an accumulator, to which ``accumulate`` adds ``pool_squares(total, n)`` of the sum of their n squared gradients.
 
-A record whose methods compute without branches, by `ratio` and `choose`, says so by ``branchless = True``: they then
+A record whose methods compute without branches, by `safe_divide` and `choose`, says so by ``branchless = True``: they then
 run on vectors of lanes where several models are learnt side by side, three to six times faster.
 """
 
@@ -22,28 +22,28 @@ import math
 from typing import NamedTuple
 
 from .._legacy import get_member, has_member
-from ..compiler.jit import method, plain
-from ..compiler.simd import ratio
+from ..compiler.jit import jitable, method
+from ..compiler.simd import safe_divide
 
 initial_slots = method("initial_slots")
 step = method("step")
 step_size = method("step_size")
 
 
-@plain
+@jitable
 def _step_size_of_one_update(rule, s, lr, t):
     """Return the step size of a rule that steps by one gradient, whatever t is."""
     return step_size(rule, s, lr)
 
 
-@plain
+@jitable
 def _preconditioner_from_step_size(rule, s):
     """Return 1 / step size at rate 1, or 0 where that is 0."""
     w = step_size(rule, s, type(s[0])(1))
     return type(s[0])(1) / w if w > 0 else w
 
 
-@plain
+@jitable
 def _sum_squares(rule, total, n):
     """Return what entries that share an accumulator add to it, the sum of their squares."""
     return total
@@ -160,14 +160,14 @@ class Adagrad(NamedTuple):
         return (s[0] + square,)
 
     def apply(self, x, g, s, lr):
-        return x - ratio(lr * g, _denominator(self, s[0]), _denominator_guard(self, s[0]))
+        return x - safe_divide(lr * g, _denominator(self, s[0]), _denominator_guard(self, s[0]))
 
     def step(self, x, g, s, lr):
         s = accumulate(self, s, g * g)
         return apply(self, x, g, s, lr), s
 
     def step_size(self, s, lr):
-        return ratio(lr, _denominator(self, s[0]), _denominator_guard(self, s[0]))
+        return safe_divide(lr, _denominator(self, s[0]), _denominator_guard(self, s[0]))
 
     def preconditioner(self, s):
         return _denominator(self, s[0])
@@ -228,7 +228,7 @@ class RowAdagrad(NamedTuple):
 
     def apply(self, x, g, s, lr):
         root = _denominator(self, s[0])
-        return x - ratio(lr * g, root, root)
+        return x - safe_divide(lr * g, root, root)
 
     def step(self, x, g, s, lr):
         s = accumulate(self, s, g * g)
@@ -236,7 +236,7 @@ class RowAdagrad(NamedTuple):
 
     def step_size(self, s, lr):
         root = _denominator(self, s[0])
-        return ratio(lr, root, root)
+        return safe_divide(lr, root, root)
 
 
 class MomentumAdagrad(NamedTuple):
@@ -288,13 +288,13 @@ class MomentumAdagrad(NamedTuple):
     def step(self, x, g, s, lr):
         G = s[0] + g * g
         root = math.sqrt(G + self.eps)
-        scaled = ratio(g, root, root)
+        scaled = safe_divide(g, root, root)
         m = self.fresh * scaled + self.momentum * s[1]
         return x - lr * m, (G, m)
 
     def step_size(self, s, lr):
         root = math.sqrt(s[0] + self.eps)
-        return ratio(lr, root, root)
+        return safe_divide(lr, root, root)
 
 
 class Adadelta(NamedTuple):

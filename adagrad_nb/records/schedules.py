@@ -6,8 +6,8 @@ A schedule is a record with ``at(t) -> float``, evaluated in double precision on
 import math
 from typing import Any, NamedTuple
 
-from .._check import count, positive_count, rates, record, schedule_steps
-from ..compiler.jit import method, plain
+from .._check import count, distinct_rates, positive_count, record_methods, schedule_steps
+from ..compiler.jit import jitable, method
 
 at = method("at")
 
@@ -35,7 +35,7 @@ class Constant(NamedTuple):
         return self.lr
 
 
-@plain
+@jitable
 def elapsed_periods(t, steps, staircase):
     """t / steps, rounded down on a staircase."""
     return math.floor(t / steps) if staircase else t / steps
@@ -238,7 +238,7 @@ class Shift(NamedTuple):
 
     def check(self):
         count("Shift.by", self.by)
-        record("Shift.inner", self.inner, ("at",), "InverseSqrt(1.0)")
+        record_methods("Shift.inner", self.inner, ("at",), "InverseSqrt(1.0)")
 
     def at(self, t):
         return at(self.inner, t + self.by)
@@ -337,7 +337,7 @@ class WarmUp(NamedTuple):
 
     def check(self):
         positive_count("WarmUp.steps", self.steps)
-        record("WarmUp.inner", self.inner, ("at",), "InverseSqrt(1.0)")
+        record_methods("WarmUp.inner", self.inner, ("at",), "InverseSqrt(1.0)")
 
     def at(self, t):
         fraction = min((t + 1.0) / self.steps, 1.0)
@@ -372,8 +372,8 @@ class Rates(NamedTuple):
     domain = {"values": "[0, inf)"}
 
     def check(self):
-        rates("Rates.values", self.values)
-        record("Rates.schedule", self.schedule, ("at",), "InverseSqrt(1.0)")
+        distinct_rates("Rates.values", self.values)
+        record_methods("Rates.schedule", self.schedule, ("at",), "InverseSqrt(1.0)")
 
 
 class PrecomputedSchedule(NamedTuple):

@@ -10,14 +10,14 @@ names: their ``for_array(path)`` returns the transform of the array of that name
 import math
 from typing import Any, NamedTuple
 
-from .._check import matches, patterns, record
+from .._check import matches_any, name_patterns, record_methods
 from .._legacy import get_member, has_member
-from ..compiler.jit import method, pick, plain
+from ..compiler.jit import jitable, method, pick
 
 transform = method("transform")
 
 
-@plain
+@jitable
 def _transform_any_coordinate(item, x, g, lr, i):
     """A transform that is the same at every coordinate."""
     return transform(item, x, g, lr)
@@ -274,7 +274,7 @@ class Only(NamedTuple):
 
     def for_array(self, path):
         """The transform of the array of that name."""
-        return self.inner if matches(self.match, path) else Identity()
+        return self.inner if matches_any(self.match, path) else Identity()
 
 
 class Except(NamedTuple):
@@ -301,14 +301,14 @@ class Except(NamedTuple):
 
     def for_array(self, path):
         """The transform of the array of that name."""
-        return Identity() if matches(self.match, path) else self.inner
+        return Identity() if matches_any(self.match, path) else self.inner
 
 
 def _check_array_choice(choice):
     name = type(choice).__name__
     inner = choice.inner
-    record(f"{name}.inner", inner, () if needs_norm(inner) else ("transform",), "L2Decay(1e-4)")
-    patterns(f"{name}.match", choice.match)
+    record_methods(f"{name}.inner", inner, () if needs_norm(inner) else ("transform",), "L2Decay(1e-4)")
+    name_patterns(f"{name}.match", choice.match)
 
 
 def for_array(item, path):

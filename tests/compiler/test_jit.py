@@ -37,7 +37,7 @@ from adagrad_nb import (
     minimize_stochastic,
     update,  # fmt: skip
 )
-from adagrad_nb.compiler.jit import cast, code, compiled_for, distinct, jit
+from adagrad_nb.compiler.jit import cast, compiled_for, jit, llvm_ir, unique_class
 from adagrad_nb.optim.kernels import array_update, reductions
 from adagrad_nb.optim.kernels import array_update as row_loops
 from adagrad_nb.optim.kernels.reductions import resolve_norms
@@ -201,7 +201,7 @@ def code_of(kernel, x, transforms, penalty):
     if leaf.needs_reduction:
         settled = resolve_norms(records.transforms, leaf.resolved_prefix, array_update.ALL, x, x, leaf.constant_lr)
         records = records._replace(transforms=settled)
-    return code(kernel, records, array_update.ALL, x, x, leaf.flat_slots, leaf.constant_lr, 0)
+    return llvm_ir(kernel, records, array_update.ALL, x, x, leaf.flat_slots, leaf.constant_lr, 0)
 
 
 DOUBLE = re.compile(r"\b(fadd|fsub|fmul|fdiv|fneg|fcmp)\b[^\n]*\bdouble\b|\bfpext\b|\bfptrunc\b|@llvm\.[a-z]+\.f64")
@@ -228,11 +228,11 @@ def everything_of(loss, y, p):
 @pytest.mark.parametrize("loss", [kind() for kind in SCALAR.values()], ids=SCALAR)
 def test_single_precision_code_of_losses_has_no_double(loss):
     one = np.float32(1)
-    text = code(jit(everything_of), cast(loss, one.dtype), one, one)
+    text = llvm_ir(jit(everything_of), cast(loss, one.dtype), one, one)
     assert "float" in text
     found = DOUBLE.search(text)
     assert found is None, found.group_size()
-    assert DOUBLE.search(code(jit(everything_of), loss, 1.0, 1.0))
+    assert DOUBLE.search(llvm_ir(jit(everything_of), loss, 1.0, 1.0))
 
 
 RULES = [
@@ -247,21 +247,21 @@ def codes_of(kind, leaf, x):
     update_, flat, lr = leaf.update, leaf.flat_slots, leaf.constant_lr
     wide = np.ones(len(where) * leaf.group_size, kind)
     if leaf.group_size > 1:
-        yield "groups", code(row_loops.update_row_groups, update_, where, x, wide, flat, lr, 0)
+        yield "groups", llvm_ir(row_loops.update_row_groups, update_, where, x, wide, flat, lr, 0)
         return
-    yield "serial", code(array_update.serial, update_, array_update.ALL, x, x, flat, lr, 0)
-    yield "sparse", code(array_update.serial, update_, where, x, wide, flat, lr, 0)
-    yield "rows", code(row_loops.update_rows, update_, where, x, wide, flat, lr, 0)
+    yield "serial", llvm_ir(array_update.serial, update_, array_update.ALL, x, x, flat, lr, 0)
+    yield "sparse", llvm_ir(array_update.serial, update_, where, x, wide, flat, lr, 0)
+    yield "rows", llvm_ir(row_loops.update_rows, update_, where, x, wide, flat, lr, 0)
     if hasattr(leaf.update.rule, "accumulate"):
         yield (
             "simultaneous",
-            code(row_loops.update_summed_squares, update_, where, starts, x, np.ones(3, kind), flat, lr, 0),
+            llvm_ir(row_loops.update_summed_squares, update_, where, starts, x, np.ones(3, kind), flat, lr, 0),
         )
-    yield "norm", code(reductions.compiled_norm, update_.transforms, array_update.ALL, x, x, lr)
-    yield "wrong", code(reductions.compiled_count_nonfinite, update_.transforms, array_update.ALL, x, x, lr)
-    yield "gather", code(reductions.compiled_accumulate_gradient, update_.transforms, x, x, lr, x, 3)
+    yield "norm", llvm_ir(reductions.compiled_norm, update_.transforms, array_update.ALL, x, x, lr)
+    yield "wrong", llvm_ir(reductions.compiled_count_nonfinite, update_.transforms, array_update.ALL, x, x, lr)
+    yield "gather", llvm_ir(reductions.compiled_accumulate_gradient, update_.transforms, x, x, lr, x, 3)
     for average in (EMA(0.9), Polyak()):
-        yield "blend", code(array_update.compiled_update_average, cast(average, kind), x, x, kind(0.5))
+        yield "blend", llvm_ir(array_update.compiled_update_average, cast(average, kind), x, x, kind(0.5))
 
 
 @needs_compiler
@@ -479,7 +479,7 @@ def test_an_objective_defined_again_runs_the_new_code():
 
 def test_the_same_class_keeps_its_name():
     first, second = scale_by(1.0), scale_by(2.0)
-    names = [distinct(cls).__name__ for cls in (first, second, first, second)]
+    names = [unique_class(cls).__name__ for cls in (first, second, first, second)]
     assert names[0] == names[2]
     assert names[1] == names[3]
     assert names[0] != names[1]

@@ -6,13 +6,13 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from adagrad_nb.compiler.jit import jit
-from adagrad_nb.compiler.power import fade
+from adagrad_nb.compiler.power import inverse_power
 
 
 @jit
 def fades(u, k, left, gone):
     for i in range(u.shape[0]):
-        left[i], gone[i] = fade(u[i], k[i])
+        left[i], gone[i] = inverse_power(u[i], k[i])
 
 
 @pytest.fixture

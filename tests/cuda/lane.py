@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from adagrad_nb import has_cuda, init, update
-from adagrad_nb.cuda.arrays import cuda, fetch
+from adagrad_nb.cuda.arrays import import_cuda, to_host
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 
@@ -19,7 +19,7 @@ def put(tree):
         return {key: put(leaf) for key, leaf in tree.items()}
     if isinstance(tree, (list, tuple)):
         return type(tree)(put(leaf) for leaf in tree)
-    return cuda().to_device(tree)
+    return import_cuda().to_device(tree)
 
 
 def get(tree):
@@ -28,7 +28,7 @@ def get(tree):
         return {key: get(leaf) for key, leaf in tree.items()}
     if isinstance(tree, (list, tuple)):
         return type(tree)(get(leaf) for leaf in tree)
-    return fetch(tree)
+    return to_host(tree)
 
 
 def same(device, host, ulps=0):

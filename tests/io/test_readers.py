@@ -450,7 +450,7 @@ def test_zstd_without_a_library_names_the_package(monkeypatch):
 
 def test_a_long_line_makes_one_large_block_and_no_more():
     raw = 20 * b"1 1:1\n" + b"2" + 1000 * b" " + b"1:1\n" + 200 * b"3 1:1\n"
-    sizes = [block.size for block in _source.Source(io.BytesIO(raw)).blocks(60)]
+    sizes = [block.size for block in _source.Source(io.BytesIO(raw)).read_blocks(60)]
     assert sum(sizes) == len(raw)
     assert sizes[:2] == [60, 60]
     assert 1000 < max(sizes) < 2100
@@ -464,7 +464,7 @@ def test_a_stream_that_gives_one_byte_at_a_time_makes_the_same_blocks():
             return super().readinto(memoryview(buffer)[:1])
 
     raw = random_text(np.random.default_rng(6), 30)
-    blocks = [[block.tobytes() for block in _source.Source(file(raw)).blocks(70)] for file in (io.BytesIO, Slow)]
+    blocks = [[block.tobytes() for block in _source.Source(file(raw)).read_blocks(70)] for file in (io.BytesIO, Slow)]
     assert blocks[0] == blocks[1]
     assert b"".join(blocks[0]) == raw + (b"" if raw.endswith(b"\n") else b"\n")
 

@@ -140,7 +140,7 @@ def test_other_files_are_refused(saved, tmp_path):
     np.save(tmp_path / "other.npy", np.zeros(3))
     with pytest.raises(ValueError, match="not a file of this package, or damaged"):
         load_model(tmp_path / "other.npy")
-    archive.write(other, "picture", {}, {"w": np.zeros(3)})
+    archive.write_archive(other, "picture", {}, {"w": np.zeros(3)})
     with pytest.raises(ValueError, match="holds a picture, not a linear model"):
         load_model(other)
 
@@ -151,8 +151,8 @@ def test_other_files_are_refused(saved, tmp_path):
 def test_kinds_of_earlier_releases(kind, options, tmp_path):
     model, path = fit_linear(np.eye(6), **options), tmp_path / "model.npz"
     model.save(path)
-    meta, arrays = archive.read(path, model.FILE_KIND)
-    archive.write(path, model.FILE_KIND, meta | {"kind": kind}, arrays)
+    meta, arrays = archive.read_archive(path, model.FILE_KIND)
+    archive.write_archive(path, model.FILE_KIND, meta | {"kind": kind}, arrays)
     assert type(load_model(path)) is type(model)
     assert np.array_equal(load_model(path).coef, model.coef)
 
@@ -166,7 +166,7 @@ def test_old_spellings_of_linear_models():
 
 def test_a_file_of_a_later_version(saved, monkeypatch):
     model, path = saved
-    monkeypatch.setattr(archive, "FORMAT", 99)
+    monkeypatch.setattr(archive, "FORMAT_VERSION", 99)
     model.save(path)
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"has format 99; this version reads up to \d+, so upgrade"):

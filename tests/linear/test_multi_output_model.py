@@ -35,8 +35,8 @@ from adagrad_nb import (
     fit_linear,
     load_model,
 )
-from adagrad_nb._csr import unsigned
-from adagrad_nb.compiler.jit import code
+from adagrad_nb._csr import as_unsigned
+from adagrad_nb.compiler.jit import llvm_ir
 from adagrad_nb.linear.kernels import rows as kernels
 
 GRID = (0.05, 0.4, 1.5)
@@ -579,8 +579,8 @@ def test_the_lanes_move_in_vectors(kind, penalty):
     model = fit_linear(X, y, lr="auto", penalty=penalty)
     recipe = model._spec()
     loop, buffers = model._choose_kernel(X, recipe, 1)
-    rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y.astype(kind), np.ones(ROWS, kind), np.arange(ROWS))
-    text = code(loop, recipe, rows, model._kernel_arrays(), buffers, model.loss_sums, 0, 0, 1)
+    rows = kernels.Rows(X.indptr, as_unsigned(X.indices), X.data, y.astype(kind), np.ones(ROWS, kind), np.arange(ROWS))
+    text = llvm_ir(loop, recipe, rows, model._kernel_arrays(), buffers, model.loss_sums, 0, 0, 1)
     word = "float" if kind is np.float32 else "double"
     assert re.search(rf"fdiv <8 x {word}>", text)
     assert re.search(rf"@llvm\.sqrt\.v8f{kind(0).itemsize * 8}", text)

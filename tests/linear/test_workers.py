@@ -14,7 +14,7 @@ from linear_problems import PENALTIES, changed, content, data, interpreting, sha
 from numpy.testing import assert_allclose
 
 from adagrad_nb import FTRL, L1, RDA, Adadelta, Chunk, Polyak, fit_linear, load_model, load_svmlight
-from adagrad_nb.compiler.intrinsics import meet
+from adagrad_nb.compiler.intrinsics import barrier_wait
 from adagrad_nb.linear import dispatch, trainer
 from adagrad_nb.linear.kernels import workers as team
 
@@ -288,7 +288,7 @@ def test_the_blend_is_no_worse_than_either_end(monkeypatch):
 def test_threads_meet():
     """Nobody goes on before all have come, however many threads there are for the cores."""
     if not hasattr(team.rounds, "py_func"):
-        assert meet(np.zeros(1, np.int64), 1, 4) == 5
+        assert barrier_wait(np.zeros(1, np.int64), 1, 4) == 5
         return
     from adagrad_nb.compiler.jit import jit
 
@@ -297,10 +297,10 @@ def test_threads_meet():
         meetings, early = 0, 0
         for step in range(steps):
             seen[me] = step + 1
-            meetings = meet(gate, threads, meetings)
+            meetings = barrier_wait(gate, threads, meetings)
             for k in range(threads):
                 early += seen[k] < step + 1
-            meetings = meet(gate, threads, meetings)
+            meetings = barrier_wait(gate, threads, meetings)
         return early
 
     for threads in (1, 2, 3, 5):

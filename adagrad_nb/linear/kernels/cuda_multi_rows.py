@@ -8,7 +8,7 @@ predictions of a row is up to one thread, which goes through them as the CPU doe
 
 from numba import cuda
 
-from ...compiler.jit import load, pick, place, store
+from ...compiler.jit import coordinate_of, load, pick, store
 from .cuda_rows import LANES, moved
 from .lazy import Prompt, current, renew
 from .multi_lazy import lane
@@ -28,7 +28,7 @@ def decide(recipe, rows, weights, rates, p, t, first):
         n = q // lanes
         c = q - n * lanes
         own = lane(recipe, pick(rates, c))
-        r = place(rows.order, first + n)
+        r = coordinate_of(rows.order, first + n)
         total = w.dtype.type(0)
         for k in range(rows.indptr[r], rows.indptr[r + 1]):
             i = rows.indices[k]

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 from numba import cuda
 
-from ...compiler.jit import load, pick, plain, store
-from ...cuda.primitives import BLOCK, block_sum
+from ...compiler.jit import jitable, load, pick, store
+from ...cuda.primitives import BLOCK_SIZE, block_sum
 from ...records.coordinate import apply_update
 from ...records.losses import slope, value
 from .lazy import current, mark
@@ -50,7 +50,7 @@ def lane_sum(room, mine, lanes):
 @cuda.jit
 def slopes(recipe, rows, weights, entries, t, first, count):
     """z = h slope(y, w·x + b) for the rows order[first : first + count], and z x for each stored value of theirs"""
-    room = cuda.shared.array(BLOCK, weights.w.dtype)
+    room = cuda.shared.array(BLOCK_SIZE, weights.w.dtype)
     lanes = min(LANES, cuda.blockDim.x)
     lane, together = cuda.threadIdx.x % lanes, cuda.blockDim.x // lanes
     base = cuda.blockIdx.x * together
@@ -85,7 +85,7 @@ def slopes(recipe, rows, weights, entries, t, first, count):
         base += together * cuda.gridDim.x
 
 
-@plain
+@jitable
 def moved(recipe, weights, spot, g, lr, t, i):
     """x, s = move(x, g) of feature i at this spot of the arrays, with the penalty of the updates that passed it over"""
     s = load(weights.s, spot)
@@ -110,7 +110,7 @@ def learn(recipe, weights, where, g, share, lr, t):
 @cuda.jit
 def learn_bias(recipe, weights, z, share, lr, t):
     """b[c] = move(b[c], sum_n z[n, c] / share), a block for each lane c, whose rate is lr[c], or lr for all"""
-    room = cuda.shared.array(BLOCK, z.dtype)
+    room = cuda.shared.array(BLOCK_SIZE, z.dtype)
     bias, s = weights.bias, weights.bias_s
     lanes, c = bias.shape[0], cuda.blockIdx.x
     mine = z.dtype.type(0)
@@ -127,7 +127,7 @@ def learn_bias(recipe, weights, z, share, lr, t):
 @cuda.jit
 def add_losses(rows, losses, first, sums):
     """sums[l] += sum_n losses[n, l], sums[-1] += the weights of those rows; a block each, in doubles as on the CPU"""
-    room = cuda.shared.array(BLOCK, sums.dtype)
+    room = cuda.shared.array(BLOCK_SIZE, sums.dtype)
     tallied, l = sums.shape[0] - 1, cuda.blockIdx.x
     mine = sums.dtype.type(0)
     n = cuda.threadIdx.x
@@ -142,7 +142,7 @@ def add_losses(rows, losses, first, sums):
 @cuda.jit
 def decision_values(indptr, indices, data, w, bias, out):
     """out[r] = w·x[r] + bias"""
-    room = cuda.shared.array(BLOCK, w.dtype)
+    room = cuda.shared.array(BLOCK_SIZE, w.dtype)
     lanes = min(LANES, cuda.blockDim.x)
     lane, together = cuda.threadIdx.x % lanes, cuda.blockDim.x // lanes
     base = cuda.blockIdx.x * together

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...compiler.jit import FORCED, load, method, plain
+from ...compiler.jit import FORCE_INLINE, jitable, load, method
 from ...records.dual_averaging import is_dual_averaging, primal
 from ...records.penalties import Bounded, Box, NonNegative, NoPenalty, has_additive_prox, prox, prox_k, prox_k_sum
 from ...records.rules import cumulative_step_size, step_size
@@ -46,24 +46,24 @@ class Summed(NamedTuple):
         last[i] = recipe.scaling.totals[2]
 
 
-@plain
+@jitable
 def _unminded(lapse, *args):
     """Most lapses keep nothing of the iterates."""
 
 
-@plain
+@jitable
 def _at_once(lapse, recipe, x, s, last, i, t):
     """Most lapses bring a coordinate of a row up to date when they read it."""
     return current(recipe, x, s, last, i, t)
 
 
-@plain
+@jitable
 def _never(lapse):
     """Then nothing is left to be done."""
     return False
 
 
-@plain
+@jitable
 def _unchanged(lapse, recipe, x, s, room, k, i, t):
     """Nothing was."""
     return x
@@ -73,22 +73,22 @@ _current = method("current")
 read = method("read", default=_at_once)
 collect = method("collect", default=_unminded)
 lags = method("lags", default=_never)
-overtake = method("overtake", default=_unchanged, jit_options=FORCED)
+overtake = method("overtake", default=_unchanged, jit_options=FORCE_INLINE)
 renew = method("renew")
-catch_up = method("catch_up", jit_options=FORCED)  # or the loop over a row would not vectorise
+catch_up = method("catch_up", jit_options=FORCE_INLINE)  # or the loop over a row would not vectorise
 summed = method("summed")
 passing = method("passing", default=_unminded)
 arrive = method("arrive", default=_unminded)
 arrive_bias = method("arrive_bias", default=_unminded)
 
 
-@plain
+@jitable
 def current(recipe, x, s, last, i, t):
     """x after all updates before t, whether they touched it or not."""
     return _current(recipe.lapse, recipe, x, s, last, i, t)
 
 
-@plain
+@jitable
 def mark(recipe, weights, x, i, t):
     """Note that coordinate i, of which `weights` still has what it was before, has become x in update t - 1."""
     lapse, last = recipe.lapse, weights.last
@@ -172,7 +172,7 @@ class Stepwise(NamedTuple):
         return whole
 
 
-@plain
+@jitable
 def found(update, schedule, x, s, i, t):
     """Where dual averaging finds coordinate i after all updates before t; x where it has not been yet."""
     if t == 0:
@@ -230,14 +230,14 @@ class Trail(NamedTuple):
     since: int
 
 
-@plain
+@jitable
 def passed(recipe, x, s, first, since, t, i):
     """The sum of what x was after each of the updates first, …, t - 1, which passed it over, that counts."""
     begin = max(first, since)
     return x - x if begin >= t else summed(recipe.lapse.lapse, recipe, x, s, first, begin, t, i)
 
 
-@plain
+@jitable
 def counted(x, since, t):
     """x, or zero where update t - 1 does not count.  A branch around the sums would count references to them."""
     return x if t > since else type(x)(0)

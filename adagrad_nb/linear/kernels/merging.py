@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from ...compiler.jit import bind, field, jit, load, minus, narrow, plain, plus, store
+from ...compiler.jit import add_tuples, bind, cast_like, field_type, jit, jitable, load, store, subtract_tuples
 from ...records.dual_averaging import is_dual_averaging
 from ...records.losses import slope
 from ...records.penalties import prox
@@ -53,7 +53,7 @@ class Moves(NamedTuple):
     margins: Any
 
 
-@plain
+@jitable
 def scaled(rule, whole, s):
     """A sum of moves, each times its metric, over the metric of all; no move where there is none."""
     scale = preconditioner(rule, s)
@@ -72,12 +72,12 @@ def _crop(arrays, low, high):
     return lambda arrays, low, high: (arrays[0][low:high],) + crop(arrays[1:], low, high)
 
 
-@plain
+@jitable
 def join_block(rule, w, s, average, extra, gain, learners):
     """Turn sums over learners into average, extra and accumulators."""
-    share = narrow(1, w) / narrow(learners, w)
+    share = cast_like(1, w) / cast_like(learners, w)
     for i in range(w.shape[0]):
-        store(s, i, plus(load(s, i), load(gain, i)))
+        store(s, i, add_tuples(load(s, i), load(gain, i)))
     for i in range(w.shape[0]):
         extra[i] = scaled(rule, extra[i], load(s, i))
     for i in range(w.shape[0]):
@@ -89,29 +89,29 @@ def join_block(rule, w, s, average, extra, gain, learners):
         average[i] += w[i]
 
 
-@plain
+@jitable
 def first_block(rule, w, s, wk, sk, average, extra, gain):
     """Begin the sums with what one learner made of (w, s)."""
     for i in range(w.shape[0]):
-        store(gain, i, minus(load(sk, i), load(s, i)))
+        store(gain, i, subtract_tuples(load(sk, i), load(s, i)))
     for i in range(w.shape[0]):
         average[i] = (load(sk, i)[0] - load(s, i)[0]) * (wk[i] - w[i])
     for i in range(w.shape[0]):
         extra[i] = preconditioner(rule, load(sk, i)) * (wk[i] - w[i])
 
 
-@plain
+@jitable
 def add_block(rule, w, s, wk, sk, average, extra, gain):
     """Add what another learner made of it."""
     for i in range(w.shape[0]):
-        store(gain, i, plus(load(gain, i), minus(load(sk, i), load(s, i))))
+        store(gain, i, add_tuples(load(gain, i), subtract_tuples(load(sk, i), load(s, i))))
     for i in range(w.shape[0]):
         average[i] += (load(sk, i)[0] - load(s, i)[0]) * (wk[i] - w[i])
     for i in range(w.shape[0]):
         extra[i] += preconditioner(rule, load(sk, i)) * (wk[i] - w[i])
 
 
-@plain
+@jitable
 def join_prompt(recipe, weights, moves, t, low, high):
     """average, average + extra = both merged weights, G = merged accumulators; of coordinates low, …, high - 1.
 
@@ -130,7 +130,7 @@ def join_prompt(recipe, weights, moves, t, low, high):
         join_block(rule, w, s, average, extra, gain, learners)
 
 
-@plain
+@jitable
 def join_lapsed(recipe, weights, moves, t, low, high):
     """The same where a penalty moves coordinates that no gradient touches; what no learner has touched stays as it was.
 
@@ -146,12 +146,12 @@ def join_lapsed(recipe, weights, moves, t, low, high):
         moves.average[i] = w[i]
         moves.extra[i] = 0
         s0 = load(s, i)
-        gain = minus(s0, s0)
+        gain = subtract_tuples(s0, s0)
         for k in range(learners):
-            gain = plus(gain, minus(load(moves.s, (k, i)), s0))
+            gain = add_tuples(gain, subtract_tuples(load(moves.s, (k, i)), s0))
         if not gain[0] > 0:
             continue
-        si = plus(s0, gain)
+        si = add_tuples(s0, gain)
         start = current(recipe, w[i], s0, last, i, t)
         mean = whole = start - start
         squares = steps = 0.0
@@ -178,7 +178,7 @@ def join_lapsed(recipe, weights, moves, t, low, high):
         last[i] = t + n
 
 
-@plain
+@jitable
 def join_anew(recipe, weights, moves, t, low, high):
     """The same for dual averaging, where accumulators are all there is and simply add; the average is the weight."""
     w, s = weights.w, weights.s
@@ -189,38 +189,38 @@ def join_anew(recipe, weights, moves, t, low, high):
         s0 = load(s, i)
         si = s0
         for k in range(moves.counts.shape[0]):
-            si = plus(si, minus(load(moves.s, (k, i)), s0))
+            si = add_tuples(si, subtract_tuples(load(moves.s, (k, i)), s0))
         store(s, i, si)
         moves.average[i] = found(recipe.update, recipe.schedule, w[i], si, i, t + n)
         moves.extra[i] = 0
 
 
-@plain
+@jitable
 def join_bias_prompt(recipe, weights, moves, t):
     """(average, extra, merged accumulators) of the intercept."""
     rule, learners = recipe.free.rule, moves.counts.shape[0]
     start, s0 = weights.bias[0], load(weights.bias_s, 0)
-    gain = minus(s0, s0)
+    gain = subtract_tuples(s0, s0)
     mean = whole = start - start
     for k in range(learners):
         sk = load(moves.bias_s, (k, 0))
         move = moves.bias[k, 0] - start
-        gain = plus(gain, minus(sk, s0))
+        gain = add_tuples(gain, subtract_tuples(sk, s0))
         mean += (sk[0] - s0[0]) * move
         whole += preconditioner(rule, sk) * move
-    si = plus(s0, gain)
+    si = add_tuples(s0, gain)
     whole = scaled(rule, whole, si)
-    mean = mean / gain[0] if gain[0] > 0 else whole / narrow(learners, weights.w)
+    mean = mean / gain[0] if gain[0] > 0 else whole / cast_like(learners, weights.w)
     return start + mean, whole - mean, si
 
 
-@plain
+@jitable
 def join_bias_anew(recipe, weights, moves, t):
     """The same for dual averaging."""
     s0 = load(weights.bias_s, 0)
     si, n = s0, 0
     for k in range(moves.counts.shape[0]):
-        si = plus(si, minus(load(moves.bias_s, (k, 0)), s0))
+        si = add_tuples(si, subtract_tuples(load(moves.bias_s, (k, 0)), s0))
         n += moves.counts[k]
     x = weights.bias[0]
     return found(recipe.free, recipe.schedule, x, si, 0, t + n), x - x, si
@@ -247,26 +247,26 @@ def join_bias(recipe, weights, moves, t):
 
 @bind(join)
 def _join(recipe, weights, moves, t, low, high):
-    rule = field(field(recipe, "update"), "rule").instance_class
-    way, _ = _ways(is_dual_averaging(rule), isinstance(field(weights, "last"), types.Array))
+    rule = field_type(field_type(recipe, "update"), "rule").instance_class
+    way, _ = _ways(is_dual_averaging(rule), isinstance(field_type(weights, "last"), types.Array))
     return lambda recipe, weights, moves, t, low, high: way(recipe, weights, moves, t, low, high)
 
 
 @bind(join_bias)
 def _join_bias(recipe, weights, moves, t):
-    rule = field(field(recipe, "update"), "rule").instance_class
+    rule = field_type(field_type(recipe, "update"), "rule").instance_class
     _, way = _ways(is_dual_averaging(rule), False)
     return lambda recipe, weights, moves, t: way(recipe, weights, moves, t)
 
 
-@plain
+@jitable
 def project(recipe, moves, b, i):
     """The blend at coordinate i, within the bounds of the penalty; 'no step' of one is the nearest point it allows."""
     x = moves.average[i] + b * moves.extra[i]
     return prox(recipe.update.penalty, x, x - x, i)
 
 
-@plain
+@jitable
 def sample(rows, moves, first, end, stride, low, high):
     """margins[:, j] = what row first + j stride gives by the average and by the extra, for j = low, …, high - 1"""
     for j in range(low, high):
@@ -281,7 +281,7 @@ def sample(rows, moves, first, end, stride, low, high):
         moves.margins[1, j] = q
 
 
-@plain
+@jitable
 def rise(recipe, rows, moves, b, first, stride, count):
     """How fast the loss of the sample rises with b."""
     total = 0.0
@@ -294,11 +294,11 @@ def rise(recipe, rows, moves, b, first, stride, count):
     return total
 
 
-@plain
+@jitable
 def blend(recipe, rows, moves, first, stride, count):
     """b in [0, FARTHEST] where the loss of the sample is least; 0, the average, where its numbers are not finite."""
     zero = moves.ends[0] - moves.ends[0]
-    low, high = zero, narrow(FARTHEST, moves.margins)
+    low, high = zero, cast_like(FARTHEST, moves.margins)
     at_high = rise(recipe, rows, moves, high, first, stride, count)
     if at_high < 0 and math.isfinite(at_high):
         return high  # the most frequent case
@@ -307,7 +307,7 @@ def blend(recipe, rows, moves, first, stride, count):
         return zero
     b = low
     for _ in range(6):  # false position; an end that stays counts half, so that both close in
-        b = low + (high - low) * narrow(at_low / (at_low - at_high), moves.margins)
+        b = low + (high - low) * cast_like(at_low / (at_low - at_high), moves.margins)
         here = rise(recipe, rows, moves, b, first, stride, count)
         if here < 0:
             low, at_low = b, here

@@ -8,7 +8,7 @@ whatever device, gets the same numbers.
 import math
 from typing import Any, NamedTuple
 
-from ...compiler.jit import bare, jit, load, narrow, plain, store
+from ...compiler.jit import borrow_arrays, cast_like, jit, jitable, load, store
 from ...records.coordinate import apply_update
 from ...records.losses import slope, value
 from ...records.schedules import at
@@ -30,14 +30,14 @@ class Batch(NamedTuple):
         return Batch(self.size, self.w[k], load(self.s, k), self.g[k], self.touched[k], self.place[k])
 
 
-@plain
+@jitable
 def forget(batch, count):
     """No coordinate has a place any more."""
     for k in range(count):
         batch.place[batch.touched[k]] = -1
 
 
-@plain
+@jitable
 def gather(recipe, rows, weights, batch, t, position):
     """Sum h slope(y, w·x + b) x over the next rows; return (next position, status, places taken, rows, sums).
 
@@ -96,7 +96,7 @@ def learn(recipe, rows, weights, batch, tally, t, start, stop):
     `stop`.  A batch with a row that is refused, and all after it, has changed nothing; the position is that of the row,
     or where the row is only out of order that of its batch.
     """
-    rows, weights, batch = bare(rows), bare(weights), bare(batch)
+    rows, weights, batch = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(batch)
     w, s, last, bias, bias_s = weights
     _, wb, sb, g, touched, _ = batch
     position = start
@@ -110,8 +110,8 @@ def learn(recipe, rows, weights, batch, tally, t, start, stop):
             continue
         tally[0] += sums[0]
         tally[1] += sums[1]
-        lr = narrow(at(recipe.schedule, t), w)
-        share = narrow(n, w)
+        lr = cast_like(at(recipe.schedule, t), w)
+        share = cast_like(n, w)
         for k in range(count):
             wb[k], sk = apply_update(recipe.update, wb[k], g[k] / share, load(sb, k), lr, t, touched[k])
             store(sb, k, sk)

@@ -5,7 +5,7 @@ As in `batch`, the gradient is summed in a small table with a row for each featu
 
 from typing import Any, NamedTuple
 
-from ...compiler.jit import bare, jit, plain
+from ...compiler.jit import borrow_arrays, jit, jitable
 from ...records.schedules import at
 from .mini_batch import forget
 from .multi_lazy import note, overtake
@@ -25,7 +25,7 @@ class LaneBatch(NamedTuple):
     row: Any
 
 
-@plain
+@jitable
 def gather(recipe, rows, weights, batch, t, position):
     """Sum z x over the next rows; return (next position, status, places taken, rows)."""
     indptr, indices, data, y, weight, order = rows
@@ -74,7 +74,7 @@ def gather(recipe, rows, weights, batch, t, position):
     return position, DONE, count, n
 
 
-@plain
+@jitable
 def of_gradient(row, g):
     """The buffers of a feature of the value 1, the gradient being g."""
     p, _, losses, lr, rates, widths, origin, unit = row
@@ -87,7 +87,7 @@ def learn(recipe, rows, weights, batch, tally, t, start, stop):
 
     What a batch is, and where it is refused, is as in `batch`, except that penalties that were due are applied.
     """
-    rows, weights, batch = bare(rows), bare(weights), bare(batch)
+    rows, weights, batch = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(batch)
     w, s, _, bias, bias_s = weights
     _, g, gb, touched, _, sums, row = batch
     lr, rates, origin, unit = row.lr, row.rates, row.origin, row.unit

@@ -5,7 +5,7 @@ The lanes of a feature share what the lapse notes of it.
 
 from typing import Any, NamedTuple
 
-from ...compiler.jit import bind, field, load, narrow, plain
+from ...compiler.jit import bind, cast_like, field_type, jitable, load
 from ...records.group_penalties import group_prox, is_group_penalty
 from ...records.rules import step_size
 from ...records.schedules import at
@@ -23,7 +23,7 @@ class LaneSchedule(NamedTuple):
         return self.rate * at(self.schedule, t)
 
 
-@plain
+@jitable
 def lane(recipe, rate):
     """How one lane learns: its rate is multiplied."""
     loss, update, free, schedule, lapse, intercept = recipe
@@ -44,19 +44,19 @@ def _stride(lapse, k):
 
 def knows_groups(recipe):
     """The same of the penalty of a recipe's type."""
-    return is_group_penalty(field(field(recipe, "update"), "penalty").instance_class)
+    return is_group_penalty(field_type(field_type(recipe, "update"), "penalty").instance_class)
 
 
-@plain
+@jitable
 def contract(recipe, w, s, buffers, i, rate, k):
     """The penalty of k updates acts on the lanes of feature i as a group."""
     widths, rates = buffers.widths, buffers.rates
     for c in range(widths.shape[0]):
-        widths[c] = step_size(recipe.update.rule, load(s, (i, c)), narrow(rates[c] * rate, w))
+        widths[c] = step_size(recipe.update.rule, load(s, (i, c)), cast_like(rates[c] * rate, w))
     group_prox(recipe.update.penalty, w[i, : widths.shape[0]], widths, k, i)
 
 
-@plain
+@jitable
 def settle_apart(recipe, w, s, last, buffers, i, t):
     """Each lane by itself."""
     rates = buffers.rates
@@ -64,7 +64,7 @@ def settle_apart(recipe, w, s, last, buffers, i, t):
         w[i, c] = current(lane(recipe, rates[c]), w[i, c], load(s, (i, c)), last, i, t)
 
 
-@plain
+@jitable
 def settle_together(recipe, w, s, last, buffers, i, t):
     """All lanes as a group."""
     first = last[i]
@@ -100,7 +100,7 @@ def overtake(recipe, weights, buffers, stored, t):
         overtake_each(recipe, weights, buffers, stored, t)
 
 
-@plain
+@jitable
 def overtake_each(recipe, weights, buffers, stored, t):
     """Apply the updates before t that the outputs of the features of a row missed."""
     w, s, last, _, _ = weights
@@ -120,7 +120,7 @@ def note(recipe, weights, buffers, stored, t):
         note_each(recipe, weights, buffers, stored, t)
 
 
-@plain
+@jitable
 def note_each(recipe, weights, buffers, stored, t):
     """Record update t - 1 for the outputs of the features of a row, and for the intercept."""
     w, _, last, bias, _ = weights
@@ -137,7 +137,7 @@ def _unless_prompt(work):
     """Work on a row, which is none where no update moves what it does not touch."""
 
     def resolve(recipe, weights, buffers, stored, t):
-        if field(recipe, "lapse").instance_class is Prompt:
+        if field_type(recipe, "lapse").instance_class is Prompt:
             return lambda recipe, weights, buffers, stored, t: None
         return lambda recipe, weights, buffers, stored, t: work(recipe, weights, buffers, stored, t)
 

@@ -10,8 +10,8 @@ import math
 from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch
-from ...compiler.jit import FORCED, bare, bind, bind_inlined, inlined, jit, load, method, store
-from ...compiler.simd import WIDE, WIDTH, alike, fetch, fetch_narrow, fetch_wide, put
+from ...compiler.jit import FORCE_INLINE, bind, bind_inlined, borrow_arrays, force_inline, jit, load, method, store
+from ...compiler.simd import LANES8, LANES16, load_lanes4, load_lanes8, load_lanes16, load_lanes_like, store_lanes
 from ...records.coordinate import apply_update
 from ...records.group_penalties import is_group_penalty
 from ...records.losses import slope, value
@@ -23,8 +23,8 @@ from .rows import DONE, NOT_FINITE, fault
 
 CACHE = 1 << 20  # bytes; a table that is not larger is in the second-level cache, where nothing is to be asked for
 
-loss_and_gradient = method("loss_and_gradient", jit_options=FORCED)
-can_learn_from = method("can_learn_from", jit_options=FORCED)
+loss_and_gradient = method("loss_and_gradient", jit_options=FORCE_INLINE)
+can_learn_from = method("can_learn_from", jit_options=FORCE_INLINE)
 
 
 class LaneBuffers(NamedTuple):
@@ -79,26 +79,26 @@ def _shift(update, w, s, stored, x, buffers, t):
     def together(update, w, s, stored, x, buffers, t):
         z, lr = buffers.z, buffers.lr
         c = 0
-        while c + WIDE <= w.shape[1]:
-            _shift_piece(update, w, s, stored, x, c, (fetch_wide(z, 0, c), fetch_wide(lr, 0, c)), t)
-            c += WIDE
-        if c + WIDTH <= w.shape[1]:
-            _shift_piece(update, w, s, stored, x, c, (fetch(z, 0, c), fetch(lr, 0, c)), t)
-            c += WIDTH
+        while c + LANES16 <= w.shape[1]:
+            _shift_piece(update, w, s, stored, x, c, (load_lanes16(z, 0, c), load_lanes16(lr, 0, c)), t)
+            c += LANES16
+        if c + LANES8 <= w.shape[1]:
+            _shift_piece(update, w, s, stored, x, c, (load_lanes8(z, 0, c), load_lanes8(lr, 0, c)), t)
+            c += LANES8
         if c < w.shape[1]:
-            _shift_piece(update, w, s, stored, x, c, (fetch_narrow(z, 0, c), fetch_narrow(lr, 0, c)), t)
+            _shift_piece(update, w, s, stored, x, c, (load_lanes4(z, 0, c), load_lanes4(lr, 0, c)), t)
 
     return together
 
 
-@inlined()
+@force_inline()
 def _shift_piece(update, w, s, stored, x, c, slopes, t):
     """As many lanes as there are slopes, from c on; a call for the whole row, as its arguments take their time."""
     z, lr = slopes
     for k in range(stored.shape[0]):
         i = stored[k]
-        value, state = apply_update(update, alike(w, i, c, z), z * x[k], _alike_all(s, i, c, z), lr, t, i)
-        put(w, i, c, value)
+        value, state = apply_update(update, load_lanes_like(w, i, c, z), z * x[k], _alike_all(s, i, c, z), lr, t, i)
+        store_lanes(w, i, c, value)
         _put_all(s, i, c, state)
 
 
@@ -114,7 +114,9 @@ def _put_all(arrays, i, c, values):
 def _alike_each(arrays, i, c, vector):
     if len(arrays) == 0:
         return lambda arrays, i, c, vector: ()
-    return lambda arrays, i, c, vector: (alike(arrays[0], i, c, vector),) + _alike_all(arrays[1:], i, c, vector)
+    return lambda arrays, i, c, vector: (
+        (load_lanes_like(arrays[0], i, c, vector),) + _alike_all(arrays[1:], i, c, vector)
+    )
 
 
 @bind(_put_all)
@@ -123,7 +125,7 @@ def _put_each(arrays, i, c, values):
         return lambda arrays, i, c, values: None
 
     def each(arrays, i, c, values):
-        put(arrays[0], i, c, values[0])
+        store_lanes(arrays[0], i, c, values[0])
         _put_all(arrays[1:], i, c, values[1:])
 
     return each
@@ -168,30 +170,30 @@ def dot(w, stored, x, bias, p):
 def _dot(w, stored, x, bias, p):
     def together(w, stored, x, bias, p):
         c = 0
-        while c + WIDE <= w.shape[1]:
-            put(p, 0, c, _dot_piece(w, stored, x, c, fetch_wide(bias, 0, c)))
-            c += WIDE
-        if c + WIDTH <= w.shape[1]:
-            put(p, 0, c, _dot_piece(w, stored, x, c, fetch(bias, 0, c)))
-            c += WIDTH
+        while c + LANES16 <= w.shape[1]:
+            store_lanes(p, 0, c, _dot_piece(w, stored, x, c, load_lanes16(bias, 0, c)))
+            c += LANES16
+        if c + LANES8 <= w.shape[1]:
+            store_lanes(p, 0, c, _dot_piece(w, stored, x, c, load_lanes8(bias, 0, c)))
+            c += LANES8
         if c < w.shape[1]:
-            put(p, 0, c, _dot_piece(w, stored, x, c, fetch_narrow(bias, 0, c)))
+            store_lanes(p, 0, c, _dot_piece(w, stored, x, c, load_lanes4(bias, 0, c)))
 
     return together
 
 
-@inlined()
+@force_inline()
 def _dot_piece(w, stored, x, c, total):
     """`total` plus the products of as many lanes, from c on; in four sums, as each addition waits for the last."""
     second = third = fourth = total - total
     whole = stored.shape[0] & ~3
     for k in range(0, whole, 4):
-        total = total + alike(w, stored[k], c, total) * x[k]
-        second = second + alike(w, stored[k + 1], c, total) * x[k + 1]
-        third = third + alike(w, stored[k + 2], c, total) * x[k + 2]
-        fourth = fourth + alike(w, stored[k + 3], c, total) * x[k + 3]
+        total = total + load_lanes_like(w, stored[k], c, total) * x[k]
+        second = second + load_lanes_like(w, stored[k + 1], c, total) * x[k + 1]
+        third = third + load_lanes_like(w, stored[k + 2], c, total) * x[k + 2]
+        fourth = fourth + load_lanes_like(w, stored[k + 3], c, total) * x[k + 3]
     for k in range(whole, stored.shape[0]):
-        total = total + alike(w, stored[k], c, total) * x[k]
+        total = total + load_lanes_like(w, stored[k], c, total) * x[k]
     return (total + second) + (third + fourth)
 
 
@@ -209,11 +211,11 @@ def _score(loss, y, margin, slopes, buffers, h, tally):
     def together(loss, y, margin, slopes, buffers, h, tally):
         p, z, losses = buffers.p, buffers.z, buffers.losses
         c = 0
-        while c + WIDTH <= p.shape[1]:
-            _score_piece(loss.loss, y, fetch(p, 0, c), h, z, losses, c)
-            c += WIDTH
+        while c + LANES8 <= p.shape[1]:
+            _score_piece(loss.loss, y, load_lanes8(p, 0, c), h, z, losses, c)
+            c += LANES8
         if c < p.shape[1]:
-            _score_piece(loss.loss, y, fetch_narrow(p, 0, c), h, z, losses, c)
+            _score_piece(loss.loss, y, load_lanes4(p, 0, c), h, z, losses, c)
         for l in range(margin.shape[0]):
             if not math.isfinite(margin[l]):
                 z[0, l] = 0
@@ -225,14 +227,14 @@ def _score(loss, y, margin, slopes, buffers, h, tally):
     return together
 
 
-@inlined()
+@force_inline()
 def _score_piece(loss, y, guess, h, z, losses, c):
     """Slopes and losses of as many lanes as there are guesses, from c on."""
-    put(z, 0, c, slope(loss, y, guess) * h)
-    put(losses, 0, c, value(loss, y, guess) * h)
+    store_lanes(z, 0, c, slope(loss, y, guess) * h)
+    store_lanes(losses, 0, c, value(loss, y, guess) * h)
 
 
-@inlined()
+@force_inline()
 def announce(rows, w, s, position, stop):
     """Ask for the lanes of the row at a position, if it is to come."""
     if position >= stop:
@@ -252,7 +254,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
     `tally` sums the losses, of each lane or of the row, and the weights in its last entry.  A row that is refused,
     and all after it, has changed nothing but that penalties that were due are applied.
     """
-    rows, weights, buffers = bare(rows), bare(weights), bare(buffers)
+    rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
     indptr, indices, data, y, weight, order = rows
     w, s, _, bias, bias_s = weights
     p, z, lr, rates = buffers.p, buffers.z, buffers.lr, buffers.rates

@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch, prefetch_each
-from ...compiler.jit import bare, inlined, jit, load, narrow, plain, store
+from ...compiler.jit import borrow_arrays, cast_like, force_inline, jit, jitable, load, store
 from ...records.coordinate import apply_update
 from ...records.losses import slope, value
 from ...records.schedules import at
@@ -65,7 +65,7 @@ class Recipe(NamedTuple):
     intercept: int
 
 
-@plain
+@jitable
 def disorder(indices, n):
     """OUTSIDE or UNSORTED for the indices of a row that do not increase."""
     top = indices[0]
@@ -74,7 +74,7 @@ def disorder(indices, n):
     return OUTSIDE if top >= n else UNSORTED
 
 
-@inlined()
+@force_inline()
 def fault(indices, n):
     """OUTSIDE, UNSORTED or DONE for the indices of a row; as unsigned numbers, negative ones are too large."""
     count, falls = indices.shape[0], 0
@@ -85,7 +85,7 @@ def fault(indices, n):
     return OUTSIDE if count > 0 and indices[count - 1] >= n else DONE
 
 
-@plain
+@jitable
 def announce(rows, w, s, position, stop):
     """Ask for the coordinates of the row at a position, if it is to come; what is wrong with it will show then."""
     if w.shape[0] < FAR or position >= stop:
@@ -102,7 +102,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
 
     A row that is refused, and all after it, has changed nothing.
     """
-    rows, weights, buffers = bare(rows), bare(weights), bare(buffers)
+    rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
     indptr, indices, data, y, weight, order = rows
     w, s, last, bias, bias_s = weights
     wr, sr, room = buffers
@@ -137,7 +137,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
             return position, NOT_FINITE, t
         tally[0] += h * value(recipe.loss, y[r], p)
         tally[1] += h
-        lr = narrow(at(recipe.schedule, t), w)
+        lr = cast_like(at(recipe.schedule, t), w)
         z = h * slope(recipe.loss, y[r], p)
         for k in range(stored.shape[0]):
             wr[k], sk = apply_update(recipe.update, wr[k], z * x[k], load(sr, k), lr, t, stored[k])

@@ -13,7 +13,7 @@ a pass of normalised steps took 1.6 times as long.
 import math
 from typing import Any, NamedTuple
 
-from ...compiler.jit import bare, jit, load, method, narrow, plain, store
+from ...compiler.jit import borrow_arrays, cast_like, jit, jitable, load, method, store
 from ...records.losses import invariant_step, slope, value
 from ...records.penalties import prox
 from ...records.rules import step, step_size
@@ -119,7 +119,7 @@ class Normalized(NamedTuple):
         return m
 
 
-@plain
+@jitable
 def journey(recipe, y, p, q, tau):
     """u, by which a row whose prediction changes by q per unit moves its coordinates in the time tau"""
     if recipe.invariant and q > 0:
@@ -133,7 +133,7 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
 
     A row that is refused, and all after it, has changed nothing.
     """
-    rows, weights, buffers = bare(rows), bare(weights), bare(buffers)
+    rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
     indptr, indices, data, y, weight, order = rows
     w, s, last, bias, bias_s = weights
     wr, sr, mr, cr, rr = buffers
@@ -162,10 +162,10 @@ def learn(recipe, rows, weights, buffers, tally, t, start, stop):
             return position, NOT_FINITE, t
         tally[0] += h * value(recipe.loss, y[row], p)
         tally[1] += h
-        lr = narrow(at(recipe.schedule, t), w)
+        lr = cast_like(at(recipe.schedule, t), w)
         one, zero = type(lr)(1), lr - lr
         pull = slope(recipe.loss, y[row], p)
-        z = narrow(math.sqrt(h), w) * pull
+        z = cast_like(math.sqrt(h), w) * pull
         for k in range(stored.shape[0]):
             size = abs(x[k]) if pull != 0 else zero
             wr[k], mr[k] = _meet(scaling, size, wr[k], mr[k])

@@ -7,8 +7,8 @@ the number of workers, not on that of the threads nor on their speed.
 
 from typing import Any, NamedTuple
 
-from ...compiler.intrinsics import meet
-from ...compiler.jit import bind, jit, load, method, plain, store
+from ...compiler.intrinsics import barrier_wait
+from ...compiler.jit import bind, jit, jitable, load, method, store
 from . import mini_batch, scaled_rows
 from . import rows as linear
 from .merging import blend, join, join_bias, project, sample
@@ -22,7 +22,7 @@ part = method("part")
 class Team(NamedTuple):
     """Workers 0, …, K - 1 in `threads` threads; a round has a `growth`-th of the updates so far as rows, but `most`.
 
-    Row k of `tally`, `status`, `place` is worker k's; `room` has a part for each; `gate` is for the meetings.
+    Row k of `tally`, `status`, `place` is worker k's; `room` has a part for each; `barrier` is for the meetings.
     """
 
     threads: int
@@ -33,7 +33,7 @@ class Team(NamedTuple):
     status: Any
     place: Any
     room: Any
-    gate: Any
+    barrier: Any
 
 
 _LOOPS = {
@@ -95,13 +95,13 @@ def _copy(target, source):
     return each
 
 
-@plain
+@jitable
 def own(moves, k):
     """The arrays of worker k."""
     return linear.Weights(moves.w[k], load(moves.s, k), row(moves.last, k), moves.bias[k], load(moves.bias_s, k))
 
 
-@plain
+@jitable
 def begin(weights, mine):
     """Give a worker the model.
 
@@ -115,7 +115,7 @@ def begin(weights, mine):
     store(mine.bias_s, 0, load(weights.bias_s, 0))
 
 
-@plain
+@jitable
 def deal(recipe, rows, team, k, t, first, end):
     """Worker k learns its share of the round, one run of rows: dealt out one by one they would cost a third more."""
     workers, n = team.moves.counts.shape[0], end - first
@@ -145,7 +145,7 @@ def rounds(recipe, rows, weights, team, tally, t, me, span):
         for k in range(me, workers, threads):
             begin(weights, own(moves, k))
             deal(recipe, rows, team, k, t, position, end)
-        meetings = meet(team.gate, threads, meetings)
+        meetings = barrier_wait(team.barrier, threads, meetings)
         n = 0
         for k in range(workers):
             if team.status[k] != linear.DONE:
@@ -161,19 +161,19 @@ def rounds(recipe, rows, weights, team, tally, t, me, span):
                 for k in range(workers):
                     tally[0] += team.tally[k, 0]
                     tally[1] += team.tally[k, 1]
-        meetings = meet(team.gate, threads, meetings)
+        meetings = barrier_wait(team.barrier, threads, meetings)
         if n > 0:
             stride = max(1, (end - position) // SAMPLE)
             count = (end - position + stride - 1) // stride
             sample(rows, moves, position, end, stride, count * me // threads, count * (me + 1) // threads)
-            meetings = meet(team.gate, threads, meetings)
+            meetings = barrier_wait(team.barrier, threads, meetings)
             b = blend(recipe, rows, moves, position, stride, count)
             for i in range(low, high):
                 weights.w[i] = project(recipe, moves, b, i)
             if me == 0:
                 weights.bias[0] = average + b * extra
                 store(weights.bias_s, 0, s)
-            meetings = meet(team.gate, threads, meetings)
+            meetings = barrier_wait(team.barrier, threads, meetings)
         t += n
         position = end
     return position, linear.DONE, t

@@ -4,7 +4,7 @@ Bytes: a dense step reads x, g and the accumulators and writes back x and the ac
 coordinate for Adagrad; above the caches that traffic is the limit.
 """
 
-from ...compiler.jit import jit, load, pack, parallel, pick, place, plain, prange, store, unpack
+from ...compiler.jit import coordinate_of, jit, jitable, load, pack_record, parallel, pick, prange, store, unpack_record
 from ...records.averaging import mix
 from ...records.coordinate import update_at
 from ...records.penalties import prox
@@ -17,11 +17,11 @@ PARALLEL_FROM = 2**16
 ALL = ()  # the `where` of a gradient that covers every coordinate
 
 
-@plain
+@jitable
 def update_coordinates(update, where, x, g, s, lr, t):
     """x[i], s[i] = move(x[i], g[k]), i = where[k]"""
     for k in range(g.shape[0]):
-        update_at(update, x, g, s, lr, t, place(where, k), k)
+        update_at(update, x, g, s, lr, t, coordinate_of(where, k), k)
 
 
 serial = jit(update_coordinates)
@@ -30,13 +30,13 @@ serial = jit(update_coordinates)
 @parallel
 def threaded(update, where, x, g, s, lr, t):
     """As `update_coordinates`; the entries of `where` must be unique."""
-    packed = pack((update, where, lr))
+    packed = pack_record((update, where, lr))
     for k in prange(g.shape[0]):
-        records, places, rate = unpack(packed)
-        update_at(records, x, g, s, rate, t, place(places, k), k)
+        records, places, rate = unpack_record(packed)
+        update_at(records, x, g, s, rate, t, coordinate_of(places, k), k)
 
 
-@plain
+@jitable
 def update_average(average, mean, x, weight):
     """mean = mix(mean, x, weight)"""
     for i in range(x.shape[0]):
@@ -63,7 +63,7 @@ def update_row_groups(update, where, x, g, s, lr, t):
     """s[r] = accumulate(s[r], pooled(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r]), r = where[k]"""
     width = x.shape[0] // s[0].shape[0]
     for k in range(g.shape[0] // width):
-        r = place(where, k)
+        r = coordinate_of(where, k)
         total = g.dtype.type(0)
         for j in range(width):
             i = r * width + j
