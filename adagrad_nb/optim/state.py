@@ -18,6 +18,9 @@ from .small_arrays import group_small_arrays
 from .trees import align, walk
 
 _COUNTERS = ("t", "n_micro_steps", "n_pending", "n_skipped", "n_good_steps", "scale")
+# Names of counters and optional arrays in a file; those of version 0.1.0, whose files must load.
+_COUNTER_KEYS = dict(zip(_COUNTERS, ("t", "arrived", "pending", "skipped", "good", "scale"), strict=True))
+_ARRAY_KEYS = {"mean": "mean", "accumulated": "gathered", "applied_log_decay": "decayed"}
 _KIND = "state"
 
 
@@ -220,16 +223,12 @@ class State:
         arrays = {} if self.iterate is None else {"iterate": self.iterate}
         for i, leaf in enumerate(self.leaves):
             arrays |= {f"slot{k}_of_{i}": slot for k, slot in enumerate(leaf.slots)}
-            optional_arrays = {
-                "mean": leaf.mean,
-                "accumulated": leaf.accumulated,
-                "applied_log_decay": leaf.applied_log_decay,
-            }
-            arrays |= {f"{name}_of_{i}": array for name, array in optional_arrays.items() if array is not None}
+            optional_arrays = {key: getattr(leaf, name) for name, key in _ARRAY_KEYS.items()}
+            arrays |= {f"{key}_of_{i}": array for key, array in optional_arrays.items() if array is not None}
         meta = {
             "options": {name: archive.to_json(getattr(self, name), arrays) for name in Options._fields},
             "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.name] for leaf in self.leaves],
-            "counts": {name: getattr(self, name) for name in _COUNTERS},
+            "counts": {key: getattr(self, name) for name, key in _COUNTER_KEYS.items()},
             "decay": self.log_decay,
             "seed": self.seed,
         }
@@ -343,9 +342,9 @@ def load_state(path, records=()):
     state = State(blanks, Options(**options))
     for i, leaf in enumerate(state.leaves):
         leaf.set_slots(tuple(arrays[f"slot{k}_of_{i}"] for k in range(len(leaf.slots))))
-        for name in ("mean", "accumulated", "applied_log_decay"):
-            setattr(leaf, name, arrays.get(f"{name}_of_{i}"))
-    state.counts = tuple(meta["counts"][name] for name in _COUNTERS), meta["decay"]
+        for name, key in _ARRAY_KEYS.items():
+            setattr(leaf, name, arrays.get(f"{key}_of_{i}"))
+    state.counts = tuple(meta["counts"][key] for key in _COUNTER_KEYS.values()), meta["decay"]
     state.seed, state.iterate = meta["seed"], arrays.get("iterate")
     state._refresh()
     return state
