@@ -192,7 +192,7 @@ class DeviceMinimizeLoop(MinimizeLoop):
     def count_unconverged(self, step, x, gradient):
         """Count what is far from optimal and what is not finite, for that step of a block."""
         leaf, gtol = self.leaf, self.leaf.precision.type(self.gtol)
-        x, where = leaf.as_vector(x), leaf.where(gradient)
+        x, where = leaf.as_vector(x), leaf.as_coordinates(gradient)
         kernel, g = update_kernels().count_unconverged, gradient.values
         arrays.launch_kernel(kernel, g.size, self.penalty, where, x, g, gtol, self.counts, 2 * step)
 

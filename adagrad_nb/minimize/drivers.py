@@ -191,9 +191,8 @@ def check_arguments(x0, bounds, penalty, state, given):
         mean = state.leaves[0].mean
         equal = device_loop.arrays_equal if on_device else np.array_equal
         if mean is not None and state.iterate is not None and equal(x, mean):
-            x = copy_array(
-                state.iterate
-            )  # x0 is the average that was reported; the run goes on from the iterate behind it
+            # x0 is the average that was reported; the run goes on from the iterate behind it
+            x = copy_array(state.iterate)
         state = state._with_options(x, penalty=penalty, **given)
     if penalty is not None and on_device:
         device_loop.project_start(x, state)
@@ -249,8 +248,8 @@ def run_minimizer(objective, x, state, maxiter, gtol, callback, disp, is_full_ru
         state.iterate = copy_array(x)
     result = OptimizeResult(
         x=loop.copy_reported(), fun=loop.f, jac=loop.g, nit=loop.nit, nfev=objective.nfev,
-        njev=objective.njev, success=is_complete or loop_status == CONVERGED, status=0 if is_complete else _STATUS[loop_status],
-        message=message, state=state,
+        njev=objective.njev, success=is_complete or loop_status == CONVERGED,
+        status=0 if is_complete else _STATUS[loop_status], message=message, state=state,
     )  # fmt: skip
     if disp:
         print(f"{message}\n  value {result.fun:.6g} after {result.nit} iterations")

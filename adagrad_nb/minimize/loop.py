@@ -132,7 +132,7 @@ class CompiledStepper:
         """The rates of a Python schedule for at most n updates."""
         start, rates, remaining = self.state.t, [], self.MAX_TABLE_SIZE
         for t in range(start, start + n):
-            rates.append(self.leaf.cast_lr(self.state.cast_lr(t)))
+            rates.append(self.leaf.cast_lr(self.state.lr_at(t)))
             remaining -= rates[-1].size
             if remaining <= 0:
                 break

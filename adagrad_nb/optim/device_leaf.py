@@ -50,13 +50,13 @@ class DeviceLeaf(Leaf):
 
     def workspace(self, name, size, dtype=None):
         """Device memory that is kept for the next step: whoever captures a step must not allocate."""
-        key = ("room", name, size, np.dtype(dtype or self.precision))
+        key = ("workspace", name, size, np.dtype(dtype or self.precision))
         if key not in self.cache:
             self.cache[key] = arrays.empty(size, key[-1])
         return self.cache[key]
 
     @staticmethod
-    def where(gradient):
+    def as_coordinates(gradient):
         """The coordinates of a gradient as a record."""
         gpu = update_kernels()
         return (
@@ -67,7 +67,7 @@ class DeviceLeaf(Leaf):
 
     def apply_gradient(self, x, gradient, records, lr, t):
         """Move the array x by the gradient of update t."""
-        gpu, x, g, where = update_kernels(), self.as_vector(x), gradient.values, self.where(gradient)
+        gpu, x, g, where = update_kernels(), self.as_vector(x), gradient.values, self.as_coordinates(gradient)
         if self.group_size > 1:
             arrays.launch_blocks(
                 gpu.update_row_groups,
@@ -94,7 +94,7 @@ class DeviceLeaf(Leaf):
         gpu, g = update_kernels(), gradient.values
         parts = self.workspace("parts", arrays.n_sum_blocks(g.size))
         arrays.launch_blocks(
-            gpu.sum_squares, parts.size, transforms, self.where(gradient), self.as_vector(x), g, lr, parts
+            gpu.sum_squares, parts.size, transforms, self.as_coordinates(gradient), self.as_vector(x), g, lr, parts
         )
         arrays.launch_blocks(gpu.sqrt_of_sum, 1, parts, norms, place)
 
@@ -109,7 +109,7 @@ class DeviceLeaf(Leaf):
         counts, g = self.workspace("counts", 1, np.int32), gradient.values
         arrays.fill(counts, 0)
         arrays.launch_kernel(
-            update_kernels().count_nonfinite, g.size, transforms, self.where(gradient), self.as_vector(x), g, lr, counts
+            update_kernels().count_nonfinite, g.size, transforms, self.as_coordinates(gradient), self.as_vector(x), g, lr, counts
         )
         return int(arrays.to_host(counts)[0])
 
@@ -129,7 +129,7 @@ class DeviceLeaf(Leaf):
 
     def pop_accumulated(self, by):
         """The gradient that has been accumulated, divided by a number."""
-        values = self.workspace("released", self.size)
+        values = self.workspace("popped", self.size)
         arrays.launch_kernel(
             update_kernels().pop_accumulated, self.size, self.accumulated, values, self.precision.type(by)
         )

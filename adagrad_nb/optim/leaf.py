@@ -225,12 +225,12 @@ class Leaf:
         mean_weight = self.precision.type(weight(self.average, t))
         mean = self.as_vector(self.mean)
         x_ = self.as_vector(x)
-        kernel = self.cache.get("blend")
+        kernel = self.cache.get("update_average")
         if kernel is None:
             kernel = compiled_entry(
                 compiled_for(array_update.compiled_update_average, self.average), self.average, mean, x_, mean_weight
             )
-            self.cache["blend"] = kernel
+            self.cache["update_average"] = kernel
         kernel(self.average, mean, x_, mean_weight)
         self.write_back(self.mean, mean)
         if overwrites(self.average, t):

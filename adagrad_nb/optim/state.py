@@ -136,7 +136,7 @@ class State:
     def means(self):
         return tuple(leaf.mean for leaf in self.leaves)
 
-    def cast_lr(self, t):
+    def lr_at(self, t):
         """The learning rate of update t: a float or an array."""
         if isinstance(self.lr, Rates):
             raise TypeError("state: its model learnt at several rates side by side; say which one with lr=…")
@@ -153,7 +153,7 @@ class State:
         if hasattr(self.lr, "_fields"):
             if self.lr_scale is not None:
                 return None
-            return cast(self.lr, np.float64) if np.ndim(self.cast_lr(self.t)) == 0 else None
+            return cast(self.lr, np.float64) if np.ndim(self.lr_at(self.t)) == 0 else None
         return None if callable(self.lr) else Constant(self.leaves[0].constant_lr)
 
     def _with_options(self, x, **options):
@@ -179,7 +179,7 @@ class State:
         return new
 
     def copy(self, without_slots=False):
-        """A state with the same content and arrays of its own, or if `without_slots` with no accumulators of its own yet."""
+        """A state with the same content and arrays of its own, without accumulators yet if `without_slots`."""
         new = object.__new__(State)
         for name in State.__slots__:
             setattr(new, name, getattr(self, name))
@@ -198,7 +198,7 @@ class State:
         self.counts = other.counts
         for mine, theirs in zip(self.leaves, other.leaves, strict=True):
             fresh = theirs.copy()
-            for name in set(Leaf.__slots__) - {"path", "shape", "size", "slots", "flat"}:
+            for name in set(Leaf.__slots__) - {"path", "shape", "size", "slots", "flat_slots"}:
                 setattr(mine, name, getattr(fresh, name))
             mine.set_slots(fresh.slots)
         self._refresh()

@@ -11,8 +11,7 @@ from .device_gradients import is_sparse_gradient, prepare_sparse_gradient
 from .gradients import PreparedGradient, prepare_gradient
 from .kernels.array_update import ALL
 from .transform_chain import READY, SKIPPED, LeafStep, grow_loss_scale, resolve_transforms
-from .trees import align, rebuild
-from .trees import list_leaves as leaves_of
+from .trees import align, list_leaves, rebuild
 
 _NULL_CONTEXT = contextlib.nullcontext()
 
@@ -70,7 +69,7 @@ def update(x, g, state, *, lr=None, out=None):
         return out
     leaves = state.leaves
     is_single = len(leaves) == 1
-    targets = [x] if is_single and not isinstance(x, (dict, list, tuple)) else leaves_of(x)
+    targets = [x] if is_single and not isinstance(x, (dict, list, tuple)) else list_leaves(x)
     if len(targets) != len(leaves):
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(leaves)}")
     gradients = [g] if is_single and targets[0] is x else align(x, g, "g")
@@ -135,7 +134,7 @@ def _resolve_lr(state, lr):
     """The learning rate of this step."""
     if lr is not None:
         return lr if arrays.is_device_array(lr) else _check.in_interval("lr", lr, "[0, inf)")
-    return state.cast_lr(state.schedule_step)
+    return state.lr_at(state.schedule_step)
 
 
 def _make_leaf_steps(state, targets, gradients, rates):

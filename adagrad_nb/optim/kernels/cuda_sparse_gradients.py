@@ -1,8 +1,9 @@
 """The CUDA loops that make a list of coordinates ready: checked, sorted, and what is listed twice summed.
 
 The sort is bitonic, of one number for each entry, its index and its place in the list: no two are equal, so that the
-order, and with it each sum, is the same every time.  Sums of entries of one index go over runs of RUN neighbours and
-then over the runs: a thread that meets an index a hundred thousand times reads no more than RUN and 1600 numbers.
+order, and with it each sum, is the same every time.  Sums of entries of one index go over runs of RUN_LENGTH
+neighbours and then over the runs: a thread that meets an index a hundred thousand times reads no more than RUN_LENGTH
+and 1600 numbers.
 """
 
 from typing import Any, NamedTuple

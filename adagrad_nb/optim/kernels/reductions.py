@@ -80,7 +80,7 @@ compiled_project_onto_domain = jit(project_onto_domain)
 def resolve_norms(transforms, resolved_prefix, where, x, g, lr):
     """`transforms` with each one that looks at the whole array replaced by the factor it comes to.
 
-    `resolved_prefix` is what has been settled so far; the norm that a transform sees is that of the gradient after `resolved_prefix`.
+    `resolved_prefix` holds those that are resolved; the norm that a transform sees is that of the gradient after it.
     """
     while isinstance(transforms, Chain):
         resolved_prefix = Chain(resolved_prefix, _resolve_norm(transforms.first, resolved_prefix, where, x, g, lr))
