@@ -8,8 +8,9 @@ from ._check import first_true
 UNSIGNED_DTYPES = {np.dtype(np.int32): np.uint32, np.dtype(np.int64): np.uint64}
 
 
-def as_csr(X, dtype):
-    """Any matrix as CSR in the precision `dtype`, without copying what already is; its parts are sound."""
+def as_csr(X, dtype=None):
+    """Return a matrix as checked CSR of type `dtype`, by default its own precision; CSR of that type is not copied."""
+    dtype = common_dtype(X, dtype)
     if hasattr(X, "require_dtype"):  # rows on a device, which were checked on their way there
         return X.require_dtype(dtype)
     if scipy.sparse.issparse(X):

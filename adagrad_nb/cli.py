@@ -300,10 +300,10 @@ def _run_info(options):
     print(
         f"{options.model}\n"
         f"loss              {model.loss}\n"
-        f"rule              {model._state.rule}\n"
-        f"learning rate     {model._state.lr}\n"
+        f"rule              {model.parameters.state.rule}\n"
+        f"learning rate     {model.parameters.state.lr}\n"
         f"steps             {_describe_steps(model)}\n"
-        f"penalty           {model._state.penalty}\n"
+        f"penalty           {model.parameters.state.penalty}\n"
         f"precision         {model.dtype}\n"
         f"rows learnt       {model.n_seen:,}\n"
         f"progressive loss  {model.progressive_loss:.5f}\n"

@@ -103,7 +103,7 @@ def content(model):
         "t": model.state.t,
         "n_seen": model.n_seen,
         "tally": model.loss_sums.tolist(),
-        "labels": list(model.labels),
+        "labels": list(model.target),
     }
 
 

@@ -26,14 +26,14 @@ def data(kind="classes", n=ROWS, seed=0):
 def content(model):
     """All of a model as bytes and plain values: equal just where the models are equal bit for bit."""
     return {
-        "table": model._table.tobytes(),
-        "bias": model._bias_table.tobytes(),
+        "table": model.parameters.table.tobytes(),
+        "bias": model.parameters.bias_table.tobytes(),
         "coef": model.coef.tobytes(),
         "intercept": np.asarray(model.intercept).tobytes(),
         "shape": model.coef.shape,
         "t": model.state.t,
         "n_seen": model.n_seen,
         "tally": model.loss_sums.tolist(),
-        "labels": tuple(model.labels),
-        "rates": model._rate_factors.tolist(),
+        "labels": tuple(model.target),
+        "rates": model.parameters.rate_factors.tolist(),
     }

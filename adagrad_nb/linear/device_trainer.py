@@ -1,11 +1,9 @@
 """Rows of data that live on a CUDA device: uploaded once, learnt from and predicted there."""
 
-import time
-
 import numpy as np
 
 from .. import _csr
-from .._csr import as_csr, common_dtype, sum_duplicates
+from .._csr import as_csr, sum_duplicates
 from ..cuda import arrays as device
 from ..optim.device_gradients import list_workspace, sort_indices
 from ..optim.device_gradients import sparse_kernels as list_loops
@@ -13,6 +11,7 @@ from ..optim.state import init
 from ..records.group_penalties import is_group_penalty
 from ..records.schedules import at
 from .kernels.rows import Rows, Weights
+from .parameters import SingleOutput
 
 
 def row_kernels():
@@ -133,7 +132,7 @@ def to_device(X, dtype=None):
     >>> model.progressive_loss > 0.5, bool(model.mean_loss(np.eye(4), y) < 0.3)
     (True, True)
     """
-    X = as_csr(X, common_dtype(X, dtype))
+    X = as_csr(X, dtype)
     wrong = np.flatnonzero((X.indices < 0) | (X.indices >= X.shape[1]) | ~np.isfinite(X.data))
     if wrong.size:
         _csr.raise_for_row(X, int(np.searchsorted(X.indptr, wrong[0], "right")) - 1)
@@ -147,9 +146,9 @@ def _check_device(model):
     """Only what the loops of the device can do."""
     if model.average:
         raise ValueError("average: is not kept on a device; learn there without it")
-    if not model.is_single_output and is_group_penalty(model._state.penalty):
+    if is_group_penalty(model.parameters.state.penalty):
         raise ValueError(
-            f"penalty: got {model._state.penalty!r}, which takes all classes of a feature together; on a device each "
+            f"penalty: got {model.parameters.state.penalty!r}, which takes all classes of a feature together; on a device each "
             "moves by itself: take L1 there, or learn on the host"
         )
     if model.normalized or model.invariant:
@@ -171,12 +170,14 @@ class DeviceTrainer:
         self.model, self.X = model, X
         self.active_rows = np.flatnonzero(weight[order] != 0)  # rows of no weight take no place in a batch
         visited = order[self.active_rows]
-        spec = model._spec()
+        spec = model.parameters.spec()
         self._spec, self.schedule = device.to_device_record(spec), spec.schedule
         self.rows = Rows(X.indptr, X.indices, X.data, *map(device.to_device_array, (y, weight, visited)))
         self.host_arrays = self._learnt_arrays()
         self.weights = Weights(*map(_upload_flat, self.host_arrays))
-        self.leaf = init(self.weights.bias, model._state.rule).leaves[0]  # whose room is used, not what it accumulates
+        self.leaf = init(self.weights.bias, model.parameters.state.rule).leaves[
+            0
+        ]  # whose room is used, not what it accumulates
         self.precision = self.leaf.precision
         self.value_offsets = np.concatenate([[0], np.cumsum(X.lengths[visited], dtype=np.int64)])
         self.device_offsets = device.to_device_array(self.value_offsets)
@@ -186,7 +187,7 @@ class DeviceTrainer:
 
     def _learnt_arrays(self):
         """What is learnt, on the host."""
-        return self.model._kernel_arrays()
+        return self.model.parameters.kernel_arrays()
 
     def _list_workspace(self, name, size, dtype=None):
         """Memory for a list, by default of numbers of the precision of the weights."""
@@ -195,7 +196,7 @@ class DeviceTrainer:
     def learn_batch(self, number):
         """Learn from a batch; return the position in the order of the visit after it."""
         gpu, lists, model, n_outputs = row_kernels(), list_loops(), self.model, self.n_outputs
-        size, t = model.batch_size, model._state.t
+        size, t = model.batch_size, model.parameters.t
         first = number * size
         count = min(size, self.active_rows.size - first)
         stored = int(self.value_offsets[first + count] - self.value_offsets[first])
@@ -214,7 +215,7 @@ class DeviceTrainer:
         if model.has_intercept:
             device.launch_blocks(gpu.learn_bias, n_outputs, self._spec, self.weights, z, share, lr, t)
         device.launch_blocks(gpu.add_losses, self.batch_sums.size, self.rows, losses, first, self.batch_sums)
-        model._state.t = model._bias_state.t = t + 1
+        model.parameters.t = t + 1
         return int(self.active_rows[first + count - 1]) + 1
 
     def _compute_slopes(self, where, first, count, t):
@@ -262,12 +263,12 @@ class MultiOutputDeviceTrainer(DeviceTrainer):
     """The same of several lanes, classes or rates: the weights of a feature are side by side, in flat arrays."""
 
     def __init__(self, model, X, y, weight, order):
-        self.n_outputs, self.current_rate = model.rate_factors.size, None
+        self.n_outputs, self.current_rate = model.parameters.rate_factors.size, None
         super().__init__(model, X, y, weight, order)
-        self.rate_factors = device.to_device_array(model.rate_factors)
+        self.rate_factors = device.to_device_array(model.parameters.rate_factors)
 
     def _learnt_arrays(self):
-        w, s, last_update, bias, bias_s = self.model._kernel_arrays()
+        w, s, last_update, bias, bias_s = self.model.parameters.kernel_arrays()
         w, bias = w[:, : self.n_outputs], bias[:, : self.n_outputs]  # the others only fill up vectors
         s, bias_s = (tuple(array[:, : self.n_outputs] for array in arrays) for arrays in (s, bias_s))
         return Weights(w, s, last_update, bias, bias_s)
@@ -288,7 +289,7 @@ class MultiOutputDeviceTrainer(DeviceTrainer):
         if lr != self.current_rate:
             self.current_rate, self.output_rates = (
                 lr,
-                device.to_device_array((self.model.rate_factors * lr).astype(self.precision)),
+                device.to_device_array((self.model.parameters.rate_factors * lr).astype(self.precision)),
             )
         return self.output_rates
 
@@ -300,24 +301,25 @@ class MultiOutputDeviceTrainer(DeviceTrainer):
 
 
 def learn_on_device(trainer, X, y, weight, order, loss_sums):
-    """Go through the rows of a chunk on the device; return whether to go on.  As `Course` does on the host."""
+    """Train on the rows of a chunk on the device; return whether to continue."""
     model = trainer.model
+    kind = DeviceTrainer if isinstance(model.parameters, SingleOutput) else MultiOutputDeviceTrainer
     with device.on_stream([]):
-        learner = (DeviceTrainer if model.is_single_output else MultiOutputDeviceTrainer)(model, X, y, weight, order)
-        trainer.start_time = time.perf_counter() if trainer.start_time is None else trainer.start_time
-        batches, number, position = -(-learner.active_rows.size // model.batch_size), 0, 0
-        while position < order.size:
-            stop = trainer.slice_end(position, order.size)
-            begin, before = time.perf_counter(), position
-            while position < stop and number < batches:
+        learner = kind(model, X, y, weight, order)
+        trainer.start_clock()
+        n_batches, number = -(-learner.active_rows.size // model.batch_size), 0
+
+        def learn_slice(position, stop):
+            nonlocal number
+            before = position
+            while position < stop and number < n_batches:
                 position, number = learner.learn_batch(number), number + 1
-            position = order.size if number == batches else position
+            position = order.size if number == n_batches else position
             model.n_seen += position - before
             learner.collect_losses(loss_sums)
-            trainer.adapt_slice(position - before, time.perf_counter() - begin)
-            if trainer.callback is not None:
-                learner.copy_to_host()
-                if not trainer.call_callback():
-                    return False
-        learner.copy_to_host()
-    return True
+            return position
+
+        should_continue = trainer.run_slices(order.size, learn_slice, learner.copy_to_host)
+        if should_continue:
+            learner.copy_to_host()
+        return should_continue

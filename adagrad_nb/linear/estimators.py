@@ -158,7 +158,7 @@ class LinearEstimator(BaseEstimator):
         self.loss_curve_ += losses
         self.n_iter_ = len(losses)
         self.validation_curve_ = list(self.model_.pass_losses)
-        self.t_ = self.model_._state.t
+        self.t_ = self.model_.parameters.t
         self.coef_ = self._shape_coef(self.model_.coef)
         self.intercept_ = np.atleast_1d(self.model_.intercept).astype(self.coef_.dtype)
         return self

@@ -4,7 +4,6 @@ import numpy as np
 
 from .. import _check
 from .._check import resolve_seed
-from .._csr import as_dense
 from ..io.readers import Chunk
 from ..records.losses import LOSSES
 from ..records.multiclass_losses import is_multi_output_loss
@@ -140,13 +139,14 @@ def fit_linear(
     if model is not None and not isinstance(model, LinearModel):
         raise TypeError(f"model: got {type(model).__name__}; must be a LinearModel")
     chunks = _as_chunks(X, y, sample_weight, passes)
-    trainer = Trainer(model, options, dtype, classes, callback)
     shuffle_seed = resolve_seed(rng) if shuffle else None
-    trainer.class_weight = check_class_weight(class_weight, isinstance(chunks, list) and chunks is not X)
-    trainer.threads = _check.positive_count("threads", threads)
-    trainer.early_stopping = early_stopping_monitor(
-        early_stopping, 0 if rng is None else shuffle_seed or resolve_seed(rng)
-    )
+    trainer = Trainer(
+        model, options, dtype=dtype, classes=classes,
+        class_weight=check_class_weight(class_weight, isinstance(chunks, list) and chunks is not X),
+        threads=_check.positive_count("threads", threads),
+        early_stopping=early_stopping_monitor(early_stopping, 0 if rng is None else shuffle_seed or resolve_seed(rng)),
+        callback=callback,
+    )  # fmt: skip
     for pass_index in range(passes):
         for chunk_index, chunk in enumerate(chunks):
             if not isinstance(chunk, Chunk):
@@ -164,7 +164,7 @@ def _as_chunks(X, y, weight, passes):
     if isinstance(X, Chunk):
         X = [X]
     if hasattr(X, "shape") or (isinstance(X, (list, tuple)) and not any(isinstance(item, Chunk) for item in X)):
-        return [Chunk(X if hasattr(X, "shape") else as_dense(X), y, weight)]
+        return [Chunk(X, y, weight)]
     if not hasattr(X, "__iter__"):
         raise TypeError(f"X: got {type(X).__name__}; must be a matrix, or an iterable of Chunk(X, y, weight)")
     if y is not None or weight is not None:

@@ -3,12 +3,7 @@
 import numpy as np
 
 from ..io import archive
-from .model import LinearModel
-from .multiclass_model import MulticlassModel
-from .rate_search import RateSearchModel
-
-MODEL_KINDS = {kind.__name__: kind for kind in (LinearModel, MulticlassModel, RateSearchModel)}
-MODEL_KINDS |= {"ClassModel": MulticlassModel, "RateModel": RateSearchModel}  # in files of earlier releases
+from .model import FILE_KIND, LinearModel
 
 
 def load_model(path, records=()):
@@ -42,9 +37,9 @@ def load_model(path, records=()):
     >>> model.predict(X)
     array([-1,  1,  1])
     """
-    meta, arrays = archive.read_archive(path, LinearModel.FILE_KIND)
+    meta, arrays = archive.read_archive(path, FILE_KIND)
     options = {name: archive.from_json(value, arrays, records) for name, value in meta["options"].items()}
     loss = archive.from_json(meta["loss"], arrays, records)
-    model = MODEL_KINDS[meta["kind"]](meta["n_features"], np.dtype(meta["dtype"]), loss, **options, **meta["numbers"])
+    model = LinearModel(meta["n_features"], np.dtype(meta["dtype"]), loss, **options, **meta["numbers"])
     model._restore(meta, arrays)
     return model

@@ -1,4 +1,8 @@
-"""The labels of a problem of many classes, and which loss such a problem has."""
+"""Targets of a linear model: labels or numbers, sample weights and class weights.
+
+`Numbers`, `BinaryLabels` and `MulticlassLabels` encode y for the loss, each chunk by a new object with the labels seen
+so far.
+"""
 
 import numbers
 from typing import Any, NamedTuple
@@ -6,8 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _check
-from ..records.losses import Logistic
+from ..compiler.jit import cast, compiled_for
+from ..records.losses import Logistic, inverse_link
 from ..records.multiclass_losses import OneVsRest, Softmax, target_type
+from .kernels import rows
 
 
 class MulticlassLabels(NamedTuple):
@@ -36,9 +42,7 @@ class MulticlassLabels(NamedTuple):
         """With all labels told beforehand, which must include those that have been learnt."""
         given = MulticlassLabels.from_declared(classes)
         if self.is_fixed and given != self:
-            raise ValueError(
-                f"classes: got {list(given.classes)[:20]}, but the model was begun with {list(self.classes)[:20]}"
-            )
+            raise ValueError(f"classes: got {list(given.classes)[:20]}, but the model has {list(self.classes)[:20]}")
         missing = [label for label in self.classes if label not in given.classes]
         if missing:
             raise ValueError(f"classes: got {list(given.classes)}, but the model has learnt {missing[0]!r}; add it")
@@ -58,11 +62,33 @@ class MulticlassLabels(NamedTuple):
             return MulticlassLabels(tuple(sorted({*self.classes, *new})))
         except TypeError:
             raise TypeError(
-                f"y: got the label {new.pop()!r}, but the model was begun with {list(self.classes)[:5]}; "
+                f"y: got the label {new.pop()!r}, but the model has {list(self.classes)[:5]}; "
                 "labels must be of one kind, all numbers or all strings"
             ) from None
 
-    def encode(self, y):
+    def encode(self, y, n, dtype):
+        """Return (positions of the labels y of n rows, labels with those of y added)."""
+        y = as_labels(y, n)
+        labels = self.extended(y)
+        return labels._positions(y), labels
+
+    def encode_known(self, y, n, dtype):
+        """Return the positions of the labels y of n rows, which must all be known."""
+        return self._positions(as_labels(y, n))
+
+    def decode(self, scores):
+        """Return the label with the largest score in each row."""
+        return self.to_array()[np.argmax(scores, axis=1)]
+
+    def to_json(self):
+        """Return the content of a file."""
+        return [self.is_fixed, *self.classes]
+
+    def from_json(self, labels):
+        """Return the labels of a file."""
+        return MulticlassLabels(tuple(labels[1:]), labels[0])
+
+    def _positions(self, y):
         """The position of each label of y, all of which must be known."""
         distinct, inverse = np.unique(y, return_inverse=True)
         index_of = {name: k for k, name in enumerate(self.classes)}
@@ -150,7 +176,7 @@ class BinaryLabels(NamedTuple):
         given = BinaryLabels.from_declared(classes)
         if any(mine not in (None, theirs) for mine, theirs in zip(self, given, strict=True)):
             mine = [label for label in self if label is not None]
-            raise ValueError(f"classes: got {list(given)}, but the model was begun with {mine}")
+            raise ValueError(f"classes: got {list(given)}, but the model has {mine}")
         return given
 
     def extended(self, y):
@@ -186,7 +212,29 @@ class BinaryLabels(NamedTuple):
     def _is_consistent(self, label, other):
         return label < other if other == 1 else label > other
 
-    def encode(self, y, dtype):
+    def encode(self, y, n, dtype):
+        """Return (-1 or 1 for each of n rows, labels with those of y added)."""
+        y = as_labels(y, n)
+        labels = self.extended(y)
+        return labels._signs(y, dtype), labels
+
+    def encode_known(self, y, n, dtype):
+        """Return -1 or 1 for each of n rows."""
+        return self.encode(y, n, dtype)[0]
+
+    def decode(self, scores):
+        """Return the second label where the score is positive, and the first one elsewhere."""
+        return self.to_array()[(scores > 0).astype(np.intp)]
+
+    def to_json(self):
+        """Return the content of a file."""
+        return list(self)
+
+    def from_json(self, labels):
+        """Return the labels of a file."""
+        return BinaryLabels(*labels)
+
+    def _signs(self, y, dtype):
         """-1 and 1 in the precision `dtype`."""
         one = np.dtype(dtype).type(1)
         return np.where(np.asarray(y) == self.positive, one, -one)
@@ -201,6 +249,40 @@ class BinaryLabels(NamedTuple):
         if isinstance(negative, bool) or isinstance(positive, bool):
             return np.array([False, True])
         return np.asarray([-1 if negative is None else negative, 1 if positive is None else positive])
+
+
+class Numbers(NamedTuple):
+    """Targets of regression; the loss takes them as they are.
+
+    `target_type` is "continuous", or "count" for numbers of at least 0.
+    """
+
+    target_type: str
+
+    def encode(self, y, n, dtype):
+        """Return (y as n finite numbers of type `dtype`, self)."""
+        return self.encode_known(y, n, dtype), self
+
+    def encode_known(self, y, n, dtype):
+        """Return y as n finite numbers of type `dtype`."""
+        y = _as_targets(y, n)
+        if y.dtype.kind not in "fiub":
+            raise TypeError(f"y: got dtype {y.dtype}; the loss takes real numbers")
+        if self.target_type == "count":
+            _check.in_interval("y", y, "[0, inf)")
+        return cast_finite("y", y, dtype)
+
+    def to_array(self):
+        """Return None: there are no labels."""
+        return None
+
+    def to_json(self):
+        """Return the content of a file, as version 0.1.0 writes it."""
+        return [None, None]
+
+    def from_json(self, labels):
+        """Return self: there are no labels in the file."""
+        return self
 
 
 def _unique_labels(y):
@@ -230,20 +312,6 @@ def as_labels(y, n):
     return y
 
 
-def encode_targets(y, n, loss, labels, dtype):
-    """(y as the loss takes it, labels) of a chunk of n rows."""
-    y = _as_targets(y, n)
-    if target_type(loss) == "binary":
-        _check_label_types(y)
-        labels = labels.extended(y)
-        return labels.encode(y, dtype), labels
-    if y.dtype.kind not in "fiub":
-        raise TypeError(f"y: got dtype {y.dtype}; the loss takes real numbers")
-    if target_type(loss) == "count":
-        _check.in_interval("y", y, "[0, inf)")
-    return cast_finite("y", y, dtype), labels
-
-
 def _check_label_types(y):
     """Labels are numbers, booleans or strings: what compares, and comes back from a file as it was."""
     if y.dtype.kind == "O":
@@ -255,6 +323,17 @@ def _check_label_types(y):
             raise TypeError("y: got numbers and strings; labels must be of one kind")
     elif y.dtype.kind not in "fiubUT":
         raise TypeError(f"y: got dtype {y.dtype}; labels must be numbers, booleans or strings")
+
+
+def encode_chunk(chunk, n, model, class_weight):
+    """Return y as the loss takes it, the sample weights, and the target with the labels of a chunk of n rows."""
+    weight = check_sample_weight(chunk.weight, n, model.dtype)
+    y, target = model.target.encode(chunk.y, n, model.dtype)
+    if class_weight is not None:
+        if isinstance(target, Numbers):
+            raise ValueError(f"class_weight: the loss {type(model.loss).__name__} takes numbers; leave it out")
+        weight = apply_class_weight(class_weight, chunk.y, weight, target)
+    return y, weight, target
 
 
 # --- class weights ---------------------------------------------------------------------------------------------------
@@ -295,3 +374,38 @@ def apply_class_weight(class_weight, y, weight, labels):
             raise ValueError(f"class_weight: got the label {unknown[0]!r}; the labels are {list(known)}")
         factors = np.array([class_weight.get(label, 1.0) for label in distinct.tolist()], np.float64)
     return weight * factors.astype(weight.dtype)[inverse.reshape(-1)]
+
+
+# --- probabilities ---------------------------------------------------------------------------------------------------
+
+
+def multiclass_probabilities(loss, scores, dtype):
+    """Return the probability of each class, of the shape (n, n_classes) of `scores`."""
+    if isinstance(loss, Softmax):
+        probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
+    elif isinstance(loss, OneVsRest):
+        probabilities = apply_inverse_link(loss.loss, scores.ravel(), dtype).reshape(scores.shape)
+        probabilities[probabilities.sum(axis=1) == 0] = 1  # no binary problem predicts its class
+    else:
+        loss = cast(loss, dtype)
+        return np.array([_class_probabilities(loss, row) for row in scores], dtype).reshape(scores.shape)
+    return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+def apply_inverse_link(loss, scores, dtype):
+    """Return the inverse link of a vector of scores, computed in double precision."""
+    scores, out = np.ascontiguousarray(scores, np.float64), np.empty(np.shape(scores))
+    loss = cast(loss, np.float64)
+    compiled_for(rows.inverse_links, loss)(loss, scores, out)
+    return out.astype(dtype)
+
+
+def _class_probabilities(loss, scores):
+    """Return the inverse link of one row of scores, as a user's record gives it."""
+    row = np.asarray(inverse_link(loss, scores))
+    if row.shape != scores.shape:
+        raise ValueError(
+            f"{type(loss).__name__}.inverse_link: gives shape {row.shape}; must give {scores.shape}, a probability for "
+            "each class"
+        )
+    return row

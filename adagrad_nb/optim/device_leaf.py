@@ -109,7 +109,14 @@ class DeviceLeaf(Leaf):
         counts, g = self.workspace("counts", 1, np.int32), gradient.values
         arrays.fill(counts, 0)
         arrays.launch_kernel(
-            update_kernels().count_nonfinite, g.size, transforms, self.as_coordinates(gradient), self.as_vector(x), g, lr, counts
+            update_kernels().count_nonfinite,
+            g.size,
+            transforms,
+            self.as_coordinates(gradient),
+            self.as_vector(x),
+            g,
+            lr,
+            counts,
         )
         return int(arrays.to_host(counts)[0])
 

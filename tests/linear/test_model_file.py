@@ -145,18 +145,6 @@ def test_other_files_are_refused(saved, tmp_path):
         load_model(other)
 
 
-@pytest.mark.parametrize(
-    ("kind", "options"), [("ClassModel", {"y": np.arange(6) % 3}), ("RateModel", {"y": np.arange(6) % 2, "lr": "auto"})]
-)
-def test_kinds_of_earlier_releases(kind, options, tmp_path):
-    model, path = fit_linear(np.eye(6), **options), tmp_path / "model.npz"
-    model.save(path)
-    meta, arrays = archive.read_archive(path, model.FILE_KIND)
-    archive.write_archive(path, model.FILE_KIND, meta | {"kind": kind}, arrays)
-    assert type(load_model(path)) is type(model)
-    assert np.array_equal(load_model(path).coef, model.coef)
-
-
 def test_old_spellings_of_linear_models():
     model = fit_linear(np.eye(6), np.arange(6) % 3)
     scores = model.decision_function(np.eye(6))

@@ -16,6 +16,7 @@ from numpy.testing import assert_allclose
 from adagrad_nb import FTRL, L1, RDA, Adadelta, Chunk, Polyak, fit_linear, load_model, load_svmlight
 from adagrad_nb.compiler.intrinsics import barrier_wait
 from adagrad_nb.linear import dispatch, trainer
+from adagrad_nb.linear.kernels import rows as row_kernels
 from adagrad_nb.linear.kernels import workers as team
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples" / "data"
@@ -88,10 +89,10 @@ def test_compiled_and_interpreted_agree(options, dtype):
 @pytest.mark.parametrize("workers", [2, 3])
 def test_the_same_bits_whoever_runs_them(options, workers, monkeypatch):
     options = {**options, "threads": workers, "passes": 3}
-    monkeypatch.setattr(dispatch, "cores", lambda: 1)
+    monkeypatch.setattr(dispatch, "available_cores", lambda: 1)
     alone = content(fit_linear(X, Y, **options))
     for cores in (2, 3):
-        monkeypatch.setattr(dispatch, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(dispatch, "available_cores", lambda cores=cores: cores)
         for _ in range(3):
             assert content(fit_linear(X, Y, **options)) == alone
     assert content(fit_linear(X, Y, **{**options, "threads": 4}))["coef"] != alone["coef"]
@@ -178,7 +179,7 @@ def test_rows_of_weight_zero_may_be_anything():
 
 
 def test_a_thread_that_does_not_start_keeps_nobody_waiting(monkeypatch):
-    monkeypatch.setattr(dispatch, "cores", lambda: 3)
+    monkeypatch.setattr(dispatch, "available_cores", lambda: 3)
     begin, count = threading.Thread.start, []
 
     def start(self):
@@ -188,7 +189,7 @@ def test_a_thread_that_does_not_start_keeps_nobody_waiting(monkeypatch):
         begin(self)
 
     fit_linear(X, Y, threads=3)
-    if trainer.kernels.learn is not getattr(trainer.kernels.learn, "py_func", trainer.kernels.learn):
+    if row_kernels.learn is not getattr(row_kernels.learn, "py_func", row_kernels.learn):
         monkeypatch.setattr(threading.Thread, "start", start)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             fit_linear(X, Y, threads=3)
@@ -212,9 +213,9 @@ def test_numbers_that_are_refused(threads):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rule": Adadelta()}, "^threads: does not go with the rule Adadelta"),
-        ({"average": Polyak()}, "^threads: does not go with average=Polyak"),
-        ({"normalized": True}, "^threads: does not go with normalised steps"),
+        ({"rule": Adadelta()}, "^threads: does not support the rule Adadelta"),
+        ({"average": Polyak()}, "^threads: does not support average=Polyak"),
+        ({"normalized": True}, "^threads: does not support normalised updates"),
     ],
 )
 def test_options_that_do_not_go_with_it(options, message):
@@ -328,5 +329,6 @@ def test_rounds_are_worth_their_merge(monkeypatch):
     assert dispatch.round_rows(narrow) == (dispatch.SOLO, dispatch.ROWS[0])
     assert dispatch.round_rows(sp.csr_array((0, 5)))[0] == dispatch.SOLO
     model = fit_linear(X, Y)
-    loop, _ = dispatch.sweep(model, X, model._spec(), 2)
-    assert loop is dispatch.row_by_row(model, X, model._spec())[0]
+    parameters = model.parameters
+    kernel, _ = dispatch.choose_kernel(parameters, 1, X, parameters.spec(), 2)
+    assert kernel is dispatch.row_kernel(parameters, 1, X, parameters.spec())[0]

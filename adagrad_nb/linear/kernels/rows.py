@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ...compiler.intrinsics import prefetch, prefetch_each
 from ...compiler.jit import borrow_arrays, cast_like, force_inline, jit, jitable, load, store
 from ...records.coordinate import apply_update
-from ...records.losses import slope, value
+from ...records.losses import inverse_link, slope, value
 from ...records.schedules import at
 from .lazy import arrive_bias, collect, current, lags, mark, overtake, passed, read
 
@@ -185,3 +185,17 @@ def decision_values(indptr, indices, data, w, bias, out):
             return r
         out[r] = p
     return out.shape[0]
+
+
+@jit
+def inverse_links(loss, scores, out):
+    """out[r] = inverse_link(scores[r])"""
+    for r in range(out.shape[0]):
+        out[r] = inverse_link(loss, scores[r])
+
+
+@jit
+def losses(loss, y, scores, out):
+    """out[r] = loss of the score scores[r] at the target y[r]"""
+    for r in range(out.shape[0]):
+        out[r] = value(loss, y[r], scores[r])
