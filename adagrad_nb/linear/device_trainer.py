@@ -79,7 +79,7 @@ class DeviceRows:
         if coef.ndim == 1:
             device.launch_kernel(
                 row_kernels().decision_values,
-                out.size * row_kernels().LANES,
+                out.size * row_kernels().THREADS_PER_ROW,
                 *arrays,
                 w,
                 self.dtype.type(intercept),
@@ -89,7 +89,7 @@ class DeviceRows:
             gpu = multi_row_kernels()
             weights = Weights(w, (), (), device.to_device_array(intercept), ())
             device.launch_kernel(
-                gpu.decide, flat.size, gpu.SETTLED, Rows(*arrays, (), (), ()), weights, 1.0, flat, 0, 0
+                gpu.multi_scores, flat.size, gpu.CAUGHT_UP, Rows(*arrays, (), (), ()), weights, 1.0, flat, 0, 0
             )
         return out
 
@@ -226,9 +226,9 @@ class DeviceTrainer:
             self._list_workspace("losses", count),
             self._list_workspace("g", where.size),
         )
-        entries = gpu.Entries(z, losses, where, g, self.device_offsets, self.bad_row)
+        entries = gpu.DeviceBatch(z, losses, where, g, self.device_offsets, self.bad_row)
         device.launch_kernel(
-            gpu.slopes, count * gpu.LANES, self._spec, self.rows, self.weights, entries, t, first, count
+            gpu.row_slopes, count * gpu.THREADS_PER_ROW, self._spec, self.rows, self.weights, entries, t, first, count
         )
         return z, losses, g
 
@@ -238,7 +238,7 @@ class DeviceTrainer:
 
     def _update_features(self, where, g, share, lr, t):
         """Move the features that are listed."""
-        device.launch_kernel(row_kernels().learn, where.size, self._spec, self.weights, where, g, share, lr, t)
+        device.launch_kernel(row_kernels().cuda_learn, where.size, self._spec, self.weights, where, g, share, lr, t)
 
     def collect_losses(self, loss_sums):
         """Add the losses to the sums; an error if a prediction was not finite.  Only the sums are copied."""
@@ -280,9 +280,15 @@ class MultiOutputDeviceTrainer(DeviceTrainer):
         g = list_loops().OuterProductGradient(
             z, self._list_workspace("owner", where.size, np.int32), self._list_workspace("x", where.size)
         )
-        device.launch_kernel(gpu.decide, p.size, self._spec, self.rows, self.weights, self.rate_factors, p, t, first)
-        device.launch_kernel(gpu.score, count, self._spec, self.rows, p, z, losses, self.bad_row, n_outputs, first)
-        device.launch_kernel(gpu.gather, count * gpu.LANES, self.rows, g, where, self.device_offsets, first, count)
+        device.launch_kernel(
+            gpu.multi_scores, p.size, self._spec, self.rows, self.weights, self.rate_factors, p, t, first
+        )
+        device.launch_kernel(
+            gpu.multi_losses_and_slopes, count, self._spec, self.rows, p, z, losses, self.bad_row, n_outputs, first
+        )
+        device.launch_kernel(
+            gpu.expand_rows, count * gpu.THREADS_PER_ROW, self.rows, g, where, self.device_offsets, first, count
+        )
         return z, losses, g
 
     def _device_rate(self, lr):
@@ -295,9 +301,11 @@ class MultiOutputDeviceTrainer(DeviceTrainer):
 
     def _update_features(self, where, g, share, lr, t):
         gpu = multi_row_kernels()
-        device.launch_kernel(gpu.learn, g.size, self._spec, self.weights, self.rate_factors, where, g, share, lr, t)
-        if not isinstance(self.weights.last, tuple):
-            device.launch_kernel(gpu.note, where.size, self._spec, self.weights.last, where, t + 1)
+        device.launch_kernel(
+            gpu.cuda_learn_multi, g.size, self._spec, self.weights, self.rate_factors, where, g, share, lr, t
+        )
+        if not isinstance(self.weights.last_update, tuple):
+            device.launch_kernel(gpu.set_last_updates, where.size, self._spec, self.weights.last_update, where, t + 1)
 
 
 def learn_on_device(trainer, X, y, weight, order, loss_sums):

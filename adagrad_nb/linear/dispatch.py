@@ -13,7 +13,7 @@ from .._csr import as_unsigned
 from ..compiler.jit import compiled_for, is_compiled
 from ..records.rules import has_additive_accumulators
 from .kernels import mini_batch, multi_batch, multi_rows, rows, scaled_rows, workers
-from .kernels.merging import Moves
+from .kernels.merging import WorkerResults
 from .parameters import SingleOutput
 
 # Early on, the results of separate workers merge badly.  So at least the first SOLO updates are serial, and a round has
@@ -63,8 +63,10 @@ def row_kernel(parameters, batch_size, X, spec, lead=()):
     w, slots = np.empty(shape, X.dtype), _empty_slots(parameters, shape)
     if parameters.scaling:
         max_abs, scale, r = (np.empty(shape, X.dtype) for _ in range(3))
-        return compiled_for(scaled_rows.learn, spec), scaled_rows.ScaledBuffers(w, slots, max_abs, scale, r)
-    return compiled_for(rows.learn, spec), rows.Buffers(w, slots, np.empty(shape, np.int64))
+        return compiled_for(scaled_rows.learn_scaled_rows, spec), scaled_rows.ScaledRowBuffers(
+            w, slots, max_abs, scale, r
+        )
+    return compiled_for(rows.learn_rows, spec), rows.RowBuffers(w, slots, np.empty(shape, np.int64))
 
 
 def batch_kernel(parameters, batch_size, X, spec, lead=()):
@@ -72,19 +74,21 @@ def batch_kernel(parameters, batch_size, X, spec, lead=()):
     touched, slot_of = allocate_batch_index(X, batch_size, lead)
     w, g = np.empty((2, *touched.shape), X.dtype)
     slots = _empty_slots(parameters, touched.shape)
-    return compiled_for(mini_batch.learn, spec), mini_batch.Batch(batch_size, w, slots, g, touched, slot_of)
+    return compiled_for(mini_batch.learn_batches, spec), mini_batch.BatchBuffers(
+        batch_size, w, slots, g, touched, slot_of
+    )
 
 
 def _multi_output_kernel(parameters, batch_size, X, spec):
     """Return a kernel of several outputs."""
     row = parameters.row_workspace(as_unsigned(X.indices).dtype)
     if batch_size == 1:
-        return compiled_for(multi_rows.learn, spec), row
+        return compiled_for(multi_rows.learn_multi_rows, spec), row
     touched, slot_of = allocate_batch_index(X, batch_size)
     g, bias_g = parameters.batch_gradients(touched.size)
     sums = np.empty(parameters.n_loss_sums)
-    workspace = multi_batch.LaneBatch(batch_size, g, bias_g, touched, slot_of, sums, row)
-    return compiled_for(multi_batch.learn, spec), workspace
+    workspace = multi_batch.MultiBatchBuffers(batch_size, g, bias_g, touched, slot_of, sums, row)
+    return compiled_for(multi_batch.learn_multi_batches, spec), workspace
 
 
 def allocate_batch_index(X, batch_size, lead=()):
@@ -142,11 +146,11 @@ def _parallel_kernel(parameters, batch_size, X, spec, n_workers):
     serial = _single_output_kernel(parameters, batch_size, X, spec)
     if parameters.t + X.shape[0] <= first:
         return serial
-    kernel = compiled_for(workers.rounds, spec)
+    kernel = compiled_for(workers.run_rounds, spec)
     n_threads = min(n_workers, available_cores()) if is_compiled(kernel) else 1
     _, workspace = _single_output_kernel(parameters, batch_size, X, spec, (n_workers,))
-    results = allocate_worker_results(parameters, X.shape[1], n_workers, 2 * workers.SAMPLE)
-    pool = workers.Team(
+    results = allocate_worker_results(parameters, X.shape[1], n_workers, 2 * workers.SAMPLE_ROWS)
+    pool = workers.WorkerPool(
         n_threads, GROWTH, most, results, np.zeros((n_workers, APART)), np.zeros(n_workers, np.int64),
         np.zeros(n_workers, np.int64), workspace, np.zeros(1, np.int64),
     )  # fmt: skip
@@ -157,7 +161,7 @@ def allocate_worker_results(parameters, n_features, n_workers, n_samples):
     """Return arrays for the results of workers that start from the same weights."""
     dtype = parameters.dtype
     shape = (n_workers, n_features)
-    return Moves(
+    return WorkerResults(
         np.empty(shape, dtype), _empty_slots(parameters, shape),
         () if isinstance(parameters.last_update, tuple) else np.empty(shape, np.int64),
         np.empty((n_workers, APART), dtype), _empty_slots(parameters, (n_workers, APART)),
@@ -192,7 +196,7 @@ class ParallelRounds:
         pool.barrier[0] = 0
         others = [
             threading.Thread(target=self.kernel, args=(*arguments, worker, span), daemon=True)
-            for worker in range(1, pool.threads)
+            for worker in range(1, pool.n_threads)
         ]
         started = []
         try:
@@ -210,11 +214,11 @@ class ParallelRounds:
 
 def _feature_arrays(weights):
     """Return the arrays with one entry for each feature."""
-    return (weights.w, *weights.s, *(() if isinstance(weights.last, tuple) else (weights.last,)))
+    return (weights.w, *weights.s, *(() if isinstance(weights.last_update, tuple) else (weights.last_update,)))
 
 
 def _contiguous(weights):
     """Return the weights with each array contiguous in memory."""
     w, s, last_update, _, _ = weights
     last_update = last_update if isinstance(last_update, tuple) else np.ascontiguousarray(last_update)
-    return weights._replace(w=np.ascontiguousarray(w), s=tuple(map(np.ascontiguousarray, s)), last=last_update)
+    return weights._replace(w=np.ascontiguousarray(w), s=tuple(map(np.ascontiguousarray, s)), last_update=last_update)

@@ -137,17 +137,17 @@ def _merge(models, start, rule, sample):
         for slots, state in ((results.s, trained.state), (results.bias_s, trained.bias_state)):
             for slot, values in zip(slots, state.slots[0], strict=True):
                 slot[k] = values
-        if not isinstance(results.last, tuple):
-            results.last[k] = trained.last_update
+        if not isinstance(results.last_update, tuple):
+            results.last_update[k] = trained.last_update
         results.counts[k] = trained.t - t
         new.loss_sums += model.loss_sums - start.loss_sums
         new.n_seen += model.n_seen - start.n_seen
     spec, weights = parameters.spec(), parameters.kernel_arrays()
-    compiled_for(kernels.joined, spec)(spec, weights, results, t)
+    compiled_for(kernels.merge_all, spec)(spec, weights, results, t)
     b = 1 if rule == "sum" else 0
     if rule == "blend":
-        b = compiled_for(kernels.chosen, spec)(spec, rows, results, n_samples)
-    compiled_for(kernels.settle, spec)(spec, weights, results, new.dtype.type(b))
+        b = compiled_for(kernels.choose_blend, spec)(spec, rows, results, n_samples)
+    compiled_for(kernels.apply_blend, spec)(spec, weights, results, new.dtype.type(b))
     parameters.t = t + int(results.counts.sum())
     return new
 

@@ -383,9 +383,9 @@ class LinearModel:
         sample_weight = check_sample_weight(sample_weight, n, np.float64)
         loss, out = cast(self.loss, np.float64), np.empty(n)
         if scores.ndim == 2:
-            compiled_for(multi_rows.losses, loss)(loss, y, scores, np.empty(scores.shape[1]), out)
+            compiled_for(multi_rows.compute_losses, loss)(loss, y, scores, np.empty(scores.shape[1]), out)
         else:
-            compiled_for(rows.losses, loss)(loss, y, scores, out)
+            compiled_for(rows.compute_losses, loss)(loss, y, scores, out)
         return float(np.average(out, weights=sample_weight))
 
     linked = property(lambda self: self.predict_from_scores)  # the name in version 0.1.0

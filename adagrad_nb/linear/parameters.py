@@ -22,8 +22,16 @@ from ..records.rules import initial_slots, is_scaled_gradient, unpenalized
 from ..records.schedules import Rates
 from ..records.transforms import Identity
 from .kernels import multi_rows, rows, scaled_rows
-from .kernels.lazy import Anew, Averaged, Prompt, Trail, lapse_of, moves_untouched, must_note
-from .kernels.rows import FAR
+from .kernels.lazy import (
+    FromAccumulators,
+    LazyIterateSums,
+    NoCatchUp,
+    WithAveraging,
+    acts_on_untouched,
+    choose_strategy,
+    needs_last_update,
+)
+from .kernels.rows import PREFETCH_FROM
 
 
 class Parameters:
@@ -66,7 +74,7 @@ class Parameters:
 
     def initial_last_update(self):
         """Return the current update number for every feature, or () if lazy updates do not need it."""
-        is_lazy = must_note(self.state.rule, self.state.penalty)
+        is_lazy = needs_last_update(self.state.rule, self.state.penalty)
         if not is_lazy and not self.average:
             return ()
         now = self.scaling.summed_step_sizes if is_lazy and self.scaling.normalized else self.state.t
@@ -79,11 +87,11 @@ class Parameters:
     def spec(self):
         """Return the records that the learning kernels are compiled for."""
         state, schedule = self.state, self.schedule()
-        lazy = lapse_of(state.rule, state.penalty, schedule, self.scaling.normalized)
-        spec = rows.Recipe(
+        lazy = choose_strategy(state.rule, state.penalty, schedule, self.scaling.normalized)
+        spec = rows.LearnerSpec(
             cast(self.loss, self.dtype), state.leaves[0].update,
             cast(Update(unpenalized(state.rule), Identity(), NoPenalty()), self.dtype), schedule,
-            lazy if self.iterate_sums is None else Averaged(lazy), int(self.has_intercept),
+            lazy if self.iterate_sums is None else WithAveraging(lazy), int(self.has_intercept),
         )  # fmt: skip
         return self.scaling.scaled_spec(spec) if self.scaling else spec
 
@@ -100,18 +108,18 @@ class Parameters:
         """
         spec, weights = self.spec(), self.kernel_arrays()
         if lazy is not None:
-            spec = spec._replace(lapse=lazy)
-        elif isinstance(getattr(spec.lapse, "lapse", spec.lapse), Prompt):
+            spec = spec._replace(lazy=lazy)
+        elif isinstance(getattr(spec.lazy, "lazy", spec.lazy), NoCatchUp):
             return weights.w.copy()
         out = np.zeros_like(weights.w)
-        compiled_for(self.kernels.settled, spec)(spec, weights, *self.catch_up_workspace(), self.state.t, out)
+        compiled_for(self.kernels.catch_up_all, spec)(spec, weights, *self.catch_up_workspace(), self.state.t, out)
         return out
 
     def catch_up_sums(self):
         """Return the iterate sums after all updates so far."""
         spec, out = self.spec(), np.empty_like(self.iterate_sums.sums)
         workspace = self.catch_up_workspace()
-        compiled_for(self.kernels.iterate_sums, spec)(spec, self.kernel_arrays(), *workspace, self.state.t, out)
+        compiled_for(self.kernels.sum_iterates, spec)(spec, self.kernel_arrays(), *workspace, self.state.t, out)
         return out
 
     def catch_up_workspace(self):
@@ -195,7 +203,7 @@ class SingleOutput(Parameters):
         """Raise ValueError for options that cannot be combined."""
         penalty = self.state.penalty
         self.scaling.check_compatible(self.state.rule, penalty)
-        if self.average and self.scaling.normalized and moves_untouched(penalty):
+        if self.average and self.scaling.normalized and acts_on_untouched(penalty):
             raise ValueError(
                 f"average: with normalized=True the iterates have no closed-form sum under the penalty "
                 f"{type(penalty).__name__}; use average=False, penalty=None or normalized=False"
@@ -223,10 +231,10 @@ class SingleOutput(Parameters):
             new.bias_state = new.bias_state._with_options(new.bias, **options)
             new.last_update = ()
             if is_dual_averaging(new.state.rule):
-                new.weights = new.catch_up_all(Anew(0))
+                new.weights = new.catch_up_all(FromAccumulators(0))
         if average != self.average:
             new.iterate_sums = IterateSums(average, new.n_features, new.state.t) if average else None
-        if isinstance(new.last_update, tuple) or not (average or must_note(new.state.rule, new.state.penalty)):
+        if isinstance(new.last_update, tuple) or not (average or needs_last_update(new.state.rule, new.state.penalty)):
             new.last_update = new.initial_last_update()
         new._allocate(new.weights, new.state.slots[0], new.last_update)
         new._check_options()
@@ -410,10 +418,10 @@ class MultiOutput(Parameters):
             new.t = self.t
             new.last_update = ()
             if is_dual_averaging(merged["rule"]):
-                new.table[:, 0] = new.catch_up_all(Anew(0))
+                new.table[:, 0] = new.catch_up_all(FromAccumulators(0))
         if average != self.average:
             new.iterate_sums = new._new_iterate_sums(average)
-        if isinstance(new.last_update, tuple) or not (average or must_note(merged["rule"], new.state.penalty)):
+        if isinstance(new.last_update, tuple) or not (average or needs_last_update(merged["rule"], new.state.penalty)):
             new.last_update = new.initial_last_update()
         return new
 
@@ -441,7 +449,7 @@ class MultiOutput(Parameters):
         p, z, losses, lr = (self._new_table(1)[:, 0] for _ in range(4))
         step_sizes = np.zeros(self.n_outputs, self.dtype)
         bias_column, bias_value = np.zeros(1, index_dtype), np.ones(1, self.dtype)
-        return multi_rows.LaneBuffers(p, z, losses, lr, self.rate_factors, step_sizes, bias_column, bias_value)
+        return multi_rows.MultiRowBuffers(p, z, losses, lr, self.rate_factors, step_sizes, bias_column, bias_value)
 
     def batch_gradients(self, n_touched):
         """Return zeroed gradients of the weights of `n_touched` features, and of the intercepts."""
@@ -537,7 +545,7 @@ class IterateSums:
 
     def as_lazy_record(self, last_update, n_features=None):
         """Return the record that the kernels take."""
-        return Trail(last_update, self.sums[:n_features], self.bias_sums, self.first_update)
+        return LazyIterateSums(last_update, self.sums[:n_features], self.bias_sums, self.first_update)
 
     def count_iterates(self, t):
         """Return the number of iterates before update t that count."""
@@ -611,8 +619,10 @@ class FeatureScaling:
 
     def scaled_spec(self, spec):
         """Return `spec` extended by the scaling of these updates."""
-        scaling = scaled_rows.Normalized(self.max_abs, self.running_sums) if self.normalized else scaled_rows.Unscaled()
-        return scaled_rows.ScaledRecipe(*spec, scaling, int(self.invariant))
+        scaling = (
+            scaled_rows.MaxAbsScale(self.max_abs, self.running_sums) if self.normalized else scaled_rows.UnitScale()
+        )
+        return scaled_rows.ScaledLearnerSpec(*spec, scaling, int(self.invariant))
 
 
 # --- memory layout ---------------------------------------------------------------------------------------------------
@@ -635,7 +645,7 @@ def aligned_zeros(shape, dtype):
 def interleave(arrays, n):
     """Copy vectors into one table of n entries, in which entries of the same index are next to each other.
 
-    Entries beyond the end of a vector are zero.  From `FAR` entries on, an entry takes a power of two of bytes, so
+    Entries beyond the end of a vector are zero.  From `PREFETCH_FROM` entries on, an entry takes a power of two of bytes, so
     that it does not straddle two cache lines; smaller tables stay in the caches and are packed.  A broadcast zero is
     not written: memory that is never touched costs neither time nor space.
     """
@@ -645,7 +655,7 @@ def interleave(arrays, n):
         "names": packed.names,
         "formats": [field[0] for field in fields],
         "offsets": [field[1] for field in fields],
-        "itemsize": packed.itemsize if n < FAR else 1 << (packed.itemsize - 1).bit_length(),
+        "itemsize": packed.itemsize if n < PREFETCH_FROM else 1 << (packed.itemsize - 1).bit_length(),
     }
     table = aligned_zeros((n,), np.dtype(layout))
     copies = tuple(table[name] for name in packed.names)

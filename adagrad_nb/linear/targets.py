@@ -396,7 +396,7 @@ def apply_inverse_link(loss, scores, dtype):
     """Return the inverse link of a vector of scores, computed in double precision."""
     scores, out = np.ascontiguousarray(scores, np.float64), np.empty(np.shape(scores))
     loss = cast(loss, np.float64)
-    compiled_for(rows.inverse_links, loss)(loss, scores, out)
+    compiled_for(rows.apply_inverse_link, loss)(loss, scores, out)
     return out.astype(dtype)
 
 

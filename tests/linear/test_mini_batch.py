@@ -139,7 +139,7 @@ def test_a_batch_that_is_refused_has_changed_nothing():
     model.parameters.t = t
     model.n_seen += 4
     assert content(model) == content(after)
-    assert (room.place == -1).all()
+    assert (room.slot_of == -1).all()
 
 
 def test_averages_of_batches():

@@ -35,7 +35,7 @@ def early(monkeypatch):
 def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=True):
     X, y, weight = data(loss, n=80, seed=2)
     record, prox = PENALTIES[penalty]
-    monkeypatch.setattr(team, "blend", lambda *arguments: b)
+    monkeypatch.setattr(team, "find_blend", lambda *arguments: b)
     first, most = dispatch.round_rows(X)
     assert (first, 15 < most < 40) == (12, True)
     model = fit_linear(
@@ -189,7 +189,7 @@ def test_a_thread_that_does_not_start_keeps_nobody_waiting(monkeypatch):
         begin(self)
 
     fit_linear(X, Y, threads=3)
-    if row_kernels.learn is not getattr(row_kernels.learn, "py_func", row_kernels.learn):
+    if row_kernels.learn_rows is not getattr(row_kernels.learn_rows, "py_func", row_kernels.learn_rows):
         monkeypatch.setattr(threading.Thread, "start", start)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             fit_linear(X, Y, threads=3)
@@ -280,7 +280,7 @@ def test_the_blend_is_no_worse_than_either_end(monkeypatch):
     for name, b in (("average", 0.0), ("sum", 1.0), ("blend", None)):
         with monkeypatch.context() as patch:
             if b is not None:
-                patch.setattr(team, "blend", lambda *arguments, b=b: b)
+                patch.setattr(team, "find_blend", lambda *arguments, b=b: b)
             found[name] = fit_linear(dense[:800], y[:800], lr=2.0, threads=4).progressive_loss
     assert found["sum"] > 1.05 * found["average"]
     assert found["blend"] < 1.02 * min(found["sum"], found["average"])
@@ -288,7 +288,7 @@ def test_the_blend_is_no_worse_than_either_end(monkeypatch):
 
 def test_threads_meet():
     """Nobody goes on before all have come, however many threads there are for the cores."""
-    if not hasattr(team.rounds, "py_func"):
+    if not hasattr(team.run_rounds, "py_func"):
         assert barrier_wait(np.zeros(1, np.int64), 1, 4) == 5
         return
     from adagrad_nb.compiler.jit import jit

@@ -14,12 +14,21 @@ from ...compiler.jit import borrow_arrays, cast_like, force_inline, jit, jitable
 from ...records.coordinate import apply_update
 from ...records.losses import inverse_link, slope, value
 from ...records.schedules import at
-from .lazy import arrive_bias, collect, current, lags, mark, overtake, passed, read
+from .lazy import (
+    add_bias_iterate,
+    catch_up_row,
+    caught_up,
+    is_deferred,
+    missed_sum,
+    read_last_update,
+    read_weight,
+    record_update,
+)
 
-DONE, OUTSIDE, UNSORTED, NOT_FINITE = range(4)
+DONE, OUT_OF_RANGE, UNSORTED, NOT_FINITE = range(4)
 
 # From this many weights on, which do not fit into the caches next to a core, the next row is asked for beforehand.
-FAR = 2**18
+PREFETCH_FROM = 2**18
 
 
 class Rows(NamedTuple):
@@ -34,61 +43,61 @@ class Rows(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What is learnt.  `last` is what the lapse notes of each coordinate; () if that is nothing."""
+    """What is learnt.  `last_update` is what the lapse notes of each coordinate; () if that is nothing."""
 
     w: Any
     s: Any
-    last: Any
+    last_update: Any
     bias: Any
     bias_s: Any
 
 
-class Buffers(NamedTuple):
+class RowBuffers(NamedTuple):
     """Room for the longest row."""
 
     w: Any
     s: Any
-    last: Any
+    last_update: Any
 
-    def part(self, k):
-        return Buffers(self.w[k], load(self.s, k), self.last[k])
+    def for_worker(self, k):
+        return RowBuffers(self.w[k], load(self.s, k), self.last_update[k])
 
 
-class Recipe(NamedTuple):
-    """How to learn: `free` moves the intercept, if `intercept` is 1; `lapse` brings coordinates up to date."""
+class LearnerSpec(NamedTuple):
+    """How to learn: `bias_update` moves the intercept, if `intercept` is 1; `lazy` brings coordinates up to date."""
 
     loss: Any
     update: Any
-    free: Any
+    bias_update: Any
     schedule: Any
-    lapse: Any
+    lazy: Any
     intercept: int
 
 
 @jitable
-def disorder(indices, n):
+def explain_bad_indices(indices, n):
     """OUTSIDE or UNSORTED for the indices of a row that do not increase."""
     top = indices[0]
     for k in range(indices.shape[0]):
         top = max(top, indices[k])
-    return OUTSIDE if top >= n else UNSORTED
+    return OUT_OF_RANGE if top >= n else UNSORTED
 
 
 @force_inline()
-def fault(indices, n):
+def check_indices(indices, n):
     """OUTSIDE, UNSORTED or DONE for the indices of a row; as unsigned numbers, negative ones are too large."""
     count, falls = indices.shape[0], 0
     for k in range(1, count):
         falls += indices[k] <= indices[k - 1]
     if falls > 0:
-        return disorder(indices, n)
-    return OUTSIDE if count > 0 and indices[count - 1] >= n else DONE
+        return explain_bad_indices(indices, n)
+    return OUT_OF_RANGE if count > 0 and indices[count - 1] >= n else DONE
 
 
 @jitable
-def announce(rows, w, s, position, stop):
+def prefetch_row(rows, w, s, position, stop):
     """Ask for the coordinates of the row at a position, if it is to come; what is wrong with it will show then."""
-    if w.shape[0] < FAR or position >= stop:
+    if w.shape[0] < PREFETCH_FROM or position >= stop:
         return
     r = rows.order[position]
     for k in range(rows.indptr[r], rows.indptr[r + 1]):
@@ -97,78 +106,78 @@ def announce(rows, w, s, position, stop):
 
 
 @jit
-def learn(recipe, rows, weights, buffers, tally, t, start, stop):
+def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
     """w = move(w, slope(y, w·x + b) x) for the rows order[start:stop]; return (next position, status, next t).
 
     A row that is refused, and all after it, has changed nothing.
     """
     rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
     indptr, indices, data, y, weight, order = rows
-    w, s, last, bias, bias_s = weights
-    wr, sr, room = buffers
+    w, s, last_update, bias, bias_slots = weights
+    wr, sr, workspace = buffers
     for position in range(start, stop):
         r = order[position]
         h = weight[r]
         if h == 0:
             continue
         first = indptr[r]
-        stored = indices[first : indptr[r + 1]]
+        columns = indices[first : indptr[r + 1]]
         x = data[first : indptr[r + 1]]
-        status = fault(stored, w.shape[0])
+        status = check_indices(columns, w.shape[0])
         if status != DONE:
             return position, status, t
-        announce(rows, w, s, position + 1, stop)
+        prefetch_row(rows, w, s, position + 1, stop)
         p = bias[0]
-        for k in range(stored.shape[0]):
-            i = stored[k]
+        for k in range(columns.shape[0]):
+            i = columns[k]
             si = load(s, i)
-            wi = read(recipe.lapse, recipe, w[i], si, last, i, t)
-            collect(recipe.lapse, last, i, room, k)
+            wi = read_weight(spec.lazy, spec, w[i], si, last_update, i, t)
+            read_last_update(spec.lazy, last_update, i, workspace, k)
             wr[k] = wi
             store(sr, k, si)
             p += wi * x[k]
-        if lags(recipe.lapse):  # known when this is compiled: either the sum above is left out, or all of this
-            for k in range(stored.shape[0]):
-                wr[k] = overtake(recipe.lapse, recipe, wr[k], load(sr, k), room, k, stored[k], t)
+        if is_deferred(spec.lazy):  # known when this is compiled: either the sum above is left out, or all of this
+            for k in range(columns.shape[0]):
+                wr[k] = catch_up_row(spec.lazy, spec, wr[k], load(sr, k), workspace, k, columns[k], t)
             p = bias[0]
-            for k in range(stored.shape[0]):
+            for k in range(columns.shape[0]):
                 p += wr[k] * x[k]
         if not math.isfinite(p):
             return position, NOT_FINITE, t
-        tally[0] += h * value(recipe.loss, y[r], p)
-        tally[1] += h
-        lr = cast_like(at(recipe.schedule, t), w)
-        z = h * slope(recipe.loss, y[r], p)
-        for k in range(stored.shape[0]):
-            wr[k], sk = apply_update(recipe.update, wr[k], z * x[k], load(sr, k), lr, t, stored[k])
+        loss_sums[0] += h * value(spec.loss, y[r], p)
+        loss_sums[1] += h
+        lr = cast_like(at(spec.schedule, t), w)
+        z = h * slope(spec.loss, y[r], p)
+        for k in range(columns.shape[0]):
+            wr[k], sk = apply_update(spec.update, wr[k], z * x[k], load(sr, k), lr, t, columns[k])
             store(sr, k, sk)
-        if recipe.intercept:
-            bias[0], sk = apply_update(recipe.free, bias[0], z, load(bias_s, 0), lr, t, 0)
-            store(bias_s, 0, sk)
-            arrive_bias(recipe.lapse, last, bias[0], 0, t + 1)
+        if spec.intercept:
+            bias[0], sk = apply_update(spec.bias_update, bias[0], z, load(bias_slots, 0), lr, t, 0)
+            store(bias_slots, 0, sk)
+            add_bias_iterate(spec.lazy, last_update, bias[0], 0, t + 1)
         t += 1
-        for k in range(stored.shape[0]):
-            i = stored[k]
-            mark(recipe, weights, wr[k], i, t)
+        for k in range(columns.shape[0]):
+            i = columns[k]
+            record_update(spec, weights, wr[k], i, t)
             w[i] = wr[k]
             store(s, i, load(sr, k))
     return stop, DONE, t
 
 
 @jit
-def settled(recipe, weights, t, out):
+def catch_up_all(spec, weights, t, out):
     """out[i] = w[i] after all updates before t"""
-    w, s, last, _, _ = weights
+    w, s, last_update, _, _ = weights
     for i in range(w.shape[0]):
-        out[i] = current(recipe, w[i], load(s, i), last, i, t)
+        out[i] = caught_up(spec, w[i], load(s, i), last_update, i, t)
 
 
 @jit
-def iterate_sums(recipe, weights, t, out):
+def sum_iterates(spec, weights, t, out):
     """out[i] = the sum of the iterates of coordinate i after each update before t that counts"""
     w, s, trail, _, _ = weights
     for i in range(w.shape[0]):
-        out[i] = trail.total[i] + passed(recipe, w[i], load(s, i), trail.last[i], trail.since, t, i)
+        out[i] = trail.sums[i] + missed_sum(spec, w[i], load(s, i), trail.last_update[i], trail.first_update, t, i)
 
 
 @jit
@@ -188,14 +197,14 @@ def decision_values(indptr, indices, data, w, bias, out):
 
 
 @jit
-def inverse_links(loss, scores, out):
+def apply_inverse_link(loss, scores, out):
     """out[r] = inverse_link(scores[r])"""
     for r in range(out.shape[0]):
         out[r] = inverse_link(loss, scores[r])
 
 
 @jit
-def losses(loss, y, scores, out):
+def compute_losses(loss, y, scores, out):
     """out[r] = loss of the score scores[r] at the target y[r]"""
     for r in range(out.shape[0]):
         out[r] = value(loss, y[r], scores[r])
