@@ -19,8 +19,8 @@ from .parameters import SingleOutput
 # Early on, the results of separate workers merge badly.  So at least the first SOLO updates are serial, and a round has
 # a tenth of the updates so far.  Chosen on text and census data, at no cost in test loss.
 SOLO, GROWTH = 8192, 10
-# A merge costs time for each feature, so a round needs enough stored values for each: FIRST in the first rounds, where a
-# merge takes as long as the training, and LONGEST in the longest, where it takes an eighth.
+# A merge costs time for each feature, so a round needs enough stored values for each: FIRST in the first rounds, where
+# a merge takes as long as the training, and LONGEST in the longest, where it takes an eighth.
 FIRST, LONGEST = 1.2, 12
 # Numbers that every worker writes for every row are so many places apart, in cache lines of their own: next to each
 # other they made two workers no faster than one.

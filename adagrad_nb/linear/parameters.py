@@ -645,9 +645,9 @@ def aligned_zeros(shape, dtype):
 def interleave(arrays, n):
     """Copy vectors into one table of n entries, in which entries of the same index are next to each other.
 
-    Entries beyond the end of a vector are zero.  From `PREFETCH_FROM` entries on, an entry takes a power of two of bytes, so
-    that it does not straddle two cache lines; smaller tables stay in the caches and are packed.  A broadcast zero is
-    not written: memory that is never touched costs neither time nor space.
+    Entries beyond the end of a vector are zero.  From `PREFETCH_FROM` entries on, an entry takes a power of two of
+    bytes, so that it does not straddle two cache lines; smaller tables stay in the caches and are packed.  A broadcast
+    zero is not written: memory that is never touched costs neither time nor space.
     """
     packed = np.dtype([("", array.dtype) for array in arrays], align=True)
     fields = [packed.fields[name] for name in packed.names]

@@ -14,8 +14,8 @@ Attributes of a rule say more about it, each with a predicate in this module.  `
 first one of squared gradients, so that models of several learners can be merged.  ``per_row``: the entries of a row
 share an accumulator, to which ``accumulate`` adds ``pool_squares(total, n)`` of the sum of their n squared gradients.
 
-A record whose methods compute without branches, by `safe_divide` and `choose`, says so by ``branchless = True``: they then
-run on vectors of lanes where several models are learnt side by side, three to six times faster.
+A record whose methods compute without branches, by `safe_divide` and `choose`, says so by ``branchless = True``: they
+then run on vectors of lanes where several models are learnt side by side, three to six times faster.
 """
 
 import math

@@ -1,9 +1,8 @@
-"""The CUDA loops of linear models of several lanes, a class or a rate each: decisions, slopes, moves.
+"""CUDA kernels for several outputs: scores, slopes and updates.
 
-All arrays are flat: lane c of feature i, or of the n-th row of a batch, stands at i * lanes + c or n * lanes + c, so
-that threads side by side read and write lanes side by side.  A thread has a lane of a row, or of a feature, to itself:
-three classes keep as many threads busy as three hundred do, and none waits for another.  Only what a loss makes of all
-predictions of a row is up to one thread, which goes through them as the CPU does.
+All arrays are flat: output c of feature i, or of row n of a batch, is at i * n_outputs + c or n * n_outputs + c, so
+that adjacent threads access adjacent numbers.  A thread handles one output of a row or feature: three classes keep as
+many threads busy as three hundred.  Only the loss of a row, which depends on all its scores, is computed by one thread.
 """
 
 from numba import cuda
@@ -40,10 +39,10 @@ def multi_scores(spec, rows, weights, rates, p, t, first):
 
 @cuda.jit
 def multi_losses_and_slopes(spec, rows, p, z, losses, refused, lanes, first):
-    """z[n, c] = h times the derivative of the loss by p[n, c], losses[n, :] what the row adds to the tally
+    """z[n, c] = h times the derivative of the loss by p[n, c], losses[n, :] = loss sums of the row
 
-    The sums of a row's losses are in double precision, as on the CPU; refused[0] is the first position whose
-    predictions the loss cannot go on from.
+    The sums of a row's losses are in double precision, as on the CPU.  bad_row[0] is the first position whose scores
+    the loss cannot use.
     """
     n, count = cuda.grid(1), p.shape[0] // lanes
     tallied = losses.shape[0] // count
@@ -78,9 +77,9 @@ def expand_rows(rows, g, where, starts, first, count):
 
 @cuda.jit
 def cuda_learn_multi(spec, weights, rates, where, g, share, lr, t):
-    """w[i, c], s[i, c] = move(w[i, c], g[k, c] / share), i = where[k], with the penalty of updates that passed i over
+    """w[i, c], s[i, c] = update(w[i, c], g[k, c] / share), i = where[k], after the updates that i missed
 
-    What is noted of feature i is read by the threads of all its lanes; `set_last_updates` renews it when they are done.
+    The threads of all outputs read the update number of feature i; `set_last_updates` sets it when they are done.
     """
     lanes = lr.shape[0]
     q = cuda.grid(1)
@@ -98,7 +97,7 @@ def cuda_learn_multi(spec, weights, rates, where, g, share, lr, t):
 
 @cuda.jit
 def set_last_updates(spec, last_update, where, t):
-    """Features where[k] are current up to update t"""
+    """Set features where[k] to be current at update t"""
     k = cuda.grid(1)
     while k < where.shape[0]:
         if where[k] >= 0:

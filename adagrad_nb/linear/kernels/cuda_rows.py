@@ -1,6 +1,6 @@
-"""The CUDA loops of linear models: the slopes of a mini-batch, the move of the coordinates that it touches, margins.
+"""CUDA kernels for one output: slopes of a mini-batch, updates of the coordinates that it touches, and scores.
 
-Some neighbouring threads, LANES at most, have a row together: they read it side by side and add up in pairs.
+Up to `THREADS_PER_ROW` adjacent threads share a row: they read its values together and add in pairs.
 """
 
 import math
@@ -18,10 +18,10 @@ THREADS_PER_ROW = 32
 
 
 class DeviceBatch(NamedTuple):
-    """What a batch makes: slope and loss of each row, and column and gradient of each stored value.
+    """Slopes and losses of the rows of a batch, and column and gradient of each stored value.
 
-    The stored values of the row visited as number `position` go to those from `starts[position]` on; `refused[0]` is
-    the first position whose prediction is not finite.
+    The stored values of the row at `position` begin at `starts[position]`.  `bad_row[0]` is the first position whose
+    prediction is not finite.
     """
 
     z: Any
@@ -34,7 +34,7 @@ class DeviceBatch(NamedTuple):
 
 @cuda.jit(device=True)
 def row_sum(workspace, mine, lanes):
-    """The sum of `mine` over the threads that have a row."""
+    """Return the sum of `mine` over the threads that share a row."""
     j, half = cuda.threadIdx.x, lanes >> 1
     cuda.syncthreads()
     workspace[j] = mine
@@ -49,7 +49,7 @@ def row_sum(workspace, mine, lanes):
 
 @cuda.jit
 def row_slopes(spec, rows, weights, entries, t, first, count):
-    """z = h slope(y, w·x + b) for the rows order[first : first + count], and z x for each stored value of theirs"""
+    """z = h slope(y, w·x + b) for the rows order[first : first + count], and z x for each of their stored values"""
     workspace = cuda.shared.array(BLOCK_SIZE, weights.w.dtype)
     lanes = min(THREADS_PER_ROW, cuda.blockDim.x)
     lane, together = cuda.threadIdx.x % lanes, cuda.blockDim.x // lanes
@@ -87,7 +87,7 @@ def row_slopes(spec, rows, weights, entries, t, first, count):
 
 @jitable
 def updated(spec, weights, slot, g, lr, t, i):
-    """x, s = move(x, g) of feature i at this spot of the arrays, with the penalty of the updates that passed it over"""
+    """Return (x, s) of feature i after its missed updates and the gradient g; `slot` is its index in the arrays."""
     s = load(weights.s, slot)
     x = caught_up(spec, weights.w[slot], s, weights.last_update, i, t)
     return apply_update(spec.update, x, g, s, lr, t, i)
@@ -95,7 +95,7 @@ def updated(spec, weights, slot, g, lr, t, i):
 
 @cuda.jit
 def cuda_learn(spec, weights, where, g, share, lr, t):
-    """w[i], s[i] = move(w[i], g[k] / share), i = where[k], with the penalty of the updates that passed i over"""
+    """w[i], s[i] = update(w[i], g[k] / share), i = where[k], after the updates that i missed"""
     k = cuda.grid(1)
     while k < where.shape[0]:
         i = where[k]
@@ -109,7 +109,7 @@ def cuda_learn(spec, weights, where, g, share, lr, t):
 
 @cuda.jit
 def learn_bias(spec, weights, z, share, lr, t):
-    """b[c] = move(b[c], sum_n z[n, c] / share), a block for each lane c, whose rate is lr[c], or lr for all"""
+    """b[c] = update(b[c], sum_n z[n, c] / share); one block for each output c, with rate lr[c], or lr for all"""
     workspace = cuda.shared.array(BLOCK_SIZE, z.dtype)
     bias, s = weights.bias, weights.bias_s
     lanes, c = bias.shape[0], cuda.blockIdx.x
@@ -126,7 +126,7 @@ def learn_bias(spec, weights, z, share, lr, t):
 
 @cuda.jit
 def add_losses(rows, losses, first, sums):
-    """sums[l] += sum_n losses[n, l], sums[-1] += the weights of those rows; a block each, in doubles as on the CPU"""
+    """sums[l] += sum_n losses[n, l], sums[-1] += sample weights of these rows; one block each, in double precision"""
     workspace = cuda.shared.array(BLOCK_SIZE, sums.dtype)
     tallied, l = sums.shape[0] - 1, cuda.blockIdx.x
     mine = sums.dtype.type(0)

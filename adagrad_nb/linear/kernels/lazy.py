@@ -1,17 +1,24 @@
-"""How a coordinate that sparse rows passed over is brought up to date, when it is next met.
+"""Lazy updates: apply the updates that a coordinate missed when it is next read.
 
-A lapse is a record.  ``caught_up(spec, x, s, last_update, i, t)`` is x after all updates before t, whether they touched it or
-not, where `last_update` is what the lapse has noted, and ``set_last_update(spec, last_update, i, t)`` notes that coordinate i is current.
-``catch_up(spec, x, s, first, t, i)`` is what the updates first, …, t - 1 make of x in passing, and
-``sum_missed_iterates(spec, x, s, first, begin, t, i)`` the sum of what x is after each of those that do not come before `begin`.
+A strategy is a record with these methods.  Updates are counted from 0 and t is the next one.
 
-One that ``is_deferred()`` brings the coordinates of a row up to date in a loop of its own, after all have been gathered: by
-``catch_up_row(spec, x, s, workspace, k, i, t)`` of the k-th, which ``read_weight(spec, x, s, last_update, i, t)`` gave as it was, and of
-which ``read_last_update(last_update, i, workspace, k)`` made a note.  Others read it as it is by then.
+``caught_up(spec, x, s, last_update, i, t)``
+    x after all updates before t, whether or not they touched coordinate i.
+``set_last_update(spec, last_update, i, t)``
+    Record that coordinate i is current at update t.
+``catch_up(spec, x, s, first, t, i)``
+    x after the updates first, …, t - 1, none of which touched it.
+``sum_missed_iterates(spec, x, s, first, begin, t, i)``
+    Sum of x after each of these updates from `begin` on.
 
-One that keeps more of the iterates has ``add_missed_iterates(spec, last_update, x, s, place, i, t)``, called before x is brought up to
-date from what it was, and ``add_iterate(last_update, x, place, t)`` and ``add_bias_iterate(last_update, x, place, t)``, when update t - 1 has
-made it x; `place` is where it stands in the arrays.
+A deferred strategy, one with ``is_deferred()``, reads the stored weights first and catches up the whole row in a second
+loop, which vectorises: ``read_weight(spec, x, s, last_update, i, t)`` returns the stored weight,
+``read_last_update(last_update, i, workspace, k)`` copies its update number, and ``catch_up_row(spec, x, s, workspace,
+k, i, t)`` catches up the k-th weight.  Other strategies catch up each weight as it is read.
+
+A strategy that averages the iterates also has ``add_missed_iterates(spec, last_update, x, s, place, i, t)``, called
+before x is caught up, and ``add_iterate(last_update, x, place, t)`` and ``add_bias_iterate(last_update, x, place, t)``,
+called after update t - 1; `place` is the index into the sums.
 """
 
 from typing import Any, NamedTuple
@@ -29,9 +36,10 @@ _inverse_scale = method("inverse_scale")
 
 
 class SummedStepSizes(NamedTuple):
-    """Widths that change from row to row, under penalties that take two steps as one of the sum of their widths.
+    """Normalised updates: one proximal step of the summed step sizes.
 
-    `last_update` holds the sum of lr m when each coordinate was current.
+    It suits penalties whose two steps equal one step of the summed step size.  `last_update` holds the sum of lr m at
+    the time when each coordinate was current.
     """
 
     def caught_up(self, spec, x, s, last_update, i, t):
@@ -48,24 +56,24 @@ class SummedStepSizes(NamedTuple):
 
 @jitable
 def _no_op(lazy, *args):
-    """Most lapses keep nothing of the iterates."""
+    """Do nothing: most strategies keep no sums of the iterates."""
 
 
 @jitable
 def _read_caught_up(lazy, spec, x, s, last_update, i, t):
-    """Most lapses bring a coordinate of a row up to date when they read it."""
+    """Return the weight after all updates before t."""
     return caught_up(spec, x, s, last_update, i, t)
 
 
 @jitable
 def _false(lazy):
-    """Then nothing is left to be done."""
+    """Return False: most strategies are not deferred."""
     return False
 
 
 @jitable
 def _identity(lazy, spec, x, s, workspace, k, i, t):
-    """Nothing was."""
+    """Return x: it is already caught up."""
     return x
 
 
@@ -84,13 +92,13 @@ add_bias_iterate = method("add_bias_iterate", default=_no_op)
 
 @jitable
 def caught_up(spec, x, s, last_update, i, t):
-    """x after all updates before t, whether they touched it or not."""
+    """Return x after all updates before t, whether or not they touched it."""
     return _caught_up(spec.lazy, spec, x, s, last_update, i, t)
 
 
 @jitable
 def record_update(spec, weights, x, i, t):
-    """Note that coordinate i, of which `weights` still has what it was before, has become x in update t - 1."""
+    """Record that coordinate i became x in update t - 1; `weights` still holds its previous value."""
     lazy, last_update = spec.lazy, weights.last_update
     add_missed_iterates(lazy, spec, last_update, weights.w[i], load(weights.s, i), i, i, t - 1)
     add_iterate(lazy, last_update, x, i, t)
@@ -98,7 +106,7 @@ def record_update(spec, weights, x, i, t):
 
 
 class NoCatchUp(NamedTuple):
-    """No update moves a coordinate that it does not touch."""
+    """No update changes a coordinate that it does not touch."""
 
     def caught_up(self, spec, x, s, last_update, i, t):
         return x
@@ -114,9 +122,10 @@ class NoCatchUp(NamedTuple):
 
 
 class ClosedForm(NamedTuple):
-    """One rate for all updates: the closed form.  `last_update` holds the update up to which each coordinate is current.
+    """Constant learning rate: k proximal steps in closed form.
 
-    The loop over a row vectorises: half as long for `L1`.
+    `last_update` holds the update up to which each coordinate is current.  The loop over a row vectorises, which halves
+    its time for `L1`.
     """
 
     def is_deferred(self):
@@ -149,7 +158,7 @@ class ClosedForm(NamedTuple):
 
 
 class StepByStep(NamedTuple):
-    """A rate that changes: each update that was passed over with its own."""
+    """Changing learning rate: each missed update is one proximal step."""
 
     def caught_up(self, spec, x, s, last_update, i, t):
         return catch_up(self, spec, x, s, last_update[i], t, i)
@@ -174,7 +183,7 @@ class StepByStep(NamedTuple):
 
 @jitable
 def dual_averaging_solution(update, schedule, x, s, i, t):
-    """Where dual averaging finds coordinate i after all updates before t; x where it has not been yet."""
+    """Return coordinate i of the solution of dual averaging after all updates before t; x if t is 0."""
     if t == 0:
         return x
     lr = type(x)(at(schedule, t - 1))
@@ -182,9 +191,9 @@ def dual_averaging_solution(update, schedule, x, s, i, t):
 
 
 class FromAccumulators(NamedTuple):
-    """A rule of dual averaging: x is found anew from its accumulators and t, whenever it was last met.
+    """Dual averaging: x follows from its accumulators and t.
 
-    `steps_are_equal` is 1 if the rate is constant and the penalty additive, so that from one t to the next x takes equal steps.
+    `steps_are_equal` is 1 if the learning rate is constant and proximal steps add, so that x takes equal steps with t.
     """
 
     steps_are_equal: int
@@ -222,7 +231,7 @@ class FromAccumulators(NamedTuple):
 
 
 class LazyIterateSums(NamedTuple):
-    """Sums of the iterates after updates `first_update`, `first_update` + 1, …; those of coordinate i up to update last[i]."""
+    """Sums of the iterates after the updates from `first_update` on, of coordinate i up to update last_update[i]."""
 
     last_update: Any
     sums: Any
@@ -232,19 +241,19 @@ class LazyIterateSums(NamedTuple):
 
 @jitable
 def missed_sum(spec, x, s, first, since, t, i):
-    """The sum of what x was after each of the updates first, …, t - 1, which passed it over, that counts."""
+    """Return the sum of the iterates of coordinate i after the missed updates max(first, since), …, t - 1."""
     begin = max(first, since)
     return x - x if begin >= t else sum_missed_iterates(spec.lazy.lazy, spec, x, s, first, begin, t, i)
 
 
 @jitable
 def zero_before_start(x, since, t):
-    """x, or zero where update t - 1 does not count.  A branch around the sums would count references to them."""
+    """Return x, or zero if update t - 1 does not count.  A branch around the sums would count references."""
     return x if t > since else type(x)(0)
 
 
 class WithAveraging(NamedTuple):
-    """Another lapse, by which the iterates go, and their sums; what is noted is a `LazyIterateSums`."""
+    """Another strategy with sums of the iterates; its state is a `LazyIterateSums`."""
 
     lazy: Any
 
@@ -268,7 +277,7 @@ class WithAveraging(NamedTuple):
 
 
 def acts_on_untouched(penalty):
-    """Whether a penalty moves a coordinate that no gradient touches."""
+    """Return whether a penalty changes a coordinate without gradient."""
     if isinstance(penalty, (NonNegative, NoPenalty)):
         return False
     if isinstance(penalty, (Box, Bounded)) or not hasattr(penalty, "strength"):
@@ -277,12 +286,12 @@ def acts_on_untouched(penalty):
 
 
 def needs_last_update(rule, penalty):
-    """Whether it must be known up to which update each coordinate is current."""
+    """Return whether the update up to which each coordinate is current must be stored."""
     return acts_on_untouched(penalty) and not is_dual_averaging(rule)
 
 
 def choose_strategy(rule, penalty, schedule, normalized):
-    """How the iterates are brought up to date at coordinates that no gradient has touched."""
+    """Return the strategy for a rule, a penalty and a schedule."""
     constant = isinstance(schedule, Constant)
     if is_dual_averaging(rule):
         even = constant and has_additive_prox(penalty)

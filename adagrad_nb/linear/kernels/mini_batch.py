@@ -1,8 +1,8 @@
-"""Learning from mini-batches of compressed sparse rows: one update for the mean gradient of some rows.
+"""Kernels for one output and mini-batches: one update for the mean gradient of some rows.
 
-The gradient is summed in a small buffer with a place for each coordinate that the batch touches, row by row in their
-order, and divided at the end; no loop runs over all coordinates.  Whoever sums a column in the order of the rows, on
-whatever device, gets the same numbers.
+The gradient is summed in a compact buffer with one slot for each coordinate that the batch touches, row by row in their
+order, and divided at the end.  No loop runs over all coordinates.  A device that sums each column in the order of the
+rows gets the same bits.
 """
 
 import math
@@ -17,7 +17,7 @@ from .rows import DONE, NOT_FINITE, UNSORTED, check_indices
 
 
 class BatchBuffers(NamedTuple):
-    """`place[i]` is where coordinate i is in the other arrays, -1 where the batch does not touch it."""
+    """Workspace of a batch; `slot_of[i]` is the slot of coordinate i, -1 outside the batch."""
 
     size: int
     w: Any
@@ -27,21 +27,22 @@ class BatchBuffers(NamedTuple):
     slot_of: Any
 
     def for_worker(self, k):
+        """Return the workspace of worker k."""
         return BatchBuffers(self.size, self.w[k], load(self.s, k), self.g[k], self.touched[k], self.slot_of[k])
 
 
 @jitable
 def clear_slots(batch, count):
-    """No coordinate has a place any more."""
+    """Set the slots of the first `count` touched coordinates to -1."""
     for k in range(count):
         batch.slot_of[batch.touched[k]] = -1
 
 
 @jitable
 def sum_gradient(spec, rows, weights, batch, t, position):
-    """Sum h slope(y, w·x + b) x over the next rows; return (next position, status, places taken, rows, sums).
+    """Sum h slope(y, w·x + b) x over the next rows; return (next position, status, slots used, rows, sums).
 
-    The sums are those of the losses, the weights and the gradients of the intercept.
+    `sums` are the sums of the losses, of the sample weights and of the gradients of the intercept.
     """
     indptr, indices, data, y, weight, order = rows
     w, s, last_update, bias, _ = weights
@@ -90,11 +91,11 @@ def sum_gradient(spec, rows, weights, batch, t, position):
 
 @jit
 def learn_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
-    """w = move(w, sum of h slope(y, w·x + b) x over a batch / its rows); return (next position, status, next t).
+    """w = update(w, mean over a batch of h slope(y, w·x + b) x); return (next position, status, next t).
 
-    A batch is the next `size` rows whose weight is not zero, or what is left of them; the last one may end after
-    `stop`.  A batch with a row that is refused, and all after it, has changed nothing; the position is that of the row,
-    or where the row is only out of order that of its batch.
+    A batch has the next `size` rows of positive weight, or the rest of them; the last batch may end after `stop`.  The
+    batch with an error and all rows after it change nothing.  The returned position is then the row with the error, or
+    the first row of the batch if indices are only unsorted.
     """
     rows, weights, batch = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(batch)
     w, s, last_update, bias, bias_slots = weights

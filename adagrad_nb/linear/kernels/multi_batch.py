@@ -1,6 +1,6 @@
-"""Learning of several linear models from mini-batches: one update for the mean gradient of some rows, in every lane.
+"""Kernels for several outputs and mini-batches.
 
-As in `batch`, the gradient is summed in a small table with a row for each feature that the batch touches.
+As in `mini_batch`, the gradient is summed in a compact table with one row for each feature that the batch touches.
 """
 
 from typing import Any, NamedTuple
@@ -21,7 +21,11 @@ from .rows import DONE, NOT_FINITE, UNSORTED, check_indices
 
 
 class MultiBatchBuffers(NamedTuple):
-    """As `batch.Batch`; `row` are the buffers of one row, `bias_g` the gradients of the intercepts, `sums` a tally."""
+    """Workspace of a batch with several outputs.
+
+    As in `BatchBuffers`; `row` is the workspace of one row, `bias_g` are the gradients of the intercepts and `sums` the
+    loss sums of the batch.
+    """
 
     size: int
     g: Any
@@ -34,7 +38,7 @@ class MultiBatchBuffers(NamedTuple):
 
 @jitable
 def sum_gradients(spec, rows, weights, batch, t, position):
-    """Sum z x over the next rows; return (next position, status, places taken, rows)."""
+    """Sum z x over the next rows; return (next position, status, slots used, rows)."""
     indptr, indices, data, y, weight, order = rows
     w, bias = weights.w, weights.bias
     size, g, bias_g, touched, slot_of, sums, row = batch
@@ -83,16 +87,16 @@ def sum_gradients(spec, rows, weights, batch, t, position):
 
 @jitable
 def with_gradient(row, g):
-    """The buffers of a feature of the value 1, the gradient being g."""
+    """Return the workspace of one feature of value 1 with the gradient g."""
     p, _, losses, lr, rate_factors, step_sizes, bias_column, bias_value = row
     return MultiRowBuffers(p, g, losses, lr, rate_factors, step_sizes, bias_column, bias_value)
 
 
 @jit
 def learn_multi_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
-    """w[:, l] = move(w[:, l], sum of z[l] x over a batch / its rows); return (next position, status, next t).
+    """w[:, l] = update(w[:, l], mean over a batch of z[l] x); return (next position, status, next t).
 
-    What a batch is, and where it is refused, is as in `batch`, except that penalties that were due are applied.
+    Batches and errors are as in `learn_batches`, except that lazy updates stay applied.
     """
     rows, weights, batch = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(batch)
     w, s, _, bias, bias_slots = weights

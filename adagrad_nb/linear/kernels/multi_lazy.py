@@ -1,6 +1,6 @@
-"""What the lanes of a feature are due that no gradient touched: each lane by itself, or all of them as a group.
+"""Lazy updates of several outputs, of each output or of all outputs of a feature as a group.
 
-The lanes of a feature share what the lapse notes of it.
+The outputs of a feature share its update number.
 """
 
 from typing import Any, NamedTuple
@@ -14,24 +14,25 @@ from .rows import LearnerSpec
 
 
 class OutputSchedule(NamedTuple):
-    """The schedule of a lane."""
+    """Learning-rate schedule of one output."""
 
     schedule: Any
     rate: float
 
     def at(self, t):
+        """Return the learning rate of update t."""
         return self.rate * at(self.schedule, t)
 
 
 @jitable
 def output_spec(spec, rate):
-    """How one lane learns: its rate is multiplied."""
+    """Return the records of one output, whose learning rate is multiplied by `rate`."""
     loss, update, free, schedule, lazy, intercept = spec
     return LearnerSpec(loss, update, free, OutputSchedule(schedule, rate), lazy, intercept)
 
 
 def steps_at_one_rate(lazy, k):
-    """How many of k steps have the same rate."""
+    """Return how many of k missed updates have the same learning rate."""
     return k if isinstance(lazy, ClosedForm) else 1
 
 
@@ -43,13 +44,13 @@ def _overload_steps_at_one_rate(lazy, k):
 
 
 def has_group_penalty(spec):
-    """The same of the penalty of a recipe's type."""
+    """Return whether the type of a `LearnerSpec` has a group penalty."""
     return is_group_penalty(field_type(field_type(spec, "update"), "penalty").instance_class)
 
 
 @jitable
 def apply_group_penalty(spec, w, s, buffers, i, rate, k):
-    """The penalty of k updates acts on the lanes of feature i as a group."""
+    """Apply the group penalty of k updates at learning rate `rate` to the outputs of feature i."""
     step_sizes, rate_factors = buffers.step_sizes, buffers.rate_factors
     for c in range(step_sizes.shape[0]):
         step_sizes[c] = step_size(spec.update.rule, load(s, (i, c)), cast_like(rate_factors[c] * rate, w))
@@ -58,7 +59,7 @@ def apply_group_penalty(spec, w, s, buffers, i, rate, k):
 
 @jitable
 def catch_up_each(spec, w, s, last_update, buffers, i, t):
-    """Each lane by itself."""
+    """Apply the missed updates before t to each output of feature i."""
     rate_factors = buffers.rate_factors
     for c in range(rate_factors.shape[0]):
         w[i, c] = caught_up(output_spec(spec, rate_factors[c]), w[i, c], load(s, (i, c)), last_update, i, t)
@@ -66,7 +67,7 @@ def catch_up_each(spec, w, s, last_update, buffers, i, t):
 
 @jitable
 def catch_up_group(spec, w, s, last_update, buffers, i, t):
-    """All lanes as a group."""
+    """Apply the missed updates before t to the outputs of feature i as a group."""
     first = last_update[i]
     if first >= t:
         return
@@ -82,7 +83,7 @@ def catch_up_group(spec, w, s, last_update, buffers, i, t):
 
 
 def catch_up_outputs(spec, w, s, last_update, buffers, i, t):
-    """The lanes of feature i are brought up to date with all updates before t."""
+    """Apply the missed updates before t to the outputs of feature i."""
     way = catch_up_group if is_group_penalty(spec.update.penalty) else catch_up_each
     way(spec, w, s, last_update, buffers, i, t)
 
@@ -95,14 +96,14 @@ def _overload_catch_up_outputs(spec, w, s, last_update, buffers, i, t):
 
 
 def catch_up_features(spec, weights, buffers, columns, t):
-    """The lanes of the features of a row are brought up to date with all updates before t."""
+    """Apply the missed updates before t to the features of a row."""
     if not isinstance(spec.lazy, NoCatchUp):
         catch_up_each_feature(spec, weights, buffers, columns, t)
 
 
 @jitable
 def catch_up_each_feature(spec, weights, buffers, columns, t):
-    """Apply the updates before t that the outputs of the features of a row missed."""
+    """Apply the missed updates before t to each feature of a row."""
     w, s, last_update, _, _ = weights
     rate_factors = buffers.rate_factors
     for k in range(columns.shape[0]):
@@ -115,14 +116,14 @@ def catch_up_each_feature(spec, weights, buffers, columns, t):
 
 
 def record_features(spec, weights, buffers, columns, t):
-    """Note that update t - 1 has moved the lanes of the features of a row, and of the intercept."""
+    """Record update t - 1 for the features of a row, and for the intercepts."""
     if not isinstance(spec.lazy, NoCatchUp):
         record_each_feature(spec, weights, buffers, columns, t)
 
 
 @jitable
 def record_each_feature(spec, weights, buffers, columns, t):
-    """Record update t - 1 for the outputs of the features of a row, and for the intercept."""
+    """Record update t - 1 for each feature of a row, and for the intercepts."""
     w, _, last_update, bias, _ = weights
     rate_factors = buffers.rate_factors
     for k in range(columns.shape[0]):
@@ -134,7 +135,7 @@ def record_each_feature(spec, weights, buffers, columns, t):
 
 
 def _unless_nothing_to_catch_up(work):
-    """Work on a row, which is none where no update moves what it does not touch."""
+    """Return an overload that calls `work` unless the strategy is `NoCatchUp`."""
 
     def resolve(spec, weights, buffers, columns, t):
         if field_type(spec, "lapse").instance_class is NoCatchUp:

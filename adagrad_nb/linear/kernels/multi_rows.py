@@ -1,9 +1,9 @@
-"""Online learning of several linear models in the same pass: a lane each, side by side in memory.
+"""Kernels for several outputs and one update per row.
 
-The weights of a feature are a row of lanes, and each of its accumulators another row beside it: one or a few cache
-lines in all, which a row of the data asks for once, for all models.  Work per stored value: one vector of lanes
-after the other is loaded, moved and stored.  The lanes of the next row of the data are asked for before this one is
-learnt from; where the table is larger than the cache, half of the time was spent on waiting for them.
+The weights of a feature for all outputs are adjacent in memory, and so are its accumulators: a stored value reads one
+or a few cache lines for all outputs.  The loops vectorise over the outputs, in SIMD vectors of 4, 8 or 16; kernels for
+one output vectorise over the values of a row instead, because padding to 4 outputs would cost them 4 times the memory
+traffic.  The next row is prefetched; for tables larger than the cache half of the time was spent waiting for memory.
 """
 
 import math
@@ -37,10 +37,10 @@ can_learn_from = method("can_learn_from", jit_options=FORCE_INLINE)
 
 
 class MultiRowBuffers(NamedTuple):
-    """Margins, slopes, losses and rates of one row, a lane each, of shape (1, lanes); `rate_factors` has the factors of lanes.
+    """Workspace of one row: scores, slopes, losses and learning rates of shape (1, padded outputs).
 
-    `rate_factors` has an entry for each lane in use; the others, up to a multiple of four, stay at zero.  `step_sizes`
-    is room for the lanes in use.  The intercept is learnt as the feature `bias_column`, [0], of the value `bias_value`, [1.0].
+    `rate_factors` has one entry for each output; the padding stays zero.  `step_sizes` is workspace for the outputs.
+    The intercept is updated as the feature `bias_column`, [0], with the value `bias_value`, [1.0].
     """
 
     p: Any
@@ -57,7 +57,7 @@ class MultiRowBuffers(NamedTuple):
 
 
 def update_features(update, w, s, columns, x, buffers, t):
-    """The lanes of the features `columns` move by the gradients z x."""
+    """Update the outputs of the features `columns` with the gradients z x."""
     z, lr = buffers.z, buffers.lr
     for k in range(columns.shape[0]):
         i = columns[k]
@@ -67,7 +67,7 @@ def update_features(update, w, s, columns, x, buffers, t):
 
 
 def _is_branchless(record):
-    """Whether the methods of a record choose by `choose` alone."""
+    """Return whether the methods of a record run on SIMD vectors."""
     return getattr(getattr(record, "instance_class", None), "branchless", False)
 
 
@@ -102,7 +102,10 @@ def _overload_update_features(update, w, s, columns, x, buffers, t):
 
 @force_inline()
 def _update_lanes(update, w, s, columns, x, c, slopes, t):
-    """As many lanes as there are slopes, from c on; a call for the whole row, as its arguments take their time."""
+    """Update one SIMD vector of outputs, starting at output c, for all features of the row.
+
+    One call per row, because passing the arguments is costly.
+    """
     z, lr = slopes
     for k in range(columns.shape[0]):
         i = columns[k]
@@ -112,11 +115,11 @@ def _update_lanes(update, w, s, columns, x, c, slopes, t):
 
 
 def _load_slots(arrays, i, c, vector):
-    """The vectors at (i, c) of a tuple of arrays; compiled only."""
+    """Load the SIMD vectors at (i, c) of a tuple of arrays; compiled only."""
 
 
 def _store_slots(arrays, i, c, values):
-    """Write vectors to (i, c) of a tuple of arrays; compiled only."""
+    """Store SIMD vectors at (i, c) of a tuple of arrays; compiled only."""
 
 
 @bind(_load_slots)
@@ -141,7 +144,7 @@ def _overload_store_slots(arrays, i, c, values):
 
 
 def update_row(spec, w, s, columns, x, buffers, t):
-    """The features of a row move, and the penalty of this update acts on them."""
+    """Update the features of a row and apply the penalty of this update."""
     if is_group_penalty(spec.update.penalty):
         update_features(spec.bias_update, w, s, columns, x, buffers, t)
         for k in range(columns.shape[0]):
@@ -167,7 +170,7 @@ def _overload_update_row(spec, w, s, columns, x, buffers, t):
 
 
 def dot_outputs(w, columns, x, bias, p):
-    """p = sum of x[k] w[stored[k]] + bias, in each lane."""
+    """p = sum of x[k] w[columns[k]] + bias, for each output"""
     for c in range(w.shape[1]):
         total = bias[0, c]
         for k in range(columns.shape[0]):
@@ -193,7 +196,7 @@ def _overload_dot_outputs(w, columns, x, bias, p):
 
 @force_inline()
 def _dot_lanes(w, columns, x, c, total):
-    """`sums` plus the products of as many lanes, from c on; in four sums, as each addition waits for the last."""
+    """Add the products of one SIMD vector of outputs to `total`, in four sums that do not wait for each other."""
     second = third = fourth = total - total
     whole = columns.shape[0] & ~3
     for k in range(0, whole, 4):
@@ -207,7 +210,7 @@ def _dot_lanes(w, columns, x, c, total):
 
 
 def compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, loss_sums):
-    """Set the slopes and add to the tally what the predictions of a row lose."""
+    """Set the slopes of a row and add its losses to the loss sums."""
     loss_and_gradient(loss, y, scores, slopes, h, loss_sums)
 
 
@@ -240,14 +243,14 @@ def _overload_compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, los
 
 @force_inline()
 def _slopes_of_lanes(loss, y, guess, h, z, losses, c):
-    """Slopes and losses of as many lanes as there are guesses, from c on."""
+    """Set the slopes and losses of one SIMD vector of outputs, starting at output c."""
     store_lanes(z, 0, c, slope(loss, y, guess) * h)
     store_lanes(losses, 0, c, value(loss, y, guess) * h)
 
 
 @force_inline()
 def prefetch_row(rows, w, s, position, stop):
-    """Ask for the lanes of the row at a position, if it is to come."""
+    """Prefetch the weights of the row at `position`."""
     if position >= stop:
         return
     r = rows.order[position]
@@ -260,10 +263,10 @@ def prefetch_row(rows, w, s, position, stop):
 
 @jit
 def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
-    """w[:, l] = move(w[:, l], z[l] x) for the rows order[start:stop]; return (next position, status, next t).
+    """w[:, l] = update(w[:, l], z[l] x) for the rows order[start:stop]; return (next position, status, next t).
 
-    `loss_sums` sums the losses, of each lane or of the row, and the weights in its last entry.  A row that is refused,
-    and all after it, has changed nothing but that penalties that were due are applied.
+    `loss_sums` sums the losses, of each output or of the row, and has the sum of the sample weights last.  The row with
+    an error and all rows after it change nothing, except that lazy updates stay applied.
     """
     rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
     indptr, indices, data, y, weight, order = rows
@@ -307,7 +310,7 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
 
 @jit
 def catch_up_all(spec, weights, buffers, t, out):
-    """out[i] = the lanes of feature i after all updates before t; what is learnt stays as it is"""
+    """out[i] = weights of feature i after all updates before t, for each output"""
     w, s, last_update, _, _ = weights
     for i in range(w.shape[0]):
         for c in range(w.shape[1]):
@@ -317,7 +320,7 @@ def catch_up_all(spec, weights, buffers, t, out):
 
 @jit
 def sum_iterates(spec, weights, buffers, t, out):
-    """out[i] = the sums of the iterates of the lanes of feature i after each update before t that counts"""
+    """out[i] = sums of the iterates of feature i after each counted update before t, for each output"""
     w, s, trail, _, _ = weights
     for i in range(w.shape[0]):
         for c in range(out.shape[1]):
@@ -328,7 +331,7 @@ def sum_iterates(spec, weights, buffers, t, out):
 
 @jit
 def decision_values(indptr, indices, data, w, bias, out):
-    """out[r] = w·x[r] + bias in each lane; return the first row that is refused, or the number of rows"""
+    """out[r] = w·x[r] + bias for each output; return the first row with an error, or the number of rows"""
     for r in range(out.shape[0]):
         columns = indices[indptr[r] : indptr[r + 1]]
         for k in range(columns.shape[0]):
@@ -343,7 +346,7 @@ def decision_values(indptr, indices, data, w, bias, out):
 
 @jit
 def compute_losses(loss, y, p, z, out):
-    """out[r] = the loss of the predictions p[r] where y[r] is true"""
+    """out[r] = loss of the scores p[r] at the target y[r]"""
     loss_sums = out[:1].copy()
     for r in range(out.shape[0]):
         loss_sums[0] = 0

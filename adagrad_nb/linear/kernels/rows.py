@@ -1,9 +1,9 @@
-"""Online learning of linear models from compressed sparse rows, with penalties applied when a coordinate is next met.
+"""Kernels for one output and one update per row, with lazy updates of the penalties.
 
-Work per stored value: w and G, which models lay side by side, are gathered and scattered (a random cache line read and
-written); the square root and the division run over small contiguous buffers, where they vectorise.  Without the
-buffers the same loop takes a third longer.  At 77 values a row a value takes 2.4 ns in float64, 2.0 in float32: 0.1 for
-the check of the indices, a third each for gathering, moving and scattering.
+Work per stored value: w and G, which are interleaved in memory, are gathered and scattered: one random cache line is
+read and written.  The square root and the division run over small contiguous buffers, where they vectorise; without
+the buffers the same loop takes a third longer.  With 77 values per row a value takes 2.4 ns in float64 and 2.0 in
+float32: 0.1 for the check of the indices, and a third each for gathering, updating and scattering.
 """
 
 import math
@@ -32,7 +32,7 @@ PREFETCH_FROM = 2**18
 
 
 class Rows(NamedTuple):
-    """A chunk of data: CSR with unsigned indices, targets, weights, and the order in which rows are visited."""
+    """Rows of a chunk: CSR arrays with unsigned indices, targets, sample weights, and the order of the rows."""
 
     indptr: Any
     indices: Any
@@ -43,7 +43,7 @@ class Rows(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What is learnt.  `last_update` is what the lapse notes of each coordinate; () if that is nothing."""
+    """Weights and accumulators; `last_update` is the state of the lazy updates, () if they need none."""
 
     w: Any
     s: Any
@@ -53,18 +53,22 @@ class Weights(NamedTuple):
 
 
 class RowBuffers(NamedTuple):
-    """Room for the longest row."""
+    """Workspace for the longest row."""
 
     w: Any
     s: Any
     last_update: Any
 
     def for_worker(self, k):
+        """Return the workspace of worker k."""
         return RowBuffers(self.w[k], load(self.s, k), self.last_update[k])
 
 
 class LearnerSpec(NamedTuple):
-    """How to learn: `bias_update` moves the intercept, if `intercept` is 1; `lazy` brings coordinates up to date."""
+    """Records of a learning kernel.
+
+    `bias_update` updates the intercept if `intercept` is 1; `lazy` is the strategy of the lazy updates.
+    """
 
     loss: Any
     update: Any
@@ -76,7 +80,7 @@ class LearnerSpec(NamedTuple):
 
 @jitable
 def explain_bad_indices(indices, n):
-    """OUTSIDE or UNSORTED for the indices of a row that do not increase."""
+    """Return OUT_OF_RANGE or UNSORTED for the indices of a row that do not increase."""
     top = indices[0]
     for k in range(indices.shape[0]):
         top = max(top, indices[k])
@@ -85,7 +89,10 @@ def explain_bad_indices(indices, n):
 
 @force_inline()
 def check_indices(indices, n):
-    """OUTSIDE, UNSORTED or DONE for the indices of a row; as unsigned numbers, negative ones are too large."""
+    """Return OUT_OF_RANGE, UNSORTED or DONE for the indices of a row.
+
+    Indices are unsigned, so a negative one is too large.
+    """
     count, falls = indices.shape[0], 0
     for k in range(1, count):
         falls += indices[k] <= indices[k - 1]
@@ -96,7 +103,7 @@ def check_indices(indices, n):
 
 @jitable
 def prefetch_row(rows, w, s, position, stop):
-    """Ask for the coordinates of the row at a position, if it is to come; what is wrong with it will show then."""
+    """Prefetch the weights of the row at `position` of a large table; its indices are checked later."""
     if w.shape[0] < PREFETCH_FROM or position >= stop:
         return
     r = rows.order[position]
@@ -107,9 +114,9 @@ def prefetch_row(rows, w, s, position, stop):
 
 @jit
 def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
-    """w = move(w, slope(y, w·x + b) x) for the rows order[start:stop]; return (next position, status, next t).
+    """w = update(w, slope(y, w·x + b) x) for the rows order[start:stop]; return (next position, status, next t).
 
-    A row that is refused, and all after it, has changed nothing.
+    The row with an error and all rows after it change nothing.
     """
     rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
     indptr, indices, data, y, weight, order = rows
@@ -174,7 +181,7 @@ def catch_up_all(spec, weights, t, out):
 
 @jit
 def sum_iterates(spec, weights, t, out):
-    """out[i] = the sum of the iterates of coordinate i after each update before t that counts"""
+    """out[i] = sum of the iterates of coordinate i after each counted update before t"""
     w, s, trail, _, _ = weights
     for i in range(w.shape[0]):
         out[i] = trail.sums[i] + missed_sum(spec, w[i], load(s, i), trail.last_update[i], trail.first_update, t, i)
@@ -182,7 +189,7 @@ def sum_iterates(spec, weights, t, out):
 
 @jit
 def decision_values(indptr, indices, data, w, bias, out):
-    """out[r] = w·x[r] + bias; return the first row that is refused, or the number of rows"""
+    """out[r] = w·x[r] + bias; return the first row with an error, or the number of rows"""
     for r in range(out.shape[0]):
         p = bias
         for k in range(indptr[r], indptr[r + 1]):

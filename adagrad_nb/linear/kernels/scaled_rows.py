@@ -1,13 +1,13 @@
-"""Online learning whose steps mind the scale of the features and the weight of the rows.
+"""Kernels for normalised and importance-weight-aware updates.
 
-With p the prediction and q the change of p per unit of step, a row of weight h takes the step u for the time lr h:
-u = -lr h slope(y, p), or, if it is invariant, where following -slope(y, p) all the way leads, the slope changing with
-p.  The coordinates move by u m r x, r being the rule's width at a rate of one.  If it is normalised, r is per unit of
-the largest value that the feature has had, and m evens out how large rows are.
+Let p be the prediction and q its derivative by the step length u.  A row of weight h makes a step of length
+u = -lr h slope(y, p).  With `invariant`, u is the length of the gradient flow over the time lr h, along which the slope
+changes with p.  The coordinates change by u m r x, where r is the step size of the rule at learning rate one.  With
+`normalized`, r is divided by the largest absolute value of the feature so far, and m corrects for the size of the rows.
 
-Work per stored value: a random cache line read and written, one square root and three divisions; these run in short
-loops over few buffers, which vectorise: LLVM leaves longer ones alone, for fear that the buffers overlap.  In one loop
-a pass of normalised steps took 1.6 times as long.
+Work per stored value: one random cache line is read and written, with one square root and three divisions.  They run in
+short loops over few buffers, which vectorise: LLVM does not vectorise a loop over many buffers, because they may
+overlap.  In one loop a pass of normalised updates took 1.6 times as long.
 """
 
 import math
@@ -32,7 +32,7 @@ _norm_factor = method("norm_factor")
 
 
 class ScaledLearnerSpec(NamedTuple):
-    """How to learn: as the recipe of `linear`, with what scales the steps, and 1 or 0 for invariant ones."""
+    """Records of a learning kernel with scaling; `invariant` is 1 for importance-weight-aware updates."""
 
     loss: Any
     update: Any
@@ -45,7 +45,7 @@ class ScaledLearnerSpec(NamedTuple):
 
 
 class ScaledRowBuffers(NamedTuple):
-    """Room for the longest row: weights, accumulators, largest values, their reciprocals, and r."""
+    """Workspace for the longest row: weights, accumulators, largest values, their reciprocals, and r."""
 
     w: Any
     s: Any
@@ -54,63 +54,72 @@ class ScaledRowBuffers(NamedTuple):
     r: Any
 
     def for_worker(self, k):
+        """Return the workspace of worker k."""
         return ScaledRowBuffers(self.w[k], load(self.s, k), self.max_abs[k], self.inverse_scale[k], self.r[k])
 
 
 class UnitScale(NamedTuple):
-    """Steps as the rule has them: in units of one."""
+    """No scaling of features."""
 
     def max_abs_of(self, like, i):
+        """Return 1."""
         return type(like)(1)
 
     def clip_value(self, x, max_abs):
+        """Return x."""
         return x
 
     def rescale_weight(self, size, w, max_abs):
+        """Return the weight and the scale as they are."""
         return w, max_abs
 
     def inverse_scale(self, max_abs):
+        """Return the scale."""
         return max_abs
 
     def set_max_abs(self, max_abs, i):
+        """Do nothing."""
         pass
 
     def norm_factor(self, h, n, lr):
+        """Return 1."""
         return type(lr)(1)
 
 
 class MaxAbsScale(NamedTuple):
-    """Steps of Ross, Mineiro & Langford: in units of the largest value of each feature.
+    """Scaling by the largest absolute value of each feature (Ross, Mineiro and Langford 2013).
 
-    `largest[i]` is the largest size that values of feature i have had; `running_sums` holds the sums over the updates of h,
-    of h times the squared values of the row per unit of the largest, and of lr m.
+    `max_abs[i]` is the largest absolute value of feature i so far.  `running_sums` holds sums over the updates: of h,
+    of h times the squared norm of the scaled row, and of lr m.
     """
 
     max_abs: Any
     running_sums: Any
 
     def max_abs_of(self, like, i):
+        """Return the largest absolute value of feature i."""
         return self.max_abs[i]
 
     def clip_value(self, x, max_abs):
-        """x as it takes part in a prediction."""
+        """Return x for the prediction, limited to `MAX_RATIO` times the largest value before."""
         most = type(x)(MAX_RATIO) * max_abs
         return math.copysign(most, x) if 0 < most < abs(x) else x
 
     def rescale_weight(self, size, w, max_abs):
-        """w in units of the largest value, which may be this one, and that value."""
+        """Return the weight for the largest value so far, this row included, and that value."""
         more = max(max_abs, size)
         return (w * (max_abs / more) if max_abs > 0 else w), more
 
     def inverse_scale(self, max_abs):
-        """One over the largest value."""
+        """Return one over the largest value."""
         return type(max_abs)(1) / max_abs if max_abs > 0 else max_abs
 
     def set_max_abs(self, max_abs, i):
+        """Store the largest value."""
         self.max_abs[i] = max_abs
 
     def norm_factor(self, h, n, lr):
-        """m, after a row of weight h and squared size n."""
+        """Return m after a row of weight h whose scaled values have the squared norm n."""
         running_sums = self.running_sums
         running_sums[0] += h
         running_sums[1] += h * n
@@ -121,7 +130,7 @@ class MaxAbsScale(NamedTuple):
 
 @jitable
 def step_length(spec, y, p, q, tau):
-    """u, by which a row whose prediction changes by q per unit moves its coordinates in the time tau"""
+    """Return u, the step length of a row over the time tau, where q is the derivative of the prediction by u."""
     if spec.invariant and q > 0:
         return invariant_step(spec.loss, y, p, q, tau)
     return -tau * slope(spec.loss, y, p)
@@ -131,7 +140,7 @@ def step_length(spec, y, p, q, tau):
 def learn_scaled_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
     """w = prox(w + u m r x) for the rows order[start:stop]; return (next position, status, next t).
 
-    A row that is refused, and all after it, has changed nothing.
+    The row with an error and all rows after it change nothing.
     """
     rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
     indptr, indices, data, y, weight, order = rows

@@ -1,8 +1,8 @@
-"""Learning by a team: each round its rows are dealt out, learnt by every worker from the same start, and merged.
+"""Kernels for parallel workers: in each round every worker trains on a shard of the rows, and the results are merged.
 
-All rounds run in one compiled loop that each thread enters once.  Between four meetings a round the threads share no
-number that one of them writes, and what is summed is summed in the order of the workers or rows: the result depends on
-the number of workers, not on that of the threads nor on their speed.
+All rounds run in one compiled loop that each thread enters once.  Between the four barriers of a round no thread reads
+a number that another writes.  Sums are taken in the order of the workers or rows.  The result therefore depends on the
+number of workers, and not on the number or the speed of the threads.
 """
 
 from typing import Any, NamedTuple
@@ -20,9 +20,10 @@ for_worker = method("for_worker")
 
 
 class WorkerPool(NamedTuple):
-    """Workers 0, …, K - 1 in `n_threads` threads; a round has a `growth`-th of the updates so far as rows, but `max_rows`.
+    """Workers 0, …, K - 1 in `n_threads` threads.
 
-    Row k of `loss_sums`, `status`, `position` is worker k's; `workspace` has a part for each; `barrier` is for the meetings.
+    A round has as many rows as a `growth`-th of the updates so far, at most `max_rows`.  Row k of `loss_sums`, `status`
+    and `position` belongs to worker k; `workspace` has a part for each.
     """
 
     n_threads: int
@@ -44,7 +45,7 @@ _KERNELS = {
 
 
 def call_kernel(spec, rows, weights, workspace, loss_sums, t, start, stop):
-    """Learn from rows with the loop that the room is for."""
+    """Train on rows with the kernel that the workspace belongs to."""
     loop = _KERNELS[type(workspace)]
     return getattr(loop, "py_func", loop)(spec, rows, weights, workspace, loss_sums, t, start, stop)
 
@@ -58,12 +59,12 @@ def _overload_call_kernel(spec, rows, weights, workspace, loss_sums, t, start, s
 
 
 def worker_row(last_update, k):
-    """Row k of the workers' notes, where there are any."""
+    """Return row k of the update numbers of the workers, or () if there are none."""
     return last_update if isinstance(last_update, tuple) else last_update[k]
 
 
 def copy_arrays(target, source):
-    """target[:] = source of arrays, of tuples of them, or of nothing."""
+    """target[:] = source, for arrays and for tuples of them"""
     if isinstance(target, tuple):
         for each, one in zip(target, source, strict=True):
             copy_arrays(each, one)
@@ -101,7 +102,7 @@ def _overload_copy_arrays(target, source):
 
 @jitable
 def worker_weights(results, k):
-    """The arrays of worker k."""
+    """Return the arrays of worker k."""
     return linear.Weights(
         results.w[k], load(results.s, k), worker_row(results.last_update, k), results.bias[k], load(results.bias_s, k)
     )
@@ -109,10 +110,10 @@ def worker_weights(results, k):
 
 @jitable
 def copy_model(weights, mine):
-    """Give a worker the model.
+    """Copy the model to a worker.
 
-    Its own thread does so, for all coordinates: what another core has written last costs a worker that meets it in the
-    order of its rows ten times what it costs in one sweep.
+    The thread of the worker copies all coordinates itself.  A coordinate that another core wrote last is ten times
+    dearer when it is read in the order of the rows than in one sweep.
     """
     copy_arrays(mine.w, weights.w)
     copy_arrays(mine.s, weights.s)
@@ -123,7 +124,7 @@ def copy_model(weights, mine):
 
 @jitable
 def learn_shard(spec, rows, pool, k, t, first, end):
-    """Worker k learns its share of the round, one run of rows: dealt out one by one they would cost a third more."""
+    """Train worker k on its share of the round, a run of adjacent rows; single rows would cost a third more."""
     workers, n = pool.results.counts.shape[0], end - first
     first, end = first + n * k // workers, first + n * (k + 1) // workers
     loss_sums = pool.loss_sums[k]
@@ -138,9 +139,9 @@ def learn_shard(spec, rows, pool, k, t, first, end):
 
 @jit
 def run_rounds(spec, rows, weights, pool, loss_sums, t, worker, span):
-    """One thread's part of the rounds from span[0] to span[1]; return (next position, status, next t).
+    """Run the part of one thread in the rounds from span[0] to span[1]; return (next position, status, next t).
 
-    A round with a row that is refused, and all after it, has changed nothing.
+    The round with an error and all rows after it change nothing.
     """
     threads, results = pool.n_threads, pool.results
     workers, d = results.counts.shape[0], weights.w.shape[0]
