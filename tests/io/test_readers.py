@@ -435,7 +435,7 @@ def test_damaged_compressed_files_are_told(kind, harm, tmp_path):
     stored = COMPRESS[kind](raw)
     path = tmp_path / "damaged"
     path.write_bytes(stored[: len(stored) // 2] if harm == "cut off" else stored[:12] + 64 * b"\xff" + stored[76:])
-    sentence = f"^{re.escape(str(path))}: the {kind} data is damaged or cut off .*; copy or compress the file again$"
+    sentence = f"^{re.escape(str(path))}: the {kind} data is damaged or truncated .*; copy or compress the file again$"
     with pytest.raises(ValueError, match=sentence) as caught:
         load_svmlight(path)
     assert caught.value.__suppress_context__  # the reader's own traceback says nothing more
