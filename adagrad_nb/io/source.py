@@ -142,7 +142,8 @@ class Source:
                     if getattr(error, "errno", None):  # an error of the disk
                         raise
                     raise ValueError(
-                        f"{self.name}: the {compression} data is damaged or truncated ({error}); copy or compress the file again"
+                        f"{self.name}: the {compression} data is damaged or truncated ({error}); "
+                        "copy or compress the file again"
                     ) from None
                 if not count:
                     break
