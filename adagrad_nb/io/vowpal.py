@@ -84,8 +84,8 @@ def load_vw(
     n = n_features or max(indices, default=-1) + 1
     index_dtype = np.int32 if max(n, len(indices)) <= np.iinfo(np.int32).max else np.int64
     with np.errstate(over="ignore"):
-        values = np.array(values).astype(dtype, copy=False)
-    parts = values, np.array(indices, index_dtype), np.array(indptr, index_dtype)
+        data = np.array(values).astype(dtype, copy=False)
+    parts = data, np.array(indices, index_dtype), np.array(indptr, index_dtype)
     X = scipy.sparse.csr_array(parts, shape=(len(labels), n))
     _check_overflow(source.name, X)
     X.sort_indices()
