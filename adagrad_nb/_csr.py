@@ -160,6 +160,6 @@ def raise_for_row(X, row):
             f"X: got {values[is_nonfinite][0]} in row {row}, column {indices[is_nonfinite][0]}; must be finite"
         )
     raise ValueError(
-        f"X: row {row} gives a prediction that is not finite, because its values or the learning rate are too large; "
+        f"X: row {row} gives a prediction that is not finite; its values or the learning rate are too large, "
         "scale the columns of X or take a smaller lr"
     )
