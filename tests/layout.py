@@ -1,11 +1,13 @@
 """Static analysis of the package by `ast`: modules, imports, functions and their counts.
 
 ``python tests/layout.py [PACKAGE]`` prints the counts.  A module is named by its path, as in ``linear/kernels/rows``
-and ``linear/__init__``.  The *unit* of a module is its directory or, at the top level, the module itself.  The *subject*
-of a module is its top-level directory or file; all CUDA kernels together are one more subject.  An import between units
-is an *edge* of a graph.  It points *up* if `ORDER` forbids it or, in a package without this order, if it is in a
-smallest set of edges whose removal leaves no cycle.  The number of *levels* is the number of units on the longest path
-without such edges.
+and ``linear/__init__``.
+
+- The *unit* of a module is its directory or, at the top level, the module itself.
+- The *subject* of a module is its top-level directory or file; all CUDA kernels together are one more subject.
+- An import between units is an *edge* of a graph.  It points *up* if `ORDER` forbids it.  For a package without this
+  order, the upward edges are a smallest set whose removal leaves no cycle.
+- The number of *levels* is the number of units on the longest path without upward edges.
 """
 
 import ast
