@@ -1,4 +1,4 @@
-"""All argument checks, each with one sentence: the argument, what it got, where, and what would work."""
+"""Argument checks.  An error names the argument, the value, the position and a remedy."""
 
 import math
 import numbers
@@ -10,7 +10,7 @@ from ._legacy import has_member
 
 
 def resolve_seed(rng):
-    """A seed from an integer, a Generator or the system's entropy."""
+    """Return a seed: an integer as it is, or one drawn from a Generator or from the entropy of the system."""
     if rng is None:
         return int(np.random.SeedSequence().entropy % 2**63)
     if isinstance(rng, np.random.Generator):
@@ -27,19 +27,19 @@ def _shorten_repr(value):
 
 
 def count(name, value, minimum=0):
-    """An integer of at least `minimum`."""
+    """Return an integer; raise if it is less than `minimum`."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
         raise ValueError(f"{name}: got {_shorten_repr(value)}; must be an integer of at least {minimum}")
     return int(value)
 
 
 def positive_count(name, value):
-    """An integer of at least 1."""
+    """Return an integer; raise if it is less than 1."""
     return count(name, value, 1)
 
 
 def in_interval(name, value, domain):
-    """A number, or array of numbers, in an interval written like ``"[0, inf)"``; never NaN."""
+    """Return a number or array; raise if an entry is NaN or outside an interval such as ``"[0, inf)"``."""
     low, high = (float(part) for part in domain[1:-1].split(","))
     try:
         array = np.asarray(value, dtype=np.float64)
@@ -59,18 +59,20 @@ def in_interval(name, value, domain):
 
 
 def first_true(mask):
+    """Return the index of the first true entry: an integer, or a tuple for more than one dimension."""
     position = np.argwhere(mask)[0]
     return int(position[0]) if position.size == 1 else tuple(int(i) for i in position)
 
 
 def boolean(name, value):
+    """Return a Boolean as `bool`; raise for other types."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name}: got {_shorten_repr(value)}; must be True or False")
     return bool(value)
 
 
 def one_of(name, value, allowed):
-    """One of a few words."""
+    """Return a string; raise if it is not in `allowed`."""
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(
             f"{name}: got {_shorten_repr(value)}; must be one of {', '.join(repr(word) for word in allowed)}"
@@ -79,7 +81,7 @@ def one_of(name, value, allowed):
 
 
 def check_bounds_order(name, lower, upper):
-    """lower <= upper, entry by entry."""
+    """Raise unless lower <= upper, elementwise."""
     lower, upper = np.broadcast_arrays(np.asarray(lower, np.float64), np.asarray(upper, np.float64))
     is_invalid = ~(lower <= upper)
     if is_invalid.any():
@@ -90,7 +92,7 @@ def check_bounds_order(name, lower, upper):
 
 
 def schedule_steps(name, boundaries, values):
-    """Boundaries that increase, one value more than boundaries."""
+    """Raise unless the boundaries increase and there is one value more than boundaries."""
     if not isinstance(boundaries, tuple) or not isinstance(values, tuple):
         raise TypeError(f"{name}: boundaries and values must be tuples")
     for boundary in boundaries:
@@ -104,7 +106,7 @@ def schedule_steps(name, boundaries, values):
 
 
 def name_patterns(name, value):
-    """A regular expression, or a tuple of them."""
+    """Raise unless `value` is a regular expression or a tuple of regular expressions."""
     for pattern in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else (None,):
         if not isinstance(pattern, str):
             raise TypeError(f"{name}: got {_shorten_repr(value)}; must be a regular expression or a tuple of them")
@@ -115,12 +117,12 @@ def name_patterns(name, value):
 
 
 def matches_any(patterns, name):
-    """Whether one of the regular expressions is found in a name."""
+    """Return whether one of the regular expressions matches a part of a name."""
     return any(re.search(pattern, name) for pattern in ((patterns,) if isinstance(patterns, str) else patterns))
 
 
 def distinct_rates(name, values):
-    """A tuple of different numbers."""
+    """Raise unless `values` is a tuple of distinct numbers."""
     if not isinstance(values, tuple) or not values:
         raise TypeError(f"{name}: got {_shorten_repr(values)}; must be a tuple of numbers, such as (0.1, 1.0)")
     if len(set(values)) < len(values):
@@ -131,7 +133,7 @@ def distinct_rates(name, values):
 
 
 def record_methods(name, value, required, examples):
-    """A record with the methods `required`, and every field inside the domain its class declares."""
+    """Return a record; raise if a method of `required` is missing or a field is outside its declared domain."""
     if isinstance(value, type):
         raise TypeError(f"{name}: got the class {value.__name__}; pass an instance, such as {value.__name__}(…)")
     if not hasattr(value, "_fields"):
@@ -146,7 +148,7 @@ def record_methods(name, value, required, examples):
 
 
 def field_domains(value):
-    """Every field of a record, and of the records in it, inside its declared domain."""
+    """Raise unless all fields of a record, nested records included, are in their declared domains."""
     class_name = type(value).__name__
     for field, item in zip(value._fields, value, strict=True):
         domain = getattr(value, "domain", {}).get(field)
@@ -161,7 +163,7 @@ def field_domains(value):
 
 
 def penalty_shape(penalty, n):
-    """Array fields of a penalty have one entry per coordinate."""
+    """Raise unless the array fields of a penalty have one entry per coordinate."""
     for field, item in zip(penalty._fields, penalty, strict=True):
         if hasattr(item, "_fields"):
             penalty_shape(item, n)
@@ -173,7 +175,7 @@ def penalty_shape(penalty, n):
 
 
 def known_options(name, given, known):
-    """No option that the function does not know."""
+    """Raise if an option in `given` is not in `known`."""
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise TypeError(f"{name}: unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
@@ -183,7 +185,7 @@ def known_options(name, given, known):
 
 
 def real_array(name, array):
-    """A real array as float32 or float64: floats of these kinds as they are, integers as float64."""
+    """Return a real array as float32 or float64; integers become float64."""
     array = np.asarray(array)
     if array.dtype.kind in "iub":
         return array.astype(np.float64)
@@ -193,7 +195,7 @@ def real_array(name, array):
 
 
 def parameter_array(name, array):
-    """An array to be optimised: float or complex as it is, integers as float64."""
+    """Return an array of parameters with its float or complex dtype; integers become float64."""
     array = np.asarray(array)
     if array.dtype in (np.complex64, np.complex128) or is_half(array.dtype):
         return array
@@ -201,19 +203,19 @@ def parameter_array(name, array):
 
 
 def is_half(dtype):
-    """Whether numbers have 16 bits: IEEE's float16, or the bfloat16 that ml_dtypes adds to NumPy."""
+    """Return whether a dtype is float16, or the bfloat16 that ml_dtypes adds to NumPy."""
     return dtype == np.float16 or dtype.name == "bfloat16"
 
 
 def is_real(dtype):
-    """Whether numbers are real; bfloat16 does not say so itself."""
+    """Return whether a dtype is real; the kind of bfloat16 does not tell it."""
     return dtype.kind in "fiu" or dtype.name == "bfloat16"
 
 
 def is_finite(array, part=...):
-    """Whether no entry of a part of a contiguous array is infinite or NaN.
+    """Return whether a part of a contiguous array has neither NaN nor infinity.
 
-    Its squares add up to a finite number, as a rule, and BLAS finds that three times as fast as NumPy looks at each.
+    The sum of squares is usually finite, and BLAS computes it three times as fast as NumPy checks all entries.
     """
     flat = array.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -223,7 +225,7 @@ def is_finite(array, part=...):
 
 
 def finite_array(name, array):
-    """No NaN and no infinity."""
+    """Return an array; raise if an entry is NaN or infinite."""
     array = np.asarray(array)
     is_invalid = ~np.isfinite(array)
     if is_invalid.any():
@@ -233,17 +235,17 @@ def finite_array(name, array):
 
 
 def start_point(x0):
-    """A start point of one dimension, as a new contiguous array."""
+    """Return a start point as a new contiguous array of one dimension."""
     x = np.atleast_1d(real_array("x0", x0))
     if x.ndim != 1:
         raise ValueError(f"x0: got shape {x.shape}; must have one dimension, such as x0.ravel()")
     if x.size == 0:
-        raise ValueError("x0: got an empty array; there is nothing to minimise over")
+        raise ValueError("x0: got an empty array; must have at least one entry")
     return np.array(finite_array("x0", x), order="C")
 
 
 def scipy_bounds(value, n, dtype):
-    """Bounds in any spelling of SciPy as two arrays of shape (n,), or None where nothing is bounded."""
+    """Convert bounds in any form that SciPy accepts to two arrays of shape (n,), or None if all are infinite."""
     if value is None:
         return None
     if hasattr(value, "lb") and hasattr(value, "ub"):
@@ -254,7 +256,8 @@ def scipy_bounds(value, n, dtype):
             lower, upper = zip(*pairs, strict=True) if pairs else ((), ())
         except (TypeError, ValueError):
             raise ValueError(
-                f"bounds: got {_shorten_repr(value)}; must be a sequence of (lower, upper) pairs or scipy.optimize.Bounds"
+                f"bounds: got {_shorten_repr(value)}; "
+                "must be a sequence of (lower, upper) pairs or scipy.optimize.Bounds"
             ) from None
         if len(pairs) != n:
             raise ValueError(f"bounds: got {len(pairs)} pairs for {n} variables; give one pair per variable")
@@ -271,13 +274,15 @@ def scipy_bounds(value, n, dtype):
 
 
 def no_constraints(constraints):
+    """Raise if constraints are given."""
     if constraints is not None and np.size(constraints) > 0:
         raise ValueError(
             "constraints: only bounds are supported; use bounds=…, a penalty such as NonNegative(), "
-            "or a method of scipy.optimize that takes constraints, such as 'SLSQP'"
+            "or a method of scipy.optimize that supports constraints, such as 'SLSQP'"
         )
 
 
 def same_length(name, values, n, unit):
+    """Raise unless `values` has shape (n,)."""
     if values.shape != (n,):
         raise ValueError(f"{name}: got shape {values.shape}; must have shape ({n},), one entry per {unit}")

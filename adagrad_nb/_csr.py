@@ -1,4 +1,4 @@
-"""CSR matrices: convert, validate, and name the row that is malformed."""
+"""CSR matrices: conversion, validation, and errors that name the malformed row."""
 
 import numpy as np
 import scipy
@@ -9,9 +9,9 @@ UNSIGNED_DTYPES = {np.dtype(np.int32): np.uint32, np.dtype(np.int64): np.uint64}
 
 
 def as_csr(X, dtype=None):
-    """Return a matrix as checked CSR of type `dtype`, by default its own precision; CSR of that type is not copied."""
+    """Convert a matrix to validated CSR of type `dtype`, by default its own, without copies where possible."""
     dtype = common_dtype(X, dtype)
-    if hasattr(X, "require_dtype"):  # rows on a device, which were checked on their way there
+    if hasattr(X, "require_dtype"):  # rows on a device, which were validated before the copy to it
         return X.require_dtype(dtype)
     if scipy.sparse.issparse(X):
         if X.ndim != 2:
@@ -28,21 +28,21 @@ def as_csr(X, dtype=None):
         X = scipy.sparse.csr_array(X)
     check_csr(X)
     if X.data.dtype != dtype:
-        with np.errstate(over="ignore"):  # what becomes infinite is refused with its place when its row is reached
+        with np.errstate(over="ignore"):  # the kernels report rows with infinite values
             X = scipy.sparse.csr_array((X.data.astype(dtype), X.indices, X.indptr), shape=X.shape)
     return X
 
 
 def as_dense(values):
-    """Anything but a sparse matrix as an array."""
+    """Convert any matrix but a sparse one to a NumPy array."""
     try:
         return np.asarray(values)
     except ValueError as error:  # lists of different lengths
-        raise ValueError(f"X: cannot be made an array; {error}") from None
+        raise ValueError(f"X: cannot be converted to an array; {error}") from None
 
 
 def common_dtype(X, dtype):
-    """The precision to compute in: as asked, else float32 for float32 data and float64 for all other."""
+    """Return the precision of the computation: `dtype` or, if None, float32 for float32 data and else float64."""
     if dtype is not None:
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):
@@ -52,28 +52,29 @@ def common_dtype(X, dtype):
 
 
 def as_unsigned(indices):
-    """Column indices as the kernels take them: unsigned, so that a negative one shows as too large."""
+    """Return column indices as unsigned integers, so that negative indices are out of range."""
     return np.ascontiguousarray(indices).view(UNSIGNED_DTYPES[indices.dtype])
 
 
 def sum_duplicates(X):
-    """Rows with increasing indices, what is listed twice in a row summed."""
+    """Return a copy with sorted indices and duplicate entries summed."""
     X = scipy.sparse.csr_array((X.data.copy(), X.indices.copy(), X.indptr.copy()), shape=X.shape)
     X.sum_duplicates()
     return X
 
 
 def check_index_pointer(indptr, indices, n_values, n_rows):
-    """The parts of a compressed matrix of n rows that say where each row is."""
+    """Raise unless `indptr` and `indices` are well-formed arrays of a compressed matrix of n rows."""
     for name, part in (("indptr", indptr), ("indices", indices)):
         if not isinstance(part, np.ndarray):
-            raise ValueError(f"{name}: got a {type(part).__name__}; must be an array")
+            raise ValueError(f"{name}: got {type(part).__name__}; must be a NumPy array")
         if part.ndim != 1 or part.dtype not in (np.int32, np.int64):
             raise ValueError(
-                f"{name}: got dtype {part.dtype} and shape {part.shape}; must be a vector of int32 or int64"
+                f"{name}: got dtype {part.dtype} and shape {part.shape}; "
+                "must have one dimension and dtype int32 or int64"
             )
     if indptr.shape != (n_rows + 1,):
-        raise ValueError(f"indptr: got {indptr.size} entries for {n_rows} rows; must have one more than rows")
+        raise ValueError(f"indptr: got {indptr.size} entries for {n_rows} rows; must have one entry more than rows")
     if indptr[0] != 0:
         raise ValueError(f"indptr: starts with {indptr[0]}; must start with 0")
     is_decreasing = indptr[1:] < indptr[:-1]
@@ -85,9 +86,11 @@ def check_index_pointer(indptr, indices, n_values, n_rows):
 
 
 def check_csr(X):
-    """The parts of a CSR matrix that a compiled loop relies on, but for the indices, which the loop checks itself."""
+    """Raise unless the arrays of a CSR matrix are well-formed; the kernels check the column indices."""
     if X.data.ndim != 1 or X.data.dtype.kind not in "fiub":
-        raise ValueError(f"X.data: got dtype {X.data.dtype} and shape {X.data.shape}; must be a vector of real numbers")
+        raise ValueError(
+            f"X.data: got dtype {X.data.dtype} and shape {X.data.shape}; must have one dimension and a real dtype"
+        )
     try:
         check_index_pointer(X.indptr, X.indices, X.data.size, X.shape[0])
     except ValueError as error:
@@ -95,7 +98,7 @@ def check_csr(X):
 
 
 def check_sparse_indices(name, matrix):
-    """Indices that SciPy may rely on when it converts a sparse matrix: its C loops write wherever they point."""
+    """Raise if an index is out of range, because SciPy's conversions do not check indices before they write."""
     try:
         if matrix.format in ("csr", "csc", "bsr"):
             _check_compressed(matrix)
@@ -145,7 +148,7 @@ def _check_lil(matrix):
 
 
 def raise_for_row(X, row):
-    """Raise the sentence for a row that a compiled loop refused."""
+    """Raise the error for a row that a kernel rejected."""
     begin, end = X.indptr[row], X.indptr[row + 1]
     indices, values = X.indices[begin:end], X.data[begin:end]
     is_outside = (indices < 0) | (indices >= X.shape[1])
@@ -158,6 +161,6 @@ def raise_for_row(X, row):
             f"X: got {values[is_nonfinite][0]} in row {row}, column {indices[is_nonfinite][0]}; must be finite"
         )
     raise ValueError(
-        f"X: row {row} gives a prediction that is not finite; the values or the learning rate are too large, "
+        f"X: row {row} gives a prediction that is not finite; its values or the learning rate are too large, "
         "scale the columns of X or take a smaller lr"
     )

@@ -1,4 +1,4 @@
-"""What compiled loops ask of the machine: that threads meet within them, and that memory is brought near."""
+"""Intrinsics: thread barrier and memory prefetch."""
 
 import sys
 
@@ -9,7 +9,7 @@ from numba.extending import intrinsic
 
 from .jit import bind
 
-# --- threads that meet within one compiled loop -------------------------------------------------------------------
+# --- thread barrier -----------------------------------------------------------------------------------------------
 
 
 @intrinsic
@@ -32,7 +32,7 @@ def _load_arrivals(context, barrier):
 
 
 def _make_c_call(name, *arguments):
-    """A call of the C library with small integers; on Windows whatever lets another thread run."""
+    """Return a function that calls `name` of the C library with integer arguments; on Windows, `SwitchToThread`."""
     if sys.platform == "win32":
         name, arguments = "SwitchToThread", ()
 
@@ -54,10 +54,10 @@ _yield_thread, _sleep = _make_c_call("sched_yield"), _make_c_call("usleep", 20)
 
 
 def barrier_wait(barrier, n_threads, phase):
-    """Wait until `n_threads` threads have met once more than `phase` times; return their number.
+    """Wait until `n_threads` threads have reached the barrier for the (phase + 1)-th time; return phase + 1.
 
-    `barrier` is an array with one zero when the first of them starts.  Waiting burns time for the microseconds that it
-    should take, then lets other threads of the machine run, then sleeps: where cores are busy it must.
+    `barrier` is an array with one element, initially zero.  A thread spins first, because the wait usually takes
+    microseconds.  Then it yields, and finally it sleeps, for the case that the cores are busy with other work.
     """
     return phase + 1
 
@@ -79,7 +79,7 @@ def _overload_barrier_wait(barrier, n_threads, phase):
     return wait_for_threads
 
 
-# --- what is needed soon ----------------------------------------------------------------------------------------
+# --- prefetch ---------------------------------------------------------------------------------------------------
 
 
 @intrinsic
@@ -92,7 +92,7 @@ def _emit_prefetch(context, array, i, c):
         int32 = ir.IntType(32)
         function_type = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, int32, int32, int32])
         function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
-        # to write to, to be kept, data rather than code
+        # for writing, high temporal locality, data cache
         builder.call(function, [builder.bitcast(address, cgutils.voidptr_t), int32(1), int32(3), int32(1)])
         return context.get_dummy_value()
 
@@ -100,11 +100,11 @@ def _emit_prefetch(context, array, i, c):
 
 
 def prefetch(array, i, c=0):
-    """Ask for array[i], or array[i, c], to be brought near; it may lie outside, and nothing waits for it."""
+    """Prefetch array[i], or array[i, c], into the cache; an index out of bounds is harmless."""
 
 
 def prefetch_each(arrays, i):
-    """The same for a tuple of arrays."""
+    """Prefetch element i of each array of a tuple."""
 
 
 bind(prefetch)(lambda array, i, c=0: lambda array, i, c=0: _emit_prefetch(array, i, c))  # type: ignore[call-arg]

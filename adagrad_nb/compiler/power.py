@@ -1,4 +1,4 @@
-"""Powers of what is near to one, without branches or calls: a loop over coordinates that takes them vectorises."""
+"""The power (1 + u)^-k without branches and calls, so that loops over coordinates vectorise."""
 
 import math
 
@@ -12,18 +12,18 @@ from .simd import select
 
 
 def inverse_power(u, k):
-    """(1 + u)**-k, and one minus that to full precision, for u >= 0 and k >= 0."""
+    """Return (1 + u)^-k and 1 - (1 + u)^-k, both to full precision, for u >= 0 and k >= 0."""
     exponent = -k * math.log1p(u)
     return math.exp(exponent), -math.expm1(exponent)
 
 
-# Digits of the mantissa, and what is added to exponents, by the bits of a number.
+# Number of mantissa bits and exponent bias, by the width of the floating-point type.
 _MANTISSA_BITS, _EXPONENT_BIAS = {64: 52, 32: 23}, {64: 1023, 32: 127}
 
 
 @intrinsic
 def _extract_exponent(context, x):
-    """The e of x = 2**e m, sqrt(1/2) <= m < sqrt(2), of a positive x."""
+    """Return the exponent e of a positive x = 2^e m with sqrt(1/2) <= m < sqrt(2)."""
     int_type, n_bits = ir.IntType(x.bitwidth), x.bitwidth
     dtype = np.float64 if n_bits == 64 else np.float32
     sqrt_half_bits = int(np.array(math.sqrt(0.5), dtype).view(f"i{n_bits // 8}"))
@@ -36,7 +36,7 @@ def _extract_exponent(context, x):
 
 
 def _make_power_of_two(build):
-    """A function of an exponent, of which the last bits of `build(builder, bias, its bits)` are the number's."""
+    """Return an intrinsic that computes a power of two; `build(builder, bias, bits)` gives its biased exponent."""
 
     @intrinsic
     def power_of_two(context, e):
@@ -58,13 +58,13 @@ _exp2_shifted = _make_power_of_two(lambda builder, bias, n: builder.add(bias, n)
 
 
 _LN2 = math.log(2.0)
-# ln 2 in two parts, of which the first has zeros at its end: its products with exponents are exact.
+# ln 2 as a sum of two numbers; the first ends with zero bits, so its products with exponents are exact.
 _LN2_PARTS = {64: (6.93147180369123816490e-01, 1.90821492927058770002e-10), 32: (0.693359375, -2.12194440e-4)}
 
 
 @bind_inlined(inverse_power)
 def _overload_inverse_power(u, k):
-    """Exponent and mantissa of 1 + u apart; the logarithm and the exponential by their series, on short intervals.
+    """Compute log1p and expm1 by argument reduction and series.
 
     W. Cody, W. Waite, "Software Manual for the Elementary Functions", Prentice-Hall 1980, chapters 5 and 6.
     """
@@ -74,7 +74,7 @@ def _overload_inverse_power(u, k):
     one, two, largest = dtype(1), dtype(2), dtype(np.finfo(dtype).max / 4)
     ln2, inverse_ln2, max_exponent = dtype(_LN2), dtype(1 / _LN2), dtype((_EXPONENT_BIAS[n_bits] - 2) * _LN2)
     high, low = (dtype(part) for part in _LN2_PARTS[n_bits])
-    magic = dtype(1.5 * 2.0 ** _MANTISSA_BITS[n_bits])  # what is added to it is rounded to an integer, in the last bits
+    magic = dtype(1.5 * 2.0 ** _MANTISSA_BITS[n_bits])  # magic + x holds x, rounded to an integer, in its last bits
     a0, a1, a2, a3, a4, a5, a6, a7, a8, a9, a10 = (dtype(2 / (2 * j + 1)) for j in range(11))
     b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11, b12 = (dtype(1 / math.factorial(j + 1)) for j in range(13))
 

@@ -1,10 +1,10 @@
-"""Four, eight or sixteen lanes as one value: what a loop over a short, contiguous axis is compiled to.
+"""SIMD vectors of 4, 8 or 16 lanes as a Numba type, for loops over a short contiguous axis.
 
-LLVM's loop vectoriser needs long loops, and unrolls short ones of known length into scalars first; Numba does not run
-the pass that would join these again.  A loop over 8 or 24 weights of one feature therefore stays three to six times
-slower than its arithmetic.  Here a piece of the axis is a type of Numba's, a vector, with the operators of a number, so
-that the scalar methods of a record compile for it as they are, if they choose by `select` and not by
-branches.  Without a compiler none of this is used: loops take lane by lane.
+LLVM's loop vectoriser needs long loops.  It unrolls short loops of known length into scalar code first, and Numba does
+not run the pass that would vectorise this code.  A loop over 8 or 24 weights of one feature is therefore three to six
+times slower than its arithmetic.  The type `Vector` has the operators of a number, so the scalar methods of a record
+compile for it if they use `select` in place of branches.  With the compiler disabled, loops process single elements
+and this type is not used.
 """
 
 import math
@@ -23,7 +23,7 @@ LANES16 = 16
 
 
 class Vector(types.Type):
-    """So many numbers of a kind; with ``is_mask`` their truth values."""
+    """Numba type of `n_lanes` numbers of one dtype or, with `is_mask`, of as many truth values."""
 
     def __init__(self, dtype, n_lanes, is_mask=False):
         self.dtype, self.n_lanes, self.is_mask = dtype, n_lanes, is_mask
@@ -38,7 +38,7 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def select(condition, yes, no):
-    """`yes` where the condition holds, `no` elsewhere; both are computed."""
+    """Return `yes` where the condition holds and `no` elsewhere, without a branch."""
     return yes if condition else no
 
 
@@ -50,7 +50,7 @@ def _overload_select(condition, yes, no):
 
 
 def safe_divide(a, b, guard):
-    """a / b, and zero where `guard` is zero; where b is zero, so is `guard`."""
+    """Return a / b, or zero where `guard` is zero; `guard` must be zero wherever b is."""
     return guard if guard == 0 else a / b
 
 
@@ -62,7 +62,7 @@ def _overload_safe_divide(a, b, guard):
 
 
 def one_like(x):
-    """1 in the precision of x."""
+    """Return 1 in the precision of x."""
     return type(x)(1)
 
 
@@ -72,11 +72,11 @@ def _overload_one_like(x):
     return lambda x: dtype(1)
 
 
-# --- memory ------------------------------------------------------------------------------------------------------
+# --- loads and stores --------------------------------------------------------------------------------------------
 
 
 def _entry_pointer(context, builder, array_type, array, i, c):
-    """Where the entry (i, c) of a two-dimensional array is, whose last axis is contiguous."""
+    """Return the pointer to element (i, c) of a two-dimensional array whose last axis is contiguous."""
     struct = cgutils.create_struct_proxy(array_type)(context, builder, array)
     stride = builder.extract_value(struct.strides, 0)
     row = builder.gep(builder.bitcast(struct.data, ir.IntType(8).as_pointer()), [builder.mul(i, stride)])
@@ -85,7 +85,7 @@ def _entry_pointer(context, builder, array_type, array, i, c):
 
 
 def _extend_index(context, builder, value, index_type):
-    """An index as a 64-bit integer, by its own sign."""
+    """Extend an index to 64 bits, with its sign if its type is signed."""
     is_signed = index_type.signed
     int64 = ir.IntType(64)
     if value.type.width == 64:
@@ -94,7 +94,7 @@ def _extend_index(context, builder, value, index_type):
 
 
 def _make_load_codegen(n_lanes):
-    """How a vector of a kind and count is loaded."""
+    """Return the code generator of a load of `n_lanes` elements."""
 
     def codegen(context, builder, signature, args):
         array_type = signature.args[0]
@@ -110,32 +110,32 @@ def _make_load_codegen(n_lanes):
 
 @intrinsic
 def load_lanes8(context, array, i, c):
-    """array[i, c : c + WIDTH]"""
+    """array[i, c : c + LANES8]"""
     return Vector(array.dtype, LANES8)(array, types.unliteral(i), types.unliteral(c)), _make_load_codegen(LANES8)
 
 
 @intrinsic
 def load_lanes4(context, array, i, c):
-    """array[i, c : c + NARROW]"""
+    """array[i, c : c + LANES4]"""
     return Vector(array.dtype, LANES4)(array, types.unliteral(i), types.unliteral(c)), _make_load_codegen(LANES4)
 
 
 @intrinsic
 def load_lanes16(context, array, i, c):
-    """array[i, c : c + WIDE]"""
+    """array[i, c : c + LANES16]"""
     return Vector(array.dtype, LANES16)(array, types.unliteral(i), types.unliteral(c)), _make_load_codegen(LANES16)
 
 
 @intrinsic
 def load_lanes_like(context, array, i, c, vector):
-    """array[i, c : c + the length of the vector]"""
+    """array[i, c : c + n], where n is the number of lanes of `vector`"""
     index_types = (types.unliteral(i), types.unliteral(c))
     return Vector(array.dtype, vector.n_lanes)(array, *index_types, vector), _make_load_codegen(vector.n_lanes)
 
 
 @intrinsic
 def store_lanes(context, array, i, c, value):
-    """array[i, c : c + WIDTH] = value"""
+    """array[i, c : c + n] = value, where n is the number of lanes of `value`"""
 
     def codegen(context, builder, signature, args):
         array_type = signature.args[0]
@@ -153,7 +153,7 @@ def store_lanes(context, array, i, c, value):
 
 
 def _splat_scalar(context, builder, value, value_type, vector):
-    """A number in all lanes; a vector as it is."""
+    """Return a vector with a number in all lanes; return a vector unchanged."""
     if isinstance(value_type, Vector):
         return value
     value = context.cast(builder, value, value_type, vector.dtype)
@@ -175,7 +175,7 @@ def _select_lanes(context, condition, yes, no):
 
 
 def _define_binary(function, build, is_mask=False):
-    """Define an operator of two vectors, or of a vector and a number."""
+    """Define an operator for two vectors, or for a vector and a number."""
 
     @intrinsic
     def apply_operator(context, a, b):
@@ -217,7 +217,7 @@ for _function, _predicate in (
 
 
 def _log_lanes(a):
-    """The logarithm of each entry of a vector; compiled only."""
+    """Return the logarithm of each lane; compiled code only."""
 
 
 @overload(math.log1p)
@@ -225,7 +225,7 @@ def _overload_log1p(a):
     if not isinstance(a, Vector):
         return None
 
-    def log1p_lanes(a):  # W. Kahan: the rounding of 1 + a is divided out
+    def log1p_lanes(a):  # W. Kahan's formula, which cancels the rounding error of 1 + a
         shifted = a + one_like(a)
         return select(shifted == one_like(a), a, _log_lanes(shifted) * (a / (shifted - one_like(a))))
 
@@ -238,7 +238,7 @@ def _overload_neg(a):
 
 
 def _define_unary(function, name):
-    """Define a function of a vector by LLVM's of the same meaning."""
+    """Define a function of a vector by the LLVM intrinsic `name`."""
 
     @intrinsic
     def apply_function(context, a):

@@ -1,4 +1,7 @@
-"""Arrays on a CUDA device: the one module that talks to `numba.cuda`, which it imports when the first one arrives."""
+"""Device arrays of any package: detection, views, streams, copies and kernel launches.
+
+This is the only module that imports `numba.cuda` on the host side, when the first device array is used.
+"""
 
 import contextlib
 import functools
@@ -9,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-BLOCKS_PER_SM = 32  # most blocks for each multiprocessor: enough to hide its memory, few enough to be started at once
+BLOCKS_PER_SM = 32  # limit per multiprocessor: enough blocks to hide memory latency, few enough to be resident at once
 
-_thread_state = threading.local()  # the stream that this thread launches on
+_thread_state = threading.local()  # its `stream` is the stream on which this thread launches
 
 
 class ArraySpec(NamedTuple):
-    """Shape and dtype of a device array, as NumPy would have them; "bfloat16" is no dtype of NumPy's."""
+    """Shape and dtype of a device array; the dtype is that of NumPy, or the string "bfloat16"."""
 
     shape: tuple
     dtype: Any
@@ -33,40 +36,40 @@ class ArraySpec(NamedTuple):
 
 
 def is_device_array(array):
-    """Whether an array lives on a CUDA device, by its type alone."""
+    """Return whether an array is in the memory of a CUDA device, by its attributes alone."""
     is_cuda = getattr(array, "is_cuda", None)
-    if isinstance(is_cuda, bool):  # PyTorch, which does not say where an array is that takes part in a gradient
+    if isinstance(is_cuda, bool):  # PyTorch; the CUDA array interface of a tensor that requires a gradient raises
         return is_cuda
     return getattr(type(array), "__cuda_ndarray__", False) or hasattr(array, "__cuda_array_interface__")
 
 
 @functools.cache
 def import_cuda():
-    """`numba.cuda` of the package numba-cuda, or of the simulator; Numba's built-in target is no longer kept up."""
+    """Import and return `numba.cuda` of numba-cuda or of the simulator; Numba's own CUDA target is unmaintained."""
     hint = "install the extra for your driver: pip install 'adagrad_nb[cuda12]' or 'adagrad_nb[cuda13]'"
     try:
         from numba import cuda as module
     except ImportError as error:
-        raise ImportError(f"arrays on a CUDA device need numba-cuda ({error}); {hint}") from error
+        raise ImportError(f"device arrays require numba-cuda ({error}); {hint}") from error
     if not is_simulated() and getattr(module, "implementation", "Built-in") != "NVIDIA":
-        raise ImportError(f"numba.cuda is Numba's built-in target, which this package does not use; {hint}")
+        raise ImportError(f"numba.cuda is Numba's built-in target, which is not supported; {hint}")
     return module
 
 
 def is_simulated():
-    """Whether CUDA is simulated in Python."""
+    """Return whether Numba's CUDA simulator is in use."""
     from numba.core import config
 
     return bool(getattr(config, "ENABLE_CUDASIM", False))
 
 
-def has_cuda():
-    """Whether arrays on a CUDA device can be updated here: numba-cuda is installed and finds a device.
+def has_cuda() -> bool:
+    """Return whether device arrays can be updated: numba-cuda is installed and finds a CUDA device.
 
     Returns
     -------
     bool
-        Never an error: without numba-cuda, False.
+        False if numba-cuda is not installed; no exception is raised.
 
     Examples
     --------
@@ -82,14 +85,14 @@ def has_cuda():
 
 @functools.cache
 def import_primitives():
-    """Import and return the kernels and constants that every launch needs."""
+    """Import and return the module of the constants and kernels that all launches share."""
     import_cuda()
     from . import primitives
 
     return primitives
 
 
-# --- arrays of others ---------------------------------------------------------------------------------------------
+# --- arrays of any package ----------------------------------------------------------------------------------------
 
 
 def _is_numba_array(array):
@@ -97,30 +100,30 @@ def _is_numba_array(array):
 
 
 def _package_of(array):
-    """The package that an array comes from, such as "torch"."""
+    """Return the name of the package of an array, such as "torch"."""
     return type(array).__module__.partition(".")[0]
 
 
 def array_spec(array):
-    """Shape and dtype of a device array of any package."""
+    """Return the shape and dtype of a device array of any package."""
     name = str(array.dtype).removeprefix("torch.")
     return ArraySpec(tuple(array.shape), name if name == "bfloat16" else np.dtype(name))
 
 
 def flat_view(array, name="x"):
-    """The array as Numba knows it, flat; of bfloat16 numbers the bits."""
+    """Return a flat Numba view of a contiguous device array; bfloat16 numbers are viewed as 16-bit integers."""
     if not _is_numba_array(array):
         array = array.detach() if hasattr(array, "detach") else array
         if _package_of(array) == "torch" and array_spec(array).dtype == "bfloat16":
             array = array.view(sys.modules["torch"].int16)
-        array = import_cuda().as_cuda_array(array, sync=False)  # `on_stream` sees to the order
+        array = import_cuda().as_cuda_array(array, sync=False)  # `on_stream` synchronises the streams
     if not array.is_c_contiguous():
-        raise ValueError(f"{name}: is a device array with gaps or another order of axes; make it C-contiguous first")
+        raise ValueError(f"{name}: got a device array that is not C-contiguous; make it C-contiguous first")
     return array if array.ndim == 1 else array.reshape(array.size)
 
 
 def is_contiguous(array):
-    """Whether the entries follow one another without gaps, in C order."""
+    """Return whether a device array is C-contiguous."""
     for name in ("is_contiguous", "is_c_contiguous"):
         if hasattr(array, name):
             return getattr(array, name)()
@@ -129,12 +132,12 @@ def is_contiguous(array):
 
 
 def is_writable(array):
-    """Whether an array may be changed in place; those of JAX may not."""
+    """Return whether an array can be changed in place; JAX arrays cannot."""
     return _package_of(array) not in ("jax", "jaxlib")
 
 
 def data_pointer(array):
-    """Where the first entry is; a number."""
+    """Return the address of the first element as an integer, or 0 in the simulator."""
     if is_simulated():
         return 0
     for name in ("data_ptr", "device_ctypes_pointer"):
@@ -145,12 +148,12 @@ def data_pointer(array):
 
 
 def is_aligned(*arrays):
-    """Whether arrays begin at words of 128 bits."""
+    """Return whether all arrays start at a multiple of 128 bits."""
     return all(data_pointer(array) % 16 == 0 for array in arrays)
 
 
 def device_arrays_in(tree):
-    """The device arrays in nested containers."""
+    """Return a list of the device arrays in nested containers."""
     if isinstance(tree, (list, tuple)):
         return [array for item in tree for array in device_arrays_in(item)]
     if isinstance(tree, dict):
@@ -167,7 +170,7 @@ def _external_stream(pointer):
 
 
 def _stream_of(array):
-    """The stream that an array is used on; 0 is the default one."""
+    """Return the stream on which an array is used; 0 is the default stream."""
     if _is_numba_array(array):
         return getattr(array, "stream", 0)
     if _package_of(array) == "torch":
@@ -187,20 +190,20 @@ def _synchronize(stream):
 
 
 def _stream_id(stream):
-    """The number of a stream, the same for every object that stands for it."""
+    """Return the handle of a stream, which identifies it whatever object represents it."""
     return int(stream)
 
 
 @contextlib.contextmanager
 def on_stream(arrays):
-    """Launch on the stream of the first array; where others are used on other streams, each waits for the other."""
+    """Launch kernels on the stream of the first array, and synchronise with the streams of the other arrays."""
     packages, streams = set(), {}
     for array in arrays:
         package = _package_of(array)
         if package not in packages:
             array_stream = _stream_of(array)
             streams.setdefault(_stream_id(array_stream), array_stream)
-        if package in ("torch", "cupy"):  # which have one current stream, not one for each array
+        if package in ("torch", "cupy"):  # one current stream for all arrays
             packages.add(package)
     first, *others = streams.values() or [0]
     previous = current_stream()
@@ -216,7 +219,7 @@ def on_stream(arrays):
 
 
 def current_stream():
-    """The stream of this thread."""
+    """Return the stream on which this thread launches kernels."""
     return getattr(_thread_state, "stream", 0)
 
 
@@ -224,25 +227,25 @@ def current_stream():
 
 
 def empty(shape, dtype):
-    """A new device array, of Numba."""
+    """Allocate a Numba device array."""
     return import_cuda().device_array(shape, dtype, stream=current_stream())
 
 
 def full(shape, value, dtype):
-    """A new device array of a shape, filled."""
+    """Allocate a Numba device array and fill it with a number."""
     array = empty(shape, dtype)
     fill(array, value)
     return array
 
 
 def fill(array, value):
-    """Set all entries to a number."""
+    """Set all elements of a device array to a number."""
     flat = flat_view(array)
     launch_kernel(import_primitives().fill, flat.size, flat, flat.dtype.type(value))
 
 
 def copy(array):
-    """A new device array with the same content, of the same package where it can copy."""
+    """Return a copy of a device array, of the same package if that package can copy it."""
     for name in ("clone", "copy"):
         if not _is_numba_array(array) and hasattr(array, name) and is_writable(array):
             return getattr(array.detach() if name == "clone" else array, name)()
@@ -252,31 +255,28 @@ def copy(array):
 
 
 def copy_into(target, source):
-    """Copy the entries of one device array to another."""
+    """Copy the elements of one device array to another."""
     flat = flat_view(target)
     if flat.size:
         flat.copy_to_device(flat_view(source), stream=current_stream())
 
 
 def to_device_array(array):
-    """A copy of a host array on the device."""
+    """Return a device copy of a host array."""
     return import_cuda().to_device(np.ascontiguousarray(array), stream=current_stream())
 
 
 def to_host(array):
-    """A copy of a device array on the host, once it is there."""
-    host = (
-        array.copy_to_host(stream=current_stream())
-        if _is_numba_array(array)
-        else flat_view(array).copy_to_host(stream=current_stream())
-    )
+    """Return a host copy of a device array, after the transfer is complete."""
+    view = array if _is_numba_array(array) else flat_view(array)
+    host = view.copy_to_host(stream=current_stream())
     if not is_simulated():
         _synchronize(current_stream())
     return host.reshape(array_spec(array).shape)
 
 
 def to_device_record(record):
-    """The same record with the arrays in it on the device."""
+    """Return a record with its arrays copied to the device."""
     if isinstance(record, tuple):
         fields = (to_device_record(field) for field in record)
         return type(record)(*fields) if hasattr(record, "_fields") else tuple(fields)
@@ -292,17 +292,17 @@ def _max_blocks():
 
 
 def launch_kernel(kernel, size, *args):
-    """Run a CUDA loop over `size` coordinates."""
+    """Launch a kernel with one thread per coordinate, up to the number of blocks that run at once."""
     if size:
         block = import_primitives().BLOCK_SIZE
         kernel[min(-(-size // block), _max_blocks()), block, current_stream()](*args)
 
 
 def launch_blocks(kernel, blocks, *args):
-    """Run a CUDA loop with just so many blocks, at least one."""
+    """Launch a kernel with a given number of blocks, at least one."""
     kernel[max(blocks, 1), import_primitives().BLOCK_SIZE, current_stream()](*args)
 
 
 def n_sum_blocks(size):
-    """The blocks of a sum over so many coordinates: not a matter of the device, so that the sum is not either."""
+    """Return the number of blocks of a sum; it is independent of the device, so that the result is, too."""
     return max(min(-(-size // import_primitives().BLOCK_SIZE), import_primitives().MAX_SUM_BLOCKS), 1)

@@ -1,4 +1,4 @@
-"""How CUDA loops read and write memory beyond x[i]: 16-bit numbers as wide ones, 128-bit words, addresses."""
+"""Device memory access beyond x[i]: loads of 16-bit numbers, 128-bit words, and raw addresses."""
 
 from llvmlite import ir
 from numba import types
@@ -8,7 +8,7 @@ from ..compiler.jit import bind
 
 
 def load_as(g, k, x):
-    """g[k] in the precision of x; of integers of 16 bits, the bfloat16 number that has those bits."""
+    """Return g[k] in the precision of x; 16-bit integers are the bits of bfloat16 numbers."""
     if g.dtype.kind in "iu":
         return (g[k : k + 1].view("u2").astype("u4") << 16).view("f4")[0]
     return x.dtype.type(g[k])
@@ -44,7 +44,7 @@ def store4(a, i, values):
 
 
 def _word_pointers(context, builder, array, i, signature):
-    """Pointers to the 128-bit words of four entries, and how many entries a word has."""
+    """Return pointers to the 128-bit words of four elements, and the number of elements in a word."""
     element_type = context.get_value_type(signature.args[0].dtype)
     word_size = 4 if signature.args[0].dtype.bitwidth == 32 else 2
     data = context.make_array(signature.args[0])(context, builder, array).data
@@ -88,21 +88,21 @@ bind(load4)(lambda a, i: lambda a, i: _load_words(a, i))  # type: ignore[call-ar
 bind(store4)(lambda a, i, values: lambda a, i, values: _store_words(a, i, values))  # type: ignore[call-arg]
 
 
-# --- many arrays, each known by the address of its first entry ----------------------------------------------------
+# --- many arrays, given by the addresses of their first elements --------------------------------------------------
 
 
 def load_from(arrays, k, j, like):
-    """arrays[k][j], of the precision of the array `like`"""
+    """arrays[k][j], in the precision of the array `like`"""
     return arrays[k][j]
 
 
 def store_to(arrays, k, j, value, like):
-    """arrays[k][j] = number"""
+    """arrays[k][j] = value"""
     arrays[k][j] = value
 
 
 def _entry_pointer(context, builder, address, j, dtype):
-    """The pointer to entry j of the array at an address of global memory."""
+    """Return the pointer to element j of the array at an address in global memory."""
     element_type = context.get_value_type(dtype)
     byte_offset = builder.mul(j, ir.Constant(j.type, dtype.bitwidth // 8))
     return builder.inttoptr(builder.add(address, byte_offset), ir.PointerType(element_type, addrspace=1))

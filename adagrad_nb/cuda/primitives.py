@@ -1,14 +1,14 @@
-"""Device functions and constants that CUDA kernels share: block sizes, fills and sums over a block."""
+"""Block sizes, the fill kernel and the sum over a block, which all CUDA kernels share."""
 
 from numba import cuda
 
-BLOCK_SIZE = 256  # threads, a power of two
-MAX_SUM_BLOCKS = 1024  # most blocks of a sum
+BLOCK_SIZE = 256  # threads per block, a power of two
+MAX_SUM_BLOCKS = 1024  # largest number of blocks of a sum
 
 
 @cuda.jit
 def fill(x, value):
-    """x[i] = number"""
+    """x[i] = value"""
     i = cuda.grid(1)
     while i < x.shape[0]:
         x[i] = value
@@ -17,7 +17,7 @@ def fill(x, value):
 
 @cuda.jit(device=True)
 def block_sum(shared, value):
-    """The sum of `value` over the threads of a block, in shared memory."""
+    """Return the sum of `value` over the threads of a block; `shared` is its workspace in shared memory."""
     j = cuda.threadIdx.x
     cuda.syncthreads()
     shared[j] = value

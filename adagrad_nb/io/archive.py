@@ -1,6 +1,6 @@
-"""Files of arrays and records: written beside the target and renamed, checksummed, free of pickle.
+"""Archives of arrays and records: atomic writing, a checksum, and no pickle.
 
-The file is a NumPy ``.npz`` archive whose member ``meta`` holds JSON.
+An archive is a NumPy ``.npz`` file whose member ``meta`` holds JSON.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ FORMAT_VERSION = 1
 
 
 def write_archive(path, kind, meta, arrays):
-    """Write arrays and what JSON can say about them; `path` holds the old content or all of the new."""
+    """Write an archive of JSON data and arrays; after a failure `path` still has its old content."""
     meta = {"format": FORMAT_VERSION, "kind": kind, "sha256": _sha256_digest(meta, arrays), "content": meta}
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     with atomic_write(path) as file:
@@ -36,14 +36,14 @@ def write_archive(path, kind, meta, arrays):
 
 
 def read_archive(path, kind):
-    """Return (meta, arrays) of a file that `write_archive` made."""
+    """Return the JSON data and the arrays of an archive that `write_archive` wrote."""
     with open(path, "rb") as stream:
         try:
             with np.load(stream, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             meta = json.loads(arrays.pop("meta").tobytes())
             found_kind, version, digest, content = (meta[key] for key in ("kind", "format", "sha256", "content"))
-        except Exception as error:  # a single wrong bit makes zipfile ask for a password, or for a terabyte
+        except Exception as error:  # one wrong bit can make zipfile require a password or allocate a terabyte
             raise ValueError(f"{path}: not a file of this package, or damaged ({error})") from None
     if found_kind != kind:
         raise ValueError(f"{path}: holds a {found_kind}, not a {kind}")
@@ -57,7 +57,7 @@ def read_archive(path, kind):
 
 
 def to_json(value, arrays):
-    """A record, tuple, array or number as JSON; arrays go to the dict `arrays`."""
+    """Convert a record, tuple, array or number to JSON data; arrays are stored in the dict `arrays`."""
     if hasattr(value, "_fields"):
         fields = {name: to_json(item, arrays) for name, item in zip(value._fields, value, strict=True)}
         return {"record": type(value).__qualname__, "fields": fields}
@@ -71,7 +71,7 @@ def to_json(value, arrays):
 
 
 def from_json(value, arrays, records=()):
-    """The inverse of `to_json`; `records` are classes of other packages that may occur."""
+    """Convert the JSON data of `to_json` back; `records` are the record classes of the user that may occur."""
     if not isinstance(value, dict):
         return value
     if "array" in value:
@@ -116,7 +116,7 @@ def _sha256_digest(meta, arrays):
 
 @contextlib.contextmanager
 def atomic_write(path, mode="wb"):
-    """Open a file for writing that takes the place of `path` when all has gone well, and leaves no trace if not."""
+    """Open a temporary file for writing; replace `path` by it on success and delete it on failure."""
     path = os.path.abspath(os.fspath(path))
     stem, suffix = os.path.splitext(os.path.basename(path))
     descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=stem + ".", suffix=suffix)
@@ -125,7 +125,7 @@ def atomic_write(path, mode="wb"):
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_current_umask())  # mkstemp's files are their owner's alone
+        os.chmod(temporary, 0o666 & ~_current_umask())  # mkstemp allows access to the owner only
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""One block of svmlight text: its rows as CSR, or the sentence that says what is wrong with it and where."""
+"""Parser of one block of svmlight text: rows as CSR, and error messages with line number and remedy."""
 
 import re
 from typing import NamedTuple
@@ -8,45 +8,48 @@ import scipy
 
 from .svmlight_scanner import BAD_FEATURE, BAD_LABEL, BAD_VALUE, INDEX_TOO_LARGE, INDEX_TOO_SMALL, OK, scan
 
-INT32_COLUMNS = np.iinfo(np.int32).max  # what SciPy indexes with int32
-LARGEST_INDEX = 10**18 - 1  # what the scanner reads: 18 digits
+INT32_COLUMNS = np.iinfo(np.int32).max  # most columns for which SciPy uses int32 indices
+LARGEST_INDEX = 10**18 - 1  # the scanner reads up to 18 digits
 NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 TOKEN = re.compile(rb"[^ \t\r\n#]*")
 
 
 class TextFormat(NamedTuple):
-    """What the text is taken for."""
+    """Options of the parser."""
 
-    name: str  # of the file, for messages
+    name: str  # name of the file, for error messages
     n_features: int | None
-    first_index: int  # the index of the first column: 0 or 1
+    first_index: int  # index of the first column: 0 or 1
     dtype: np.dtype
 
 
 class TextBlock(NamedTuple):
-    """A block of text, and the number of its first line in the file."""
+    """Block of text, and the number of its first line in the file."""
 
     text: np.ndarray
     line: int
 
     def line_at(self, position):
-        """The number of the line that holds the byte at `position`."""
+        """Return the number of the line with the byte at `position`."""
         return self.line + int(np.count_nonzero(self.text[:position] == 10))
 
     def line_of_row(self, row):
-        """The number of the line that became row `row`; lines without a label became none."""
+        """Return the number of the line of row `row`; lines without a label are not rows."""
         lines = self.text.tobytes().split(b"\n")
         labelled = [number for number, line in enumerate(lines) if line.partition(b"#")[0].strip(b" \t\r")]
         return self.line + labelled[row]
 
     def token_at(self, position):
-        """The token that starts at `position`."""
+        """Return the token that starts at `position`."""
         text = self.text[position:].data
         return TOKEN.match(text).group().decode("utf-8", "backslashreplace")
 
 
 def parse_block(text_format, block, lines, colons, min_columns):
-    """(X, y) of a block of at most `lines` rows and `colons` features, and at least `min_columns` columns."""
+    """Return (X, y) of a block.
+
+    `lines` and `colons` are upper bounds of the numbers of rows and non-zeros; X has at least `min_columns` columns.
+    """
     needs_int64 = max(min_columns, text_format.n_features or 0) > INT32_COLUMNS
     max_index = (
         LARGEST_INDEX if text_format.n_features is None else text_format.n_features - 1 + text_format.first_index
@@ -63,14 +66,14 @@ def parse_block(text_format, block, lines, colons, min_columns):
     n_features = text_format.n_features or max(min_columns, result.max_column + 1)
     X = scipy.sparse.csr_array(X, shape=(y.size, n_features))
     if result.is_sorted:
-        X.has_canonical_format = True  # spares SciPy a pass over the indices
+        X.has_canonical_format = True  # otherwise SciPy would check the indices
     else:
         _sort_columns(text_format, block, X)
     return X, y
 
 
 class ScanResult(NamedTuple):
-    """What the scanner returns."""
+    """Result of the scanner."""
 
     status: int
     position: int
@@ -82,13 +85,13 @@ class ScanResult(NamedTuple):
 
 
 def _scan_block(text_format, block, lines, colons, index_dtype, max_index):
-    """((data, indices, indptr), y, result) of the scanner."""
+    """Scan a block; return ((data, indices, indptr), y, result)."""
     labels = np.empty(lines)
     indptr = np.empty(lines + 1, index_dtype)
     indices = np.empty(colons, index_dtype)
     values = np.empty(colons, text_format.dtype)
-    unrounded = np.empty((lines + colons, 2), np.int64)  # rarely written, and pages never written cost nothing
-    with np.errstate(over="ignore"):  # without the compiler, NumPy would warn of what uint64 is meant to do
+    unrounded = np.empty((lines + colons, 2), np.int64)  # rarely written; untouched pages use no memory
+    with np.errstate(over="ignore"):  # the scanner relies on uint64 overflow, of which NumPy warns in interpreted mode
         scanned = scan(block.text, text_format.first_index, max_index, labels, indptr, indices, values, unrounded)
     result = ScanResult(*(int(number) for number in scanned))
     for position, target in unrounded[: result.n_unrounded].tolist():
@@ -98,7 +101,7 @@ def _scan_block(text_format, block, lines, colons, index_dtype, max_index):
 
 
 def _round_in_python(text_format, block, position, numbers, k):
-    """Let Python read a number that the scanner could not round: more than 19 digits, subnormal or infinite."""
+    """Parse by `float` a number that the scanner cannot round: more than 19 digits, subnormal or infinite."""
     token = block.token_at(position)
     with np.errstate(over="ignore"):
         numbers[k] = float(token.rpartition(":")[2])
@@ -109,7 +112,7 @@ def _round_in_python(text_format, block, position, numbers, k):
 
 
 def _sort_columns(text_format, block, X):
-    """Sort the columns of each row in place, and refuse a column that stands in a row twice."""
+    """Sort the columns of each row in place; raise if a column occurs twice in a row."""
     X.has_sorted_indices = False
     X.sort_indices()
     if X.has_canonical_format:
@@ -122,11 +125,11 @@ def _sort_columns(text_format, block, X):
         text_format,
         block.line_of_row(row_of_entry[k]),
         f"index {index} occurs twice",
-        "add the two values up or drop one",
+        "add the two values or drop one",
     )
 
 
-# --- sentences ---------------------------------------------------------------------------------------------------
+# --- error messages ----------------------------------------------------------------------------------------------
 
 
 def _raise_at_line(text_format, line, problem, remedy):
@@ -138,7 +141,7 @@ def _shorten_repr(token):
 
 
 def _raise_for_token(text_format, block, status, position):
-    """Raise the sentence for the token at which the scanner stopped."""
+    """Raise the error for the token at which the scanner stopped."""
     token = block.token_at(position)
     explain = {
         BAD_LABEL: _explain_label,
@@ -154,23 +157,23 @@ def _explain_label(text_format, token):
     if "," in token:
         return f"got several labels, {_shorten_repr(token)}", "write one number per row, for example one file per label"
     if NOT_FINITE.fullmatch(token):
-        return f"got the label {_shorten_repr(token)}", "labels are finite numbers, leave the row out"
+        return f"got the label {_shorten_repr(token)}", "labels must be finite; remove the row"
     if ":" in token:
         return (
-            f"got {_shorten_repr(token)} where the label belongs",
-            "start each row with a number, 0 where it is unknown",
+            f"got {_shorten_repr(token)} in place of the label",
+            "start each row with a number, 0 if the label is unknown",
         )
-    return f"got the label {_shorten_repr(token)}", "labels are numbers, replace the names of classes by 1, 2, 3"
+    return f"got the label {_shorten_repr(token)}", "labels must be numbers; replace class names by 1, 2, 3"
 
 
 def _explain_feature(text_format, token):
     index, colon, _ = token.partition(":")
     if index == "qid":
-        return f"got {_shorten_repr(token)}", "qid: takes a whole number and stands once, after the label"
+        return f"got {_shorten_repr(token)}", "qid: takes an integer and may occur once, after the label"
     if not colon:
         return (
-            f"got {_shorten_repr(token)} where index:value belongs",
-            f"write {text_format.first_index + 2}:0.5, with no blank inside",
+            f"got {_shorten_repr(token)} in place of index:value",
+            f"write {text_format.first_index + 2}:0.5, without a blank inside",
         )
     if re.fullmatch(r"-\d+", index):
         return (
@@ -179,7 +182,7 @@ def _explain_feature(text_format, token):
         )
     return (
         f"got the index {_shorten_repr(index)} in {_shorten_repr(token)}",
-        f"an index is a whole number, number the features from {text_format.first_index}",
+        f"an index must be an integer; number the features from {text_format.first_index}",
     )
 
 
@@ -188,21 +191,21 @@ def _explain_value(text_format, token):
     if NOT_FINITE.fullmatch(value):
         return (
             f"got the value {value} in {_shorten_repr(token)}",
-            "leave a missing feature out or give it a finite number",
+            "omit a missing feature or give it a finite value",
         )
-    return f"got the value {_shorten_repr(value)} in {_shorten_repr(token)}", f"a value is a number, as in {index}:0.5"
+    return f"got the value {_shorten_repr(value)} in {_shorten_repr(token)}", f"write a number, as in {index}:0.5"
 
 
 def _explain_index_too_small(text_format, token):
-    return f"got {_shorten_repr(token)} in a file whose indices are taken to start at 1", "pass zero_based=True"
+    return f"got {_shorten_repr(token)} with zero_based=False, where indices start at 1", "pass zero_based=True"
 
 
 def _explain_index_too_large(text_format, token):
     index = int(token.partition(":")[0])
     if text_format.n_features is None:
-        return f"got the index {index}", f"the largest that can be read is {LARGEST_INDEX}, number the features anew"
+        return f"got the index {index}", f"the largest supported index is {LARGEST_INDEX}; renumber the features"
     needed = index + 1 - text_format.first_index
     return (
         f"got the index {index} with n_features={text_format.n_features}",
-        f"pass n_features={needed} or more, or none",
+        f"pass n_features={needed} or more, or omit it",
     )

@@ -1,8 +1,8 @@
-"""Loops over the bytes of svmlight text: count what it may hold, then write labels and CSR rows.
+"""Byte scanner of svmlight text: count lines and features, then write labels and CSR rows.
 
-``text`` is a uint8 array of whole lines.  Its last byte is a line end, so that every inner loop stops at a byte it
-does not know and none has to test for the end of the array.  Positions are unsigned: an index that could be negative
-is tested and wrapped around by Numba, which costs a third of the speed here (714 against 1130 MB/s on a9a).
+``text`` is a uint8 array of whole lines.  Its last byte is a line end, at which every inner loop stops; no loop tests
+for the end of the array.  Positions are unsigned, because Numba tests signed indices for negative values and wraps
+them around, which costs a third of the speed here (714 against 1130 MB/s on a9a).
 """
 
 import functools
@@ -13,9 +13,9 @@ from ..compiler.jit import jit
 
 inline = functools.partial(jit, forceinline=True)
 
-# What `scan` returns first; the second number is then the position of the token in `text`.
+# Status of `scan`; after an error, the second number returned is the position of the token in `text`.
 OK, BAD_LABEL, BAD_FEATURE, BAD_VALUE, INDEX_TOO_SMALL, INDEX_TOO_LARGE = range(6)
-# What `parse_number` returns last.
+# State of `parse_number`.
 ROUNDED, UNROUNDED, MALFORMED = range(3)
 
 TAB, NEWLINE, CARRIAGE_RETURN, SPACE, HASH, PLUS, MINUS, DECIMAL_POINT, ZERO, NINE, COLON, UPPER_E, LOWER_E = (
@@ -26,13 +26,13 @@ LETTER_Q, LETTER_I, LETTER_D = b"qid"
 _0, _1, _2, _3, _4, _10, _18, _32, _63 = (np.uint64(k) for k in (0, 1, 2, 3, 4, 10, 18, 32, 63))
 _LOW32, _LOW9, _ONES = np.uint64(2**32 - 1), np.uint64(2**9 - 1), np.uint64(2**64 - 1)
 _2_52, _2_53 = np.uint64(2**52), np.uint64(2**53)
-EXACT_POWERS = np.array([float(10**k) for k in range(23)])  # 10**22 is the last power of ten that is a double
-MIN_POWER, MAX_POWER = -327, 308  # outside, at most 19 digits round to zero, to a subnormal number or to inf
-FLOAT32_OVERFLOW = 1023 + 127  # of 2**127, biased; from 2**128 on it overflows
+EXACT_POWERS = np.array([float(10**k) for k in range(23)])  # 10**22 is the largest power of ten that is a double
+MIN_POWER, MAX_POWER = -327, 308  # outside this range, up to 19 digits give zero, a subnormal number or infinity
+FLOAT32_OVERFLOW = 1023 + 127  # biased exponent from which rounding to float32 may overflow
 
 
 def _power_of_five(q):
-    """The 128 leading bits of 5**q; rounded up where ties can occur for negative q, as Lemire's proof asks."""
+    """Return the 128 leading bits of 5**q, rounded up for -27 <= q < 0 as Lemire's proof requires."""
     if q >= 0:
         power = 5**q
         shift = 128 - power.bit_length()
@@ -48,7 +48,7 @@ POWERS_OF_FIVE = np.array(
 
 @jit
 def count_lines_and_colons(text):
-    """(line ends, colons) in text: no fewer than the rows and features it holds."""
+    """Return the numbers of line ends and colons, which are upper bounds of the numbers of rows and features."""
     lines = colons = 0
     for i in range(text.size):
         lines += text[i] == NEWLINE
@@ -58,7 +58,7 @@ def count_lines_and_colons(text):
 
 @jit
 def multiply_to_128(a, b):
-    """a b, of two uint64, as (high, low) halves of 128 bits."""
+    """Return the 128-bit product of two uint64 as (high, low)."""
     a_high, a_low, b_high, b_low = a >> _32, a & _LOW32, b >> _32, b & _LOW32
     low, left, right = a_low * b_low, a_high * b_low, a_low * b_high
     middle = (low >> _32) + (left & _LOW32) + (right & _LOW32)
@@ -67,7 +67,7 @@ def multiply_to_128(a, b):
 
 @jit
 def count_leading_zeros(m):
-    """Zero bits before the first one of m > 0."""
+    """Return the number of leading zero bits of m > 0."""
     zeros = 0
     for step in (32, 16, 8, 4, 2, 1):
         if m >> np.uint64(64 - step) == _0:
@@ -78,17 +78,17 @@ def count_leading_zeros(m):
 
 @jit
 def eisel_lemire(mantissa, q):
-    """mantissa 10^q, mantissa > 0 -> (nearest double, ROUNDED), or UNROUNDED where 128 bits do not decide.
+    """Return (nearest double of mantissa 10^q, ROUNDED), or (0, UNROUNDED) if 128 bits do not suffice; mantissa > 0.
 
     D. Lemire, Number parsing at a gigabyte per second, Software: Practice and Experience 51 (2021), algorithm 1.
-    Results that are zero or subnormal, or that may overflow in float32 or float64, are left to the caller.
+    UNROUNDED is also returned for results that are zero or subnormal, or that may overflow in float32 or float64.
     """
     if q < MIN_POWER or q > MAX_POWER:
         return 0.0, UNROUNDED
     zeros = count_leading_zeros(mantissa)
     scaled = mantissa << np.uint64(zeros)
     high, low = multiply_to_128(scaled, POWERS_OF_FIVE[q - MIN_POWER, 0])
-    if high & _LOW9 == _LOW9:  # the bits below the 55 that are kept could still carry: take the other half in
+    if high & _LOW9 == _LOW9:  # a carry could reach the 55 bits that are used: add the product with the lower half
         carry, _ = multiply_to_128(scaled, POWERS_OF_FIVE[q - MIN_POWER, 1])
         low += carry
         if low < carry:
@@ -102,7 +102,7 @@ def eisel_lemire(mantissa, q):
     if power <= 0:
         return 0.0, UNROUNDED
     if low <= _1 and -4 <= q <= 23 and m & _3 == _1 and m << shift == high:
-        m -= _1  # exactly half way: to even
+        m -= _1  # a tie: round to even
     m = (m + (m & _1)) >> _1
     if m >= _2_53:
         m = _2_52
@@ -115,7 +115,7 @@ def eisel_lemire(mantissa, q):
 
 @jit
 def scale_decimal(mantissa, q):
-    """mantissa 10^q -> (nearest double, state).  Two exact doubles give one rounding (Clinger 1990)."""
+    """Return the double nearest to mantissa 10^q, and a state.  Two exact doubles give one rounding (Clinger 1990)."""
     if mantissa <= _2_53 and -22 <= q <= 22:
         value = np.float64(np.int64(mantissa))
         return (value * EXACT_POWERS[q] if q >= 0 else value / EXACT_POWERS[-q]), ROUNDED
@@ -126,25 +126,25 @@ def scale_decimal(mantissa, q):
 
 @inline
 def is_blank(c):
-    """Whether the byte c separates tokens; the return of a line end \\r\\n is one."""
+    """Return whether the byte c separates tokens; the carriage return of a line end \\r\\n does."""
     return c == SPACE or c == TAB or c == CARRIAGE_RETURN
 
 
 @inline
 def ends_token(c):
-    """Whether a token stops before the byte c.  What is neither blank nor a line end is refused where it is next."""
+    """Return whether a token ends before the byte c; other control characters are an error of the next token."""
     return c <= SPACE or c == HASH
 
 
 @inline
 def digit_value(c):
-    """The value of the decimal digit c; anything outside 0 … 9 is none."""
+    """Return the value of the decimal digit c; it is outside 0 … 9 for other bytes."""
     return np.int64(c) - ZERO
 
 
 @inline
 def parse_integer(text, i):
-    """digits at text[i:] -> (value, end); the value has overflowed where there are more than 18."""
+    """Return the integer at text[i:] and its end; the value overflows for more than 18 digits."""
     value, d = np.int64(0), digit_value(text[i])
     while 0 <= d <= 9:
         value = value * 10 + d
@@ -155,7 +155,7 @@ def parse_integer(text, i):
 
 @inline
 def append_digits(text, i, mantissa):
-    """(mantissa followed by the digits at text[i:], end)."""
+    """Append the digits at text[i:] to the mantissa; return the mantissa and the end of the digits."""
     d = digit_value(text[i])
     while 0 <= d <= 9:
         mantissa = mantissa * _10 + np.uint64(d)
@@ -166,7 +166,7 @@ def append_digits(text, i, mantissa):
 
 @jit
 def parse_exponent(text, i):
-    """±digits at text[i:] -> (value, end, state)."""
+    """Return (value, end, state) of the signed integer at text[i:]."""
     negative = text[i] == MINUS
     if negative or text[i] == PLUS:
         i += _1
@@ -177,7 +177,7 @@ def parse_exponent(text, i):
 
 @jit
 def parse_number(text, i):
-    """±digits.digits e±digits at text[i:] -> (value, end, state), rounded as Python's float() rounds it."""
+    """Return (value, end, state) of the decimal number at text[i:], rounded as Python's float() rounds it."""
     negative = text[i] == MINUS
     i += np.uint64(negative or text[i] == PLUS)
     mantissa, end = append_digits(text, i, _0)
@@ -186,7 +186,7 @@ def parse_number(text, i):
     if text[i] == DECIMAL_POINT:
         point = i + _1
         first = point
-        if mantissa == _0 and n_digits <= 19:  # noughts that lead do not fill the mantissa
+        if mantissa == _0 and n_digits <= 19:  # leading zeros do not count as digits of the mantissa
             n_digits = np.int64(0)
             while text[first] == ZERO:
                 first += _1
@@ -207,7 +207,7 @@ def parse_number(text, i):
 
 @jit
 def skip_qid(text, i):
-    """The end of a token qid:digits at text[i:], or i where there is none."""
+    """Return the end of a token qid:digits at text[i:], or i if there is none."""
     if text[i] != LETTER_Q or text[i + _1] != LETTER_I or text[i + _2] != LETTER_D or text[i + _3] != COLON:
         return i
     _, end = parse_integer(text, i + _4)
@@ -216,10 +216,13 @@ def skip_qid(text, i):
 
 @jit
 def scan(text, first_index, max_index, labels, indptr, indices, values, unrounded):
-    """label index:value … of each line -> one CSR row; returns (status, position, rows, nnz, largest, sorted, left).
+    """Write the label and the CSR row of each line.
 
-    Columns are index - least; an index outside [least, most] stops the scan.  Numbers that `parse_number` cannot round
-    are listed in ``unrounded`` as (position of the token, k of values[k] or -1 - r of labels[r]).
+    Return (status, position, rows, nnz, max_column, is_sorted, n_unrounded).
+
+    Columns are index - first_index.  An index outside [first_index, max_index] ends the scan.  Numbers that
+    `parse_number` cannot round are listed in ``unrounded`` as (position of the token, k), where k stands for values[k]
+    or, if negative, for labels[-1 - k].
     """
     i, size = _0, np.uint64(text.size)
     rows = nnz = n_unrounded = _0
@@ -258,7 +261,7 @@ def scan(text, first_index, max_index, labels, indptr, indices, values, unrounde
                     return INDEX_TOO_SMALL, start, rows, nnz, max_column, is_sorted, n_unrounded
                 i += _1
                 d = digit_value(text[i])
-                if 0 <= d <= 9 and ends_token(text[i + _1]):  # one digit: too frequent for a call
+                if 0 <= d <= 9 and ends_token(text[i + _1]):  # one digit is frequent enough to avoid the call
                     value = np.float64(d)
                     i += _1
                 else:

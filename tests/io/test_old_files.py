@@ -16,7 +16,7 @@ RTOL = {"float16": 1e-3, "float32": 1e-5, "complex64": 1e-5, "float64": 1e-12, "
 
 
 def grid(n, d, step, start=0):
-    """Numbers in [-1.5, 1.5] that have an exact binary representation."""
+    """Return an array of numbers in [-1.5, 1.5] with an exact binary representation."""
     return ((np.arange(start, start + n * d) * step) % 25 - 12.0).reshape(n, d) / 8
 
 
@@ -35,7 +35,7 @@ TARGETS = {
 
 
 def as_numbers(value):
-    """A value as JSON can hold it: its dtype, its shape and a flat list, complex numbers as two entries."""
+    """Convert a value to JSON data: dtype, shape and a flat list; a complex number has two entries."""
     array = np.asarray(value)
     flat = array.ravel()
     if array.dtype.kind == "c":
@@ -44,9 +44,9 @@ def as_numbers(value):
 
 
 def assert_as_recorded(results, expected):
-    """Compare everything that was recorded: texts and integers exactly, other numbers within a few roundings."""
+    """Compare with the recorded values: strings and integers exactly, other numbers within rounding errors."""
     assert results.keys() == expected.keys()
-    # A loss in double precision is not more precise than the float32 weights that it comes from.
+    # The loss is in double precision, but it is only as accurate as the float32 weights.
     rtol = max(RTOL.get(np.asarray(value).dtype.name, 0) for value in results.values())
     for name, value in results.items():
         found, old = as_numbers(value), expected[name]
@@ -61,7 +61,7 @@ def assert_as_recorded(results, expected):
 
 
 def contents(model):
-    """The attributes and predictions of a model."""
+    """Return the attributes and predictions of a model."""
     out = {
         "coef": model.coef,
         "intercept": model.intercept,
@@ -80,15 +80,15 @@ def contents(model):
     return out
 
 
-def continued(model, targets):
-    """The weights, losses and counts after two passes over new rows."""
+def continue_training(model, targets):
+    """Return the weights, losses and counts after two passes over new rows."""
     model = fit_linear(X[16:], TARGETS[targets][16:], model=model, passes=2)
     names = ("coef", "intercept", "progressive_loss", "n_seen", "t", "rate")
     return {name: value for name, value in contents(model).items() if name in names}
 
 
 def recorded(kind):
-    """The entries of `expected.json` for the files of one kind, by file name."""
+    """Return the entries of `expected.json` for the files of one kind, by file name."""
     with open(EXPECTED, encoding="utf-8") as file:
         return [pytest.param(name, entry, id=name) for name, entry in json.load(file)[kind].items()]
 
@@ -100,7 +100,7 @@ def test_a_model_of_version_0_1_0_predicts_as_before(name, expected):
 
 @pytest.mark.parametrize(("name", "expected"), recorded("models"))
 def test_training_a_model_of_version_0_1_0_continues_as_before(name, expected):
-    results = continued(load_model(FILES / f"{name}.npz"), expected["targets"])
+    results = continue_training(load_model(FILES / f"{name}.npz"), expected["targets"])
     assert_as_recorded(results, expected["continued"])
 
 
@@ -114,7 +114,7 @@ def test_a_model_of_version_0_1_0_can_be_saved_again(name, expected, tmp_path):
 
 
 def array(*shape, start=0, dtype=np.float64):
-    """An array that both versions can build without random numbers."""
+    """Return an array that does not depend on a random generator."""
     values = grid(int(np.prod(shape)), 1, 7, start)
     if np.dtype(dtype).kind == "c":
         values = values + 1j * grid(int(np.prod(shape)), 1, 11, start)
@@ -122,7 +122,7 @@ def array(*shape, start=0, dtype=np.float64):
 
 
 def tree(start, dtype=np.float64):
-    """Small arrays in containers."""
+    """Return small arrays in nested containers."""
     return {
         "weight": array(3, 2, start=start, dtype=dtype),
         "layers": [array(4, start=start + 3, dtype=dtype), array(2, 2, start=start + 9, dtype=dtype)],
@@ -130,15 +130,15 @@ def tree(start, dtype=np.float64):
     }
 
 
-def flat(containers):
-    """The arrays in containers, in order."""
+def flatten(containers):
+    """Return the arrays in nested containers, in order."""
     if isinstance(containers, dict):
         containers = list(containers.values())
-    return [leaf for child in containers for leaf in flat(child)] if isinstance(containers, list) else [containers]
+    return [leaf for child in containers for leaf in flatten(child)] if isinstance(containers, list) else [containers]
 
 
 def gradient(kind, k):
-    """Gradient number k for the start of the same name."""
+    """Return gradient number k for the start of the same name."""
     if kind == "rows":
         return np.array([k % 4, 4, k % 4]), array(3, 2, start=20 + k)
     if kind == "tree":
@@ -157,15 +157,15 @@ STARTS = {
 }
 
 
-def stepped(x, state, kind, numbers):
-    """x and the state after the gradients with these numbers."""
+def apply_updates(x, state, kind, numbers):
+    """Return x and the state after the gradients with these numbers."""
     for k in numbers:
         x, state = update(x, gradient(kind, k), state)
     return x, state
 
 
 def state_contents(state):
-    """The counts and arrays of a state."""
+    """Return the counts and arrays of a state."""
     out = {"t": state.t, "micro": state.micro, "scale": state.scale}
     for i, slots in enumerate(state.slots):
         out |= {f"slot {k} of array {i}": slot for k, slot in enumerate(slots)}
@@ -173,11 +173,11 @@ def state_contents(state):
 
 
 def iterates(x):
-    """The arrays of x by their number."""
-    return {f"x {i}": leaf for i, leaf in enumerate(flat(x))}
+    """Return the arrays of x, with their numbers as names."""
+    return {f"x {i}": leaf for i, leaf in enumerate(flatten(x))}
 
 
-FIRST, MORE = range(5), range(5, 9)  # gradients before and after the state was saved
+MORE = range(5, 9)  # gradients after the state was saved
 
 
 @pytest.mark.parametrize(("name", "expected"), recorded("states"))
@@ -189,24 +189,24 @@ def test_a_state_of_version_0_1_0_loads(name, expected):
 def test_a_state_of_version_0_1_0_continues_as_before(name, expected):
     state, kind = load_state(FILES / f"{name}.npz"), expected["start"]
     x = _restored(STARTS[kind](), expected["x"])
-    x, state = stepped(x, state, kind, MORE)
+    x, state = apply_updates(x, state, kind, MORE)
     assert_as_recorded(iterates(x) | state_contents(state), expected["continued"])
 
 
 def _restored(like, entries):
-    """The iterate that belongs to a state, in the containers of `like`."""
+    """Return the iterate that belongs to a state, in the containers of `like`."""
     leaves = iter(entries.values())
 
-    def rebuilt(containers):
+    def rebuild(containers):
         if isinstance(containers, dict):
-            return {key: rebuilt(child) for key, child in containers.items()}
+            return {key: rebuild(child) for key, child in containers.items()}
         if isinstance(containers, list):
-            return [rebuilt(child) for child in containers]
+            return [rebuild(child) for child in containers]
         entry = next(leaves)
         real = np.array(entry["values"], containers.real.dtype)
         return real.view(containers.dtype).reshape(entry["shape"])
 
-    return rebuilt(like)
+    return rebuild(like)
 
 
 # --- states of minimisers ----------------------------------------------------------------------------------------
@@ -215,17 +215,17 @@ SAMPLES = grid(14, 3, 7)
 
 
 def loss(x, batch):
-    rest = (SAMPLES[batch] * x).sum(axis=1) - SAMPLES[batch, 0] + 0.5
-    return 0.5 * float((rest * rest).mean())
+    residual = (SAMPLES[batch] * x).sum(axis=1) - SAMPLES[batch, 0] + 0.5
+    return 0.5 * float((residual * residual).mean())
 
 
 def loss_gradient(x, batch):
-    rest = (SAMPLES[batch] * x).sum(axis=1) - SAMPLES[batch, 0] + 0.5
-    return (SAMPLES[batch] * rest[:, None]).mean(axis=0)
+    residual = (SAMPLES[batch] * x).sum(axis=1) - SAMPLES[batch, 0] + 0.5
+    return (SAMPLES[batch] * residual[:, None]).mean(axis=0)
 
 
-def resumed(name, x, state, **options):
-    """Continue a run; its random order of samples is part of the state."""
+def resume(name, x, state, **options):
+    """Resume a run; the random order of the samples is part of the state."""
     if name.startswith("run_stochastic"):
         return minimize_stochastic(loss, x, 14, jac=loss_gradient, batch_size=4, epochs=2, state=state, **options)
     return minimize_adagrad(Rosenbrock(), x, maxiter=25, state=state, **options)
@@ -234,6 +234,6 @@ def resumed(name, x, state, **options):
 @pytest.mark.parametrize(("name", "expected"), recorded("runs"))
 def test_a_run_of_version_0_1_0_continues_as_before(name, expected):
     x = np.array(expected["x"]["values"])
-    result = resumed(name, x, load_state(FILES / f"{name}.npz"))
+    result = resume(name, x, load_state(FILES / f"{name}.npz"))
     found = {"x": result.x, "fun": result.fun, "nit": result.nit} | state_contents(result.state)
     assert_as_recorded(found, expected["continued"])
