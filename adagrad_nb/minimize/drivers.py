@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _check
 from ..cuda.arrays import is_device
-from ..optim.state import State, init
+from ..optim.options import Options
+from ..optim.state import State
 from ..records.gates import may_skip_steps
 from ..records.penalties import Bounded
 from ..records.rules import Adadelta
@@ -314,9 +315,12 @@ def _prepare_start(x0, bounds, penalty, state, options):
         penalty = add_bounds(penalty, limits)
     if penalty is not None:
         backend.project_start(x, penalty)
+        options["penalty"] = penalty
+    if "lr_scale" in options:
+        options["lr_scale"] = (options["lr_scale"],)  # one entry for each array of the state
     if state is None:
-        return backend, x, limits, init(x, penalty=penalty, **options)
-    x, state = backend.resume(x, state, options | {"penalty": penalty})
+        return backend, x, limits, State([("x", x)], Options(**options))
+    x, state = backend.resume(x, state, options)
     return backend, x, limits, state
 
 

@@ -65,8 +65,6 @@ def resume(x, state, options, arrays_equal=np.array_equal, copy_array=np.copy):
     mean = state.leaves[0].mean
     if mean is not None and state.iterate is not None and arrays_equal(x, mean):
         x = copy_array(state.iterate)
-    if "lr_scale" in options:
-        options = options | {"lr_scale": (options["lr_scale"],)}  # one entry for each array of the state
     return x, state._with_options(x, **options)
 
 

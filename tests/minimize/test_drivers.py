@@ -16,6 +16,7 @@ from scipy.optimize import Bounds, OptimizeResult, rosen, rosen_der
 from adagrad_nb import (
     L1,
     L2,
+    Accumulate,
     Adagrad,
     Bounded,
     ClipNorm,
@@ -29,9 +30,12 @@ from adagrad_nb import (
     Polyak,
     State,
     WarmUp,
+    init,
     minimize_adagrad,
-    minimize_stochastic,  # fmt: skip
+    minimize_stochastic,
+    update,
 )
+from adagrad_nb.minimize.loop import CompiledStepper, Snapshot
 from adagrad_nb.minimize.objectives import Objective
 from adagrad_nb.testing import Quadratic, Rosenbrock, quadratic
 
@@ -546,8 +550,6 @@ def test_bad_rates_are_refused(mode):
 
 def test_a_long_table_of_rates_is_cut():
     """Rates per coordinate for a whole slice would fill the memory; the run is the same in pieces."""
-    from adagrad_nb.minimize.loop import CompiledStepper
-
     lr = RATES["callable of arrays"][0]
     expected = run("record", lr=lr, maxiter=60)
     with pytest.MonkeyPatch.context() as patch:
@@ -775,6 +777,21 @@ def test_a_sparse_step_is_taken_back():
     same(res.state.slots[0][0], expected.state.slots[0][0])
 
 
+def test_a_snapshot_restores_an_accumulated_gradient():
+    x = START.copy()
+    state = init(x, transforms=(Accumulate(4),))
+    snapshots = []
+    for k in range(2):
+        snapshots.append((Snapshot(x, state), k))
+        update(x, jac(x, *DATA), state, out=(x, state))
+    for snapshot, micro in reversed(snapshots):
+        snapshot.restore(state)
+        assert state.micro == micro
+        if micro:
+            same(state.leaves[0].accumulated, jac(START, *DATA))
+    assert state.leaves[0].accumulated is None
+
+
 @each_mode
 def test_overflow_ends_finite(mode):
     with np.errstate(all="ignore"):
@@ -818,6 +835,15 @@ def test_options_of_the_state_may_be_replaced():
     assert first.state.lr == 0.5
     assert second.state.t == 20
     same(run("python", x0=first.x, state=first.state, maxiter=0).state.slots[0][0], first.state.slots[0][0])
+
+
+def test_lr_scale_of_a_resumed_run_may_be_replaced():
+    first = run("python", maxiter=10)
+    second = run("python", x0=first.x, state=first.state, maxiter=10, lr_scale=0.2)
+    same(second.x, run("python", x0=first.x, state=first.state, maxiter=10, lr=0.1).x)
+    scales = np.linspace(0.1, 1.0, N)
+    second = run("python", x0=first.x, state=first.state, maxiter=10, lr_scale=scales)
+    same(second.x, run("python", x0=first.x, state=first.state, maxiter=10, lr=0.5 * scales).x)
 
 
 def test_states_that_do_not_fit():
@@ -914,7 +940,7 @@ def test_an_objective_that_does_not_compile_runs_in_python():
             g[:] = x * len("".join(self.names))
             return float(Fraction(1, 2)) * (x @ x)
 
-    with pytest.warns(RuntimeWarning, match=r"^fun could not be compiled into the loop, which runs in Python now: "):
+    with pytest.warns(RuntimeWarning, match=r"^fun: could not be compiled into the loop, which runs in Python: "):
         res = minimize_adagrad(Printed(["a"]), START, maxiter=10)
     same(res.x, minimize_adagrad(lambda x: 0.5 * x @ x, START, jac=lambda x: x, maxiter=10).x)
 
