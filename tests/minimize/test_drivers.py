@@ -1,4 +1,4 @@
-"""Tests of minimize_adagrad and minimize_stochastic: the interface of scipy.optimize.minimize, in every mode of the loop."""
+"""Tests of minimize_adagrad and minimize_stochastic: the interface of SciPy, in every mode of the loop."""
 
 import math
 import warnings
