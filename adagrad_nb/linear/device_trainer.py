@@ -145,14 +145,18 @@ def to_device(X, dtype=None):
 def _check_device(model):
     """Only what the loops of the device can do."""
     if model.average:
-        raise ValueError(f"average: got {model.average}, which training on a device does not support; use average=False")
+        raise ValueError(
+            f"average: got {model.average}, which training on a device does not support; use average=False"
+        )
     if is_group_penalty(model.parameters.state.penalty):
         raise ValueError(
             f"penalty: got {model.parameters.state.penalty!r}, a group penalty, which training on a device does not "
             "support; use L1 there, or train on the host"
         )
     if model.normalized or model.invariant:
-        raise ValueError("normalized: training on a device supports neither normalized=True nor invariant=True; use False")
+        raise ValueError(
+            "normalized: training on a device supports neither normalized=True nor invariant=True; use False"
+        )
 
 
 def _upload_flat(arrays):

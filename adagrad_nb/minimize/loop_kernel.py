@@ -1,4 +1,4 @@
-"""The whole minimisation loop, compiled with the objective."""
+"""The minimisation loop as one kernel, compiled with the objective."""
 
 import math
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ value_grad = method("value_grad")
 
 @jitable
 def _evaluate_at_any_step(objective, x, g, t):
-    """An objective that does not depend on t."""
+    """Evaluate an objective that does not depend on t."""
     return value_grad(objective, x, g)
 
 
@@ -28,19 +28,22 @@ evaluate = method("evaluate", default=_evaluate_at_any_step)
 
 @jit
 def call_value_grad(objective, batch, x, g):
-    """Value and gradient g of an objective record at x; `batch` is () or holds the sample numbers."""
+    """Return the value of an objective record at x and write its gradient into g.
+
+    `batch` is () or a tuple of the sample numbers.
+    """
     return value_grad(objective, x, g, *batch)
 
 
 class PerStep(NamedTuple):
-    """What depends on the number of the update."""
+    """The records that depend on the number of the update."""
 
     schedule: Any
     average: Any
 
 
 class LoopArrays(NamedTuple):
-    """The arrays that the loop moves; `mean` is () without averaging."""
+    """The arrays that the loop updates; `mean` is () without averaging."""
 
     x: Any
     g: Any
@@ -49,14 +52,14 @@ class LoopArrays(NamedTuple):
 
 
 def update_mean(mean, x, average, t):
-    """mean += weight(t) (x - mean), where there is a mean; now and then x = mean."""
+    """mean += weight(t) (x - mean) if there is a mean; x = mean where the average overwrites x"""
     if not isinstance(mean, tuple):
         _update_mean_array(mean, x, average, t)
 
 
 @jitable
 def _update_mean_array(mean, x, average, t):
-    """Bring the mean up to date with update t."""
+    """Add the iterate after update t to the mean."""
     update_average(average, mean, x, cast_like(weight(average, t), x))
     if overwrites(average, t):
         x[:] = mean
@@ -71,7 +74,7 @@ def _update_mean_by_type(mean, x, average, t):
 
 @jit
 def minimize_loop(objective, update, per_step, arrays, resolved_prefix, t, n, gtol):
-    """At most n steps of x = move(x, g(x)); return (steps, status, value), g and value being those of the last x."""
+    """Make at most n updates of x; return (steps, status, value), where value and g are those of the last x."""
     x, g, s, mean = arrays
     steps = 0
     while True:

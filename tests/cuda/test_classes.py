@@ -41,7 +41,9 @@ def lanes_alike(device, host, dtype):
     alike(device, host, dtype)
     tolerance = 1e-6 if dtype == np.float32 else 1e-12
     for one, other in zip(
-        (device.parameters.catch_up_all(), *device.state.slots[0]), (host.parameters.catch_up_all(), *host.state.slots[0]), strict=True
+        (device.parameters.catch_up_all(), *device.state.slots[0]),
+        (host.parameters.catch_up_all(), *host.state.slots[0]),
+        strict=True,
     ):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 

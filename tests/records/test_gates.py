@@ -163,7 +163,7 @@ def test_minimisers_gather_but_do_not_skip(rng):
     rest = minimize_stochastic(fun, half.x, 40, batch_size=2, state=half.state, jac=jac, epochs=2, maxiter=23)
     np.testing.assert_array_equal(rest.x, small.x)
     for gate in (SkipNonFinite(), LossScale()):
-        with pytest.raises(ValueError, match=rf"transforms: {type(gate).__name__} is for steps by hand"):
+        with pytest.raises(ValueError, match=rf"transforms: {type(gate).__name__} works with update only"):
             minimize_adagrad(lambda x: x @ x, np.ones(2), jac=lambda x: 2 * x, transforms=(gate,))
 
 
