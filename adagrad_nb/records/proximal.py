@@ -57,5 +57,5 @@ def elastic_sum(x, step, u, k):
 
 @plain
 def geometric_sum(u, complement, k):
-    """Sum of (1 + u)**-j over j = 1, …, k, where `complement` is 1 - (1 + u)**-k."""
+    """The sum of (1 + u)**-j over j = 1, …, k, where `complement` is 1 - (1 + u)**-k."""
     return choose(u > 0, complement / choose(u > 0, u, one(u)), k)

@@ -51,7 +51,8 @@ class Huber(NamedTuple):
     r"""Huber loss: quadratic for small errors, linear for large ones, and so robust against outliers.
 
     With :math:`r = |p - y|` the loss is :math:`\tfrac12 r^2` for :math:`r \le \delta`, else
-    :math:`\delta (r - \delta / 2)`.  The derivative is :math:`\min(\max(p - y, -\delta), \delta)`.  The inverse link is p.
+    :math:`\delta (r - \delta / 2)`.  The derivative is :math:`\min(\max(p - y, -\delta), \delta)`.  The inverse link is
+    p.
 
     Parameters
     ----------
@@ -280,8 +281,8 @@ class Poisson(NamedTuple):
 
     Notes
     -----
-    The loss is the negative log-likelihood without the term :math:`\log y!`, which does not depend on the weights.  For p
-    above 709 in float64 or 88 in float32, :math:`e^p` is infinite.
+    The loss is the negative log-likelihood without the term :math:`\log y!`, which does not depend on the weights.  For
+    p above 709 in float64 or 88 in float32, :math:`e^p` is infinite.
 
     A step that is too long makes the next gradient very large, and all later steps small.  Choose a learning rate below
     the default of 0.5, such as 0.1.

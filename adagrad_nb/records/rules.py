@@ -172,7 +172,7 @@ class Adagrad(NamedTuple):
         return math.sqrt(G + inner) + outer
 
     def denominator_guard(self, G):
-        """Return a number that is zero if and only if x is left unchanged: if G is zero, and, unless guarded, eps too."""
+        """Return 0 if a step must leave x unchanged: if G is 0 and, unless `guarded`, eps is 0 too."""
         return G + (self.eps - self.eps if self.guarded else self.eps)
 
     def accumulate(self, s, square):
@@ -204,8 +204,8 @@ class RowAdagrad(NamedTuple):
     Parameters
     ----------
     eps : float, default 1e-8
-        :math:`\epsilon` in [0, inf).  The default is that of FBGEMM.  MXNet has 1e-6 outside the root since version 2, and
-        1e-5 inside before.
+        :math:`\epsilon` in [0, inf).  The default is that of FBGEMM.  MXNet 2 has 1e-6 outside the root, MXNet 1 has
+        1e-5 inside.
     inside : bool, default False
         Whether `eps` is added inside the root.
     initial_accumulator : float, default 0.0
@@ -333,7 +333,8 @@ class Adadelta(NamedTuple):
 
     Notes
     -----
-    The learning rate :math:`\eta` multiplies the step, but not the :math:`\Delta` that enters D, as in PyTorch and Keras.
+    The learning rate :math:`\eta` multiplies the step, but not the :math:`\Delta` that enters D.  All libraries with a
+    learning rate do this.
 
     References
     ----------

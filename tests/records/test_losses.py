@@ -249,9 +249,9 @@ def test_the_check_finds_what_is_wrong():
     class Unlabelled(Squared):
         target_type = "numbers"
 
-    with pytest.raises(AssertionError, match=r"^Halved: at y=-1.5, p=-3.0 the slope is -0.5, the value rises by -1.0"):
+    with pytest.raises(AssertionError, match=r"^Halved.slope: got -0.5 at y=-1.5, p=-3.0; must be in \[-1.0"):
         check_loss(Halved())
-    with pytest.raises(AssertionError, match=r"^Unlikely.inverse_link: gives -3.0 at p=-3.0; must be a probability"):
+    with pytest.raises(AssertionError, match=r"^Unlikely.inverse_link: got -3.0 at p=-3.0; must be a probability"):
         check_loss(Unlikely())
     with pytest.raises(AssertionError, match=r"^Unlabelled.target_type: got 'numbers'; must be one of binary"):
         check_loss(Unlabelled())
