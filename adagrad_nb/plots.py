@@ -1,11 +1,27 @@
-"""Pictures of learning and of minimising.  matplotlib is imported when the first one is drawn."""
+"""Plots of training and of minimisation.
+
+The functions `draw_…` draw one plot on given axes.  matplotlib is imported when the first figure is made.
+"""
+
+from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .io.archive import replacing
 from .metrics import auc, calibration, roc_curve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .callbacks import History
+    from .linear.model import LinearModel
 
 INK, FIRST, SECOND, FAINT = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"
 
@@ -14,7 +30,7 @@ def _figure(rows, columns):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'adagrad_nb[plot]'") from error
+        raise ImportError("plots need matplotlib; run pip install 'adagrad_nb[plot]'") from error
     figure = Figure(figsize=(5.2 * columns, 3.9 * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False).ravel()
 
@@ -28,15 +44,15 @@ def _tidy(axes, title, xlabel, ylabel):
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_learning(axes, history, test_loss=None):
-    """Draw the progressive loss of a `History` against the rows learnt.
+def draw_learning(axes: Axes, history: History, test_loss: float | None = None) -> None:
+    """Draw the progressive loss of a `History` against the number of rows.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
     history : History
     test_loss : float, optional
-        Drawn as a level.
+        Drawn as a horizontal line.
     """
     rows = np.array(history.rows)
     axes.plot(rows, history.recent, color=FAINT, linewidth=1, marker=".", label="rows since the point before")
@@ -55,8 +71,8 @@ def draw_learning(axes, history, test_loss=None):
     _tidy(axes, "Mean loss while learning", "rows learnt", "mean loss")
 
 
-def draw_roc(axes, y, score):
-    """Draw the ROC curve.
+def draw_roc(axes: Axes, y: np.ndarray, score: np.ndarray) -> None:
+    """Draw the ROC curve and print the area under it.
 
     Parameters
     ----------
@@ -75,8 +91,8 @@ def draw_roc(axes, y, score):
     _tidy(axes, "Test: ROC curve", "false positive rate", "true positive rate")
 
 
-def draw_calibration(axes, y, probability):
-    """Draw how often rows of a predicted probability are positive.
+def draw_calibration(axes: Axes, y: np.ndarray, probability: np.ndarray) -> None:
+    """Draw the calibration curve: the fraction of positive rows against the predicted probability.
 
     Parameters
     ----------
@@ -94,8 +110,8 @@ def draw_calibration(axes, y, probability):
     _tidy(axes, "Test: calibration, tenths of the rows", "mean predicted probability", "share of positives")
 
 
-def draw_margins(axes, y, margin):
-    """Draw how the decision function spreads over positive and over negative rows.
+def draw_margins(axes: Axes, y: np.ndarray, margin: np.ndarray) -> None:
+    """Draw histograms of the decision values of positive and of negative rows.
 
     Parameters
     ----------
@@ -103,8 +119,9 @@ def draw_margins(axes, y, margin):
     y : ndarray of shape (n,)
         Whether each row is positive.
     margin : ndarray of shape (n,)
+        Decision values.
     """
-    bins = np.histogram_bin_edges(margin, 50)
+    bins = np.histogram_bin_edges(margin, 50).tolist()
     for rows, colour, label in ((y, FIRST, "positive"), (~y, SECOND, "negative")):
         axes.hist(margin[rows], bins, color=colour, alpha=0.5, label=label)
     axes.axvline(0, color=INK, linewidth=0.8)
@@ -112,8 +129,8 @@ def draw_margins(axes, y, margin):
     _tidy(axes, "Test: decision function", "decision function", "rows")
 
 
-def draw_confusion(axes, y, prediction, classes):
-    """Draw how often rows of one class are taken for another.
+def draw_confusion(axes: Axes, y: np.ndarray, prediction: np.ndarray, classes: np.ndarray) -> None:
+    """Draw the confusion matrix, normalised by row.
 
     Parameters
     ----------
@@ -126,7 +143,7 @@ def draw_confusion(axes, y, prediction, classes):
     counts = np.zeros((classes.size, classes.size))
     np.add.at(counts, (np.searchsorted(classes, y), np.searchsorted(classes, prediction)), 1)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(np.sqrt(share), cmap="GnBu", vmin=0, vmax=1)  # the root shows what is rare
+    axes.imshow(np.sqrt(share), cmap="GnBu", vmin=0, vmax=1)  # the square root makes rare confusions visible
     _tidy(axes, f"Test: classes, {np.trace(counts) / max(y.size, 1):.1%} right", "predicted", "true")
     axes.grid(False)
     shown = np.unique(np.linspace(0, classes.size - 1, min(classes.size, 20)).astype(int))
@@ -134,13 +151,14 @@ def draw_confusion(axes, y, prediction, classes):
     axes.set_yticks(shown, [str(classes[k]) for k in shown], fontsize=7)
 
 
-def draw_predictions(axes, y, prediction):
-    """Draw predicted against true numbers.
+def draw_predictions(axes: Axes, y: np.ndarray, prediction: np.ndarray) -> None:
+    """Draw predicted against true targets of a regression.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
     y, prediction : ndarray of shape (n,)
+        Targets.
     """
     axes.plot(y, prediction, ".", color=FIRST, markersize=3, alpha=0.5)
     ends = [min(np.min(y), np.min(prediction)), max(np.max(y), np.max(prediction))]
@@ -148,16 +166,16 @@ def draw_predictions(axes, y, prediction):
     _tidy(axes, "Test: predicted and true", "true", "predicted")
 
 
-def draw_weights(axes, coef, most=15):
-    """Draw the largest weights of a linear model as bars.
+def draw_weights(axes: Axes, coef: np.ndarray, most: int = 15) -> None:
+    """Draw a bar chart of the largest weights of a linear model.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
     coef : ndarray of shape (n_features,) or (n_classes, n_features)
-        Of many classes each feature's largest weight is drawn.
+        For several classes, the largest weight of each feature is drawn.
     most : int, default 15
-        How many.
+        Number of weights.
     """
     if coef.ndim == 2:
         coef = coef[np.argmax(np.abs(coef), axis=0), np.arange(coef.shape[1])]
@@ -171,16 +189,18 @@ def draw_weights(axes, coef, most=15):
     _tidy(axes, f"Largest of {count:,} non-zero weights", "weight", "feature, counted from 1")
 
 
-def plot_training(model, history, test=None):
-    """Return a figure of a training: the learning curve, the largest weights and, with test data, their quality.
+def plot_training(
+    model: LinearModel, history: History, test: tuple[npt.ArrayLike, npt.ArrayLike] | None = None
+) -> Figure:
+    """Return a figure of the learning curve, the largest weights and, with test data, the quality of the predictions.
 
     Parameters
     ----------
     model : LinearModel
     history : History
-        The callback of its `fit_linear`.
-    test : (y, decision) of ndarrays of shape (n,), optional
-        True labels or numbers of test rows and the model's decision function there.
+        The callback of the call of `fit_linear`.
+    test : (y, scores), optional
+        Targets of the test rows, of shape (n,), and their decision values.
 
     Returns
     -------
@@ -209,8 +229,15 @@ def plot_training(model, history, test=None):
     return figure
 
 
-def draw_path(axes, value, iterates, xlim, ylim, minimum=None):
-    """Draw the way of a minimiser over the contours of a function of two variables.
+def draw_path(
+    axes: Axes,
+    value: Callable[[tuple[float, float]], float],
+    iterates: np.ndarray,
+    xlim: tuple[float, float],
+    ylim: tuple[float, float],
+    minimum: tuple[float, float] | None = None,
+) -> None:
+    """Draw the iterates of a minimiser over the contours of a function of two variables.
 
     Parameters
     ----------
@@ -219,12 +246,13 @@ def draw_path(axes, value, iterates, xlim, ylim, minimum=None):
         ``value((x, y)) -> float``.
     iterates : ndarray of shape (m, 2)
     xlim, ylim : (float, float)
+        Ranges of the axes.
     minimum : (float, float), optional
-        Marked by a star.
+        Drawn as a star.
     """
     x, y = np.linspace(*xlim, 240), np.linspace(*ylim, 240)
     heights = np.array([[value((a, b)) for a in x] for b in y])
-    depth = np.log1p(heights - heights.min())  # a valley that is flat in its bed still shows
+    depth = np.log1p(heights - heights.min())  # the logarithm shows the shape of flat valleys
     axes.contourf(x, y, depth, levels=24, cmap="GnBu")
     axes.plot(*np.asarray(iterates).T, color=SECOND, linewidth=1.5)
     axes.plot(*iterates[0], "o", color=SECOND, label="start")
@@ -235,14 +263,14 @@ def draw_path(axes, value, iterates, xlim, ylim, minimum=None):
     axes.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=INK)
 
 
-def save(figure, path):
-    """Write a figure beside `path` and rename it, so that no half-written picture is ever there.
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Save a figure atomically: write a temporary file, then rename it to `path`.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     path : str or path-like
-        The suffix is the format.
+        The suffix gives the format; without one it is PNG.
     """
     with replacing(path) as file:
         figure.savefig(file, format=os.path.splitext(path)[1].lstrip(".") or "png", dpi=130)
