@@ -14,7 +14,7 @@ touch costs nothing until it is read.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._legacy import has_member
 from ..compiler.jit import method
@@ -25,7 +25,7 @@ primal = method("primal")
 _denominator = method("denominator")
 
 
-def is_dual_averaging(rule):
+def is_dual_averaging(rule: Any) -> bool:
     """Return whether a rule, or a class of rules, is a dual averaging rule."""
     return has_member(rule, "primal")
 

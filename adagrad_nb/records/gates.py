@@ -1,6 +1,6 @@
 """Gates: transforms that can hold a gradient back or skip its step.
 
-A gate stands in the tuple of transforms.  Transforms before it act on each gradient passed to `update`, transforms
+A gate is one of the tuple of transforms.  Transforms before it act on each gradient passed to `update`, transforms
 after it on the gradients that it lets through.  The counters of a gate are part of the state.  A gate is a record with
 one of these attributes:
 
@@ -11,7 +11,7 @@ one of these attributes:
     `LossScale`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._check import choice, count, positive_count
 from .._legacy import has_member
@@ -148,16 +148,16 @@ class LossScale(NamedTuple):
         positive_count("LossScale.every", self.every)
 
 
-def accumulates_gradients(transform):
+def accumulates_gradients(transform: Any) -> bool:
     """Return whether a transform accumulates several gradients into one step."""
     return has_member(transform, "accumulates")
 
 
-def may_skip_steps(transform):
+def may_skip_steps(transform: Any) -> bool:
     """Return whether a transform may skip steps."""
     return has_member(transform, "may_skip")
 
 
-def is_gate(transform):
+def is_gate(transform: Any) -> bool:
     """Return whether a transform is a gate."""
     return accumulates_gradients(transform) or may_skip_steps(transform)

@@ -22,7 +22,7 @@ from .penalties import L1
 group_prox = method("group_prox")
 
 
-def is_group_penalty(penalty):
+def is_group_penalty(penalty: Any) -> bool:
     """Return whether a penalty, or a class of penalties, is a group penalty."""
     return bool(get_member(penalty, "is_group", False))
 

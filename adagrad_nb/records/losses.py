@@ -26,6 +26,8 @@ A loss is a record with these members:
     step, ``-tau * slope(y, p)``.
 """
 
+from typing import Any
+
 from .._legacy import get_member, has_member
 from ..compiler.jit import method, plain
 from .binary_losses import Hinge, Logistic, ModifiedHuber, Perceptron, SmoothHinge, SquaredHinge
@@ -71,7 +73,7 @@ LOSSES = {
 }
 
 
-def has_probabilities(loss):
+def has_probabilities(loss: Any) -> bool:
     """Return whether the inverse link of a loss gives probabilities."""
     if isinstance(loss, OneVsRest):
         return has_probabilities(loss.loss)

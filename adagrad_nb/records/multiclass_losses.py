@@ -24,13 +24,13 @@ _slope = method("slope")
 _value = method("value")
 
 
-def target_type(loss):
+def target_type(loss: Any) -> str | None:
     """Return the target type of a loss or a class of losses, or None if it has none."""
     kind = get_member(loss, "target_type")
     return OLD_TARGET_TYPES.get(kind, kind)
 
 
-def is_multi_output_loss(loss):
+def is_multi_output_loss(loss: Any) -> bool:
     """Return whether a loss takes several predictions at once."""
     return has_member(loss, "loss_and_gradient")
 

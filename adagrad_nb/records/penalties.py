@@ -64,7 +64,7 @@ prox_k_sum = method("prox_k_sum", default=_prox_k_sum_one_by_one)
 gradient_mapping = method("gradient_mapping", default=_gradient_mapping_by_prox)
 
 
-def has_additive_prox(penalty):
+def has_additive_prox(penalty: Any) -> bool:
     """Return whether two proximal steps of a penalty equal one whose step size is the sum of theirs."""
     return bool(get_member(penalty, "prox_steps_add", False))
 

@@ -38,7 +38,7 @@ run on SIMD vectors in models of several outputs, which is three to six times fa
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._legacy import get_member, has_member
 from ..compiler.jit import method, plain
@@ -77,28 +77,28 @@ _denominator = method("denominator")
 _denominator_guard = method("denominator_guard")
 
 
-def unpenalized(rule):
+def unpenalized(rule: Any) -> Any:
     """Return the rule for a coordinate without penalty, such as an intercept."""
     replacement = get_member(rule, "unpenalized")
     return rule if replacement is None else replacement()
 
 
-def is_scaled_gradient(rule):
+def is_scaled_gradient(rule: Any) -> bool:
     """Return whether the step of a rule is the gradient times the step size."""
     return bool(get_member(rule, "is_scaled_gradient", False))
 
 
-def has_additive_accumulators(rule):
+def has_additive_accumulators(rule: Any) -> bool:
     """Return whether the accumulators of a rule are sums over the updates, so that models can be merged."""
     return bool(get_member(rule, "accumulators_add", False))
 
 
-def has_row_accumulators(rule):
+def has_row_accumulators(rule: Any) -> bool:
     """Return whether the entries of a row of a matrix share an accumulator."""
     return has_member(rule, "per_row")
 
 
-def can_accumulate_squares(rule):
+def can_accumulate_squares(rule: Any) -> bool:
     """Return whether a rule has `accumulate` and `apply`, the two halves of a step."""
     return has_member(rule, "accumulate")
 

@@ -334,7 +334,7 @@ def _check_array_choice(choice):
     patterns(f"{name}.match", choice.match)
 
 
-def for_array(item, path):
+def for_array(item: Any, path: str) -> Any:
     """Return the transform that `item` applies to the array of this name."""
     choose = get_member(item, "for_array")
     return item if choose is None else choose(path)
@@ -343,21 +343,21 @@ def for_array(item, path):
 scale_for_norm = method("scale_for_norm")
 
 
-def is_for_some_arrays(transform):
+def is_for_some_arrays(transform: Any) -> bool:
     """Return whether a transform selects arrays by name."""
     return has_member(transform, "for_array")
 
 
-def needs_norm(transform):
+def needs_norm(transform: Any) -> bool:
     """Return whether a transform, or a class of transforms, needs the norm of the gradient."""
     return has_member(transform, "scale_for_norm")
 
 
-def uses_global_norm(transform):
+def uses_global_norm(transform: Any) -> bool:
     """Return whether a transform needs the norm over the gradients of all arrays."""
     return bool(get_member(transform, "uses_global_norm", False))
 
 
-def is_weight_decay(transform):
+def is_weight_decay(transform: Any) -> bool:
     """Return whether a transform is a weight decay, coupled or decoupled."""
     return has_member(transform, "decays")
