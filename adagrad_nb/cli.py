@@ -1,10 +1,13 @@
-"""The command line: adagrad-nb train | predict | info."""
+"""The command line ``adagrad-nb``: the commands train, predict and info."""
+
+from __future__ import annotations
 
 import argparse
 import contextlib
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,15 +23,28 @@ from .records.losses import LOSSES, Logistic
 from .records.penalties import L1, L2, ElasticNet
 from .records.rules import Adadelta, Adagrad
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 RULES = {"adadelta": Adadelta, "adagrad": Adagrad, "ftrl": FTRL, "rda": RDA}
 
 
-def main(arguments=None):
-    """Run a command; return its exit status: 0 done, 2 refused, 130 interrupted."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0 success, 2 error, 130 interrupted.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: the arguments of the process.
+
+    Returns
+    -------
+    int
+    """
     options = _build_parser().parse_args(arguments)
     try:
         return options.run(options)
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of the output closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, OSError, ImportError) as error:
@@ -41,48 +57,54 @@ def main(arguments=None):
 
 def _build_parser():
     parser = argparse.ArgumentParser(
-        prog="adagrad-nb", description="Online linear models for sparse data, learnt by Adagrad in one pass."
+        prog="adagrad-nb", description="Train linear models online on sparse data with Adagrad."
     )
     parser.add_argument("--version", action="version", version=f"adagrad-nb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     data = "svmlight text, plain or compressed by gzip, xz, bzip2 or zstd"
 
-    train = commands.add_parser("train", help="learn a model from a file that may be larger than memory")
+    train = commands.add_parser("train", help="train a model on a file, which may be larger than memory")
     train.set_defaults(run=_run_train)
     train.add_argument("data", metavar="DATA", help=data)
-    train.add_argument("--test", metavar="FILE", help="data to test the model on at the end")
-    train.add_argument("--model", metavar="OUT", help="where to save the model, with all it takes to go on")
-    train.add_argument("--initial-model", metavar="FILE", help="go on from this model")
-    train.add_argument("--plot", metavar="PNG", help="where to draw the training")
+    train.add_argument("--test", metavar="FILE", help="test data; the trained model is evaluated on it")
+    train.add_argument(
+        "--model", metavar="OUT", help="file to save the model to; it holds all that is needed to continue training"
+    )
+    train.add_argument("--initial-model", metavar="FILE", help="continue training this model")
+    train.add_argument("--plot", metavar="PNG", help="file to save a plot of the training to")
     train.add_argument("--loss", choices=sorted(LOSSES), help="default: logistic")
     train.add_argument(
         "--loss-parameter", type=float, metavar="X",
         help="tau of quantile, delta of huber, gamma of smooth_hinge, epsilon of the epsilon-insensitive losses",
     )  # fmt: skip
-    train.add_argument("--lr", type=_parse_rate, help="learning rate, or 'auto': try several at once; default: 0.5")
+    train.add_argument("--lr", type=_parse_rate, help="learning rate, or 'auto' to try several; default: 0.5")
     train.add_argument("--rule", choices=sorted(RULES), help="default: adagrad")
-    train.add_argument("--eps", type=float, help="of the rule; default: 1e-10, 0 of rda, 1e-6 of adadelta")
-    train.add_argument("--normalized", action="store_true", help="steps in units of each feature's largest value")
-    train.add_argument("--invariant", action="store_true", help="steps that follow the slope, for rows of any weight")
+    train.add_argument("--eps", type=float, help="eps of the rule; default: 1e-10 (adagrad), 0 (rda), 1e-6 (adadelta)")
+    train.add_argument(
+        "--normalized", action="store_true", help="divide each feature by its largest absolute value so far"
+    )
+    train.add_argument("--invariant", action="store_true", help="use importance-weight-aware updates")
     train.add_argument("--l1", type=float, default=0.0, help="strength of the lasso penalty; default: 0")
     train.add_argument("--l2", type=float, default=0.0, help="strength of the ridge penalty; default: 0")
-    train.add_argument("--passes", type=int, default=1, help="times to go through the data; default: 1")
-    train.add_argument("--shuffle", action="store_true", help="visit the rows of each chunk in random order")
-    train.add_argument("--seed", type=int, help="of --shuffle")
-    train.add_argument("--no-intercept", action="store_true", help="learn no constant")
-    train.add_argument("--float32", action="store_true", help="learn in single precision")
-    train.add_argument("--zero-based", action="store_true", help="the first column of the data has index 0")
-    train.add_argument("--quiet", action="store_true", help="no table and no progress bar")
+    train.add_argument("--passes", type=int, default=1, help="number of passes through the data; default: 1")
+    train.add_argument("--shuffle", action="store_true", help="shuffle the rows of each chunk")
+    train.add_argument("--seed", type=int, help="seed of --shuffle; default: random")
+    train.add_argument("--no-intercept", action="store_true", help="train without an intercept")
+    train.add_argument("--float32", action="store_true", help="train in single precision")
+    train.add_argument("--zero-based", action="store_true", help="column indices in the data start at 0, not 1")
+    train.add_argument("--quiet", action="store_true", help="print no table and no progress bar")
 
-    predict = commands.add_parser("predict", help="predict the rows of a file, a line for each")
+    predict = commands.add_parser("predict", help="predict the rows of a file, one line per row")
     predict.set_defaults(run=_run_predict)
     predict.add_argument("model", metavar="MODEL")
     predict.add_argument("data", metavar="DATA", help=data)
     predict.add_argument("--output", metavar="FILE", help="default: standard output")
-    predict.add_argument("--proba", action="store_true", help="the probability of the second label, or of each class")
-    predict.add_argument("--zero-based", action="store_true", help="the first column of the data has index 0")
+    predict.add_argument(
+        "--proba", action="store_true", help="predict the probability of the positive label, or of each class"
+    )
+    predict.add_argument("--zero-based", action="store_true", help="column indices in the data start at 0, not 1")
 
-    info = commands.add_parser("info", help="say what a model file holds")
+    info = commands.add_parser("info", help="describe a model file")
     info.set_defaults(run=_run_info)
     info.add_argument("model", metavar="MODEL")
     return parser
@@ -104,7 +126,7 @@ def _run_train(options):
     }
     fit_options |= {name: getattr(options, name) for name in ("lr", "passes", "shuffle")}
     fit_options["loss"] = _make_loss(options.loss, options.loss_parameter)
-    # What is missing should be known before an hour of learning, not after.
+    # Check the output paths and the test file before the training, which may take hours.
     for path in (options.model, options.plot):
         _check_folder(path)
     if options.test:
@@ -121,7 +143,7 @@ def _run_train(options):
         from . import plots
 
         plots.save(plots.plot_training(model, monitor.history, test), options.plot)
-        print(f"picture    {options.plot}")
+        print(f"plot       {options.plot}")
     return 130 if monitor.interrupted else 0
 
 
@@ -129,12 +151,12 @@ def _make_loss(name, parameter):
     if parameter is None:
         return name
     if not getattr(LOSSES.get(name), "_fields", ()):
-        raise ValueError(f"--loss-parameter: the loss {name or 'logistic'} has none; leave it out")
+        raise ValueError(f"--loss-parameter: the loss {name or 'logistic'} has no parameter; leave the option out")
     return LOSSES[name](parameter)
 
 
 def _parse_rate(text):
-    """A learning rate as it is written on the command line."""
+    """Parse the argument of --lr, a number or "auto"."""
     return text if text == "auto" else float(text)
 
 
@@ -145,26 +167,26 @@ def _make_penalty(l1, l2):
 
 
 def _make_rule(name, eps):
-    """The rule, or None where neither it nor its eps was asked for."""
+    """Return the rule, or None if neither --rule nor --eps is given."""
     if name is None and eps is None:
         return None
     rule = RULES[name or "adagrad"]()
     if eps is None:
         return rule
     if not hasattr(rule, "eps"):
-        raise ValueError(f"--eps: the rule {name} has none; leave it out")
+        raise ValueError(f"--eps: the rule {name} has no eps; leave the option out")
     return rule._replace(eps=eps)
 
 
 def _check_folder(path):
-    """Refuse a file to be written where there is no folder."""
+    """Raise ValueError if the directory of an output file does not exist."""
     folder = os.path.dirname(os.path.abspath(path)) if path else None
     if folder and not os.path.isdir(folder):
-        raise ValueError(f"{path}: there is no folder {folder} to write to")
+        raise ValueError(f"{path}: the directory {folder} does not exist; create it first")
 
 
 class TrainingMonitor:
-    """Callback of the training: a table, a history, a bar on a terminal, and a soft landing on Ctrl-C."""
+    """Callback that prints a table, records the history, shows a progress bar and stops the training on Ctrl-C."""
 
     def __init__(self, reader, passes, quiet):
         self.reader, self.quiet = reader, quiet
@@ -178,13 +200,13 @@ class TrainingMonitor:
         try:
             from tqdm import tqdm
         except ImportError as error:
-            raise ImportError("the progress bar needs tqdm: pip install 'adagrad_nb[progress]'") from error
+            raise ImportError("the progress bar needs tqdm; run pip install 'adagrad_nb[progress]'") from error
         total = None if reader.size is None else reader.size * passes
         return tqdm(total=total, unit="B", unit_scale=True, desc="train", leave=False, file=sys.stderr)
 
     def __enter__(self):
         self.previous_handler = signal.getsignal(signal.SIGINT)
-        with contextlib.suppress(ValueError):  # not in the main thread: then Ctrl-C is somebody else's
+        with contextlib.suppress(ValueError):  # outside the main thread, signals cannot be handled
             signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 
@@ -197,7 +219,7 @@ class TrainingMonitor:
             self.table.line()
 
     def _on_interrupt(self, number, frame):
-        if self.interrupted:  # the second time it is meant
+        if self.interrupted:  # a second Ctrl-C stops at once
             raise KeyboardInterrupt
         self.interrupted = True
 
@@ -216,23 +238,23 @@ def _print_summary(model, monitor):
     seconds = monitor.history.seconds[-1] if monitor.history.seconds else 0.0
     coef = model.coef
     if monitor.interrupted:
-        print("interrupted; this is the model so far")
+        print("interrupted; the model has learnt the rows so far")
     print(
         f"learnt     {model.n_seen:,} rows in {seconds:.2f} s, {np.count_nonzero(coef):,} of {coef.size:,} weights "
-        f"are not zero\nprogressive loss {model.progressive_loss:.5f}"
+        f"are non-zero\nprogressive loss {model.progressive_loss:.5f}"
         + (f" at the learning rate {model.rate:g}, the best of {model.rates.size}" if hasattr(model, "rates") else "")
     )
 
 
 def _evaluate_test_data(model, options):
-    """Print the quality on test data; return (y, margins)."""
+    """Print the metrics on the test data and return (y, decision values)."""
     reader = read_svmlight(options.test, zero_based=options.zero_based, dtype=model.dtype)
     y, scores = [], []
     for chunk in reader:
         y.append(chunk.y)
         scores.append(model.decision_function(_drop_unknown_features(chunk.X, model)))
     if not y:
-        raise ValueError(f"{options.test}: holds no rows to test on")
+        raise ValueError(f"{options.test}: got no rows; test data needs at least one row")
     y, scores = np.concatenate(y), np.concatenate(scores)
     if scores.ndim == 2:
         loss = model.loss_of_scores(y, scores)
@@ -254,7 +276,7 @@ def _evaluate_test_data(model, options):
 
 
 def _drop_unknown_features(X, model):
-    """The columns that the model has; features it has never seen weigh nothing."""
+    """Return the columns of X that the model has; the weights of unknown features are zero."""
     return X[:, : model.n_features] if X.shape[1] > model.n_features else X
 
 
@@ -264,7 +286,7 @@ def _drop_unknown_features(X, model):
 def _run_predict(options):
     model = load_model(options.model)
     if options.proba and not model.has_probabilities:
-        raise ValueError(f"--proba: the loss {type(model.loss).__name__} has no probabilities; leave it out")
+        raise ValueError(f"--proba: the loss {type(model.loss).__name__} has no probabilities; leave the option out")
     reader = read_svmlight(options.data, zero_based=options.zero_based, dtype=model.dtype)
     with _open_output(options.output) as file:
         for chunk in reader:
@@ -277,12 +299,12 @@ def _run_predict(options):
 
 
 def _format_line(value):
-    """A number or label, or a number for each class."""
+    """Return the line of a prediction: a number or label, or one number per class."""
     return " ".join(f"{part}" for part in value) + "\n" if isinstance(value, list) else f"{value}\n"
 
 
 def _open_output(path):
-    """Standard output, or a file that appears when it is complete."""
+    """Return standard output, or a file that is written atomically."""
     if path is None:
         return contextlib.nullcontext(sys.stdout)
     _check_folder(path)
@@ -307,7 +329,7 @@ def _run_info(options):
         f"precision         {model.dtype}\n"
         f"rows learnt       {model.n_seen:,}\n"
         f"progressive loss  {model.progressive_loss:.5f}\n"
-        f"features          {model.n_features:,}, of which {used:,} have a weight\n"
+        f"features          {model.n_features:,}, {used:,} with non-zero weights\n"
         f"intercept         {' '.join(f'{value:.6g}' for value in np.atleast_1d(model.intercept))}"
     )
     if model.coef.ndim == 2:

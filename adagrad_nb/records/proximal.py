@@ -1,4 +1,4 @@
-"""What shrinking steps leave of a coordinate, and the sums of what they leave one after the other."""
+"""Proximal operators of one variable, and closed forms for the sums of their iterates."""
 
 import math
 
@@ -21,7 +21,7 @@ def clip(x, lower, upper):
 
 @jitable
 def soft_threshold_sum(x, step, k):
-    """Sum of soft(x, j step) over j = 1, …, k."""
+    """Sum of soft_threshold(x, j step) over j = 1, …, k."""
     size, n = abs(x), k
     if size < k * step:
         n = type(x)(math.floor(size / step))  # the other terms are zero
@@ -30,13 +30,13 @@ def soft_threshold_sum(x, step, k):
 
 @jitable
 def geometric_complement_sum(n, u):
-    """Sum of 1 - (1 + u)**-j over j = 1, …, n, divided by u; without cancellation for small u."""
+    """Sum of 1 - (1 + u)**-j over j = 1, …, n, divided by u, without cancellation for small u."""
     zero = u - u
     rate = math.log1p(u)
     log_growth = n * rate
     if log_growth > type(u)(0.5):
         return (n + math.expm1(-log_growth) / u) / u
-    # n expm1(rate) + expm1(-span) as a series, in which the first-order terms cancel exactly
+    # The series of n expm1(rate) + expm1(-log_growth), whose first-order terms cancel exactly.
     series, a, b = zero, rate, -log_growth
     for m in range(2, 16):
         a *= rate / type(u)(m)
@@ -47,7 +47,7 @@ def geometric_complement_sum(n, u):
 
 @jitable
 def elastic_sum(x, step, u, k):
-    """Sum over j = 1, …, k of x after j times soft(x, step) / (1 + u), for u > 0."""
+    """Sum of the first k iterates of x = soft_threshold(x, step) / (1 + u), for u > 0."""
     size, n = abs(x), type(x)(k)
     if step > 0:
         n = type(x)(math.floor(min(n, math.log1p(size / step * u) / math.log1p(u))))

@@ -415,7 +415,7 @@ def test_what_is_no_class():
         model.mean_loss(X, np.full(ROWS, 7))
     with pytest.raises(ValueError, match=r"^y: got 40 labels, .*a binary loss takes two"):
         fit_linear(X, np.linspace(0.0, 1.0, ROWS))
-    with pytest.raises(ValueError, match=r"^OneVsRest.loss: Squared takes numbers"):
+    with pytest.raises(ValueError, match=r"^OneVsRest.loss: Squared is not a binary loss"):
         fit_linear(X, y, loss=OneVsRest(Squared()))
     with pytest.raises(ValueError, match=r"^lr: 'auto' and several rates support two classes or numbers"):
         fit_linear(X, y, lr="auto")
