@@ -462,8 +462,8 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, model=None):
             raise ValueError(f"lr: got {lr!r}, but the model has several learning rates; leave lr out, or use 'auto'")
         if len(lr.values) != model.parameters.n_outputs:
             raise ValueError(
-                f"lr: got {len(lr.values)} learning rates, but the model has {model.parameters.n_outputs}, each with its "
-                "own weights; leave lr out, or train a new model"
+                f"lr: got {len(lr.values)} learning rates, but the model has {model.parameters.n_outputs}, each with "
+                "its own weights; leave lr out, or train a new model"
             )
     if has_rates and is_group_penalty(penalty):
         raise ValueError(

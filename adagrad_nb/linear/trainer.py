@@ -16,7 +16,6 @@ from .model import LinearModel, continue_from
 from .targets import encode_chunk, is_multiclass, multiclass_loss
 
 SLICE_SECONDS = 0.05  # time between two returns to Python, for callbacks and Ctrl-C
-DEFAULTS = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
 
 
 class Progress(NamedTuple):
@@ -164,7 +163,8 @@ class Trainer:
             self.start_time = time.perf_counter()
 
     def _new_model(self, X, y):
-        options = DEFAULTS | self.options
+        defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
+        options = defaults | self.options
         if is_multiclass(options["loss"], y, self.classes):
             options["loss"] = multiclass_loss(options["loss"])
         return LinearModel(X.shape[1], X.dtype, **options)

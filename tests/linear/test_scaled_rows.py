@@ -343,8 +343,8 @@ def test_options_given_again():
     [
         ({"normalized": 1}, TypeError, r"normalized: got 1; must be True or False"),
         ({"invariant": "yes"}, TypeError, r"invariant: got 'yes'; must be True or False"),
-        ({"normalized": True, "rule": RDA()}, ValueError, r"normalized: got True, which the rule RDA does not support; use Adagrad"),
-        ({"invariant": True, "rule": FTRL()}, ValueError, r"invariant: got True, which the rule FTRL does not support; use Adagrad"),
+        ({"normalized": True, "rule": RDA()}, ValueError, r"normalized: got True, which the rule RDA .*; use Adagrad"),
+        ({"invariant": True, "rule": FTRL()}, ValueError, r"invariant: got True, which the rule FTRL .*; use Adagrad"),
         ({"invariant": True, "rule": Adadelta()}, ValueError, r"invariant: got True, which the rule Adadelta"),
         ({"invariant": True, "rule": MomentumAdagrad()}, ValueError, r"invariant: got True, which the rule Momentum"),
         ({"normalized": True, "penalty": L2(1.0)}, ValueError, r"normalized: got True, but the penalty L2 has"),

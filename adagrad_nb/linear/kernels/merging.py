@@ -269,7 +269,7 @@ def merge_bias(spec, weights, results, t):
 @bind(merge_range)
 def _overload_merge_range(spec, weights, results, t, low, high):
     rule = field_type(field_type(spec, "update"), "rule").instance_class
-    way, _ = _choose_merge(is_dual_averaging(rule), isinstance(field_type(weights, "last"), types.Array))
+    way, _ = _choose_merge(is_dual_averaging(rule), isinstance(field_type(weights, "last_update"), types.Array))
     return lambda spec, weights, results, t, low, high: way(spec, weights, results, t, low, high)
 
 

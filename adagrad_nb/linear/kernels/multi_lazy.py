@@ -138,7 +138,7 @@ def _unless_nothing_to_catch_up(work):
     """Return an overload that calls `work` unless the strategy is `NoCatchUp`."""
 
     def resolve(spec, weights, buffers, columns, t):
-        if field_type(spec, "lapse").instance_class is NoCatchUp:
+        if field_type(spec, "lazy").instance_class is NoCatchUp:
             return lambda spec, weights, buffers, columns, t: None
         return lambda spec, weights, buffers, columns, t: work(spec, weights, buffers, columns, t)
 
