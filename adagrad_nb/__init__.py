@@ -1,8 +1,33 @@
-"""The Adagrad family, compiled with Numba.
+"""Adagrad and its relatives, compiled with Numba.
 
-Minimise like SciPy: `minimize_adagrad`, `minimize_stochastic`.  Step by hand: `init`, `update`.  Learn linear models
-from sparse data: `fit_linear`, `load_model`, `read_svmlight`.  What a method is made of are records: a rule,
-transforms, a penalty, a schedule, an average, a loss; write your own as a NamedTuple with methods of scalars.
+Where to start:
+
+`minimize_adagrad`, `minimize_adadelta`, `minimize_stochastic`
+    Minimise a function, with the interface of `scipy.optimize.minimize`.
+`init`, `update`
+    Apply one gradient at a time to arrays on the CPU or a GPU.  `like` returns the options that reproduce the optimiser
+    of another library.
+`fit_linear`
+    Train a linear model online on sparse data: logistic regression, support vector machines, softmax and others.
+    `load_svmlight` and `read_svmlight` read data, also from files larger than memory.  `load_model` loads a model.
+`AdagradClassifier`, `AdagradRegressor`
+    The same models as scikit-learn estimators.
+
+The parts of a method are records: an update rule such as `Adagrad` or `FTRL`, transforms such as `ClipNorm`, a penalty
+such as `L1`, a schedule such as `Cosine`, an average such as `Polyak`, a loss such as `Logistic`.  To add one, write a
+NamedTuple with methods of scalars; the modules of `adagrad_nb.records` describe the methods.
+
+Examples
+--------
+>>> import numpy as np
+>>> from adagrad_nb import L1, fit_linear, minimize_adagrad
+>>> res = minimize_adagrad(lambda x: np.sum((x - 1.0) ** 2), np.zeros(3), jac=lambda x: 2 * (x - 1.0))
+>>> res.x.round(3)
+array([1., 1., 1.])
+>>> X = np.random.default_rng(0).normal(size=(1000, 5))
+>>> model = fit_linear(X, X[:, 0] > 0, loss="logistic", penalty=L1(0.01))
+>>> bool(np.mean(model.predict(X) == (X[:, 0] > 0)) > 0.95)
+True
 """
 
 from typing import TYPE_CHECKING
@@ -76,10 +101,10 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from .linear.estimators import AdagradClassifier, AdagradRegressor  # noqa: F401 - see __getattr__
 
-_ESTIMATORS = ("AdagradClassifier", "AdagradRegressor")  # imported with scikit-learn, when they are asked for
+_ESTIMATORS = ("AdagradClassifier", "AdagradRegressor")  # imported on first use, because they import scikit-learn
 
 
-def __getattr__(name):
+def __getattr__(name: str):
     if name in _ESTIMATORS:
         from .linear import estimators
 
@@ -87,7 +112,7 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *_ESTIMATORS])
 
 

@@ -1,4 +1,4 @@
-"""Run the command line with ``python -m adagrad_nb``."""
+"""Entry point of ``python -m adagrad_nb``: the command line."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""All argument checks, each with one sentence: the argument, what it got, where, and what would work."""
+"""Argument checks.  An error names the argument, the value, the position and a remedy."""
 
 import math
 import numbers
@@ -9,8 +9,8 @@ import numpy as np
 from ._legacy import has_member
 
 
-def seed(rng):
-    """A seed from an integer, a Generator or the system's entropy."""
+def resolve_seed(rng):
+    """Return a seed: an integer as it is, or one drawn from a Generator or from the entropy of the system."""
     if rng is None:
         return int(np.random.SeedSequence().entropy % 2**63)
     if isinstance(rng, np.random.Generator):
@@ -18,7 +18,7 @@ def seed(rng):
     return count("rng", rng)
 
 
-def _show(value):
+def _shorten_repr(value):
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -26,152 +26,156 @@ def _show(value):
 # --- numbers -----------------------------------------------------------------------------------------------------
 
 
-def count(name, value, least=0):
-    """An integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise ValueError(f"{name}: got {_show(value)}; must be an integer of at least {least}")
+def count(name, value, minimum=0):
+    """Return an integer; raise if it is less than `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
+        raise ValueError(f"{name}: got {_shorten_repr(value)}; must be an integer of at least {minimum}")
     return int(value)
 
 
 def positive_count(name, value):
-    """An integer of at least 1."""
+    """Return an integer; raise if it is less than 1."""
     return count(name, value, 1)
 
 
-def interval(name, value, domain):
-    """A number, or array of numbers, in an interval written like ``"[0, inf)"``; never NaN."""
+def in_interval(name, value, domain):
+    """Return a number or array; raise if an entry is NaN or outside an interval such as ``"[0, inf)"``."""
     low, high = (float(part) for part in domain[1:-1].split(","))
     try:
-        numbers_ = np.asarray(value, dtype=np.float64)
+        array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"{name}: got {_show(value)}; must be a number in {domain}") from None
+        raise TypeError(f"{name}: got {_shorten_repr(value)}; must be a number in {domain}") from None
     if value is None or isinstance(value, (bool, str)) or np.iscomplexobj(value):
-        raise TypeError(f"{name}: got {_show(value)}; must be a number in {domain}")
-    above = numbers_ >= low if domain[0] == "[" else numbers_ > low
-    below = numbers_ <= high if domain[-1] == "]" else numbers_ < high
-    wrong = ~(above & below)
-    if wrong.any():
-        if numbers_.ndim == 0:
-            raise ValueError(f"{name}: got {_show(value)}; must be a number in {domain}")
-        at = _place(wrong)
-        raise ValueError(f"{name}: got {numbers_[wrong][0]} at index {at}; every entry must be in {domain}")
+        raise TypeError(f"{name}: got {_shorten_repr(value)}; must be a number in {domain}")
+    above = array >= low if domain[0] == "[" else array > low
+    below = array <= high if domain[-1] == "]" else array < high
+    is_invalid = ~(above & below)
+    if is_invalid.any():
+        if array.ndim == 0:
+            raise ValueError(f"{name}: got {_shorten_repr(value)}; must be a number in {domain}")
+        position = first_true(is_invalid)
+        raise ValueError(f"{name}: got {array[is_invalid][0]} at index {position}; every entry must be in {domain}")
     return value
 
 
-def _place(mask):
-    where = np.argwhere(mask)[0]
-    return int(where[0]) if where.size == 1 else tuple(int(i) for i in where)
+def first_true(mask):
+    """Return the index of the first true entry: an integer, or a tuple for more than one dimension."""
+    position = np.argwhere(mask)[0]
+    return int(position[0]) if position.size == 1 else tuple(int(i) for i in position)
 
 
 def boolean(name, value):
+    """Return a Boolean as `bool`; raise for other types."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: got {_show(value)}; must be True or False")
+        raise TypeError(f"{name}: got {_shorten_repr(value)}; must be True or False")
     return bool(value)
 
 
-def choice(name, value, known):
-    """One of a few words."""
-    if not isinstance(value, str) or value not in known:
-        raise ValueError(f"{name}: got {_show(value)}; must be one of {', '.join(repr(one) for one in known)}")
+def one_of(name, value, allowed):
+    """Return a string; raise if it is not in `allowed`."""
+    if not isinstance(value, str) or value not in allowed:
+        raise ValueError(
+            f"{name}: got {_shorten_repr(value)}; must be one of {', '.join(repr(word) for word in allowed)}"
+        )
     return value
 
 
-def ordered(name, lower, upper):
-    """lower <= upper, entry by entry."""
+def check_bounds_order(name, lower, upper):
+    """Raise unless lower <= upper, elementwise."""
     lower, upper = np.broadcast_arrays(np.asarray(lower, np.float64), np.asarray(upper, np.float64))
-    wrong = ~(lower <= upper)
-    if wrong.any():
-        place = "" if lower.ndim == 0 else f" at index {_place(wrong)}"
+    is_invalid = ~(lower <= upper)
+    if is_invalid.any():
+        position = "" if lower.ndim == 0 else f" at index {first_true(is_invalid)}"
         raise ValueError(
-            f"{name}: lower bound {lower[wrong].flat[0]} exceeds upper bound {upper[wrong].flat[0]}{place}"
+            f"{name}: lower bound {lower[is_invalid].flat[0]} exceeds upper bound {upper[is_invalid].flat[0]}{position}"
         )
 
 
 def schedule_steps(name, boundaries, values):
-    """Boundaries that increase, one value more than boundaries."""
+    """Raise unless the boundaries increase and there is one value more than boundaries."""
     if not isinstance(boundaries, tuple) or not isinstance(values, tuple):
         raise TypeError(f"{name}: boundaries and values must be tuples")
     for boundary in boundaries:
         count(f"{name}.boundaries", boundary)
     if any(a >= b for a, b in zip(boundaries, boundaries[1:], strict=False)):
-        raise ValueError(f"{name}.boundaries: got {_show(boundaries)}; must increase")
+        raise ValueError(f"{name}.boundaries: got {_shorten_repr(boundaries)}; must increase")
     if len(values) != len(boundaries) + 1:
         raise ValueError(
             f"{name}.values: got {len(values)} values for {len(boundaries)} boundaries; there must be one value more"
         )
 
 
-def patterns(name, value):
-    """A regular expression, or a tuple of them."""
-    for one in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else (None,):
-        if not isinstance(one, str):
-            raise TypeError(f"{name}: got {_show(value)}; must be a regular expression or a tuple of them")
+def name_patterns(name, value):
+    """Raise unless `value` is a regular expression or a tuple of regular expressions."""
+    for pattern in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else (None,):
+        if not isinstance(pattern, str):
+            raise TypeError(f"{name}: got {_shorten_repr(value)}; must be a regular expression or a tuple of them")
         try:
-            re.compile(one)
+            re.compile(pattern)
         except re.error as error:
-            raise ValueError(f"{name}: got {one!r}, which is not a regular expression: {error}") from None
+            raise ValueError(f"{name}: got {pattern!r}, which is not a regular expression: {error}") from None
 
 
-def matches(match, name):
-    """Whether one of the regular expressions is found in a name."""
-    return any(re.search(one, name) for one in ((match,) if isinstance(match, str) else match))
+def matches_any(patterns, name):
+    """Return whether one of the regular expressions matches a part of a name."""
+    return any(re.search(pattern, name) for pattern in ((patterns,) if isinstance(patterns, str) else patterns))
 
 
-def rates(name, values):
-    """A tuple of different numbers."""
+def distinct_rates(name, values):
+    """Raise unless `values` is a tuple of distinct numbers."""
     if not isinstance(values, tuple) or not values:
-        raise TypeError(f"{name}: got {_show(values)}; must be a tuple of numbers, such as (0.1, 1.0)")
+        raise TypeError(f"{name}: got {_shorten_repr(values)}; must be a tuple of numbers, such as (0.1, 1.0)")
     if len(set(values)) < len(values):
-        raise ValueError(f"{name}: got {_show(values)}; must be different from each other")
+        raise ValueError(f"{name}: got {_shorten_repr(values)}; must be different from each other")
 
 
 # --- records -----------------------------------------------------------------------------------------------------
 
 
-def record(name, value, needs, examples):
-    """A record with the methods `needs`, and every field inside the domain its class declares."""
+def record_methods(name, value, required, examples):
+    """Return a record; raise if a method of `required` is missing or a field is outside its declared domain."""
     if isinstance(value, type):
         raise TypeError(f"{name}: got the class {value.__name__}; pass an instance, such as {value.__name__}(…)")
     if not hasattr(value, "_fields"):
-        raise TypeError(f"{name}: got {_show(value)}; must be a record such as {examples}")
-    missing = [need for need in needs if not has_member(value, need)]
+        raise TypeError(f"{name}: got {_shorten_repr(value)}; must be a record such as {examples}")
+    missing = [member for member in required if not has_member(value, member)]
     if missing:
         raise TypeError(
             f"{name}: {type(value).__name__} has no {' and no '.join(missing)}; must be a record such as {examples}"
         )
-    fields(value)
+    field_domains(value)
     return value
 
 
-def fields(value):
-    """Every field of a record, and of the records in it, inside its declared domain."""
-    kind = type(value).__name__
-    for field, content in zip(value._fields, value, strict=True):
+def field_domains(value):
+    """Raise unless all fields of a record, nested records included, are in their declared domains."""
+    class_name = type(value).__name__
+    for field, item in zip(value._fields, value, strict=True):
         domain = getattr(value, "domain", {}).get(field)
-        if hasattr(content, "_fields"):
-            fields(content)
+        if hasattr(item, "_fields"):
+            field_domains(item)
         elif domain == "bool":
-            boolean(f"{kind}.{field}", content)
+            boolean(f"{class_name}.{field}", item)
         elif domain:
-            interval(f"{kind}.{field}", content, domain)
+            in_interval(f"{class_name}.{field}", item, domain)
     if hasattr(value, "check"):
         value.check()
 
 
 def penalty_shape(penalty, n):
-    """Array fields of a penalty have one entry per coordinate."""
-    for field, content in zip(penalty._fields, penalty, strict=True):
-        if hasattr(content, "_fields"):
-            penalty_shape(content, n)
-        elif isinstance(content, np.ndarray) and content.shape not in ((), (n,)):
+    """Raise unless the array fields of a penalty have one entry per coordinate."""
+    for field, item in zip(penalty._fields, penalty, strict=True):
+        if hasattr(item, "_fields"):
+            penalty_shape(item, n)
+        elif isinstance(item, np.ndarray) and item.shape not in ((), (n,)):
             raise ValueError(
-                f"{type(penalty).__name__}.{field}: got shape {content.shape}; "
+                f"{type(penalty).__name__}.{field}: got shape {item.shape}; "
                 f"must be a number or have shape ({n},), one entry per coordinate"
             )
 
 
-def options(name, given, known):
-    """No option that the function does not know."""
+def known_options(name, given, known):
+    """Raise if an option in `given` is not in `known`."""
     unknown = sorted(set(given) - set(known))
     if unknown:
         raise TypeError(f"{name}: unknown option {unknown[0]!r}; the options are {', '.join(sorted(known))}")
@@ -180,8 +184,8 @@ def options(name, given, known):
 # --- arrays ------------------------------------------------------------------------------------------------------
 
 
-def floating(name, array):
-    """A real array as float32 or float64: floats of these kinds as they are, integers as float64."""
+def real_array(name, array):
+    """Return a real array as float32 or float64; integers become float64."""
     array = np.asarray(array)
     if array.dtype.kind in "iub":
         return array.astype(np.float64)
@@ -190,58 +194,58 @@ def floating(name, array):
     return array
 
 
-def parameter(name, array):
-    """An array to be optimised: float or complex as it is, integers as float64."""
+def parameter_array(name, array):
+    """Return an array of parameters with its float or complex dtype; integers become float64."""
     array = np.asarray(array)
     if array.dtype in (np.complex64, np.complex128) or is_half(array.dtype):
         return array
-    return floating(name, array)
+    return real_array(name, array)
 
 
 def is_half(dtype):
-    """Whether numbers have 16 bits: IEEE's float16, or the bfloat16 that ml_dtypes adds to NumPy."""
+    """Return whether a dtype is float16, or the bfloat16 that ml_dtypes adds to NumPy."""
     return dtype == np.float16 or dtype.name == "bfloat16"
 
 
 def is_real(dtype):
-    """Whether numbers are real; bfloat16 does not say so itself."""
+    """Return whether a dtype is real; the kind of bfloat16 does not tell it."""
     return dtype.kind in "fiu" or dtype.name == "bfloat16"
 
 
 def is_finite(array, part=...):
-    """Whether no entry of a part of a contiguous array is infinite or NaN.
+    """Return whether a part of a contiguous array has neither NaN nor infinity.
 
-    Its squares add up to a finite number, as a rule, and BLAS finds that three times as fast as NumPy looks at each.
+    The sum of squares is usually finite, and BLAS computes it three times as fast as NumPy checks all entries.
     """
-    every = array.reshape(-1)
+    flat = array.reshape(-1)
     with np.errstate(over="ignore", invalid="ignore"):
-        if np.isfinite(np.dot(every, every)):
+        if np.isfinite(np.dot(flat, flat)):
             return True
     return bool(np.isfinite(array[part]).all())
 
 
-def finite(name, array):
-    """No NaN and no infinity."""
+def finite_array(name, array):
+    """Return an array; raise if an entry is NaN or infinite."""
     array = np.asarray(array)
-    wrong = ~np.isfinite(array)
-    if wrong.any():
-        place = f" at index {_place(wrong)}" if array.ndim else ""
-        raise ValueError(f"{name}: got {array[wrong][0] if array.ndim else array}{place}; must be finite")
+    is_invalid = ~np.isfinite(array)
+    if is_invalid.any():
+        position = f" at index {first_true(is_invalid)}" if array.ndim else ""
+        raise ValueError(f"{name}: got {array[is_invalid][0] if array.ndim else array}{position}; must be finite")
     return array
 
 
-def start(x0):
-    """A start point of one dimension, as a new contiguous array."""
-    x = np.atleast_1d(floating("x0", x0))
+def start_point(x0):
+    """Return a start point as a new contiguous array of one dimension."""
+    x = np.atleast_1d(real_array("x0", x0))
     if x.ndim != 1:
         raise ValueError(f"x0: got shape {x.shape}; must have one dimension, such as x0.ravel()")
     if x.size == 0:
-        raise ValueError("x0: got an empty array; there is nothing to minimise over")
-    return np.array(finite("x0", x), order="C")
+        raise ValueError("x0: got an empty array; must have at least one entry")
+    return np.array(finite_array("x0", x), order="C")
 
 
-def bounds(value, n, dtype):
-    """Bounds in any spelling of SciPy as two arrays of shape (n,), or None where nothing is bounded."""
+def scipy_bounds(value, n, dtype):
+    """Convert bounds in any form that SciPy accepts to two arrays of shape (n,), or None if all are infinite."""
     if value is None:
         return None
     if hasattr(value, "lb") and hasattr(value, "ub"):
@@ -252,7 +256,8 @@ def bounds(value, n, dtype):
             lower, upper = zip(*pairs, strict=True) if pairs else ((), ())
         except (TypeError, ValueError):
             raise ValueError(
-                f"bounds: got {_show(value)}; must be a sequence of (lower, upper) pairs or scipy.optimize.Bounds"
+                f"bounds: got {_shorten_repr(value)}; "
+                "must be a sequence of (lower, upper) pairs or scipy.optimize.Bounds"
             ) from None
         if len(pairs) != n:
             raise ValueError(f"bounds: got {len(pairs)} pairs for {n} variables; give one pair per variable")
@@ -260,22 +265,24 @@ def bounds(value, n, dtype):
         upper = [math.inf if b is None else b for b in upper]
     sides = []
     for side, values in (("lower", lower), ("upper", upper)):
-        values = np.asarray(interval(f"bounds: {side}", np.asarray(values), "[-inf, inf]"), dtype)
+        values = np.asarray(in_interval(f"bounds: {side}", np.asarray(values), "[-inf, inf]"), dtype)
         if values.shape not in ((), (1,), (n,)):
             raise ValueError(f"bounds: {side} has shape {values.shape}; must be a number or have shape ({n},)")
         sides.append(np.array(np.broadcast_to(values, n)))
-    ordered("bounds", *sides)
+    check_bounds_order("bounds", *sides)
     return None if np.isinf(sides[0]).all() and np.isinf(sides[1]).all() else tuple(sides)
 
 
 def no_constraints(constraints):
+    """Raise if constraints are given."""
     if constraints is not None and np.size(constraints) > 0:
         raise ValueError(
             "constraints: only bounds are supported; use bounds=…, a penalty such as NonNegative(), "
-            "or a method of scipy.optimize that takes constraints, such as 'SLSQP'"
+            "or a method of scipy.optimize that supports constraints, such as 'SLSQP'"
         )
 
 
-def same_length(name, values, n, per):
+def same_length(name, values, n, unit):
+    """Raise unless `values` has shape (n,)."""
     if values.shape != (n,):
-        raise ValueError(f"{name}: got shape {values.shape}; must have shape ({n},), one entry per {per}")
+        raise ValueError(f"{name}: got shape {values.shape}; must have shape ({n},), one entry per {unit}")

@@ -1,47 +1,48 @@
-"""CSR matrices: convert, validate, and name the row that is malformed."""
+"""CSR matrices: conversion, validation, and errors that name the malformed row."""
 
 import numpy as np
 import scipy
 
-from ._check import _place
+from ._check import first_true
 
-UNSIGNED = {np.dtype(np.int32): np.uint32, np.dtype(np.int64): np.uint64}
+UNSIGNED_DTYPES = {np.dtype(np.int32): np.uint32, np.dtype(np.int64): np.uint64}
 
 
-def as_rows(X, dtype):
-    """Any matrix as CSR in the precision `dtype`, without copying what already is; its parts are sound."""
-    if hasattr(X, "of_dtype"):  # rows on a device, which were checked on their way there
-        return X.of_dtype(dtype)
+def as_csr(X, dtype=None):
+    """Convert a matrix to validated CSR of type `dtype`, by default its own, without copies where possible."""
+    dtype = common_dtype(X, dtype)
+    if hasattr(X, "require_dtype"):  # rows on a device, which were validated before the copy to it
+        return X.require_dtype(dtype)
     if scipy.sparse.issparse(X):
         if X.ndim != 2:
             raise ValueError(f"X: got shape {X.shape}; must have two dimensions, rows and columns")
         if X.format != "csr":
-            sparse_indices("X", X)
+            check_sparse_indices("X", X)
             X = X.tocsr()
     else:
-        X = dense(X)
+        X = as_dense(X)
         if X.ndim != 2:
             raise ValueError(f"X: got shape {X.shape}; must have two dimensions, such as X.reshape(1, -1)")
         if X.dtype.kind not in "fiub":
             raise TypeError(f"X: got dtype {X.dtype}; must be real numbers")
         X = scipy.sparse.csr_array(X)
-    compressed_rows(X)
+    check_csr(X)
     if X.data.dtype != dtype:
-        with np.errstate(over="ignore"):  # what becomes infinite is refused with its place when its row is reached
+        with np.errstate(over="ignore"):  # the kernels report rows with infinite values
             X = scipy.sparse.csr_array((X.data.astype(dtype), X.indices, X.indptr), shape=X.shape)
     return X
 
 
-def dense(values):
-    """Anything but a sparse matrix as an array."""
+def as_dense(values):
+    """Convert any matrix but a sparse one to a NumPy array."""
     try:
         return np.asarray(values)
     except ValueError as error:  # lists of different lengths
-        raise ValueError(f"X: cannot be made an array; {error}") from None
+        raise ValueError(f"X: cannot be converted to an array; {error}") from None
 
 
 def common_dtype(X, dtype):
-    """The precision to compute in: as asked, else float32 for float32 data and float64 for all other."""
+    """Return the precision of the computation: `dtype` or, if None, float32 for float32 data and else float64."""
     if dtype is not None:
         dtype = np.dtype(dtype)
         if dtype not in (np.float32, np.float64):
@@ -50,86 +51,91 @@ def common_dtype(X, dtype):
     return np.dtype(np.float32 if getattr(X, "dtype", None) == np.float32 else np.float64)
 
 
-def unsigned(indices):
-    """Column indices as the kernels take them: unsigned, so that a negative one shows as too large."""
-    return np.ascontiguousarray(indices).view(UNSIGNED[indices.dtype])
+def as_unsigned(indices):
+    """Return column indices as unsigned integers, so that negative indices are out of range."""
+    return np.ascontiguousarray(indices).view(UNSIGNED_DTYPES[indices.dtype])
 
 
-def canonical(X):
-    """Rows with increasing indices, what is listed twice in a row summed."""
+def sum_duplicates(X):
+    """Return a copy with sorted indices and duplicate entries summed."""
     X = scipy.sparse.csr_array((X.data.copy(), X.indices.copy(), X.indptr.copy()), shape=X.shape)
     X.sum_duplicates()
     return X
 
 
-def index_pointer(indptr, indices, n_values, n):
-    """The parts of a compressed matrix of n rows that say where each row is."""
+def check_index_pointer(indptr, indices, n_values, n_rows):
+    """Raise unless `indptr` and `indices` are well-formed arrays of a compressed matrix of n rows."""
     for name, part in (("indptr", indptr), ("indices", indices)):
         if not isinstance(part, np.ndarray):
-            raise ValueError(f"{name}: got a {type(part).__name__}; must be an array")
+            raise ValueError(f"{name}: got {type(part).__name__}; must be a NumPy array")
         if part.ndim != 1 or part.dtype not in (np.int32, np.int64):
             raise ValueError(
-                f"{name}: got dtype {part.dtype} and shape {part.shape}; must be a vector of int32 or int64"
+                f"{name}: got dtype {part.dtype} and shape {part.shape}; "
+                "must have one dimension and dtype int32 or int64"
             )
-    if indptr.shape != (n + 1,):
-        raise ValueError(f"indptr: got {indptr.size} entries for {n} rows; must have one more than rows")
+    if indptr.shape != (n_rows + 1,):
+        raise ValueError(f"indptr: got {indptr.size} entries for {n_rows} rows; must have one entry more than rows")
     if indptr[0] != 0:
         raise ValueError(f"indptr: starts with {indptr[0]}; must start with 0")
-    falls = indptr[1:] < indptr[:-1]
-    if falls.any():
-        row = _place(falls)
+    is_decreasing = indptr[1:] < indptr[:-1]
+    if is_decreasing.any():
+        row = first_true(is_decreasing)
         raise ValueError(f"indptr: falls from {indptr[row]} to {indptr[row + 1]} at row {row}; must not decrease")
     if indptr[-1] > min(indices.size, n_values):
         raise ValueError(f"indptr: ends with {indptr[-1]}, but there are {indices.size} indices and {n_values} values")
 
 
-def compressed_rows(X):
-    """The parts of a CSR matrix that a compiled loop relies on, but for the indices, which the loop checks itself."""
+def check_csr(X):
+    """Raise unless the arrays of a CSR matrix are well-formed; the kernels check the column indices."""
     if X.data.ndim != 1 or X.data.dtype.kind not in "fiub":
-        raise ValueError(f"X.data: got dtype {X.data.dtype} and shape {X.data.shape}; must be a vector of real numbers")
+        raise ValueError(
+            f"X.data: got dtype {X.data.dtype} and shape {X.data.shape}; must have one dimension and a real dtype"
+        )
     try:
-        index_pointer(X.indptr, X.indices, X.data.size, X.shape[0])
+        check_index_pointer(X.indptr, X.indices, X.data.size, X.shape[0])
     except ValueError as error:
         raise ValueError(f"X.{error}") from None
 
 
-def sparse_indices(name, matrix):
-    """Indices that SciPy may rely on when it converts a sparse matrix: its C loops write wherever they point."""
+def check_sparse_indices(name, matrix):
+    """Raise if an index is out of range, because SciPy's conversions do not check indices before they write."""
     try:
         if matrix.format in ("csr", "csc", "bsr"):
-            _compressed(matrix)
+            _check_compressed(matrix)
         elif matrix.format == "coo":
-            for axis, (indices, size) in enumerate(zip(_coordinates(matrix), matrix.shape, strict=True)):
+            for axis, (indices, size) in enumerate(zip(_coo_indices(matrix), matrix.shape, strict=True)):
                 if indices.shape != matrix.data.shape:
                     raise ValueError(f"axis {axis} has {indices.size} indices for {matrix.data.size} values")
-                wrong = (indices < 0) | (indices >= size)
-                if wrong.any():
-                    raise ValueError(f"index {indices[wrong][0]} on axis {axis}; must be in [0, {size})")
+                is_invalid = (indices < 0) | (indices >= size)
+                if is_invalid.any():
+                    raise ValueError(f"index {indices[is_invalid][0]} on axis {axis}; must be in [0, {size})")
         elif matrix.format == "lil":
-            _lists(matrix)
+            _check_lil(matrix)
     except (ValueError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
         raise ValueError(f"{name}: malformed {matrix.format.upper()} matrix: {error}") from None
 
 
-def _coordinates(matrix):
+def _coo_indices(matrix):
     return matrix.coords if hasattr(matrix, "coords") else (matrix.row, matrix.col)
 
 
-def _compressed(matrix):
-    major = matrix.shape[-1] if matrix.format == "csc" else matrix.shape[0]
-    minor = matrix.shape[0] if matrix.format == "csc" else matrix.shape[-1]
+def _check_compressed(matrix):
+    n_major = matrix.shape[-1] if matrix.format == "csc" else matrix.shape[0]
+    n_minor = matrix.shape[0] if matrix.format == "csc" else matrix.shape[-1]
     if matrix.format == "bsr":
         height, width = matrix.data.shape[1:]
-        major, minor = major // height, minor // width
+        n_major, n_minor = n_major // height, n_minor // width
     elif matrix.ndim == 1:
-        major = 1
-    index_pointer(matrix.indptr, matrix.indices, len(matrix.data), major)
-    wrong = (matrix.indices < 0) | (matrix.indices >= minor)
-    if wrong.any():
-        raise ValueError(f"index {matrix.indices[wrong][0]} at position {_place(wrong)}; must be in [0, {minor})")
+        n_major = 1
+    check_index_pointer(matrix.indptr, matrix.indices, len(matrix.data), n_major)
+    is_invalid = (matrix.indices < 0) | (matrix.indices >= n_minor)
+    if is_invalid.any():
+        raise ValueError(
+            f"index {matrix.indices[is_invalid][0]} at position {first_true(is_invalid)}; must be in [0, {n_minor})"
+        )
 
 
-def _lists(matrix):
+def _check_lil(matrix):
     height, width = matrix.shape
     if len(matrix.rows) != height or len(matrix.data) != height:
         raise ValueError(f"{len(matrix.rows)} lists of indices and {len(matrix.data)} of values for {height} rows")
@@ -141,18 +147,20 @@ def _lists(matrix):
                 raise ValueError(f"index {index} in row {row}; must be in [0, {width})")
 
 
-def row_of(X, row):
-    """Raise the sentence for a row that a compiled loop refused."""
-    a, b = X.indptr[row], X.indptr[row + 1]
-    indices, values = X.indices[a:b], X.data[a:b]
-    outside = (indices < 0) | (indices >= X.shape[1])
-    if outside.any():
-        index = indices[outside][0]
+def raise_for_row(X, row):
+    """Raise the error for a row that a kernel rejected."""
+    begin, end = X.indptr[row], X.indptr[row + 1]
+    indices, values = X.indices[begin:end], X.data[begin:end]
+    is_outside = (indices < 0) | (indices >= X.shape[1])
+    if is_outside.any():
+        index = indices[is_outside][0]
         raise ValueError(f"X: column index {index} in row {row}; must be in [0, {X.shape[1]}), the number of columns")
-    wrong = ~np.isfinite(values)
-    if wrong.any():
-        raise ValueError(f"X: got {values[wrong][0]} in row {row}, column {indices[wrong][0]}; must be finite")
+    is_nonfinite = ~np.isfinite(values)
+    if is_nonfinite.any():
+        raise ValueError(
+            f"X: got {values[is_nonfinite][0]} in row {row}, column {indices[is_nonfinite][0]}; must be finite"
+        )
     raise ValueError(
-        f"X: row {row} gives a prediction that is not finite; the values or the learning rate are too large, "
+        f"X: row {row} gives a prediction that is not finite; its values or the learning rate are too large, "
         "scale the columns of X or take a smaller lr"
     )

@@ -1,8 +1,9 @@
-"""Names of record methods and attributes: those of the previous release are accepted beside the present ones.
+"""Names of record methods and attributes in the previous release, which are still accepted.
 
-Only this module knows the old names.  All other code asks for a method or an attribute of a record by its present name
-with `get_member` and `has_member`.
+Other modules use the current names only: they get members of records with `get_member` and `has_member`.
 """
+
+from typing import Any
 
 OLD_NAMES = {
     # update rules
@@ -44,10 +45,10 @@ OLD_NAMES = {
 OLD_TARGET_TYPES = {"number": "continuous", "classes": "multiclass"}
 
 
-def get_member(record, name, default=None):
+def get_member(record: Any, name: str, default: Any = None) -> Any:
     """Return the method or attribute `name` of a record or record class, or `default` if there is none.
 
-    A field of the record is not taken for a method or attribute that had this name in the previous release.
+    If the record does not have `name`, its name in the previous release is tried, unless a field is called so.
     """
     member = getattr(record, name, None)
     if member is None:
@@ -57,6 +58,6 @@ def get_member(record, name, default=None):
     return default if member is None else member
 
 
-def has_member(record, name):
+def has_member(record: Any, name: str) -> bool:
     """Return whether a record or record class has the method or attribute `name`."""
     return get_member(record, name) is not None

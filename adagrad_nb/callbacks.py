@@ -1,24 +1,37 @@
-"""Callbacks for `fit_linear`: what was told is kept, or printed as a table."""
+"""Callbacks of `fit_linear`: record the progress of training, or print it as a table.
+
+A callback is called with a `Progress` during training.
+"""
+
+from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class History:
-    """Keep what `fit_linear` tells, as lists ready to plot.
+    """The progress of training as lists, one entry for each call of the callback.
 
     Parameters
     ----------
     nonzero : bool, default False
-        Whether to count the weights that are not zero, which takes a look at each of them every time.
+        Whether non-zero weights are counted, which reads all weights at each call.
 
     Attributes
     ----------
     rows : list of int
-    progressive, recent : list of float
-        Mean loss of all rows of the first pass so far, and of the rows since the entry before.
+        Number of rows so far, over all passes.
+    progressive : list of float
+        Progressive loss: mean loss of the rows of the first pass, each before it was learnt.
+    recent : list of float
+        Mean loss of the rows since the previous entry.
     seconds : list of float
+        Time since the first row.
     nonzero : list of int
-        Empty where that was not asked for.
+        Number of non-zero weights; empty unless they are counted.
 
     Examples
     --------
@@ -32,45 +45,49 @@ class History:
     (1000, True)
     """
 
-    def __init__(self, nonzero=False):
-        self.rows, self.progressive, self.recent, self.seconds, self.nonzero = [], [], [], [], []
-        self.counts = nonzero
+    def __init__(self, nonzero: bool = False) -> None:
+        self.rows: list[int] = []
+        self.progressive: list[float] = []
+        self.recent: list[float] = []
+        self.seconds: list[float] = []
+        self.nonzero: list[int] = []
+        self.counts_nonzero = nonzero
 
-    def __call__(self, progress):
+    def __call__(self, progress: Any) -> None:
         self.rows.append(progress.n_seen)
         self.progressive.append(progress.progressive_loss)
         self.recent.append(progress.recent_loss)
         self.seconds.append(progress.seconds)
-        if self.counts:
+        if self.counts_nonzero:
             self.nonzero.append(progress.n_nonzero)
 
 
-class Curve:
-    """Keep the mean loss, by weight, of the rows of each pass, each before it was learnt.
+class PassLosses:
+    """Weighted mean of the progressive loss in each pass: the loss of each row before it was learnt.
 
     Parameters
     ----------
     callback : callable, optional
-        Told everything too.
+        Called with each `Progress` too.
 
     Examples
     --------
     >>> import numpy as np
     >>> from adagrad_nb import fit_linear
-    >>> from adagrad_nb.callbacks import Curve
+    >>> from adagrad_nb.callbacks import PassLosses
     >>> X = np.random.default_rng(0).normal(size=(100, 3))
-    >>> curve = Curve()
+    >>> curve = PassLosses()
     >>> model = fit_linear(X, X[:, 0] > 0, passes=5, callback=curve)
     >>> losses = curve.losses()
     >>> len(losses), losses[0] > losses[-1]
     (5, True)
     """
 
-    def __init__(self, callback=None):
+    def __init__(self, callback: Callable[[Any], object] | None = None) -> None:
         self.callback = callback
-        self.sums = []  # of loss and weight, for each pass
+        self.sums: list[list[float]] = []  # of loss and weight, for each pass
 
-    def __call__(self, progress):
+    def __call__(self, progress: Any) -> None:
         while len(self.sums) <= progress.passes:
             self.sums.append([0.0, 0.0])
         if progress.recent_weight > 0:
@@ -79,20 +96,23 @@ class Curve:
         if self.callback is not None:
             self.callback(progress)
 
-    def losses(self):
-        """Return the mean losses as a list, the last of a pass that may not be complete."""
+    def losses(self) -> list[float]:
+        """Return the mean loss of each pass.  The last pass may be incomplete."""
         return [loss / weight if weight else float("nan") for loss, weight in self.sums]
 
 
+Curve = PassLosses  # the name in earlier releases
+
+
 class Table:
-    """Print a line each time the number of rows has doubled.
+    """Table of the losses, with a line each time the number of rows has doubled.
 
     Parameters
     ----------
     write : callable, optional
-        Takes a line; by default it is printed to standard output.
+        Called with each line.  By default, lines are printed to standard output.
     first : int, default 64
-        Rows at the first line.
+        Number of rows at the first line.
 
     Examples
     --------
@@ -108,35 +128,38 @@ class Table:
 
     TITLE = f"{'rows':>10}  {'progressive loss':>16}  {'since last':>10}  {'seconds':>10}"
 
-    def __init__(self, write=None, first=64):
-        self.write = self._print if write is None else write
-        self.due = first
-        self.titled = False
-        self.loss, self.rows = 0.0, 0  # since the last line
-        self.last = None
+    latest: Any = None  # the last `Progress`
+
+    def __init__(self, write: Callable[[str], object] | None = None, first: int = 64) -> None:
+        self.write = self._print_line if write is None else write
+        self.next_row = first
+        self.has_title = False
+        self.loss_sum, self.rows = 0.0, 0  # since the last line
 
     @staticmethod
-    def _print(line):
+    def _print_line(line):
         print(line, file=sys.stdout, flush=True)
 
-    def __call__(self, progress):
-        self.last = progress
+    def __call__(self, progress: Any) -> None:
+        self.latest = progress
         if progress.recent_loss == progress.recent_loss:  # not NaN
-            self.loss += progress.recent_loss * progress.n_recent
+            self.loss_sum += progress.recent_loss * progress.n_recent
             self.rows += progress.n_recent
-        if progress.n_seen >= self.due:
+        if progress.n_seen >= self.next_row:
             self.line()
-            while self.due <= progress.n_seen:
-                self.due *= 2
+            while self.next_row <= progress.n_seen:
+                self.next_row *= 2
 
-    def line(self):
-        """Write a line for where the learning is, unless the last line did."""
+    def line(self) -> None:
+        """Write a line for the rows so far, unless the last line did."""
         if self.rows == 0:
             return
-        if not self.titled:
+        if not self.has_title:
             self.write(self.TITLE)
-            self.titled = True
-        now = self.last
-        since = self.loss / self.rows
-        self.write(f"{now.n_seen:>10,}  {now.progressive_loss:>16.5f}  {since:>10.5f}  {now.seconds:>10.3f}")
-        self.loss, self.rows = 0.0, 0
+            self.has_title = True
+        latest = self.latest
+        recent_loss = self.loss_sum / self.rows
+        self.write(
+            f"{latest.n_seen:>10,}  {latest.progressive_loss:>16.5f}  {recent_loss:>10.5f}  {latest.seconds:>10.3f}"
+        )
+        self.loss_sum, self.rows = 0.0, 0

@@ -1,16 +1,19 @@
-"""The command line: adagrad-nb train | predict | info."""
+"""The command line ``adagrad-nb``: the commands train, predict and info."""
+
+from __future__ import annotations
 
 import argparse
 import contextlib
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import __version__
 from .callbacks import History, Table
-from .io.archive import replacing
+from .io.archive import atomic_write
 from .io.readers import read_svmlight
 from .linear.fit import fit_linear
 from .linear.model_file import load_model
@@ -20,15 +23,28 @@ from .records.losses import LOSSES, Logistic
 from .records.penalties import L1, L2, ElasticNet
 from .records.rules import Adadelta, Adagrad
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
 RULES = {"adadelta": Adadelta, "adagrad": Adagrad, "ftrl": FTRL, "rda": RDA}
 
 
-def main(arguments=None):
-    """Run a command; return its exit status: 0 done, 2 refused, 130 interrupted."""
-    options = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit status: 0 success, 2 error, 130 interrupted.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        Default: the arguments of the process.
+
+    Returns
+    -------
+    int
+    """
+    options = _build_parser().parse_args(arguments)
     try:
         return options.run(options)
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of the output closed the pipe, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, OSError, ImportError) as error:
@@ -39,51 +55,57 @@ def main(arguments=None):
         return 130
 
 
-def _parser():
+def _build_parser():
     parser = argparse.ArgumentParser(
-        prog="adagrad-nb", description="Online linear models for sparse data, learnt by Adagrad in one pass."
+        prog="adagrad-nb", description="Train linear models online on sparse data with Adagrad."
     )
     parser.add_argument("--version", action="version", version=f"adagrad-nb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     data = "svmlight text, plain or compressed by gzip, xz, bzip2 or zstd"
 
-    train = commands.add_parser("train", help="learn a model from a file that may be larger than memory")
-    train.set_defaults(run=_train)
+    train = commands.add_parser("train", help="train a model on a file, which may be larger than memory")
+    train.set_defaults(run=_run_train)
     train.add_argument("data", metavar="DATA", help=data)
-    train.add_argument("--test", metavar="FILE", help="data to test the model on at the end")
-    train.add_argument("--model", metavar="OUT", help="where to save the model, with all it takes to go on")
-    train.add_argument("--initial-model", metavar="FILE", help="go on from this model")
-    train.add_argument("--plot", metavar="PNG", help="where to draw the training")
+    train.add_argument("--test", metavar="FILE", help="test data; the trained model is evaluated on it")
+    train.add_argument(
+        "--model", metavar="OUT", help="file to save the model to; it holds all that is needed to continue training"
+    )
+    train.add_argument("--initial-model", metavar="FILE", help="continue training this model")
+    train.add_argument("--plot", metavar="PNG", help="file to save a plot of the training to")
     train.add_argument("--loss", choices=sorted(LOSSES), help="default: logistic")
     train.add_argument(
         "--loss-parameter", type=float, metavar="X",
         help="tau of quantile, delta of huber, gamma of smooth_hinge, epsilon of the epsilon-insensitive losses",
     )  # fmt: skip
-    train.add_argument("--lr", type=_rate, help="learning rate, or 'auto': try several at once; default: 0.5")
+    train.add_argument("--lr", type=_parse_rate, help="learning rate, or 'auto' to try several; default: 0.5")
     train.add_argument("--rule", choices=sorted(RULES), help="default: adagrad")
-    train.add_argument("--eps", type=float, help="of the rule; default: 1e-10, 0 of rda, 1e-6 of adadelta")
-    train.add_argument("--normalized", action="store_true", help="steps in units of each feature's largest value")
-    train.add_argument("--invariant", action="store_true", help="steps that follow the slope, for rows of any weight")
+    train.add_argument("--eps", type=float, help="eps of the rule; default: 1e-10 (adagrad), 0 (rda), 1e-6 (adadelta)")
+    train.add_argument(
+        "--normalized", action="store_true", help="divide each feature by its largest absolute value so far"
+    )
+    train.add_argument("--invariant", action="store_true", help="use importance-weight-aware updates")
     train.add_argument("--l1", type=float, default=0.0, help="strength of the lasso penalty; default: 0")
     train.add_argument("--l2", type=float, default=0.0, help="strength of the ridge penalty; default: 0")
-    train.add_argument("--passes", type=int, default=1, help="times to go through the data; default: 1")
-    train.add_argument("--shuffle", action="store_true", help="visit the rows of each chunk in random order")
-    train.add_argument("--seed", type=int, help="of --shuffle")
-    train.add_argument("--no-intercept", action="store_true", help="learn no constant")
-    train.add_argument("--float32", action="store_true", help="learn in single precision")
-    train.add_argument("--zero-based", action="store_true", help="the first column of the data has index 0")
-    train.add_argument("--quiet", action="store_true", help="no table and no progress bar")
+    train.add_argument("--passes", type=int, default=1, help="number of passes through the data; default: 1")
+    train.add_argument("--shuffle", action="store_true", help="shuffle the rows of each chunk")
+    train.add_argument("--seed", type=int, help="seed of --shuffle; default: random")
+    train.add_argument("--no-intercept", action="store_true", help="train without an intercept")
+    train.add_argument("--float32", action="store_true", help="train in single precision")
+    train.add_argument("--zero-based", action="store_true", help="column indices in the data start at 0, not 1")
+    train.add_argument("--quiet", action="store_true", help="print no table and no progress bar")
 
-    predict = commands.add_parser("predict", help="predict the rows of a file, a line for each")
-    predict.set_defaults(run=_predict)
+    predict = commands.add_parser("predict", help="predict the rows of a file, one line per row")
+    predict.set_defaults(run=_run_predict)
     predict.add_argument("model", metavar="MODEL")
     predict.add_argument("data", metavar="DATA", help=data)
     predict.add_argument("--output", metavar="FILE", help="default: standard output")
-    predict.add_argument("--proba", action="store_true", help="the probability of the second label, or of each class")
-    predict.add_argument("--zero-based", action="store_true", help="the first column of the data has index 0")
+    predict.add_argument(
+        "--proba", action="store_true", help="predict the probability of the positive label, or of each class"
+    )
+    predict.add_argument("--zero-based", action="store_true", help="column indices in the data start at 0, not 1")
 
-    info = commands.add_parser("info", help="say what a model file holds")
-    info.set_defaults(run=_info)
+    info = commands.add_parser("info", help="describe a model file")
+    info.set_defaults(run=_run_info)
     info.add_argument("model", metavar="MODEL")
     return parser
 
@@ -91,113 +113,113 @@ def _parser():
 # --- train -------------------------------------------------------------------------------------------------------
 
 
-def _train(options):
+def _run_train(options):
     dtype = np.float32 if options.float32 else None
     reader = read_svmlight(options.data, zero_based=options.zero_based, dtype=dtype or np.float64)
-    given = {
-        "penalty": _penalty(options.l1, options.l2),
-        "rule": _rule(options.rule, options.eps),
+    fit_options = {
+        "penalty": _make_penalty(options.l1, options.l2),
+        "rule": _make_rule(options.rule, options.eps),
         "intercept": False if options.no_intercept else None,
         "normalized": options.normalized or None,
         "invariant": options.invariant or None,
         "model": load_model(options.initial_model) if options.initial_model else None,
     }
-    given |= {name: getattr(options, name) for name in ("lr", "passes", "shuffle")}
-    given["loss"] = _loss(options.loss, options.loss_parameter)
-    # What is missing should be known before an hour of learning, not after.
+    fit_options |= {name: getattr(options, name) for name in ("lr", "passes", "shuffle")}
+    fit_options["loss"] = _make_loss(options.loss, options.loss_parameter)
+    # Check the output paths and the test file before the training, which may take hours.
     for path in (options.model, options.plot):
         _check_folder(path)
     if options.test:
         with open(options.test, "rb"):
             pass
-    with _Watch(reader, options.passes, options.quiet) as watch:
-        model = fit_linear(reader, dtype=dtype, rng=options.seed, callback=watch, **given)
-    _summary(model, watch)
+    with TrainingMonitor(reader, options.passes, options.quiet) as monitor:
+        model = fit_linear(reader, dtype=dtype, rng=options.seed, callback=monitor, **fit_options)
+    _print_summary(model, monitor)
     if options.model:
         model.save(options.model)
         print(f"model      {options.model}")
-    test = _test(model, options) if options.test else None
+    test = _evaluate_test_data(model, options) if options.test else None
     if options.plot:
         from . import plots
 
-        plots.save(plots.plot_training(model, watch.history, test), options.plot)
-        print(f"picture    {options.plot}")
-    return 130 if watch.interrupted else 0
+        plots.save(plots.plot_training(model, monitor.history, test), options.plot)
+        print(f"plot       {options.plot}")
+    return 130 if monitor.interrupted else 0
 
 
-def _loss(name, parameter):
+def _make_loss(name, parameter):
     if parameter is None:
         return name
     if not getattr(LOSSES.get(name), "_fields", ()):
-        raise ValueError(f"--loss-parameter: the loss {name or 'logistic'} has none; leave it out")
+        raise ValueError(f"--loss-parameter: the loss {name or 'logistic'} has no parameter; leave the option out")
     return LOSSES[name](parameter)
 
 
-def _rate(text):
-    """A learning rate as it is written on the command line."""
+def _parse_rate(text):
+    """Parse the argument of --lr, a number or "auto"."""
     return text if text == "auto" else float(text)
 
 
-def _penalty(l1, l2):
+def _make_penalty(l1, l2):
     if l1 and l2:
         return ElasticNet(l1, l2)
     return L1(l1) if l1 else L2(l2) if l2 else None
 
 
-def _rule(name, eps):
-    """The rule, or None where neither it nor its eps was asked for."""
+def _make_rule(name, eps):
+    """Return the rule, or None if neither --rule nor --eps is given."""
     if name is None and eps is None:
         return None
     rule = RULES[name or "adagrad"]()
     if eps is None:
         return rule
     if not hasattr(rule, "eps"):
-        raise ValueError(f"--eps: the rule {name} has none; leave it out")
+        raise ValueError(f"--eps: the rule {name} has no eps; leave the option out")
     return rule._replace(eps=eps)
 
 
 def _check_folder(path):
-    """Refuse a file to be written where there is no folder."""
+    """Raise ValueError if the directory of an output file does not exist."""
     folder = os.path.dirname(os.path.abspath(path)) if path else None
     if folder and not os.path.isdir(folder):
-        raise ValueError(f"{path}: there is no folder {folder} to write to")
+        raise ValueError(f"{path}: the directory {folder} does not exist; create it first")
 
 
-class _Watch:
-    """Callback of the training: a table, a history, a bar on a terminal, and a soft landing on Ctrl-C."""
+class TrainingMonitor:
+    """Callback that prints a table, records the history, shows a progress bar and stops the training on Ctrl-C."""
 
     def __init__(self, reader, passes, quiet):
         self.reader, self.quiet = reader, quiet
         self.history = History()
         self.interrupted = False
-        self.bar = None if quiet or not sys.stderr.isatty() else self._bar(reader, passes)
-        self.table = Table(self.bar.write if self.bar is not None else None)
+        self.progress_bar = None if quiet or not sys.stderr.isatty() else self._make_bar(reader, passes)
+        self.table = Table(self.progress_bar.write if self.progress_bar is not None else None)
 
     @staticmethod
-    def _bar(reader, passes):
+    def _make_bar(reader, passes):
         try:
             from tqdm import tqdm
         except ImportError as error:
-            raise ImportError("the progress bar needs tqdm: pip install 'adagrad_nb[progress]'") from error
+            raise ImportError("the progress bar needs tqdm; run pip install 'adagrad_nb[progress]'") from error
         total = None if reader.size is None else reader.size * passes
         return tqdm(total=total, unit="B", unit_scale=True, desc="train", leave=False, file=sys.stderr)
 
     def __enter__(self):
-        self.before = signal.getsignal(signal.SIGINT)
-        with contextlib.suppress(ValueError):  # not in the main thread: then Ctrl-C is somebody else's
-            signal.signal(signal.SIGINT, self._interrupt)
+        self.previous_handler = signal.getsignal(signal.SIGINT)
+        with contextlib.suppress(ValueError):  # outside the main thread, signals cannot be handled
+            signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 
     def __exit__(self, kind, error, trace):
         with contextlib.suppress(ValueError):
-            signal.signal(signal.SIGINT, self.before)
-        if self.bar is not None:
-            self.bar.close()
+            signal.signal(signal.SIGINT, self.previous_handler)
+        if self.progress_bar is not None:
+            self.progress_bar.close()
         if kind is None and not self.quiet:
             self.table.line()
 
-    def _interrupt(self, number, frame):
-        if self.interrupted:  # the second time it is meant
+    def _on_interrupt(self, number, frame):
+        if self.interrupted:  # a second Ctrl-C stops at once
             raise KeyboardInterrupt
         self.interrupted = True
 
@@ -205,107 +227,109 @@ class _Watch:
         self.history(progress)
         if not self.quiet:
             self.table(progress)
-        if self.bar is not None:
+        if self.progress_bar is not None:
             done = progress.passes * (self.reader.size or 0) + self.reader.position
-            self.bar.update(max(done - self.bar.n, 0))
+            self.progress_bar.update(max(done - self.progress_bar.n, 0))
         if self.interrupted:
             raise StopIteration
 
 
-def _summary(model, watch):
-    seconds = watch.history.seconds[-1] if watch.history.seconds else 0.0
+def _print_summary(model, monitor):
+    seconds = monitor.history.seconds[-1] if monitor.history.seconds else 0.0
     coef = model.coef
-    if watch.interrupted:
-        print("interrupted; this is the model so far")
+    if monitor.interrupted:
+        print("interrupted; the model has learnt the rows so far")
     print(
         f"learnt     {model.n_seen:,} rows in {seconds:.2f} s, {np.count_nonzero(coef):,} of {coef.size:,} weights "
-        f"are not zero\nprogressive loss {model.progressive_loss:.5f}"
+        f"are non-zero\nprogressive loss {model.progressive_loss:.5f}"
         + (f" at the learning rate {model.rate:g}, the best of {model.rates.size}" if hasattr(model, "rates") else "")
     )
 
 
-def _test(model, options):
-    """Print the quality on test data; return (y, margins)."""
+def _evaluate_test_data(model, options):
+    """Print the metrics on the test data and return (y, decision values)."""
     reader = read_svmlight(options.test, zero_based=options.zero_based, dtype=model.dtype)
-    y, margin = [], []
+    y, scores = [], []
     for chunk in reader:
         y.append(chunk.y)
-        margin.append(model.decision_function(_known(chunk.X, model)))
+        scores.append(model.decision_function(_drop_unknown_features(chunk.X, model)))
     if not y:
-        raise ValueError(f"{options.test}: holds no rows to test on")
-    y, margin = np.concatenate(y), np.concatenate(margin)
-    if margin.ndim == 2:
-        loss = model.loss_of_margins(y, margin)
-        right = np.mean(model.classes[np.argmax(margin, axis=1)] == y)
-        print(f"test       {y.size:,} rows, mean loss {loss:.5f}, {model.classes.size} classes, accuracy {right:.5f}")
-        return y, margin
-    loss = model.loss_of_margins(y, margin)
+        raise ValueError(f"{options.test}: got no rows; test data needs at least one row")
+    y, scores = np.concatenate(y), np.concatenate(scores)
+    if scores.ndim == 2:
+        loss = model.loss_of_scores(y, scores)
+        accuracy = np.mean(model.classes[np.argmax(scores, axis=1)] == y)
+        print(
+            f"test       {y.size:,} rows, mean loss {loss:.5f}, {model.classes.size} classes, accuracy {accuracy:.5f}"
+        )
+        return y, scores
+    loss = model.loss_of_scores(y, scores)
     if model.classes is None:
-        error = np.sqrt(np.mean((model.linked(margin) - y) ** 2))
+        error = np.sqrt(np.mean((model.predict_from_scores(scores) - y) ** 2))
         print(f"test       {y.size:,} rows, mean loss {loss:.5f}, RMSE {error:.5f}")
-        return y, margin
+        return y, scores
     positive = y == model.classes[1]
-    right = np.mean((margin > 0) == positive)
+    accuracy = np.mean((scores > 0) == positive)
     name = "log-loss" if isinstance(model.loss, Logistic) else "mean loss"
-    print(f"test       {y.size:,} rows, {name} {loss:.5f}, AUC {auc(positive, margin):.5f}, accuracy {right:.5f}")
-    return y, margin
+    print(f"test       {y.size:,} rows, {name} {loss:.5f}, AUC {auc(positive, scores):.5f}, accuracy {accuracy:.5f}")
+    return y, scores
 
 
-def _known(X, model):
-    """The columns that the model has; features it has never seen weigh nothing."""
+def _drop_unknown_features(X, model):
+    """Return the columns of X that the model has; the weights of unknown features are zero."""
     return X[:, : model.n_features] if X.shape[1] > model.n_features else X
 
 
 # --- predict and info --------------------------------------------------------------------------------------------
 
 
-def _predict(options):
+def _run_predict(options):
     model = load_model(options.model)
     if options.proba and not model.has_probabilities:
-        raise ValueError(f"--proba: the loss {type(model.loss).__name__} has no probabilities; leave it out")
+        raise ValueError(f"--proba: the loss {type(model.loss).__name__} has no probabilities; leave the option out")
     reader = read_svmlight(options.data, zero_based=options.zero_based, dtype=model.dtype)
-    with _output(options.output) as file:
+    with _open_output(options.output) as file:
         for chunk in reader:
-            X = _known(chunk.X, model)
+            X = _drop_unknown_features(chunk.X, model)
             values = model.predict_proba(X) if options.proba else model.predict(X)
             if options.proba and values.shape[1] == 2:
                 values = values[:, 1]
-            file.writelines(_line(value) for value in values.tolist())
+            file.writelines(_format_line(value) for value in values.tolist())
     return 0
 
 
-def _line(value):
-    """A number or label, or a number for each class."""
+def _format_line(value):
+    """Return the line of a prediction: a number or label, or one number per class."""
     return " ".join(f"{part}" for part in value) + "\n" if isinstance(value, list) else f"{value}\n"
 
 
-def _output(path):
-    """Standard output, or a file that appears when it is complete."""
+def _open_output(path):
+    """Return standard output, or a file that is written atomically."""
     if path is None:
         return contextlib.nullcontext(sys.stdout)
     _check_folder(path)
-    return replacing(path, "w")
+    return atomic_write(path, "w")
 
 
-def _steps(model):
+def _describe_steps(model):
     flags = [name for name in ("normalized", "invariant") if getattr(model, name)]
     return ", ".join(flags) or "plain"
 
 
-def _info(options):
+def _run_info(options):
     model = load_model(options.model)
     used = np.count_nonzero(np.any(np.atleast_2d(model.coef) != 0, axis=0))
     print(
         f"{options.model}\n"
         f"loss              {model.loss}\n"
-        f"rule              {model._state.rule}\n"
-        f"learning rate     {model._state.lr}\n"
-        f"steps             {_steps(model)}\n"
-        f"penalty           {model._state.penalty}\n"
+        f"rule              {model.parameters.state.rule}\n"
+        f"learning rate     {model.parameters.state.lr}\n"
+        f"steps             {_describe_steps(model)}\n"
+        f"penalty           {model.parameters.state.penalty}\n"
         f"precision         {model.dtype}\n"
         f"rows learnt       {model.n_seen:,}\n"
         f"progressive loss  {model.progressive_loss:.5f}\n"
-        f"features          {model.n_features:,}, of which {used:,} have a weight\n"
+        f"features          {model.n_features:,}, {used:,} with non-zero weights\n"
         f"intercept         {' '.join(f'{value:.6g}' for value in np.atleast_1d(model.intercept))}"
     )
     if model.coef.ndim == 2:

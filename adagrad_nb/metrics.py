@@ -1,10 +1,17 @@
-"""How well two classes are told apart: the curve and the area that the command line and the plots show."""
+"""Metrics of binary classifiers: ROC curve, area under it, calibration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-def roc_curve(y, score):
-    """Return the rates of false and true positives as the threshold falls through every score.
+
+def roc_curve(y: npt.ArrayLike, score: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ROC curve: false and true positive rates for each threshold, from high to low.
 
     Parameters
     ----------
@@ -14,8 +21,8 @@ def roc_curve(y, score):
 
     Returns
     -------
-    false, true : ndarray of shape (m,)
-        From 0 to 1, one entry for each distinct score.
+    false, true : ndarray of shape (m + 1,)
+        Rates from 0 to 1: a zero, then one entry for each of the m distinct scores.
 
     Examples
     --------
@@ -32,20 +39,22 @@ def roc_curve(y, score):
     return false / max(false[-1], 1), true / max(true[-1], 1)
 
 
-def auc(y, score):
-    """Return the area under the ROC curve: the chance that a positive row scores above a negative one.
+def auc(y: npt.ArrayLike, score: npt.ArrayLike) -> float:
+    """Return the area under the ROC curve.
+
+    This is the probability that the score of a positive row exceeds that of a negative one.
 
     Parameters
     ----------
     y : ndarray of shape (n,)
         Whether each row is positive.
     score : ndarray of shape (n,)
-        Ties count half.
+        Ties count 1/2.
 
     Returns
     -------
     float
-        In [0, 1]; NaN if one class is missing.
+        In [0, 1], or NaN if one class is missing.
 
     Examples
     --------
@@ -61,8 +70,8 @@ def auc(y, score):
     return float(np.sum(np.diff(false) * (true[1:] + true[:-1])) / 2)
 
 
-def calibration(y, probability, bins=10):
-    """Return mean prediction, share of positives and rows in bins of equally many rows.
+def calibration(y: npt.ArrayLike, probability: np.ndarray, bins: int = 10) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the calibration curve: mean prediction and fraction of positive rows in quantile bins.
 
     Parameters
     ----------
@@ -71,10 +80,12 @@ def calibration(y, probability, bins=10):
     probability : ndarray of shape (n,)
         In [0, 1].
     bins : int, default 10
+        Number of bins; the rows are distributed evenly.
 
     Returns
     -------
     predicted, observed, rows : ndarray of shape (m,), m <= bins
+        Mean probability, fraction of positive rows and number of rows of each bin.
 
     Examples
     --------

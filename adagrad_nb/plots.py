@@ -1,26 +1,42 @@
-"""Pictures of learning and of minimising.  matplotlib is imported when the first one is drawn."""
+"""Plots of training and of minimisation.
+
+The functions `draw_…` draw one plot on given axes.  matplotlib is imported when the first figure is made.
+"""
+
+from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .io.archive import replacing
+from .io.archive import atomic_write
 from .metrics import auc, calibration, roc_curve
 
-INK, FIRST, SECOND, FAINT = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .callbacks import History
+    from .linear.model import LinearModel
+
+TEXT_COLOR, PRIMARY_COLOR, SECONDARY_COLOR, MUTED_COLOR = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"
 
 
-def _figure(rows, columns):
+def _new_figure(rows, columns):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError("plots need matplotlib: pip install 'adagrad_nb[plot]'") from error
+        raise ImportError("plots need matplotlib; run pip install 'adagrad_nb[plot]'") from error
     figure = Figure(figsize=(5.2 * columns, 3.9 * rows), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False).ravel()
 
 
-def _tidy(axes, title, xlabel, ylabel):
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
+def _style_axes(axes, title, xlabel, ylabel):
+    axes.set_title(title, loc="left", fontsize=11, color=TEXT_COLOR)
     axes.set_xlabel(xlabel)
     axes.set_ylabel(ylabel)
     axes.grid(True, color="#e6e9eb", linewidth=0.8)
@@ -28,35 +44,37 @@ def _tidy(axes, title, xlabel, ylabel):
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def draw_learning(axes, history, test_loss=None):
-    """Draw the progressive loss of a `History` against the rows learnt.
+def draw_learning(axes: Axes, history: History, test_loss: float | None = None) -> None:
+    """Draw the progressive loss of a `History` against the number of rows.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
     history : History
     test_loss : float, optional
-        Drawn as a level.
+        Drawn as a horizontal line.
     """
     rows = np.array(history.rows)
-    axes.plot(rows, history.recent, color=FAINT, linewidth=1, marker=".", label="rows since the point before")
-    axes.plot(rows, history.progressive, color=FIRST, linewidth=2, label="progressive (all rows so far)")
+    axes.plot(rows, history.recent, color=MUTED_COLOR, linewidth=1, marker=".", label="rows since the previous point")
+    axes.plot(rows, history.progressive, color=PRIMARY_COLOR, linewidth=2, label="progressive (all rows so far)")
     if test_loss is not None:
-        axes.axhline(test_loss, color=SECOND, linestyle="--", label=f"test, at the end: {test_loss:.4f}")
+        axes.axhline(test_loss, color=SECONDARY_COLOR, linestyle="--", label=f"test, at the end: {test_loss:.4f}")
     axes.set_xscale("log")
-    # The first rows are learnt from nothing; what they lose would flatten all that follows.
-    late = rows >= rows[-1] / 512
-    shown = np.r_[np.array(history.recent)[late], np.array(history.progressive)[late], test_loss or history.recent[-1]]
+    # Leave out the large losses of the first rows, which would flatten the rest of the curve.
+    is_late = rows >= rows[-1] / 512
+    shown = np.r_[
+        np.array(history.recent)[is_late], np.array(history.progressive)[is_late], test_loss or history.recent[-1]
+    ]
     low, high = np.nanmin(shown), np.nanmax(shown)
-    margin = 0.08 * max(high - low, 1e-3 * abs(high), 1e-12)
-    axes.set_xlim(rows[late][0] * 0.9, rows[-1] * 1.1)
-    axes.set_ylim(low - margin, high + margin)
+    padding = 0.08 * max(high - low, 1e-3 * abs(high), 1e-12)
+    axes.set_xlim(rows[is_late][0] * 0.9, rows[-1] * 1.1)
+    axes.set_ylim(low - padding, high + padding)
     axes.legend(frameon=False, fontsize=8)
-    _tidy(axes, "Mean loss while learning", "rows learnt", "mean loss")
+    _style_axes(axes, "Mean loss during training", "rows", "mean loss")
 
 
-def draw_roc(axes, y, score):
-    """Draw the ROC curve.
+def draw_roc(axes: Axes, y: np.ndarray, score: np.ndarray) -> None:
+    """Draw the ROC curve and print the area under it.
 
     Parameters
     ----------
@@ -66,17 +84,17 @@ def draw_roc(axes, y, score):
     score : ndarray of shape (n,)
     """
     false, true = roc_curve(y, score)
-    axes.fill_between(false, true, color=FIRST, alpha=0.12, linewidth=0)
-    axes.plot(false, true, color=FIRST, linewidth=2)
-    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=":")
-    axes.text(0.95, 0.08, f"AUC {auc(y, score):.4f}", ha="right", fontsize=12, color=INK)
+    axes.fill_between(false, true, color=PRIMARY_COLOR, alpha=0.12, linewidth=0)
+    axes.plot(false, true, color=PRIMARY_COLOR, linewidth=2)
+    axes.plot([0, 1], [0, 1], color=MUTED_COLOR, linewidth=1, linestyle=":")
+    axes.text(0.95, 0.08, f"AUC {auc(y, score):.4f}", ha="right", fontsize=12, color=TEXT_COLOR)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    _tidy(axes, "Test: ROC curve", "false positive rate", "true positive rate")
+    _style_axes(axes, "Test: ROC curve", "false positive rate", "true positive rate")
 
 
-def draw_calibration(axes, y, probability):
-    """Draw how often rows of a predicted probability are positive.
+def draw_calibration(axes: Axes, y: np.ndarray, probability: np.ndarray) -> None:
+    """Draw the calibration curve: the fraction of positive rows against the predicted probability.
 
     Parameters
     ----------
@@ -87,15 +105,15 @@ def draw_calibration(axes, y, probability):
     """
     predicted, observed, rows = calibration(y, probability)
     error = np.sqrt(observed * (1 - observed) / rows)
-    axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=":")
-    axes.errorbar(predicted, observed, error, color=SECOND, linewidth=2, marker="o", markersize=4, capsize=2)
+    axes.plot([0, 1], [0, 1], color=MUTED_COLOR, linewidth=1, linestyle=":")
+    axes.errorbar(predicted, observed, error, color=SECONDARY_COLOR, linewidth=2, marker="o", markersize=4, capsize=2)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    _tidy(axes, "Test: calibration, tenths of the rows", "mean predicted probability", "share of positives")
+    _style_axes(axes, "Test: calibration, ten quantile bins", "mean predicted probability", "fraction of positives")
 
 
-def draw_margins(axes, y, margin):
-    """Draw how the decision function spreads over positive and over negative rows.
+def draw_margins(axes: Axes, y: np.ndarray, margin: np.ndarray) -> None:
+    """Draw histograms of the decision values of positive and of negative rows.
 
     Parameters
     ----------
@@ -103,17 +121,18 @@ def draw_margins(axes, y, margin):
     y : ndarray of shape (n,)
         Whether each row is positive.
     margin : ndarray of shape (n,)
+        Decision values.
     """
-    bins = np.histogram_bin_edges(margin, 50)
-    for rows, colour, label in ((y, FIRST, "positive"), (~y, SECOND, "negative")):
-        axes.hist(margin[rows], bins, color=colour, alpha=0.5, label=label)
-    axes.axvline(0, color=INK, linewidth=0.8)
+    bins = np.histogram_bin_edges(margin, 50).tolist()
+    for rows, color, label in ((y, PRIMARY_COLOR, "positive"), (~y, SECONDARY_COLOR, "negative")):
+        axes.hist(margin[rows], bins, color=color, alpha=0.5, label=label)
+    axes.axvline(0, color=TEXT_COLOR, linewidth=0.8)
     axes.legend(frameon=False, fontsize=8)
-    _tidy(axes, "Test: decision function", "decision function", "rows")
+    _style_axes(axes, "Test: decision values", "decision value", "rows")
 
 
-def draw_confusion(axes, y, prediction, classes):
-    """Draw how often rows of one class are taken for another.
+def draw_confusion(axes: Axes, y: np.ndarray, prediction: np.ndarray, classes: np.ndarray) -> None:
+    """Draw the confusion matrix, normalised by row.
 
     Parameters
     ----------
@@ -126,91 +145,101 @@ def draw_confusion(axes, y, prediction, classes):
     counts = np.zeros((classes.size, classes.size))
     np.add.at(counts, (np.searchsorted(classes, y), np.searchsorted(classes, prediction)), 1)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(np.sqrt(share), cmap="GnBu", vmin=0, vmax=1)  # the root shows what is rare
-    _tidy(axes, f"Test: classes, {np.trace(counts) / max(y.size, 1):.1%} right", "predicted", "true")
+    axes.imshow(np.sqrt(share), cmap="GnBu", vmin=0, vmax=1)  # the square root makes rare confusions visible
+    _style_axes(axes, f"Test: classes, {np.trace(counts) / max(y.size, 1):.1%} correct", "predicted", "true")
     axes.grid(False)
     shown = np.unique(np.linspace(0, classes.size - 1, min(classes.size, 20)).astype(int))
     axes.set_xticks(shown, [str(classes[k]) for k in shown], fontsize=7, rotation=90)
     axes.set_yticks(shown, [str(classes[k]) for k in shown], fontsize=7)
 
 
-def draw_predictions(axes, y, prediction):
-    """Draw predicted against true numbers.
+def draw_predictions(axes: Axes, y: np.ndarray, prediction: np.ndarray) -> None:
+    """Draw predicted against true targets of a regression.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
     y, prediction : ndarray of shape (n,)
+        Targets.
     """
-    axes.plot(y, prediction, ".", color=FIRST, markersize=3, alpha=0.5)
+    axes.plot(y, prediction, ".", color=PRIMARY_COLOR, markersize=3, alpha=0.5)
     ends = [min(np.min(y), np.min(prediction)), max(np.max(y), np.max(prediction))]
-    axes.plot(ends, ends, color=FAINT, linewidth=1, linestyle=":")
-    _tidy(axes, "Test: predicted and true", "true", "predicted")
+    axes.plot(ends, ends, color=MUTED_COLOR, linewidth=1, linestyle=":")
+    _style_axes(axes, "Test: predicted against true targets", "true", "predicted")
 
 
-def draw_weights(axes, coef, most=15):
-    """Draw the largest weights of a linear model as bars.
+def draw_weights(axes: Axes, coef: np.ndarray, most: int = 15) -> None:
+    """Draw a bar chart of the largest weights of a linear model.
 
     Parameters
     ----------
     axes : matplotlib.axes.Axes
     coef : ndarray of shape (n_features,) or (n_classes, n_features)
-        Of many classes each feature's largest weight is drawn.
+        For several classes, the largest weight of each feature is drawn.
     most : int, default 15
-        How many.
+        Number of weights.
     """
     if coef.ndim == 2:
         coef = coef[np.argmax(np.abs(coef), axis=0), np.arange(coef.shape[1])]
     order = np.argsort(-np.abs(coef), kind="stable")[:most]
     order = order[coef[order] != 0][::-1]
-    colours = [FIRST if weight > 0 else SECOND for weight in coef[order]]
-    axes.barh(np.arange(order.size), coef[order], color=colours)
+    colors = [PRIMARY_COLOR if weight > 0 else SECONDARY_COLOR for weight in coef[order]]
+    axes.barh(np.arange(order.size), coef[order], color=colors)
     axes.set_yticks(np.arange(order.size), [str(index + 1) for index in order], fontsize=8)
-    axes.axvline(0, color=INK, linewidth=0.8)
+    axes.axvline(0, color=TEXT_COLOR, linewidth=0.8)
     count = int(np.count_nonzero(coef))
-    _tidy(axes, f"Largest of {count:,} non-zero weights", "weight", "feature, counted from 1")
+    _style_axes(axes, f"Largest of {count:,} non-zero weights", "weight", "feature, counted from 1")
 
 
-def plot_training(model, history, test=None):
-    """Return a figure of a training: the learning curve, the largest weights and, with test data, their quality.
+def plot_training(
+    model: LinearModel, history: History, test: tuple[npt.ArrayLike, npt.ArrayLike] | None = None
+) -> Figure:
+    """Return a figure of the learning curve, the largest weights and, with test data, the quality of the predictions.
 
     Parameters
     ----------
     model : LinearModel
     history : History
-        The callback of its `fit_linear`.
-    test : (y, decision) of ndarrays of shape (n,), optional
-        True labels or numbers of test rows and the model's decision function there.
+        The callback of the call of `fit_linear`.
+    test : (y, scores), optional
+        Targets of the test rows, of shape (n,), and their decision values.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    many = model.coef.ndim == 2
-    binary = model.classes is not None and not many
-    figure, axes = _figure(1, 2) if test is None else _figure(2, 2) if binary else _figure(1, 3)
+    is_multiclass = model.coef.ndim == 2
+    is_binary = model.classes is not None and not is_multiclass
+    figure, axes = _new_figure(1, 2) if test is None else _new_figure(2, 2) if is_binary else _new_figure(1, 3)
     loss = None
     if test is not None:
-        y, margin = np.asarray(test[0]), np.asarray(test[1])
-        loss = model.loss_of_margins(y, margin)
-        if binary:
+        y, scores = np.asarray(test[0]), np.asarray(test[1])
+        loss = model.loss_of_scores(y, scores)
+        if is_binary:
             positive = y == model.classes[1]
-            draw_roc(axes[1], positive, margin)
+            draw_roc(axes[1], positive, scores)
             if model.has_probabilities:
-                draw_calibration(axes[2], positive, model.linked(margin))
+                draw_calibration(axes[2], positive, model.predict_from_scores(scores))
             else:
-                draw_margins(axes[2], positive, margin)
-        elif many:
-            draw_confusion(axes[1], y, model.classes[np.argmax(margin, axis=1)], model.classes)
+                draw_margins(axes[2], positive, scores)
+        elif is_multiclass:
+            draw_confusion(axes[1], y, model.classes[np.argmax(scores, axis=1)], model.classes)
         else:
-            draw_predictions(axes[1], y, model.linked(margin))
+            draw_predictions(axes[1], y, model.predict_from_scores(scores))
     draw_learning(axes[0], history, loss)
     draw_weights(axes[-1], model.coef)
     return figure
 
 
-def draw_path(axes, value, iterates, xlim, ylim, minimum=None):
-    """Draw the way of a minimiser over the contours of a function of two variables.
+def draw_path(
+    axes: Axes,
+    value: Callable[[tuple[float, float]], float],
+    iterates: np.ndarray,
+    xlim: tuple[float, float],
+    ylim: tuple[float, float],
+    minimum: tuple[float, float] | None = None,
+) -> None:
+    """Draw the iterates of a minimiser over the contours of a function of two variables.
 
     Parameters
     ----------
@@ -219,30 +248,31 @@ def draw_path(axes, value, iterates, xlim, ylim, minimum=None):
         ``value((x, y)) -> float``.
     iterates : ndarray of shape (m, 2)
     xlim, ylim : (float, float)
+        Ranges of the axes.
     minimum : (float, float), optional
-        Marked by a star.
+        Drawn as a star.
     """
     x, y = np.linspace(*xlim, 240), np.linspace(*ylim, 240)
     heights = np.array([[value((a, b)) for a in x] for b in y])
-    depth = np.log1p(heights - heights.min())  # a valley that is flat in its bed still shows
+    depth = np.log1p(heights - heights.min())  # the logarithm shows the shape of flat valleys
     axes.contourf(x, y, depth, levels=24, cmap="GnBu")
-    axes.plot(*np.asarray(iterates).T, color=SECOND, linewidth=1.5)
-    axes.plot(*iterates[0], "o", color=SECOND, label="start")
+    axes.plot(*np.asarray(iterates).T, color=SECONDARY_COLOR, linewidth=1.5)
+    axes.plot(*iterates[0], "o", color=SECONDARY_COLOR, label="start")
     if minimum is not None:
-        axes.plot(*minimum, "*", color="white", markeredgecolor=INK, markersize=13, label="minimum")
+        axes.plot(*minimum, "*", color="white", markeredgecolor=TEXT_COLOR, markersize=13, label="minimum")
     axes.set_xlim(*xlim)
     axes.set_ylim(*ylim)
-    axes.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=INK)
+    axes.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=TEXT_COLOR)
 
 
-def save(figure, path):
-    """Write a figure beside `path` and rename it, so that no half-written picture is ever there.
+def save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    """Save a figure atomically: write a temporary file, then rename it to `path`.
 
     Parameters
     ----------
     figure : matplotlib.figure.Figure
     path : str or path-like
-        The suffix is the format.
+        The suffix gives the format; without one it is PNG.
     """
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         figure.savefig(file, format=os.path.splitext(path)[1].lstrip(".") or "png", dpi=130)

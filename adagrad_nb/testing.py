@@ -1,10 +1,10 @@
-"""Problems with known minima, as objective records, and checks for records of your own."""
+"""Test problems with known minima, and checks of user-defined rules, losses and penalties."""
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .compiler.jit import code, is_compiled
+from .compiler.jit import is_compiled, llvm_ir
 from .linear.fit import fit_linear
 from .optim.kernels import array_update
 from .optim.state import init
@@ -15,11 +15,14 @@ from .records.rules import initial_slots
 
 
 class Rosenbrock(NamedTuple):
-    """sum_i a (x[i+1] - x[i]**2)**2 + (1 - x[i])**2; its minimum is 0 at (1, …, 1).
+    """Rosenbrock function: sum_i a (x[i+1] - x[i]**2)**2 + (1 - x[i])**2.
+
+    The minimum is 0 at (1, …, 1).
 
     Parameters
     ----------
     a : float, default 100.0
+        In (0, inf).
 
     Examples
     --------
@@ -48,11 +51,14 @@ class Rosenbrock(NamedTuple):
 
 
 class Quadratic(NamedTuple):
-    """sum_i curvature[i] (x[i] - minimum[i])**2 / 2.
+    """Separable quadratic function: sum_i curvature[i] (x[i] - minimum[i])**2 / 2.
 
     Parameters
     ----------
-    curvature, minimum : ndarray of shape (n,)
+    curvature : ndarray of shape (n,)
+        Second derivatives, each positive.
+    minimum : ndarray of shape (n,)
+        Position of the minimum.
     """
 
     curvature: Any
@@ -66,20 +72,20 @@ class Quadratic(NamedTuple):
         return value
 
 
-def quadratic(n, condition=1e3):
-    """A `Quadratic` of n variables whose curvatures run from 1 to `condition`."""
+def quadratic(n: int, condition: float = 1e3) -> Quadratic:
+    """Return a `Quadratic` of n variables whose curvatures increase geometrically from 1 to `condition`."""
     return Quadratic(np.geomspace(1.0, condition, n), np.linspace(-1.0, 1.0, n))
 
 
-# What losses are tried on.
+# Targets on which `check_loss` evaluates a loss, by target type.
 TARGETS = {"binary": (-1.0, 1.0, 1.0), "continuous": (-1.5, 0.0, 2.0), "count": (0.0, 1.0, 4.0)}
 
 
-# --- checks for records of your own ------------------------------------------------------------------------------
+# --- checks of user-defined records ------------------------------------------------------------------------------
 
 
-def check_rule(rule):
-    """Try a rule of your own as Python and compiled, in both precisions; say in one sentence what is wrong.
+def check_rule(rule: Any) -> None:
+    """Check a user-defined rule, interpreted and compiled, in float32 and float64.
 
     Parameters
     ----------
@@ -88,8 +94,8 @@ def check_rule(rule):
     Raises
     ------
     AssertionError, TypeError, ValueError
-        If a method is missing or returns the wrong thing, if compiled and interpreted code differ, if float32 is
-        not kept, or if a zero gradient moves a coordinate at the start.
+        If a method is missing or returns a wrong result, if compiled and interpreted steps differ, if float32 code
+        computes in double precision, or if a zero gradient at the start changes x.
 
     Examples
     --------
@@ -98,18 +104,19 @@ def check_rule(rule):
     >>> check_rule(Adagrad())
     """
     name = type(rule).__name__
+    dtype: Any
     for dtype in (np.float32, np.float64):
         x = np.linspace(-2, 2, 9).astype(dtype)
         state = init(x, rule, lr=0.1)
         leaf = state.leaves[0]
         slots_at_start = tuple(dtype(value) for value in initial_slots(rule))
         if len(slots_at_start) != rule.slots:
-            raise ValueError(f"{name}.initial_slots: gives {len(slots_at_start)} values; slots is {rule.slots}")
+            raise ValueError(f"{name}.initial_slots: returned {len(slots_at_start)} values; slots is {rule.slots}")
         moved, slots = leaf.update.rule.step(dtype(1), dtype(0), slots_at_start, dtype(0.1))
         if len(slots) != rule.slots:
-            raise ValueError(f"{name}.step: gives {len(slots)} accumulators; slots is {rule.slots}")
+            raise ValueError(f"{name}.step: returned {len(slots)} accumulators; slots is {rule.slots}")
         if moved != 1:
-            raise AssertionError(f"{name}.step: a zero gradient at the start moves x = 1 to {moved}")
+            raise AssertionError(f"{name}.step: a zero gradient at the start changes x = 1 to {moved}")
         expected = x.copy()
         for g in (np.cos(x), np.sin(x)):
             g = g.astype(dtype)
@@ -119,28 +126,32 @@ def check_rule(rule):
                 expected[i], _ = leaf.update.rule.step(expected[i], g[i], scalars, dtype(0.1))
             update(x, g, state, out=(x, state))
             np.testing.assert_allclose(
-                x, expected, rtol=64 * np.finfo(dtype).eps, err_msg=f"{name}: compiled and interpreted steps differ"
+                x,
+                expected,
+                rtol=64 * np.finfo(dtype).eps,
+                err_msg=f"{name}: compiled and interpreted steps differ",
             )
         _assert_single_precision(name, leaf, x)
 
 
 def _assert_single_precision(name, leaf, x):
-    """A float32 rule must not compute in doubles."""
+    """Raise AssertionError if float32 code computes in double precision."""
     if x.dtype != np.float32 or not is_compiled(array_update.serial):
         return
-    if " fpext float" in code(
+    if " fpext float" in llvm_ir(
         array_update.serial, leaf.update, array_update.ALL, x, x, leaf.flat_slots, leaf.constant_lr, 0
     ):
         raise AssertionError(
-            f"{name}: its float32 code computes in doubles; avoid literals such as 1.0 and 2, "
-            "and keep constants as fields"
+            f"{name}: its float32 code computes in double precision; avoid literals such as 1.0 and 2, "
+            "and store constants in fields"
         )
 
 
-def check_loss(loss):
-    """Try a loss of your own: its slope must be the derivative of its value, or lie between those of a kink's sides.
+def check_loss(loss: Any) -> None:
+    """Check a user-defined loss.
 
-    Then three rows are learnt, compiled.
+    The slope must be the derivative of the value, or at a kink lie between the one-sided derivatives.  Inverse links
+    that are probabilities must lie in [0, 1].  Then a model is trained on three rows.
 
     Parameters
     ----------
@@ -149,7 +160,7 @@ def check_loss(loss):
     Raises
     ------
     AssertionError
-        With the target and prediction at which they differ, or at which the link is no probability.
+        If a check fails; the message has the target and the prediction.
 
     Examples
     --------
@@ -168,32 +179,34 @@ def check_loss(loss):
             slack = 1e-5 * max(abs(slope), 1)
             if not sides[0] - slack <= slope <= sides[1] + slack:
                 raise AssertionError(
-                    f"{name}: at y={y}, p={p} the slope is {slope}, the value rises by {sides[0]} to {sides[1]}"
+                    f"{name}.slope: got {slope} at y={y}, p={p}; must be in [{sides[0]}, {sides[1]}], "
+                    "between the one-sided derivatives of value"
                 )
             if has_probabilities(loss) and not 0 <= inverse_link(loss, p) <= 1:
                 raise AssertionError(
-                    f"{name}.inverse_link: gives {inverse_link(loss, p)} at p={p}; must be a probability, "
+                    f"{name}.inverse_link: got {inverse_link(loss, p)} at p={p}; must be a probability, "
                     "or set probabilities = False"
                 )
-    y = np.array(TARGETS[kind])
-    model = fit_linear(np.eye(3), y, loss=loss, lr=0.5)
+    model = fit_linear(np.eye(3), np.array(TARGETS[kind]), loss=loss, lr=0.5)
     if not np.isfinite(model.progressive_loss):
-        raise AssertionError(f"{name}: learning from three rows gives the loss {model.progressive_loss}")
+        raise AssertionError(f"{name}: got the loss {model.progressive_loss} on three rows; must be finite")
 
 
-def check_penalty(penalty, size=5):
-    """Try a penalty of your own: its prox must minimise, `prox_k` must be k steps and `prox_k_sum` their sum.
+def check_penalty(penalty: Any, size: int = 5) -> None:
+    """Check a user-defined penalty.
+
+    `prox` must be the minimiser, `prox_k` the result of k steps, and `prox_k_sum` the sum of their iterates.
 
     Parameters
     ----------
     penalty : penalty record
     size : int, default 5
-        Entries of its arrays, where it has some.
+        Number of coordinates, which is the length of arrays in the penalty.
 
     Raises
     ------
     AssertionError
-        With the point at which it fails.
+        If a check fails; the message has the point.
 
     Examples
     --------
@@ -210,12 +223,12 @@ def check_penalty(penalty, size=5):
                 here = value(penalty, z, i) + (z - x) ** 2 / (2 * w)
                 best = min(value(penalty, n, i) + (n - x) ** 2 / (2 * w) for n in near)
                 if not here <= best + 1e-12:
-                    raise AssertionError(f"{name}.prox: at x={x}, w={w}, i={i} it gives {z}, which is no minimum")
+                    raise AssertionError(f"{name}.prox: got {z} at x={x}, w={w}, i={i}; this is not the minimiser")
                 after_steps, iterate_sum = x, 0.0
                 for _ in range(3):
                     after_steps = prox(penalty, after_steps, w, i)
                     iterate_sum += after_steps
                 if not abs(prox_k_sum(penalty, x, w, 3, i) - iterate_sum) <= 1e-12 * max(abs(iterate_sum), 1):
-                    raise AssertionError(f"{name}.prox_k_sum: at x={x}, w={w}, i={i} it differs from three steps' sum")
+                    raise AssertionError(f"{name}.prox_k_sum: differs from the sum of 3 steps at x={x}, w={w}, i={i}")
                 if not abs(prox_k(penalty, x, w, 3, i) - after_steps) <= 1e-12 * max(abs(after_steps), 1):
-                    raise AssertionError(f"{name}.prox_k: at x={x}, w={w}, i={i} it differs from three prox steps")
+                    raise AssertionError(f"{name}.prox_k: differs from 3 steps of prox at x={x}, w={w}, i={i}")

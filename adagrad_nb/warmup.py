@@ -1,4 +1,8 @@
-"""Compile beforehand what most calls use."""
+"""Compilation of the default functions in advance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -7,11 +11,14 @@ from .linear.fit import fit_linear
 from .optim.state import init
 from .optim.step import update
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
-def warm_up(dtype=np.float64):
+
+def warm_up(dtype: npt.DTypeLike = np.float64) -> None:
     """Compile the default `update` and `fit_linear`, or load them from the disk cache.
 
-    Useful once per host before several processes start, and before something is timed.
+    Call it once per machine before several processes start, and before timing.
 
     Parameters
     ----------

@@ -39,6 +39,7 @@ WIDE = {
     "test_mini_batch",
     "test_model_file",
     "test_multi_output_model",
+    "test_old_files",
     "test_scaled_rows",
     "test_workers",
 }

@@ -1,11 +1,13 @@
-"""Read the package by `ast`: its modules, imports and functions.  ``python tests/layout.py [PACKAGE]`` prints counts.
+"""Static analysis of the package by `ast`: modules, imports, functions and their counts.
 
-A module is named by its path, ``linear/kernels/rows``; the one of a package is ``linear/__init__``.  A *room* is a
-directory with modules (``linear``, ``linear/kernels``) or a module that lies directly in the package.  A *subject* is a
-room with the directories below it; the CUDA kernels of all of them together are one subject more.  An *arrow* leads
-from the room of a module to the room of a module that it imports.  An arrow points up if the order below forbids it.
-For a package that is not in the order, the arrows that point up are the fewest whose removal leaves no circle of rooms.
-The number of *levels* is the number of rooms on the longest path of arrows that do not point up.
+``python tests/layout.py [PACKAGE]`` prints the counts.  A module is named by its path, as in ``linear/kernels/rows``
+and ``linear/__init__``.
+
+- The *unit* of a module is its directory or, at the top level, the module itself.
+- The *subject* of a module is its top-level directory or file; all CUDA kernels together are one more subject.
+- An import between units is an *edge* of a graph.  It points *up* if `ORDER` forbids it.  For a package without this
+  order, the upward edges are a smallest set whose removal leaves no cycle.
+- The number of *levels* is the number of units on the longest path without upward edges.
 """
 
 import ast
@@ -15,7 +17,7 @@ import statistics
 import sys
 from typing import NamedTuple
 
-# Packages and modules of the top level.  One imports only what stands in a line above its own.
+# Packages and modules of the top level.  Each imports only from the lines above its own.
 ORDER = [
     ["_legacy"],
     ["_check", "compiler", "callbacks", "metrics"],
@@ -23,7 +25,7 @@ ORDER = [
     ["io"],
     ["optim"],
     ["minimize", "linear"],
-    ["testing", "warmup", "plots", "dask"],
+    ["testing", "warmup", "plots"],
     ["__init__"],
     ["cli"],
     ["__main__"],
@@ -33,10 +35,9 @@ FUNCTIONS = ast.FunctionDef, ast.AsyncFunctionDef
 
 
 class Import(NamedTuple):
-    """A name that a module imports.
+    """Import of a module of the package (if `own`) or of a dotted name such as ``numba.cuda``.
 
-    `target` is a module of the package if `own`, else a dotted name such as ``numba.cuda``.  `when` is "top" (when the
-    module is loaded), "lazy" (in a function) or "typing" (under ``if TYPE_CHECKING``).
+    `when` is "top" (when the module is loaded), "lazy" (in a function) or "typing" (under ``if TYPE_CHECKING``).
     """
 
     target: str
@@ -45,7 +46,7 @@ class Import(NamedTuple):
 
 
 class Function(NamedTuple):
-    """A function or method: its name within the module, whether that is public, and whether anything is annotated."""
+    """Function or method with its qualified name in the module."""
 
     name: str
     is_public: bool
@@ -62,7 +63,7 @@ class Function(NamedTuple):
 
 
 class Module(NamedTuple):
-    """A module of the package: its path-like name, syntax tree, number of lines and imports."""
+    """Module of the package: name, syntax tree, number of lines and imports."""
 
     name: str
     tree: ast.Module
@@ -70,7 +71,7 @@ class Module(NamedTuple):
     imports: list
 
 
-# --- reading -----------------------------------------------------------------------------------------------------
+# --- modules, imports and functions ------------------------------------------------------------------------------
 
 
 def read(package):
@@ -88,7 +89,7 @@ def read(package):
 
 
 def _imports(tree, name, package, paths):
-    """Yield the imports of the module `name`; `from . import x` is an import of the module x if there is one."""
+    """Yield the imports of the module `name`; `from . import x` imports the module x if it exists."""
     folders = name.split("/")[:-1]
     for node, when in _walk_imports(tree, "top"):
         for alias in node.names:
@@ -124,7 +125,7 @@ def _walk_imports(node, when):
 
 
 def _resolve(parts, paths):
-    """Return the module that `parts` name or, if they name something in a module, that module."""
+    """Return the module with the name `parts`, or the module that contains the object of that name."""
     for end in range(len(parts), -1, -1):
         path = "/".join(parts[:end])
         for candidate in (path, f"{path}/__init__".lstrip("/")):
@@ -141,8 +142,8 @@ def functions(module):
 def _functions(node, prefix, is_public):
     for child in ast.iter_child_nodes(node):
         if isinstance(child, FUNCTIONS):
-            shown = is_public and not child.name.startswith("_")
-            yield Function(prefix + child.name, shown, _is_annotated(child))
+            is_public_here = is_public and not child.name.startswith("_")
+            yield Function(prefix + child.name, is_public_here, _is_annotated(child))
             yield from _functions(child, f"{prefix}{child.name}.", False)
         elif isinstance(child, ast.ClassDef):
             yield from _functions(child, f"{prefix}{child.name}.", is_public and not child.name.startswith("_"))
@@ -151,20 +152,20 @@ def _functions(node, prefix, is_public):
 
 
 def _is_annotated(function):
-    every = function.args
-    given = [*every.posonlyargs, *every.args, *every.kwonlyargs, every.vararg, every.kwarg]
-    return bool(function.returns) or any(arg.annotation for arg in given if arg is not None)
+    args = function.args
+    parameters = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+    return bool(function.returns) or any(arg.annotation for arg in parameters if arg is not None)
 
 
 def exported(modules):
-    """Return the public functions and methods, inherited ones included, of what `__all__` of the package names."""
+    """Return the public functions and methods, inherited ones included, of the objects in `__all__` of the package."""
     found = {}
-    wanted = [_definition("__init__", name, modules) for name in _all(modules["__init__"])]
-    for module, name in wanted:
+    queue = [_definition("__init__", name, modules) for name in _all(modules["__init__"])]
+    for module, name in queue:
         if module is not None:
             own = [f for f in functions(modules[module]) if f.name == name or f.name.startswith(name + ".")]
             found |= {(module, f.name): f for f in own if f.is_public}
-            wanted += [_definition(module, base, modules) for base in _bases(modules[module], name)]
+            queue += [_definition(module, base, modules) for base in _bases(modules[module], name)]
     return list(found.values())
 
 
@@ -181,7 +182,7 @@ def _all(module):
 
 
 def _definition(module, name, modules):
-    """Return the module that defines `name` as `module` knows it, and its name there; (None, name) if not found."""
+    """Follow imports to the module that defines `name`; return (module, name there), or (None, name) if not found."""
     while True:
         for node in ast.walk(modules[module].tree):
             if isinstance(node, ast.ImportFrom) and node.level:
@@ -195,23 +196,23 @@ def _definition(module, name, modules):
             return (module if name in defined else None), name
 
 
-# --- graphs: {node: set of the nodes it points to} ---------------------------------------------------------------
+# --- graphs: {node: set of successors} ---------------------------------------------------------------------------
 
 
-def room(name):
-    """Return the room of a module: its directory, or the module itself at the top level."""
+def unit(name):
+    """Return the unit of a module: its directory, or the module itself at the top level."""
     return name.rpartition("/")[0] or name
 
 
 def subject(name):
-    """Return the first directory of a module or, for the kernels that run on a GPU, ``cuda kernels``."""
+    """Return the top-level directory or file of a module, or ``cuda kernels`` for a CUDA kernel module."""
     folders, _, stem = name.rpartition("/")
     is_cuda_kernel = folders.endswith("kernels") and stem.startswith(("cuda", "gpu"))
     return "cuda kernels" if is_cuda_kernel else name.split("/")[0]
 
 
 def graph(modules, group=None, when=("top", "lazy", "typing")):
-    """Return the imports within the package as a graph of modules or, with `group`, of groups of modules."""
+    """Return the graph of the imports within the package, of modules or of the groups that `group` maps them to."""
     targets = {name: {i.target for i in module.imports if i.own and i.when in when} for name, module in modules.items()}
     if group is None:
         return targets
@@ -221,13 +222,13 @@ def graph(modules, group=None, when=("top", "lazy", "typing")):
     return found
 
 
-def arrows(graph):
-    """Return the pairs (from, to) of a graph."""
+def edges(graph):
+    """Return the edges (from, to) of a graph, sorted."""
     return sorted((a, b) for a, targets in graph.items() for b in targets)
 
 
-def circles(graph):
-    """Return the largest sets of nodes that all reach each other, each sorted."""
+def cycles(graph):
+    """Return the maximal sets of nodes that all reach each other, each sorted."""
     reached = {node: set(targets) for node, targets in graph.items()}
     for through, node in itertools.product(graph, graph):
         if through in reached[node]:
@@ -236,8 +237,8 @@ def circles(graph):
     return sorted(found)
 
 
-def shortest_circle(graph, nodes):
-    """Return the nodes of a shortest path from one of `nodes` to itself, which begins and ends with the first."""
+def shortest_cycle(graph, nodes):
+    """Return a shortest cycle through one of `nodes`, as a path that starts and ends with the same node."""
     best = None
     for start in nodes:
         paths = [[start]]
@@ -254,11 +255,11 @@ def shortest_circle(graph, nodes):
 
 
 def upward(graph):
-    """Return the fewest arrows without which no circle is left."""
+    """Return a smallest set of edges whose removal leaves no cycle."""
     found = []
-    for nodes in circles(graph):
-        inner = [(a, b) for a, b in arrows(graph) if a in nodes and b in nodes]
-        best = {frozenset(): []}  # {nodes below all others: the fewest arrows up between them}
+    for nodes in cycles(graph):
+        inner = [(a, b) for a, b in edges(graph) if a in nodes and b in nodes]
+        best = {frozenset(): []}  # {nodes in the lowest levels: smallest set of upward edges between them}
         for size in range(1, len(nodes) + 1):
             for below in map(frozenset, itertools.combinations(nodes, size)):
                 tops = (
@@ -270,15 +271,15 @@ def upward(graph):
 
 
 def upward_by_order(modules):
-    """Return the arrows between rooms of different packages that the order forbids, or None if it lacks a room."""
-    between = [(a, b, a.split("/")[0], b.split("/")[0]) for a, b in arrows(graph(modules, room))]
+    """Return the edges between units that `ORDER` forbids, or None if a unit is not in it."""
+    between = [(a, b, a.split("/")[0], b.split("/")[0]) for a, b in edges(graph(modules, unit))]
     if {part for *_, first, second in between for part in (first, second)} - set(RANK):
         return None
     return [(a, b) for a, b, first, second in between if first != second and RANK[first] <= RANK[second]]
 
 
 def levels(graph, without=()):
-    """Return {node: number of nodes on the longest path from it}, leaving out the arrows `without` (see `upward`)."""
+    """Return {node: number of nodes on the longest path from it}, ignoring the edges in `without`."""
     found = {}
 
     def level(node):
@@ -295,7 +296,7 @@ def levels(graph, without=()):
 
 
 def counts(modules):
-    """Return [(what, number)] of the package."""
+    """Return [(label, number)] for the package."""
     with_code = {name: module for name, module in modules.items() if name.rpartition("/")[2] != "__init__"}
     lines = [module.lines for module in with_code.values()]
     every = [f for module in with_code.values() for f in functions(module)]
@@ -304,33 +305,33 @@ def counts(modules):
     shown = exported(modules)
     rows = [
         ("files", len(modules)),
-        ("modules (files but __init__)", len(with_code)),
+        ("modules (files without __init__)", len(with_code)),
         ("lines of modules", sum(lines)),
         ("median lines of a module", statistics.median(lines)),
         ("longest module", max(lines)),
         ("modules under 70 lines", sum(n < 70 for n in lines)),
-        ("circles of modules", len(circles(graph(modules)))),
+        ("cycles of modules", len(cycles(graph(modules)))),
     ]
     for label, group, when in (
-        ("rooms (directories and flat files); every import", room, ("top", "lazy", "typing")),
+        ("units (packages and flat files); all imports", unit, ("top", "lazy", "typing")),
         ("subjects (packages, flat files, CUDA kernels); imports outside functions", subject, ("top", "typing")),
     ):
-        rooms = graph(modules, group, when)
-        up = upward(rooms)
+        groups = graph(modules, group, when)
+        up = upward(groups)
         rows += [
-            (label, len(rooms)),
-            ("  levels", max(levels(rooms, up).values())),
-            ("  arrows", len(arrows(rooms))),
-            ("  arrows that point up: the fewest that leave no circle", len(up)),
+            (label, len(groups)),
+            ("  levels", max(levels(groups, up).values())),
+            ("  edges", len(edges(groups))),
+            ("  upward edges (smallest set without which there is no cycle)", len(up)),
         ]
         by_order = upward_by_order(modules)
-        if group is room and by_order is not None:
-            rows.append(("  arrows that point up by the order", len(by_order)))
+        if group is unit and by_order is not None:
+            rows.append(("  upward edges by the order of packages", len(by_order)))
     return [
         *rows,
         ("functions and methods", len(every)),
         ("  with a name of one word", _share(f.has_one_word for f in every)),
-        ("functions and methods but __special__ ones", len(plain)),
+        ("functions and methods without __special__ ones", len(plain)),
         ("  with a name of one word", _share(f.has_one_word for f in plain)),
         ("functions and methods with a public name", len(public)),
         ("  with an annotation", _share(f.is_annotated for f in public)),
@@ -345,16 +346,16 @@ def _share(flags):
 
 
 def main(arguments):
-    """Print the counts of the package, of which the first argument is the directory."""
+    """Print the counts of the package in the directory that is the first argument."""
     package = pathlib.Path(arguments[0] if arguments else pathlib.Path(__file__).parent.parent / "adagrad_nb")
     modules = read(package)
     table = counts(modules)
     width = max(len(label) for label, _ in table)
     for label, number in table:
         print(f"{label:{width}}  {number:>8}")
-    for nodes in circles(graph(modules)):
-        print("circle:", " -> ".join(shortest_circle(graph(modules), nodes)))
-    for a, b in upward_by_order(modules) or upward(graph(modules, room)):
+    for nodes in cycles(graph(modules)):
+        print("cycle:", " -> ".join(shortest_cycle(graph(modules), nodes)))
+    for a, b in upward_by_order(modules) or upward(graph(modules, unit)):
         print("up:", a, "->", b)
 
 

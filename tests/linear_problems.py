@@ -1,4 +1,4 @@
-"""Small sparse problems, penalties with their reference steps, and comparisons, which tests of linear models share."""
+"""Sparse problems, penalties with reference proximal steps, and comparisons, shared by the tests of linear models."""
 
 import contextlib
 import itertools
@@ -76,7 +76,7 @@ LOSSES = reference_linear.NAMES
 
 
 def data(loss="logistic", n=40, seed=0):
-    """(X, y, weight): sparse rows, some empty; feature 4 comes late, feature 7 never."""
+    """Return (X, y, weight): sparse rows, some empty.  Feature 4 first occurs in the middle, feature 7 never."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, COLUMNS)) * (rng.random((n, COLUMNS)) < 0.3)
     X[:: n // 4] = 0.0
@@ -93,7 +93,7 @@ X, Y, WEIGHT = data(seed=1)
 
 
 def content(model):
-    """All of a model as bytes and plain values: equal just where the models are equal bit for bit."""
+    """Return the content of a model as bytes and numbers; equal contents mean models that are equal bit for bit."""
     slots = [slot.tobytes() for state in (model.state, model.bias_state) for slot in state.slots[0]]
     return {
         "coef": model.coef.tobytes(),
@@ -102,8 +102,8 @@ def content(model):
         "slots": slots,
         "t": model.state.t,
         "n_seen": model.n_seen,
-        "tally": model.tally.tolist(),
-        "labels": list(model.labels),
+        "tally": model.loss_sums.tolist(),
+        "labels": list(model.target),
     }
 
 
@@ -112,7 +112,7 @@ def assert_same(a, b):
 
 
 def rows_of(X, y, *cuts):
-    """Chunks of the rows between the cuts."""
+    """Return chunks of the rows, split at the cuts."""
     edges = [0, *cuts, X.shape[0]]
     return [Chunk(X[a:b], y[a:b]) for a, b in itertools.pairwise(edges)]
 
@@ -131,7 +131,7 @@ COMPILED = [
 
 
 def shambles(X, seed=0):
-    """The same matrix with shuffled indices and values listed in several parts."""
+    """Return the same matrix with unsorted indices and each value as two duplicate entries."""
     rng = np.random.default_rng(seed)
     indptr, indices, values = [0], [], []
     for r in range(X.shape[0]):
@@ -152,7 +152,7 @@ def changed(array, k, value):
 
 @contextlib.contextmanager
 def interpreting():
-    """Run kernels of linear models as the Python they are written in."""
+    """Run the kernels of linear models in the interpreter."""
     with pytest.MonkeyPatch.context() as patch:
         for name, module in list(sys.modules.items()):
             if name.startswith("adagrad_nb.linear") and hasattr(module, "compiled_for"):

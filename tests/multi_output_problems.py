@@ -1,4 +1,4 @@
-"""Small problems of several classes or rates, which tests of multi-output models share."""
+"""Small problems with several classes or learning rates, shared by the tests of multi-output models."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -7,7 +7,7 @@ COLUMNS, CLASSES, ROWS = 9, 5, 40
 
 
 def data(kind="classes", n=ROWS, seed=0):
-    """(X, y, weight): sparse rows, some empty; feature 4 comes late, feature 7 never."""
+    """Return (X, y, weight): sparse rows, some empty.  Feature 4 first occurs in the middle, feature 7 never."""
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(n, COLUMNS)) * (rng.random((n, COLUMNS)) < 0.35)
     X[:: n // 4] = 0.0
@@ -20,20 +20,20 @@ def data(kind="classes", n=ROWS, seed=0):
     return sp.csr_array(X), (np.where(score[:, 0] > 0, 1.0, -1.0) if kind == "signs" else score[:, 0]), weight
 
 
-# --- going on ------------------------------------------------------------------------------------------------------
+# --- comparisons ------------------------------------------------------------------------------------------------------
 
 
 def content(model):
-    """All of a model as bytes and plain values: equal just where the models are equal bit for bit."""
+    """Return the content of a model as bytes and numbers; equal contents mean models that are equal bit for bit."""
     return {
-        "table": model._table.tobytes(),
-        "bias": model._bias_table.tobytes(),
+        "table": model.parameters.table.tobytes(),
+        "bias": model.parameters.bias_table.tobytes(),
         "coef": model.coef.tobytes(),
         "intercept": np.asarray(model.intercept).tobytes(),
         "shape": model.coef.shape,
         "t": model.state.t,
         "n_seen": model.n_seen,
-        "tally": model.tally.tolist(),
-        "labels": tuple(model.labels),
-        "rates": model._rates.tolist(),
+        "tally": model.loss_sums.tolist(),
+        "labels": tuple(model.target),
+        "rates": model.parameters.rate_factors.tolist(),
     }

@@ -1,4 +1,4 @@
-"""What the papers say, in slow float64 loops; nothing here comes from the package.
+"""The formulas of the papers in slow float64 loops, independent of the package.
 
 Sources, by the names used below:
 
@@ -46,7 +46,7 @@ import numpy as np
 def adagrad(x, g, G, lr, eps=1e-10, inside=False):
     """Duchi 2011, figure 1 with a diagonal matrix H = delta I + diag(s), and its variant with delta in the root.
 
-    Returns x, G and the width of the proximal step, lr / H.
+    Returns x, G and the step size of the proximal step, lr / H.
     """
     G = G + g * g
     H = math.sqrt(G + eps) if inside else math.sqrt(G) + eps
@@ -72,9 +72,9 @@ def adadelta(x, g, s, lr, rho=0.9, eps=1e-6):
 
 
 def rda(x, g, s, lr, eps=0.0, initial=0.0):
-    """Duchi 2011, figure 1, primal-dual subgradient update with a diagonal matrix: s is (G, z), z the gradients' sum.
+    """Duchi 2011, figure 1, primal-dual subgradient update with a diagonal matrix: s is (G, z), z the sum of gradients.
 
-    The width is that of one update: the argmin has t times it after t of them.
+    The step size is that of one update; after t updates, the argmin uses t times it.
     """
     G, z = s[0] + g * g, s[1] + g
     H = math.sqrt(G) + eps
@@ -84,7 +84,7 @@ def rda(x, g, s, lr, eps=0.0, initial=0.0):
 
 
 def ftrl(x, g, s, lr, beta=1.0, l1=0.0, l2=0.0):
-    """McMahan 2013, algorithm 1, with z times the rate: s is (n, z).  z starts where x solves for itself."""
+    """McMahan 2013, algorithm 1, with z times the rate: s is (n, z).  The first z makes x the solution."""
     n, z = s
     if n == 0.0:
         z = -x * (beta + lr * l2) - np.sign(x) * lr * l1
@@ -125,7 +125,7 @@ def l2(x, strength):
 
 
 def l2_prox(x, w, strength):
-    """Parikh 2014, section 6.1.1: the gradient of the quadratic is zero there."""
+    """Parikh 2014, section 6.1.1."""
     return x / (1.0 + w * strength)
 
 
@@ -135,7 +135,7 @@ def elastic_net(x, first, second):
 
 
 def elastic_net_prox(x, w, first, second):
-    """Parikh 2014, section 6.5: shrink, then scale."""
+    """Parikh 2014, section 6.5: soft threshold, then scale."""
     return l1_prox(x, w, first) / (1.0 + w * second)
 
 
@@ -175,7 +175,7 @@ def squared(y, p):
 
 
 def squared_slope(y, p):
-    """Of half the squared error."""
+    """p - y."""
     return p - y
 
 
@@ -190,7 +190,7 @@ def hinge_slope(y, p):
 
 
 def squared_hinge(y, p):
-    """Its square."""
+    """The square of the hinge loss."""
     return hinge(y, p) ** 2
 
 
@@ -235,7 +235,7 @@ def perceptron(y, p):
 
 
 def perceptron_slope(y, p):
-    """That of the wrong side at the kink."""
+    """At the kink, the slope of the wrong side."""
     return -y if y * p <= 0.0 else 0.0
 
 
@@ -332,7 +332,7 @@ def polynomial(t, lr, steps, final, power, cycle=False):
 
 
 def cosine_restarts(t, lr, steps, stretch, shrink, final):
-    """Loshchilov 2017, equation 5 with T_i growing by `stretch`; the height as in Keras' CosineDecayRestarts."""
+    """Loshchilov 2017, equation 5 with T_i growing by `stretch`; the amplitude as in Keras' CosineDecayRestarts."""
     period, height = steps, lr - final
     while t >= period:
         t, period, height = t - period, period * stretch, height * shrink
@@ -340,7 +340,7 @@ def cosine_restarts(t, lr, steps, stretch, shrink, final):
 
 
 def piecewise(t, boundaries, values):
-    """The value of the last boundary passed."""
+    """The value of the last boundary up to t."""
     passed = [value for boundary, value in zip(boundaries, values[1:], strict=True) if boundary <= t]
     return passed[-1] if passed else values[0]
 
@@ -378,17 +378,18 @@ def decoupled_decay(x, g, lr, strength):
 
 
 def of_adagrad(x, g, s, lr, **options):
-    """`adagrad` with its accumulator in a tuple, as the other rules have theirs."""
+    """`adagrad` with its accumulator in a tuple, like the other rules."""
     x, G, width = adagrad(x, g, s[0], lr, **options)
     return x, (G,), width
 
 
 def steps(x, gradients, lr, *, rule=of_adagrad, first=(0.0,), transforms=(), prox=nothing_prox, dual=False):
-    """Updates of a vector by several gradients: Duchi 2011, figure 1, composite mirror descent.
+    """Update a vector by several gradients: Duchi 2011, figure 1, composite mirror descent.
 
-    `rule` is a function (x, g, s, lr) -> (x, s, width) of numbers and a tuple of accumulators, which begin as `first`;
-    `transforms` are functions (x, g, lr) -> (x, g) of lists, `prox` is a function (x, w) -> x; `lr` is a number for
-    each update; with `dual` the penalty has the width of all updates so far.  Returns x and the accumulators as arrays.
+    `rule` is a function (x, g, s, lr) -> (x, s, step size) of numbers and a tuple of accumulators, whose initial values
+    are `first`.  `transforms` are functions (x, g, lr) -> (x, g) of lists, and `prox` is a function (x, w) -> x.  `lr`
+    has one number for each update.  With `dual`, the step size of the penalty is that of all updates so far.
+    Returns x and the accumulators as arrays.
     """
     x = [float(xi) for xi in x]
     s = [first] * len(x)
@@ -403,7 +404,7 @@ def steps(x, gradients, lr, *, rule=of_adagrad, first=(0.0,), transforms=(), pro
 
 
 def moving_means(iterates, momentum):
-    """Keras' use_ema: begun with the first iterate, then momentum of the old mean and the rest of the new iterate."""
+    """Keras' use_ema: the first iterate, then momentum times the old mean plus 1 - momentum times the new iterate."""
     kept = [iterates[0]]
     for x in iterates[1:]:
         kept.append(momentum * kept[-1] + (1.0 - momentum) * x)
@@ -411,7 +412,7 @@ def moving_means(iterates, momentum):
 
 
 def means(iterates, start=0):
-    """Polyak 1992: after each update the plain mean of the iterates from update `start` on."""
+    """Polyak 1992: after each update, the mean of the iterates from update `start` on."""
     return [np.mean(iterates[min(t, start) : t + 1] if t >= start else iterates[t : t + 1], axis=0)
             for t in range(len(iterates))]  # fmt: skip
 
@@ -427,19 +428,19 @@ def row_adagrad(x, g, h, lr, eps, inside=False):
 
 
 def modulus_adagrad(x, g, G, lr, eps):
-    """optax, scale_by_rss, for complex numbers: |g|^2 enters the accumulator; where it is zero nothing moves."""
+    """optax, scale_by_rss, for complex numbers: |g|^2 enters the accumulator; where it is zero, x is unchanged."""
     G = G + g.real**2 + g.imag**2
     return x - lr * np.where(G > 0, g / np.sqrt(np.where(G > 0, G + eps, 1)), 0), G
 
 
 def split_adagrad(x, g, G, lr, eps):
-    """PyTorch, torch.optim.Adagrad, for complex numbers: real and imaginary parts apart, also in the accumulator."""
+    """PyTorch, torch.optim.Adagrad, for complex numbers: separate accumulators of real and imaginary parts."""
     real, imag = G.real + g.real**2, G.imag + g.imag**2
     return x - lr * (g.real / (np.sqrt(real) + eps) + 1j * g.imag / (np.sqrt(imag) + eps)), real + 1j * imag
 
 
 def listed_adagrad(x, where, values, G, lr, eps, duplicates):
-    """A gradient that lists coordinates, some of them more than once, in the four ways that systems treat them."""
+    """A sparse gradient with duplicate indices, treated by one of the four rules of other libraries."""
     x, G = x.copy(), G.copy()
     if duplicates == "sequential":
         for i, g in zip(where, values, strict=True):

@@ -1,8 +1,8 @@
-"""Mini-batches as they are defined, in slow dense float64; nothing here comes from the package.
+"""Mini-batch learning by its definition, in slow dense float64, independent of the package.
 
-A batch is the next so many rows of non-zero weight.  All its rows are predicted with the weights before it; then
-*every* coordinate moves once, by the sum of the weighted rows' gradients divided by the number of rows, and the penalty
-acts on *every* coordinate.
+A batch is the next `size` rows with non-zero weights.  The weights before the batch predict all its rows.  Then *every*
+coordinate gets one update with the sum of the weighted gradients divided by the number of rows, and the penalty acts on
+*every* coordinate.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import reference_linear
 
 
 def learn(X, y, loss, lr, size, *, prox=None, intercept=True, weight=None, passes=1, chunks=None, **rule):
-    """Like `reference_linear.learn`, with batches of `size` rows that end with the chunks of the given lengths."""
+    """Like `reference_linear.learn`, with batches of `size` rows.  A batch ends at the end of each chunk."""
     value, slope = reference_linear.LOSSES[loss]
     n, d = X.shape
     weight = np.ones(n) if weight is None else weight

@@ -1,8 +1,8 @@
-"""Online learning of several linear models as it is defined, in slow dense float64; nothing here is from the package.
+"""Online learning of linear models with several outputs by its definition, in slow dense float64, without the package.
 
-For row t: predict in each lane, note the loss, take each lane's gradient, move *every* weight of every lane by Adagrad
-with the lane's own rate, then let the penalty act on every weight with the width of its own step, or on every feature's
-weights together.
+For each row: predict each output, record the loss, and compute the gradient of each output.  Update *every* weight of
+every output by Adagrad with the learning rate of the output.  Then apply the penalty to every weight with the step size
+of its own update, or to the weights of every feature together.
 """
 
 from typing import NamedTuple
@@ -12,7 +12,7 @@ import reference
 
 
 class Outcome(NamedTuple):
-    """What has been learnt: arrays of shape (d, lanes) and (lanes,), updates made, and (weight, losses) of each row."""
+    """Weights of shape (d, outputs), intercepts, their accumulators, update count, and (weight, losses) of each row."""
 
     w: np.ndarray
     b: np.ndarray
@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
 
 
 def softmax(y, p):
-    """(loss, slopes) of Bishop 2006, equations 4.108 and 4.109, where y is the number of the right class."""
+    """(loss, slopes) of Bishop 2006, equations 4.108 and 4.109, where y is the index of the true class."""
     share = np.exp(p - p.max())
     share /= share.sum()
     return -np.log(share[y]), share - (np.arange(p.size) == y)
@@ -41,7 +41,7 @@ def one_vs_rest(value, slope):
 
 
 def rivals(value, slope):
-    """The same loss of the same target in each lane, kept apart."""
+    """The same loss of the same target for each output."""
     return lambda y, p: (np.array([value(y, q) for q in p]), np.array([slope(y, q) for q in p]))
 
 
@@ -80,9 +80,9 @@ def learn(
 ):
     """Learn from the rows of the dense array X, in order.
 
-    `lr` is a function of the number of the update that gives a rate, or one for each lane; `prox(i, x, width)` the
-    proximal step of one weight of feature i, `group(i, x, widths)` that of all weights of feature i.  `start` is an
-    `Outcome` to go on from.
+    `lr(t)` is the learning rate of update t, one number or one for each output.  `prox(i, x, w)` is the proximal step
+    of one weight of feature i, and `group(i, x, w)` that of all weights of feature i.  `start` is the `Outcome` of
+    earlier training.
     """
     n, d = X.shape
     weight = np.ones(n) if weight is None else weight
@@ -114,6 +114,6 @@ def learn(
 
 
 def progressive_loss(losses):
-    """The mean over the rows, by weight, of the loss of each before it was learnt; for each lane where it has one."""
+    """The weighted mean over the rows of the loss before each row was learnt, for each output with its own loss."""
     weights, values = zip(*losses, strict=True)
     return np.average(values, weights=weights, axis=0)

@@ -1,8 +1,8 @@
-"""Online learning of a linear model as it is defined, in slow dense float64; nothing here comes from the package.
+"""Online learning of a linear model by its definition, in slow dense float64, independent of the package.
 
-For row t: predict, note the loss, take the gradient of the row's weighted loss, move *every* coordinate by Adagrad,
-then let the penalty act on *every* coordinate with the width of its own step (Duchi 2011, figure 1, composite mirror
-descent).  No sparsity, no laziness.
+For each row: predict, record the loss, and compute the gradient of the weighted loss.  Update *every* coordinate by
+Adagrad.  Then apply the penalty to *every* coordinate with the step size of its own update (Duchi 2011, figure 1,
+composite mirror descent).  There is no sparsity and there are no lazy updates.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from scipy.integrate import solve_ivp
 
 
 class Outcome(NamedTuple):
-    """What has been learnt: weights, intercept, their accumulators, updates made, and (weight, loss) of each row."""
+    """Weights, intercept, their accumulators, number of updates, and (weight, loss) of each row."""
 
     w: np.ndarray
     b: float
@@ -33,8 +33,8 @@ LOSSES = {name: (getattr(reference, name), getattr(reference, f"{name}_slope")) 
 def learn(X, y, loss, lr, *, prox=None, intercept=True, weight=None, passes=1, start=None, G0=0.0, **rule):
     """Learn from the rows of the dense array X, in order.
 
-    `lr` is a function of the number of the update, `prox(i, x, width)` the proximal step of coordinate i; `rule` has
-    the settings of `reference.adagrad`.  `start` is an `Outcome` to go on from.
+    `lr(t)` is the learning rate of update t, and `prox(i, x, w)` the proximal step of coordinate i.  `rule` has the
+    options of `reference.adagrad`.  `start` is the `Outcome` of earlier training.
     """
     value, slope = LOSSES[loss]
     n, d = X.shape
@@ -61,10 +61,10 @@ def learn(X, y, loss, lr, *, prox=None, intercept=True, weight=None, passes=1, s
 
 
 def learn_dual(X, y, loss, lr, rule, *, prox=None, intercept=True, weight=None, passes=1, first=0.0, free=None):
-    """The same by dual averaging: *every* coordinate is found anew after every row, by the penalty of all rows so far.
+    """Learn by dual averaging: after each row, recompute *every* coordinate with the penalty of all rows so far.
 
-    `rule` is a function (x, g, s, lr) -> (x, s, width) of `reference`, `free` the one of the intercept where it is
-    another; `first` is where the first accumulator starts, the second starts at zero.
+    `rule` is a function (x, g, s, lr) -> (x, s, step size) of `reference`, and `free` that of the intercept if it
+    differs.  The initial accumulators are `first` and zero.
     """
     value, slope = LOSSES[loss]
     n, d = X.shape
@@ -89,15 +89,15 @@ def learn_dual(X, y, loss, lr, rule, *, prox=None, intercept=True, weight=None, 
 
 
 def follow(slope, kinks, y, p, q, tau):
-    """Karampatziakis 2011: the u by which dp = -q slope(y, p) dt leads from p to p + q u in the time tau.
+    """Karampatziakis 2011: the u for which dp/dt = -q slope(y, p) leads from p to p + q u in the time tau.
 
-    By integration, piece by piece between the `kinks`, predictions at which the slope bends or jumps.
+    The equation is integrated numerically between the `kinks`, the predictions at which the slope is not smooth.
     """
     start, t = p, 0.0
     while t < tau and slope(y, p) != 0.0:
         way = -np.sign(slope(y, p))
         ahead = min((k for k in kinks if way * (k - p) > 0), key=lambda k: abs(k - p), default=way * 1e300)
-        edge = ahead - way * 1e-9  # beyond it the piece goes on as it is, so that the integrator sees no bend
+        edge = ahead - way * 1e-9  # the slope is continued beyond it, so that the integrated function is smooth
 
         def speed(_, x, way=way, edge=edge):
             return [-q * slope(y, way * min(way * x[0], way * edge))]
@@ -114,11 +114,12 @@ def follow(slope, kinks, y, p, q, tau):
 def learn_scaled(
     X, y, loss, lr, *, normalized, invariant, kinks=None, prox=None, intercept=True, weight=None, passes=1, eps=1e-10
 ):
-    """Ross 2013, algorithm 2, and Karampatziakis 2011, as Vowpal Wabbit does them; the penalty eagerly.
+    """Ross 2013, algorithm 2, and Karampatziakis 2011, as in Vowpal Wabbit, without lazy penalties.
 
-    A value is predicted as at most 16 times the largest before it.  The accumulators grow by the weight of a row; each
-    coordinate's penalty has the width of its step.  The intercept is a feature that is always 1.  `kinks` gives the
-    kinks of the loss for a target.  Returns an `Outcome` whose G ends with that of the intercept, and the scales.
+    In predictions, a value is clipped to 16 times the largest value before it.  The accumulators grow in proportion to
+    the weight of a row.  The penalty of a coordinate has the step size of its update.  The intercept is a feature with
+    the constant value 1.  `kinks(y)` gives the kinks of the loss.  Returns an `Outcome` whose G ends with that of the
+    intercept; Gb has the scales.
     """
     value, slope = LOSSES[loss]
     n, d = X.shape
@@ -160,6 +161,6 @@ def learn_scaled(
 
 
 def progressive_loss(losses):
-    """Blum 1999: the mean over the rows, by weight, of the loss of each before it was learnt."""
+    """Blum 1999: the weighted mean over the rows of the loss before each row was learnt."""
     weights, values = zip(*losses, strict=True)
     return float(np.average(values, weights=weights))

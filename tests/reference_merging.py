@@ -1,4 +1,4 @@
-"""Merging learners and learning in rounds as they are defined, in slow dense float64; nothing is the package's."""
+"""Merging of models and training in parallel rounds by their definition, in slow dense float64."""
 
 import numpy as np
 import reference_linear
@@ -9,7 +9,7 @@ def root(G, eps):
 
 
 def moves(w0, G0, learners, eps):
-    """(average move, sum of shortened moves, merged G) of one coordinate; `learners` are pairs (w, G)."""
+    """Return (average change, sum of the rescaled changes, merged G) of one coordinate; `learners` are pairs (w, G)."""
     gain = sum(G - G0 for _, G in learners)
     G1 = G0 + gain
     whole = sum((w - w0) * root(G, eps) for w, G in learners)
@@ -26,12 +26,12 @@ def repeated(prox, i, x, width, k):
 
 
 def merge(start, learners, lr, b, prox=None, eps=1e-10):
-    """Merge `reference_linear.Outcome`s that were learnt from `start`; b is 0 for the average, 1 for the sum."""
+    """Merge `reference_linear.Outcome`s of training from `start`; b is 0 for the average, 1 for the sum."""
     n = sum(one.t - start.t for one in learners)
     w, G = start.w.copy(), start.G.copy()
     for i in range(w.size):
         gain = sum(one.G[i] - start.G[i] for one in learners)
-        if prox is not None and gain == 0:  # untouched: all the steps of the penalty, and nothing else
+        if prox is not None and gain == 0:  # untouched: only the steps of the penalty
             w[i] = repeated(prox, i, w[i], lr / root(G[i], eps) if root(G[i], eps) else 0.0, n)
             continue
         average, whole, G1 = moves(start.w[i], start.G[i], [(one.w[i], one.G[i]) for one in learners], eps)
@@ -53,7 +53,7 @@ def merge(start, learners, lr, b, prox=None, eps=1e-10):
 
 
 def rounds(X, y, loss, lr, workers, b, *, alone, growth, most, weight=None, prox=None, passes=1, intercept=True):
-    """Learn `alone` updates by one worker, then rounds of as many rows as a `growth`-th of the updates before."""
+    """Make `alone` updates by one worker, then rounds of 1 / `growth` times as many rows as updates so far."""
     n, d = X.shape
     weight = np.ones(n) if weight is None else weight
     now = reference_linear.Outcome(np.zeros(d), 0.0, np.zeros(d), 0.0, 0, [])

@@ -1,4 +1,4 @@
-"""The command line: train, predict, info; what it prints, writes and refuses."""
+"""The command line: output, files and errors of train, predict and info; callbacks, metrics and plots."""
 
 import os
 import re
@@ -73,7 +73,7 @@ def test_train_prints_a_table_and_the_quality_on_test_data(files, tmp_path, caps
     assert [row[0] for row in rows] == ["64", "128", "256", "300"]
     progressive = [float(row[1]) for row in rows]
     assert progressive[0] > progressive[-1] > 0
-    # the losses since the last line add up to the progressive loss
+    # the weighted mean of the losses since the last line is the progressive loss
     since = [float(row[2]) for row in rows]
     assert np.average(since, weights=[64, 64, 128, 44]) == pytest.approx(progressive[-1], abs=2e-5)
     area = float(re.search(r"AUC ([\d.]+)", out).group(1))
@@ -85,7 +85,7 @@ def test_train_prints_a_table_and_the_quality_on_test_data(files, tmp_path, caps
     assert Path(picture).stat().st_size > 20_000
 
 
-def test_training_is_that_of_fit_linear(files, tmp_path):
+def test_train_gives_the_model_of_fit_linear(files, tmp_path):
     from adagrad_nb import ElasticNet, load_svmlight
 
     path = str(tmp_path / "m.npz")
@@ -96,7 +96,7 @@ def test_training_is_that_of_fit_linear(files, tmp_path):
     np.testing.assert_array_equal(load_model(path).coef, expected.coef)
 
 
-def test_going_on_from_a_model_file(files, tmp_path):
+def test_train_continues_from_a_model_file(files, tmp_path):
     one, two, both = (str(tmp_path / name) for name in ("one.npz", "two.npz", "both.npz"))
     assert main(["train", str(files[0]), "--quiet", "--l1", "1e-3", "--model", one]) == 0
     assert main(["train", str(files[1]), "--quiet", "--initial-model", one, "--model", two]) == 0
@@ -121,7 +121,7 @@ def test_predict_writes_a_line_for_each_row(files, tmp_path, capsys):
     assert not list(tmp_path.glob("tmp*"))
 
 
-def test_predict_passes_over_features_that_the_model_has_never_seen(files, tmp_path, capsys):
+def test_predict_ignores_unknown_features(files, tmp_path, capsys):
     path, wide = str(tmp_path / "m.npz"), tmp_path / "wide.svm"
     main(["train", str(files[0]), "--quiet", "--model", path])
     wide.write_text("1 1:1 2:1 99:5\n1 1:1 2:1\n")
@@ -131,7 +131,7 @@ def test_predict_passes_over_features_that_the_model_has_never_seen(files, tmp_p
     assert first == second
 
 
-def test_info_says_what_a_model_holds(files, tmp_path, capsys):
+def test_info_describes_a_model(files, tmp_path, capsys):
     path = str(tmp_path / "m.npz")
     main(["train", str(files[0]), "--quiet", "--l2", "0.5", "--float32", "--no-intercept", "--model", path])
     capsys.readouterr()
@@ -149,21 +149,24 @@ def test_info_says_what_a_model_holds(files, tmp_path, capsys):
         (["train", "{train}", "--lr", "-1"], "lr"),
         (["train", "{train}", "--l1", "-1"], "L1.strength"),
         (["train", "{train}", "--eps", "nan"], "Adagrad.eps"),
-        (["train", "{train}", "--eps", "0.1", "--rule", "ftrl"], "--eps: the rule ftrl has none; leave it out"),
+        (
+            ["train", "{train}", "--eps", "0.1", "--rule", "ftrl"],
+            "--eps: the rule ftrl has no eps; leave the option out",
+        ),
         (["train", "{train}", "--passes", "0"], "passes"),
-        (["train", "{train}", "--model", "nowhere/m.npz"], "no folder"),
+        (["train", "{train}", "--model", "nowhere/m.npz"], "does not exist; create it first"),
         (["train", "{train}", "--test", "nowhere.svm"], "nowhere.svm"),
         (["train", "{train}", "--zero-based", "--test", "{bad}"], "bad.svm:line 2"),
         (["train", "{bad}"], "bad.svm:line 2"),
         (["train", "{empty}"], "nothing to learn"),
         (["predict", "{train}", "{train}"], "not a file of this package"),
         (["info", "nowhere.npz"], "nowhere.npz"),
-        (["train", "{train}", "--loss-parameter", "1"], "the loss logistic has none"),
+        (["train", "{train}", "--loss-parameter", "1"], "the loss logistic has no parameter"),
         (["train", "{train}", "--loss", "quantile", "--loss-parameter", "1"], "Quantile.tau"),
         (["train", "{train}", "--loss", "poisson"], "y: got -1.0"),
     ],
 )
-def test_what_is_wrong_is_said_in_a_line(files, tmp_path, capsys, arguments, part):
+def test_errors_take_one_line(files, tmp_path, capsys, arguments, part):
     bad, empty = tmp_path / "bad.svm", tmp_path / "empty.svm"
     bad.write_text("1 1:2\n-1 1:what\n")
     empty.write_text("")
@@ -188,26 +191,26 @@ def test_regression(tmp_path, capsys):
 def test_losses_and_their_parameters(files, tmp_path, capsys):
     train, test = map(str, files)
     model, picture = str(tmp_path / "m.npz"), str(tmp_path / "p.png")
-    told = ["--test", test, "--model", model, "--plot", picture]
-    assert main(["train", train, "--loss", "smooth_hinge", "--loss-parameter", "0.5", *told]) == 0
+    outputs = ["--test", test, "--model", model, "--plot", picture]
+    assert main(["train", train, "--loss", "smooth_hinge", "--loss-parameter", "0.5", *outputs]) == 0
     assert re.search(r"mean loss 0\.\d+, AUC 0\.9\d+", capsys.readouterr().out)
     assert load_model(model).loss == SmoothHinge(0.5)
     assert main(["info", model]) == 0
     assert "SmoothHinge(gamma=0.5)" in capsys.readouterr().out
     assert main(["predict", model, test, "--proba"]) == 2
-    assert "--proba: the loss SmoothHinge has no probabilities; leave it out" in capsys.readouterr().err
+    assert "--proba: the loss SmoothHinge has no probabilities; leave the option out" in capsys.readouterr().err
     assert main(["predict", model, test]) == 0
     assert set(capsys.readouterr().out.split()) == {"-1.0", "1.0"}
 
 
 def test_counts(tmp_path, capsys):
-    """The root mean squared error is that of the number predicted, not of its logarithm."""
+    """The RMSE of counts is that of the predicted mean, not of its logarithm."""
     path, picture, rng = tmp_path / "data", str(tmp_path / "p.png"), np.random.default_rng(0)
     x = rng.normal(size=400)
     y = rng.poisson(np.exp(0.5 * x + 1))
     path.write_text("".join(f"{count} 1:{value:.6f}\n" for count, value in zip(y, x, strict=True)))
-    told = ["--test", str(path), "--plot", picture]
-    assert main(["train", str(path), "--loss", "poisson", "--lr", "0.2", "--passes", "3", *told]) == 0
+    outputs = ["--test", str(path), "--plot", picture]
+    assert main(["train", str(path), "--loss", "poisson", "--lr", "0.2", "--passes", "3", *outputs]) == 0
     error = float(re.search(r"RMSE ([\d.]+)", capsys.readouterr().out).group(1))
     assert error == pytest.approx(np.sqrt(np.mean((np.exp(0.5 * x + 1) - y) ** 2)), rel=0.03)
 
@@ -223,7 +226,7 @@ def test_an_interrupt_saves_the_model_so_far(tmp_path):
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)
     assert child.returncode == 130, err
-    assert "interrupted; this is the model so far" in out
+    assert "interrupted; the model has learnt the rows so far" in out
     assert load_model(path).n_seen > 2000
 
 
@@ -234,10 +237,10 @@ def test_module_can_be_run():
     assert re.match(r"adagrad-nb \d", done.stdout)
 
 
-# --- callbacks, metrics and pictures ------------------------------------------------------------------------------
+# --- callbacks, metrics and plots ------------------------------------------------------------------------------
 
 
-def test_auc_is_the_chance_of_the_right_order():
+def test_auc_is_the_probability_of_the_right_order():
     rng = np.random.default_rng(0)
     y, score = rng.random(60) > 0.6, rng.integers(0, 8, 60)
     wins = [(a > b) + 0.5 * (a == b) for a in score[y] for b in score[~y]]
@@ -257,7 +260,7 @@ def test_calibration_counts_every_row_once():
     np.testing.assert_allclose(observed, predicted, atol=0.2)
 
 
-def test_table_goes_on_where_a_model_was(capsys):
+def test_table_continues_the_row_count_of_a_model(capsys):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, 2))
     y = X[:, 0] > 0
@@ -284,7 +287,7 @@ def test_plot_without_test_data():
     assert len(plot_training(model, history).axes) == 2
 
 
-def test_files_have_the_permissions_of_any_new_file(files, tmp_path):
+def test_output_files_have_default_permissions(files, tmp_path):
     plain, model, picture, out = (tmp_path / name for name in ("plain", "m.npz", "p.png", "out.txt"))
     plain.touch()
     main(["train", str(files[0]), "--quiet", "--model", str(model), "--plot", str(picture)])
@@ -292,7 +295,7 @@ def test_files_have_the_permissions_of_any_new_file(files, tmp_path):
     assert {path.stat().st_mode for path in (model, picture, out)} == {plain.stat().st_mode}
 
 
-def test_a_file_that_fails_leaves_the_old_one(files, tmp_path):
+def test_a_failed_command_keeps_the_old_file(files, tmp_path):
     model, out = tmp_path / "m.npz", tmp_path / "out.txt"
     main(["train", str(files[0]), "--quiet", "--model", str(model)])
     out.write_text("old")
@@ -304,8 +307,8 @@ def test_a_file_that_fails_leaves_the_old_one(files, tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_many_classes_on_the_command_line(tmp_path, capsys):
-    """Training, testing, a picture, predictions and probabilities of three classes; several rates in one pass."""
+def test_multiclass_models_on_the_command_line(tmp_path, capsys):
+    """Train, test, plot, predict and predict probabilities for three classes; several learning rates in one pass."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(600, 4))
     y = (X @ rng.normal(size=(4, 3))).argmax(axis=1) + 5

@@ -1,4 +1,4 @@
-"""Device arrays of other packages, known by what they say of themselves; streams; nothing here needs a device."""
+"""Detection of device arrays of other packages by their attributes, and stream order.  No test needs a device."""
 
 import numba
 import numpy as np
@@ -11,7 +11,7 @@ if numba.config.ENABLE_CUDASIM:
 
 
 class Foreign:
-    """An array with the interface of CuPy and others."""
+    """Array with the CUDA array interface, as in CuPy."""
 
     def __init__(self, stream=None, dtype="float32", shape=(3,)):
         self.dtype, self.shape = dtype, shape
@@ -19,7 +19,7 @@ class Foreign:
 
 
 class Tensor:
-    """An array as PyTorch has them: its interface cannot be asked for while it takes part in a gradient."""
+    """PyTorch tensor that requires a gradient: reading its CUDA array interface raises."""
 
     def __init__(self, is_cuda):
         self.is_cuda, self.dtype, self.shape = is_cuda, "torch.bfloat16", (2, 3)
@@ -42,7 +42,7 @@ class Stream:
 
 @pytest.fixture
 def waits(monkeypatch):
-    """The streams that were waited for."""
+    """Return the list of the streams that were synchronised."""
     log = []
 
     class Module:
@@ -58,27 +58,28 @@ def waits(monkeypatch):
         def per_thread_default_stream():
             return Stream(2, log)
 
-    monkeypatch.setattr(arrays, "cuda", lambda: Module)
-    arrays._external.cache_clear()
+    monkeypatch.setattr(arrays, "import_cuda", lambda: Module)
+    arrays._external_stream.cache_clear()
     yield log
-    arrays._external.cache_clear()
+    arrays._external_stream.cache_clear()
 
 
-def test_whose_arrays_are_on_a_device():
-    assert arrays.is_device(Tensor(True))
-    assert not arrays.is_device(Tensor(False))
-    assert arrays.is_device(Foreign())
-    assert not arrays.is_device(np.ones(2))
-    assert [type(one) for one in arrays.among([{"a": Foreign()}, (np.ones(1), [Tensor(True)])])] == [Foreign, Tensor]
+def test_is_device_array():
+    assert arrays.is_device_array(Tensor(True))
+    assert not arrays.is_device_array(Tensor(False))
+    assert arrays.is_device_array(Foreign())
+    assert not arrays.is_device_array(np.ones(2))
+    found = arrays.device_arrays_in([{"a": Foreign()}, (np.ones(1), [Tensor(True)])])
+    assert [type(array) for array in found] == [Foreign, Tensor]
 
 
 def test_shape_and_dtype():
-    assert arrays.form(Foreign(shape=(2, 5))) == ((2, 5), np.dtype("f4"))
-    assert arrays.form(Foreign(shape=(2, 5))).size == 10
-    assert arrays.form(Tensor(True)).dtype == "bfloat16"
+    assert arrays.array_spec(Foreign(shape=(2, 5))) == ((2, 5), np.dtype("f4"))
+    assert arrays.array_spec(Foreign(shape=(2, 5))).size == 10
+    assert arrays.array_spec(Tensor(True)).dtype == "bfloat16"
 
 
-def test_arrays_that_cannot_be_changed():
+def test_jax_arrays_are_not_writable():
     class Array(Foreign):
         pass
 
@@ -87,13 +88,13 @@ def test_arrays_that_cannot_be_changed():
     assert not arrays.is_writable(Array())
 
 
-def test_addresses():
-    assert arrays.address(Foreign()) == 4096
+def test_addresses_and_alignment():
+    assert arrays.data_pointer(Foreign()) == 4096
     assert arrays.is_aligned(Foreign(), Foreign())
 
 
 @pytest.mark.parametrize(
-    ("streams", "mine", "waited"),
+    ("streams", "current", "synchronised"),
     [
         ([None, None], 0, []),
         ([1, None], 0, []),
@@ -104,25 +105,25 @@ def test_addresses():
         ([None, 9, 9], 0, [9, 0]),
     ],
 )
-def test_streams_wait_for_each_other(streams, mine, waited, waits):
-    with arrays.ordered([Foreign(stream) for stream in streams]):
-        assert int(arrays.stream()) == mine
-    assert waits == waited
-    assert arrays.stream() == 0
+def test_streams_are_synchronised(streams, current, synchronised, waits):
+    with arrays.on_stream([Foreign(stream) for stream in streams]):
+        assert int(arrays.current_stream()) == current
+    assert waits == synchronised
+    assert arrays.current_stream() == 0
 
 
-def test_a_stream_is_given_up_after_an_error(waits):
+def test_the_previous_stream_is_restored_after_an_error(waits):
     def fail():
-        with arrays.ordered([Foreign(7)]):
+        with arrays.on_stream([Foreign(7)]):
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
-    assert arrays.stream() == 0
+    assert arrays.current_stream() == 0
 
 
-def test_records_keep_their_numbers_when_their_arrays_go(monkeypatch):
+def test_to_device_record_copies_arrays_only(monkeypatch):
     from adagrad_nb import L1, Box
 
-    monkeypatch.setattr(arrays, "put", lambda array: ("there", array.tolist()))
-    assert arrays.upload((L1(0.5), Box(np.zeros(2), 1.0))) == (L1(0.5), Box(("there", [0.0, 0.0]), 1.0))
+    monkeypatch.setattr(arrays, "to_device_array", lambda array: ("there", array.tolist()))
+    assert arrays.to_device_record((L1(0.5), Box(np.zeros(2), 1.0))) == (L1(0.5), Box(("there", [0.0, 0.0]), 1.0))

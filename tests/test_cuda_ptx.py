@@ -30,7 +30,7 @@ from adagrad_nb import (
     RowAdagrad,
     Softmax,
 )
-from adagrad_nb.compiler.jit import Held, cast
+from adagrad_nb.compiler.jit import DeviceScalar, cast
 from adagrad_nb.linear.kernels import lazy
 from adagrad_nb.linear.kernels import rows as linear
 from adagrad_nb.records.coordinate import Update
@@ -110,7 +110,7 @@ def cases(dtype):
         "fill": (primitives.fill, a, f),
         "half": (cuda_array_update.dense, full, a, vector(np.float16), s, f, i),
         "bfloat16": (cuda_array_update.dense, full, a, vector(np.int16), s, f, i),
-        "held rate": (cuda_array_update.dense, full, a, a, s, record(Held, a), i),
+        "held rate": (cuda_array_update.dense, full, a, a, s, record(DeviceScalar, a), i),
         "factor": (cuda_array_update.dense, full._replace(transforms=None), a, a, s, f, i),
         "quads": (cuda_array_update.dense_vec4, full, a, a, s, f, i),
         "listed": (cuda_array_update.update_listed, full, LISTED, a, a, s, f, i),
@@ -153,22 +153,22 @@ def cases(dtype):
         "spread": (cuda_sparse_gradients.scatter_to_dense, LISTED, a, a),
     }
     found["differing"] = (cuda_array_update.count_different, a, a, counts)
-    kinds = ("plain", NoPenalty(), lazy.Prompt()), ("penalised", ElasticNet(0.1, 0.2), lazy.Closed())
+    kinds = ("plain", NoPenalty(), lazy.NoCatchUp()), ("penalised", ElasticNet(0.1, 0.2), lazy.ClosedForm())
     for kind, penalty, lapse in kinds:
         moves = cast(Update(Adagrad(), chain_transforms(()), penalty), dtype)
         free = moves._replace(penalty=NoPenalty())
-        recipe = linear.Recipe(cast(Logistic(), dtype), moves, free, Constant(0.5), lapse, 1)
+        recipe = linear.LearnerSpec(cast(Logistic(), dtype), moves, free, Constant(0.5), lapse, 1)
         last = types.Tuple(()) if kind == "plain" else n
         weights = record(linear.Weights, a, s, last, a, s)
         rows = record(linear.Rows, n, counts, a, a, a, n)
-        entries = record(cuda_rows.Entries, a, a, n, a, n, n)
+        entries = record(cuda_rows.DeviceBatch, a, a, n, a, n, n)
         found |= {
-            f"slopes, {kind}": (cuda_rows.slopes, recipe, rows, weights, entries, i, i, i),
-            f"learn, {kind}": (cuda_rows.learn, recipe, weights, n, a, f, f, i),
+            f"slopes, {kind}": (cuda_rows.row_slopes, recipe, rows, weights, entries, i, i, i),
+            f"learn, {kind}": (cuda_rows.cuda_learn, recipe, weights, n, a, f, f, i),
             f"learn bias, {kind}": (cuda_rows.learn_bias, recipe, weights, a, f, f, i),
             f"learn biases, {kind}": (cuda_rows.learn_bias, recipe, weights, a, f, a, i),
-            f"decisions, {kind}": (cuda_multi_rows.decide, recipe, rows, weights, d, a, i, i),
-            f"learn lanes, {kind}": (cuda_multi_rows.learn, recipe, weights, d, n, a, f, a, i),
+            f"decisions, {kind}": (cuda_multi_rows.multi_scores, recipe, rows, weights, d, a, i, i),
+            f"learn lanes, {kind}": (cuda_multi_rows.cuda_learn_multi, recipe, weights, d, n, a, f, a, i),
         }
     outer, nothing = record(cuda_sparse_gradients.OuterProductGradient, a, counts, a), types.Tuple(())
     numbered, bare = record(linear.Rows, n, counts, a, n, a, n), record(linear.Rows, n, counts, a, *[nothing] * 3)
@@ -176,16 +176,16 @@ def cases(dtype):
     for name, loss in SCORES.items():
         targets = numbered if getattr(loss, "target_type", "") == "multiclass" else rows
         mine = recipe._replace(loss=cast(loss, dtype))
-        found[name] = cuda_multi_rows.score, mine, targets, a, a, d, n, i, i
+        found[name] = cuda_multi_rows.multi_losses_and_slopes, mine, targets, a, a, d, n, i, i
     found |= {
-        "decisions": (cuda_multi_rows.decide, cuda_multi_rows.SETTLED, bare, settled, types.float64, a, i, i),
-        "gather lanes": (cuda_multi_rows.gather, rows, outer, n, n, i, i),
+        "decisions": (cuda_multi_rows.multi_scores, cuda_multi_rows.CAUGHT_UP, bare, settled, types.float64, a, i, i),
+        "gather lanes": (cuda_multi_rows.expand_rows, rows, outer, n, n, i, i),
         "runs of lanes": (cuda_sparse_gradients.sum_runs, n, n, outer, i, a),
-        "note": (cuda_multi_rows.note, recipe, n, n, i),
-        "tally of lanes": (cuda_rows.tally, rows, d, i, d),
+        "note": (cuda_multi_rows.set_last_updates, recipe, n, n, i),
+        "tally of lanes": (cuda_rows.add_losses, rows, d, i, d),
     }
-    found["margins"] = (cuda_rows.margins, n, counts, a, a, f, a)
-    found["tally"] = (cuda_rows.tally, rows, a, i, vector(np.float64))
+    found["margins"] = (cuda_rows.decision_values, n, counts, a, a, f, a)
+    found["tally"] = (cuda_rows.add_losses, rows, a, i, vector(np.float64))
     scaled = record(
         type(chain_transforms((cuda_array_update.DeviceRescale(0),))),
         record(cuda_array_update.DeviceRescale, a),

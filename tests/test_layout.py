@@ -1,4 +1,4 @@
-"""Who may import whom, and what a module may hold: one test a rule, each with one that shows that it can fail."""
+"""Rules for imports and contents of modules.  Each rule has a test of the package and tests that it can fail."""
 
 import ast
 import importlib.util
@@ -10,15 +10,14 @@ import pytest
 from layout import ORDER, RANK
 
 MODULES = layout.read(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
-KERNELS = {"linear/kernels", "optim/kernels"}  # packages below those of the order
+KERNELS = {"linear/kernels", "optim/kernels"}  # the only packages below those of `ORDER`
 
-# Optional packages, and the modules that may import them, in a function.
+# Optional packages, and the modules that may import them, in functions only.
 ADAPTERS = {
-    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli"}, "sklearn": {"linear/estimators"}, "dask": {"dask"},
-    "distributed": {"dask"}, "pyarrow": {"io/readers"}, "zstandard": {"io/source"},
+    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli"}, "sklearn": {"linear/estimators"}, "zstandard": {"io/source"},
 }  # fmt: skip
 
-# {(rule, module, what it may do against the rule): reason}
+# {(rule, module, subject of the offence): reason}
 EXCEPTIONS = {
     ("kernel_imports", "linear/kernels/lazy", "numpy"): "chooses the strategy in Python, before a kernel is called",
     ("cuda_imports", "cuda/primitives", "numba.cuda"): "holds device functions; only cuda_* modules import it",
@@ -28,7 +27,7 @@ EXCEPTIONS = {
 
 
 class Offence(NamedTuple):
-    """A module, what it does against a rule, and the sentence that says so."""
+    """Violation of a rule: the module, the import or code in question, and a message."""
 
     module: str
     what: str
@@ -36,7 +35,7 @@ class Offence(NamedTuple):
 
 
 def offences(rule, modules):
-    """Return the messages of what breaks a rule, without the exceptions."""
+    """Return the messages of the offences against a rule that are not in `EXCEPTIONS`."""
     return [found.message for found in rule(modules) if (rule.__name__, found.module, found.what) not in EXCEPTIONS]
 
 
@@ -54,7 +53,7 @@ def is_cuda(module):
 
 @pytest.fixture
 def fake(tmp_path):
-    """Write a package of the given {file: source}, in place of the one before, and read it."""
+    """Return a function that replaces a temporary package by files {name: source} and reads it."""
 
     def write(sources):
         shutil.rmtree(tmp_path / "adagrad_nb", ignore_errors=True)
@@ -68,22 +67,22 @@ def fake(tmp_path):
 
 
 def assert_kept(rule):
-    """The package keeps a rule."""
+    """Assert that the package keeps a rule."""
     messages = offences(rule, MODULES)
     assert not messages, "\n".join(messages)
 
 
 def assert_only(messages, *words):
-    """There is one message, and it has all the words."""
+    """Assert that there is one message, and that it contains all the words."""
     assert len(messages) == 1, messages
     assert [word for word in words if word not in messages[0]] == []
 
 
-# --- the order of packages, and circles --------------------------------------------------------------------------
+# --- order of packages and import cycles -------------------------------------------------------------------------
 
 
 def order(modules):
-    """A package imports only packages of the lines above its own, also within functions."""
+    """A package imports only from the lines of `ORDER` above its own, also in functions."""
     for name, module in modules.items():
         for found in module.imports:
             if not found.own:
@@ -94,20 +93,20 @@ def order(modules):
                 yield Offence(name, found.target, f"{name} imports {found.target}: {second} stands {where} {first}")
 
 
-def circles(modules):
-    """No module imports itself by way of others, also within functions."""
+def cycles(modules):
+    """There are no import cycles, also in functions."""
     graph = layout.graph(modules)
-    for nodes in layout.circles(graph):
-        path = layout.shortest_circle(graph, nodes)
-        yield Offence(path[0], path[1], "circular import: " + " -> ".join(path))
+    for nodes in layout.cycles(graph):
+        path = layout.shortest_cycle(graph, nodes)
+        yield Offence(path[0], path[1], "import cycle: " + " -> ".join(path))
 
 
 def test_imports_follow_the_order_of_packages():
     assert_kept(order)
 
 
-def test_no_modules_import_each_other():
-    assert_kept(circles)
+def test_there_are_no_import_cycles():
+    assert_kept(cycles)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +120,7 @@ def test_an_import_that_points_up_is_found(fake, source, within):
     assert_only(offences(order, modules), "records/rules", "optim/step", "above")
 
 
-def test_an_import_of_a_package_beside_is_found(fake):
+def test_an_import_of_a_package_in_the_same_line_is_found(fake):
     modules = fake({"minimize/loop.py": "from ..linear.fit import fit_linear", "linear/fit.py": "fit_linear = None"})
     assert_only(offences(order, modules), "minimize/loop", "linear/fit", "beside")
 
@@ -131,30 +130,30 @@ def test_an_import_of_the_whole_package_is_found(fake):
     assert_only(offences(order, modules), "io/source", "__init__", "above")
 
 
-def test_an_import_that_points_down_is_none(fake):
+def test_an_import_that_points_down_is_allowed(fake):
     modules = fake(
         {"records/rules.py": "", "optim/step.py": "from ..records import rules", "optim/leaf.py": "from . import step"}
     )
-    assert offences(order, modules) == offences(circles, modules) == []
+    assert offences(order, modules) == offences(cycles, modules) == []
 
 
 @pytest.mark.parametrize("within", ["", "def f():\n    "])
-def test_a_circular_import_is_found(fake, within):
+def test_an_import_cycle_is_found(fake, within):
     modules = fake(
         {"io/a.py": "from . import b", "io/b.py": "from .c import x", "io/c.py": within + "from .a import y"}
     )
-    assert_only(offences(circles, modules), "io/a -> io/b -> io/c -> io/a")
+    assert_only(offences(cycles, modules), "io/a -> io/b -> io/c -> io/a")
 
 
 def test_a_module_that_imports_itself_is_found(fake):
-    assert_only(offences(circles, fake({"_check.py": "from . import _check"})), "_check -> _check")
+    assert_only(offences(cycles, fake({"_check.py": "from . import _check"})), "_check -> _check")
 
 
 # --- kernels -----------------------------------------------------------------------------------------------------
 
 
 def kernel_imports(modules):
-    """Kernels import the compiler, records, the CUDA runtime and kernels, and nothing that checks or allocates."""
+    """Kernels import only the compiler, records, the CUDA runtime and other kernels."""
     for name, module in modules.items():
         if not is_kernel(name):
             continue
@@ -170,7 +169,7 @@ def kernel_imports(modules):
 
 
 def kernel_signatures(modules):
-    """Kernels take at most eight arguments, in the order records, arrays, scalars, and have no defaults."""
+    """Kernels take at most eight arguments and have no defaults."""
     for name, module in modules.items():
         compiled = _compiled(module.tree)
         for node in module.tree.body:
@@ -183,7 +182,7 @@ def kernel_signatures(modules):
 
 
 def kernel_errors(modules):
-    """Kernels return a status instead of an exception."""
+    """Kernels return a status and raise nothing."""
     for name, module in modules.items():
         for node in ast.walk(module.tree):
             if is_kernel(name) and isinstance(node, ast.Raise | ast.Assert):
@@ -191,7 +190,7 @@ def kernel_errors(modules):
 
 
 def _compiled(tree):
-    """Return the functions under a decorator from `compiler`, or under one that is made of such a decorator."""
+    """Return the functions with a decorator from `compiler`, or with one that the module derives from it."""
     names = {
         alias.asname or alias.name
         for node in tree.body
@@ -208,7 +207,7 @@ def _compiled(tree):
 
 
 def _names(node):
-    """Return the names and attributes of an expression."""
+    """Return the names and attribute names in an expression."""
     return {getattr(part, "id", None) or getattr(part, "attr", None) for part in ast.walk(node)} - {None}
 
 
@@ -224,7 +223,7 @@ def test_kernels_raise_nothing():
     assert_kept(kernel_errors)
 
 
-def test_an_import_that_is_not_for_kernels_is_found(fake):
+def test_an_import_that_kernels_may_not_use_is_found(fake):
     kernel = "optim/kernels/dense.py"
     modules = fake(
         {kernel: "from .. import step\nfrom ...records import rules", "optim/step.py": "", "records/rules.py": ""}
@@ -259,7 +258,7 @@ def test_an_exception_of_a_kernel_is_found(fake):
 
 
 def record_imports(modules):
-    """Records hold scalar functions alone, because they run where NumPy does not: in CUDA kernels."""
+    """Records contain scalar functions only and do not import NumPy, because they also run in CUDA kernels."""
     for name, module in modules.items():
         if package_of(name) != "records":
             continue
@@ -273,14 +272,14 @@ def test_records_import_no_arrays():
     assert_kept(record_imports)
 
 
-def test_an_import_that_is_not_for_records_is_found(fake):
+def test_an_import_that_records_may_not_use_is_found(fake):
     modules = fake({"records/rules.py": "import math\ndef f():\n    import numpy as np"})
     assert_only(offences(record_imports, modules), "records/rules", "numpy")
     modules = fake({"records/rules.py": "from .. import _csr, _check", "_csr.py": "", "_check.py": ""})
     assert_only(offences(record_imports, modules), "records/rules", "_csr")
 
 
-# --- what is imported where it is used ---------------------------------------------------------------------------
+# --- CUDA and optional packages ----------------------------------------------------------------------------------
 
 
 def cuda_imports(modules):
@@ -301,7 +300,7 @@ def cuda_imports(modules):
 
 
 def lazy_modules(modules):
-    """A module that loads ``numba.cuda`` or an optional package is itself imported in functions, or by ``cuda_*``."""
+    """Modules that load ``numba.cuda`` or an optional package are imported in functions or by ``cuda_*`` modules."""
     loading = {name for name, module in modules.items() if is_cuda(name) or any(map(_is_heavy, module.imports))}
     for name, module in modules.items():
         for found in module.imports:
@@ -315,7 +314,7 @@ def _is_heavy(found):
 
 
 def optional_packages(modules):
-    """Optional packages are imported by their adapters, in functions."""
+    """Optional packages are imported by their adapters only, in functions."""
     for name, module in modules.items():
         for found in module.imports:
             package = found.target.split(".")[0]
@@ -328,7 +327,7 @@ def optional_packages(modules):
 
 
 def decorators(modules):
-    """Numba's decorators are used in `compiler.jit`: a bare njit has Python's error model, which prevents SIMD code."""
+    """Numba's decorators are used in `compiler.jit` only: the default error model of njit prevents vectorisation."""
     forbidden = {"njit", "jitclass", "vectorize", "guvectorize", "stencil", "cfunc", "generated_jit"}
     for name, module in modules.items():
         if name == "compiler/jit":
@@ -346,7 +345,7 @@ def decorators(modules):
             yield Offence(name, word, f"{name} uses {word}")
 
 
-def test_cuda_is_imported_by_cuda_modules_alone():
+def test_only_cuda_modules_import_cuda():
     assert_kept(cuda_imports)
 
 
@@ -354,11 +353,11 @@ def test_modules_that_load_optional_packages_are_imported_lazily():
     assert_kept(lazy_modules)
 
 
-def test_optional_packages_are_imported_by_their_adapters_alone():
+def test_only_adapters_import_optional_packages():
     assert_kept(optional_packages)
 
 
-def test_numba_decorators_are_in_one_module():
+def test_one_module_uses_numba_decorators():
     assert_kept(decorators)
 
 
@@ -390,7 +389,7 @@ def test_an_attribute_of_numba_is_found(fake):
         ("linear/estimators", "try:\n    import sklearn.base\nexcept ImportError:\n    raise"),
     ],
 )
-def test_an_import_of_a_module_to_be_imported_lazily_is_found(fake, target, source):
+def test_a_top_level_import_of_a_lazy_module_is_found(fake, target, source):
     parts = target.replace("/", ".")
     sources = {f"{target}.py": source, "optim/step.py": f"from ..{parts} import x"}
     assert_only(offences(lazy_modules, fake(sources)), "optim/step", target)
@@ -415,11 +414,11 @@ def test_a_decorator_of_numba_is_found(fake, decorator):
     assert {message.split()[0] for message in offences(decorators, modules)} == {"optim/step"}
 
 
-# --- packages ----------------------------------------------------------------------------------------------------
+# --- __init__ files and the list of packages ---------------------------------------------------------------------
 
 
 def package_files(modules):
-    """The `__init__` of a package has a docstring and at most re-exports, of which none hides a module."""
+    """The `__init__` of a package has a docstring and only re-exports, none of which hides a module."""
     for name, module in modules.items():
         folder, _, stem = name.rpartition("/")
         if stem != "__init__":
@@ -443,7 +442,7 @@ def _is_export(node):
 
 
 def _exports(tree):
-    """Yield (name, where it is from) of the names that a package defines."""
+    """Yield (name, origin) of the names that a package defines."""
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
@@ -456,9 +455,9 @@ def _exports(tree):
 
 
 def listed(modules):
-    """Every module is in a package of the order, or in the kernels of one."""
+    """Every module is in a package of `ORDER` or in one of `KERNELS`."""
     for name in modules:
-        folder = layout.room(name) if "/" in name else ""
+        folder = layout.unit(name) if "/" in name else ""
         if package_of(name) not in RANK or (folder.count("/") and folder not in KERNELS):
             yield Offence(name, folder or name, f"{name} is not in a package of the list")
 
@@ -468,16 +467,15 @@ def test_packages_hold_a_docstring_and_exports():
 
 
 def test_packages_have_an_init():
-    assert {layout.room(name) for name in MODULES if "/" in name} == {
-        layout.room(name) for name in MODULES if name.endswith("/__init__")
-    }
+    with_init = {layout.unit(name) for name in MODULES if name.endswith("/__init__")}
+    assert {layout.unit(name) for name in MODULES if "/" in name} == with_init
 
 
 def test_every_module_is_in_a_package_of_the_list():
     assert_kept(listed)
 
 
-def test_every_package_has_one_place_in_the_order():
+def test_no_package_is_twice_in_the_order():
     assert len(RANK) == sum(map(len, ORDER))
 
 
@@ -506,7 +504,7 @@ def test_a_module_outside_the_list_is_found(fake, module):
     assert_only(offences(listed, fake({f"{module}.py": "", "optim/kernels/dense.py": ""})), module)
 
 
-# --- the exceptions, and what reads the package ------------------------------------------------------------------
+# --- exceptions, and the functions of `layout` -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("exception", EXCEPTIONS, ids=" ".join)
@@ -515,7 +513,7 @@ def test_exceptions_are_needed(exception):
     assert (module, what) in {(found.module, found.what) for found in globals()[rule](MODULES)}
 
 
-def test_the_reader_of_imports_reads(fake):
+def test_imports_are_read(fake):
     assert layout.Import("records/rules", True, "top") in MODULES["records/coordinate"].imports
     assert layout.Import("numba", False, "top") in MODULES["compiler/jit"].imports
     source = "from .. import _check\nfrom . import x\nfrom numba import cuda as c\ndef f():\n    import numpy.linalg"
@@ -528,7 +526,7 @@ def test_the_reader_of_imports_reads(fake):
     ]
 
 
-def test_rooms_are_counted(fake):
+def test_units_are_counted(fake):
     sources = {
         "__init__.py": "",
         "_check.py": "",
@@ -536,11 +534,11 @@ def test_rooms_are_counted(fake):
         "io/b.py": "from ..optim import c",
     }
     modules = fake(sources | {"optim/c.py": "from ..io import a, b\ndef f_g(x): pass\ndef __h__(x): pass"})
-    rooms = layout.graph(modules, layout.room)
-    assert layout.arrows(rooms) == [("io", "_check"), ("io", "optim"), ("optim", "io")]
-    assert layout.circles(rooms) == [("io", "optim")]
-    assert len(layout.upward(rooms)) == 1
+    units = layout.graph(modules, layout.unit)
+    assert layout.edges(units) == [("io", "_check"), ("io", "optim"), ("optim", "io")]
+    assert layout.cycles(units) == [("io", "optim")]
+    assert len(layout.upward(units)) == 1
     assert layout.upward_by_order(modules) == [("io", "optim")]
-    assert layout.levels(rooms, [("io", "optim")]) == {"__init__": 1, "_check": 1, "io": 2, "optim": 3}
+    assert layout.levels(units, [("io", "optim")]) == {"__init__": 1, "_check": 1, "io": 2, "optim": 3}
     assert [f.has_one_word for f in layout.functions(modules["optim/c"])] == [False, True]
     assert dict(layout.counts(modules))["files"] == 5

@@ -1,4 +1,4 @@
-"""Numba: decorators, binding of records, SIMD vectors, intrinsics and vectorisable powers.
+"""Numba extensions: decorators, method dispatch on records, SIMD vectors, intrinsics and a vectorisable power.
 
 Read `jit` first; the other modules extend it.
 """

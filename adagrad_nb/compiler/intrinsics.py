@@ -1,4 +1,4 @@
-"""What compiled loops ask of the machine: that threads meet within them, and that memory is brought near."""
+"""Intrinsics: thread barrier and memory prefetch."""
 
 import sys
 
@@ -9,114 +9,114 @@ from numba.extending import intrinsic
 
 from .jit import bind
 
-# --- threads that meet within one compiled loop -------------------------------------------------------------------
+# --- thread barrier -----------------------------------------------------------------------------------------------
 
 
 @intrinsic
-def _arrive(context, gate):
+def _increment_arrivals(context, barrier):
     def codegen(context, builder, signature, args):
         counter = context.make_array(signature.args[0])(context, builder, args[0]).data
         builder.atomic_rmw("add", counter, ir.IntType(64)(1), "seq_cst")
         return context.get_dummy_value()
 
-    return types.void(gate), codegen
+    return types.void(barrier), codegen
 
 
 @intrinsic
-def _arrived(context, gate):
+def _load_arrivals(context, barrier):
     def codegen(context, builder, signature, args):
         counter = context.make_array(signature.args[0])(context, builder, args[0]).data
         return builder.load_atomic(counter, "seq_cst", 8)
 
-    return types.int64(gate), codegen
+    return types.int64(barrier), codegen
 
 
-def _system(name, *given):
-    """A call of the C library with small integers; on Windows whatever lets another thread run."""
+def _make_c_call(name, *arguments):
+    """Return a function that calls `name` of the C library with integer arguments; on Windows, `SwitchToThread`."""
     if sys.platform == "win32":
-        name, given = "SwitchToThread", ()
+        name, arguments = "SwitchToThread", ()
 
     @intrinsic
-    def call(context):
+    def call_function(context):
         def codegen(context, builder, signature, args):
-            word = ir.IntType(32)
-            kind = ir.FunctionType(word, [word] * len(given))
-            function = cgutils.get_or_insert_function(builder.module, kind, name)
-            builder.call(function, [word(number) for number in given])
+            int32 = ir.IntType(32)
+            function_type = ir.FunctionType(int32, [int32] * len(arguments))
+            function = cgutils.get_or_insert_function(builder.module, function_type, name)
+            builder.call(function, [int32(number) for number in arguments])
             return context.get_dummy_value()
 
         return types.void(), codegen
 
-    return call
+    return call_function
 
 
-_give_way, _sleep = _system("sched_yield"), _system("usleep", 20)
+_yield_thread, _sleep = _make_c_call("sched_yield"), _make_c_call("usleep", 20)
 
 
-def meet(gate, threads, meetings):
-    """Wait until `threads` threads have met once more than `meetings` times; return their number.
+def barrier_wait(barrier, n_threads, phase):
+    """Wait until `n_threads` threads have reached the barrier for the (phase + 1)-th time; return phase + 1.
 
-    `gate` is an array with one zero when the first of them starts.  Waiting burns time for the microseconds that it
-    should take, then lets other threads of the machine run, then sleeps: where cores are busy it must.
+    `barrier` is an array with one element, initially zero.  A thread spins first, because the wait usually takes
+    microseconds.  Then it yields, and finally it sleeps, for the case that the cores are busy with other work.
     """
-    return meetings + 1
+    return phase + 1
 
 
-@bind(meet)
-def _meet(gate, threads, meetings):
-    def wait(gate, threads, meetings):
-        if threads > 1:
-            _arrive(gate)
-            turns = 0
-            while _arrived(gate) < threads * (meetings + 1):
-                turns += 1
-                if turns > 2100:
+@bind(barrier_wait)
+def _overload_barrier_wait(barrier, n_threads, phase):
+    def wait_for_threads(barrier, n_threads, phase):
+        if n_threads > 1:
+            _increment_arrivals(barrier)
+            spins = 0
+            while _load_arrivals(barrier) < n_threads * (phase + 1):
+                spins += 1
+                if spins > 2100:
                     _sleep()
-                elif turns > 2000:
-                    _give_way()
-        return meetings + 1
+                elif spins > 2000:
+                    _yield_thread()
+        return phase + 1
 
-    return wait
+    return wait_for_threads
 
 
-# --- what is needed soon ----------------------------------------------------------------------------------------
+# --- prefetch ---------------------------------------------------------------------------------------------------
 
 
 @intrinsic
-def _prefetch(context, array, i, c):
+def _emit_prefetch(context, array, i, c):
     def codegen(context, builder, signature, args):
-        parts = context.make_array(signature.args[0])(context, builder, args[0])
-        row = builder.mul(args[1], builder.extract_value(parts.strides, 0))
-        row = builder.gep(builder.bitcast(parts.data, cgutils.voidptr_t), [row])
-        address = builder.gep(builder.bitcast(row, parts.data.type), [args[2]])
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-        # to write to, to be kept, data rather than code
-        builder.call(function, [builder.bitcast(address, cgutils.voidptr_t), number(1), number(3), number(1)])
+        struct = context.make_array(signature.args[0])(context, builder, args[0])
+        row = builder.mul(args[1], builder.extract_value(struct.strides, 0))
+        row = builder.gep(builder.bitcast(struct.data, cgutils.voidptr_t), [row])
+        address = builder.gep(builder.bitcast(row, struct.data.type), [args[2]])
+        int32 = ir.IntType(32)
+        function_type = ir.FunctionType(ir.VoidType(), [cgutils.voidptr_t, int32, int32, int32])
+        function = cgutils.get_or_insert_function(builder.module, function_type, "llvm.prefetch.p0")
+        # for writing, high temporal locality, data cache
+        builder.call(function, [builder.bitcast(address, cgutils.voidptr_t), int32(1), int32(3), int32(1)])
         return context.get_dummy_value()
 
     return types.void(array, types.intp, types.intp), codegen
 
 
 def prefetch(array, i, c=0):
-    """Ask for array[i], or array[i, c], to be brought near; it may lie outside, and nothing waits for it."""
+    """Prefetch array[i], or array[i, c], into the cache; an index out of bounds is harmless."""
 
 
 def prefetch_each(arrays, i):
-    """The same for a tuple of arrays."""
+    """Prefetch element i of each array of a tuple."""
 
 
-bind(prefetch)(lambda array, i, c=0: lambda array, i, c=0: _prefetch(array, i, c))  # type: ignore[call-arg]
+bind(prefetch)(lambda array, i, c=0: lambda array, i, c=0: _emit_prefetch(array, i, c))  # type: ignore[call-arg]
 
 
 @bind(prefetch_each)
-def _prefetch_each(arrays, i):
+def _overload_prefetch_each(arrays, i):
     if len(arrays) == 0:
         return lambda arrays, i: None
 
-    def each(arrays, i):
+    def prefetch_all(arrays, i):
         prefetch(arrays[0], i)
         prefetch_each(arrays[1:], i)
 
-    return each
+    return prefetch_all

@@ -1,8 +1,9 @@
-"""Every quirk of Numba in one place: decorators, the binding of records, their precision and identity.
+"""Decorators for kernels, and records as kernel arguments: method dispatch, precision, identity and disk cache.
 
 A *record* is a ``typing.NamedTuple`` of hyper-parameters whose methods are plain Python functions of scalars.
-``step = method("step")`` makes ``step(rule, …)`` a call that Numba binds when it compiles, by the type of the
-record, and that Python binds when it runs.  The same source is then serial, parallel, simulated and CUDA code.
+``step = method("step")`` defines a function ``step(rule, …)`` that calls ``rule.step(…)``.  Numba resolves the call
+by the type of the record at compile time; Python resolves it at run time.  One source therefore compiles to serial,
+parallel and CUDA code, and also runs in the interpreter.
 """
 
 import functools
@@ -18,113 +19,113 @@ from numba.extending import intrinsic, models, overload, register_jitable, regis
 
 from .._legacy import get_member
 
-# Python's error model checks each division for zero; the check keeps LLVM from vectorising (4 to 7 times slower),
-# and one callee compiled with it spoils every caller.
+# Numba's default error model checks each division for zero, which prevents vectorisation (4 to 7 times slower).
+# One callee with that error model prevents it in all its callers.
 OPTIONS: Any = {"error_model": "numpy"}
 
-# What a sum may be allowed: terms in any order.  NaN and infinity keep their meaning.
-LANES = {"reassoc", "nsz"}
+# Fast-math flags for sums: terms may be added in any order.  NaN and infinity keep their meaning.
+REASSOCIATE = {"reassoc", "nsz"}
 
-# What only compiled code calls needs no door for Python, which would take as long to compile as a small function.
-INNER = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-plain = register_jitable(**INNER)  # a helper that stays plain Python, for CPU and CUDA kernels alike
-lanes = register_jitable(fastmath=LANES, **INNER)  # the same, for sums
-bind = functools.partial(overload, strict=False, jit_options=INNER)
-# Taken into the caller by LLVM, whatever their size: what is passed in vectors or as many arrays takes its time in a
-# call.  (Numba's own inline="always" types every caller anew, which takes four times as long to compile.)
-FORCED = INNER | {"forceinline": True}
-inlined = functools.partial(register_jitable, **FORCED)
-bind_inlined = functools.partial(bind, jit_options=FORCED)
+# Helpers called only from compiled code get no CPython wrapper: compiling one takes as long as a small function.
+INTERNAL = OPTIONS | {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+jitable = register_jitable(**INTERNAL)  # a helper that remains a Python function, for CPU and CUDA kernels
+reassociating = register_jitable(fastmath=REASSOCIATE, **INTERNAL)  # a helper that sums in any order
+bind = functools.partial(overload, strict=False, jit_options=INTERNAL)
+# LLVM inlines these helpers whatever their size, because passing vectors or many arrays in a call is costly.
+# (Numba's inline="always" repeats type inference in each caller; compilation then takes four times as long.)
+FORCE_INLINE = INTERNAL | {"forceinline": True}
+force_inline = functools.partial(register_jitable, **FORCE_INLINE)
+bind_inlined = functools.partial(bind, jit_options=FORCE_INLINE)
 prange = numba.prange
 
 
 def jit(function=None, **options):
-    """Compile a loop for the CPU: lazily, without the GIL, kept in the disk cache where there is one."""
+    """Compile a function for the CPU at its first call, without the GIL and with the disk cache if it is writable."""
     if function is None:
         return functools.partial(jit, **options)
     try:
         return numba.njit(function, nogil=True, cache=True, **OPTIONS, **options)
-    except RuntimeError:  # no writable directory for the cache: compile in memory
+    except RuntimeError:  # no writable directory for the cache
         return numba.njit(function, nogil=True, **OPTIONS, **options)
 
 
 parallel = functools.partial(jit, parallel=True)
 
 
-def field(kind, name):
-    """The Numba type of a field of a record's type."""
-    return kind.types[kind.fields.index(name)]
+def field_type(record_type, name):
+    """Return the Numba type of a field of a record type."""
+    return record_type.types[record_type.fields.index(name)]
 
 
 def method(name, default=None, **options):
-    """Return the free function ``f(record, *args)`` that means ``record.<name>(*args)``.
+    """Return a function ``f(record, *args)`` that calls ``record.<name>(*args)``.
 
-    Where the record has no such method, `default` is called with the same arguments.  `options` are those of Numba's
+    If the record has no such method, it calls ``default(record, *args)``.  `options` are passed to Numba's
     `overload`.
     """
 
-    def call(record, *args):
+    def call_method(record, *args):
         function = get_member(record, name)
         return default(record, *args) if function is None else function(*args)
 
-    def resolve(record, *args):
+    def resolve_method(record, *args):
         if isinstance(record, types.BaseNamedTuple):
             return get_member(record.instance_class, name, default)
         return None
 
-    call.__name__ = call.__qualname__ = name
-    bind(call, **options)(resolve)
-    return call
+    call_method.__name__ = call_method.__qualname__ = name
+    bind(call_method, **options)(resolve_method)
+    return call_method
 
 
-# --- tuples of arrays, and values that may be one per coordinate ------------------------------------------------
+# --- tuples of arrays; scalars or arrays with one entry per coordinate -------------------------------------------
 
 
 def load(arrays, i):
-    """The scalars at position i of a tuple of arrays."""
+    """Return the elements at index i of a tuple of arrays."""
     return tuple(a[i] for a in arrays)
 
 
 def store(arrays, i, values):
-    """Write scalars to position i of a tuple of arrays."""
+    """Write scalars to index i of a tuple of arrays."""
     for a, value in zip(arrays, values, strict=True):
         a[i] = value
 
 
-class Held(typing.NamedTuple):
-    """A number in memory, the one entry of an array: read at every coordinate, when the loop runs."""
+class DeviceScalar(typing.NamedTuple):
+    """Scalar in an array with one element, which is read at each coordinate when the kernel runs."""
 
     array: Any
 
 
 def pick(value, i):
-    """value[i] of an array, a number that is held in memory, a scalar as it is."""
-    if isinstance(value, Held):
+    """Return value[i] of an array, the element of a `DeviceScalar`, or a scalar unchanged."""
+    if isinstance(value, DeviceScalar):
         return value.array[0]
     return value[i] if getattr(value, "ndim", 0) else value
 
 
 @bind(load)
-def _load(arrays, i):
+def _overload_load(arrays, i):
     if len(arrays) == 0:
         return lambda arrays, i: ()
     return lambda arrays, i: (arrays[0][i],) + load(arrays[1:], i)
 
 
 @bind(store)
-def _store(arrays, i, values):
+def _overload_store(arrays, i, values):
     if len(arrays) == 0:
         return lambda arrays, i, values: None
 
-    def each(arrays, i, values):
+    def store_each(arrays, i, values):
         arrays[0][i] = values[0]
         store(arrays[1:], i, values[1:])
 
-    return each
+    return store_each
 
 
 @bind(pick)
-def _pick(value, i):
+def _overload_pick(value, i):
     if isinstance(value, types.Array):
         return lambda value, i: value[i]
     if isinstance(value, types.BaseNamedTuple):
@@ -132,48 +133,48 @@ def _pick(value, i):
     return lambda value, i: value
 
 
-def narrow(value, like):
-    """A scalar in the precision of the array `like`; an array as it is."""
+def cast_like(value, like):
+    """Return a scalar in the precision of the array `like`, or an array unchanged."""
     return value if getattr(value, "ndim", 0) else like.dtype.type(value)
 
 
-@bind(narrow)
-def _narrow(value, like):
+@bind(cast_like)
+def _overload_cast_like(value, like):
     if isinstance(value, types.Array):
         return lambda value, like: value
-    kind = like.dtype
-    return lambda value, like: kind(value)
+    dtype = like.dtype
+    return lambda value, like: dtype(value)
 
 
-def plus(a, b):
-    """Entry by entry a + b of two tuples of scalars."""
+def add_tuples(a, b):
+    """Return the elementwise sum a + b of two tuples of scalars."""
     return tuple(x + y for x, y in zip(a, b, strict=True))
 
 
-def minus(a, b):
-    """Entry by entry a - b of two tuples of scalars."""
+def subtract_tuples(a, b):
+    """Return the elementwise difference a - b of two tuples of scalars."""
     return tuple(x - y for x, y in zip(a, b, strict=True))
 
 
-@bind(plus)
-def _plus(a, b):
+@bind(add_tuples)
+def _overload_add_tuples(a, b):
     if len(a) == 0:
         return lambda a, b: ()
-    return lambda a, b: (a[0] + b[0],) + plus(a[1:], b[1:])
+    return lambda a, b: (a[0] + b[0],) + add_tuples(a[1:], b[1:])
 
 
-@bind(minus)
-def _minus(a, b):
+@bind(subtract_tuples)
+def _overload_subtract_tuples(a, b):
     if len(a) == 0:
         return lambda a, b: ()
-    return lambda a, b: (a[0] - b[0],) + minus(a[1:], b[1:])
+    return lambda a, b: (a[0] - b[0],) + subtract_tuples(a[1:], b[1:])
 
 
 # --- nested records in parallel loops ----------------------------------------------------------------------------
 
 
 class Packed(types.Type):
-    """A record as one opaque value: Numba takes tuples apart on entry to a parallel loop, but only one level deep."""
+    """Numba type of a record as one opaque value, for parallel loops, which unpack only one level of nested tuples."""
 
     def __init__(self, inner):
         self.inner = inner
@@ -190,11 +191,11 @@ class _PackedModel(models.StructModel):
         super().__init__(manager, packed, [("inner", packed.inner)])
 
     def traverse(self, builder):
-        return []  # the record that was packed outlives the loop and keeps its arrays alive
+        return []  # no reference counting: the record outlives the loop and keeps its arrays alive
 
 
 @intrinsic
-def _pack(context, record):
+def _build_packed(context, record):
     def codegen(context, builder, signature, args):
         packed = cgutils.create_struct_proxy(signature.return_type)(context, builder)
         packed.inner = args[0]
@@ -204,7 +205,7 @@ def _pack(context, record):
 
 
 @intrinsic
-def _unpack(context, packed):
+def _extract_record(context, packed):
     def codegen(context, builder, signature, args):
         record = cgutils.create_struct_proxy(signature.args[0])(context, builder, value=args[0]).inner
         context.nrt.incref(builder, packed.inner, record)
@@ -213,90 +214,89 @@ def _unpack(context, packed):
     return packed.inner(packed), codegen
 
 
-def pack(record):
-    """Wrap a tuple so that a parallel loop can use it; `unpack` gives it back."""
+def pack_record(record):
+    """Wrap a tuple for use in a parallel loop; `unpack_record` returns the tuple there."""
     return record
 
 
-def unpack(packed):
-    """Return the tuple that `pack` wrapped."""
+def unpack_record(packed):
+    """Return the tuple that `pack_record` wrapped."""
     return packed
 
 
-bind(pack)(lambda record: lambda record: _pack(record))  # type: ignore[call-arg]
-bind(unpack)(lambda packed: lambda packed: _unpack(packed))  # type: ignore[call-arg]
+bind(pack_record)(lambda record: lambda record: _build_packed(record))  # type: ignore[call-arg]
+bind(unpack_record)(lambda packed: lambda packed: _extract_record(packed))  # type: ignore[call-arg]
 
 
-# --- arrays that are not counted ---------------------------------------------------------------------------------
+# --- arrays without reference counting ---------------------------------------------------------------------------
 
 
 @intrinsic
-def _bare(context, record):
-    def strip(context, builder, kind, value):
-        if isinstance(kind, types.Array):
-            array = cgutils.create_struct_proxy(kind)(context, builder, value)
+def _clear_meminfo(context, record):
+    def strip_meminfo(context, builder, numba_type, value):
+        if isinstance(numba_type, types.Array):
+            array = cgutils.create_struct_proxy(numba_type)(context, builder, value)
             array.meminfo = cgutils.get_null_value(array.meminfo.type)
             array.parent = cgutils.get_null_value(array.parent.type)
             return array._getvalue()
-        if isinstance(kind, types.BaseTuple):
-            for k, part in enumerate(kind):
-                stripped = strip(context, builder, part, builder.extract_value(value, k))
-                value = builder.insert_value(value, stripped, k)
+        if isinstance(numba_type, types.BaseTuple):
+            for index, part_type in enumerate(numba_type):
+                stripped = strip_meminfo(context, builder, part_type, builder.extract_value(value, index))
+                value = builder.insert_value(value, stripped, index)
         return value
 
     def codegen(context, builder, signature, args):
-        return strip(context, builder, signature.args[0], args[0])
+        return strip_meminfo(context, builder, signature.args[0], args[0])
 
     return record(record), codegen
 
 
-def bare(record):
-    """The same arrays, whose references are no longer counted: the caller must hold them.
+def borrow_arrays(record):
+    """Return a record with the same arrays without reference counting; the caller must keep the arrays alive.
 
-    Counting is atomic, 5 ns each time that an array gets another name; a loop over short rows spends a fourth of its
-    time on it.
+    Reference counts are atomic and cost 5 ns for each new reference, a fourth of the time of a loop over short rows.
     """
     return record
 
 
-bind(bare)(lambda record: lambda record: _bare(record))  # type: ignore[call-arg]
+bind(borrow_arrays)(lambda record: lambda record: _clear_meminfo(record))  # type: ignore[call-arg]
 
 
-# --- from the user's records to records a kernel can take --------------------------------------------------------
+# --- records as kernel arguments ---------------------------------------------------------------------------------
 
-_classes: dict = {}  # (name, fields) -> the class that owns them
+_class_owners: dict = {}  # (name, fields) -> the class that owns them
 
 
-def distinct(cls):
-    """Make Numba tell `cls` from any other record class of the same name and fields.
+def unique_class(cls):
+    """Rename `cls` if another record class has its name and fields, and return it.
 
-    Numba's dispatcher knows a named tuple by the *name* of its class and the types of its fields, so that a class
-    defined again, in a notebook cell or another module, would run the code of the first one.  Renaming the
-    newcomer is enough; pickling goes by ``__qualname__`` and is not disturbed.
+    Numba's dispatcher identifies a named tuple by the *name* of its class and the types of its fields.  A class that
+    is defined again, in a notebook cell or another module, would therefore run the code of the first one.  Pickling
+    is not affected, because it uses ``__qualname__``.
     """
-    owner = _classes.setdefault((cls.__name__, cls._fields), cls)
-    count = 1
+    owner = _class_owners.setdefault((cls.__name__, cls._fields), cls)
+    suffix = 1
     while owner is not cls:
-        count += 1
-        name = f"{cls.__name__}_{count}"
-        owner = _classes.setdefault((name, cls._fields), cls)
+        suffix += 1
+        name = f"{cls.__name__}_{suffix}"
+        owner = _class_owners.setdefault((name, cls._fields), cls)
         if owner is cls:
             cls.__name__ = name
     return cls
 
 
 def cast(record, dtype):
-    """The same record (or tuple of them) in the precision `dtype`.
+    """Return a record, or a tuple of records, with its numbers in the precision `dtype`.
 
-    Numba takes a Python float for a double, and one double makes a float32 kernel compute in doubles.
+    Numba types a Python float as a double, and one double makes a float32 kernel compute in double precision.
     """
     if hasattr(record, "_fields"):
         finalized = get_member(record, "finalized")
         if finalized is not None:
             record = finalized()
-        annotations = getattr(distinct(type(record)), "__annotations__", {})
+        annotations = getattr(unique_class(type(record)), "__annotations__", {})
         values = (
-            _cast_field(value, dtype, _means_float(annotations.get(name)))
+            _cast_field(value, dtype, _is_float_annotation(annotations.get(name)))
             for name, value in zip(record._fields, record, strict=True)
         )
         return type(record)(*values)
@@ -305,7 +305,7 @@ def cast(record, dtype):
     return _cast_field(record, dtype, False)
 
 
-def _means_float(annotation):
+def _is_float_annotation(annotation):
     return annotation in (float, "float") or float in typing.get_args(annotation)
 
 
@@ -313,82 +313,84 @@ def _cast_field(value, dtype, is_float):
     if isinstance(value, tuple):
         return cast(value, dtype)
     if isinstance(value, np.ndarray) and value.ndim == 0:
-        value = value[()]  # or it would become an array of one entry, read at every coordinate
+        value = value[()]  # `ascontiguousarray` would return an array with one element
     if isinstance(value, np.ndarray):
         return np.ascontiguousarray(value, dtype) if value.dtype.kind == "f" or is_float else value
     if isinstance(value, (bool, np.bool_)):
-        return int(value)  # a boolean cannot be packed: it is one bit in a register and a byte in memory
+        return int(value)  # `Packed` cannot hold a boolean: it is one bit in a register and one byte in memory
     if isinstance(value, (float, np.floating)) or (is_float and isinstance(value, (int, np.integer))):
         return np.dtype(dtype).type(value)
     return value
 
 
-def _foreign(record):
+def _is_user_defined(record):
     if is_compiled(record):
         return True
     if hasattr(record, "_fields") and type(record).__module__.split(".")[0] != __name__.partition(".")[0]:
         return True
-    return isinstance(record, tuple) and any(_foreign(item) for item in record)
+    return isinstance(record, tuple) and any(_is_user_defined(item) for item in record)
 
 
 def compiled_for(kernel, *records):
-    """`kernel`, or its twin outside the disk cache where a record's class is not from this package.
+    """Return `kernel`, or a copy of it without disk cache if a record or function is defined outside the package.
 
-    The cache of a kernel names the classes it was compiled for.  It would go on using the machine code of a
-    user's class after the class was edited, and fail in every script that cannot import the class.  And what was
-    compiled with a user's compiled function no other process ever finds: it would only fill the disk.
+    The cache index of a kernel refers to the classes of its arguments.  If a user edits such a class, the cached
+    machine code is stale.  A script that cannot import the class fails to load the index.  Code that calls a user's
+    compiled function is never found again by another process and only fills the disk.
     """
-    if not is_compiled(kernel) or not any(_foreign(record) for record in records):
+    if not is_compiled(kernel) or not any(_is_user_defined(record) for record in records):
         return kernel
-    return _uncached(kernel)
+    return _compile_uncached(kernel)
 
 
 @functools.cache
-def _uncached(kernel):
+def _compile_uncached(kernel):
     options = {name: value for name, value in kernel.targetoptions.items() if name not in ("nopython", "cache")}
     return numba.njit(kernel.py_func, **options)
 
 
 def is_compiled(function):
-    """Whether `function` was compiled by Numba for the CPU."""
+    """Return whether `function` is compiled by Numba for the CPU."""
     return isinstance(function, numba.core.registry.CPUDispatcher)
 
 
-def entry(kernel, *args):
-    """The machine code of a kernel for arguments of just these types.
+def compiled_entry(kernel, *args):
+    """Return the compiled entry point of a kernel for the types of these arguments.
 
-    It skips Numba's dispatch, which spends 2 microseconds on recognising nested records.  The caller answers for the
-    types: arrays of the same dtype, dimension and contiguity.
+    It bypasses Numba's dispatcher, which takes 2 microseconds to type nested records.  The caller must pass arguments
+    of the same types: arrays of the same dtype, dimension and contiguity.
     """
     if not is_compiled(kernel):
         return kernel
-    kinds = (numba.typeof(argument) for argument in args)
-    signature = tuple(kind.copy(readonly=False) if isinstance(kind, types.Array) else kind for kind in kinds)
+    arg_types = (numba.typeof(argument) for argument in args)
+    signature = tuple(
+        arg_type.copy(readonly=False) if isinstance(arg_type, types.Array) else arg_type for arg_type in arg_types
+    )
     kernel.compile(signature)
     return kernel.overloads[signature].entry_point
 
 
-def code(kernel, *args):
-    """The LLVM code of a kernel for arguments of just these types, without what wraps it for Python."""
-    twin = _uncached(kernel)  # what comes from the disk cache cannot be looked into
+def llvm_ir(kernel, *args):
+    """Return the LLVM IR of a kernel for the types of these arguments, without its CPython wrapper."""
+    recompiled = _compile_uncached(kernel)  # code loaded from the disk cache cannot be inspected
     signature = tuple(numba.typeof(argument) for argument in args)
-    twin.compile(signature)
-    functions = re.split(r"(?m)^(?=define )", twin.inspect_llvm(signature))
+    recompiled.compile(signature)
+    functions = re.split(r"(?m)^(?=define )", recompiled.inspect_llvm(signature))
     return "".join(function for function in functions if "cpython" not in function.partition("{")[0])
 
 
-def threads():
-    """How many threads a parallel kernel may use."""
+def num_threads():
+    """Return the number of threads that a parallel kernel may use."""
     return numba.config.NUMBA_NUM_THREADS
 
 
-def place(where, k):
-    """The coordinate that gradient entry k belongs to: where[k], or k itself where nothing is listed."""
+def coordinate_of(where, k):
+    """Return the coordinate of gradient entry k: where[k], or k for a dense gradient (`where` is a tuple)."""
     return k if isinstance(where, tuple) else where[k]
 
 
-@bind(place)
-def _place(where, k):
+@bind(coordinate_of)
+def _overload_coordinate_of(where, k):
     if isinstance(where, types.Array):
         return lambda where, k: where[k]
     return lambda where, k: k

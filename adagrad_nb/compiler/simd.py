@@ -1,10 +1,10 @@
-"""Four, eight or sixteen lanes as one value: what a loop over a short, contiguous axis is compiled to.
+"""SIMD vectors of 4, 8 or 16 lanes as a Numba type, for loops over a short contiguous axis.
 
-LLVM's loop vectoriser needs long loops, and unrolls short ones of known length into scalars first; Numba does not run
-the pass that would join these again.  A loop over 8 or 24 weights of one feature therefore stays three to six times
-slower than its arithmetic.  Here a piece of the axis is a type of Numba's, a vector, with the operators of a number, so
-that the scalar methods of a record compile for it as they are, if they choose by `choose` and not by
-branches.  Without a compiler none of this is used: loops take lane by lane.
+LLVM's loop vectoriser needs long loops.  It unrolls short loops of known length into scalar code first, and Numba does
+not run the pass that would vectorise this code.  A loop over 8 or 24 weights of one feature is therefore three to six
+times slower than its arithmetic.  The type `Vector` has the operators of a number, so the scalar methods of a record
+compile for it if they use `select` in place of branches.  With the compiler disabled, loops process single elements
+and this type is not used.
 """
 
 import math
@@ -17,131 +17,133 @@ from numba.extending import intrinsic, models, overload, register_model
 
 from .jit import bind
 
-NARROW = 4
-WIDTH = 8
-WIDE = 16
+LANES4 = 4
+LANES8 = 8
+LANES16 = 16
 
 
 class Vector(types.Type):
-    """So many numbers of a kind; with ``bits`` their truth values."""
+    """Numba type of `n_lanes` numbers of one dtype or, with `is_mask`, of as many truth values."""
 
-    def __init__(self, dtype, count, bits=False):
-        self.dtype, self.count, self.bits = dtype, count, bits
-        super().__init__(name=f"Vector({dtype}, {count}{', bits' if bits else ''})")
+    def __init__(self, dtype, n_lanes, is_mask=False):
+        self.dtype, self.n_lanes, self.is_mask = dtype, n_lanes, is_mask
+        super().__init__(name=f"Vector({dtype}, {n_lanes}{', bits' if is_mask else ''})")
 
 
 @register_model(Vector)
 class _VectorModel(models.PrimitiveModel):
     def __init__(self, manager, vector):
-        element = ir.IntType(1) if vector.bits else manager.lookup(vector.dtype).get_value_type()
-        super().__init__(manager, vector, ir.VectorType(element, vector.count))
+        element = ir.IntType(1) if vector.is_mask else manager.lookup(vector.dtype).get_value_type()
+        super().__init__(manager, vector, ir.VectorType(element, vector.n_lanes))
 
 
-def choose(condition, yes, no):
-    """`yes` where the condition holds, `no` elsewhere; both are computed."""
+def select(condition, yes, no):
+    """Return `yes` where the condition holds and `no` elsewhere, without a branch."""
     return yes if condition else no
 
 
-@bind(choose)
-def _choose(condition, yes, no):
+@bind(select)
+def _overload_select(condition, yes, no):
     if isinstance(condition, Vector):
-        return lambda condition, yes, no: _select(condition, yes, no)
+        return lambda condition, yes, no: _select_lanes(condition, yes, no)
     return lambda condition, yes, no: yes if condition else no
 
 
-def ratio(a, b, ground):
-    """a / b, and zero where `ground` is zero; where b is zero, so is `ground`."""
-    return ground if ground == 0 else a / b
+def safe_divide(a, b, guard):
+    """Return a / b, or zero where `guard` is zero; `guard` must be zero wherever b is."""
+    return guard if guard == 0 else a / b
 
 
-@bind(ratio)
-def _ratio(a, b, ground):
+@bind(safe_divide)
+def _overload_safe_divide(a, b, guard):
     if isinstance(b, Vector):
-        return lambda a, b, ground: _select(ground == 0, ground, a / b)
-    return lambda a, b, ground: ground if ground == 0 else a / b
+        return lambda a, b, guard: _select_lanes(guard == 0, guard, a / b)
+    return lambda a, b, guard: guard if guard == 0 else a / b
 
 
-def one(x):
-    """1 in the precision of x."""
+def one_like(x):
+    """Return 1 in the precision of x."""
     return type(x)(1)
 
 
-@bind(one)
-def _one(x):
-    kind = x.dtype if isinstance(x, Vector) else x
-    return lambda x: kind(1)
+@bind(one_like)
+def _overload_one_like(x):
+    dtype = x.dtype if isinstance(x, Vector) else x
+    return lambda x: dtype(1)
 
 
-# --- memory ------------------------------------------------------------------------------------------------------
+# --- loads and stores --------------------------------------------------------------------------------------------
 
 
-def _address(context, builder, kind, array, i, c):
-    """Where the entry (i, c) of a two-dimensional array is, whose last axis is contiguous."""
-    parts = cgutils.create_struct_proxy(kind)(context, builder, array)
-    stride = builder.extract_value(parts.strides, 0)
-    row = builder.gep(builder.bitcast(parts.data, ir.IntType(8).as_pointer()), [builder.mul(i, stride)])
-    element = context.get_data_type(kind.dtype)
+def _entry_pointer(context, builder, array_type, array, i, c):
+    """Return the pointer to element (i, c) of a two-dimensional array whose last axis is contiguous."""
+    struct = cgutils.create_struct_proxy(array_type)(context, builder, array)
+    stride = builder.extract_value(struct.strides, 0)
+    row = builder.gep(builder.bitcast(struct.data, ir.IntType(8).as_pointer()), [builder.mul(i, stride)])
+    element = context.get_data_type(array_type.dtype)
     return builder.gep(builder.bitcast(row, element.as_pointer()), [c])
 
 
-def _wide(context, builder, value, kind):
-    """An index as a 64-bit integer, by its own sign."""
-    signed = kind.signed
-    word = ir.IntType(64)
+def _extend_index(context, builder, value, index_type):
+    """Extend an index to 64 bits, with its sign if its type is signed."""
+    is_signed = index_type.signed
+    int64 = ir.IntType(64)
     if value.type.width == 64:
         return value
-    return builder.sext(value, word) if signed else builder.zext(value, word)
+    return builder.sext(value, int64) if is_signed else builder.zext(value, int64)
 
 
-def _fetching(count):
-    """How a vector of a kind and count is loaded."""
+def _make_load_codegen(n_lanes):
+    """Return the code generator of a load of `n_lanes` elements."""
 
     def codegen(context, builder, signature, args):
-        kind = signature.args[0]
-        at = (_wide(context, builder, args[k], signature.args[k]) for k in (1, 2))
-        vector = ir.VectorType(context.get_data_type(kind.dtype), count)
-        pointer = builder.bitcast(_address(context, builder, kind, args[0], *at), vector.as_pointer())
+        array_type = signature.args[0]
+        indices = (_extend_index(context, builder, args[k], signature.args[k]) for k in (1, 2))
+        vector = ir.VectorType(context.get_data_type(array_type.dtype), n_lanes)
+        pointer = builder.bitcast(_entry_pointer(context, builder, array_type, args[0], *indices), vector.as_pointer())
         value = builder.load(pointer)
-        value.align = kind.dtype.bitwidth // 8
+        value.align = array_type.dtype.bitwidth // 8
         return value
 
     return codegen
 
 
 @intrinsic
-def fetch(context, array, i, c):
-    """array[i, c : c + WIDTH]"""
-    return Vector(array.dtype, WIDTH)(array, types.unliteral(i), types.unliteral(c)), _fetching(WIDTH)
+def load_lanes8(context, array, i, c):
+    """array[i, c : c + LANES8]"""
+    return Vector(array.dtype, LANES8)(array, types.unliteral(i), types.unliteral(c)), _make_load_codegen(LANES8)
 
 
 @intrinsic
-def fetch_narrow(context, array, i, c):
-    """array[i, c : c + NARROW]"""
-    return Vector(array.dtype, NARROW)(array, types.unliteral(i), types.unliteral(c)), _fetching(NARROW)
+def load_lanes4(context, array, i, c):
+    """array[i, c : c + LANES4]"""
+    return Vector(array.dtype, LANES4)(array, types.unliteral(i), types.unliteral(c)), _make_load_codegen(LANES4)
 
 
 @intrinsic
-def fetch_wide(context, array, i, c):
-    """array[i, c : c + WIDE]"""
-    return Vector(array.dtype, WIDE)(array, types.unliteral(i), types.unliteral(c)), _fetching(WIDE)
+def load_lanes16(context, array, i, c):
+    """array[i, c : c + LANES16]"""
+    return Vector(array.dtype, LANES16)(array, types.unliteral(i), types.unliteral(c)), _make_load_codegen(LANES16)
 
 
 @intrinsic
-def alike(context, array, i, c, vector):
-    """array[i, c : c + the length of the vector]"""
-    kinds = (types.unliteral(i), types.unliteral(c))
-    return Vector(array.dtype, vector.count)(array, *kinds, vector), _fetching(vector.count)
+def load_lanes_like(context, array, i, c, vector):
+    """array[i, c : c + n], where n is the number of lanes of `vector`"""
+    index_types = (types.unliteral(i), types.unliteral(c))
+    return Vector(array.dtype, vector.n_lanes)(array, *index_types, vector), _make_load_codegen(vector.n_lanes)
 
 
 @intrinsic
-def put(context, array, i, c, value):
-    """array[i, c : c + WIDTH] = value"""
+def store_lanes(context, array, i, c, value):
+    """array[i, c : c + n] = value, where n is the number of lanes of `value`"""
 
     def codegen(context, builder, signature, args):
-        kind = signature.args[0]
-        at = (_wide(context, builder, args[k], signature.args[k]) for k in (1, 2))
-        pointer = builder.bitcast(_address(context, builder, kind, args[0], *at), args[3].type.as_pointer())
-        builder.store(args[3], pointer).align = kind.dtype.bitwidth // 8
+        array_type = signature.args[0]
+        indices = (_extend_index(context, builder, args[k], signature.args[k]) for k in (1, 2))
+        pointer = builder.bitcast(
+            _entry_pointer(context, builder, array_type, args[0], *indices), args[3].type.as_pointer()
+        )
+        builder.store(args[3], pointer).align = array_type.dtype.bitwidth // 8
         return context.get_dummy_value()
 
     return types.void(array, types.unliteral(i), types.unliteral(c), value), codegen
@@ -150,51 +152,54 @@ def put(context, array, i, c, value):
 # --- arithmetic --------------------------------------------------------------------------------------------------
 
 
-def _spread(context, builder, value, kind, vector):
-    """A number in all lanes; a vector as it is."""
-    if isinstance(kind, Vector):
+def _splat_scalar(context, builder, value, value_type, vector):
+    """Return a vector with a number in all lanes; return a vector unchanged."""
+    if isinstance(value_type, Vector):
         return value
-    value = context.cast(builder, value, kind, vector.dtype)
-    shape = ir.VectorType(value.type, vector.count)
-    first = builder.insert_element(ir.Constant(shape, ir.Undefined), value, ir.IntType(32)(0))
-    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.count), [0] * vector.count)
-    return builder.shuffle_vector(first, ir.Constant(shape, ir.Undefined), zeros)
+    value = context.cast(builder, value, value_type, vector.dtype)
+    vector_type = ir.VectorType(value.type, vector.n_lanes)
+    first = builder.insert_element(ir.Constant(vector_type, ir.Undefined), value, ir.IntType(32)(0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), vector.n_lanes), [0] * vector.n_lanes)
+    return builder.shuffle_vector(first, ir.Constant(vector_type, ir.Undefined), zeros)
 
 
 @intrinsic
-def _select(context, condition, yes, no):
-    vector = yes if isinstance(yes, Vector) else no if isinstance(no, Vector) else Vector(yes, condition.count)
+def _select_lanes(context, condition, yes, no):
+    vector = yes if isinstance(yes, Vector) else no if isinstance(no, Vector) else Vector(yes, condition.n_lanes)
 
     def codegen(context, builder, signature, args):
-        sides = [_spread(context, builder, args[k], signature.args[k], vector) for k in (1, 2)]
-        return builder.select(args[0], *sides)
+        operands = [_splat_scalar(context, builder, args[k], signature.args[k], vector) for k in (1, 2)]
+        return builder.select(args[0], *operands)
 
     return vector(condition, types.unliteral(yes), types.unliteral(no)), codegen
 
 
-def _binary(function, build, bits=False):
-    """Define an operator of two vectors, or of a vector and a number."""
+def _define_binary(function, build, is_mask=False):
+    """Define an operator for two vectors, or for a vector and a number."""
 
     @intrinsic
-    def apply(context, a, b):
+    def apply_operator(context, a, b):
         vector = a if isinstance(a, Vector) else b
 
         def codegen(context, builder, signature, args):
-            sides = [_spread(context, builder, args[k], signature.args[k], vector) for k in (0, 1)]
-            return build(builder, *sides)
+            operands = [_splat_scalar(context, builder, args[k], signature.args[k], vector) for k in (0, 1)]
+            return build(builder, *operands)
 
-        return Vector(vector.dtype, vector.count, bits)(types.unliteral(a), types.unliteral(b)), codegen
+        return Vector(vector.dtype, vector.n_lanes, is_mask)(types.unliteral(a), types.unliteral(b)), codegen
 
     @overload(function)
-    def operate(a, b):
-        kinds = [isinstance(side, Vector) for side in (a, b)]
-        if any(kinds) and all(kind or isinstance(side, types.Number) for kind, side in zip(kinds, (a, b), strict=True)):
-            return lambda a, b: apply(a, b)
+    def overload_operator(a, b):
+        are_vectors = [isinstance(operand, Vector) for operand in (a, b)]
+        if any(are_vectors) and all(
+            is_vector or isinstance(operand, types.Number)
+            for is_vector, operand in zip(are_vectors, (a, b), strict=True)
+        ):
+            return lambda a, b: apply_operator(a, b)
         return None
 
 
-def _compared(sign):
-    return lambda builder, a, b: builder.fcmp_ordered(sign, a, b)
+def _make_comparison(predicate):
+    return lambda builder, a, b: builder.fcmp_ordered(predicate, a, b)
 
 
 for _function, _build in (
@@ -203,70 +208,70 @@ for _function, _build in (
     (operator.mul, lambda builder, a, b: builder.fmul(a, b)),
     (operator.truediv, lambda builder, a, b: builder.fdiv(a, b)),
 ):
-    _binary(_function, _build)
-    _binary(getattr(operator, f"i{_function.__name__}"), _build)
-for _function, _sign in (
+    _define_binary(_function, _build)
+    _define_binary(getattr(operator, f"i{_function.__name__}"), _build)
+for _function, _predicate in (
     (operator.eq, "=="), (operator.lt, "<"), (operator.le, "<="), (operator.gt, ">"), (operator.ge, ">="),
 ):  # fmt: skip
-    _binary(_function, _compared(_sign), bits=True)
+    _define_binary(_function, _make_comparison(_predicate), is_mask=True)
 
 
-def _log(a):
-    """The logarithm of each entry of a vector; compiled only."""
+def _log_lanes(a):
+    """Return the logarithm of each lane; compiled code only."""
 
 
 @overload(math.log1p)
-def _log1p(a):
+def _overload_log1p(a):
     if not isinstance(a, Vector):
         return None
 
-    def accurate(a):  # W. Kahan: the rounding of 1 + a is divided out
-        whole = a + one(a)
-        return choose(whole == one(a), a, _log(whole) * (a / (whole - one(a))))
+    def log1p_lanes(a):  # W. Kahan's formula, which cancels the rounding error of 1 + a
+        shifted = a + one_like(a)
+        return select(shifted == one_like(a), a, _log_lanes(shifted) * (a / (shifted - one_like(a))))
 
-    return accurate
+    return log1p_lanes
 
 
 @overload(operator.neg)
-def _neg(a):
-    return (lambda a: a * -one(a)) if isinstance(a, Vector) else None
+def _overload_neg(a):
+    return (lambda a: a * -one_like(a)) if isinstance(a, Vector) else None
 
 
-def _unary(function, name):
-    """Define a function of a vector by LLVM's of the same meaning."""
+def _define_unary(function, name):
+    """Define a function of a vector by the LLVM intrinsic `name`."""
 
     @intrinsic
-    def apply(context, a):
+    def apply_function(context, a):
         def codegen(context, builder, signature, args):
-            kind = ir.FunctionType(args[0].type, [args[0].type])
-            title = f"llvm.{name}.v{a.count}f{a.dtype.bitwidth}"
-            return builder.call(cgutils.get_or_insert_function(builder.module, kind, title), args)
+            function_type = ir.FunctionType(args[0].type, [args[0].type])
+            symbol = f"llvm.{name}.v{a.n_lanes}f{a.dtype.bitwidth}"
+            return builder.call(cgutils.get_or_insert_function(builder.module, function_type, symbol), args)
 
         return a(a), codegen
 
     @overload(function)
-    def operate(a):
-        return (lambda a: apply(a)) if isinstance(a, Vector) else None
+    def overload_function(a):
+        return (lambda a: apply_function(a)) if isinstance(a, Vector) else None
 
 
-_unary(math.sqrt, "sqrt")
-_unary(abs, "fabs")
-_unary(math.exp, "exp")
-_unary(_log, "log")
+_define_unary(math.sqrt, "sqrt")
+_define_unary(abs, "fabs")
+_define_unary(math.exp, "exp")
+_define_unary(_log_lanes, "log")
 
 
 @intrinsic
-def _with_sign(context, size, sign):
+def _copysign_lanes(context, magnitude, sign):
     def codegen(context, builder, signature, args):
-        kind = ir.FunctionType(args[0].type, [args[0].type] * 2)
-        title = f"llvm.copysign.v{size.count}f{size.dtype.bitwidth}"
-        return builder.call(cgutils.get_or_insert_function(builder.module, kind, title), args)
+        function_type = ir.FunctionType(args[0].type, [args[0].type] * 2)
+        symbol = f"llvm.copysign.v{magnitude.n_lanes}f{magnitude.dtype.bitwidth}"
+        return builder.call(cgutils.get_or_insert_function(builder.module, function_type, symbol), args)
 
-    return size(size, sign), codegen
+    return magnitude(magnitude, sign), codegen
 
 
 @overload(math.copysign)
-def _copysign(size, sign):
-    if isinstance(size, Vector) and isinstance(sign, Vector):
-        return lambda size, sign: _with_sign(size, sign)
+def _overload_copysign(magnitude, sign):
+    if isinstance(magnitude, Vector) and isinstance(sign, Vector):
+        return lambda magnitude, sign: _copysign_lanes(magnitude, sign)
     return None

@@ -1,4 +1,4 @@
 """CUDA runtime: device arrays, streams, memory access and launches.
 
-It knows no optimiser state, model or loop.  Read `arrays` first.
+Nothing here depends on optimiser states, models or training loops.  Read `arrays` first.
 """

@@ -1,4 +1,7 @@
-"""Arrays on a CUDA device: the one module that talks to `numba.cuda`, which it imports when the first one arrives."""
+"""Device arrays of any package: detection, views, streams, copies and kernel launches.
+
+This is the only module that imports `numba.cuda` on the host side, when the first device array is used.
+"""
 
 import contextlib
 import functools
@@ -9,13 +12,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-WAVES = 32  # most blocks for each multiprocessor: enough to hide its memory, few enough to be started at once
+BLOCKS_PER_SM = 32  # limit per multiprocessor: enough blocks to hide memory latency, few enough to be resident at once
 
-_here = threading.local()  # the stream that this thread launches on
+_thread_state = threading.local()  # its `stream` is the stream on which this thread launches
 
 
-class Form(NamedTuple):
-    """Shape and dtype of a device array, as NumPy would have them; "bfloat16" is no dtype of NumPy's."""
+class ArraySpec(NamedTuple):
+    """Shape and dtype of a device array; the dtype is that of NumPy, or the string "bfloat16"."""
 
     shape: tuple
     dtype: Any
@@ -28,45 +31,45 @@ class Form(NamedTuple):
     def size(self):
         return math.prod(self.shape)
 
-    def flattened(self):
-        return Form((self.size,), self.dtype)
+    def as_flat(self):
+        return ArraySpec((self.size,), self.dtype)
 
 
-def is_device(array):
-    """Whether an array lives on a CUDA device, by its type alone."""
-    there = getattr(array, "is_cuda", None)
-    if isinstance(there, bool):  # PyTorch, which does not say where an array is that takes part in a gradient
-        return there
+def is_device_array(array):
+    """Return whether an array is in the memory of a CUDA device, by its attributes alone."""
+    is_cuda = getattr(array, "is_cuda", None)
+    if isinstance(is_cuda, bool):  # PyTorch; the CUDA array interface of a tensor that requires a gradient raises
+        return is_cuda
     return getattr(type(array), "__cuda_ndarray__", False) or hasattr(array, "__cuda_array_interface__")
 
 
 @functools.cache
-def cuda():
-    """`numba.cuda` of the package numba-cuda, or of the simulator; Numba's built-in target is no longer kept up."""
-    remedy = "install the extra for your driver: pip install 'adagrad_nb[cuda12]' or 'adagrad_nb[cuda13]'"
+def import_cuda():
+    """Import and return `numba.cuda` of numba-cuda or of the simulator; Numba's own CUDA target is unmaintained."""
+    hint = "install the extra for your driver: pip install 'adagrad_nb[cuda12]' or 'adagrad_nb[cuda13]'"
     try:
         from numba import cuda as module
     except ImportError as error:
-        raise ImportError(f"arrays on a CUDA device need numba-cuda ({error}); {remedy}") from error
+        raise ImportError(f"device arrays require numba-cuda ({error}); {hint}") from error
     if not is_simulated() and getattr(module, "implementation", "Built-in") != "NVIDIA":
-        raise ImportError(f"numba.cuda is Numba's built-in target, which this package does not use; {remedy}")
+        raise ImportError(f"numba.cuda is Numba's built-in target, which is not supported; {hint}")
     return module
 
 
 def is_simulated():
-    """Whether CUDA is simulated in Python."""
+    """Return whether Numba's CUDA simulator is in use."""
     from numba.core import config
 
     return bool(getattr(config, "ENABLE_CUDASIM", False))
 
 
-def has_cuda():
-    """Whether arrays on a CUDA device can be updated here: numba-cuda is installed and finds a device.
+def has_cuda() -> bool:
+    """Return whether device arrays can be updated: numba-cuda is installed and finds a CUDA device.
 
     Returns
     -------
     bool
-        Never an error: without numba-cuda, False.
+        False if numba-cuda is not installed; no exception is raised.
 
     Examples
     --------
@@ -75,52 +78,52 @@ def has_cuda():
     True
     """
     try:
-        return bool(cuda().is_available())
+        return bool(import_cuda().is_available())
     except ImportError:
         return False
 
 
 @functools.cache
-def primitives():
-    """Import and return the kernels and constants that every launch needs."""
-    cuda()
+def import_primitives():
+    """Import and return the module of the constants and kernels that all launches share."""
+    import_cuda()
     from . import primitives
 
     return primitives
 
 
-# --- arrays of others ---------------------------------------------------------------------------------------------
+# --- arrays of any package ----------------------------------------------------------------------------------------
 
 
-def _is_known(array):
+def _is_numba_array(array):
     return getattr(type(array), "__cuda_ndarray__", False)
 
 
-def _owner(array):
-    """The package that an array comes from, such as "torch"."""
+def _package_of(array):
+    """Return the name of the package of an array, such as "torch"."""
     return type(array).__module__.partition(".")[0]
 
 
-def form(array):
-    """Shape and dtype of a device array of any package."""
+def array_spec(array):
+    """Return the shape and dtype of a device array of any package."""
     name = str(array.dtype).removeprefix("torch.")
-    return Form(tuple(array.shape), name if name == "bfloat16" else np.dtype(name))
+    return ArraySpec(tuple(array.shape), name if name == "bfloat16" else np.dtype(name))
 
 
-def view(array, name="x"):
-    """The array as Numba knows it, flat; of bfloat16 numbers the bits."""
-    if not _is_known(array):
+def flat_view(array, name="x"):
+    """Return a flat Numba view of a contiguous device array; bfloat16 numbers are viewed as 16-bit integers."""
+    if not _is_numba_array(array):
         array = array.detach() if hasattr(array, "detach") else array
-        if _owner(array) == "torch" and form(array).dtype == "bfloat16":
+        if _package_of(array) == "torch" and array_spec(array).dtype == "bfloat16":
             array = array.view(sys.modules["torch"].int16)
-        array = cuda().as_cuda_array(array, sync=False)  # `ordered` sees to the order
+        array = import_cuda().as_cuda_array(array, sync=False)  # `on_stream` synchronises the streams
     if not array.is_c_contiguous():
-        raise ValueError(f"{name}: is a device array with gaps or another order of axes; make it C-contiguous first")
+        raise ValueError(f"{name}: got a device array that is not C-contiguous; make it C-contiguous first")
     return array if array.ndim == 1 else array.reshape(array.size)
 
 
-def is_packed(array):
-    """Whether the entries follow one another without gaps, in C order."""
+def is_contiguous(array):
+    """Return whether a device array is C-contiguous."""
     for name in ("is_contiguous", "is_c_contiguous"):
         if hasattr(array, name):
             return getattr(array, name)()
@@ -129,176 +132,177 @@ def is_packed(array):
 
 
 def is_writable(array):
-    """Whether an array may be changed in place; those of JAX may not."""
-    return _owner(array) not in ("jax", "jaxlib")
+    """Return whether an array can be changed in place; JAX arrays cannot."""
+    return _package_of(array) not in ("jax", "jaxlib")
 
 
-def address(array):
-    """Where the first entry is; a number."""
+def data_pointer(array):
+    """Return the address of the first element as an integer, or 0 in the simulator."""
     if is_simulated():
         return 0
-    for get in ("data_ptr", "device_ctypes_pointer"):
-        found = getattr(array, get, None)
-        if found is not None:
-            return found() if callable(found) and get == "data_ptr" else found.value
+    for name in ("data_ptr", "device_ctypes_pointer"):
+        pointer = getattr(array, name, None)
+        if pointer is not None:
+            return pointer() if callable(pointer) and name == "data_ptr" else pointer.value
     return array.__cuda_array_interface__["data"][0]
 
 
 def is_aligned(*arrays):
-    """Whether arrays begin at words of 128 bits."""
-    return all(address(array) % 16 == 0 for array in arrays)
+    """Return whether all arrays start at a multiple of 128 bits."""
+    return all(data_pointer(array) % 16 == 0 for array in arrays)
 
 
-def among(tree):
-    """The device arrays in nested containers."""
+def device_arrays_in(tree):
+    """Return a list of the device arrays in nested containers."""
     if isinstance(tree, (list, tuple)):
-        return [array for item in tree for array in among(item)]
+        return [array for item in tree for array in device_arrays_in(item)]
     if isinstance(tree, dict):
-        return among(list(tree.values()))
-    return [tree] if is_device(tree) else []
+        return device_arrays_in(list(tree.values()))
+    return [tree] if is_device_array(tree) else []
 
 
 # --- streams ------------------------------------------------------------------------------------------------------
 
 
 @functools.cache
-def _external(pointer):
-    return cuda().external_stream(pointer)
+def _external_stream(pointer):
+    return import_cuda().external_stream(pointer)
 
 
 def _stream_of(array):
-    """The stream that an array is used on; 0 is the default one."""
-    if _is_known(array):
+    """Return the stream on which an array is used; 0 is the default stream."""
+    if _is_numba_array(array):
         return getattr(array, "stream", 0)
-    if _owner(array) == "torch":
+    if _package_of(array) == "torch":
         pointer = sys.modules["torch"].cuda.current_stream(array.device).cuda_stream
     else:
         pointer = array.__cuda_array_interface__.get("stream")
     if pointer == 2:
-        return cuda().per_thread_default_stream()
-    return _external(pointer) if pointer not in (None, 0, 1) else 0
+        return import_cuda().per_thread_default_stream()
+    return _external_stream(pointer) if pointer not in (None, 0, 1) else 0
 
 
-def _waits(stream):
+def _synchronize(stream):
     if stream:
         stream.synchronize()
     else:
-        cuda().default_stream().synchronize()
+        import_cuda().default_stream().synchronize()
 
 
-def _key(stream):
-    """The number of a stream, the same for every object that stands for it."""
+def _stream_id(stream):
+    """Return the handle of a stream, which identifies it whatever object represents it."""
     return int(stream)
 
 
 @contextlib.contextmanager
-def ordered(arrays):
-    """Launch on the stream of the first array; where others are used on other streams, each waits for the other."""
-    owners, streams = set(), {}
+def on_stream(arrays):
+    """Launch kernels on the stream of the first array, and synchronise with the streams of the other arrays."""
+    packages, streams = set(), {}
     for array in arrays:
-        owner = _owner(array)
-        if owner not in owners:
-            found = _stream_of(array)
-            streams.setdefault(_key(found), found)
-        if owner in ("torch", "cupy"):  # which have one current stream, not one for each array
-            owners.add(owner)
-    mine, *others = streams.values() or [0]
-    before = stream()
-    _here.stream = mine
+        package = _package_of(array)
+        if package not in packages:
+            array_stream = _stream_of(array)
+            streams.setdefault(_stream_id(array_stream), array_stream)
+        if package in ("torch", "cupy"):  # one current stream for all arrays
+            packages.add(package)
+    first, *others = streams.values() or [0]
+    previous = current_stream()
+    _thread_state.stream = first
     try:
         for other in others:
-            _waits(other)
+            _synchronize(other)
         yield
         if others:
-            _waits(mine)
+            _synchronize(first)
     finally:
-        _here.stream = before
+        _thread_state.stream = previous
 
 
-def stream():
-    """The stream of this thread."""
-    return getattr(_here, "stream", 0)
+def current_stream():
+    """Return the stream on which this thread launches kernels."""
+    return getattr(_thread_state, "stream", 0)
 
 
 # --- memory -------------------------------------------------------------------------------------------------------
 
 
 def empty(shape, dtype):
-    """A new device array, of Numba."""
-    return cuda().device_array(shape, dtype, stream=stream())
+    """Allocate a Numba device array."""
+    return import_cuda().device_array(shape, dtype, stream=current_stream())
 
 
 def full(shape, value, dtype):
-    """A new device array of a shape, filled."""
+    """Allocate a Numba device array and fill it with a number."""
     array = empty(shape, dtype)
     fill(array, value)
     return array
 
 
 def fill(array, value):
-    """Set all entries to a number."""
-    flat = view(array)
-    launch(primitives().fill, flat.size, flat, flat.dtype.type(value))
+    """Set all elements of a device array to a number."""
+    flat = flat_view(array)
+    launch_kernel(import_primitives().fill, flat.size, flat, flat.dtype.type(value))
 
 
 def copy(array):
-    """A new device array with the same content, of the same package where it can copy."""
+    """Return a copy of a device array, of the same package if that package can copy it."""
     for name in ("clone", "copy"):
-        if not _is_known(array) and hasattr(array, name) and is_writable(array):
+        if not _is_numba_array(array) and hasattr(array, name) and is_writable(array):
             return getattr(array.detach() if name == "clone" else array, name)()
-    target = empty(form(array).shape, form(array).dtype)
-    assign(target, array)
+    target = empty(array_spec(array).shape, array_spec(array).dtype)
+    copy_into(target, array)
     return target
 
 
-def assign(target, source):
-    """Copy the entries of one device array to another."""
-    flat = view(target)
+def copy_into(target, source):
+    """Copy the elements of one device array to another."""
+    flat = flat_view(target)
     if flat.size:
-        flat.copy_to_device(view(source), stream=stream())
+        flat.copy_to_device(flat_view(source), stream=current_stream())
 
 
-def put(array):
-    """A copy of a host array on the device."""
-    return cuda().to_device(np.ascontiguousarray(array), stream=stream())
+def to_device_array(array):
+    """Return a device copy of a host array."""
+    return import_cuda().to_device(np.ascontiguousarray(array), stream=current_stream())
 
 
-def fetch(array):
-    """A copy of a device array on the host, once it is there."""
-    host = array.copy_to_host(stream=stream()) if _is_known(array) else view(array).copy_to_host(stream=stream())
+def to_host(array):
+    """Return a host copy of a device array, after the transfer is complete."""
+    view = array if _is_numba_array(array) else flat_view(array)
+    host = view.copy_to_host(stream=current_stream())
     if not is_simulated():
-        _waits(stream())
-    return host.reshape(form(array).shape)
+        _synchronize(current_stream())
+    return host.reshape(array_spec(array).shape)
 
 
-def upload(record):
-    """The same record with the arrays in it on the device."""
+def to_device_record(record):
+    """Return a record with its arrays copied to the device."""
     if isinstance(record, tuple):
-        fields = (upload(field) for field in record)
+        fields = (to_device_record(field) for field in record)
         return type(record)(*fields) if hasattr(record, "_fields") else tuple(fields)
-    return put(record) if isinstance(record, np.ndarray) and record.ndim else record
+    return to_device_array(record) if isinstance(record, np.ndarray) and record.ndim else record
 
 
 # --- launches -----------------------------------------------------------------------------------------------------
 
 
 @functools.cache
-def _most_blocks():
-    return WAVES * getattr(cuda().get_current_device(), "MULTIPROCESSOR_COUNT", 1)
+def _max_blocks():
+    return BLOCKS_PER_SM * getattr(import_cuda().get_current_device(), "MULTIPROCESSOR_COUNT", 1)
 
 
-def launch(kernel, size, *args):
-    """Run a CUDA loop over `size` coordinates."""
+def launch_kernel(kernel, size, *args):
+    """Launch a kernel with one thread per coordinate, up to the number of blocks that run at once."""
     if size:
-        block = primitives().BLOCK
-        kernel[min(-(-size // block), _most_blocks()), block, stream()](*args)
+        block = import_primitives().BLOCK_SIZE
+        kernel[min(-(-size // block), _max_blocks()), block, current_stream()](*args)
 
 
 def launch_blocks(kernel, blocks, *args):
-    """Run a CUDA loop with just so many blocks, at least one."""
-    kernel[max(blocks, 1), primitives().BLOCK, stream()](*args)
+    """Launch a kernel with a given number of blocks, at least one."""
+    kernel[max(blocks, 1), import_primitives().BLOCK_SIZE, current_stream()](*args)
 
 
-def blocks_of_sum(size):
-    """The blocks of a sum over so many coordinates: not a matter of the device, so that the sum is not either."""
-    return max(min(-(-size // primitives().BLOCK), primitives().PARTS), 1)
+def n_sum_blocks(size):
+    """Return the number of blocks of a sum; it is independent of the device, so that the result is, too."""
+    return max(min(-(-size // import_primitives().BLOCK_SIZE), import_primitives().MAX_SUM_BLOCKS), 1)

@@ -1,4 +1,4 @@
-"""How CUDA loops read and write memory beyond x[i]: 16-bit numbers as wide ones, 128-bit words, addresses."""
+"""Device memory access beyond x[i]: loads of 16-bit numbers, 128-bit words, and raw addresses."""
 
 from llvmlite import ir
 from numba import types
@@ -7,61 +7,61 @@ from numba.extending import intrinsic
 from ..compiler.jit import bind
 
 
-def wide(g, k, x):
-    """g[k] in the precision of x; of integers of 16 bits, the bfloat16 number that has those bits."""
+def load_as(g, k, x):
+    """Return g[k] in the precision of x; 16-bit integers are the bits of bfloat16 numbers."""
     if g.dtype.kind in "iu":
         return (g[k : k + 1].view("u2").astype("u4") << 16).view("f4")[0]
     return x.dtype.type(g[k])
 
 
 @intrinsic
-def _from_bits(context, bits):
+def _bfloat16_to_float(context, bits):
     def codegen(context, builder, signature, args):
-        word = builder.zext(args[0], ir.IntType(32))
-        return builder.bitcast(builder.shl(word, ir.Constant(ir.IntType(32), 16)), ir.FloatType())
+        int32 = builder.zext(args[0], ir.IntType(32))
+        return builder.bitcast(builder.shl(int32, ir.Constant(ir.IntType(32), 16)), ir.FloatType())
 
     return types.float32(bits), codegen
 
 
-@bind(wide)
-def _wide(g, k, x):
+@bind(load_as)
+def _overload_load_as(g, k, x):
     if isinstance(g.dtype, types.Integer):
-        return lambda g, k, x: _from_bits(g[k])
-    kind = x.dtype
-    if g.dtype == kind:
+        return lambda g, k, x: _bfloat16_to_float(g[k])
+    dtype = x.dtype
+    if g.dtype == dtype:
         return lambda g, k, x: g[k]
-    return lambda g, k, x: kind(g[k])
+    return lambda g, k, x: dtype(g[k])
 
 
-def quad(a, i):
+def load4(a, i):
     """a[i], a[i + 1], a[i + 2], a[i + 3]"""
     return a[i], a[i + 1], a[i + 2], a[i + 3]
 
 
-def set_quad(a, i, values):
+def store4(a, i, values):
     """a[i : i + 4] = values"""
     a[i], a[i + 1], a[i + 2], a[i + 3] = values
 
 
-def _halves(context, builder, array, i, signature):
-    """Pointers to the 128-bit words of four entries, and how many entries a word has."""
-    kind = context.get_value_type(signature.args[0].dtype)
-    each = 4 if signature.args[0].dtype.bitwidth == 32 else 2
+def _word_pointers(context, builder, array, i, signature):
+    """Return pointers to the 128-bit words of four elements, and the number of elements in a word."""
+    element_type = context.get_value_type(signature.args[0].dtype)
+    word_size = 4 if signature.args[0].dtype.bitwidth == 32 else 2
     data = context.make_array(signature.args[0])(context, builder, array).data
-    pointer = ir.VectorType(kind, each).as_pointer()
-    spots = [builder.add(i, ir.Constant(i.type, n)) for n in range(0, 4, each)]
-    return [builder.bitcast(builder.gep(data, [at]), pointer) for at in spots], each
+    pointer = ir.VectorType(element_type, word_size).as_pointer()
+    offsets = [builder.add(i, ir.Constant(i.type, n)) for n in range(0, 4, word_size)]
+    return [builder.bitcast(builder.gep(data, [offset]), pointer) for offset in offsets], word_size
 
 
 @intrinsic
-def _load_quad(context, a, i):
+def _load_words(context, a, i):
     def codegen(context, builder, signature, args):
-        words, each = _halves(context, builder, *args, signature)
+        words, word_size = _word_pointers(context, builder, *args, signature)
         loaded = [builder.load(word) for word in words]
         for word in loaded:
             word.align = 16
         numbers = [
-            builder.extract_element(word, ir.Constant(ir.IntType(32), n)) for word in loaded for n in range(each)
+            builder.extract_element(word, ir.Constant(ir.IntType(32), n)) for word in loaded for n in range(word_size)
         ]
         return context.make_tuple(builder, signature.return_type, numbers)
 
@@ -69,14 +69,14 @@ def _load_quad(context, a, i):
 
 
 @intrinsic
-def _store_quad(context, a, i, values):
+def _store_words(context, a, i, values):
     def codegen(context, builder, signature, args):
-        words, each = _halves(context, builder, args[0], args[1], signature)
-        kind = context.get_value_type(signature.args[0].dtype)
+        words, word_size = _word_pointers(context, builder, args[0], args[1], signature)
+        element_type = context.get_value_type(signature.args[0].dtype)
         for n, word in enumerate(words):
-            vector = ir.Constant(ir.VectorType(kind, each), ir.Undefined)
-            for m in range(each):
-                number = builder.extract_value(args[2], n * each + m)
+            vector = ir.Constant(ir.VectorType(element_type, word_size), ir.Undefined)
+            for m in range(word_size):
+                number = builder.extract_value(args[2], n * word_size + m)
                 vector = builder.insert_element(vector, number, ir.Constant(ir.IntType(32), m))
             builder.store(vector, word).align = 16
         return context.get_dummy_value()
@@ -84,50 +84,50 @@ def _store_quad(context, a, i, values):
     return types.none(a, i, values), codegen
 
 
-bind(quad)(lambda a, i: lambda a, i: _load_quad(a, i))  # type: ignore[call-arg]
-bind(set_quad)(lambda a, i, values: lambda a, i, values: _store_quad(a, i, values))  # type: ignore[call-arg]
+bind(load4)(lambda a, i: lambda a, i: _load_words(a, i))  # type: ignore[call-arg]
+bind(store4)(lambda a, i, values: lambda a, i, values: _store_words(a, i, values))  # type: ignore[call-arg]
 
 
-# --- many arrays, each known by the address of its first entry ----------------------------------------------------
+# --- many arrays, given by the addresses of their first elements --------------------------------------------------
 
 
-def peek(arrays, k, j, like):
-    """arrays[k][j], of the precision of the array `like`"""
+def load_from(arrays, k, j, like):
+    """arrays[k][j], in the precision of the array `like`"""
     return arrays[k][j]
 
 
-def poke(arrays, k, j, number, like):
-    """arrays[k][j] = number"""
-    arrays[k][j] = number
+def store_to(arrays, k, j, value, like):
+    """arrays[k][j] = value"""
+    arrays[k][j] = value
 
 
-def _entry(context, builder, address, j, kind):
-    """The pointer to entry j of the array at an address of global memory."""
-    number = context.get_value_type(kind)
-    step = builder.mul(j, ir.Constant(j.type, kind.bitwidth // 8))
-    return builder.inttoptr(builder.add(address, step), ir.PointerType(number, addrspace=1))
+def _entry_pointer(context, builder, address, j, dtype):
+    """Return the pointer to element j of the array at an address in global memory."""
+    element_type = context.get_value_type(dtype)
+    byte_offset = builder.mul(j, ir.Constant(j.type, dtype.bitwidth // 8))
+    return builder.inttoptr(builder.add(address, byte_offset), ir.PointerType(element_type, addrspace=1))
 
 
 @intrinsic
 def _load_at(context, address, j, like):
     def codegen(context, builder, signature, args):
-        return builder.load(_entry(context, builder, args[0], args[1], like.dtype))
+        return builder.load(_entry_pointer(context, builder, args[0], args[1], like.dtype))
 
     return like.dtype(types.int64, types.int64, like), codegen
 
 
 @intrinsic
-def _store_at(context, address, j, number, like):
+def _store_at(context, address, j, value, like):
     def codegen(context, builder, signature, args):
-        builder.store(args[2], _entry(context, builder, args[0], args[1], like.dtype))
+        builder.store(args[2], _entry_pointer(context, builder, args[0], args[1], like.dtype))
         return context.get_dummy_value()
 
     return types.none(types.int64, types.int64, like.dtype, like), codegen
 
 
-bind(peek)(lambda arrays, k, j, like: lambda arrays, k, j, like: _load_at(arrays[k], j, like))  # type: ignore[call-arg]
+bind(load_from)(lambda arrays, k, j, like: lambda arrays, k, j, like: _load_at(arrays[k], j, like))  # type: ignore[call-arg]
 
 
-@bind(poke)
-def _poke(arrays, k, j, number, like):
-    return lambda arrays, k, j, number, like: _store_at(arrays[k], j, number, like)
+@bind(store_to)
+def _overload_store_to(arrays, k, j, value, like):
+    return lambda arrays, k, j, value, like: _store_at(arrays[k], j, value, like)

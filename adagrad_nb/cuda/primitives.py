@@ -1,31 +1,31 @@
-"""Device functions and constants that CUDA kernels share: block sizes, fills and sums over a block."""
+"""Block sizes, the fill kernel and the sum over a block, which all CUDA kernels share."""
 
 from numba import cuda
 
-BLOCK = 256  # threads, a power of two
-PARTS = 1024  # most blocks of a sum
+BLOCK_SIZE = 256  # threads per block, a power of two
+MAX_SUM_BLOCKS = 1024  # largest number of blocks of a sum
 
 
 @cuda.jit
-def fill(x, number):
-    """x[i] = number"""
+def fill(x, value):
+    """x[i] = value"""
     i = cuda.grid(1)
     while i < x.shape[0]:
-        x[i] = number
+        x[i] = value
         i += cuda.gridsize(1)
 
 
 @cuda.jit(device=True)
-def block_sum(room, mine):
-    """The sum of `mine` over the threads of a block, in shared memory."""
+def block_sum(shared, value):
+    """Return the sum of `value` over the threads of a block; `shared` is its workspace in shared memory."""
     j = cuda.threadIdx.x
     cuda.syncthreads()
-    room[j] = mine
+    shared[j] = value
     cuda.syncthreads()
-    half = cuda.blockDim.x >> 1
-    while half > 0:
-        if j < half:
-            room[j] += room[j + half]
+    stride = cuda.blockDim.x >> 1
+    while stride > 0:
+        if j < stride:
+            shared[j] += shared[j + stride]
         cuda.syncthreads()
-        half >>= 1
-    return room[0]
+        stride >>= 1
+    return shared[0]

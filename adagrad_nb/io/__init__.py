@@ -1,4 +1,4 @@
-"""Readers of text files, and archives of states and models.
+"""Readers of svmlight and Vowpal Wabbit text, and archives of states and models.
 
 Read `readers` first, then `source` (files and decompression), `svmlight` and its scanner, `vowpal`, and `archive`.
 """

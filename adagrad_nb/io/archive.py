@@ -1,6 +1,6 @@
-"""Files of arrays and records: written beside the target and renamed, checksummed, free of pickle.
+"""Archives of arrays and records: atomic writing, a checksum, and no pickle.
 
-The file is a NumPy ``.npz`` archive whose member ``meta`` holds JSON.
+An archive is a NumPy ``.npz`` file whose member ``meta`` holds JSON.
 """
 
 import contextlib
@@ -24,43 +24,45 @@ from ..records import (
     transforms,
 )
 
-FORMAT = 1
+FORMAT_VERSION = 1
 
 
-def write(path, kind, meta, arrays):
-    """Write arrays and what JSON can say about them; `path` holds the old content or all of the new."""
-    meta = {"format": FORMAT, "kind": kind, "sha256": _digest(meta, arrays), "content": meta}
+def write_archive(path, kind, meta, arrays):
+    """Write an archive of JSON data and arrays; after a failure `path` still has its old content."""
+    meta = {"format": FORMAT_VERSION, "kind": kind, "sha256": _sha256_digest(meta, arrays), "content": meta}
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
-    with replacing(path) as file:
+    with atomic_write(path) as file:
         np.savez(file, meta=text, **arrays)
 
 
-def read(path, kind):
-    """Return (meta, arrays) of a file that `write` made."""
+def read_archive(path, kind):
+    """Return the JSON data and the arrays of an archive that `write_archive` wrote."""
     with open(path, "rb") as stream:
         try:
             with np.load(stream, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             meta = json.loads(arrays.pop("meta").tobytes())
-            found, version, digest, content = (meta[key] for key in ("kind", "format", "sha256", "content"))
-        except Exception as error:  # a single wrong bit makes zipfile ask for a password, or for a terabyte
+            found_kind, version, digest, content = (meta[key] for key in ("kind", "format", "sha256", "content"))
+        except Exception as error:  # one wrong bit can make zipfile require a password or allocate a terabyte
             raise ValueError(f"{path}: not a file of this package, or damaged ({error})") from None
-    if found != kind:
-        raise ValueError(f"{path}: holds a {found}, not a {kind}")
-    if version > FORMAT:
-        raise ValueError(f"{path}: has format {version}; this version reads up to {FORMAT}, so upgrade adagrad_nb")
-    if digest != _digest(content, arrays):
+    if found_kind != kind:
+        raise ValueError(f"{path}: holds a {found_kind}, not a {kind}")
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: has format {version}; this version reads up to {FORMAT_VERSION}, so upgrade adagrad_nb"
+        )
+    if digest != _sha256_digest(content, arrays):
         raise ValueError(f"{path}: the checksum does not match; the file is damaged")
     return content, arrays
 
 
-def encode(value, arrays):
-    """A record, tuple, array or number as JSON; arrays go to the dict `arrays`."""
+def to_json(value, arrays):
+    """Convert a record, tuple, array or number to JSON data; arrays are stored in the dict `arrays`."""
     if hasattr(value, "_fields"):
-        fields = {name: encode(item, arrays) for name, item in zip(value._fields, value, strict=True)}
+        fields = {name: to_json(item, arrays) for name, item in zip(value._fields, value, strict=True)}
         return {"record": type(value).__qualname__, "fields": fields}
     if isinstance(value, (tuple, list)):
-        return {"tuple": [encode(item, arrays) for item in value]}
+        return {"tuple": [to_json(item, arrays) for item in value]}
     if isinstance(value, np.ndarray):
         name = f"option{len(arrays)}"
         arrays[name] = value
@@ -68,22 +70,22 @@ def encode(value, arrays):
     return value.item() if isinstance(value, np.generic) else value
 
 
-def decode(value, arrays, records=()):
-    """The inverse of `encode`; `records` are classes of other packages that may occur."""
+def from_json(value, arrays, records=()):
+    """Convert the JSON data of `to_json` back; `records` are the record classes of the user that may occur."""
     if not isinstance(value, dict):
         return value
     if "array" in value:
         return arrays[value["array"]]
     if "tuple" in value:
-        return tuple(decode(item, arrays, records) for item in value["tuple"])
+        return tuple(from_json(item, arrays, records) for item in value["tuple"])
     name = value["record"]
-    known = _records() | {cls.__qualname__: cls for cls in records}
+    known = _record_classes() | {cls.__qualname__: cls for cls in records}
     if name not in known:
         raise ValueError(f"the file uses the record {name}, which is not of this package; pass records=({name},)")
-    return known[name](**{field: decode(item, arrays, records) for field, item in value["fields"].items()})
+    return known[name](**{field: from_json(item, arrays, records) for field, item in value["fields"].items()})
 
 
-def _records():
+def _record_classes():
     modules = (
         averaging,
         dual_averaging,
@@ -100,7 +102,7 @@ def _records():
     return {item.__qualname__: item for item in found if isinstance(item, type) and hasattr(item, "_fields")}
 
 
-def _digest(meta, arrays):
+def _sha256_digest(meta, arrays):
     digest = hashlib.sha256(json.dumps(meta, sort_keys=True).encode())
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -113,25 +115,25 @@ def _digest(meta, arrays):
 
 
 @contextlib.contextmanager
-def replacing(path, mode="wb"):
-    """Open a file for writing that takes the place of `path` when all has gone well, and leaves no trace if not."""
+def atomic_write(path, mode="wb"):
+    """Open a temporary file for writing; replace `path` by it on success and delete it on failure."""
     path = os.path.abspath(os.fspath(path))
     stem, suffix = os.path.splitext(os.path.basename(path))
-    handle, beside = tempfile.mkstemp(dir=os.path.dirname(path), prefix=stem + ".", suffix=suffix)
+    descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=stem + ".", suffix=suffix)
     try:
-        with os.fdopen(handle, mode) as file:
+        with os.fdopen(descriptor, mode) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(beside, 0o666 & ~_umask())  # mkstemp's files are their owner's alone
-        os.replace(beside, path)
+        os.chmod(temporary, 0o666 & ~_current_umask())  # mkstemp allows access to the owner only
+        os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
-            os.unlink(beside)
+            os.unlink(temporary)
         raise
 
 
-def _umask():
+def _current_umask():
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,30 +1,38 @@
-"""Readers of data files: a whole file at once, or chunk by chunk for files that are larger than memory."""
+"""Readers of svmlight files: into memory, or in chunks for files larger than memory.
 
-from typing import NamedTuple
+`vowpal` has the reader of Vowpal Wabbit text.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import scipy
 
 from .. import _check
 from .source import Source
-from .svmlight import INT32_COLUMNS, Format, Place, rows
-from .svmlight_scanner import count
+from .svmlight import INT32_COLUMNS, TextBlock, TextFormat, parse_block
+from .svmlight_scanner import count_lines_and_colons
 
-CHUNK_BYTES = 1 << 20  # stays in the cache: 930 MB/s on a9a, against 880 with 4 MiB and 740 with 8 MiB
-LOAD_BYTES = 8 << 20  # where all is kept, few large arrays are quicker to allocate: 500 MB/s, against 360 with 1 MiB
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+CHUNK_BYTES = 1 << 20  # fits into the cache: 930 MB/s on a9a, against 880 with 4 MiB and 740 with 8 MiB
+LOAD_BYTES = 8 << 20  # for whole files, a few large arrays are faster to allocate: 500 MB/s, against 360 with 1 MiB
 
 
 class Chunk(NamedTuple):
-    """Some rows of a data set: what a reader yields and `fit_linear` learns from.
+    """Some rows of a data set, as readers yield them and `fit_linear` accepts them.
 
     Parameters
     ----------
     X : scipy.sparse.csr_array or numpy.ndarray, shape (n_rows, n_features)
-        Features; the columns of a sparse row ascend and none occurs twice.
+        Features.  The column indices of a sparse row are sorted and distinct.
     y : numpy.ndarray, shape (n_rows,)
         Labels or targets.
     weight : numpy.ndarray, shape (n_rows,), optional
-        Importance of each row; None means 1.
+        Sample weights; None means 1.
 
     Examples
     --------
@@ -39,44 +47,49 @@ class Chunk(NamedTuple):
     weight: np.ndarray | None = None
 
 
-def load_svmlight(path, *, n_features=None, zero_based=False, dtype=np.float64):
-    """Read a whole file of svmlight (LIBSVM) text into memory.
+def load_svmlight(
+    path: str | os.PathLike | BinaryIO,
+    *,
+    n_features: int | None = None,
+    zero_based: bool | Literal["auto"] = False,
+    dtype: "npt.DTypeLike" = np.float64,
+) -> "tuple[scipy.sparse.csr_array, np.ndarray]":
+    """Load a file in svmlight (LIBSVM) format into memory.
 
-    Each line is ``label index:value index:value … # comment``.  Blank lines, comments and ``qid:`` are skipped;
-    rows may be unsorted and come out sorted.  Numbers are rounded as ``float`` rounds them.
+    Each line is ``label index:value index:value … # comment``.  Blank lines, comments and ``qid:`` are skipped.
+    Features may be unsorted in the file; they are sorted in the result.  Numbers are rounded as by ``float``.
 
     Parameters
     ----------
     path : str, os.PathLike or binary file
-        Plain, or compressed by gzip, xz, bzip2 or zstd, whatever its name.  zstd needs Python 3.14 or the package
-        ``zstandard``.
+        Plain file, or a file compressed by gzip, xz, bzip2 or zstd, whatever its name.  zstd requires Python 3.14 or
+        the package ``zstandard``.
     n_features : int, optional
-        Columns of `X`.  By default as many as the largest index asks for; give it where a test file must match a
-        training file.
+        Number of columns of `X`.  By default the largest index determines it; pass it if a test file must have the
+        columns of a training file.
     zero_based : bool or "auto", default False
-        Whether index 0 is the first column; otherwise index 1 is.  With ``"auto"`` an index 0 anywhere in the
-        file means True.
+        Whether indices start at 0; otherwise they start at 1.  ``"auto"`` means True if index 0 occurs in the file.
     dtype : {numpy.float64, numpy.float32}
-        Of the values of `X`.
+        Data type of `X`.
 
     Returns
     -------
     X : scipy.sparse.csr_array, shape (n_rows, n_features)
-        Values as written, zeros included.  Indices are int32 unless they do not fit.
+        Features; explicit zeros are kept.  Indices are int32 if they fit, else int64.
     y : numpy.ndarray of float64, shape (n_rows,)
         Labels.
 
     Raises
     ------
     ValueError
-        Where the text is malformed, naming file, line and remedy; where there are no rows; where compressed data
-        is damaged or cut off.
+        If the text is malformed (the message names file, line and remedy), if there are no rows, or if compressed
+        data is damaged or truncated.
     ImportError
-        Where the data is compressed by zstd and nothing can read that.
+        If the file is compressed by zstd and no zstd library is installed.
 
     See Also
     --------
-    read_svmlight : the same chunk by chunk.
+    read_svmlight : Read a file in chunks.
 
     Examples
     --------
@@ -90,39 +103,46 @@ def load_svmlight(path, *, n_features=None, zero_based=False, dtype=np.float64):
     array([ 1., -1.])
     """
     if isinstance(zero_based, str) and zero_based == "auto":
-        return _load_auto(path, n_features, dtype)
+        return _load_auto_based(path, n_features, dtype)
     file = SvmlightFile(Source(path), n_features, zero_based, dtype, LOAD_BYTES)
-    return _stack(file.name, list(file), file.n_features)
+    return _stack_chunks(file.name, list(file), file.n_features)
 
 
-def read_svmlight(path, *, n_features=None, zero_based=False, dtype=np.float64, chunk_bytes=CHUNK_BYTES):
-    """Read svmlight (LIBSVM) text chunk by chunk, as many times as it is iterated over.
+def read_svmlight(
+    path: str | os.PathLike | BinaryIO,
+    *,
+    n_features: int | None = None,
+    zero_based: bool = False,
+    dtype: "npt.DTypeLike" = np.float64,
+    chunk_bytes: int = CHUNK_BYTES,
+) -> "SvmlightFile":
+    """Return an iterable that reads a file in svmlight (LIBSVM) format in chunks, once per iteration.
 
-    Memory is needed for one chunk only.  See `load_svmlight` for the format.
+    Only one chunk is in memory at a time.  See `load_svmlight` for the format.
 
     Parameters
     ----------
     path : str, os.PathLike or binary file
-        As in `load_svmlight`.  An open file is read from where it stands now, and is left open.
+        As in `load_svmlight`.  An open file is read from its current position, and stays open.
     n_features : int, optional
-        Columns of each chunk.  By default as many as the largest index so far asks for, so that later chunks may
-        be wider.
+        Number of columns of each chunk.  By default the largest index so far determines it, and later chunks may be
+        wider.
     zero_based : bool, default False
-        Whether index 0 is the first column; otherwise index 1 is.
+        Whether indices start at 0; otherwise they start at 1.
     dtype : {numpy.float64, numpy.float32}
-        Of the values of `X`.
+        Data type of `X`.
     chunk_bytes : int, default 1 MiB
-        Bytes of text (not compressed) per chunk, more where a line is longer.
+        Bytes of decompressed text per chunk.  A chunk is longer if a single line is.
 
     Returns
     -------
     SvmlightFile
-        An iterable of `Chunk` with attributes `size` and `position`, for a progress bar, and `n_features`.
+        Iterable of `Chunk` with the attribute `n_features` and, for a progress bar, `size` and `position`.
 
     Raises
     ------
     ValueError, ImportError
-        As in `load_svmlight`, when the chunk in question is reached.  A file without rows yields nothing.
+        As in `load_svmlight`, raised when the chunk is read.  A file without rows yields no chunks.
 
     Examples
     --------
@@ -136,90 +156,92 @@ def read_svmlight(path, *, n_features=None, zero_based=False, dtype=np.float64, 
 
 
 class SvmlightFile:
-    """An iterable of `Chunk`, made by `read_svmlight`.  Each iteration starts the file anew.
+    """Iterable of `Chunk`, returned by `read_svmlight`.  Each iteration reads the file from the start.
 
     Attributes
     ----------
     name : str
-        Of the file.
+        Name of the file.
     n_features : int
-        Columns asked for, or else as many as all rows read so far have needed, earlier passes included.
+        Requested number of columns or, by default, the number determined by all rows so far, earlier passes included.
     size : int or None
-        Bytes of the file as stored, compressed or not; None for a stream that cannot tell.
+        Size in bytes as stored, compressed or not; None for a stream without a known size.
     position : int
-        How many of them the present pass has read.
+        Number of stored bytes that the current pass has read.
     """
+
+    n_features: int
 
     def __init__(self, source, n_features, zero_based, dtype, chunk_bytes):
         if isinstance(zero_based, str):
             raise ValueError(
-                f"zero_based: got {zero_based!r}; chunks need True or False, 'auto' works with load_svmlight only"
+                f"zero_based: got {zero_based!r}; read_svmlight takes True or False, only load_svmlight takes 'auto'"
             )
         zero_based = _check.boolean("zero_based", zero_based)
         if n_features is not None:
             n_features = _check.positive_count("n_features", n_features)
         self._source = source
-        self._form = Format(source.name, n_features, 0 if zero_based else 1, value_dtype(dtype))
+        self._text_format = TextFormat(source.name, n_features, 0 if zero_based else 1, check_value_dtype(dtype))
         self._chunk_bytes = _check.positive_count("chunk_bytes", chunk_bytes)
         self.n_features = n_features or 0
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Chunk]:
         line = 1
-        for text in self._source.blocks(self._chunk_bytes):
-            lines, colons = (int(number) for number in count(text))
-            X, y = rows(self._form, Place(text, line), lines, colons, self.n_features)
+        for text in self._source.read_blocks(self._chunk_bytes):
+            lines, colons = (int(number) for number in count_lines_and_colons(text))
+            X, y = parse_block(self._text_format, TextBlock(text, line), lines, colons, self.n_features)
             line += lines
             self.n_features = max(self.n_features, X.shape[1])
             if y.size:
                 yield Chunk(X, y)
 
-    def __repr__(self):
-        _, n_features, least, dtype = self._form
+    def __repr__(self) -> str:
+        _, n_features, first_index, dtype = self._text_format
         return (
-            f"read_svmlight({self.name!r}, n_features={n_features}, zero_based={least == 0}, "
+            f"read_svmlight({self.name!r}, n_features={n_features}, zero_based={first_index == 0}, "
             f"dtype={dtype.name!r}, chunk_bytes={self._chunk_bytes})"
         )
 
     @property
-    def name(self):
+    def name(self) -> str:
         return self._source.name
 
     @property
-    def size(self):
+    def size(self) -> int | None:
         return self._source.size
 
     @property
-    def position(self):
+    def position(self) -> int:
         return self._source.position
 
 
-def value_dtype(dtype):
-    """float32 or float64 as a NumPy dtype."""
+def check_value_dtype(dtype):
+    """Return a NumPy dtype; raise if it is not float32 or float64."""
     dtype = np.dtype(dtype)
     if dtype not in (np.float32, np.float64):
         raise ValueError(f"dtype: got {dtype}; must be float32 or float64")
     return dtype
 
 
-def _load_auto(path, n_features, dtype):
-    """`load_svmlight` of a file that must be seen whole before its columns can be numbered."""
+def _load_auto_based(path, n_features, dtype):
+    """Load a file with ``zero_based="auto"``: read it zero-based, then shift the columns if index 0 is missing."""
     source = Source(path)
-    SvmlightFile(source, n_features, True, dtype, LOAD_BYTES)  # checks the arguments
+    SvmlightFile(source, n_features, True, dtype, LOAD_BYTES)  # to check the arguments
     file = SvmlightFile(source, None, True, dtype, LOAD_BYTES)
     chunks = list(file)
     zero_based = any((chunk.X.indices == 0).any() for chunk in chunks)
-    X, y = _stack(file.name, chunks, file.n_features)
+    X, y = _stack_chunks(file.name, chunks, file.n_features)
     if not zero_based and X.nnz:
         X = scipy.sparse.csr_array((X.data, X.indices - 1, X.indptr), shape=(X.shape[0], X.shape[1] - 1))
     if n_features is None:
         return X, y
-    if X.shape[1] > n_features:  # read again for the sentence that names the line
+    if X.shape[1] > n_features:  # read again, for the error that names the line
         list(SvmlightFile(source, n_features, zero_based, dtype, LOAD_BYTES))
     return scipy.sparse.csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], n_features)), y
 
 
-def _stack(name, chunks, n_features):
-    """(X, y) of all chunks, one below the other, as wide as asked for; the list of chunks is emptied."""
+def _stack_chunks(name, chunks, n_features):
+    """Return (X, y) of all chunks with `n_features` columns; the list of chunks is emptied."""
     if not chunks:
         raise ValueError(f"{name}: there are no rows; the file must have lines such as '1 3:0.5 7:1'")
     y = np.concatenate([chunk.y for chunk in chunks])
@@ -229,7 +251,7 @@ def _stack(name, chunks, n_features):
     values = np.empty(nnz, chunks[0].X.dtype)
     indptr[0] = row = k = 0
     chunks.reverse()
-    while chunks:  # each is freed once it is copied, so that the peak stays little above one copy of the data
+    while chunks:  # each chunk is freed after copying, so the peak memory is little above one copy of the data
         X = chunks.pop().X
         m, n = X.nnz, X.shape[0]
         indices[k : k + m], values[k : k + m] = X.indices, X.data

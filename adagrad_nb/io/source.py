@@ -1,4 +1,4 @@
-"""Bytes of a file, plain or compressed, in blocks of whole lines.  Standard library and NumPy only."""
+"""Blocks of whole lines of a plain or compressed file.  It needs only the standard library and NumPy."""
 
 import bz2
 import contextlib
@@ -13,79 +13,79 @@ import numpy as np
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 LONGEST_MAGIC = max(map(len, MAGIC))
-DAMAGE = (EOFError, OSError, zlib.error, lzma.LZMAError)
+DECOMPRESSION_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 class Source:
-    """A file name or an open binary file, read from the same place at each pass.
+    """File name or open binary file that is read from the same position in each pass.
 
     Parameters
     ----------
     file : str, os.PathLike or binary file
-        An open file is read from where it stands now, and is left open.
+        An open file is read from its current position, and stays open.
 
     Attributes
     ----------
     name : str
-        What error messages call it.
+        Name in error messages.
     size : int or None
-        Bytes as stored, compressed or not; None where the file cannot tell.
+        Size in bytes as stored, compressed or not; None for a stream without a known size.
     position : int
-        Bytes read of `size` so far in the present pass; where `size` is None, bytes of text.
+        Number of stored bytes read in the current pass or, if `size` is None, number of bytes of text.
     """
 
     def __init__(self, file):
-        self.position, self._file, self._spent = 0, None, False
+        self.position, self._file, self._is_consumed = 0, None, False
         if isinstance(file, io.TextIOBase):
-            raise TypeError('path: got a file open for text; open it with open(name, "rb")')
+            raise TypeError('path: got a file opened in text mode; open it with open(name, "rb")')
         if hasattr(file, "readinto"):
             name = getattr(file, "name", None)
             self.name = name if isinstance(name, str) else f"<{type(file).__name__}>"
             self._file = file
             self._start = file.tell() if file.seekable() else None
-            self.size = None if self._start is None else _bytes_ahead(file)
+            self.size = None if self._start is None else _remaining_bytes(file)
         elif isinstance(file, (str, bytes, os.PathLike)):
             self.name = os.fsdecode(file)
             self._start = 0
             self.size = os.stat(file).st_size
         else:
-            raise TypeError(f"path: got {file!r}; pass a file name or a file open in binary mode")
+            raise TypeError(f"path: got {file!r}; pass a file name or a file opened in binary mode")
 
-    def blocks(self, size):
-        """Yield uint8 arrays of whole lines, each ending with a line end and valid until the next is asked for.
+    def read_blocks(self, size):
+        """Yield blocks of whole lines as uint8 arrays; a block is valid until the next one is requested.
 
-        A block holds about `size` bytes; more where a single line is longer.
+        A block ends with a line end.  It has about `size` bytes, or more if a single line is longer.
         """
-        with self._opened() as raw:
-            stream, kind, damage = self._decompressed(raw)
+        with self._open_raw() as raw:
+            stream, compression, errors = self._open_decompressed(raw)
             buffer, filled, first = bytearray(size + 1), 0, True
             while True:
-                before = filled
-                filled = self._fill(stream, buffer, filled, kind, damage)
+                previous = filled
+                filled = self._fill_buffer(stream, buffer, filled, compression, errors)
                 last = filled < len(buffer) - 1
                 if last and filled and buffer[filled - 1] != 10:
-                    buffer[filled] = 10  # the room kept for it
+                    buffer[filled] = 10  # in the byte that `_fill_buffer` left free
                     filled += 1
-                end = buffer.rfind(b"\n", before, filled) + 1
+                end = buffer.rfind(b"\n", previous, filled) + 1
                 if end:
-                    begin = len(BYTE_ORDER_MARK) if first and buffer.startswith(BYTE_ORDER_MARK) else 0
-                    self._note_position(raw, end)
-                    if end > begin:
-                        yield np.frombuffer(buffer, np.uint8, end - begin, begin)
+                    start = len(BYTE_ORDER_MARK) if first and buffer.startswith(BYTE_ORDER_MARK) else 0
+                    self._update_position(raw, end)
+                    if end > start:
+                        yield np.frombuffer(buffer, np.uint8, end - start, start)
                     first = False
                 if last:
                     return
                 rest = buffer[end:filled]
                 if not end:  # a line longer than the block
                     buffer = bytearray(2 * len(buffer))
-                elif len(rest) <= size < len(buffer) - 1:  # its room is no longer needed
+                elif len(rest) <= size < len(buffer) - 1:  # the long line has been read
                     buffer = bytearray(size + 1)
                 buffer[: len(rest)] = rest
                 filled = len(rest)
 
     @contextlib.contextmanager
-    def _opened(self):
-        """The raw file at its start."""
+    def _open_raw(self):
+        """Open the stored bytes at the start position."""
         self.position = 0
         if self._file is None:
             with open(self.name, "rb") as raw:
@@ -93,68 +93,69 @@ class Source:
             return
         if self._start is not None:
             self._file.seek(self._start)
-        elif self._spent:
-            raise ValueError(f"{self.name}: a stream can be read only once; save it to a file for several passes")
-        self._spent = True
+        elif self._is_consumed:
+            raise ValueError(f"{self.name}: a stream can be read only once; save it to a file to read it again")
+        self._is_consumed = True
         yield self._file
 
-    def _decompressed(self, raw):
-        """(stream of text, name of the compression or None, what the stream raises when it is damaged)."""
+    def _open_decompressed(self, raw):
+        """Return the text stream, the name of the compression or None, and the exceptions for damaged data."""
         if self._start is not None:
-            head = raw.read(LONGEST_MAGIC)
+            prefix = raw.read(LONGEST_MAGIC)
             raw.seek(self._start)
         elif hasattr(raw, "peek"):
-            head = raw.peek(LONGEST_MAGIC)
+            prefix = raw.peek(LONGEST_MAGIC)
         else:
-            raise TypeError(f"{self.name}: the stream can neither seek nor peek; wrap it in io.BufferedReader")
-        kind = next((kind for magic, kind in MAGIC.items() if head.startswith(magic)), None)
-        if kind == "gzip":
-            return gzip.GzipFile(fileobj=raw), kind, DAMAGE
-        if kind == "xz":
-            return lzma.LZMAFile(raw), kind, DAMAGE
-        if kind == "bzip2":
-            return bz2.BZ2File(raw), kind, DAMAGE
-        if kind == "zstd":
-            return self._zstd(raw)
+            raise TypeError(f"{self.name}: the stream supports neither seek nor peek; wrap it in io.BufferedReader")
+        compression = next((compression for magic, compression in MAGIC.items() if prefix.startswith(magic)), None)
+        if compression == "gzip":
+            return gzip.GzipFile(fileobj=raw), compression, DECOMPRESSION_ERRORS
+        if compression == "xz":
+            return lzma.LZMAFile(raw), compression, DECOMPRESSION_ERRORS
+        if compression == "bzip2":
+            return bz2.BZ2File(raw), compression, DECOMPRESSION_ERRORS
+        if compression == "zstd":
+            return self._open_zstd(raw)
         return raw, None, ()
 
-    def _zstd(self, raw):
+    def _open_zstd(self, raw):
         with contextlib.suppress(ImportError):
             from compression import zstd  # Python 3.14
 
-            return zstd.ZstdFile(raw), "zstd", (*DAMAGE, zstd.ZstdError)
+            return zstd.ZstdFile(raw), "zstd", (*DECOMPRESSION_ERRORS, zstd.ZstdError)
         try:
             import zstandard
         except ImportError:
             raise ImportError(
-                f"{self.name}: compressed with zstd, which this Python cannot read; pip install zstandard"
+                f"{self.name}: is compressed with zstd, which this Python cannot read; pip install zstandard"
             ) from None
-        return ZstdFrames(raw, zstandard.ZstdDecompressor()), "zstd", (*DAMAGE, zstandard.ZstdError)
+        return ZstdReader(raw, zstandard.ZstdDecompressor()), "zstd", (*DECOMPRESSION_ERRORS, zstandard.ZstdError)
 
-    def _fill(self, stream, buffer, filled, kind, damage):
-        """Read until the buffer is full but for one byte, or the stream ends; return how much it then holds."""
-        # A stream may give less than asked; stopping there would make the blocks depend on its moods.
+    def _fill_buffer(self, stream, buffer, filled, compression, errors):
+        """Fill the buffer except for its last byte, or to the end of the stream; return the number of bytes in it."""
+        # A stream may return fewer bytes than requested.  The loop makes the blocks independent of that.
         with memoryview(buffer) as view:
             while filled < len(view) - 1:
                 try:
                     count = stream.readinto(view[filled:-1])
-                except damage as error:
-                    if getattr(error, "errno", None):  # the disk, not the content
+                except errors as error:
+                    if getattr(error, "errno", None):  # an error of the disk
                         raise
                     raise ValueError(
-                        f"{self.name}: the {kind} data is damaged or cut off ({error}); copy or compress the file again"
+                        f"{self.name}: the {compression} data is damaged or truncated ({error}); "
+                        "copy or compress the file again"
                     ) from None
                 if not count:
                     break
                 filled += count
         return filled
 
-    def _note_position(self, raw, count):
+    def _update_position(self, raw, count):
         self.position = self.position + count if self._start is None else raw.tell() - self._start
 
 
-class ZstdFrames(io.RawIOBase):
-    """The text of a zstd stream of any number of frames; unlike zstandard's reader it tells when one is cut off."""
+class ZstdReader(io.RawIOBase):
+    """Decompressed text of zstd frames; unlike the reader of zstandard, it raises if the last frame is truncated."""
 
     def __init__(self, raw, decompressor):
         self._raw, self._decompressor = raw, decompressor
@@ -168,7 +169,7 @@ class ZstdFrames(io.RawIOBase):
             data = self._compressed or self._raw.read(1 << 16)
             if not data:
                 if self._frame is not None:
-                    raise EOFError("the last frame has no end")
+                    raise EOFError("the last frame is incomplete")
                 return 0
             self._frame = self._frame or self._decompressor.decompressobj()
             self._text = memoryview(self._frame.decompress(data))
@@ -181,7 +182,7 @@ class ZstdFrames(io.RawIOBase):
         return count
 
 
-def _bytes_ahead(file):
+def _remaining_bytes(file):
     start = file.tell()
     end = file.seek(0, os.SEEK_END)
     file.seek(start)

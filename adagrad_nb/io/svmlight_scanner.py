@@ -1,8 +1,8 @@
-"""Loops over the bytes of svmlight text: count what it may hold, then write labels and CSR rows.
+"""Byte scanner of svmlight text: count lines and features, then write labels and CSR rows.
 
-``text`` is a uint8 array of whole lines.  Its last byte is a line end, so that every inner loop stops at a byte it
-does not know and none has to test for the end of the array.  Positions are unsigned: an index that could be negative
-is tested and wrapped around by Numba, which costs a third of the speed here (714 against 1130 MB/s on a9a).
+``text`` is a uint8 array of whole lines.  Its last byte is a line end, at which every inner loop stops; no loop tests
+for the end of the array.  Positions are unsigned, because Numba tests signed indices for negative values and wraps
+them around, which costs a third of the speed here (714 against 1130 MB/s on a9a).
 """
 
 import functools
@@ -13,24 +13,26 @@ from ..compiler.jit import jit
 
 inline = functools.partial(jit, forceinline=True)
 
-# What `scan` returns first; the second number is then the position of the token in `text`.
-OK, LABEL, FEATURE, VALUE, BELOW, BEYOND = range(6)
-# What `number` returns last.
+# Status of `scan`; after an error, the second number returned is the position of the token in `text`.
+OK, BAD_LABEL, BAD_FEATURE, BAD_VALUE, INDEX_TOO_SMALL, INDEX_TOO_LARGE = range(6)
+# State of `parse_number`.
 ROUNDED, UNROUNDED, MALFORMED = range(3)
 
-TAB, NEWLINE, RETURN, SPACE, HASH, PLUS, MINUS, POINT, NOUGHT, NINE, COLON, BIG_E, SMALL_E = b"\t\n\r #+-.09:Ee"
+TAB, NEWLINE, CARRIAGE_RETURN, SPACE, HASH, PLUS, MINUS, DECIMAL_POINT, ZERO, NINE, COLON, UPPER_E, LOWER_E = (
+    b"\t\n\r #+-.09:Ee"
+)
 LETTER_Q, LETTER_I, LETTER_D = b"qid"
 
 _0, _1, _2, _3, _4, _10, _18, _32, _63 = (np.uint64(k) for k in (0, 1, 2, 3, 4, 10, 18, 32, 63))
 _LOW32, _LOW9, _ONES = np.uint64(2**32 - 1), np.uint64(2**9 - 1), np.uint64(2**64 - 1)
 _2_52, _2_53 = np.uint64(2**52), np.uint64(2**53)
-EXACT_POWERS = np.array([float(10**k) for k in range(23)])  # 10**22 is the last power of ten that is a double
-LEAST_POWER, MOST_POWER = -327, 308  # outside, at most 19 digits round to zero, to a subnormal number or to inf
-FLOAT32_POWER = 1023 + 127  # of 2**127, biased; from 2**128 on it overflows
+EXACT_POWERS = np.array([float(10**k) for k in range(23)])  # 10**22 is the largest power of ten that is a double
+MIN_POWER, MAX_POWER = -327, 308  # outside this range, up to 19 digits give zero, a subnormal number or infinity
+FLOAT32_OVERFLOW = 1023 + 127  # biased exponent from which rounding to float32 may overflow
 
 
 def _power_of_five(q):
-    """The 128 leading bits of 5**q; rounded up where ties can occur for negative q, as Lemire's proof asks."""
+    """Return the 128 leading bits of 5**q, rounded up for -27 <= q < 0 as Lemire's proof requires."""
     if q >= 0:
         power = 5**q
         shift = 128 - power.bit_length()
@@ -39,14 +41,14 @@ def _power_of_five(q):
     return (1 << (divisor.bit_length() + 127)) // divisor + (q >= -27)
 
 
-FIVES = np.array(
-    [[p >> 64, p & (2**64 - 1)] for p in map(_power_of_five, range(LEAST_POWER, MOST_POWER + 1))], np.uint64
+POWERS_OF_FIVE = np.array(
+    [[p >> 64, p & (2**64 - 1)] for p in map(_power_of_five, range(MIN_POWER, MAX_POWER + 1))], np.uint64
 )
 
 
 @jit
-def count(text):
-    """(line ends, colons) in text: no fewer than the rows and features it holds."""
+def count_lines_and_colons(text):
+    """Return the numbers of line ends and colons, which are upper bounds of the numbers of rows and features."""
     lines = colons = 0
     for i in range(text.size):
         lines += text[i] == NEWLINE
@@ -55,8 +57,8 @@ def count(text):
 
 
 @jit
-def multiply(a, b):
-    """a b, of two uint64, as (high, low) halves of 128 bits."""
+def multiply_to_128(a, b):
+    """Return the 128-bit product of two uint64 as (high, low)."""
     a_high, a_low, b_high, b_low = a >> _32, a & _LOW32, b >> _32, b & _LOW32
     low, left, right = a_low * b_low, a_high * b_low, a_low * b_high
     middle = (low >> _32) + (left & _LOW32) + (right & _LOW32)
@@ -64,8 +66,8 @@ def multiply(a, b):
 
 
 @jit
-def leading_zeros(m):
-    """Zero bits before the first one of m > 0."""
+def count_leading_zeros(m):
+    """Return the number of leading zero bits of m > 0."""
     zeros = 0
     for step in (32, 16, 8, 4, 2, 1):
         if m >> np.uint64(64 - step) == _0:
@@ -76,18 +78,18 @@ def leading_zeros(m):
 
 @jit
 def eisel_lemire(mantissa, q):
-    """mantissa 10^q, mantissa > 0 -> (nearest double, ROUNDED), or UNROUNDED where 128 bits do not decide.
+    """Return (nearest double of mantissa 10^q, ROUNDED), or (0, UNROUNDED) if 128 bits do not suffice; mantissa > 0.
 
     D. Lemire, Number parsing at a gigabyte per second, Software: Practice and Experience 51 (2021), algorithm 1.
-    Results that are zero or subnormal, or that may overflow in float32 or float64, are left to the caller.
+    UNROUNDED is also returned for results that are zero or subnormal, or that may overflow in float32 or float64.
     """
-    if q < LEAST_POWER or q > MOST_POWER:
+    if q < MIN_POWER or q > MAX_POWER:
         return 0.0, UNROUNDED
-    zeros = leading_zeros(mantissa)
+    zeros = count_leading_zeros(mantissa)
     scaled = mantissa << np.uint64(zeros)
-    high, low = multiply(scaled, FIVES[q - LEAST_POWER, 0])
-    if high & _LOW9 == _LOW9:  # the bits below the 55 that are kept could still carry: take the other half in
-        carry, _ = multiply(scaled, FIVES[q - LEAST_POWER, 1])
+    high, low = multiply_to_128(scaled, POWERS_OF_FIVE[q - MIN_POWER, 0])
+    if high & _LOW9 == _LOW9:  # a carry could reach the 55 bits that are used: add the product with the lower half
+        carry, _ = multiply_to_128(scaled, POWERS_OF_FIVE[q - MIN_POWER, 1])
         low += carry
         if low < carry:
             high += _1
@@ -100,20 +102,20 @@ def eisel_lemire(mantissa, q):
     if power <= 0:
         return 0.0, UNROUNDED
     if low <= _1 and -4 <= q <= 23 and m & _3 == _1 and m << shift == high:
-        m -= _1  # exactly half way: to even
+        m -= _1  # a tie: round to even
     m = (m + (m & _1)) >> _1
     if m >= _2_53:
         m = _2_52
         power += 1
-    if power >= FLOAT32_POWER:
+    if power >= FLOAT32_OVERFLOW:
         return 0.0, UNROUNDED
     bits = np.uint64((m - _2_52) | (np.uint64(power) << np.uint64(52)))
     return bits.view(np.float64), ROUNDED
 
 
 @jit
-def scale(mantissa, q):
-    """mantissa 10^q -> (nearest double, state).  Two exact doubles give one rounding (Clinger 1990)."""
+def scale_decimal(mantissa, q):
+    """Return the double nearest to mantissa 10^q, and a state.  Two exact doubles give one rounding (Clinger 1990)."""
     if mantissa <= _2_53 and -22 <= q <= 22:
         value = np.float64(np.int64(mantissa))
         return (value * EXACT_POWERS[q] if q >= 0 else value / EXACT_POWERS[-q]), ROUNDED
@@ -123,152 +125,155 @@ def scale(mantissa, q):
 
 
 @inline
-def blank(c):
-    """Whether the byte c separates tokens; the return of a line end \\r\\n is one."""
-    return c == SPACE or c == TAB or c == RETURN
+def is_blank(c):
+    """Return whether the byte c separates tokens; the carriage return of a line end \\r\\n does."""
+    return c == SPACE or c == TAB or c == CARRIAGE_RETURN
 
 
 @inline
-def ends(c):
-    """Whether a token stops before the byte c.  What is neither blank nor a line end is refused where it is next."""
+def ends_token(c):
+    """Return whether a token ends before the byte c; other control characters are an error of the next token."""
     return c <= SPACE or c == HASH
 
 
 @inline
-def digit(c):
-    """The value of the decimal digit c; anything outside 0 … 9 is none."""
-    return np.int64(c) - NOUGHT
+def digit_value(c):
+    """Return the value of the decimal digit c; it is outside 0 … 9 for other bytes."""
+    return np.int64(c) - ZERO
 
 
 @inline
-def whole(text, i):
-    """digits at text[i:] -> (value, end); the value has overflowed where there are more than 18."""
-    value, d = np.int64(0), digit(text[i])
+def parse_integer(text, i):
+    """Return the integer at text[i:] and its end; the value overflows for more than 18 digits."""
+    value, d = np.int64(0), digit_value(text[i])
     while 0 <= d <= 9:
         value = value * 10 + d
         i += _1
-        d = digit(text[i])
+        d = digit_value(text[i])
     return value, i
 
 
 @inline
-def more_digits(text, i, mantissa):
-    """(mantissa followed by the digits at text[i:], end)."""
-    d = digit(text[i])
+def append_digits(text, i, mantissa):
+    """Append the digits at text[i:] to the mantissa; return the mantissa and the end of the digits."""
+    d = digit_value(text[i])
     while 0 <= d <= 9:
         mantissa = mantissa * _10 + np.uint64(d)
         i += _1
-        d = digit(text[i])
+        d = digit_value(text[i])
     return mantissa, i
 
 
 @jit
-def exponent(text, i):
-    """±digits at text[i:] -> (value, end, state)."""
+def parse_exponent(text, i):
+    """Return (value, end, state) of the signed integer at text[i:]."""
     negative = text[i] == MINUS
     if negative or text[i] == PLUS:
         i += _1
-    value, end = whole(text, i)
+    value, end = parse_integer(text, i)
     state = MALFORMED if end == i else ROUNDED if end - i <= _4 else UNROUNDED
     return (-value if negative else value), end, state
 
 
 @jit
-def number(text, i):
-    """±digits.digits e±digits at text[i:] -> (value, end, state), rounded as Python's float() rounds it."""
+def parse_number(text, i):
+    """Return (value, end, state) of the decimal number at text[i:], rounded as Python's float() rounds it."""
     negative = text[i] == MINUS
     i += np.uint64(negative or text[i] == PLUS)
-    mantissa, end = more_digits(text, i, _0)
-    size, q, found, state = np.int64(end - i), np.int64(0), end > i, ROUNDED
+    mantissa, end = append_digits(text, i, _0)
+    n_digits, q, has_digits, state = np.int64(end - i), np.int64(0), end > i, ROUNDED
     i = end
-    if text[i] == POINT:
+    if text[i] == DECIMAL_POINT:
         point = i + _1
         first = point
-        if mantissa == _0 and size <= 19:  # noughts that lead do not fill the mantissa
-            size = np.int64(0)
-            while text[first] == NOUGHT:
+        if mantissa == _0 and n_digits <= 19:  # leading zeros do not count as digits of the mantissa
+            n_digits = np.int64(0)
+            while text[first] == ZERO:
                 first += _1
-        mantissa, i = more_digits(text, first, mantissa)
-        size += np.int64(i - first)
+        mantissa, i = append_digits(text, first, mantissa)
+        n_digits += np.int64(i - first)
         q = np.int64(point) - np.int64(i)
-        found = found or i > point
-    if found and (text[i] == SMALL_E or text[i] == BIG_E):
-        shift, i, state = exponent(text, i + _1)
+        has_digits = has_digits or i > point
+    if has_digits and (text[i] == LOWER_E or text[i] == UPPER_E):
+        shift, i, state = parse_exponent(text, i + _1)
         q += shift
-    if not found or state == MALFORMED:
+    if not has_digits or state == MALFORMED:
         return 0.0, i, MALFORMED
-    if size > 19 or state == UNROUNDED:  # the mantissa or the exponent has overflowed
+    if n_digits > 19 or state == UNROUNDED:  # the mantissa or the exponent has overflowed
         return 0.0, i, UNROUNDED
-    value, state = scale(mantissa, q)
+    value, state = scale_decimal(mantissa, q)
     return (-value if negative else value), i, state
 
 
 @jit
-def after_qid(text, i):
-    """The end of a token qid:digits at text[i:], or i where there is none."""
+def skip_qid(text, i):
+    """Return the end of a token qid:digits at text[i:], or i if there is none."""
     if text[i] != LETTER_Q or text[i + _1] != LETTER_I or text[i + _2] != LETTER_D or text[i + _3] != COLON:
         return i
-    _, end = whole(text, i + _4)
-    return end if end > i + _4 and ends(text[end]) else i
+    _, end = parse_integer(text, i + _4)
+    return end if end > i + _4 and ends_token(text[end]) else i
 
 
 @jit
-def scan(text, least, most, labels, indptr, indices, values, leftover):
-    """label index:value … of each line -> one CSR row; returns (status, position, rows, nnz, largest, sorted, left).
+def scan(text, first_index, max_index, labels, indptr, indices, values, unrounded):
+    """Write the label and the CSR row of each line.
 
-    Columns are index - least; an index outside [least, most] stops the scan.  Numbers that `number` cannot round
-    are listed in ``leftover`` as (position of the token, k of values[k] or -1 - r of labels[r]).
+    Return (status, position, rows, nnz, max_column, is_sorted, n_unrounded).
+
+    Columns are index - first_index.  An index outside [first_index, max_index] ends the scan.  Numbers that
+    `parse_number` cannot round are listed in ``unrounded`` as (position of the token, k), where k stands for values[k]
+    or, if negative, for labels[-1 - k].
     """
     i, size = _0, np.uint64(text.size)
-    rows = nnz = left = _0
-    largest, ascending = np.int64(-1), True
+    rows = nnz = n_unrounded = _0
+    max_column, is_sorted = np.int64(-1), True
     indptr[0] = 0
     while i < size:
-        while blank(text[i]):
+        while is_blank(text[i]):
             i += _1
         if text[i] != NEWLINE and text[i] != HASH:
             start = i
-            value, i, state = number(text, start)
-            if state == MALFORMED or not ends(text[i]):
-                return LABEL, start, rows, nnz, largest, ascending, left
+            value, i, state = parse_number(text, start)
+            if state == MALFORMED or not ends_token(text[i]):
+                return BAD_LABEL, start, rows, nnz, max_column, is_sorted, n_unrounded
             if state == UNROUNDED:
-                leftover[left, 0], leftover[left, 1] = start, -1 - np.int64(rows)
-                left += _1
+                unrounded[n_unrounded, 0], unrounded[n_unrounded, 1] = start, -1 - np.int64(rows)
+                n_unrounded += _1
             labels[rows] = value
-            while blank(text[i]):
+            while is_blank(text[i]):
                 i += _1
             if text[i] == LETTER_Q:
-                i = after_qid(text, i)
-            last = np.int64(-1)
+                i = skip_qid(text, i)
+            previous = np.int64(-1)
             while True:
-                while blank(text[i]):
+                while is_blank(text[i]):
                     i += _1
                 if text[i] == NEWLINE or text[i] == HASH:
                     break
                 start = i
-                index, i = whole(text, start)
+                index, i = parse_integer(text, start)
                 if i == start or text[i] != COLON:
-                    return FEATURE, start, rows, nnz, largest, ascending, left
-                if index > most or i - start > _18:
-                    return BEYOND, start, rows, nnz, largest, ascending, left
-                index -= least
+                    return BAD_FEATURE, start, rows, nnz, max_column, is_sorted, n_unrounded
+                if index > max_index or i - start > _18:
+                    return INDEX_TOO_LARGE, start, rows, nnz, max_column, is_sorted, n_unrounded
+                index -= first_index
                 if index < 0:
-                    return BELOW, start, rows, nnz, largest, ascending, left
+                    return INDEX_TOO_SMALL, start, rows, nnz, max_column, is_sorted, n_unrounded
                 i += _1
-                d = digit(text[i])
-                if 0 <= d <= 9 and ends(text[i + _1]):  # one digit: too frequent for a call
+                d = digit_value(text[i])
+                if 0 <= d <= 9 and ends_token(text[i + _1]):  # one digit is frequent enough to avoid the call
                     value = np.float64(d)
                     i += _1
                 else:
-                    value, i, state = number(text, i)
-                    if state == MALFORMED or not ends(text[i]):
-                        return VALUE, start, rows, nnz, largest, ascending, left
+                    value, i, state = parse_number(text, i)
+                    if state == MALFORMED or not ends_token(text[i]):
+                        return BAD_VALUE, start, rows, nnz, max_column, is_sorted, n_unrounded
                     if state == UNROUNDED:
-                        leftover[left, 0], leftover[left, 1] = start, nnz
-                        left += _1
-                ascending = ascending and index > last
-                last = index
-                largest = max(largest, index)
+                        unrounded[n_unrounded, 0], unrounded[n_unrounded, 1] = start, nnz
+                        n_unrounded += _1
+                is_sorted = is_sorted and index > previous
+                previous = index
+                max_column = max(max_column, index)
                 indices[nnz] = index
                 values[nnz] = value
                 nnz += _1
@@ -277,4 +282,4 @@ def scan(text, least, most, labels, indptr, indices, values, leftover):
         while text[i] != NEWLINE:
             i += _1
         i += _1
-    return OK, i, rows, nnz, largest, ascending, left
+    return OK, i, rows, nnz, max_column, is_sorted, n_unrounded

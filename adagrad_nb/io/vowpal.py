@@ -1,49 +1,55 @@
-"""Reader of a subset of Vowpal Wabbit's text format: one namespace, features that are numbers."""
+"""Reader of a subset of Vowpal Wabbit's text format: one namespace with numbered features."""
 
-from typing import NamedTuple
+import os
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import scipy
 
 from .. import _check
-from .readers import CHUNK_BYTES, value_dtype
+from .readers import CHUNK_BYTES, check_value_dtype
 from .source import Source
 
-HASHING = "names need feature hashing, which is not offered; number the features from 0 within one namespace"
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+HASHING_HINT = "feature names require hashing, which is not supported; number the features from 0 in one namespace"
 
 
-def load_vw(path, *, n_features=None, dtype=np.float64):
-    """Read a whole file of Vowpal Wabbit text whose features are numbers.
+def load_vw(
+    path: str | os.PathLike | BinaryIO, *, n_features: int | None = None, dtype: "npt.DTypeLike" = np.float64
+) -> "tuple[scipy.sparse.csr_array, np.ndarray, np.ndarray]":
+    """Load a file in Vowpal Wabbit text format with numbered features into memory.
 
-    Each line is ``label [importance] [tag]|namespace[:scale] feature[:value] …``.  A feature without a value has the
-    value 1; the scale multiplies all values of its line.  Feature numbers are columns as written, from 0; nothing is
-    hashed.  Blank lines are skipped, tags are ignored.
+    Each line is ``label [importance] [tag]|namespace[:scale] feature[:value] …``.  The default value of a feature is 1.
+    The scale multiplies all values of its line.  Feature numbers are column indices, from 0; they are not hashed.
+    Blank lines are skipped and tags are ignored.
 
     Parameters
     ----------
     path : str, os.PathLike or binary file
-        Plain, or compressed by gzip, xz, bzip2 or zstd, whatever its name.
+        Plain file, or a file compressed by gzip, xz, bzip2 or zstd, whatever its name.
     n_features : int, optional
-        Columns of `X`.  By default as many as the largest feature number asks for.
+        Number of columns of `X`.  By default the largest feature number determines it.
     dtype : {numpy.float64, numpy.float32}
-        Of the values of `X`.
+        Data type of `X`.
 
     Returns
     -------
     X : scipy.sparse.csr_array, shape (n_rows, n_features)
-        Columns ascend within each row.
+        Features, with sorted indices.
     y : numpy.ndarray of float64, shape (n_rows,)
         Labels.
     weight : numpy.ndarray of float64, shape (n_rows,)
-        Importance weights, 1 where none is given.
+        Importance weights, 1 by default.
 
     Raises
     ------
     ValueError
-        Where the text is malformed or beyond the subset: no label, several namespaces, names that are no numbers,
-        a feature that occurs twice in a line.  The message names file, line and remedy.
+        If the text is malformed or not in the subset: a missing label, several namespaces, features that are not
+        numbers, or a feature that occurs twice in a line.  The message names file, line and remedy.
     ImportError
-        Where the data is compressed by zstd and nothing can read that.
+        If the file is compressed by zstd and no zstd library is installed.
 
     Examples
     --------
@@ -56,17 +62,17 @@ def load_vw(path, *, n_features=None, dtype=np.float64):
     >>> y, weight
     (array([ 1., -1.]), array([1., 2.]))
     """
-    dtype = value_dtype(dtype)
+    dtype = check_value_dtype(dtype)
     if n_features is not None:
         n_features = _check.positive_count("n_features", n_features)
     source = Source(path)
     labels, weights, indptr, indices, values = [], [], [0], [], []
     namespace = None
-    for number, line in _lines(source):
+    for number, line in _read_lines(source):
         try:
-            row = _row(line, namespace, n_features)
-        except _Refused as refused:
-            raise ValueError(f"{source.name}:line {number}: {refused}") from None
+            row = _parse_row(line, namespace, n_features)
+        except _LineError as error:
+            raise ValueError(f"{source.name}:line {number}: {error}") from None
         namespace = row.namespace
         labels.append(row.label)
         weights.append(row.weight)
@@ -78,16 +84,16 @@ def load_vw(path, *, n_features=None, dtype=np.float64):
     n = n_features or max(indices, default=-1) + 1
     index_dtype = np.int32 if max(n, len(indices)) <= np.iinfo(np.int32).max else np.int64
     with np.errstate(over="ignore"):
-        values = np.array(values).astype(dtype, copy=False)
-    parts = values, np.array(indices, index_dtype), np.array(indptr, index_dtype)
+        data = np.array(values).astype(dtype, copy=False)
+    parts = data, np.array(indices, index_dtype), np.array(indptr, index_dtype)
     X = scipy.sparse.csr_array(parts, shape=(len(labels), n))
     _check_overflow(source.name, X)
     X.sort_indices()
     return X, np.array(labels), np.array(weights)
 
 
-class _Refused(Exception):
-    """A sentence about a line, without its place."""
+class _LineError(Exception):
+    """Error in a line, without file and line number."""
 
 
 class _Row(NamedTuple):
@@ -98,75 +104,79 @@ class _Row(NamedTuple):
     values: list
 
 
-def _lines(source):
-    """(number, text) of each line that is not blank."""
+def _read_lines(source):
+    """Yield the number and the text of each line that is not blank."""
     number = 0
-    for block in source.blocks(CHUNK_BYTES):
+    for block in source.read_blocks(CHUNK_BYTES):
         for line in block.tobytes().decode("utf-8", "backslashreplace").split("\n")[:-1]:
             number += 1
             if line.strip():
                 yield number, line
 
 
-def _row(line, namespace, n_features):
+def _parse_row(line, namespace, n_features):
     head, bar, body = line.partition("|")
     if not bar:
-        raise _Refused("there is no '|'; write the label, '|', and the features")
+        raise _LineError("there is no '|'; write the label, '|' and the features")
     if "|" in body:
-        raise _Refused(f"got several namespaces; {HASHING}")
-    label, weight = _label(head)
+        raise _LineError(f"got several namespaces; {HASHING_HINT}")
+    label, weight = _parse_label(head)
     names = body.split()
     name, scale = "", 1.0
     if names and not body[0].isspace():
-        name, colon, factor = names.pop(0).partition(":")
-        scale = _number(factor, "the scale of the namespace") if colon else 1.0
+        name, colon, scale_text = names.pop(0).partition(":")
+        scale = _parse_number(scale_text, "the scale of the namespace") if colon else 1.0
     if namespace not in (None, name):
-        raise _Refused(f"got the namespace {name!r} after {namespace!r}; {HASHING}")
+        raise _LineError(f"got the namespace {name!r} after {namespace!r}; {HASHING_HINT}")
     features, values = [], []
     for token in names:
         feature, colon, value = token.partition(":")
-        features.append(_column(feature, n_features))
-        values.append(scale * (_number(value, f"the value of feature {feature}") if colon else 1.0))
+        features.append(_parse_column(feature, n_features))
+        values.append(scale * (_parse_number(value, f"the value of feature {feature}") if colon else 1.0))
     if len(set(features)) < len(features):
-        twice = next(f for f in features if features.count(f) > 1)
-        raise _Refused(f"feature {twice} occurs twice; add the two values up or drop one")
+        duplicate = next(f for f in features if features.count(f) > 1)
+        raise _LineError(f"feature {duplicate} occurs twice; add the two values or drop one")
     return _Row(label, weight, name, features, values)
 
 
-def _label(head):
-    """(label, importance) of the text before the bar."""
+def _parse_label(head):
+    """Return the label and the importance weight in the text before the bar."""
     words = head.split()
     if words and (words[-1].startswith("'") or not head[-1].isspace()):
         words.pop()  # a tag touches the bar or starts with a quote
     if not words:
-        raise _Refused("there is no label; put one, and a blank, before the '|'")
+        raise _LineError("there is no label; write a label and a blank before the '|'")
     if len(words) > 2:
-        raise _Refused(f"got {len(words)} numbers before the '|'; label and importance are read, no initial prediction")
-    label = _number(words[0], "the label")
-    weight = _number(words[1], "the importance") if len(words) == 2 else 1.0
+        raise _LineError(
+            f"got {len(words)} numbers before the '|'; write label and importance only, without an initial prediction"
+        )
+    label = _parse_number(words[0], "the label")
+    weight = _parse_number(words[1], "the importance") if len(words) == 2 else 1.0
     if weight < 0:
-        raise _Refused(f"got the importance {words[1]!r}; it must not be negative")
+        raise _LineError(f"got the importance {words[1]!r}; it must not be negative")
     return label, weight
 
 
-def _number(word, what):
+def _parse_number(word, meaning):
     try:
         number = float(word)
     except ValueError:
         number = np.nan
     if not np.isfinite(number) or "_" in word:
-        raise _Refused(f"got {word!r} for {what}; write a finite number")
+        raise _LineError(f"got {word!r} for {meaning}; write a finite number")
     return number
 
 
-def _column(feature, n_features):
+def _parse_column(feature, n_features):
     if not (feature.isascii() and feature.isdigit()):
-        raise _Refused(f"got the feature {feature!r}; {HASHING}")
+        raise _LineError(f"got the feature {feature!r}; {HASHING_HINT}")
     column = int(feature[:20])
     if n_features is not None and column >= n_features:
-        raise _Refused(f"got the feature {column} with n_features={n_features}; pass {column + 1} or more, or none")
+        raise _LineError(
+            f"got the feature {column} with n_features={n_features}; pass {column + 1} or more, or omit it"
+        )
     if column > 10**18 - 1:
-        raise _Refused(f"got the feature {feature!r}; the largest that can be read is {10**18 - 1}")
+        raise _LineError(f"got the feature {feature!r}; the largest supported number is {10**18 - 1}")
     return column
 
 

@@ -1,7 +1,7 @@
-"""How the rows of a chunk are gone through: one by one or in batches, by one worker or by a team.
+"""Choice of the learning kernel, and its workspace.
 
-Each way gives a loop ``(recipe, rows, weights, room, tally, t, start, stop) -> (position, status, t)`` and the room it
-needs.
+A kernel is called as ``kernel(spec, rows, weights, workspace, loss_sums, t, start, stop)`` and returns
+``(position, status, t)``.
 """
 
 import os
@@ -9,152 +9,194 @@ import threading
 
 import numpy as np
 
+from .._csr import as_unsigned
 from ..compiler.jit import compiled_for, is_compiled
 from ..records.rules import has_additive_accumulators
-from .kernels import mini_batch, scaled_rows
-from .kernels import rows as linear
-from .kernels import workers as team
-from .kernels.merging import Moves
+from .kernels import mini_batch, multi_batch, multi_rows, rows, scaled_rows, workers
+from .kernels.merging import WorkerResults
+from .parameters import SingleOutput
 
-# While the weights move fast, what workers learn apart does not fit together: one of them makes the first updates, and
-# a round then has a tenth of the updates before it.  So chosen on text and census data, where it costs no test loss.
+# Early on, the results of separate workers merge badly.  So at least the first SOLO updates are serial, and a round has
+# a tenth of the updates so far.  Chosen on text and census data, at no cost in test loss.
 SOLO, GROWTH = 8192, 10
-# A merge takes time for each feature, so that a round should have values enough for each: this many in the first
-# rounds, where a merge then takes as long as the learning, and in the longest, where it takes an eighth.
+# A merge costs time for each feature, so a round needs enough stored values for each: FIRST in the first rounds, where
+# a merge takes as long as the training, and LONGEST in the longest, where it takes an eighth.
 FIRST, LONGEST = 1.2, 12
-# Numbers that every worker writes for every row stand so many places apart, in cache lines of their own: side by side
-# they kept two workers from being any faster than one.
+# Numbers that every worker writes for every row are so many places apart, in cache lines of their own: next to each
+# other they made two workers no faster than one.
 APART = 32
-ROWS = 1024, 2**18  # of the longest rounds: fewer would be all meetings, more would keep Ctrl-C waiting
+ROWS = 1024, 2**18  # of the longest rounds: fewer would be mostly merges, more would delay Ctrl-C
 
 
-def sweep(model, X, recipe, workers=1):
-    """The loop for a model and a chunk, and its room."""
-    if workers > 1:
-        return _by_team(model, X, recipe, workers)
-    return (row_by_row if model.batch_size == 1 else in_batches)(model, X, recipe)
+def choose_kernel(parameters, batch_size, X, spec, n_workers=1):
+    """Return the compiled kernel for a chunk, and its workspace.
+
+    ========  ===============  ==============  =================  =========================
+    outputs   rows per update  updates         workers            kernel
+    ========  ===============  ==============  =================  =========================
+    one       1                plain           1                  `rows`
+    one       1                normalised,     1                  `scaled_rows`
+                               invariant
+    one       `batch_size`     plain           1                  `mini_batch`
+    several   1                plain           1                  `multi_rows`
+    several   `batch_size`     plain           1                  `multi_batch`
+    one       any              any but         `n_workers`        `workers`, which calls
+                               normalised                         one of the first three
+    ========  ===============  ==============  =================  =========================
+    """
+    if n_workers > 1:
+        check_mergeable("threads", parameters)
+        return _parallel_kernel(parameters, batch_size, X, spec, n_workers)
+    if not isinstance(parameters, SingleOutput):
+        return _multi_output_kernel(parameters, batch_size, X, spec)
+    return _single_output_kernel(parameters, batch_size, X, spec)
 
 
-def row_by_row(model, X, recipe, lead=()):
-    """An update for each row; with `lead` the room has as many parts."""
-    shape = (*lead, int(np.diff(X.indptr).max(initial=0)))
-    w, slots = np.empty(shape, X.dtype), _slots(model, shape)
-    if model.scaling:
-        largest, scale, r = (np.empty(shape, X.dtype) for _ in range(3))
-        return compiled_for(scaled_rows.learn, recipe), scaled_rows.ScaledBuffers(w, slots, largest, scale, r)
-    return compiled_for(linear.learn, recipe), linear.Buffers(w, slots, np.empty(shape, np.int64))
+def _single_output_kernel(parameters, batch_size, X, spec, lead=()):
+    """Return a kernel of one output; its workspace has the leading dimensions `lead`."""
+    return (row_kernel if batch_size == 1 else batch_kernel)(parameters, batch_size, X, spec, lead)
 
 
-def in_batches(model, X, recipe, lead=()):
-    """An update for the mean gradient of `batch_size` rows."""
-    touched, place = room_for_batches(X, model.batch_size, lead)
-    w, g = np.empty((2, *touched.shape), X.dtype)
-    room = mini_batch.Batch(model.batch_size, w, _slots(model, touched.shape), g, touched, place)
-    return compiled_for(mini_batch.learn, recipe), room
-
-
-def room_for_batches(X, size, lead=()):
-    """(touched, place) for batches of so many rows."""
-    longest = int(np.diff(X.indptr).max(initial=0))
-    shape = (*lead, min(size * longest, X.shape[1], int(X.indptr[-1])))
-    place = np.full((*lead, X.shape[1]), -1, np.int32 if shape[-1] < 2**31 else np.int64)
-    return np.empty(shape, np.int64), place
-
-
-def _slots(model, shape):
-    return tuple(np.empty(shape, model.dtype) for _ in model._state.leaves[0].slots)
-
-
-def mergeable(name, model):
-    """Refuse models that cannot be made of what several learners made of one."""
-    if not model.is_single:
-        raise ValueError(
-            f"{name}: does not go with several classes or rates, which learn side by side; learn one class against the "
-            "rest, or one rate, at a time"
+def row_kernel(parameters, batch_size, X, spec, lead=()):
+    """Return a kernel that makes one update for each row."""
+    shape = (*lead, _longest_row(X))
+    w, slots = np.empty(shape, X.dtype), _empty_slots(parameters, shape)
+    if parameters.scaling:
+        max_abs, scale, r = (np.empty(shape, X.dtype) for _ in range(3))
+        return compiled_for(scaled_rows.learn_scaled_rows, spec), scaled_rows.ScaledRowBuffers(
+            w, slots, max_abs, scale, r
         )
-    if not has_additive_accumulators(model._state.rule):
+    return compiled_for(rows.learn_rows, spec), rows.RowBuffers(w, slots, np.empty(shape, np.int64))
+
+
+def batch_kernel(parameters, batch_size, X, spec, lead=()):
+    """Return a kernel that makes one update for the mean gradient of `batch_size` rows."""
+    touched, slot_of = allocate_batch_index(X, batch_size, lead)
+    w, g = np.empty((2, *touched.shape), X.dtype)
+    slots = _empty_slots(parameters, touched.shape)
+    return compiled_for(mini_batch.learn_batches, spec), mini_batch.BatchBuffers(
+        batch_size, w, slots, g, touched, slot_of
+    )
+
+
+def _multi_output_kernel(parameters, batch_size, X, spec):
+    """Return a kernel of several outputs."""
+    row = parameters.row_workspace(as_unsigned(X.indices).dtype)
+    if batch_size == 1:
+        return compiled_for(multi_rows.learn_multi_rows, spec), row
+    touched, slot_of = allocate_batch_index(X, batch_size)
+    g, bias_g = parameters.batch_gradients(touched.size)
+    sums = np.empty(parameters.n_loss_sums)
+    workspace = multi_batch.MultiBatchBuffers(batch_size, g, bias_g, touched, slot_of, sums, row)
+    return compiled_for(multi_batch.learn_multi_batches, spec), workspace
+
+
+def allocate_batch_index(X, batch_size, lead=()):
+    """Return arrays for the features of a batch, and for the slot of each feature, which is -1 outside a batch."""
+    shape = (*lead, min(batch_size * _longest_row(X), X.shape[1], int(X.indptr[-1])))
+    slot_of = np.full((*lead, X.shape[1]), -1, np.int32 if shape[-1] < 2**31 else np.int64)
+    return np.empty(shape, np.int64), slot_of
+
+
+def _longest_row(X):
+    return int(np.diff(X.indptr).max(initial=0))
+
+
+def _empty_slots(parameters, shape):
+    return tuple(np.empty(shape, parameters.dtype) for _ in parameters.state.leaves[0].slots)
+
+
+def check_mergeable(name, parameters):
+    """Raise ValueError for parameters that separate workers cannot train and merge."""
+    rule = parameters.state.rule
+    if not isinstance(parameters, SingleOutput):
         raise ValueError(
-            f"{name}: does not go with the rule {type(model._state.rule).__name__}, whose accumulators do not add up; "
+            f"{name}: does not support several classes or learning rates; train one class against the rest, or one "
+            "rate, at a time"
+        )
+    if not has_additive_accumulators(rule):
+        raise ValueError(
+            f"{name}: does not support the rule {type(rule).__name__}, whose accumulators do not add up; "
             "use Adagrad(…), RDA(…) or FTRL(…)"
         )
-    if model.average:
-        raise ValueError(f"{name}: does not go with average={model.average}; use average=False")
-    if model.normalized:
-        raise ValueError(f"{name}: does not go with normalised steps; use normalized=False")
+    if parameters.average:
+        raise ValueError(f"{name}: does not support average={parameters.average}; use average=False")
+    if parameters.scaling.normalized:
+        raise ValueError(f"{name}: does not support normalised updates; use normalized=False")
 
 
-# --- teams -------------------------------------------------------------------------------------------------------
+# --- workers ---------------------------------------------------------------------------------------------------------
 
 
-def cores():
-    """How many threads can run at once."""
+def available_cores():
+    """Return the number of threads that can run at once."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def round_rows(X):
-    """(updates before the first round, most rows of a round)."""
-    rows = X.shape[1] * X.shape[0] / max(int(X.indptr[-1]), 1)  # that have a value for each feature
-    first = max(SOLO, int(GROWTH * FIRST * rows))
-    return first, max(min(max(ROWS[0], int(LONGEST * rows)), ROWS[1]), first // GROWTH)
+    """Return (number of updates before the first round, most rows of a round)."""
+    rows_per_feature = X.shape[1] * X.shape[0] / max(int(X.indptr[-1]), 1)  # rows with one value for each feature
+    first = max(SOLO, int(GROWTH * FIRST * rows_per_feature))
+    return first, max(min(max(ROWS[0], int(LONGEST * rows_per_feature)), ROWS[1]), first // GROWTH)
 
 
-def _by_team(model, X, recipe, workers):
-    """Rounds of rows, dealt out to workers and merged."""
-    mergeable("threads", model)
+def _parallel_kernel(parameters, batch_size, X, spec, n_workers):
+    """Return a kernel that trains shards of rows in threads, in rounds, and merges them."""
     first, most = round_rows(X)
-    alone = sweep(model, X, recipe)
-    if model._state.t + X.shape[0] <= first:
-        return alone
-    kernel = compiled_for(team.rounds, recipe)
-    threads = min(workers, cores()) if is_compiled(kernel) else 1
-    _, room = (row_by_row if model.batch_size == 1 else in_batches)(model, X, recipe, (workers,))
-    moves = room_for_moves(model, X.shape[1], workers, 2 * team.SAMPLE)
-    part = team.Team(
-        threads, GROWTH, most, moves, np.zeros((workers, APART)), np.zeros(workers, np.int64),
-        np.zeros(workers, np.int64), room, np.zeros(1, np.int64),
+    serial = _single_output_kernel(parameters, batch_size, X, spec)
+    if parameters.t + X.shape[0] <= first:
+        return serial
+    kernel = compiled_for(workers.run_rounds, spec)
+    n_threads = min(n_workers, available_cores()) if is_compiled(kernel) else 1
+    _, workspace = _single_output_kernel(parameters, batch_size, X, spec, (n_workers,))
+    results = allocate_worker_results(parameters, X.shape[1], n_workers, 2 * workers.SAMPLE_ROWS)
+    pool = workers.WorkerPool(
+        n_threads, GROWTH, most, results, np.zeros((n_workers, APART)), np.zeros(n_workers, np.int64),
+        np.zeros(n_workers, np.int64), workspace, np.zeros(1, np.int64),
     )  # fmt: skip
-    return _Entrance(kernel, alone, first), part
+    return ParallelRounds(kernel, serial, first), pool
 
 
-def room_for_moves(model, n_features, learners, samples):
-    """Arrays for what learners make of a model."""
-    dtype = model.dtype
-    shape = (learners, n_features)
-    return Moves(
-        np.empty(shape, dtype), _slots(model, shape),
-        () if isinstance(model._last, tuple) else np.empty(shape, np.int64),
-        np.empty((learners, APART), dtype), _slots(model, (learners, APART)), np.zeros(learners, np.int64),
-        np.empty(n_features, dtype), np.empty(n_features, dtype), _slots(model, n_features),
-        np.empty(2, dtype), np.empty((2, samples), dtype),
+def allocate_worker_results(parameters, n_features, n_workers, n_samples):
+    """Return arrays for the results of workers that start from the same weights."""
+    dtype = parameters.dtype
+    shape = (n_workers, n_features)
+    return WorkerResults(
+        np.empty(shape, dtype), _empty_slots(parameters, shape),
+        () if isinstance(parameters.last_update, tuple) else np.empty(shape, np.int64),
+        np.empty((n_workers, APART), dtype), _empty_slots(parameters, (n_workers, APART)),
+        np.zeros(n_workers, np.int64),
+        np.empty(n_features, dtype), np.empty(n_features, dtype), _empty_slots(parameters, n_features),
+        np.empty(2, dtype), np.empty((2, n_samples), dtype),
     )  # fmt: skip
 
 
-class _Entrance:
-    """Send a team's threads through its rounds.
+class ParallelRounds:
+    """Kernel that runs the first updates serially and then starts the threads of the workers.
 
-    Meetings go over all weights, by vectors where they are not side by side with what else is known of a feature, so
-    that the rounds have them in arrays of their own.
+    A merge reads the weights of all features in SIMD vectors.  The rounds therefore have copies of the weights in
+    separate arrays, without the interleaved accumulators between them.
     """
 
-    def __init__(self, kernel, alone, first):
-        self.kernel, self.alone, self.first = kernel, alone, first
+    def __init__(self, kernel, serial, first):
+        self.kernel, self.serial, self.first = kernel, serial, first
 
-    def __call__(self, recipe, rows, weights, part, tally, t, start, stop):
+    def __call__(self, spec, rows, weights, pool, loss_sums, t, start, stop):
         if start < stop and t < self.first:
-            loop, room = self.alone
-            return loop(recipe, rows, weights, room, tally, t, start, min(stop, start + self.first - t))
-        apart = _apart(weights)
+            kernel, workspace = self.serial
+            return kernel(spec, rows, weights, workspace, loss_sums, t, start, min(stop, start + self.first - t))
+        contiguous = _contiguous(weights)
         try:
-            return self._meet((recipe, rows, apart, part, tally, t), part, (start, stop))
+            return self._run_threads((spec, rows, contiguous, pool, loss_sums, t), pool, (start, stop))
         finally:
-            for mine, theirs in zip(_arrays(apart), _arrays(weights), strict=True):
-                theirs[...] = mine
+            for copy, array in zip(_feature_arrays(contiguous), _feature_arrays(weights), strict=True):
+                array[...] = copy
 
-    def _meet(self, arguments, part, span):
-        part.gate[0] = 0
+    def _run_threads(self, arguments, pool, span):
+        pool.barrier[0] = 0
         others = [
-            threading.Thread(target=self.kernel, args=(*arguments, me, span), daemon=True)
-            for me in range(1, part.threads)
+            threading.Thread(target=self.kernel, args=(*arguments, worker, span), daemon=True)
+            for worker in range(1, pool.n_threads)
         ]
         started = []
         try:
@@ -163,20 +205,20 @@ class _Entrance:
                 started.append(thread)
             return self.kernel(*arguments, 0, span)
         except BaseException:
-            part.gate[0] = 2**62  # nobody waits for a thread that does not come
+            pool.barrier[0] = 2**62  # releases threads that wait for one that did not start
             raise
         finally:
             for thread in started:
                 thread.join()
 
 
-def _arrays(weights):
-    """The arrays of an entry for each feature."""
-    return (weights.w, *weights.s, *(() if isinstance(weights.last, tuple) else (weights.last,)))
+def _feature_arrays(weights):
+    """Return the arrays with one entry for each feature."""
+    return (weights.w, *weights.s, *(() if isinstance(weights.last_update, tuple) else (weights.last_update,)))
 
 
-def _apart(weights):
-    """The same weights, their arrays apart in memory."""
-    w, s, last, _, _ = weights
-    last = last if isinstance(last, tuple) else np.ascontiguousarray(last)
-    return weights._replace(w=np.ascontiguousarray(w), s=tuple(map(np.ascontiguousarray, s)), last=last)
+def _contiguous(weights):
+    """Return the weights with each array contiguous in memory."""
+    w, s, last_update, _, _ = weights
+    last_update = last_update if isinstance(last_update, tuple) else np.ascontiguousarray(last_update)
+    return weights._replace(w=np.ascontiguousarray(w), s=tuple(map(np.ascontiguousarray, s)), last_update=last_update)

@@ -50,63 +50,63 @@ class EarlyStopping(NamedTuple):
     def check(self):
         if self.monitor not in MONITORS:
             raise ValueError(f"EarlyStopping.monitor: got {self.monitor!r}; must be one of {', '.join(MONITORS)}")
-        _check.interval("EarlyStopping.validation_fraction", self.validation_fraction, "(0, 1)")
+        _check.in_interval("EarlyStopping.validation_fraction", self.validation_fraction, "(0, 1)")
         _check.positive_count("EarlyStopping.n_iter_no_change", self.n_iter_no_change)
 
 
-def watch_for(early_stopping, seed):
-    """A `Watch` for what a caller gave as `early_stopping`, or None."""
+def early_stopping_monitor(early_stopping, seed):
+    """An `EarlyStoppingMonitor` for what a caller gave as `early_stopping`, or None."""
     if early_stopping is None or early_stopping is False:
         return None
     if early_stopping is True:
         early_stopping = EarlyStopping()
     if not isinstance(early_stopping, EarlyStopping):
         raise TypeError(f"early_stopping: got {early_stopping!r}; must be True, False or EarlyStopping(…)")
-    _check.fields(early_stopping)
-    return Watch(early_stopping, seed)
+    _check.field_domains(early_stopping)
+    return EarlyStoppingMonitor(early_stopping, seed)
 
 
-class Watch:
+class EarlyStoppingMonitor:
     """The losses of the passes so far, and the best model."""
 
     def __init__(self, options, seed):
         self.options, self.seed = options, seed
-        self.best, self.lowest, self.losses = None, math.inf, []
-        self.since = 0  # passes without improvement
-        self.scores = np.zeros(2)  # of the held-out rows of this pass: sum of losses, sum of weights
+        self.best_model, self.best_loss, self.pass_losses = None, math.inf, []
+        self.n_bad_passes = 0  # passes without improvement
+        self.validation_sums = np.zeros(2)  # of the held-out rows of this pass: sum of losses, sum of weights
 
-    def held(self, n, position):
-        """The rows of chunk `position`, of n rows, that are not to be learnt, in increasing order."""
+    def validation_rows(self, n, chunk_index):
+        """The rows of chunk `chunk_index`, of n rows, that are not to be learnt, in increasing order."""
         if self.options.monitor != "held-out":
             return np.empty(0, np.int64)
-        rng = np.random.default_rng([self.seed, position, n])
-        count = int(self.options.validation_fraction * n + rng.random())
-        return np.sort(rng.permutation(n)[:count])
+        rng = np.random.default_rng([self.seed, chunk_index, n])
+        n_held_out = int(self.options.validation_fraction * n + rng.random())
+        return np.sort(rng.permutation(n)[:n_held_out])
 
-    def score(self, model, X, y, weight, rows):
+    def add_validation_loss(self, model, X, y, weight, rows):
         """Take in the losses of held-out rows."""
-        part, y, weight = X[rows], np.asarray(y)[rows], weight[rows]
-        wrong = ~np.isfinite(part.data) | (part.indices < 0) | (part.indices >= X.shape[1])
-        if wrong.any():
-            _csr.row_of(X, rows[np.searchsorted(part.indptr, np.argmax(wrong), side="right") - 1])
-        total = float(weight.sum(dtype=np.float64))
-        if total:
-            self.scores += total * model.mean_loss(part, y, weight), total
+        X_held_out, y, weight = X[rows], np.asarray(y)[rows], weight[rows]
+        is_invalid = ~np.isfinite(X_held_out.data) | (X_held_out.indices < 0) | (X_held_out.indices >= X.shape[1])
+        if is_invalid.any():
+            _csr.raise_for_row(X, rows[np.searchsorted(X_held_out.indptr, np.argmax(is_invalid), side="right") - 1])
+        total_weight = float(weight.sum(dtype=np.float64))
+        if total_weight:
+            self.validation_sums += total_weight * model.mean_loss(X_held_out, y, weight), total_weight
 
-    def is_over(self, model, recent):
-        """Note the model after a pass whose rows had the mean loss `recent`; return whether to stop."""
+    def should_stop(self, model, pass_loss):
+        """Note the model after a pass whose rows had the mean loss `pass_loss`; return whether to stop."""
         options = self.options
         if options.monitor == "held-out":
-            if not self.scores[1]:
+            if not self.validation_sums[1]:
                 raise ValueError(
                     f"early_stopping: {options.validation_fraction} of the rows are none with a weight; give more "
                     "rows, a larger validation_fraction, or monitor='recent'"
                 )
-            recent = float(self.scores[0] / self.scores[1])
-            self.scores[:] = 0
-        improved = recent < self.lowest - options.tol
-        self.since = 0 if improved else self.since + 1
-        self.losses.append(recent)
-        if self.best is None or recent < self.lowest:
-            self.best, self.lowest = model.copy(), recent
-        return self.since >= options.n_iter_no_change
+            pass_loss = float(self.validation_sums[0] / self.validation_sums[1])
+            self.validation_sums[:] = 0
+        improved = pass_loss < self.best_loss - options.tol
+        self.n_bad_passes = 0 if improved else self.n_bad_passes + 1
+        self.pass_losses.append(pass_loss)
+        if self.best_model is None or pass_loss < self.best_loss:
+            self.best_model, self.best_loss = model.copy(), pass_loss
+        return self.n_bad_passes >= options.n_iter_no_change

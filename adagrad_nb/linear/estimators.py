@@ -18,20 +18,20 @@ except ImportError as error:
     ) from error
 
 from .. import _check, _csr
-from ..callbacks import Curve
+from ..callbacks import PassLosses
 from ..records.averaging import Polyak
 from ..records.losses import LOSSES, Logistic, has_probabilities, target_type
 from ..records.penalties import L1, L2, ElasticNet, NoPenalty
 from ..records.rules import Adagrad
 from . import targets
 from .fit import fit_linear
-from .row_order import by_content
-from .targets import Classes, check_class_weight, weighted
+from .row_order import sort_rows_by_hash
+from .targets import MulticlassLabels, apply_class_weight, check_class_weight
 
-ALIASES = {"log_loss": "logistic", "squared_error": "squared"}  # scikit-learn's names
+LOSS_ALIASES = {"log_loss": "logistic", "squared_error": "squared"}  # scikit-learn's names
 
 
-class Estimator(BaseEstimator):
+class LinearEstimator(BaseEstimator):
     """Parameters, learning, and coefficients that are dense or sparse; a subclass says what targets are."""
 
     def __init__(
@@ -56,33 +56,35 @@ class Estimator(BaseEstimator):
 
     # --- parameters --------------------------------------------------------------------------------------------
 
-    def _names(self):
-        return [name for name, cls in LOSSES.items() if target_type(cls) in self._kinds]
+    def _loss_names(self):
+        return [name for name, cls in LOSSES.items() if target_type(cls) in self._target_types]
 
-    def _loss(self):
+    def _resolve_loss(self):
         """The loss as a record, if it is one for such targets."""
         loss = self.loss
         if isinstance(loss, str):
-            name = ALIASES.get(loss, loss)
-            if name not in self._names():
-                raise ValueError(f"loss: got {loss!r}; must be one of {', '.join(self._names())}, or a loss record")
+            name = LOSS_ALIASES.get(loss, loss)
+            if name not in self._loss_names():
+                raise ValueError(
+                    f"loss: got {loss!r}; must be one of {', '.join(self._loss_names())}, or a loss record"
+                )
             return LOSSES[name]()
-        _check.record("loss", loss, ("target_type",), LOSSES[self._names()[0]]())
-        if target_type(loss) not in self._kinds:
+        _check.record_methods("loss", loss, ("target_type",), LOSSES[self._loss_names()[0]]())
+        if target_type(loss) not in self._target_types:
             raise ValueError(
                 f"loss: {type(loss).__name__} takes targets of the type {target_type(loss)!r}; must be one of "
-                f"{', '.join(self._names())}, or such a record"
+                f"{', '.join(self._loss_names())}, or such a record"
             )
         return loss
 
-    def _penalty(self):
+    def _resolve_penalty(self):
         """The penalty as a record, strengths in scikit-learn's meaning."""
         if self.penalty is None:
             return NoPenalty()
         if not isinstance(self.penalty, str):
             return self.penalty
-        _check.interval("alpha", self.alpha, "[0, inf)")
-        _check.interval("l1_ratio", self.l1_ratio, "[0, 1]")
+        _check.in_interval("alpha", self.alpha, "[0, inf)")
+        _check.in_interval("l1_ratio", self.l1_ratio, "[0, 1]")
         if self.penalty == "l1":
             return L1(self.alpha)
         if self.penalty == "l2":
@@ -91,17 +93,18 @@ class Estimator(BaseEstimator):
             return ElasticNet(self.alpha * self.l1_ratio, self.alpha * (1 - self.l1_ratio))
         raise ValueError(f"penalty: got {self.penalty!r}; must be 'l1', 'l2', 'elasticnet', None, or a penalty record")
 
-    def _options(self):
+    def _fit_linear_options(self):
         """Keyword arguments of fit_linear, under its names."""
         _check.boolean("fit_intercept", self.fit_intercept)
         _check.boolean("shuffle", self.shuffle)
         return {
-            "loss": self._loss(), "penalty": self._penalty(), "rule": Adagrad() if self.rule is None else self.rule,
-            "lr": self.lr, "average": self._average(), "batch_size": self.batch_size,
+            "loss": self._resolve_loss(), "penalty": self._resolve_penalty(),
+            "rule": Adagrad() if self.rule is None else self.rule,
+            "lr": self.lr, "average": self._resolve_average(), "batch_size": self.batch_size,
             "intercept": bool(self.fit_intercept),
         }  # fmt: skip
 
-    def _average(self):
+    def _resolve_average(self):
         """True and numbers, as scikit-learn has them, as records."""
         average = self.average
         if isinstance(average, (bool, np.bool_)):
@@ -110,66 +113,66 @@ class Estimator(BaseEstimator):
 
     # --- learning ----------------------------------------------------------------------------------------------
 
-    def _validated(self, X, *y, reset=False):
+    def _check_data(self, X, *y, reset=False):
         """X, or (X, y), as scikit-learn checks them."""
-        options = {"y_numeric": self._numeric} if y and y[0] is not None else {}
+        options = {"y_numeric": self._needs_numeric_y} if y and y[0] is not None else {}
         kinds = [np.float64, np.float32]
         return validate_data(self, X, *y, reset=reset, accept_sparse="csr", dtype=kinds, **options)
 
-    def _fit(self, X, y, sample_weight):
+    def _fit_passes(self, X, y, sample_weight):
         passes = _check.positive_count("max_iter", self.max_iter)
-        going_on = _check.boolean("warm_start", self.warm_start) and hasattr(self, "model_")
-        options = self._options()
-        X, y = self._validated(X, y, reset=not going_on)
-        y = self._encoded(y, going_on)
-        X = _csr.as_rows(X, X.dtype)
-        weight = self._weighted(y, sample_weight)
+        is_continued = _check.boolean("warm_start", self.warm_start) and hasattr(self, "model_")
+        options = self._fit_linear_options()
+        X, y = self._check_data(X, y, reset=not is_continued)
+        y = self._encode_targets(y, is_continued)
+        X = _csr.as_csr(X, X.dtype)
+        weight = self._row_weights(y, sample_weight)
         rows = weight > 0
         if not rows.any():
             raise ValueError("sample_weight: all weights are zero; there is nothing to learn from")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if self.shuffle:
-            X, y, weight = by_content(X, y, weight, seed)
+            X, y, weight = sort_rows_by_hash(X, y, weight, seed)
         # The objective is the mean loss by weight: the penalty stands beside weights of mean 1.
         weight = weight / weight[weight > 0].mean()
         self.loss_curve_ = []
         more = {"passes": passes, "rng": seed, "early_stopping": self.early_stopping}
-        return self._learn(X, y, weight, self.model_ if going_on else None, options | more)
+        return self._fit_model(X, y, weight, self.model_ if is_continued else None, options | more)
 
-    def _partial_fit(self, X, y, sample_weight, classes=None):
+    def _fit_once(self, X, y, sample_weight, classes=None):
         first = not hasattr(self, "model_")
-        options = self._options()
-        X, y = self._validated(X, y, reset=first)
-        y = self._encoded(y, not first, classes)
+        options = self._fit_linear_options()
+        X, y = self._check_data(X, y, reset=first)
+        y = self._encode_targets(y, not first, classes)
         if first:
             self.loss_curve_ = []
-        return self._learn(X, y, self._weighted(y, sample_weight), None if first else self.model_, options)
+        return self._fit_model(X, y, self._row_weights(y, sample_weight), None if first else self.model_, options)
 
-    def _learn(self, X, y, weight, model, options):
-        curve = Curve(self.callback)
+    def _fit_model(self, X, y, weight, model, options):
+        pass_losses = PassLosses(self.callback)
         self.model_ = fit_linear(
-            X, y, sample_weight=weight, model=model, callback=curve, classes=self._codes(), **options,
+            X, y, sample_weight=weight, model=model, callback=pass_losses, classes=self._class_codes(), **options,
             dtype=None if model is None else model.dtype,
         )  # fmt: skip
-        losses = curve.losses()
+        losses = pass_losses.losses()
         self.loss_curve_ += losses
         self.n_iter_ = len(losses)
         self.validation_curve_ = list(self.model_.pass_losses)
-        self.t_ = self.model_._state.t
-        self.coef_ = self._shaped(self.model_.coef)
+        self.t_ = self.model_.parameters.t
+        self.coef_ = self._shape_coef(self.model_.coef)
         self.intercept_ = np.atleast_1d(self.model_.intercept).astype(self.coef_.dtype)
         return self
 
     # --- predicting --------------------------------------------------------------------------------------------
 
-    def _scores(self, X):
+    def _decision_scores(self, X):
         check_is_fitted(self)
-        X = self._validated(X)
-        coef = np.atleast_2d(self.coef_) if self._is_dense() else self.coef_
+        X = self._check_data(X)
+        coef = np.atleast_2d(self.coef_) if self._has_dense_coef() else self.coef_
         scores = safe_sparse_dot(X, coef.T, dense_output=True) + self.intercept_
         return scores.ravel() if scores.shape[1] == 1 else scores
 
-    def _is_dense(self):
+    def _has_dense_coef(self):
         return not scipy.sparse.issparse(self.coef_)
 
     def sparsify(self):
@@ -182,7 +185,7 @@ class Estimator(BaseEstimator):
         self
         """
         check_is_fitted(self)
-        if self._is_dense():
+        if self._has_dense_coef():
             self.coef_ = scipy.sparse.csr_matrix(np.atleast_2d(self.coef_))
         return self
 
@@ -194,8 +197,8 @@ class Estimator(BaseEstimator):
         self
         """
         check_is_fitted(self)
-        if not self._is_dense():
-            self.coef_ = self._shaped(self.coef_.toarray())
+        if not self._has_dense_coef():
+            self.coef_ = self._shape_coef(self.coef_.toarray())
         return self
 
     def __sklearn_tags__(self):
@@ -204,9 +207,9 @@ class Estimator(BaseEstimator):
         return tags
 
 
-def _gives_probabilities(estimator):
+def _supports_probabilities(estimator):
     """For `available_if`: whether the loss has probabilities; the reason, where it has none."""
-    loss = estimator._loss()
+    loss = estimator._resolve_loss()
     if not has_probabilities(loss):
         raise AttributeError(
             f"predict_proba: the loss {type(loss).__name__} has no probabilities; take 'logistic' or 'modified_huber', "
@@ -215,7 +218,7 @@ def _gives_probabilities(estimator):
     return True
 
 
-class AdagradClassifier(ClassifierMixin, Estimator):
+class AdagradClassifier(ClassifierMixin, LinearEstimator):
     """Linear classifier learnt online by Adagrad: each weight has a rate of its own.
 
     The objective is the mean loss of the rows, by weight, plus the penalty.
@@ -308,13 +311,13 @@ class AdagradClassifier(ClassifierMixin, Estimator):
     >>> classifier = make_pipeline(StandardScaler(), AdagradClassifier(random_state=0)).fit(X, y)
     >>> bool(classifier.score(X, y) > 0.98)
     True
-    >>> curve = classifier[-1].loss_curve_
-    >>> curve[0] > curve[-1]
+    >>> pass_losses = classifier[-1].loss_curve_
+    >>> pass_losses[0] > pass_losses[-1]
     True
     """
 
-    _kinds = ("binary", "multiclass")
-    _numeric = False
+    _target_types = ("binary", "multiclass")
+    _needs_numeric_y = False
 
     def __init__(
         self, loss="logistic", *, penalty=None, alpha=1e-4, l1_ratio=0.15, rule=None, lr=0.5,
@@ -343,7 +346,7 @@ class AdagradClassifier(ClassifierMixin, Estimator):
         -------
         self
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit_passes(X, y, sample_weight)
 
     def partial_fit(self, X, y, classes=None, sample_weight=None):
         """Learn from some more rows, once, in the order given.
@@ -365,17 +368,17 @@ class AdagradClassifier(ClassifierMixin, Estimator):
                 "class_weight: 'balanced' needs all of y at once, which partial_fit never sees; give a dict, such as "
                 "that of sklearn.utils.class_weight.compute_class_weight"
             )
-        return self._partial_fit(X, y, sample_weight, classes)
+        return self._fit_once(X, y, sample_weight, classes)
 
-    def _encoded(self, y, going_on, classes=None):
+    def _encode_targets(self, y, is_continued, classes=None):
         """The numbers of the labels in `classes_`."""
         check_classification_targets(y)
         if classes is not None:
             classes = np.unique(np.asarray(classes))
-            if going_on and not np.array_equal(classes, self.classes_):
+            if is_continued and not np.array_equal(classes, self.classes_):
                 raise ValueError(f"classes: got {classes.tolist()}, but the first call had {self.classes_.tolist()}")
         found = np.unique(y)
-        known = self.classes_ if going_on else found if classes is None else classes
+        known = self.classes_ if is_continued else found if classes is None else classes
         if known.size < 2:
             raise ValueError(
                 f"y: got {known.size} class, {known.tolist()}; there must be two classes, in y or announced with "
@@ -390,24 +393,26 @@ class AdagradClassifier(ClassifierMixin, Estimator):
         self.classes_ = known
         return np.searchsorted(known, y)
 
-    def _codes(self):
+    def _class_codes(self):
         return list(range(self.classes_.size))
 
-    def _learn(self, X, y, weight, model, options):
+    def _fit_model(self, X, y, weight, model, options):
         loss = options["loss"]
         if target_type(loss) == "multiclass" and self.classes_.size == 2:  # one function parts two classes
             options["loss"] = getattr(loss, "loss", Logistic())
-        return super()._learn(X, y, weight, model, options)
+        return super()._fit_model(X, y, weight, model, options)
 
-    def _weighted(self, y, sample_weight):
+    def _row_weights(self, y, sample_weight):
         """Weights of the rows times those of their classes."""
-        weight = targets.sample_weight(sample_weight, y.size, np.float64)
+        weight = targets.check_sample_weight(sample_weight, y.size, np.float64)
         class_weight = check_class_weight(self.class_weight, True)
         if class_weight is None:
             return weight
-        return weighted(class_weight, self.classes_[y], weight, Classes(tuple(self.classes_.tolist()), True))
+        return apply_class_weight(
+            class_weight, self.classes_[y], weight, MulticlassLabels(tuple(self.classes_.tolist()), True)
+        )
 
-    def _shaped(self, coef):
+    def _shape_coef(self, coef):
         return np.atleast_2d(coef)
 
     def decision_function(self, X):
@@ -421,7 +426,7 @@ class AdagradClassifier(ClassifierMixin, Estimator):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        return self._scores(X)
+        return self._decision_scores(X)
 
     def predict(self, X):
         """Return the label of each row.
@@ -437,7 +442,7 @@ class AdagradClassifier(ClassifierMixin, Estimator):
         scores = self.decision_function(X)
         return self.classes_[(scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)]
 
-    @available_if(_gives_probabilities)
+    @available_if(_supports_probabilities)
     def predict_proba(self, X):
         """Return the probability of each class; only for losses that have probabilities.
 
@@ -451,10 +456,10 @@ class AdagradClassifier(ClassifierMixin, Estimator):
             Columns in the order of `classes_`.
         """
         scores = self.decision_function(X)
-        shares = self.model_.linked(scores)
-        return shares if shares.ndim == 2 else np.column_stack([1 - shares, shares])
+        probabilities = self.model_.predict_from_scores(scores)
+        return probabilities if probabilities.ndim == 2 else np.column_stack([1 - probabilities, probabilities])
 
-    @available_if(_gives_probabilities)
+    @available_if(_supports_probabilities)
     def predict_log_proba(self, X):
         """Return the logarithm of the probability of each class, -inf of 0.
 
@@ -470,7 +475,7 @@ class AdagradClassifier(ClassifierMixin, Estimator):
             return np.log(self.predict_proba(X))
 
 
-class AdagradRegressor(RegressorMixin, Estimator):
+class AdagradRegressor(RegressorMixin, LinearEstimator):
     """Linear regression learnt online by Adagrad: each weight has a rate of its own.
 
     The objective is the mean loss of the rows, by weight, plus the penalty.
@@ -561,8 +566,8 @@ class AdagradRegressor(RegressorMixin, Estimator):
     (True, True)
     """
 
-    _kinds = ("continuous", "count")
-    _numeric = True
+    _target_types = ("continuous", "count")
+    _needs_numeric_y = True
 
     def __init__(
         self, loss="squared", *, penalty=None, alpha=1e-4, l1_ratio=0.15, rule=None, lr=0.5,
@@ -590,7 +595,7 @@ class AdagradRegressor(RegressorMixin, Estimator):
         -------
         self
         """
-        return self._fit(X, y, sample_weight)
+        return self._fit_passes(X, y, sample_weight)
 
     def partial_fit(self, X, y, sample_weight=None):
         """Learn from some more rows, once, in the order given.
@@ -605,7 +610,7 @@ class AdagradRegressor(RegressorMixin, Estimator):
         -------
         self
         """
-        return self._partial_fit(X, y, sample_weight)
+        return self._fit_once(X, y, sample_weight)
 
     def predict(self, X):
         """Return the number predicted for each row.
@@ -618,23 +623,23 @@ class AdagradRegressor(RegressorMixin, Estimator):
         -------
         ndarray of shape (n_samples,)
         """
-        scores = self._scores(X)
-        return self.model_.linked(scores)
+        scores = self._decision_scores(X)
+        return self.model_.predict_from_scores(scores)
 
-    def _encoded(self, y, going_on, classes=None):
+    def _encode_targets(self, y, is_continued, classes=None):
         return y
 
-    def _codes(self):
+    def _class_codes(self):
         return None
 
-    def _weighted(self, y, sample_weight):
-        return targets.sample_weight(sample_weight, y.size, np.float64)
+    def _row_weights(self, y, sample_weight):
+        return targets.check_sample_weight(sample_weight, y.size, np.float64)
 
-    def _shaped(self, coef):
+    def _shape_coef(self, coef):
         return np.ravel(coef)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
-        loss = ALIASES.get(self.loss, self.loss) if isinstance(self.loss, str) else self.loss
+        loss = LOSS_ALIASES.get(self.loss, self.loss) if isinstance(self.loss, str) else self.loss
         tags.target_tags.positive_only = target_type(LOSSES.get(loss, loss)) == "count"
         return tags

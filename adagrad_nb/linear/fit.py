@@ -3,17 +3,16 @@
 import numpy as np
 
 from .. import _check
-from .._check import seed
-from .._csr import dense
+from .._check import resolve_seed
 from ..io.readers import Chunk
 from ..records.losses import LOSSES
 from ..records.multiclass_losses import is_multi_output_loss
 from ..records.schedules import Constant, Rates
-from .early_stopping import watch_for
+from .early_stopping import early_stopping_monitor
 from .model import LinearModel
 from .parameters import check_average
 from .targets import check_class_weight
-from .trainer import Course
+from .trainer import Trainer
 
 
 def fit_linear(
@@ -129,7 +128,7 @@ def fit_linear(
     >>> model.progressive_loss < 0.25, bool(np.mean(model.predict(X) == y) > 0.97)
     (True, True)
     """
-    options = given(
+    options = check_options(
         loss, lr, penalty=penalty, rule=rule, intercept=intercept, average=average, batch_size=batch_size,
         normalized=normalized, invariant=invariant,
     )  # fmt: skip
@@ -139,30 +138,33 @@ def fit_linear(
         raise TypeError(f"callback: got {callback!r}; must be callable")
     if model is not None and not isinstance(model, LinearModel):
         raise TypeError(f"model: got {type(model).__name__}; must be a LinearModel")
-    chunks = _chunks(X, y, sample_weight, passes)
-    course = Course(model, options, dtype, classes, callback)
-    order_seed = seed(rng) if shuffle else None
-    course.class_weight = check_class_weight(class_weight, isinstance(chunks, list) and chunks is not X)
-    course.threads = _check.positive_count("threads", threads)
-    course.watch = watch_for(early_stopping, 0 if rng is None else order_seed or seed(rng))
-    for number in range(passes):
-        for position, chunk in enumerate(chunks):
+    chunks = _as_chunks(X, y, sample_weight, passes)
+    shuffle_seed = resolve_seed(rng) if shuffle else None
+    trainer = Trainer(
+        model, options, dtype=dtype, classes=classes,
+        class_weight=check_class_weight(class_weight, isinstance(chunks, list) and chunks is not X),
+        threads=_check.positive_count("threads", threads),
+        early_stopping=early_stopping_monitor(early_stopping, 0 if rng is None else shuffle_seed or resolve_seed(rng)),
+        callback=callback,
+    )  # fmt: skip
+    for pass_index in range(passes):
+        for chunk_index, chunk in enumerate(chunks):
             if not isinstance(chunk, Chunk):
                 raise TypeError(f"X: the iterable gave a {type(chunk).__name__}; must give Chunk(X, y, weight)")
-            key = None if order_seed is None else [order_seed, number, position]
-            if not course.learn(chunk, number, key, position):
-                return course.result()
-        if not course.passed():
+            shuffle_key = None if shuffle_seed is None else [shuffle_seed, pass_index, chunk_index]
+            if not trainer.fit_chunk(chunk, pass_index, shuffle_key, chunk_index):
+                return trainer.result()
+        if not trainer.end_pass():
             break
-    return course.result()
+    return trainer.result()
 
 
-def _chunks(X, y, weight, passes):
+def _as_chunks(X, y, weight, passes):
     """The data as an iterable of chunks."""
     if isinstance(X, Chunk):
         X = [X]
     if hasattr(X, "shape") or (isinstance(X, (list, tuple)) and not any(isinstance(item, Chunk) for item in X)):
-        return [Chunk(X if hasattr(X, "shape") else dense(X), y, weight)]
+        return [Chunk(X, y, weight)]
     if not hasattr(X, "__iter__"):
         raise TypeError(f"X: got {type(X).__name__}; must be a matrix, or an iterable of Chunk(X, y, weight)")
     if y is not None or weight is not None:
@@ -178,7 +180,7 @@ def _chunks(X, y, weight, passes):
 # --- options ---------------------------------------------------------------------------------------------------------
 
 
-def given(loss, lr, **options):
+def check_options(loss, lr, **options):
     """The options that were given, not left at None, checked."""
     options |= {"loss": loss, "lr": lr}
     options = {name: value for name, value in options.items() if value is not None}
@@ -192,7 +194,7 @@ def given(loss, lr, **options):
             if is_multi_output_loss(loss)
             else ("value", "slope", "inverse_link", "target_type")
         )
-        _check.record("loss", loss, needs, "Logistic()")
+        _check.record_methods("loss", loss, needs, "Logistic()")
     for name in ("intercept", "normalized", "invariant"):
         if name in options:
             _check.boolean(name, options[name])
@@ -203,11 +205,11 @@ def given(loss, lr, **options):
     if isinstance(lr, str) and lr == "auto":
         lr = options["lr"] = Rates()
     if isinstance(lr, Rates):
-        _check.record("lr", lr, ("values",), "Rates()")
+        _check.record_methods("lr", lr, ("values",), "Rates()")
     if isinstance(lr, Constant) and np.ndim(lr.lr):
         raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
     if lr is not None and not hasattr(lr, "_fields"):
         if isinstance(lr, str) or np.ndim(lr) or callable(lr):
             raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
-        _check.interval("lr", lr, "[0, inf)")
+        _check.in_interval("lr", lr, "[0, inf)")
     return options

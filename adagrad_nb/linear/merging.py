@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from .._csr import as_rows, canonical, unsigned
+from .._csr import as_csr, as_unsigned, sum_duplicates
 from ..compiler.jit import compiled_for
 from ..io.readers import Chunk
 from . import dispatch
 from .kernels import merging as kernels
 from .kernels.rows import Rows
-from .model import LinearModel, same
-from .targets import Labels, sample_weight, targets
+from .model import LinearModel, options_equal
+from .targets import BinaryLabels, check_sample_weight
 
 RULES = ("average", "sum", "blend")
 _SHARED = (
@@ -90,84 +90,87 @@ def merge(models, start=None, *, rule="average", sample=None):
     for k, model in enumerate(models):
         if not isinstance(model, LinearModel):
             raise TypeError(f"models: got {type(model).__name__} at index {k}; must be a LinearModel")
-        dispatch.mergeable("models", model)
+        dispatch.check_mergeable("models", model.parameters)
     if start is None:
-        start = _anew(models[0], min(model.n_features for model in models))
+        start = _untrained_copy(models[0], min(model.n_features for model in models))
     elif not isinstance(start, LinearModel):
         raise TypeError(f"start: got {type(start).__name__}; must be a LinearModel")
     for k, model in enumerate(models):
-        _same_kind(model, start, k)
-    return _merged(models, start, rule, sample)
+        _check_same_options(model, start, k)
+    return _merge(models, start, rule, sample)
 
 
-def _anew(model, n_features):
-    """A model with the same options that has learnt nothing."""
-    state = model._state
+def _untrained_copy(model, n_features):
+    """Return an untrained model with the same options."""
+    state = model.parameters.state
     return LinearModel(
         n_features, model.dtype, model.loss, state.rule, state.lr, state.penalty, model.has_intercept,
         average=model.average, batch_size=model.batch_size, normalized=model.normalized, invariant=model.invariant,
     )  # fmt: skip
 
 
-def _same_kind(model, start, k):
-    """Refuse a model that cannot have been learnt from `start`."""
+def _check_same_options(model, start, k):
+    """Raise ValueError for a model that cannot have been trained from `start`."""
     for name in _SHARED:
-        mine, theirs = (getattr(one if hasattr(one, name) else one._state, name) for one in (model, start))
-        if not same(mine, theirs):
+        mine, theirs = (getattr(one if hasattr(one, name) else one.parameters.state, name) for one in (model, start))
+        if not options_equal(mine, theirs):
             raise ValueError(f"models: at index {k} {name} is {mine}, where others have {theirs}; give all the same")
-    if model._state.t < start._state.t or model.n_seen < start.n_seen or model.n_features < start.n_features:
+    if model.parameters.t < start.parameters.t or model.n_seen < start.n_seen or model.n_features < start.n_features:
         raise ValueError(
             f"models: at index {k} has seen {model.n_seen} rows and {model.n_features} features, its start "
             f"{start.n_seen} and {start.n_features}; it was not learnt from that start"
         )
 
 
-def _merged(models, start, rule, sample):
+def _merge(models, start, rule, sample):
     n = max(model.n_features for model in models)
-    new, t = start.copy(), start._state.t
-    new.grow(n)
-    new.labels = _joint_labels([start, *models])
-    rows, count = (None, 1) if sample is None else _rows(sample, new, n)
-    moves = dispatch.room_for_moves(new, n, len(models), count)
+    new, t = start.copy(), start.parameters.t
+    parameters = new.parameters
+    parameters.resize(n)
+    new.target = _joint_target([start, *models])
+    rows, n_samples = (None, 1) if sample is None else _sample_rows(sample, new)
+    results = dispatch.allocate_worker_results(parameters, n, len(models), n_samples)
     for k, model in enumerate(models):
-        model = model.copy()
-        model.grow(n)
-        moves.w[k], moves.bias[k] = model._raw, model._bias
-        for slots, state in ((moves.s, model._state), (moves.bias_s, model._bias_state)):
+        trained = model.parameters.copy()
+        trained.resize(n)
+        results.w[k], results.bias[k] = trained.weights, trained.bias
+        for slots, state in ((results.s, trained.state), (results.bias_s, trained.bias_state)):
             for slot, values in zip(slots, state.slots[0], strict=True):
                 slot[k] = values
-        if not isinstance(moves.last, tuple):
-            moves.last[k] = model._last
-        moves.counts[k] = model._state.t - t
-        new.tally += model.tally - start.tally
+        if not isinstance(results.last_update, tuple):
+            results.last_update[k] = trained.last_update
+        results.counts[k] = trained.t - t
+        new.loss_sums += model.loss_sums - start.loss_sums
         new.n_seen += model.n_seen - start.n_seen
-    recipe, weights = new.recipe(), new.weights()
-    compiled_for(kernels.joined, recipe)(recipe, weights, moves, t)
+    spec, weights = parameters.spec(), parameters.kernel_arrays()
+    compiled_for(kernels.merge_all, spec)(spec, weights, results, t)
     b = 1 if rule == "sum" else 0
     if rule == "blend":
-        b = compiled_for(kernels.chosen, recipe)(recipe, rows, moves, count)
-    compiled_for(kernels.settle, recipe)(recipe, weights, moves, new.dtype.type(b))
-    new._state.t = new._bias_state.t = t + int(moves.counts.sum())
+        b = compiled_for(kernels.choose_blend, spec)(spec, rows, results, n_samples)
+    compiled_for(kernels.apply_blend, spec)(spec, weights, results, new.dtype.type(b))
+    parameters.t = t + int(results.counts.sum())
     return new
 
 
-def _rows(sample, model, n):
-    """Checked rows for the kernels, and their number."""
+def _sample_rows(sample, model):
+    """Return checked rows for the kernels, and their number."""
     if not isinstance(sample, Chunk):
         raise TypeError(f"sample: got {type(sample).__name__}; must be Chunk(X, y, weight)")
-    margin = model.decision_function(sample.X)  # its checks are the ones that are wanted here
-    X = canonical(as_rows(sample.X, model.dtype))
-    y, _ = targets(sample.y, margin.size, model.loss, model.labels, model.dtype)
-    weight = sample_weight(sample.weight, margin.size, model.dtype)
-    return Rows(X.indptr, unsigned(X.indices), X.data, y, weight, np.arange(margin.size)), margin.size
+    n = model.decision_function(sample.X).size  # checks the rows
+    X = sum_duplicates(as_csr(sample.X, model.dtype))
+    y = model.target.encode_known(sample.y, n, model.dtype)
+    weight = check_sample_weight(sample.weight, n, model.dtype)
+    return Rows(X.indptr, as_unsigned(X.indices), X.data, y, weight, np.arange(n)), n
 
 
-def _joint_labels(models):
-    """The labels that all models agree on."""
-    joint = models[0].labels
+def _joint_target(models):
+    """Return the target that all models agree on."""
+    joint = models[0].target
+    if not isinstance(joint, BinaryLabels):
+        return joint
     for k, model in enumerate(models[1:]):
-        pairs = list(zip(joint, model.labels, strict=True))
+        pairs = list(zip(joint, model.target, strict=True))
         if any(None not in pair and pair[0] != pair[1] for pair in pairs):
-            raise ValueError(f"models: at index {k} has the labels {list(model.labels)}, others have {list(joint)}")
-        joint = Labels(*(theirs if mine is None else mine for mine, theirs in pairs))
+            raise ValueError(f"models: at index {k} has the labels {list(model.target)}, others have {list(joint)}")
+        joint = BinaryLabels(*(theirs if mine is None else mine for mine, theirs in pairs))
     return joint

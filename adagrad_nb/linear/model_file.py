@@ -3,11 +3,7 @@
 import numpy as np
 
 from ..io import archive
-from .model import LinearModel
-from .multiclass_model import ClassModel
-from .rate_search import RateModel
-
-KINDS = {kind.__name__: kind for kind in (LinearModel, ClassModel, RateModel)}
+from .model import FILE_KIND, LinearModel
 
 
 def load_model(path, records=()):
@@ -41,9 +37,9 @@ def load_model(path, records=()):
     >>> model.predict(X)
     array([-1,  1,  1])
     """
-    meta, arrays = archive.read(path, LinearModel.KIND)
-    options = {name: archive.decode(value, arrays, records) for name, value in meta["options"].items()}
-    loss = archive.decode(meta["loss"], arrays, records)
-    model = KINDS[meta["kind"]](meta["n_features"], np.dtype(meta["dtype"]), loss, **options, **meta["numbers"])
-    model.restore(meta, arrays)
+    meta, arrays = archive.read_archive(path, FILE_KIND)
+    options = {name: archive.from_json(value, arrays, records) for name, value in meta["options"].items()}
+    loss = archive.from_json(meta["loss"], arrays, records)
+    model = LinearModel(meta["n_features"], np.dtype(meta["dtype"]), loss, **options, **meta["numbers"])
+    model._restore(meta, arrays)
     return model

@@ -1,72 +1,566 @@
-"""The mean of the iterates that a linear model reports while it learns on from the last one."""
+"""Parameters of a linear model: weights, accumulators, update numbers and iterate sums, and their memory layout.
+
+`SingleOutput` holds one weight for each feature.  `MultiOutput` holds one for each feature and output, which is a class
+or a learning rate.  The model, the trainer and `merge` use both through the same methods.
+"""
 
 import math
 
 import numpy as np
 
 from .. import _check
+from ..compiler.jit import cast, compiled_for
+from ..compiler.simd import LANES4
+from ..optim.state import init
 from ..records.averaging import Polyak
-from ..records.penalties import has_additive_prox
-from ..records.rules import is_scaled_gradient
-from .kernels import scaled_rows
-from .kernels.lazy import Trail
-from .kernels.rows import FAR
+from ..records.coordinate import Update
+from ..records.dual_averaging import is_dual_averaging
+from ..records.group_penalties import is_group_penalty
+from ..records.multiclass_losses import IndependentOutputs
+from ..records.penalties import NoPenalty, has_additive_prox
+from ..records.rules import initial_slots, is_scaled_gradient, unpenalized
+from ..records.schedules import Rates
+from ..records.transforms import Identity
+from .kernels import multi_rows, rows, scaled_rows
+from .kernels.lazy import (
+    FromAccumulators,
+    LazyIterateSums,
+    NoCatchUp,
+    WithAveraging,
+    acts_on_untouched,
+    choose_strategy,
+    needs_last_update,
+)
+from .kernels.rows import PREFETCH_FROM
 
 
-class Mean:
-    """The sums behind ``average=Polyak(start)`` of a linear model; double precision, or 10⁵ rows lose digits.
+class Parameters:
+    """Base of `SingleOutput` and `MultiOutput`.
+
+    Attributes
+    ----------
+    loss : loss record
+        Loss of one row, over all outputs.
+    has_intercept : bool
+    state, bias_state : State
+        Options and update count of the weights and of the intercepts.
+    scaling : FeatureScaling
+    iterate_sums : IterateSums or None
+        Sums of the iterates, with Polyak averaging.
+    last_update : ndarray of shape (n_features,) or ()
+        Update up to which each feature is current; empty where lazy updates do not need it.
+    """
+
+    kernels: object  # module with the loops over all features
+
+    @property
+    def average(self):
+        """Average of the iterates, or False."""
+        return False if self.iterate_sums is None else self.iterate_sums.average
+
+    @property
+    def n_averaged(self):
+        """Number of iterates in the reported average; 0 if the last iterate is reported."""
+        return 0 if self.iterate_sums is None else self.iterate_sums.count_iterates(self.state.t)
+
+    @property
+    def t(self):
+        """Number of updates."""
+        return self.state.t
+
+    @t.setter
+    def t(self, value):
+        self.state.t = self.bias_state.t = int(value)
+
+    def initial_last_update(self):
+        """Return the current update number for every feature, or () if lazy updates do not need it."""
+        is_lazy = needs_last_update(self.state.rule, self.state.penalty)
+        if not is_lazy and not self.average:
+            return ()
+        now = self.scaling.summed_step_sizes if is_lazy and self.scaling.normalized else self.state.t
+        return np.broadcast_to(now, self.n_features)
+
+    def schedule(self):
+        """Return the learning-rate schedule as a record."""
+        return self.state.schedule()
+
+    def spec(self):
+        """Return the records that the learning kernels are compiled for."""
+        state, schedule = self.state, self.schedule()
+        lazy = choose_strategy(state.rule, state.penalty, schedule, self.scaling.normalized)
+        spec = rows.LearnerSpec(
+            cast(self.loss, self.dtype), state.leaves[0].update,
+            cast(Update(unpenalized(state.rule), Identity(), NoPenalty()), self.dtype), schedule,
+            lazy if self.iterate_sums is None else WithAveraging(lazy), int(self.has_intercept),
+        )  # fmt: skip
+        return self.scaling.scaled_spec(spec) if self.scaling else spec
+
+    def lazy_state(self, n_features=None):
+        """Return the arrays in which lazy updates keep their place."""
+        if self.iterate_sums is None:
+            return self.last_update
+        return self.iterate_sums.as_lazy_record(self.last_update, n_features)
+
+    def catch_up_all(self, lazy=None):
+        """Return the weights after all updates so far, those that features missed included.
+
+        `lazy` replaces the strategy of the lazy updates.
+        """
+        spec, weights = self.spec(), self.kernel_arrays()
+        if lazy is not None:
+            spec = spec._replace(lazy=lazy)
+        elif isinstance(getattr(spec.lazy, "lazy", spec.lazy), NoCatchUp):
+            return weights.w.copy()
+        out = np.zeros_like(weights.w)
+        compiled_for(self.kernels.catch_up_all, spec)(spec, weights, *self.catch_up_workspace(), self.state.t, out)
+        return out
+
+    def catch_up_sums(self):
+        """Return the iterate sums after all updates so far."""
+        spec, out = self.spec(), np.empty_like(self.iterate_sums.sums)
+        workspace = self.catch_up_workspace()
+        compiled_for(self.kernels.sum_iterates, spec)(spec, self.kernel_arrays(), *workspace, self.state.t, out)
+        return out
+
+    def catch_up_workspace(self):
+        """Return the workspace of the loops over all features, as a tuple."""
+        return ()
+
+    def copy(self):
+        """Return a copy with its own arrays."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__)
+        new.scaling = self.scaling.copy()
+        new.iterate_sums = None if self.iterate_sums is None else self.iterate_sums.copy()
+        new._copy_arrays()
+        return new
+
+    def restore(self, arrays, t, first_update):
+        """Set the parameters to the arrays of a file."""
+        if self.scaling.normalized:
+            self.scaling.max_abs, self.scaling.running_sums = arrays["largest"], arrays["totals"]
+        self._from_arrays(arrays)
+        if self.iterate_sums is not None:
+            self.iterate_sums.first_update = first_update
+            self.iterate_sums.sums, self.iterate_sums.bias_sums = arrays["total"], arrays["bias_total"]
+        self.t = t
+
+    def to_arrays(self):
+        """Return all arrays under their names in a file."""
+        arrays = self._table_arrays()
+        if not isinstance(self.last_update, tuple):
+            arrays["last"] = self.last_update
+        if self.iterate_sums is not None:
+            arrays |= {"total": self.iterate_sums.sums, "bias_total": self.iterate_sums.bias_sums}
+        if self.scaling.normalized:
+            arrays |= {"largest": self.scaling.max_abs, "totals": self.scaling.running_sums}
+        return arrays
+
+
+class SingleOutput(Parameters):
+    """One weight for each feature, interleaved in memory with its accumulators and update number."""
+
+    kernels = rows
+    n_outputs = 1
+    n_loss_sums = 2  # sum of losses, sum of sample weights
+
+    def __init__(
+        self, n_features, dtype, loss, has_intercept, rule, lr, penalty, average=False, normalized=False,
+        invariant=False,
+    ):  # fmt: skip
+        dtype = np.dtype(dtype)
+        self.loss, self.has_intercept = loss, has_intercept
+        self.weights, self.bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
+        self.state, self.bias_state = init(self.weights, rule, lr=lr, penalty=penalty), init(self.bias, rule, lr=lr)
+        self.scaling = FeatureScaling(n_features, dtype, normalized, invariant)
+        self.iterate_sums = IterateSums(average, n_features, 0) if average else None
+        slots = (np.broadcast_to(dtype.type(value), n_features) for value in initial_slots(self.state.rule))
+        self._allocate(self.weights, slots, self.initial_last_update())
+        self._check_options()
+
+    @property
+    def dtype(self):
+        """float32 or float64."""
+        return self.weights.dtype
+
+    @property
+    def n_features(self):
+        """Number of features."""
+        return self.weights.size
+
+    def _allocate(self, weights, slots, last_update, n_features=None):
+        """Copy the arrays of the features into one interleaved table of `n_features` entries."""
+        updates = () if isinstance(last_update, tuple) else (last_update,)
+        scales = (self.scaling.max_abs,) if self.scaling.normalized else ()
+        self.weights, *columns = interleave((weights, *slots, *updates, *scales), n_features or weights.size)
+        if scales:
+            self.scaling.max_abs = columns.pop()
+        self.last_update = columns.pop() if updates else ()
+        leaf = self.state.leaves[0]
+        leaf.slots = leaf.flat_slots = tuple(columns)
+
+    def _check_options(self):
+        """Raise ValueError for options that cannot be combined."""
+        penalty = self.state.penalty
+        self.scaling.check_compatible(self.state.rule, penalty)
+        if self.average and self.scaling.normalized and acts_on_untouched(penalty):
+            raise ValueError(
+                f"average: with normalized=True the iterates have no closed-form sum under the penalty "
+                f"{type(penalty).__name__}; use average=False, penalty=None or normalized=False"
+            )
+
+    def _copy_arrays(self):
+        self.state, self.bias_state = self.state.copy(without_slots=True), self.bias_state.copy()
+        self.bias = self.bias.copy()
+        self._allocate(self.weights, self.state.slots[0], self.last_update)
+
+    def with_options(self, loss, average, invariant, **options):
+        """Return a copy with another loss, average or invariance, and with other options of the state."""
+        if isinstance(options.get("lr"), Rates):
+            raise ValueError(
+                "lr: got several learning rates, but the model has one; leave lr out, or train a new model with them"
+            )
+        new = self.copy()
+        new.loss, new.scaling.invariant = loss, invariant
+        if options:
+            if new.iterate_sums is not None:
+                new.iterate_sums.sums = self.catch_up_sums()
+            new.weights = self.catch_up_all()
+            new.state = new.state._with_options(new.weights, **options)
+            options.pop("penalty", None)
+            new.bias_state = new.bias_state._with_options(new.bias, **options)
+            new.last_update = ()
+            if is_dual_averaging(new.state.rule):
+                new.weights = new.catch_up_all(FromAccumulators(0))
+        if average != self.average:
+            new.iterate_sums = IterateSums(average, new.n_features, new.state.t) if average else None
+        if isinstance(new.last_update, tuple) or not (average or needs_last_update(new.state.rule, new.state.penalty)):
+            new.last_update = new.initial_last_update()
+        new._allocate(new.weights, new.state.slots[0], new.last_update)
+        new._check_options()
+        return new
+
+    def resize(self, n_features):
+        """Grow to `n_features` features, in place; new weights are zero."""
+        n_old, leaf = self.n_features, self.state.leaves[0]
+        if n_features <= n_old:
+            return
+        _check.penalty_shape(self.state.penalty, n_features)
+        # The penalty keeps a zero weight at zero unless a bound excludes zero: update numbers begin at zero.
+        self._allocate(self.weights, leaf.slots, self.last_update, n_features)
+        for slot, value in zip(leaf.slots, initial_slots(self.state.rule), strict=True):
+            slot[n_old:] = value
+        leaf.shape, leaf.size = (n_features,), n_features
+        if self.iterate_sums is not None:
+            self.iterate_sums.add_features(n_features - n_old)
+
+    def kernel_arrays(self, n_features=None):
+        """Return the arrays of the learning kernels, which reject indices from `n_features` on."""
+        slots, bias_slots = self.state.leaves[0].flat_slots, self.bias_state.leaves[0].flat_slots
+        return rows.Weights(self.weights[:n_features], slots, self.lazy_state(n_features), self.bias, bias_slots)
+
+    def reported_weights(self):
+        """Return the weights that predict, of shape (n_features,)."""
+        if not self.n_averaged:
+            return self.catch_up_all()
+        return (self.catch_up_sums() / self.n_averaged).astype(self.dtype)
+
+    def reported_bias(self):
+        """Return the intercept that predicts, of shape (1,)."""
+        if not self.n_averaged:
+            return self.bias
+        return (self.iterate_sums.bias_sums / self.n_averaged).astype(self.dtype)
+
+    def states(self):
+        """Return copies of the states of the weights and of the intercept."""
+        return self.state.copy(), self.bias_state.copy()
+
+    def is_finite(self, output=None):
+        """Return whether all weights are finite."""
+        return _check.is_finite(self.weights) and _check.is_finite(self.bias)
+
+    def _table_arrays(self):
+        arrays = {"w": self.weights, "bias": self.bias}
+        for name, state in (("slot", self.state), ("bias_slot", self.bias_state)):
+            arrays |= {f"{name}{k}": slot for k, slot in enumerate(state.slots[0])}
+        return arrays
+
+    def _from_arrays(self, arrays):
+        self.bias = arrays["bias"]
+        slots, bias_slots = (
+            tuple(arrays[f"{name}{k}"] for k in range(len(self.state.slots[0]))) for name in ("slot", "bias_slot")
+        )
+        self.bias_state.leaves[0].set_slots(bias_slots)
+        self._allocate(arrays["w"], slots, arrays.get("last", ()))
+
+
+class MultiOutput(Parameters):
+    """One weight for each feature and output, in a table that the kernels read by SIMD vectors.
+
+    ``table[i, 0]`` are the weights of feature i and ``table[i, 1 + k]`` its accumulators of kind k, one for each
+    output.  Outputs are padded to whole vectors.
+
+    Parameters
+    ----------
+    rate_factors : array_like of shape (n_outputs,)
+        Factor on the learning rate of each output.
+    """
+
+    kernels = multi_rows
+
+    def __init__(self, n_features, dtype, loss, has_intercept, rule, lr, penalty, rate_factors, average=False):
+        if is_group_penalty(penalty) and (average or is_dual_averaging(rule)):
+            raise ValueError(
+                f"penalty: {type(penalty).__name__} penalises all classes of a feature together; use it with "
+                f"{'average=False' if average else 'Adagrad(…), Adadelta(…) or MomentumAdagrad(…)'}"
+            )
+        dtype = np.dtype(dtype)
+        self.loss, self.has_intercept = loss, has_intercept
+        self.scaling = FeatureScaling(0, dtype, False, False)
+        self.rate_factors = np.array(rate_factors, np.float64)
+        step_lr = lr.schedule if isinstance(lr, Rates) else lr
+        self.state = init(np.broadcast_to(dtype.type(0), n_features), rule, lr=step_lr, penalty=penalty)
+        self.bias_state = init(np.zeros(1, dtype), rule, lr=step_lr)
+        self.state.lr = self.bias_state.lr = lr
+        self.table, self.bias_table = self._new_table(n_features), self._new_table(1)
+        self.iterate_sums = self._new_iterate_sums(average)
+        self.last_update = self.initial_last_update()
+        for state in (self.state, self.bias_state):
+            leaf = state.leaves[0]
+            leaf.slots = leaf.flat_slots = ()  # the accumulators are in the tables
+
+    @property
+    def dtype(self):
+        """float32 or float64."""
+        return self.table.dtype
+
+    @property
+    def n_features(self):
+        """Number of features."""
+        return self.table.shape[0]
+
+    @property
+    def n_outputs(self):
+        """Number of classes or learning rates."""
+        return self.rate_factors.size
+
+    @property
+    def n_loss_sums(self):
+        """Number of loss sums: one for all classes, or one for each learning rate, and one of the sample weights."""
+        return 1 + (self.n_outputs if isinstance(self.loss, IndependentOutputs) else 1)
+
+    def initial_last_update(self):
+        """Return the current update number for every feature, or () if lazy updates do not need it."""
+        last_update = super().initial_last_update()
+        return last_update if isinstance(last_update, tuple) else last_update.copy()
+
+    def schedule(self):
+        """Return the learning-rate schedule as a record; each output multiplies it by its factor."""
+        lr = self.state.lr
+        return cast(lr.schedule, np.float64) if isinstance(lr, Rates) else self.state.schedule()
+
+    def _new_iterate_sums(self, average):
+        return IterateSums(average, (self.n_features, self.n_outputs), self.state.t) if average else None
+
+    def _new_table(self, n_features):
+        """Return a table of features without updates; each feature begins a cache line if it can."""
+        fill = initial_slots(self.state.rule)
+        shape = (n_features, 1 + len(fill), -(-self.n_outputs // LANES4) * LANES4)
+        table = aligned_zeros(shape, self.state.leaves[0].dtype)
+        for k, value in enumerate(fill):
+            if value:
+                table[:, 1 + k] = value
+        return table
+
+    def _resized_table(self, table, n_features, positions=None):
+        """Return the table with `n_features` rows; its outputs move to `positions` among the present ones."""
+        new = self._new_table(n_features)
+        if positions is None:
+            new[: table.shape[0]] = table
+        else:
+            new[: table.shape[0], :, positions] = table[:, :, : len(positions)]
+        return new
+
+    def add_outputs(self, n_outputs, positions):
+        """Grow to `n_outputs` outputs, in place; present outputs move to `positions` and new weights are zero."""
+        self.rate_factors = np.ones(n_outputs)
+        self.table = self._resized_table(self.table, self.n_features, positions)
+        self.bias_table = self._resized_table(self.bias_table, 1, positions)
+        if self.iterate_sums is not None:
+            self.iterate_sums.add_outputs(n_outputs, positions)
+
+    def _copy_arrays(self):
+        self.state, self.bias_state = self.state.copy(), self.bias_state.copy()
+        self.rate_factors = self.rate_factors.copy()
+        self.table = self._resized_table(self.table, self.n_features)
+        self.bias_table = self._resized_table(self.bias_table, 1)
+        self.last_update = self.last_update if isinstance(self.last_update, tuple) else self.last_update.copy()
+
+    def with_options(self, loss, average, invariant=False, **options):
+        """Return a copy with another loss or average, and with other options of the state."""
+        merged = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")} | options
+        factors = merged["lr"].values if isinstance(merged["lr"], Rates) else self.rate_factors
+        fresh = MultiOutput(
+            self.n_features, self.dtype, loss, self.has_intercept, **merged, rate_factors=factors, average=average
+        )
+        if fresh.table.shape[1] != self.table.shape[1]:
+            raise ValueError(
+                f"rule: {type(merged['rule']).__name__} has {fresh.table.shape[1] - 1} accumulators, but the model has "
+                f"{self.table.shape[1] - 1}; train a new model with it"
+            )
+        new = self.copy()
+        new.loss = loss
+        if options:
+            if new.iterate_sums is not None:
+                new.iterate_sums.sums = self.catch_up_sums()
+            new.table[:, 0] = self.catch_up_all()
+            new.state, new.bias_state, new.rate_factors = fresh.state, fresh.bias_state, fresh.rate_factors
+            new.t = self.t
+            new.last_update = ()
+            if is_dual_averaging(merged["rule"]):
+                new.table[:, 0] = new.catch_up_all(FromAccumulators(0))
+        if average != self.average:
+            new.iterate_sums = new._new_iterate_sums(average)
+        if isinstance(new.last_update, tuple) or not (average or needs_last_update(merged["rule"], new.state.penalty)):
+            new.last_update = new.initial_last_update()
+        return new
+
+    def resize(self, n_features):
+        """Grow to `n_features` features, in place; new weights are zero."""
+        n_new = n_features - self.n_features
+        if n_new <= 0:
+            return
+        _check.penalty_shape(self.state.penalty, n_features)
+        self.table = self._resized_table(self.table, n_features)
+        if not isinstance(self.last_update, tuple):
+            self.last_update = np.concatenate([self.last_update, np.zeros(n_new, self.last_update.dtype)])
+        if self.iterate_sums is not None:
+            self.iterate_sums.add_features(n_new)
+
+    def kernel_arrays(self, n_features=None):
+        """Return the arrays of the learning kernels, which reject indices from `n_features` on."""
+        table, bias = self.table[:n_features], self.bias_table
+        slots = tuple(table[:, k] for k in range(1, table.shape[1]))
+        bias_slots = tuple(bias[:, k] for k in range(1, table.shape[1]))
+        return rows.Weights(table[:, 0], slots, self.lazy_state(n_features), bias[:, 0], bias_slots)
+
+    def row_workspace(self, index_dtype):
+        """Return the workspace of one row."""
+        p, z, losses, lr = (self._new_table(1)[:, 0] for _ in range(4))
+        step_sizes = np.zeros(self.n_outputs, self.dtype)
+        bias_column, bias_value = np.zeros(1, index_dtype), np.ones(1, self.dtype)
+        return multi_rows.MultiRowBuffers(p, z, losses, lr, self.rate_factors, step_sizes, bias_column, bias_value)
+
+    def batch_gradients(self, n_touched):
+        """Return zeroed gradients of the weights of `n_touched` features, and of the intercepts."""
+        return tuple(self._new_table(n)[:, 0] for n in (n_touched, 1))
+
+    def catch_up_workspace(self):
+        """Return the workspace of the loops over all features, as a tuple."""
+        return (self.row_workspace(np.uint32),)
+
+    def reported_weights(self):
+        """Return the weights that predict, of shape (n_features, padded outputs)."""
+        if not self.n_averaged:
+            return self.catch_up_all()
+        out = np.zeros_like(self.table[:, 0])
+        out[:, : self.n_outputs] = self.catch_up_sums() / self.n_averaged
+        return out
+
+    def reported_bias(self):
+        """Return the intercepts that predict, of shape (1, padded outputs)."""
+        if not self.n_averaged:
+            return self.bias_table[:, 0]
+        out = np.zeros_like(self.bias_table[:, 0])
+        out[:, : self.n_outputs] = self.iterate_sums.bias_sums / self.n_averaged
+        return out
+
+    def states(self):
+        """Return copies of the states, with the accumulators of the tables, one column for each output."""
+        return self._state_view(self.state, self.table), self._state_view(self.bias_state, self.bias_table)
+
+    def _state_view(self, state, table):
+        state = state.copy()
+        leaf, slots = state.leaves[0], table[:, 1:, : self.n_outputs]
+        leaf.shape, leaf.size = (slots.shape[0], slots.shape[2]), slots[:, 0].size
+        leaf.set_slots(tuple(slots[:, k].copy() for k in range(slots.shape[1])))
+        state._refresh()
+        return state
+
+    def is_finite(self, output=None):
+        """Return whether all weights of an output, or of all outputs, are finite."""
+        part = (slice(None), 0, slice(None) if output is None else output)
+        return _check.is_finite(self.table, part) and _check.is_finite(self.bias_table, part)
+
+    def _table_arrays(self):
+        used = self.n_outputs
+        return {"table": self.table[:, :, :used], "bias": self.bias_table[:, :, :used]}
+
+    def _from_arrays(self, arrays):
+        used = self.n_outputs
+        self.table[:, :, :used], self.bias_table[:, :, :used] = arrays["table"], arrays["bias"]
+        self.last_update = arrays.get("last", ())
+
+
+# --- averaged iterates -----------------------------------------------------------------------------------------------
+
+
+class IterateSums:
+    """Sums of the iterates, for ``average=Polyak(start)``.
+
+    They are in double precision: in single precision 10⁵ rows lose digits.
 
     Attributes
     ----------
     average : Polyak
-    since : int
-        The update from which on iterates count: `start`, or where averaging was begun if that was later.
-    total, bias_total : ndarray
-        Sums of the iterates, of each weight up to the update that its ``last`` says.
+    first_update : int
+        First update that counts: `start`, or the update at which averaging began if that was later.
+    sums, bias_sums : ndarray
+        Sums of the iterates, of each weight up to its `last_update`.
     """
 
     def __init__(self, average, shape, t):
-        self.average, self.since = average, max(int(average.start), t)
-        self.total = np.zeros(shape)
-        self.bias_total = np.zeros((1, *self.total.shape[1:]))
+        self.average, self.first_update = average, max(int(average.start), t)
+        self.sums = np.zeros(shape)
+        self.bias_sums = np.zeros((1, *self.sums.shape[1:]))
 
     def copy(self):
-        """The same with arrays of its own."""
-        new = object.__new__(Mean)
+        """Return a copy with its own arrays."""
+        new = object.__new__(IterateSums)
         new.__dict__.update(self.__dict__)
-        new.total, new.bias_total = self.total.copy(), self.bias_total.copy()
+        new.sums, new.bias_sums = self.sums.copy(), self.bias_sums.copy()
         return new
 
-    def grow(self, extra):
-        """Make room for more weights, which have been zero."""
-        self.total = np.concatenate([self.total, np.zeros((extra, *self.total.shape[1:]))])
+    def add_features(self, n_new):
+        """Append features whose iterates were zero."""
+        self.sums = np.concatenate([self.sums, np.zeros((n_new, *self.sums.shape[1:]))])
 
-    def spread(self, lanes, places):
-        """Make room for more lanes, which have been zero; those of now stand at these places among them."""
-        for name in ("total", "bias_total"):
+    def add_outputs(self, n_outputs, positions):
+        """Grow to `n_outputs` outputs; present ones move to `positions` and new ones are zero."""
+        for name in ("sums", "bias_sums"):
             old = getattr(self, name)
-            new = np.zeros((old.shape[0], lanes))
-            new[:, places] = old
+            new = np.zeros((old.shape[0], n_outputs))
+            new[:, positions] = old
             setattr(self, name, new)
 
-    def trail(self, last, n_features=None):
-        """The sums as the compiled loop takes them."""
-        return Trail(last, self.total[:n_features], self.bias_total, self.since)
+    def as_lazy_record(self, last_update, n_features=None):
+        """Return the record that the kernels take."""
+        return LazyIterateSums(last_update, self.sums[:n_features], self.bias_sums, self.first_update)
 
-    def count(self, t):
-        """How many iterates there are before update t."""
-        return max(t - self.since, 0)
+    def count_iterates(self, t):
+        """Return the number of iterates before update t that count."""
+        return max(t - self.first_update, 0)
 
 
 def check_average(average):
-    """An average that a linear model can keep, or False for none."""
+    """Return `average` if a linear model can keep it: `Polyak`, or False for none."""
     if average is False:
         return average
-    _check.record("average", average, ("weight",), "Polyak()")
+    _check.record_methods("average", average, ("weight",), "Polyak()")
     if not isinstance(average, Polyak):
         raise ValueError(
-            f"average: got {average!r}; the mean is kept where a weight is met, which needs the plain mean "
-            "Polyak(start); with decaying shares every row would have to visit every weight"
+            f"average: got {average!r}; fit_linear supports Polyak(start) only, because an exponential average "
+            "cannot be updated lazily"
         )
     return average
 
@@ -74,50 +568,61 @@ def check_average(average):
 # --- feature scaling -------------------------------------------------------------------------------------------------
 
 
-class Scaling:
-    """The options `normalized` and `invariant` of a model, and what normalised steps have noted."""
+class FeatureScaling:
+    """The options `normalized` and `invariant`, and the arrays of normalised updates.
+
+    Attributes
+    ----------
+    max_abs : ndarray of shape (n_features,) or ()
+        Largest absolute value of each feature so far.
+    running_sums : ndarray of shape (3,) or ()
+        Sums over the updates; the last one is the sum of the step sizes lr m.
+    """
 
     def __init__(self, n_features, dtype, normalized, invariant):
         self.normalized, self.invariant = normalized, invariant
-        self.largest = np.broadcast_to(np.dtype(dtype).type(0), n_features) if normalized else ()
-        self.totals = np.zeros(3) if normalized else ()
+        self.max_abs = np.broadcast_to(np.dtype(dtype).type(0), n_features) if normalized else ()
+        self.running_sums = np.zeros(3) if normalized else ()
 
     def __bool__(self):
         return self.normalized or self.invariant
 
     def copy(self):
-        """The same with arrays of its own."""
-        new = Scaling(0, np.float64, self.normalized, self.invariant)
+        """Return a copy with its own arrays."""
+        new = FeatureScaling(0, np.float64, self.normalized, self.invariant)
         if self.normalized:
-            new.largest, new.totals = self.largest.copy(), self.totals.copy()
+            new.max_abs, new.running_sums = self.max_abs.copy(), self.running_sums.copy()
         return new
 
     @property
-    def name(self):
-        """The option that asks for these steps."""
+    def option_name(self):
+        """Name of the option that is on, for error messages."""
         return "normalized" if self.normalized else "invariant"
 
-    def check(self, rule, penalty):
-        """Refuse rules whose step has no length of its own, and penalties that are not exact under normalised steps."""
+    def check_compatible(self, rule, penalty):
+        """Raise ValueError for a rule or penalty that does not support these updates."""
         if self and not is_scaled_gradient(rule):
             raise ValueError(
-                f"{self.name}: does not go with the rule {type(rule).__name__}; use Adagrad(…), or {self.name}=False"
+                f"{self.option_name}: got True, which the rule {type(rule).__name__} does not support; use "
+                f"Adagrad(…), or {self.option_name}=False"
             )
         if self.normalized and not has_additive_prox(penalty):
             raise ValueError(
-                f"normalized: does not go with the penalty {type(penalty).__name__}, which has no closed form where "
-                "the width changes from row to row; use L1, Box, NonNegative or Bounded(L1(…)), or normalized=False"
+                f"normalized: got True, but the penalty {type(penalty).__name__} has no closed form when the step size "
+                "changes from row to row; use L1, Box, NonNegative or Bounded(L1(…)), or normalized=False"
             )
 
     @property
-    def clock(self):
-        """The sum of lr m over all updates."""
-        return self.totals[2]
+    def summed_step_sizes(self):
+        """Sum of the step sizes lr m over all updates."""
+        return self.running_sums[2]
 
-    def recipe(self, recipe):
-        """The recipe of the loop with these steps."""
-        scaling = scaled_rows.Normalized(self.largest, self.totals) if self.normalized else scaled_rows.Unscaled()
-        return scaled_rows.ScaledRecipe(*recipe, scaling, int(self.invariant))
+    def scaled_spec(self, spec):
+        """Return `spec` extended by the scaling of these updates."""
+        scaling = (
+            scaled_rows.MaxAbsScale(self.max_abs, self.running_sums) if self.normalized else scaled_rows.UnitScale()
+        )
+        return scaled_rows.ScaledLearnerSpec(*spec, scaling, int(self.invariant))
 
 
 # --- memory layout ---------------------------------------------------------------------------------------------------
@@ -125,41 +630,41 @@ class Scaling:
 # With separate arrays for weights, accumulators and update numbers, rows of 40 among 2**24 features took 1.3 to 3 times
 # as long, and rows of 72 among 47,000, which stay in the caches, up to a tenth longer.
 
-LINE = 64  # bytes of a cache line
-BLOCK = 2**14  # entries that are copied while their lines are in a cache
+CACHE_LINE = 64  # bytes of a cache line
+COPY_BLOCK = 2**14  # entries that are copied while their lines are in a cache
 
 
-def aligned(shape, dtype):
-    """Zeros that begin where a cache line does."""
+def aligned_zeros(shape, dtype):
+    """Return zeros whose first byte begins a cache line."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    room = np.zeros(size + LINE, np.uint8)
-    skip = -room.ctypes.data % LINE
-    return room[skip : skip + size].view(dtype).reshape(shape)
+    buffer = np.zeros(size + CACHE_LINE, np.uint8)
+    offset = -buffer.ctypes.data % CACHE_LINE
+    return buffer[offset : offset + size].view(dtype).reshape(shape)
 
 
-def side_by_side(arrays, n):
-    """Copies of vectors, with zeros behind them up to n entries; entries of the same index are next to each other.
+def interleave(arrays, n):
+    """Copy vectors into one table of n entries, in which entries of the same index are next to each other.
 
-    Many have a power of two as room, so that no index is in two lines where one can hold it; for fewer, which stay in
-    the caches, it is worth more that they take little.  What is zero and only broadcast is not written: memory that is
-    never asked for takes neither time nor space.
+    Entries beyond the end of a vector are zero.  From `PREFETCH_FROM` entries on, an entry takes a power of two of
+    bytes, so that it does not straddle two cache lines; smaller tables stay in the caches and are packed.  A broadcast
+    zero is not written: memory that is never touched costs neither time nor space.
     """
-    record = np.dtype([("", array.dtype) for array in arrays], align=True)
-    fields = [record.fields[name] for name in record.names]
-    room = {
-        "names": record.names,
+    packed = np.dtype([("", array.dtype) for array in arrays], align=True)
+    fields = [packed.fields[name] for name in packed.names]
+    layout = {
+        "names": packed.names,
         "formats": [field[0] for field in fields],
         "offsets": [field[1] for field in fields],
-        "itemsize": record.itemsize if n < FAR else 1 << (record.itemsize - 1).bit_length(),
+        "itemsize": packed.itemsize if n < PREFETCH_FROM else 1 << (packed.itemsize - 1).bit_length(),
     }
-    table = aligned((n,), np.dtype(room))
-    copies = tuple(table[name] for name in record.names)
+    table = aligned_zeros((n,), np.dtype(layout))
+    copies = tuple(table[name] for name in packed.names)
     written = [
         (copy[: array.size], array)
         for copy, array in zip(copies, arrays, strict=True)
         if array.size and (array.strides != (0,) or array[0])
     ]
-    for first in range(0, n, BLOCK):
+    for start in range(0, n, COPY_BLOCK):
         for copy, array in written:
-            copy[first : first + BLOCK] = array[first : first + BLOCK]
+            copy[start : start + COPY_BLOCK] = array[start : start + COPY_BLOCK]
     return copies

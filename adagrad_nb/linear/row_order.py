@@ -2,13 +2,13 @@
 
 import numpy as np
 
-from .._csr import unsigned
-from ..compiler.jit import jit, plain
+from .._csr import as_unsigned
+from ..compiler.jit import jit, jitable
 
-BITS = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
+UNSIGNED_TYPES = {np.dtype(np.float32): np.uint32, np.dtype(np.float64): np.uint64}
 
 
-def by_content(X, y, weight, seed):
+def sort_rows_by_hash(X, y, weight, seed):
     """Rows sorted by a hash of what they hold, each listed once with the sum of its weights; none of weight zero.
 
     The order is as good as random, and another one for another seed.  A model that is learnt from the result is the
@@ -32,26 +32,26 @@ def by_content(X, y, weight, seed):
     hashes = np.empty(X.shape[0], np.uint64)
     targets = np.ascontiguousarray(y, np.float64) + 0.0  # no -0.0
     with np.errstate(over="ignore"):  # where nothing is compiled: it wraps, as it should
-        fingerprints(X.indptr, unsigned(X.indices), X.data, _bits(X.data), _bits(targets), seed, hashes)
+        hash_rows(X.indptr, as_unsigned(X.indices), X.data, _as_unsigned(X.data), _as_unsigned(targets), seed, hashes)
     order = np.flatnonzero(weight > 0)
     order = order[np.argsort(hashes[order], kind="stable")]
-    new = np.ones(order.size, bool)
-    new[1:] = hashes[order[1:]] != hashes[order[:-1]]
-    twins = np.flatnonzero(~new)
-    new[twins] = _differ(X, y, order[twins], order[twins - 1])
-    first = np.flatnonzero(new)
-    total = np.add.reduceat(weight[order], first) if first.size else weight[:0]
-    kept = order[first]
-    if np.array_equal(kept, np.arange(X.shape[0])):
-        return X, y, total
-    return X[kept], y[kept], total
+    is_first = np.ones(order.size, bool)
+    is_first[1:] = hashes[order[1:]] != hashes[order[:-1]]
+    duplicates = np.flatnonzero(~is_first)
+    is_first[duplicates] = _rows_differ(X, y, order[duplicates], order[duplicates - 1])
+    group_starts = np.flatnonzero(is_first)
+    total_weight = np.add.reduceat(weight[order], group_starts) if group_starts.size else weight[:0]
+    first_rows = order[group_starts]
+    if np.array_equal(first_rows, np.arange(X.shape[0])):
+        return X, y, total_weight
+    return X[first_rows], y[first_rows], total_weight
 
 
-def _bits(values):
-    return np.ascontiguousarray(values).view(BITS[values.dtype])
+def _as_unsigned(values):
+    return np.ascontiguousarray(values).view(UNSIGNED_TYPES[values.dtype])
 
 
-def _differ(X, y, a, b):
+def _rows_differ(X, y, a, b):
     """Whether rows a[k] and b[k] differ in spite of their hashes."""
     if a.size == 0:
         return np.zeros(0, bool)
@@ -62,24 +62,26 @@ def _differ(X, y, a, b):
 
 # The multipliers and shifts of splitmix64 (Steele, Lea, Flood, OOPSLA 2014), whose output bits depend on all of the
 # input; every constant is unsigned, or Numba would compute in doubles.
-GOLDEN, FIRST, SECOND = (np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
-BY_27, BY_30, BY_31 = (np.uint64(c) for c in (27, 30, 31))
+GOLDEN_RATIO, MULTIPLIER_1, MULTIPLIER_2 = (
+    np.uint64(c) for c in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
+SHIFT_27, SHIFT_30, SHIFT_31 = (np.uint64(c) for c in (27, 30, 31))
 
 
-@plain
-def mix(z):
+@jitable
+def splitmix64(z):
     """Every bit of z in every bit of the result."""
-    z = (z ^ (z >> BY_30)) * FIRST
-    z = (z ^ (z >> BY_27)) * SECOND
-    return z ^ (z >> BY_31)
+    z = (z ^ (z >> SHIFT_30)) * MULTIPLIER_1
+    z = (z ^ (z >> SHIFT_27)) * MULTIPLIER_2
+    return z ^ (z >> SHIFT_31)
 
 
 @jit
-def fingerprints(indptr, indices, data, bits, y, seed, out):
-    """out[r] = mix(seed + mix(y[r]) + sum of mix(index, bits of the value) over the row), zeros left out"""
+def hash_rows(indptr, indices, data, bits, y, seed, out):
+    """out[r] = h(seed + h(y[r]) + sum of h(index, bits of the value) over the row), h = splitmix64; zeros left out"""
     for r in range(out.shape[0]):
-        total = np.uint64(seed) + mix(np.uint64(y[r]) + GOLDEN)
+        total = np.uint64(seed) + splitmix64(np.uint64(y[r]) + GOLDEN_RATIO)
         for k in range(indptr[r], indptr[r + 1]):
             if data[k] != 0:
-                total += mix(mix(np.uint64(bits[k])) + np.uint64(indices[k]) * GOLDEN)
-        out[r] = mix(total)
+                total += splitmix64(splitmix64(np.uint64(bits[k])) + np.uint64(indices[k]) * GOLDEN_RATIO)
+        out[r] = splitmix64(total)

@@ -1,4 +1,8 @@
-"""The labels of a problem of many classes, and which loss such a problem has."""
+"""Targets of a linear model: labels or numbers, sample weights and class weights.
+
+`Numbers`, `BinaryLabels` and `MulticlassLabels` encode y for the loss, each chunk by a new object with the labels seen
+so far.
+"""
 
 import numbers
 from typing import Any, NamedTuple
@@ -6,89 +10,111 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _check
-from ..records.losses import Logistic
+from ..compiler.jit import cast, compiled_for
+from ..records.losses import Logistic, inverse_link
 from ..records.multiclass_losses import OneVsRest, Softmax, target_type
+from .kernels import rows
 
 
-class Classes(NamedTuple):
+class MulticlassLabels(NamedTuple):
     """Labels in increasing order; y is given to the loss as positions among them.
 
-    Where they were announced they are `closed`, and no other is taken.
+    Where they were announced they are `is_fixed`, and no other is taken.
     """
 
-    names: tuple = ()
-    closed: bool = False
+    classes: tuple = ()
+    is_fixed: bool = False
 
     @classmethod
-    def of(cls, classes):
+    def from_declared(cls, classes):
         """From labels that were announced."""
         try:
-            found = np.unique(np.asarray(classes))
+            distinct = np.unique(np.asarray(classes))
         except TypeError:
             raise TypeError(
                 f"classes: got {classes!r}; labels must be of one kind, all numbers or all strings"
             ) from None
-        if found.ndim != 1 or found.size != np.size(classes) or found.size == 0:
+        if distinct.ndim != 1 or distinct.size != np.size(classes) or distinct.size == 0:
             raise ValueError(f"classes: got {classes!r}; must be a list of different labels")
-        return cls(tuple(found.tolist()), True)
+        return cls(tuple(distinct.tolist()), True)
 
-    def announced(self, classes):
+    def declared(self, classes):
         """With all labels told beforehand, which must include those that have been learnt."""
-        given = Classes.of(classes)
-        if self.closed and given != self:
-            raise ValueError(
-                f"classes: got {list(given.names)[:20]}, but the model was begun with {list(self.names)[:20]}"
-            )
-        missing = [label for label in self.names if label not in given.names]
+        given = MulticlassLabels.from_declared(classes)
+        if self.is_fixed and given != self:
+            raise ValueError(f"classes: got {list(given.classes)[:20]}, but the model has {list(self.classes)[:20]}")
+        missing = [label for label in self.classes if label not in given.classes]
         if missing:
-            raise ValueError(f"classes: got {list(given.names)}, but the model has learnt {missing[0]!r}; add it")
+            raise ValueError(f"classes: got {list(given.classes)}, but the model has learnt {missing[0]!r}; add it")
         return given
 
-    def seen(self, y):
+    def extended(self, y):
         """With the labels of another chunk taken in."""
-        new = set(np.unique(y).tolist()) - set(self.names)
+        new = set(np.unique(y).tolist()) - set(self.classes)
         if not new:
             return self
-        if self.closed:
+        if self.is_fixed:
             raise ValueError(
                 f"y: got the label {min(new, key=str)!r}, which is not among the classes that were announced, "
-                f"{list(self.names)[:20]}"
+                f"{list(self.classes)[:20]}"
             )
         try:
-            return Classes(tuple(sorted({*self.names, *new})))
+            return MulticlassLabels(tuple(sorted({*self.classes, *new})))
         except TypeError:
             raise TypeError(
-                f"y: got the label {new.pop()!r}, but the model was begun with {list(self.names)[:5]}; "
+                f"y: got the label {new.pop()!r}, but the model has {list(self.classes)[:5]}; "
                 "labels must be of one kind, all numbers or all strings"
             ) from None
 
-    def positions(self, y):
+    def encode(self, y, n, dtype):
+        """Return (positions of the labels y of n rows, labels with those of y added)."""
+        y = as_labels(y, n)
+        labels = self.extended(y)
+        return labels._positions(y), labels
+
+    def encode_known(self, y, n, dtype):
+        """Return the positions of the labels y of n rows, which must all be known."""
+        return self._positions(as_labels(y, n))
+
+    def decode(self, scores):
+        """Return the label with the largest score in each row."""
+        return self.to_array()[np.argmax(scores, axis=1)]
+
+    def to_json(self):
+        """Return the content of a file."""
+        return [self.is_fixed, *self.classes]
+
+    def from_json(self, labels):
+        """Return the labels of a file."""
+        return MulticlassLabels(tuple(labels[1:]), labels[0])
+
+    def _positions(self, y):
         """The position of each label of y, all of which must be known."""
-        found, inverse = np.unique(y, return_inverse=True)
-        place = {name: k for k, name in enumerate(self.names)}
-        unknown = [label for label in found.tolist() if label not in place]
+        distinct, inverse = np.unique(y, return_inverse=True)
+        index_of = {name: k for k, name in enumerate(self.classes)}
+        unknown = [label for label in distinct.tolist() if label not in index_of]
         if unknown:
-            raise ValueError(f"y: got the label {unknown[0]!r}; the model knows {list(self.names)[:20]}")
-        return np.array([place[label] for label in found.tolist()], np.int64)[inverse.reshape(-1)]
+            raise ValueError(f"y: got the label {unknown[0]!r}; the model knows {list(self.classes)[:20]}")
+        return np.array([index_of[label] for label in distinct.tolist()], np.int64)[inverse.reshape(-1)]
 
-    def every(self):
+    def known_labels(self):
         """All labels there will be, or None where more may come."""
-        return self.names if self.closed else None
+        return self.classes if self.is_fixed else None
 
-    def complete(self):
+    def to_array(self):
         """The labels as an array."""
-        return np.asarray(self.names)
+        return np.asarray(self.classes)
 
 
-def of_classes(loss):
+def multiclass_loss(loss):
     """The loss of many classes that a loss means: softmax for the logistic one, one against the rest for others."""
     if isinstance(loss, Logistic):
         return Softmax()
     return OneVsRest(loss) if target_type(loss) == "binary" else loss
 
 
-def are_many(loss, y, classes):
-    """Whether a model is to have a lane for each class: the loss says so, or there are more than two labels."""
+def is_multiclass(loss, y, classes):
+    """Whether a model is to have an output for each class: the loss says so, or there are more than two labels."""
     if target_type(loss) != "binary":
         return target_type(loss) == "multiclass"
     labels = np.asarray(y if classes is None else classes)
@@ -108,7 +134,7 @@ def are_many(loss, y, classes):
 # --- labels and sample weights ---------------------------------------------------------------------------------------
 
 
-def sample_weight(weight, n, dtype):
+def check_sample_weight(weight, n, dtype):
     """Weights of shape (n,), ones where there are none."""
     if weight is None:
         return np.ones(n, dtype)
@@ -116,86 +142,108 @@ def sample_weight(weight, n, dtype):
     if weight.dtype.kind not in "fiub":
         raise TypeError(f"sample_weight: got dtype {weight.dtype}; must be real numbers")
     _check.same_length("sample_weight", weight, n, "row of X")
-    _check.interval("sample_weight", weight, "[0, inf)")
-    return narrowed("sample_weight", weight, dtype)
+    _check.in_interval("sample_weight", weight, "[0, inf)")
+    return cast_finite("sample_weight", weight, dtype)
 
 
-def narrowed(name, values, dtype):
+def cast_finite(name, values, dtype):
     """Finite numbers in the precision `dtype`, where they must be finite too."""
     with np.errstate(over="ignore"):
-        narrow = np.ascontiguousarray(values, dtype)
-    wrong = ~np.isfinite(narrow)
-    if wrong.any():
-        k = int(np.argmax(wrong))
+        converted = np.ascontiguousarray(values, dtype)
+    is_invalid = ~np.isfinite(converted)
+    if is_invalid.any():
+        k = int(np.argmax(is_invalid))
         raise ValueError(f"{name}: got {values[k]} at index {k}; must be within {dtype}, or learn with dtype=float64")
-    return narrow
+    return converted
 
 
-class Labels(NamedTuple):
+class BinaryLabels(NamedTuple):
     """The two labels of a binary problem, the second one positive; either may still be unknown (None)."""
 
     negative: Any = None
     positive: Any = None
 
     @classmethod
-    def of(cls, classes):
+    def from_declared(cls, classes):
         """From two labels that were announced."""
-        found = np.unique(np.asarray(classes))
-        if found.size != 2:
+        distinct = np.unique(np.asarray(classes))
+        if distinct.size != 2:
             raise ValueError(f"classes: got {classes!r}; must be two different labels")
-        return cls(*found.tolist())
+        return cls(*distinct.tolist())
 
-    def announced(self, classes):
+    def declared(self, classes):
         """With both labels told beforehand, which what has been learnt must not contradict."""
-        given = Labels.of(classes)
+        given = BinaryLabels.from_declared(classes)
         if any(mine not in (None, theirs) for mine, theirs in zip(self, given, strict=True)):
             mine = [label for label in self if label is not None]
-            raise ValueError(f"classes: got {list(given)}, but the model was begun with {mine}")
+            raise ValueError(f"classes: got {list(given)}, but the model has {mine}")
         return given
 
-    def seen(self, y):
+    def extended(self, y):
         """With the labels of another chunk taken in."""
-        new = [label for label in _distinct(y) if label not in (self.negative, self.positive)]
+        new = [label for label in _unique_labels(y) if label not in (self.negative, self.positive)]
         if not new:
             return self
         if len(new) + sum(label is not None for label in self) > 2:
-            every = sorted({*new, *(label for label in self if label is not None)}, key=str)
+            all_labels = sorted({*new, *(label for label in self if label is not None)}, key=str)
             raise ValueError(
-                f"y: got {len(every)} labels, {every[:5]}; a binary loss takes two. Begin a model "
+                f"y: got {len(all_labels)} labels, {all_labels[:5]}; a binary loss takes two. Begin a model "
                 "of many classes with classes=[…], or take a loss of numbers such as 'squared'"
             )
         if len(new) == 2:
-            return Labels(*new)
+            return BinaryLabels(*new)
         if self.negative is None and self.positive is None:
-            return self._first(new[0])
+            return self._single_label(new[0])
         other = self.negative if self.positive is None else self.positive
-        if self._first(other) == self and self._guessed(new[0], other):
+        if self._single_label(other) == self and self._is_consistent(new[0], other):
             return self._replace(negative=new[0]) if self.negative is None else self._replace(positive=new[0])
         raise ValueError(
             f"y: label {new[0]!r} came after rows with {other!r} only were learnt; pass classes=[…] with both labels"
         )
 
-    def _first(self, label):
+    def _single_label(self, label):
         """A single label says which side it is only if it is one of the usual numbers."""
         if label == 1:
-            return Labels(positive=label)
+            return BinaryLabels(positive=label)
         if label in (0, -1):
-            return Labels(negative=label)
+            return BinaryLabels(negative=label)
         raise ValueError(f"y: has the single label {label!r}; pass classes=[…] with both labels")
 
-    def _guessed(self, label, other):
+    def _is_consistent(self, label, other):
         return label < other if other == 1 else label > other
 
-    def signs(self, y, dtype):
+    def encode(self, y, n, dtype):
+        """Return (-1 or 1 for each of n rows, labels with those of y added)."""
+        y = as_labels(y, n)
+        labels = self.extended(y)
+        return labels._signs(y, dtype), labels
+
+    def encode_known(self, y, n, dtype):
+        """Return -1 or 1 for each of n rows."""
+        return self.encode(y, n, dtype)[0]
+
+    def decode(self, scores):
+        """Return the second label where the score is positive, and the first one elsewhere."""
+        return self.to_array()[(scores > 0).astype(np.intp)]
+
+    def to_json(self):
+        """Return the content of a file."""
+        return list(self)
+
+    def from_json(self, labels):
+        """Return the labels of a file."""
+        return BinaryLabels(*labels)
+
+    def _signs(self, y, dtype):
         """-1 and 1 in the precision `dtype`."""
         one = np.dtype(dtype).type(1)
         return np.where(np.asarray(y) == self.positive, one, -one)
 
-    def every(self):
+    def known_labels(self):
         """Both labels, or None where one has not come yet."""
         return None if None in self else tuple(self)
 
-    def complete(self):
+    def to_array(self):
         """Both labels as an array; a side never seen gets its usual number."""
         negative, positive = self
         if isinstance(negative, bool) or isinstance(positive, bool):
@@ -203,7 +251,41 @@ class Labels(NamedTuple):
         return np.asarray([-1 if negative is None else negative, 1 if positive is None else positive])
 
 
-def _distinct(y):
+class Numbers(NamedTuple):
+    """Targets of regression; the loss takes them as they are.
+
+    `target_type` is "continuous", or "count" for numbers of at least 0.
+    """
+
+    target_type: str
+
+    def encode(self, y, n, dtype):
+        """Return (y as n finite numbers of type `dtype`, self)."""
+        return self.encode_known(y, n, dtype), self
+
+    def encode_known(self, y, n, dtype):
+        """Return y as n finite numbers of type `dtype`."""
+        y = _as_targets(y, n)
+        if y.dtype.kind not in "fiub":
+            raise TypeError(f"y: got dtype {y.dtype}; the loss takes real numbers")
+        if self.target_type == "count":
+            _check.in_interval("y", y, "[0, inf)")
+        return cast_finite("y", y, dtype)
+
+    def to_array(self):
+        """Return None: there are no labels."""
+        return None
+
+    def to_json(self):
+        """Return the content of a file, as version 0.1.0 writes it."""
+        return [None, None]
+
+    def from_json(self, labels):
+        """Return self: there are no labels in the file."""
+        return self
+
+
+def _unique_labels(y):
     """The labels of y in increasing order; sorting all of y would take a tenth of the time of learning from it."""
     if y.size and y.dtype.kind in "fiub":
         low, high = y.min(), y.max()
@@ -212,49 +294,46 @@ def _distinct(y):
     return np.unique(y).tolist()
 
 
-def _given(y, n):
+def _as_targets(y, n):
     """y as an array of n finite numbers or labels."""
     if y is None:
         raise ValueError("y: got None; give one target per row of X, or chunks with their own")
     y = np.asarray(y)
     _check.same_length("y", y, n, "row of X")
     if y.dtype.kind in "fc":
-        _check.finite("y", y)
+        _check.finite_array("y", y)
     return y
 
 
-def labels_of(y, n):
+def as_labels(y, n):
     """The labels of a chunk of n rows."""
-    y = _given(y, n)
-    _check_labels(y)
+    y = _as_targets(y, n)
+    _check_label_types(y)
     return y
 
 
-def targets(y, n, loss, labels, dtype):
-    """(y as the loss takes it, labels) of a chunk of n rows."""
-    y = _given(y, n)
-    if target_type(loss) == "binary":
-        _check_labels(y)
-        labels = labels.seen(y)
-        return labels.signs(y, dtype), labels
-    if y.dtype.kind not in "fiub":
-        raise TypeError(f"y: got dtype {y.dtype}; the loss takes real numbers")
-    if target_type(loss) == "count":
-        _check.interval("y", y, "[0, inf)")
-    return narrowed("y", y, dtype), labels
-
-
-def _check_labels(y):
+def _check_label_types(y):
     """Labels are numbers, booleans or strings: what compares, and comes back from a file as it was."""
     if y.dtype.kind == "O":
-        names = {isinstance(label, str) for label in y}
+        are_strings = {isinstance(label, str) for label in y}
         for k, label in enumerate(y):
             if not isinstance(label, (str, numbers.Real, np.bool_)) or label != label:
                 raise ValueError(f"y: got {label!r} at index {k}; must be a number, a boolean or a string")
-        if len(names) > 1:
+        if len(are_strings) > 1:
             raise TypeError("y: got numbers and strings; labels must be of one kind")
     elif y.dtype.kind not in "fiubUT":
         raise TypeError(f"y: got dtype {y.dtype}; labels must be numbers, booleans or strings")
+
+
+def encode_chunk(chunk, n, model, class_weight):
+    """Return y as the loss takes it, the sample weights, and the target with the labels of a chunk of n rows."""
+    weight = check_sample_weight(chunk.weight, n, model.dtype)
+    y, target = model.target.encode(chunk.y, n, model.dtype)
+    if class_weight is not None:
+        if isinstance(target, Numbers):
+            raise ValueError(f"class_weight: the loss {type(model.loss).__name__} takes numbers; leave it out")
+        weight = apply_class_weight(class_weight, chunk.y, weight, target)
+    return y, weight, target
 
 
 # --- class weights ---------------------------------------------------------------------------------------------------
@@ -275,23 +354,58 @@ def check_class_weight(class_weight, in_memory):
     if not isinstance(class_weight, dict):
         raise TypeError(f"class_weight: got {class_weight!r}; must be 'balanced', a dict, or None")
     for label, weight in class_weight.items():
-        _check.interval(f"class_weight[{label!r}]", weight, "[0, inf)")
+        _check.in_interval(f"class_weight[{label!r}]", weight, "[0, inf)")
         if np.ndim(weight):
             raise TypeError(f"class_weight[{label!r}]: got {weight!r}; must be a number")
     return class_weight
 
 
-def weighted(class_weight, y, weight, labels):
+def apply_class_weight(class_weight, y, weight, labels):
     """The weights of rows times those of their labels; `target_type` are what is known of them so far."""
-    found, where = np.unique(np.asarray(y), return_inverse=True)
+    distinct, inverse = np.unique(np.asarray(y), return_inverse=True)
     if class_weight == "balanced":
-        totals = np.bincount(where, weight)
-        share = totals.sum() / (np.count_nonzero(totals) or 1)
-        factors = np.divide(share, totals, out=np.zeros(found.size), where=totals > 0)
+        totals = np.bincount(inverse, weight)
+        class_total = totals.sum() / (np.count_nonzero(totals) or 1)
+        factors = np.divide(class_total, totals, out=np.zeros(distinct.size), where=totals > 0)
     else:
-        every = labels.every()
-        strange = [label for label in class_weight if every is not None and label not in every]
-        if strange:
-            raise ValueError(f"class_weight: got the label {strange[0]!r}; the labels are {list(every)}")
-        factors = np.array([class_weight.get(label, 1.0) for label in found.tolist()], np.float64)
-    return weight * factors.astype(weight.dtype)[where.reshape(-1)]
+        known = labels.known_labels()
+        unknown = [label for label in class_weight if known is not None and label not in known]
+        if unknown:
+            raise ValueError(f"class_weight: got the label {unknown[0]!r}; the labels are {list(known)}")
+        factors = np.array([class_weight.get(label, 1.0) for label in distinct.tolist()], np.float64)
+    return weight * factors.astype(weight.dtype)[inverse.reshape(-1)]
+
+
+# --- probabilities ---------------------------------------------------------------------------------------------------
+
+
+def multiclass_probabilities(loss, scores, dtype):
+    """Return the probability of each class, of the shape (n, n_classes) of `scores`."""
+    if isinstance(loss, Softmax):
+        probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
+    elif isinstance(loss, OneVsRest):
+        probabilities = apply_inverse_link(loss.loss, scores.ravel(), dtype).reshape(scores.shape)
+        probabilities[probabilities.sum(axis=1) == 0] = 1  # no binary problem predicts its class
+    else:
+        loss = cast(loss, dtype)
+        return np.array([_class_probabilities(loss, row) for row in scores], dtype).reshape(scores.shape)
+    return probabilities / probabilities.sum(axis=1, keepdims=True)
+
+
+def apply_inverse_link(loss, scores, dtype):
+    """Return the inverse link of a vector of scores, computed in double precision."""
+    scores, out = np.ascontiguousarray(scores, np.float64), np.empty(np.shape(scores))
+    loss = cast(loss, np.float64)
+    compiled_for(rows.apply_inverse_link, loss)(loss, scores, out)
+    return out.astype(dtype)
+
+
+def _class_probabilities(loss, scores):
+    """Return the inverse link of one row of scores, as a user's record gives it."""
+    row = np.asarray(inverse_link(loss, scores))
+    if row.shape != scores.shape:
+        raise ValueError(
+            f"{type(loss).__name__}.inverse_link: gives shape {row.shape}; must give {scores.shape}, a probability for "
+            "each class"
+        )
+    return row

@@ -1,4 +1,4 @@
-"""The course of a learning: rows are learnt slice by slice, and who wants to know is told."""
+"""Trainer: runs the passes of `fit_linear` in time slices and calls the callback."""
 
 import time
 from typing import NamedTuple
@@ -6,43 +6,41 @@ from typing import NamedTuple
 import numpy as np
 
 from .. import _csr
-from .._csr import as_rows, canonical, common_dtype, unsigned
+from .._csr import as_csr, as_unsigned, sum_duplicates
 from ..records.losses import Logistic
 from ..records.rules import Adagrad
-from ..records.schedules import Rates
-from . import device_trainer
-from .kernels import rows as kernels
-from .model import LinearModel, going_on
-from .multiclass_model import ClassModel
-from .rate_search import RateModel
-from .targets import are_many, of_classes, sample_weight, weighted
+from .device_trainer import DeviceRows, learn_on_device
+from .dispatch import choose_kernel
+from .kernels import rows as row_kernels
+from .model import LinearModel, continue_from
+from .targets import encode_chunk, is_multiclass, multiclass_loss
 
-SLICE = 0.05  # seconds between two returns to Python, so that Ctrl-C and callbacks work
+SLICE_SECONDS = 0.05  # time between two returns to Python, for callbacks and Ctrl-C
 
 
 class Progress(NamedTuple):
-    """What a callback of `fit_linear` is told.
+    """State of the training that `fit_linear` passes to its callback.
 
     Attributes
     ----------
     n_seen : int
-        Rows gone through so far, all passes counted.
+        Number of rows so far, over all passes.
     n_recent : int
-        Rows since the last call.
+        Number of rows since the last call.
     progressive_loss : float
-        Mean loss of the rows of the first pass, each before it was learnt.
+        Mean loss of the rows of the first pass, each before the model is trained on it.
     recent_loss : float
-        Mean loss of the rows since the last call, in any pass; NaN if their weights are all zero.
+        Mean loss of the rows since the last call, in any pass; NaN if all their weights are zero.
     seconds : float
-        Since the first row of this call of `fit_linear`; compilation is not counted.
+        Time since the first row of this call of `fit_linear`, without compilation.
     passes : int
-        Passes that are complete.
+        Number of complete passes.
     model : LinearModel
-        The model that is being learnt: to look at, not to keep.
+        The model in training.  It changes after the callback: copy what is to be kept.
     recent_weight : float
-        Sum of the weights of the rows since the last call.
+        Sum of the sample weights of the rows since the last call.
     n_nonzero : int
-        Weights of it that are not zero; counted only when it is asked for.
+        Number of non-zero weights of the model, counted on access.
 
     Examples
     --------
@@ -65,149 +63,180 @@ class Progress(NamedTuple):
 
     @property
     def n_nonzero(self):
-        """How many weights of the model are not zero; counted when it is asked for."""
+        """Number of non-zero weights of the model, counted on access."""
         return int(np.count_nonzero(self.model.coef))
 
 
-class Course:
-    """One call of `fit_linear`: the model it makes and what its callback has been told."""
+class Trainer:
+    """One call of `fit_linear`.
 
-    def __init__(self, model, options, dtype, classes, callback):
-        self.callback, self.dtype, self.classes, self.options = callback, dtype, classes, options
-        self.threads, self.class_weight = 1, None
-        self.model = self.watch = self.start = None  # start of the clock
+    Parameters
+    ----------
+    model : LinearModel or None
+        Model to continue from; it is not changed.
+    options : dict
+        Checked options of the model that the caller gave.
+    dtype, classes, class_weight, threads, callback
+        Checked arguments of `fit_linear`.
+    early_stopping : EarlyStoppingMonitor or None
+    """
+
+    def __init__(self, model, options, *, dtype, classes, class_weight, threads, early_stopping, callback):
+        self.options, self.dtype, self.classes, self.class_weight = options, dtype, classes, class_weight
+        self.threads, self.early_stopping, self.callback = threads, early_stopping, callback
+        self.model = self.start_time = None
         self.passes = 0
-        self.rows = 1024  # of a slice
+        self.slice_rows = 1024  # grows and shrinks with the time of a slice
         if model is not None:
-            self._begin(going_on(model, options, dtype))
+            self._set_model(continue_from(model, options, dtype))
 
-    def learn(self, chunk, number, key, position):
-        """Learn from a chunk; return whether to go on."""
-        dtype = common_dtype(chunk.X, self.dtype) if self.model is None else self.model.dtype
-        X = as_rows(chunk.X, dtype)
-        n = X.shape[0]
+    def fit_chunk(self, chunk, pass_index, shuffle_key, chunk_index):
+        """Train on a chunk; return whether to continue."""
+        X = as_csr(chunk.X, self.dtype if self.model is None else self.model.dtype)
         if self.model is None:
-            self._begin(self._new(X.shape[1], dtype, chunk.y))
-        model = self.model
-        weight = sample_weight(chunk.weight, n, dtype)
-        y, labels = model.targets(chunk.y, n)
-        if self.class_weight is not None:
-            if model.classes is None:
-                raise ValueError(f"class_weight: the loss {type(model.loss).__name__} takes numbers; leave it out")
-            weight = weighted(self.class_weight, chunk.y, weight, labels)
-        order = np.arange(n) if key is None else np.random.default_rng(key).permutation(n)
-        model.admit(labels)
-        model.grow(X.shape[1])
-        held = None if self.watch is None else self.watch.held(n, position)
-        if held is not None and held.size:
-            order = order[~np.isin(order, held)]
-        goes_on = self._sweep(X, y, weight, order, model.tally if number == 0 else self.later)
-        if held is not None and held.size:
-            self.watch.score(model, X, chunk.y, weight, held)
-        return goes_on
+            self._set_model(self._new_model(X, chunk.y))
+        model, n = self.model, X.shape[0]
+        y, weight, target = encode_chunk(chunk, n, model, self.class_weight)
+        order = np.arange(n) if shuffle_key is None else np.random.default_rng(shuffle_key).permutation(n)
+        model._set_target(target)
+        model.parameters.resize(X.shape[1])
+        held_out = None if self.early_stopping is None else self.early_stopping.validation_rows(n, chunk_index)
+        if held_out is not None and held_out.size:
+            order = order[~np.isin(order, held_out)]
+        loss_sums = model.loss_sums if pass_index == 0 else self.later_sums
+        learn = learn_on_device if isinstance(X, DeviceRows) else _learn_on_host
+        should_continue = learn(self, X, y, weight, order, loss_sums)
+        if held_out is not None and held_out.size:
+            self.early_stopping.add_validation_loss(model, X, chunk.y, weight, held_out)
+        return should_continue
 
-    def passed(self):
-        """Note that a pass is complete; return whether to go on."""
+    def end_pass(self):
+        """Count a complete pass; return whether to continue."""
         self.passes += 1
-        if self.watch is None or self.model is None:
+        if self.early_stopping is None or self.model is None:
             return True
-        recent, _, self.passed_total = self._since(self.passed_total)
-        return not self.watch.is_over(self.model, recent)
+        recent, _, self.sums_before_pass = self._loss_since(self.sums_before_pass)
+        return not self.early_stopping.should_stop(self.model, recent)
 
     def result(self):
-        """The model that has been learnt."""
+        """Return the trained model.
+
+        Raises
+        ------
+        ValueError
+            Without chunks, and for weights that are not finite.
+        """
         model = self.model
         if model is None:
             raise ValueError("X: got no chunks; there is nothing to learn from")
-        # A row that meets a weight that is not finite is refused, but the last rows are met by none.
-        if not model.is_finite():
+        # A row whose prediction is not finite raises, but no row follows the last ones.
+        if not model._is_finite():
             raise ValueError(
                 "X: the last rows give weights that are not finite; the values, the targets or the learning rate are "
-                "too large, scale X and y or take a smaller lr"
+                "too large, scale X and y or use a smaller lr"
             )
-        if self.watch is not None and self.watch.best is not None:
-            model = self.watch.best
-            model.pass_losses = self.watch.losses
+        if self.early_stopping is not None and self.early_stopping.best_model is not None:
+            model = self.early_stopping.best_model
+            model.pass_losses = self.early_stopping.pass_losses
         return model
 
-    def _new(self, n_features, dtype, y):
-        defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
-        options = defaults | self.options
-        kind = RateModel if isinstance(options["lr"], Rates) else LinearModel
-        if are_many(options["loss"], y, self.classes):
-            kind, options["loss"] = ClassModel, of_classes(options["loss"])
-        return kind(n_features, dtype, **options)
+    def run_slices(self, n_rows, learn_slice, before_callback=None):
+        """Train on rows in slices of about `SLICE_SECONDS`; return whether to continue.
 
-    def _begin(self, model):
-        """Learn with this model from here on."""
-        if self.classes is not None:
-            model.announce(self.classes)
-        self.model = model
-        self.later = np.zeros_like(model.tally)  # the tally of later passes, which the progressive loss leaves out
-        self.told, self.told_rows = model.tally.copy(), model.n_seen
-        self.passed_total = self.told  # the tally before this pass
-
-    def _since(self, before):
-        """(mean loss, weight) of the rows since the tally was `before`, and what it is now."""
-        total = self.model.tally + self.later
-        loss, weight = (now - then for now, then in zip(self.model.told(total), self.model.told(before), strict=True))
-        return float(loss / weight) if weight else float("nan"), float(weight), total
-
-    def _sweep(self, X, y, weight, order, tally):
-        if isinstance(X, device_trainer.DeviceRows):
-            return device_trainer.sweep(self, X, y, weight, order, tally)
-        model, position = self.model, 0
-        rows = kernels.Rows(X.indptr, unsigned(X.indices), X.data, y, weight, order)
-        weights = model.weights(X.shape[1])
-        recipe = model.recipe()
-        learn, room = model.loop(X, recipe, self.threads)
-        if self.start is None:
-            learn(recipe, rows, weights, room, tally, model._state.t, 0, 0)  # no rows: this only compiles
-            self.start = time.perf_counter()
-        while position < order.size:
-            stop = self.slice_end(position, order.size)
-            begin = time.perf_counter()
-            before, t = position, model._state.t
-            with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code; what is not finite is looked for
-                position, status, t = learn(recipe, rows, weights, room, tally, t, position, stop)
-            model._state.t = model._bias_state.t = int(t)
-            model.n_seen += int(position) - before
-            if status == kernels.UNSORTED:
-                X = canonical(X)
-                rows = rows._replace(indptr=X.indptr, indices=unsigned(X.indices), data=X.data)
-                continue
-            if status != kernels.DONE:
-                _csr.row_of(X, order[position])
-            self._pace(position - before, time.perf_counter() - begin)
-            if self.callback is not None and not self._tell():
-                return False
+        ``learn_slice(position, stop)`` trains on the rows from `position` on and returns the position reached.
+        """
+        position = 0
+        while position < n_rows:
+            start, before = time.perf_counter(), position
+            position = learn_slice(position, self._slice_end(position, n_rows))
+            self._adapt_slice(position - before, time.perf_counter() - start)
+            if self.callback is not None:
+                if before_callback is not None:
+                    before_callback()
+                if not self._call_callback():
+                    return False
         return True
 
-    def slice_end(self, position, end):
-        """Where the slice ends that begins at a position: callbacks are told at powers of two as well."""
-        end = min(position + self.rows, end)
-        return end if self.callback is None else min(end, position + _until_power(self.model.n_seen))
+    def start_clock(self):
+        """Start the time that callbacks see, unless it is running."""
+        if self.start_time is None:
+            self.start_time = time.perf_counter()
 
-    def _pace(self, rows, seconds):
-        """Make the next slice take about the time between two returns to Python."""
-        if seconds < SLICE / 2 and rows >= self.rows:
-            self.rows *= 2
-        elif seconds > SLICE:
-            self.rows = max(self.rows // 2, 1)
+    def _new_model(self, X, y):
+        defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
+        options = defaults | self.options
+        if is_multiclass(options["loss"], y, self.classes):
+            options["loss"] = multiclass_loss(options["loss"])
+        return LinearModel(X.shape[1], X.dtype, **options)
 
-    def _tell(self):
+    def _set_model(self, model):
+        if self.classes is not None:
+            model._declare_classes(self.classes)
+        self.model = model
+        self.later_sums = np.zeros_like(model.loss_sums)  # of passes after the first, not in the progressive loss
+        self.reported_sums, self.reported_rows = model.loss_sums.copy(), model.n_seen
+        self.sums_before_pass = self.reported_sums
+
+    def _loss_since(self, sums_before):
+        """Return (mean loss, weight) of the rows since the loss sums were `sums_before`, and the sums now."""
+        sums_now, totals = self.model.loss_sums + self.later_sums, self.model.selection.loss_totals
+        loss, weight = (now - before for now, before in zip(totals(sums_now), totals(sums_before), strict=True))
+        return float(loss / weight) if weight else float("nan"), float(weight), sums_now
+
+    def _slice_end(self, position, end):
+        """Return the end of the slice at `position`; with a callback, no later than a power of two of rows."""
+        end = min(position + self.slice_rows, end)
+        return end if self.callback is None else min(end, position + _rows_to_power_of_two(self.model.n_seen))
+
+    def _adapt_slice(self, n_rows, seconds):
+        if seconds < SLICE_SECONDS / 2 and n_rows >= self.slice_rows:
+            self.slice_rows *= 2
+        elif seconds > SLICE_SECONDS:
+            self.slice_rows = max(self.slice_rows // 2, 1)
+
+    def _call_callback(self):
+        """Call the callback; return whether to continue."""
         model = self.model
-        recent, weight, self.told = self._since(self.told)
-        rows, self.told_rows = model.n_seen - self.told_rows, model.n_seen
-        seconds = time.perf_counter() - self.start
+        recent, weight, self.reported_sums = self._loss_since(self.reported_sums)
+        n_rows, self.reported_rows = model.n_seen - self.reported_rows, model.n_seen
+        seconds = time.perf_counter() - self.start_time
         progressive = model.progressive_loss
         try:
-            self.callback(Progress(model.n_seen, rows, progressive, recent, seconds, self.passes, model, weight))
+            self.callback(Progress(model.n_seen, n_rows, progressive, recent, seconds, self.passes, model, weight))
         except StopIteration:
             return False
         return True
 
 
-def _until_power(n):
-    """Rows from n to the next power of two."""
+def _learn_on_host(trainer, X, y, weight, order, loss_sums):
+    """Train on the rows of a chunk; return whether to continue."""
+    model, parameters = trainer.model, trainer.model.parameters
+    spec, weights = parameters.spec(), parameters.kernel_arrays(X.shape[1])
+    rows = row_kernels.Rows(X.indptr, as_unsigned(X.indices), X.data, y, weight, order)
+    kernel, workspace = choose_kernel(parameters, model.batch_size, X, spec, trainer.threads)
+    if trainer.start_time is None:
+        kernel(spec, rows, weights, workspace, loss_sums, parameters.t, 0, 0)  # no rows: this only compiles
+    trainer.start_clock()
+
+    def learn_slice(position, stop):
+        nonlocal X, rows
+        while True:
+            before = position
+            with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code, which checks predictions
+                position, status, parameters.t = kernel(
+                    spec, rows, weights, workspace, loss_sums, parameters.t, position, stop
+                )
+            model.n_seen += int(position) - before
+            if status == row_kernels.DONE:
+                return int(position)
+            if status != row_kernels.UNSORTED:
+                _csr.raise_for_row(X, order[position])
+            X = sum_duplicates(X)
+            rows = rows._replace(indptr=X.indptr, indices=as_unsigned(X.indices), data=X.data)
+
+    return trainer.run_slices(order.size, learn_slice)
+
+
+def _rows_to_power_of_two(n):
+    """Return the number of rows from n to the next power of two."""
     return (1 << int(n).bit_length()) - int(n)

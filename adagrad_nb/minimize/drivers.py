@@ -1,40 +1,56 @@
-"""minimize_adagrad: the contract of scipy.optimize.minimize around Adagrad."""
+"""Minimisers with the interface of `scipy.optimize.minimize`.
 
-import functools
+Each one prepares x and the state, then the objective, then runs the loop.  `loop` or `device_loop` is chosen once, in
+`_prepare_start`.
+"""
+
+from __future__ import annotations
+
 import warnings
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from .. import _check
-from .._check import seed
-from ..compiler.jit import cast, compiled_for
-from ..cuda.arrays import copy, form, is_device
-from ..optim.kernels.reductions import compiled_penalty_value, compiled_project_onto_domain
-from ..optim.state import State, init
+from ..cuda.arrays import is_device_array
+from ..optim.options import Options
+from ..optim.state import State
 from ..records.gates import may_skip_steps
 from ..records.penalties import Bounded
 from ..records.rules import Adadelta
-from . import device_loop
-from .device_loop import DeviceMinimizeLoop, DeviceObjective
-from .loop import STOPPED, MinimizeLoop
-from .loop_kernel import CONVERGED, NOT_FINITE, RUNNING
-from .objectives import Objective, combine_bounds
+from . import device_loop, loop
+from .loop_kernel import RUNNING
+from .objectives import Sampler, add_bounds
 
-_STATUS = {CONVERGED: 0, RUNNING: 1, NOT_FINITE: 2, STOPPED: STOPPED}
-_MESSAGES = {
-    CONVERGED: "Optimization terminated successfully: no entry of the gradient exceeds gtol.",
-    RUNNING: "Maximum number of iterations has been exceeded.",
-    NOT_FINITE: "A value or gradient that is not finite was met; x is the last iterate where both are finite.",
-    STOPPED: "`callback` raised `StopIteration`.",
-}
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
+    from scipy.optimize import Bounds, OptimizeResult
+
 _SCIPY_EXTRAS = ("hess", "hessp", "constraints", "tol", "disp")
 
 
 def minimize_adagrad(
-    fun, x0, args=(), jac=None, bounds=None, callback=None, *, lr=None, rule=None, transforms=None, penalty=None,
-    average=None, lr_scale=None, duplicates=None, sparse_decay=None, maxiter=10_000, gtol=1e-5, state=None,
-    **scipy_extras,
-):  # fmt: skip
+    fun: Callable[..., Any] | tuple[Any, ...],
+    x0: npt.ArrayLike,
+    args: Any = (),
+    jac: Callable[..., Any] | bool | str | None = None,
+    bounds: Bounds | Iterable[Sequence[float | None]] | None = None,
+    callback: Callable[..., Any] | None = None,
+    *,
+    lr: npt.ArrayLike | tuple[Any, ...] | Callable[[int], Any] | None = None,
+    rule: tuple[Any, ...] | None = None,
+    transforms: Sequence[tuple[Any, ...]] | None = None,
+    penalty: tuple[Any, ...] | None = None,
+    average: tuple[Any, ...] | None = None,
+    lr_scale: npt.ArrayLike | None = None,
+    duplicates: str | None = None,
+    sparse_decay: str | None = None,
+    maxiter: int = 10_000,
+    gtol: float = 1e-5,
+    state: State | None = None,
+    **scipy_extras: Any,
+) -> OptimizeResult:
     """Minimise a function of several variables with Adagrad.
 
     Also usable as ``scipy.optimize.minimize(fun, x0, method=minimize_adagrad, options={...})``.
@@ -42,22 +58,22 @@ def minimize_adagrad(
     Parameters
     ----------
     fun : callable or objective record
-        ``fun(x, *args) -> float`` with x of shape (n,).  If fun and jac are compiled by Numba, or fun is a record
-        with the method ``value_grad(x, g) -> float`` that writes the gradient into g, the whole loop is compiled.
+        ``fun(x, *args) -> float`` with x of shape (n,).  The whole loop is compiled if fun and jac are compiled by
+        Numba, or if fun is a record with the method ``value_grad(x, g) -> float``, which writes the gradient into g.
     x0 : array_like of shape (n,)
-        The start.  float32 is computed in float32; integers become float64; complex numbers are refused.  A device
-        array stays on its device: fun and jac, which must be given, get and return device arrays.
+        The start point.  float32 is computed in float32; integers become float64; complex numbers raise an error.
+        A device array stays on its device: fun and jac then take and return device arrays, and jac is required.
     args : tuple, optional
         Further arguments of fun and jac.
     jac : callable, bool or {"2-point", "3-point", "cs"}, optional
         ``jac(x, *args) -> g``; True if fun returns ``(f, g)``; else SciPy's finite differences, "2-point" by
-        default.  g is dense of shape (n,), a ``scipy.sparse`` row or column, or a pair ``(indices, values)``;
-        of a sparse gradient only the listed coordinates move, and what is listed twice is summed.
+        default.  g is dense of shape (n,), a ``scipy.sparse`` row or column, or a pair ``(indices, values)``.
+        A sparse gradient updates only the listed coordinates; duplicate indices are summed.
     bounds : sequence of (lower, upper) or scipy.optimize.Bounds, optional
-        None or an infinity means no bound.  Every iterate is within.
+        None or an infinity means no bound.  Every iterate is within the bounds.
     callback : callable, optional
-        ``callback(xk)`` or ``callback(intermediate_result=…)`` after each iteration; a StopIteration that it
-        raises ends the run.
+        ``callback(xk)`` or ``callback(intermediate_result=…)`` after each iteration.  It stops the run by raising
+        StopIteration.
     lr : float, ndarray of shape (n,), schedule record or callable of t, default 0.5
         Learning rate of update t = 0, 1, 2, …
     rule : rule record, default Adagrad()
@@ -68,18 +84,18 @@ def minimize_adagrad(
     average : averaging record, optional
         Report a running average of the iterates.
     lr_scale, duplicates, sparse_decay : optional
-        As in `init`; ``sparse_decay="lazy"`` is for `update` alone.
+        As in `init`; ``sparse_decay="lazy"`` works with `update` only.
     maxiter : int, default 10000
-        Iterations of this call.
+        Maximum number of iterations of this call.
     gtol : float, default 1e-5
         Stop when the largest entry of the gradient, or with a penalty or bounds of ``x - prox(x - g)``, is at most
         gtol.  0 switches the test off.
     state : State, optional
-        ``res.state`` of an earlier run, to go on with: 100 and 100 iterations more give bit for bit what 200 give.
-        Options that are not given are the state's.
+        ``res.state`` of an earlier result, to continue it: 100 and then 100 iterations give bit for bit the result
+        of 200.  Options that are not given are those of the state.
     **scipy_extras
-        ``tol`` is another name of gtol and ``disp`` prints the message at the end; ``hess``, ``hessp`` and
-        ``constraints`` are there for scipy.optimize.minimize, but only bounds are supported.
+        ``tol`` is another name of gtol, and ``disp=True`` prints the message at the end.  ``hess``, ``hessp`` and
+        ``constraints`` are accepted for scipy.optimize.minimize; only bounds are supported.
 
     Returns
     -------
@@ -91,15 +107,15 @@ def minimize_adagrad(
     Raises
     ------
     TypeError, ValueError
-        For arguments of the wrong kind, shape or range.
+        If an argument has the wrong type, shape or range.
 
     Notes
     -----
-    fun is evaluated at the start, at the end, for callbacks that take an ``intermediate_result``, and after 1, 2,
-    4, … and then every 1024 or more iterations, to see whether it is finite.
+    fun is evaluated at the start, at the end, and for callbacks that take an ``intermediate_result``.  It is also
+    evaluated after 1, 2, 4, … and then every 1024 or more iterations, to check that it is finite.
 
-    The default rate is larger than the habit of deep learning: on ten classic problems 10,000 steps come to the
-    best or second-best value with rates of 0.5 to 1, and almost nowhere with 0.01.
+    The default learning rate is larger than is usual in deep learning.  On ten classic problems, 10,000 steps reach
+    the best or second-best value with rates of 0.5 to 1, and almost never with 0.01.
 
     References
     ----------
@@ -115,15 +131,29 @@ def minimize_adagrad(
     >>> bool(rosen([-1.2, 1.0]) > 20), bool(res.fun < 1e-6)
     (True, True)
     """
-    gtol = _check_scipy_extras("minimize_adagrad", scipy_extras, gtol)
-    given = {"lr": lr, "rule": rule, "transforms": transforms, "average": average, "lr_scale": lr_scale}
-    given |= {"duplicates": duplicates, "sparse_decay": sparse_decay}
-    x, state, limits = check_arguments(x0, bounds, penalty, state, given)
-    objective = (DeviceObjective if is_device(x) else Objective)(fun, jac, args, x, limits)
-    return run_minimizer(objective, x, state, maxiter, gtol, callback, scipy_extras.get("disp", False))
+    gtol = _check_scipy_extras(scipy_extras, gtol)
+    _check.count("maxiter", maxiter)
+    _check.in_interval("gtol", gtol, "[0, inf)")
+    options = {"lr": lr, "rule": rule, "transforms": transforms, "average": average, "lr_scale": lr_scale}
+    options |= {"duplicates": duplicates, "sparse_decay": sparse_decay}
+    backend, x, limits, state = _prepare_start(x0, bounds, penalty, state, options)
+    objective = backend.Objective(fun, jac, args, x, limits)
+    run = backend.MinimizeLoop(objective, x, state, gtol, callback)
+    return run.make_result(run.run(maxiter), scipy_extras.get("disp", False))
 
 
-def minimize_adadelta(fun, x0, args=(), jac=None, bounds=None, callback=None, *, lr=None, rule=None, **options):
+def minimize_adadelta(
+    fun: Callable[..., Any] | tuple[Any, ...],
+    x0: npt.ArrayLike,
+    args: Any = (),
+    jac: Callable[..., Any] | bool | str | None = None,
+    bounds: Bounds | Iterable[Sequence[float | None]] | None = None,
+    callback: Callable[..., Any] | None = None,
+    *,
+    lr: npt.ArrayLike | tuple[Any, ...] | Callable[[int], Any] | None = None,
+    rule: tuple[Any, ...] | None = None,
+    **options: Any,
+) -> OptimizeResult:
     """Minimise a function of several variables with Adadelta.
 
     Parameters
@@ -145,8 +175,8 @@ def minimize_adadelta(fun, x0, args=(), jac=None, bounds=None, callback=None, *,
 
     Notes
     -----
-    Adadelta finds its own step length but begins with steps of about ``sqrt(eps)``; it is slow to come near a minimum
-    far away, and does not settle unless the rate falls.
+    Adadelta adapts its step length but begins with steps of about ``sqrt(eps)``.  It approaches a distant minimum
+    slowly, and does not converge unless the learning rate decreases.
 
     References
     ----------
@@ -162,162 +192,52 @@ def minimize_adadelta(fun, x0, args=(), jac=None, bounds=None, callback=None, *,
     """
     if options.get("state") is None:
         lr = 1.0 if lr is None else lr
-        rule = Adadelta() if rule is None else rule
+        rule = Adadelta() if rule is None else rule  # type: ignore[call-arg]
     return minimize_adagrad(fun, x0, args, jac, bounds, callback, lr=lr, rule=rule, **options)
 
 
-def check_arguments(x0, bounds, penalty, state, given):
-    """Check what every minimiser takes; return the start, a state of its own, and the bounds."""
-    on_device = is_device(x0)
-    x = device_loop.start_point(x0) if on_device else _check.start(x0)
-    n, dtype = (form(x).size, form(x).dtype) if on_device else (x.size, x.dtype)
-    limits = _check.bounds(bounds, n, dtype)
-    given = {name: value for name, value in given.items() if value is not None}
-    if state is not None and not isinstance(state, State):
-        raise TypeError(f"state: got {type(state).__name__}; must be the state of an earlier result, res.state")
-    if penalty is None and state is not None:
-        penalty = state.penalty
-        if limits is not None and isinstance(penalty, Bounded):
-            penalty = penalty.penalty
-    if penalty is not None:
-        _check.record("penalty", penalty, ("value", "prox"), "L1(1e-4)")
-    penalty = combine_bounds(penalty, limits)
-    if penalty is not None and not on_device:
-        _project_start(x, penalty)
-    _check_minimizer_options(given)
-    if state is None:
-        state = init(x, penalty=penalty, **given)
-    else:
-        mean = state.leaves[0].mean
-        equal = device_loop.arrays_equal if on_device else np.array_equal
-        if mean is not None and state.iterate is not None and equal(x, mean):
-            x = copy_array(
-                state.iterate
-            )  # x0 is the average that was reported; the run goes on from the iterate behind it
-        state = state._with_options(x, penalty=penalty, **given)
-    if penalty is not None and on_device:
-        device_loop.project_start(x, state)
-    return x, state, limits
-
-
-def _check_minimizer_options(given):
-    """A minimiser looks at x and its gradient after each step: both must be whole."""
-    if given.get("sparse_decay") == "lazy":
-        raise ValueError("sparse_decay: 'lazy' leaves rows of x behind; minimise with 'touched' or 'whole'")
-    for item in given.get("transforms", ()):
-        if may_skip_steps(item):
-            raise ValueError(
-                f"transforms: {type(item).__name__} is for steps by hand, with update; a minimiser ends at a gradient "
-                "that is not finite, with the last good x"
-            )
-
-
-def _project_start(x, penalty):
-    """Move x to the nearest point where the penalty is finite, such as within bounds."""
-    _check.penalty_shape(penalty, x.size)
-    penalty = cast(penalty, x.dtype)
-    if not np.isfinite(compiled_for(compiled_penalty_value, penalty)(penalty, x)):
-        compiled_for(compiled_project_onto_domain, penalty)(penalty, x)
-
-
-def copy_array(x):
-    """An array with the content of x, where x is."""
-    return copy(x) if is_device(x) else np.copy(x)
-
-
-def _check_scipy_extras(name, extras, gtol):
-    """Check SciPy's arguments; return gtol."""
-    _check.options(name, extras, _SCIPY_EXTRAS)
-    _check.no_constraints(extras.get("constraints"))
-    for unused in ("hess", "hessp"):
-        if extras.get(unused) is not None:
-            warnings.warn(f"{name} does not use {unused}: it needs gradients only", RuntimeWarning, stacklevel=3)
-    return gtol if extras.get("tol") is None else extras["tol"]
-
-
-def run_minimizer(objective, x, state, maxiter, gtol, callback, disp, is_full_run=False):
-    """Go, and say how it went; `is_full_run` says that maxiter is the aim, not a limit."""
-    from scipy.optimize import OptimizeResult  # here, because it doubles the time that the package takes to import
-
-    _check.count("maxiter", maxiter)
-    _check.interval("gtol", gtol, "[0, inf)")
-    loop = (DeviceMinimizeLoop if is_device(x) else MinimizeLoop)(objective, x, state, gtol, callback)
-    loop_status = loop.run(maxiter)
-    is_complete = loop_status == RUNNING and is_full_run
-    message = "All epochs are done." if is_complete else _MESSAGES[loop_status]
-    if state.average is not None:
-        state.iterate = copy_array(x)
-    result = OptimizeResult(
-        x=loop.copy_reported(), fun=loop.f, jac=loop.g, nit=loop.nit, nfev=objective.nfev,
-        njev=objective.njev, success=is_complete or loop_status == CONVERGED, status=0 if is_complete else _STATUS[loop_status],
-        message=message, state=state,
-    )  # fmt: skip
-    if disp:
-        print(f"{message}\n  value {result.fun:.6g} after {result.nit} iterations")
-    return result
-
-
-# --- minimize_stochastic ---------------------------------------------------------------------------------------------
-
-
-class Sampler:
-    """Which samples each update sees; a function of the seed and the number of the update alone."""
-
-    def __init__(self, n_samples, batch_size, replace, seed):
-        self.n, self.size, self.replace, self.seed = n_samples, batch_size, replace, seed
-        self.steps_per_epoch = -(-n_samples // batch_size)
-        self.order_samples = functools.lru_cache(2)(self.order_samples)
-
-    def order_samples(self, epoch):
-        """The samples of an epoch in the order of their use."""
-        rng = np.random.default_rng([self.seed, epoch])
-        return rng.integers(self.n, size=self.n) if self.replace else rng.permutation(self.n)
-
-    def all_samples(self):
-        """All sample numbers."""
-        return np.arange(self.n)
-
-    def batch(self, t):
-        """The samples of update t."""
-        order, start, size = self.epoch_order(t)
-        first = (t - start) * size
-        return order[first : first + size]
-
-    def epoch_order(self, t):
-        """The order of the epoch of update t, its first update, and the batch size."""
-        epoch = t // self.steps_per_epoch
-        return self.order_samples(epoch), epoch * self.steps_per_epoch, self.size
-
-    def steps_left(self, t):
-        """Updates until the epoch of update t ends."""
-        return self.steps_per_epoch - t % self.steps_per_epoch
-
-
 def minimize_stochastic(
-    fun, x0, n_samples, args=(), jac=None, bounds=None, callback=None, *, lr=None, rule=None, transforms=None,
-    penalty=None, average=None, batch_size=1, epochs=1, maxiter=None, rng=None, replace=False, state=None,
-):  # fmt: skip
-    """Minimise a mean over samples with Adagrad, one batch of samples for each update.
+    fun: Callable[..., Any] | tuple[Any, ...],
+    x0: npt.ArrayLike,
+    n_samples: int,
+    args: Any = (),
+    jac: Callable[..., Any] | bool | str | None = None,
+    bounds: Bounds | Iterable[Sequence[float | None]] | None = None,
+    callback: Callable[..., Any] | None = None,
+    *,
+    lr: npt.ArrayLike | tuple[Any, ...] | Callable[[int], Any] | None = None,
+    rule: tuple[Any, ...] | None = None,
+    transforms: Sequence[tuple[Any, ...]] | None = None,
+    penalty: tuple[Any, ...] | None = None,
+    average: tuple[Any, ...] | None = None,
+    batch_size: int = 1,
+    epochs: int = 1,
+    maxiter: int | None = None,
+    rng: int | np.random.Generator | None = None,
+    replace: bool = False,
+    state: State | None = None,
+) -> OptimizeResult:
+    """Minimise a mean over samples with Adagrad, with one batch of samples for each update.
 
     Parameters
     ----------
     fun : callable or objective record
-        ``fun(x, batch, *args) -> float``, the mean over the samples whose numbers, an int64 array, are in `batch`.
-        If fun and jac are compiled by Numba, or fun is a record with the method
-        ``value_grad(x, g, batch) -> float`` that writes the gradient into g, the whole loop is compiled.
+        ``fun(x, batch, *args) -> float``, the mean over the samples in `batch`, an int64 array of sample numbers.
+        The whole loop is compiled if fun and jac are compiled by Numba, or if fun is a record with the method
+        ``value_grad(x, g, batch) -> float``, which writes the gradient into g.
     x0 : array_like of shape (n,)
     n_samples : int
-        Samples have the numbers 0 to n_samples - 1.
+        The samples have the numbers 0 to n_samples - 1.
     args, jac, bounds, callback, lr, rule, transforms, penalty, average, state
         As in `minimize_adagrad`; jac is ``jac(x, batch, *args)``.
     batch_size : int, default 1
         Samples for each update; the last batch of an epoch may be smaller.
     epochs : int, default 1
-        Passes over the samples.
+        Number of epochs.
     maxiter : int, optional
-        Stop after so many updates, even within an epoch.
+        Maximum number of updates; the run may stop within an epoch.
     rng : int or numpy.random.Generator, optional
-        Where the order of the samples comes from.  The same seed gives the same run, bit for bit.
+        Seed, or generator of the seed, of the sample order.  The same seed gives the same run, bit for bit.
     replace : bool, default False
         Draw with replacement instead of permuting the samples in each epoch.
 
@@ -329,7 +249,7 @@ def minimize_stochastic(
     Raises
     ------
     TypeError, ValueError
-        For options that are not as said above; the message names the option, what it got and what would do.
+        If an argument has the wrong type, shape or range; the message names it, its value and the remedy.
 
     References
     ----------
@@ -350,17 +270,78 @@ def minimize_stochastic(
     >>> bool(fun(np.zeros(3), np.arange(200)) > 5), bool(res.fun < 1e-3)
     (True, True)
     """
-    _check.positive_count("n_samples", n_samples)
-    _check.positive_count("batch_size", batch_size)
+    n_samples = _check.positive_count("n_samples", n_samples)
+    batch_size = _check.positive_count("batch_size", batch_size)
     _check.count("epochs", epochs)
     _check.boolean("replace", replace)
-    given = {"lr": lr, "rule": rule, "transforms": transforms, "average": average}
-    x, state, limits = check_arguments(x0, bounds, penalty, state, given)
+    if maxiter is not None:
+        _check.count("maxiter", maxiter)
+    options = {"lr": lr, "rule": rule, "transforms": transforms, "average": average}
+    backend, x, limits, state = _prepare_start(x0, bounds, penalty, state, options)
     if state.seed is None or rng is not None:
-        state.seed = seed(rng)
-    sampler = Sampler(int(n_samples), int(batch_size), replace, state.seed)
-    # Going on from within an epoch, that epoch counts as the first.
+        state.seed = _check.resolve_seed(rng)
+    sampler = Sampler(n_samples, batch_size, replace, state.seed)
+    # An epoch that an earlier run has begun counts as the first.
     n_remaining = epochs * sampler.steps_per_epoch - state.micro % sampler.steps_per_epoch
-    steps = n_remaining if maxiter is None else min(n_remaining, _check.count("maxiter", maxiter))
-    objective = (DeviceObjective if is_device(x) else Objective)(fun, jac, args, x, limits, sampler)
-    return run_minimizer(objective, x, state, steps, 0.0, callback, False, is_full_run=steps == n_remaining)
+    n_steps = n_remaining if maxiter is None else min(n_remaining, maxiter)
+    objective = backend.Objective(fun, jac, args, x, limits, sampler)
+    run = backend.MinimizeLoop(objective, x, state, 0.0, callback)
+    status = run.run(n_steps)
+    return run.make_result(loop.ALL_EPOCHS_DONE if status == RUNNING and n_steps == n_remaining else status)
+
+
+# --- checks ------------------------------------------------------------------------------------------------------
+
+
+def _prepare_start(x0, bounds, penalty, state, options):
+    """Check the arguments that the minimisers share; return (backend, x, limits, state).
+
+    `backend` is the module `loop` or `device_loop`, x a copy of the start point that satisfies the bounds, `limits`
+    (lower, upper) or None, and `state` a new state.
+    """
+    options = {name: value for name, value in options.items() if value is not None}
+    _check_step_options(options)
+    if state is not None and not isinstance(state, State):
+        raise TypeError(f"state: got {type(state).__name__}; must be the state of an earlier result, res.state")
+    backend = device_loop if is_device_array(x0) else loop
+    x, limits = backend.start_point(x0, bounds)
+    if penalty is not None:
+        _check.record_methods("penalty", penalty, ("value", "prox"), "L1(1e-4)")
+    elif state is not None:
+        penalty = state.penalty
+        if limits is not None and isinstance(penalty, Bounded):
+            penalty = penalty.penalty  # without the bounds of the earlier run
+    if limits is not None:
+        penalty = add_bounds(penalty, limits)
+    if penalty is not None:
+        backend.project_start(x, penalty)
+        options["penalty"] = penalty
+    if "lr_scale" in options:
+        options["lr_scale"] = (options["lr_scale"],)  # one entry for each array of the state
+    if state is None:
+        return backend, x, limits, State([("x", x)], Options(**options))
+    x, state = backend.resume(x, state, options)
+    return backend, x, limits, state
+
+
+def _check_step_options(options):
+    """Raise for options with which x or the gradient is incomplete after a step: the loop checks both."""
+    if options.get("sparse_decay") == "lazy":
+        raise ValueError("sparse_decay: 'lazy' delays the decay of rows of x; minimise with 'touched' or 'whole'")
+    for item in options.get("transforms", ()):
+        if may_skip_steps(item):
+            raise ValueError(
+                f"transforms: {type(item).__name__} works with update only; a minimiser ends at a gradient that is "
+                "not finite, with the last good x"
+            )
+
+
+def _check_scipy_extras(extras, gtol):
+    """Check the arguments that only scipy.optimize.minimize passes; return gtol."""
+    _check.known_options("minimize_adagrad", extras, _SCIPY_EXTRAS)
+    _check.no_constraints(extras.get("constraints"))
+    for unused in ("hess", "hessp"):
+        if extras.get(unused) is not None:
+            message = f"minimize_adagrad does not use {unused}: it needs gradients only"
+            warnings.warn(message, RuntimeWarning, stacklevel=3)
+    return gtol if extras.get("tol") is None else extras["tol"]

@@ -1,4 +1,8 @@
-"""The run of a minimiser: slices of iterations, checks between them, callbacks, and the result."""
+"""The minimisation loop for arrays on the host: slices of iterations, checks between them, callbacks, and the result.
+
+`device_loop` offers the same functions and classes for device arrays: `start_point`, `project_start`, `resume`,
+`Objective` and `MinimizeLoop`.
+"""
 
 import inspect
 import time
@@ -7,78 +11,130 @@ import warnings
 import numpy as np
 from numba.core.errors import NumbaError
 
-from ..compiler.jit import compiled_for
-from ..optim.gradients import prepare_gradient
+from .. import _check
+from ..compiler.jit import cast, compiled_for
+from ..optim.gradients import PreparedGradient, prepare_gradient
 from ..optim.kernels.array_update import ALL
-from ..optim.kernels.reductions import compiled_count_unconverged, compiled_penalty_value
+from ..optim.kernels.reductions import (
+    compiled_count_unconverged,
+    compiled_penalty_value,
+    compiled_project_onto_domain,
+)
 from ..optim.step import update
 from ..records.schedules import PrecomputedSchedule
 from .loop_kernel import CONVERGED, NOT_FINITE, RUNNING, LoopArrays, PerStep, minimize_loop
+from .objectives import Objective
+
+__all__ = ["MinimizeLoop", "Objective", "project_start", "resume", "start_point"]
 
 SLICE_SECONDS = 0.05  # seconds between two returns to Python, so that Ctrl-C works
-STOPPED = 99  # SciPy's number for a callback that raised StopIteration
+STOPPED, ALL_EPOCHS_DONE = 99, 100  # further statuses of a run, beside those of the compiled loop
+
+# Of each status the number that SciPy uses, and the message.
+OUTCOMES = {
+    CONVERGED: (0, "Optimization terminated successfully: no entry of the gradient exceeds gtol."),
+    ALL_EPOCHS_DONE: (0, "All epochs are done."),
+    RUNNING: (1, "Maximum number of iterations has been exceeded."),
+    NOT_FINITE: (2, "A value or gradient is not finite; x is the last iterate where both are finite."),
+    STOPPED: (99, "`callback` raised `StopIteration`."),
+}
+
+
+# --- the start ---------------------------------------------------------------------------------------------------
+
+
+def start_point(x0, bounds):
+    """Return a copy of x0 as a vector, and the bounds as (lower, upper) or None."""
+    x = _check.start_point(x0)
+    return x, _check.scipy_bounds(bounds, x.size, x.dtype)
+
+
+def project_start(x, penalty):
+    """Move x to the nearest point where the penalty is finite, for example within bounds."""
+    _check.penalty_shape(penalty, x.size)
+    penalty = cast(penalty, x.dtype)
+    if not np.isfinite(compiled_for(compiled_penalty_value, penalty)(penalty, x)):
+        compiled_for(compiled_project_onto_domain, penalty)(penalty, x)
+
+
+def resume(x, state, options, arrays_equal=np.array_equal, copy_array=np.copy):
+    """Return (x, state) to continue from `state` with other options.
+
+    Where x is the average that the earlier run reported, return the iterate behind it.
+    """
+    mean = state.leaves[0].mean
+    if mean is not None and state.iterate is not None and arrays_equal(x, mean):
+        x = copy_array(state.iterate)
+    return x, state._with_options(x, **options)
+
+
+# --- steps -------------------------------------------------------------------------------------------------------
 
 
 class Snapshot:
-    """What a run would have to put back: copies of x, the accumulators and the mean, whole or at some coordinates."""
+    """Copies of x, the accumulators and the average, whole or at some coordinates, to undo updates."""
 
-    def __init__(self, x, state, where=()):
+    def __init__(self, x, state, where=ALL):
+        leaf = state.leaves[0]
+        optional_arrays = (leaf.mean, leaf.accumulated, leaf.applied_log_decay)
+        self.arrays = [x, *leaf.slots, *(array for array in optional_arrays if array is not None)]
+        self.has_accumulated = leaf.accumulated is not None
         self.where = slice(None) if where is ALL else where
+        self.copies = [self._copy_entries(array) for array in self.arrays]
         self.counts = state.counts
-        self.arrays = _list_state_arrays(x, state)
-        self.copies = [np.copy(array[self.where]) for array in self.arrays]
 
     def restore(self, state):
+        """Write the copies back, and the counters of the state."""
         for array, old in zip(self.arrays, self.copies, strict=True):
-            array[self.where] = old
+            self._write_entries(array, old)
+        if not self.has_accumulated:
+            state.leaves[0].accumulated = None
         state.counts = self.counts
 
+    def _copy_entries(self, array):
+        return np.copy(array[self.where])
 
-def _list_state_arrays(x, state):
-    leaf = state.leaves[0]
-    others = (leaf.mean, leaf.accumulated, leaf.applied_log_decay)
-    return [x, *leaf.slots] + [array for array in others if array is not None]
+    def _write_entries(self, array, old):
+        array[self.where] = old
 
 
 class PythonStepper:
-    """Iterations whose objective is Python."""
+    """Iterations with an objective in Python."""
 
-    MAX_STEPS_UNCHECKED = 2**10  # the most steps between two looks at the value
+    MAX_STEPS_UNCHECKED = 2**10  # the most steps between two checks of the value
 
-    def __init__(self, objective, x, state, check_convergence):
-        self.objective, self.x, self.state, self.check_convergence = objective, x, state, check_convergence
-        self.last_snapshot = None  # what the last step overwrote
+    def __init__(self, loop):
+        self.loop, self.objective, self.x, self.state = loop, loop.objective, loop.x, loop.state
+        self.last_snapshot = None  # of the entries that the last step changed
 
     def run_steps(self, n):
         """Make at most n steps; return (steps, status)."""
         for step in range(n):
-            f, g = self.objective.gradient(self.x, self.state.micro)
-            where, values = self._prepare_gradient(g)
-            status = self.check_convergence(self.x, f, where, values)
+            f, g = self.objective.gradient(self.x, self.state)
+            gradient = self.loop.prepare_gradient(g)
+            status = self.loop.check_convergence(self.x, f, gradient)
             if status == NOT_FINITE:
                 return step - self._undo_last(), status
             if status == CONVERGED:
                 return step, status
-            everywhere = where is ALL or self.state.average is not None or not self.state.is_compilable
-            self.last_snapshot = Snapshot(self.x, self.state, ALL if everywhere else where)
+            where, values = gradient.where, gradient.values
+            moves_all = where is ALL or self.state.average is not None or not self.state.is_compilable
+            self.last_snapshot = Snapshot(self.x, self.state, ALL if moves_all else where)
             if where is ALL:
                 g = values
-            elif self.state.duplicates == "merge":  # which has been done
+            elif self.state.duplicates == "merge":  # `prepare_gradient` has merged them
                 g = where, values
             update(self.x, g, self.state, out=(self.x, self.state))
         return n, RUNNING
 
-    def _prepare_gradient(self, g):
-        return prepare_gradient(g, self.x.shape, self.x.dtype, "jac").to_coordinates()
-
     def roll_back(self):
-        """Take back a step to where the gradient is not finite, as `run_steps` does; return how many that were."""
-        f, g = self.objective.gradient(self.x, self.state.micro)
-        where, values = self._prepare_gradient(g)
-        return self._undo_last() if self.check_convergence(self.x, f, where, values) == NOT_FINITE else 0
+        """Undo the last step if the gradient at x is not finite; return the number of steps undone."""
+        f, g = self.objective.gradient(self.x, self.state)
+        status = self.loop.check_convergence(self.x, f, self.loop.prepare_gradient(g))
+        return self._undo_last() if status == NOT_FINITE else 0
 
     def _undo_last(self):
-        """Take the last step back; return how many steps that were."""
+        """Undo the last step; return the number of steps undone."""
         if self.last_snapshot is None:
             return 0
         self.last_snapshot.restore(self.state)
@@ -87,20 +143,23 @@ class PythonStepper:
 
 
 class CompiledStepper:
-    """Iterations whose objective is compiled: the whole loop is."""
+    """Iterations in one compiled loop, with a compiled objective."""
 
     MAX_STEPS_UNCHECKED = 2**17
-    MAX_TABLE_SIZE = 2**20  # the most numbers in a table of rates
+    MAX_TABLE_SIZE = 2**20  # the most numbers in a table of learning rates
 
-    def __init__(self, objective, x, state, gtol):
-        self.objective, self.x, self.state, self.gtol = objective, x, state, x.dtype.type(gtol)
-        self.leaf = state.leaves[0]
-        self.average = () if state.average is None else self.leaf.average
-        self.arrays = LoopArrays(
-            x, np.zeros_like(x), self.leaf.flat_slots, () if self.leaf.mean is None else self.leaf.mean
-        )
+    def __init__(self, loop):
+        self.objective, self.x, self.state, self.leaf = loop.objective, loop.x, loop.state, loop.leaf
+        self.gtol = self.x.dtype.type(loop.gtol)
+        self.average = () if self.state.average is None else self.leaf.average
+        mean = () if self.leaf.mean is None else self.leaf.mean
+        self.arrays = LoopArrays(self.x, np.zeros_like(self.x), self.leaf.flat_slots, mean)
         self.kernel = compiled_for(
-            minimize_loop, self.leaf.update, objective.as_record(state.t), state.schedule(), self.average
+            minimize_loop,
+            self.leaf.update,
+            self.objective.as_record(self.state.t),
+            self.state.schedule(),
+            self.average,
         )
 
     def run_steps(self, n):
@@ -109,10 +168,14 @@ class CompiledStepper:
             n = min(n, self.objective.sampler.steps_left(self.state.t))
         before = Snapshot(self.x, self.state)
         steps, status = self._run_kernel(n)
-        if status == NOT_FINITE and steps > 0:  # go back, and stop one step earlier
+        if status == NOT_FINITE and steps > 0:  # run again, and stop one step earlier
             before.restore(self.state)
             steps, _ = self._run_kernel(steps - 1)
         return steps, status
+
+    def roll_back(self):
+        """Return 0: `run_steps` ends before a value or gradient that is not finite."""
+        return 0
 
     def _run_kernel(self, n):
         schedule = self.state.schedule()
@@ -129,28 +192,27 @@ class CompiledStepper:
         return steps, status
 
     def _tabulate_schedule(self, n):
-        """The rates of a Python schedule for at most n updates."""
+        """Return the learning rates of a Python schedule for at most n updates."""
         start, rates, remaining = self.state.t, [], self.MAX_TABLE_SIZE
         for t in range(start, start + n):
-            rates.append(self.leaf.cast_lr(self.state.cast_lr(t)))
+            rates.append(self.leaf.cast_lr(self.state.lr_at(t)))
             remaining -= rates[-1].size
             if remaining <= 0:
                 break
         if any(rate.ndim for rate in rates):
-            return PrecomputedSchedule(
-                np.array([np.broadcast_to(rate, self.x.shape) for rate in rates], self.x.dtype), start
-            )
+            rows = [np.broadcast_to(rate, self.x.shape) for rate in rates]
+            return PrecomputedSchedule(np.array(rows, self.x.dtype), start)
         return PrecomputedSchedule(np.array(rates, np.float64), start)
 
-    def roll_back(self):
-        return 0
+
+# --- the loop ----------------------------------------------------------------------------------------------------
 
 
 class CallbackAdapter:
-    """A callback in either of SciPy's forms."""
+    """A callback in either of SciPy's two forms."""
 
     def __init__(self, callback):
-        if callback is not None and not callable(callback):
+        if not callable(callback):
             raise TypeError(f"callback: got {callback!r}; must be callable")
         self.callback = callback
         try:
@@ -159,12 +221,9 @@ class CallbackAdapter:
             names = set()
         self.wants_result = names == {"intermediate_result"}
 
-    def __bool__(self):
-        return self.callback is not None
-
     def should_stop(self, loop):
-        """Tell of an iteration; return whether the run is to stop."""
-        from scipy.optimize import OptimizeResult  # here, because it doubles the time that the package takes to import
+        """Call the callback with the iterate; return whether it raised StopIteration."""
+        from scipy.optimize import OptimizeResult  # here, because it doubles the import time of the package
 
         x = loop.copy_reported()
         try:
@@ -178,81 +237,37 @@ class CallbackAdapter:
 
 
 class MinimizeLoop:
-    """One call of a minimiser."""
+    """One call of a minimiser.
+
+    Attributes
+    ----------
+    nit : int
+        Iterations so far.
+    f, g : float, gradient
+        Value with the penalty, and gradient without it, at the reported iterate; see `evaluate_reported`.
+    """
 
     def __init__(self, objective, x, state, gtol, callback=None):
         self.objective, self.x, self.state, self.gtol = objective, x, state, gtol
-        self.callback_adapter = CallbackAdapter(callback)
-        self.penalty = state.leaves[0].update.penalty
+        self.callback = None if callback is None else CallbackAdapter(callback)
+        self.leaf = state.leaves[0]
+        self.penalty = self.leaf.update.penalty
         self.nit = 0
 
-    def reported_iterate(self):
-        """The iterate to report: the average where there is one."""
-        mean = self.state.leaves[0].mean
-        return self.x if mean is None else mean
-
-    def copy_reported(self):
-        """The iterate to report, as an array of its own."""
-        return np.copy(self.reported_iterate())
-
-    def take_snapshot(self):
-        """What would have to be put back."""
-        return Snapshot(self.x, self.state)
-
-    def value(self, x):
-        """The whole objective: fun and penalty."""
-        return self.objective.value(x) + float(compiled_for(compiled_penalty_value, self.penalty)(self.penalty, x))
-
-    def is_finite(self):
-        """Whether x and the value there are; where each gradient brings a value, the loop has looked at it."""
-        return bool(np.isfinite(self.x).all()) and (
-            self.objective.knows_value or bool(np.isfinite(self.objective.value(self.x)))
-        )
-
-    def check_convergence(self, x, f, where, values):
-        """The status that a value, where there is one, and a gradient at x amount to."""
-        count_unconverged = compiled_for(compiled_count_unconverged, self.penalty)
-        tolerance = x.dtype.type(self.gtol)
-        n_far, n_nonfinite = count_unconverged(self.penalty, where, x, values, tolerance)
-        if n_nonfinite or (f is not None and not np.isfinite(f)):
-            return NOT_FINITE
-        if n_far or self.gtol <= 0:
-            return RUNNING
-        if where is not ALL:  # what is not listed has a zero gradient, but the penalty may still pull at it
-            full = np.zeros_like(x)
-            full[where] = values
-            n_far, _ = count_unconverged(self.penalty, ALL, x, full, tolerance)
-        return RUNNING if n_far else CONVERGED
-
-    def make_stepper(self):
-        if self.objective.is_compiled(self.x) and self.state.is_compilable:
-            try:
-                stepper = CompiledStepper(self.objective, self.x, self.state, self.gtol)
-                stepper.run_steps(0)
-                return stepper
-            except NumbaError as error:
-                reason = str(error).splitlines()[0]
-                warnings.warn(
-                    f"fun could not be compiled into the loop, which runs in Python now: {reason}",
-                    RuntimeWarning,
-                    stacklevel=4,
-                )
-        return PythonStepper(self.objective, self.x, self.state, self.check_convergence)
-
     def run(self, maxiter):
-        """Iterate; return the status."""
+        """Make at most `maxiter` iterations; return the status."""
         if not self.evaluate_reported():
             return NOT_FINITE
         stepper = self.make_stepper()
         status, n_steps, checkpoint, finite = RUNNING, 1, self.take_snapshot(), True
-        # A value that does not come with each gradient is looked at after 1, 2, 4, … steps, then at even distances;
-        # by count, not by the clock, so that the same run ends the same way every time.
-        max_steps_unchecked = max(stepper.MAX_STEPS_UNCHECKED, self.state.leaves[0].size // 64)
+        # A value that does not come with each gradient is checked after 1, 2, 4, … steps, then at equal distances.
+        # The distances count steps, not seconds: a run ends at the same iterate each time.
+        max_steps_unchecked = max(stepper.MAX_STEPS_UNCHECKED, self.leaf.size // 64)
         nit_at_checkpoint, next_check = 0, maxiter if self.objective.knows_value else 1
         while self.nit < maxiter and status == RUNNING:
             begin = time.perf_counter()
             steps, status = stepper.run_steps(
-                1 if self.callback_adapter else min(n_steps, maxiter - self.nit, next_check - self.nit)
+                1 if self.callback else min(n_steps, maxiter - self.nit, next_check - self.nit)
             )
             self.nit += steps
             elapsed = time.perf_counter() - begin
@@ -263,7 +278,7 @@ class MinimizeLoop:
                     break
                 checkpoint, nit_at_checkpoint = self.take_snapshot(), self.nit
                 next_check = self.nit + min(self.nit, max_steps_unchecked)
-            if status == RUNNING and self.callback_adapter and self.callback_adapter.should_stop(self):
+            if status == RUNNING and self.callback and self.callback.should_stop(self):
                 status = STOPPED
         if not (finite and self.evaluate_reported()):
             status = NOT_FINITE
@@ -273,18 +288,104 @@ class MinimizeLoop:
                 self.nit = nit_at_checkpoint
                 self.evaluate_reported()
         elif status == RUNNING and self.objective.sampler is None:
-            status = self.final_status()
+            status = self.check_convergence(self.reported_iterate(), self.f, self.prepare_gradient(self.g))
         return status
 
-    def final_status(self):
-        """The status that value and gradient at the last look amount to."""
-        gradient = prepare_gradient(self.g, self.x.shape, self.x.dtype, "jac")
-        return self.check_convergence(self.reported_iterate(), self.f, *gradient.to_coordinates())
+    def make_result(self, status, disp=False):
+        """Return the result of a run that ended with `status`; with `disp`, print its message."""
+        from scipy.optimize import OptimizeResult  # here, because it doubles the import time of the package
+
+        code, message = OUTCOMES[status]
+        if self.state.average is not None:
+            self.state.iterate = self.copy_array(self.x)
+        if disp:
+            print(f"{message}\n  value {self.f:.6g} after {self.nit} iterations")
+        return OptimizeResult(
+            x=self.copy_reported(), fun=self.f, jac=self.g, nit=self.nit, nfev=self.objective.nfev,
+            njev=self.objective.njev, success=code == 0, status=code, message=message, state=self.state,
+        )  # fmt: skip
+
+    def reported_iterate(self):
+        """Return the average of the iterates, or the iterate where no average is kept."""
+        return self.x if self.leaf.mean is None else self.leaf.mean
+
+    def copy_reported(self):
+        """Return a copy of the iterate to report."""
+        return self.copy_array(self.reported_iterate())
 
     def evaluate_reported(self):
-        """Evaluate value and gradient at the iterate to report; return whether all of it is finite."""
+        """Evaluate value and gradient at the iterate to report; return whether they and x are finite."""
         x = self.reported_iterate()
         self.f = self.value(x)
-        self.g = self.objective.gradient(x, None)[1]
-        gradient = prepare_gradient(self.g, x.shape, x.dtype, "jac")
-        return bool(np.isfinite(self.f) and np.isfinite(gradient.values).all() and np.isfinite(self.x).all())
+        _, self.g = self.objective.gradient(x)
+        gradient = self.prepare_gradient(self.g)
+        return bool(np.isfinite(self.f)) and self._is_finite_gradient(x, gradient) and self._is_finite_array(self.x)
+
+    def value(self, x):
+        """Return the objective at x: the value of fun and the penalty."""
+        return self._penalty_value(x) + self.objective.value(x)
+
+    def is_finite(self):
+        """Return whether x and the value at x are finite; a value that comes with the gradient has been checked."""
+        if not self._is_finite_array(self.x):
+            return False
+        return self.objective.knows_value or bool(np.isfinite(self.objective.value(self.x)))
+
+    def check_convergence(self, x, f, gradient):
+        """Return the status for a prepared gradient at x and a value f, or None where the value is not known."""
+        n_far, n_nonfinite = self._count_unconverged(x, gradient)
+        if n_nonfinite or (f is not None and not np.isfinite(self.objective.to_number(f))):
+            return NOT_FINITE
+        if n_far or self.gtol <= 0:
+            return RUNNING
+        if gradient.where is not ALL:  # an unlisted coordinate has a zero gradient, but the penalty may still move it
+            n_far, _ = self._count_unconverged(x, PreparedGradient(ALL, self.leaf.to_dense(gradient)))
+        return RUNNING if n_far else CONVERGED
+
+    # --- methods that differ on a device -------------------------------------------------------------------------
+
+    def make_stepper(self):
+        """Return the stepper for the objective: compiled if it can be, else Python."""
+        objective = self.objective
+        if objective.is_compiled and objective.has_float_gradient(self.x) and self.state.is_compilable:
+            try:
+                stepper = CompiledStepper(self)
+                stepper.run_steps(0)
+                return stepper
+            except NumbaError as error:
+                reason = str(error).splitlines()[0]
+                warnings.warn(
+                    f"fun: could not be compiled into the loop, which runs in Python: {reason}",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+        return PythonStepper(self)
+
+    @staticmethod
+    def copy_array(array):
+        """Return a copy of an array."""
+        return np.copy(array)
+
+    def take_snapshot(self):
+        """Return copies of all that the run changes."""
+        return Snapshot(self.x, self.state)
+
+    def prepare_gradient(self, g):
+        """Return a gradient of the objective as a `PreparedGradient`."""
+        if type(g) is np.ndarray and g.dtype == self.x.dtype and g.flags.carray:  # ready: the usual case
+            return PreparedGradient(ALL, g)
+        return prepare_gradient(g, self.x.shape, self.x.dtype, "jac")
+
+    def _count_unconverged(self, x, gradient):
+        """Return the numbers of coordinates that are not optimal within gtol, and of entries that are not finite."""
+        kernel, tolerance = compiled_for(compiled_count_unconverged, self.penalty), x.dtype.type(self.gtol)
+        return kernel(self.penalty, gradient.where, x, gradient.values, tolerance)
+
+    def _penalty_value(self, x):
+        return float(compiled_for(compiled_penalty_value, self.penalty)(self.penalty, x))
+
+    def _is_finite_gradient(self, x, gradient):
+        return bool(np.isfinite(gradient.values).all())
+
+    def _is_finite_array(self, x):
+        return bool(np.isfinite(x).all())

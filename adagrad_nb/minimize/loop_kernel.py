@@ -1,11 +1,11 @@
-"""The whole minimisation loop, compiled with the objective."""
+"""The minimisation loop as one kernel, compiled with the objective."""
 
 import math
 from typing import Any, NamedTuple
 
 from numba import types
 
-from ..compiler.jit import bind, jit, method, narrow, plain
+from ..compiler.jit import bind, cast_like, jit, jitable, method
 from ..optim.kernels.array_update import ALL, update_average, update_coordinates
 from ..optim.kernels.reductions import count_unconverged, resolve_norms
 from ..records.averaging import overwrites, weight
@@ -17,9 +17,9 @@ RUNNING, CONVERGED, NOT_FINITE = range(3)
 value_grad = method("value_grad")
 
 
-@plain
+@jitable
 def _evaluate_at_any_step(objective, x, g, t):
-    """An objective that does not depend on t."""
+    """Evaluate an objective that does not depend on t."""
     return value_grad(objective, x, g)
 
 
@@ -28,19 +28,22 @@ evaluate = method("evaluate", default=_evaluate_at_any_step)
 
 @jit
 def call_value_grad(objective, batch, x, g):
-    """Value and gradient g of an objective record at x; `batch` is () or holds the sample numbers."""
+    """Return the value of an objective record at x and write its gradient into g.
+
+    `batch` is () or a tuple of the sample numbers.
+    """
     return value_grad(objective, x, g, *batch)
 
 
 class PerStep(NamedTuple):
-    """What depends on the number of the update."""
+    """The records that depend on the number of the update."""
 
     schedule: Any
     average: Any
 
 
 class LoopArrays(NamedTuple):
-    """The arrays that the loop moves; `mean` is () without averaging."""
+    """The arrays that the loop updates; `mean` is () without averaging."""
 
     x: Any
     g: Any
@@ -49,15 +52,15 @@ class LoopArrays(NamedTuple):
 
 
 def update_mean(mean, x, average, t):
-    """mean += weight(t) (x - mean), where there is a mean; now and then x = mean."""
+    """mean += weight(t) (x - mean) if there is a mean; x = mean where the average overwrites x"""
     if not isinstance(mean, tuple):
         _update_mean_array(mean, x, average, t)
 
 
-@plain
+@jitable
 def _update_mean_array(mean, x, average, t):
-    """Bring the mean up to date with update t."""
-    update_average(average, mean, x, narrow(weight(average, t), x))
+    """Add the iterate after update t to the mean."""
+    update_average(average, mean, x, cast_like(weight(average, t), x))
     if overwrites(average, t):
         x[:] = mean
 
@@ -71,7 +74,7 @@ def _update_mean_by_type(mean, x, average, t):
 
 @jit
 def minimize_loop(objective, update, per_step, arrays, resolved_prefix, t, n, gtol):
-    """At most n steps of x = move(x, g(x)); return (steps, status, value), g and value being those of the last x."""
+    """Make at most n updates of x; return (steps, status, value), where value and g are those of the last x."""
     x, g, s, mean = arrays
     steps = 0
     while True:
@@ -83,7 +86,7 @@ def minimize_loop(objective, update, per_step, arrays, resolved_prefix, t, n, gt
             return steps, CONVERGED, f
         if steps == n:
             return steps, RUNNING, f
-        lr = narrow(at(per_step.schedule, t + steps), x)
+        lr = cast_like(at(per_step.schedule, t + steps), x)
         transforms = resolve_norms(update.transforms, resolved_prefix, ALL, x, g, lr)
         update_coordinates(Update(update.rule, transforms, update.penalty), ALL, x, g, s, lr, t + steps)
         update_mean(mean, x, per_step.average, t + steps)

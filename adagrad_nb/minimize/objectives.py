@@ -1,20 +1,77 @@
-"""What is minimised: functions and gradients in every form that SciPy takes, counted, and as compiled records."""
+"""Objectives: fun and jac in every form that SciPy accepts, also as records for the compiled loop.
 
+`Sampler` draws the batches of `minimize_stochastic`.
+"""
+
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
 from numba.core.errors import NumbaError
 
-from ..compiler.jit import cast, compiled_for, is_compiled, plain
+from ..compiler.jit import cast, compiled_for, is_compiled, jitable
 from ..records.penalties import Bounded, Box, NoPenalty
 from .loop_kernel import call_value_grad, value_grad
 
 FINITE_DIFFERENCES = ("2-point", "3-point", "cs")
 
 
+# --- samples -----------------------------------------------------------------------------------------------------
+
+
+class EpochOrder(NamedTuple):
+    """Order of the samples in the epoch that begins with update `start`; each update uses `size` of them."""
+
+    order: Any
+    start: int
+    size: int
+
+
+@jitable
+def batch_at(epoch_order, t):
+    """Return the batch of update t; after the last batch of the epoch the first one follows."""
+    steps = (epoch_order.order.shape[0] + epoch_order.size - 1) // epoch_order.size
+    first = (t - epoch_order.start) % steps * epoch_order.size
+    return epoch_order.order[first : first + epoch_order.size]
+
+
+class Sampler:
+    """Order of the samples: the batch of an update depends on the seed and on the number of the update only."""
+
+    def __init__(self, n_samples, batch_size, replace, seed):
+        self.n_samples, self.batch_size, self.replace, self.seed = n_samples, batch_size, replace, seed
+        self.steps_per_epoch = -(-n_samples // batch_size)
+        self.draw_order = functools.lru_cache(2)(self.draw_order)
+
+    def draw_order(self, epoch):
+        """Return the samples of an epoch in the order of their use."""
+        rng = np.random.default_rng([self.seed, epoch])
+        return rng.integers(self.n_samples, size=self.n_samples) if self.replace else rng.permutation(self.n_samples)
+
+    def all_samples(self):
+        """Return the numbers of all samples."""
+        return np.arange(self.n_samples)
+
+    def batch_of(self, t):
+        """Return the samples of update t."""
+        return batch_at(self.epoch_order(t), t)
+
+    def epoch_order(self, t):
+        """Return the order of the epoch of update t."""
+        epoch = t // self.steps_per_epoch
+        return EpochOrder(self.draw_order(epoch), epoch * self.steps_per_epoch, self.batch_size)
+
+    def steps_left(self, t):
+        """Return the number of updates from t to the end of its epoch."""
+        return self.steps_per_epoch - t % self.steps_per_epoch
+
+
+# --- records for the compiled loop -------------------------------------------------------------------------------
+
+
 class Gradient(NamedTuple):
-    """A compiled gradient alone; its value counts as zero."""
+    """A compiled gradient without a value; the value counts as zero."""
 
     jac: Any
     args: tuple
@@ -25,7 +82,7 @@ class Gradient(NamedTuple):
 
 
 class ValueAndGradient(NamedTuple):
-    """A compiled function that returns both."""
+    """A compiled function that returns value and gradient."""
 
     fun: Any
     args: tuple
@@ -34,22 +91,6 @@ class ValueAndGradient(NamedTuple):
         f, gradient = self.fun(x, *self.args)
         g[:] = gradient
         return f
-
-
-@plain
-def batch_at(epoch_order, t):
-    """The batch of update t; past the end of the window it begins anew."""
-    steps = (epoch_order.order.shape[0] + epoch_order.size - 1) // epoch_order.size
-    first = (t - epoch_order.start) % steps * epoch_order.size
-    return epoch_order.order[first : first + epoch_order.size]
-
-
-class EpochOrder(NamedTuple):
-    """The order of the samples in the updates from `start` on, `size` of them for each."""
-
-    order: Any
-    start: int
-    size: int
 
 
 class BatchGradient(NamedTuple):
@@ -65,7 +106,7 @@ class BatchGradient(NamedTuple):
 
 
 class BatchValueAndGradient(NamedTuple):
-    """A compiled function that returns both, on the batch of update t."""
+    """A compiled function that returns value and gradient on the batch of update t."""
 
     fun: Any
     args: tuple
@@ -87,68 +128,82 @@ class BatchRecord(NamedTuple):
         return value_grad(self.objective, x, g, batch_at(self.epoch_order, t))
 
 
-class Objective:
-    """fun and jac behind one face, with their calls counted.
+# --- functions of Python -----------------------------------------------------------------------------------------
 
-    With a `sampler` both take the batch of sample numbers of update t as their second argument.
+
+class Objective:
+    """The value and the gradient of fun, in every form of fun and jac.
+
+    With a `sampler`, fun and jac take the sample numbers of the batch as their second argument.
+
+    Attributes
+    ----------
+    nfev, njev : int
+        Evaluations of the value and of the gradient.
+    knows_value : bool
+        Whether each gradient comes with the value.
+    is_compiled : bool
+        Whether fun, or jac where it is a function, is compiled by Numba.
     """
 
-    def __init__(self, fun, jac, args, x, box=None, sampler=None):
+    def __init__(self, fun, jac, args, x, bounds=None, sampler=None):
         self.args = args if isinstance(args, tuple) else (args,)
-        self.sampler, self.box = sampler, box
+        self.bounds, self.sampler = bounds, sampler
         self.nfev = self.njev = 0
         self.is_record = hasattr(fun, "value_grad")
         if self.is_record:
-            self.fun, self.jac = cast(fun, x.dtype), True
-            self.kernel = compiled_for(call_value_grad, self.fun)
-            return
-        if not callable(fun):
+            fun, jac = cast(fun, x.dtype), True
+            self.kernel = compiled_for(call_value_grad, fun)
+        elif not callable(fun):
             raise TypeError(f"fun: got {fun!r}; must be callable, or an objective record with the method value_grad")
-        if jac is None or jac is False:
+        elif jac is None or jac is False:
             jac = "2-point"
         if not callable(jac) and jac is not True and jac not in FINITE_DIFFERENCES:
             raise ValueError(
                 f"jac: got {jac!r}; must be callable, True, None, or one of {', '.join(FINITE_DIFFERENCES)}"
             )
         self.fun, self.jac = fun, jac
+        self.knows_value = jac is True
+        self.is_compiled = self.is_record or is_compiled(fun if jac is True else jac)
 
     def value(self, x):
-        """The value at x, of all samples where there are samples."""
+        """Return the value at x, over all samples if there is a sampler."""
         self.nfev += 1
-        batch = () if self.sampler is None else (self.sampler.all_samples(),)
+        batch = self._choose_batch(None)
         if self.is_record:
-            return self._call_value_grad(x, np.empty_like(x), batch)
+            return self._call_record(x, np.empty_like(x), batch)
         f = self.fun(x, *batch, *self.args)
-        return _as_float(_check_pair(f)[0] if self.jac is True else f)
+        return self.to_number(_check_pair(f)[0] if self.jac is True else f)
 
-    def gradient(self, x, t):
-        """(value or None, gradient) at x for update t; t = None asks for all samples."""
-        batch = ()
-        if self.sampler is not None:
-            batch = (self.sampler.all_samples() if t is None else self.sampler.batch(t),)
+    def gradient(self, x, state=None):
+        """Return (value or None, gradient) at x, on the batch of the next update of `state` or over all samples.
+
+        The value is as fun returned it; `to_number` converts it.
+        """
         self.njev += 1
+        batch = self._choose_batch(state)
         if self.is_record:
-            g = np.empty_like(x)
             self.nfev += 1
-            return self._call_value_grad(x, g, batch), g
+            g = np.empty_like(x)
+            return self._call_record(x, g, batch), g
         if self.jac is True:
             self.nfev += 1
-            pair = _check_pair(self.fun(x, *batch, *self.args))
-            return _as_float(pair[0]), self._check_shape(pair[1], x)
+            f, g = _check_pair(self.fun(x, *batch, *self.args))
+            return f, self.as_gradient(g, x)
         if callable(self.jac):
-            return None, self._check_shape(self.jac(x, *batch, *self.args), x)
+            return None, self.as_gradient(self.jac(x, *batch, *self.args), x)
         return self._finite_differences(x, batch)
 
-    def _call_value_grad(self, x, g, batch):
-        """The value of an objective record, whose gradient goes into g: compiled, where that can be."""
-        try:
-            return float(self.kernel(self.fun, batch, x, g))
-        except NumbaError:
-            self.kernel = call_value_grad.py_func  # the loop says so, when it comes to it
-            return float(self.kernel(self.fun, batch, x, g))
+    @staticmethod
+    def to_number(f):
+        """Convert a value to a float; an array of one element counts as a number, as in SciPy."""
+        array = np.asarray(f)
+        if array.size != 1 or array.dtype.kind not in "fiub":
+            raise TypeError(f"fun: got a {type(f).__name__} of shape {array.shape}; must return one real number")
+        return float(array.reshape(-1)[0])
 
-    def _check_shape(self, g, x):
-        """A dense gradient as a vector; sparse ones as they are."""
+    def as_gradient(self, g, x):
+        """Return a dense gradient as an array of the shape of x, and a sparse one unchanged."""
         if isinstance(g, tuple) or (not isinstance(g, np.ndarray) and scipy.sparse.issparse(g)):
             return g
         g = np.asarray(g)
@@ -156,7 +211,38 @@ class Objective:
             raise ValueError(f"jac: got a gradient of shape {g.shape}; must have shape {x.shape}")
         return g.reshape(x.shape)
 
+    def has_float_gradient(self, x):
+        """Return whether the gradient at x is a dense array of floats, which the compiled loop needs."""
+        if self.is_record:
+            return True
+        _, g = self.gradient(x)
+        return isinstance(g, np.ndarray) and g.dtype.kind == "f"
+
+    def as_record(self, t):
+        """Return the objective as a record for the compiled loop, valid for `sampler.steps_left(t)` updates from t."""
+        epoch_order = () if self.sampler is None else (self.sampler.epoch_order(t),)
+        if self.is_record:
+            return BatchRecord(self.fun, *epoch_order) if epoch_order else self.fun
+        if self.jac is True:
+            return (BatchValueAndGradient if epoch_order else ValueAndGradient)(self.fun, self.args, *epoch_order)
+        return (BatchGradient if epoch_order else Gradient)(self.jac, self.args, *epoch_order)
+
+    def _choose_batch(self, state):
+        """Return the samples as a tuple of one array, or () without a sampler."""
+        if self.sampler is None:
+            return ()
+        return (self.sampler.all_samples() if state is None else self.sampler.batch_of(state.micro),)
+
+    def _call_record(self, x, g, batch):
+        """Return the value of an objective record and write its gradient into g; compiled if Numba can compile it."""
+        try:
+            return float(self.kernel(self.fun, batch, x, g))
+        except NumbaError:
+            self.kernel = call_value_grad.py_func  # the loop warns when it fails to compile the record
+            return float(self.kernel(self.fun, batch, x, g))
+
     def _finite_differences(self, x, batch):
+        """Return (value, gradient) at x, the gradient by SciPy's finite differences within the bounds."""
         from scipy.optimize._numdiff import approx_derivative
 
         def fun(z):
@@ -164,53 +250,20 @@ class Objective:
             return self.fun(z, *batch, *self.args)
 
         f = fun(x)
-        limits = {} if self.box is None else {"bounds": self.box}
+        limits = {} if self.bounds is None else {"bounds": self.bounds}
         g = approx_derivative(fun, x, method=self.jac, f0=np.atleast_1d(f), **limits)
-        return _as_float(f), np.asarray(g, x.dtype).reshape(x.shape)
-
-    @property
-    def knows_value(self):
-        """Whether every gradient brings the value with it."""
-        return self.is_record or self.jac is True
-
-    def is_compiled(self, x):
-        """Whether the whole loop can be: nothing of the objective is Python, and its gradient is dense."""
-        if self.is_record:
-            return True
-        if not is_compiled(self.fun if self.jac is True else self.jac):
-            return False
-        _, g = self.gradient(x, None)
-        return isinstance(g, np.ndarray) and g.dtype.kind == "f"
-
-    def as_record(self, t):
-        """The objective for the compiled loop, good for `sampler.steps_left(t)` updates from t on."""
-        epoch_order = () if self.sampler is None else (EpochOrder(*self.sampler.epoch_order(t)),)
-        if self.is_record:
-            return BatchRecord(self.fun, *epoch_order) if epoch_order else self.fun
-        if self.jac is True:
-            return (BatchValueAndGradient if epoch_order else ValueAndGradient)(self.fun, self.args, *epoch_order)
-        return (BatchGradient if epoch_order else Gradient)(self.jac, self.args, *epoch_order)
+        return self.to_number(f), np.asarray(g, x.dtype).reshape(x.shape)
 
 
 def _check_pair(result):
-    """What a function with jac=True returns."""
+    """Return the (value, gradient) of a function with jac=True, or raise."""
     if not isinstance(result, (tuple, list)) or len(result) != 2:
         raise ValueError(f"fun: with jac=True it must return (value, gradient); got {type(result).__name__}")
     return result
 
 
-def _as_float(f):
-    """A value as a float; arrays of one element count as numbers, as in SciPy."""
-    array = np.asarray(f)
-    if array.size != 1 or array.dtype.kind not in "fiub":
-        raise TypeError(f"fun: got a {type(f).__name__} of shape {array.shape}; must return one real number")
-    return float(array.reshape(-1)[0])
-
-
-def combine_bounds(penalty, limits):
-    """A penalty within bounds: one record for both, or None for neither."""
-    if limits is None:
-        return penalty
+def add_bounds(penalty, bounds):
+    """Return one penalty record for a penalty, or None, and the bounds (lower, upper)."""
     if penalty is None or isinstance(penalty, (NoPenalty, Box)):
-        return Box(*limits)
-    return Bounded(penalty, *limits)
+        return Box(*bounds)
+    return Bounded(penalty, *bounds)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from ..cuda.arrays import Form
+from ..cuda.arrays import ArraySpec
 from .leaf import Leaf
 
 
@@ -35,7 +35,7 @@ class ArrayGroup:
         first = own_leaves[0]
         self.members, self.shapes = members, [leaf.shape for leaf in own_leaves]
         self.offsets = np.cumsum([0, *(leaf.size for leaf in own_leaves)]).tolist()
-        self.leaf = self.leaf_type(first.path, Form((self.offsets[-1],), first.dtype), options)
+        self.leaf = self.leaf_type(first.path, ArraySpec((self.offsets[-1],), first.dtype), options)
         self.leaf.uncast_update, self.leaf.update = first.uncast_update, first.update
         flat_slots = zip(*(leaf.flat_slots for leaf in own_leaves), strict=True)
         self.leaf.set_slots(tuple(self._concatenate(slots) for slots in flat_slots))

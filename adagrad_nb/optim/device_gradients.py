@@ -11,7 +11,7 @@ from .gradients import PreparedGradient, prepare_gradient, reblock
 
 def update_kernels():
     """Import and return the CUDA kernels that update arrays."""
-    arrays.cuda()
+    arrays.import_cuda()
     from .kernels import cuda_array_update
 
     return cuda_array_update
@@ -19,7 +19,7 @@ def update_kernels():
 
 def sparse_kernels():
     """Import and return the CUDA kernels that prepare sparse gradients."""
-    arrays.cuda()
+    arrays.import_cuda()
     from .kernels import cuda_sparse_gradients
 
     return cuda_sparse_gradients
@@ -27,7 +27,7 @@ def sparse_kernels():
 
 def is_sparse_gradient(g):
     """Return whether a gradient is sparse: a pair, or a matrix of SciPy or CuPy."""
-    return isinstance(g, tuple) or _is_cupy_sparse(g) or (not arrays.is_device(g) and scipy.sparse.issparse(g))
+    return isinstance(g, tuple) or _is_cupy_sparse(g) or (not arrays.is_device_array(g) and scipy.sparse.issparse(g))
 
 
 def _is_cupy_sparse(g):
@@ -42,16 +42,18 @@ def prepare_sparse_gradient(leaf, g, duplicates, name):
     """
     if _is_cupy_sparse(g):
         where, values, block_size = _from_cupy(leaf, g, name)
-    elif isinstance(g, tuple) and len(g) == 2 and any(map(arrays.is_device, g)):
+    elif isinstance(g, tuple) and len(g) == 2 and any(map(arrays.is_device_array, g)):
         where, values, block_size = _from_pair(leaf, g, name)
     elif leaf.group_size > 1 and not isinstance(g, tuple):
         gradient = reblock(
             prepare_gradient(g, leaf.shape, leaf.precision, name, duplicates), leaf.group_size, leaf.size
         )
-        return gradient._replace(where=arrays.put(gradient.where), values=arrays.put(gradient.values))
+        return gradient._replace(
+            where=arrays.to_device_array(gradient.where), values=arrays.to_device_array(gradient.values)
+        )
     else:
         where, values, block_size = prepare_gradient(g, leaf.shape, leaf.precision, name, "sequential")[:3]
-        where, values = arrays.put(where), arrays.put(values)
+        where, values = arrays.to_device_array(where), arrays.to_device_array(values)
     if leaf.group_size > 1 and block_size != leaf.group_size:
         raise ValueError(
             f"{name}: lists single entries; {type(leaf.uncast_update.rule).__name__} on a device takes whole rows, "
@@ -62,8 +64,8 @@ def prepare_sparse_gradient(leaf, g, duplicates, name):
 
 def _from_pair(leaf, g, name):
     """Convert a pair (indices, values), or (row_indices, rows) if x is not a vector."""
-    where, values = (part if arrays.is_device(part) else arrays.put(np.asarray(part)) for part in g)
-    index_spec, value_spec = arrays.form(where), arrays.form(values)
+    where, values = (part if arrays.is_device_array(part) else arrays.to_device_array(np.asarray(part)) for part in g)
+    index_spec, value_spec = arrays.array_spec(where), arrays.array_spec(values)
     if index_spec.ndim != 1 or index_spec.dtype not in (np.int32, np.int64):
         raise TypeError(
             f"{name}[0]: got {index_spec.dtype} of shape {index_spec.shape}; must be a vector of int32 or int64"
@@ -78,7 +80,7 @@ def _from_pair(leaf, g, name):
             f"{name}[1]: got {value_spec.dtype} of shape {value_spec.shape}; must be {leaf.precision}, float16 or "
             f"bfloat16 of shape {expected}"
         )
-    return arrays.view(where, f"{name}[0]"), arrays.view(values, f"{name}[1]"), math.prod(leaf.shape[1:])
+    return arrays.flat_view(where, f"{name}[0]"), arrays.flat_view(values, f"{name}[1]"), math.prod(leaf.shape[1:])
 
 
 def _from_cupy(leaf, g, name):
@@ -90,8 +92,10 @@ def _from_cupy(leaf, g, name):
         raise TypeError(f"{name}: got {g.dtype}; must be {leaf.precision}")
     g = g.tocoo()
     where = arrays.empty(g.data.size, np.int64)
-    arrays.launch(sparse_kernels().flatten_indices, where.size, arrays.view(g.row), arrays.view(g.col), columns, where)
-    return where, arrays.view(g.data), 1
+    arrays.launch_kernel(
+        sparse_kernels().flatten_indices, where.size, arrays.flat_view(g.row), arrays.flat_view(g.col), columns, where
+    )
+    return where, arrays.flat_view(g.data), 1
 
 
 def _next_power_of_two(n):
@@ -104,10 +108,10 @@ def _merge_duplicates(leaf, where, values, block_size, duplicates, name):
     kernels, counts = sparse_kernels(), leaf.workspace("bad_indices", 2, np.int32)
     arrays.fill(counts, 0)
     blocks = leaf.size // max(block_size, 1)
-    arrays.launch(kernels.count_bad_indices, where.size, where, blocks, counts)
-    n_out_of_range, n_unsorted = arrays.fetch(counts)
+    arrays.launch_kernel(kernels.count_bad_indices, where.size, where, blocks, counts)
+    n_out_of_range, n_unsorted = arrays.to_host(counts)
     if n_out_of_range:
-        indices = arrays.fetch(where)
+        indices = arrays.to_host(where)
         at = int(np.flatnonzero((indices < 0) | (indices >= blocks))[0])
         raise ValueError(f"{name}[0]: got index {indices[at]} at position {at}; must be in [0, {blocks})")
     if not n_unsorted or where.size == 0:
@@ -117,11 +121,13 @@ def _merge_duplicates(leaf, where, values, block_size, duplicates, name):
     sorted_indices, order = sort_indices(leaf, where)
     sums = list_workspace(leaf, "sums", values.size, leaf.precision)
     if duplicates in ("sequential", "simultaneous"):
-        arrays.launch(kernels.permute_rows, values.size, order, values, block_size, sums)
+        arrays.launch_kernel(kernels.permute_rows, values.size, order, values, block_size, sums)
         return PreparedGradient(sorted_indices, sums, block_size, () if duplicates == "simultaneous" else None)
     heads = list_workspace(leaf, "heads", where.size)
-    arrays.launch(kernels.sum_runs, values.size, sorted_indices, order, values, block_size, sums)
-    arrays.launch(kernels.merge_runs, values.size, sorted_indices, sums, block_size, int(duplicates == "mean"), heads)
+    arrays.launch_kernel(kernels.sum_runs, values.size, sorted_indices, order, values, block_size, sums)
+    arrays.launch_kernel(
+        kernels.merge_runs, values.size, sorted_indices, sums, block_size, int(duplicates == "mean"), heads
+    )
     return PreparedGradient(heads, sums, block_size)
 
 
@@ -132,22 +138,22 @@ def list_workspace(leaf, name, size, dtype=np.int64):
 
 def sort_indices(leaf, where):
     """Return the sorted indices and their positions in the list; the sort is stable."""
-    kernels, threads = sparse_kernels(), arrays.primitives().BLOCK
+    kernels, threads = sparse_kernels(), arrays.import_primitives().BLOCK_SIZE
     count = max(_next_power_of_two(where.size), 2 * threads)
     sort_keys = leaf.workspace("keys", count, np.int64)
-    arrays.launch(kernels.make_sort_keys, count, where, sort_keys)
+    arrays.launch_kernel(kernels.make_sort_keys, count, where, sort_keys)
     span, blocks = 2 * threads, count // (2 * threads)
     arrays.launch_blocks(kernels.compare_exchange_shared, blocks, sort_keys, 2, span)
     size = 2 * span
     while size <= count:
         distance = size // 2
         while distance >= span:
-            arrays.launch(kernels.compare_exchange, count // 2, sort_keys, size, distance)
+            arrays.launch_kernel(kernels.compare_exchange, count // 2, sort_keys, size, distance)
             distance //= 2
         arrays.launch_blocks(kernels.compare_exchange_shared, blocks, sort_keys, size, size)
         size *= 2
     sorted_indices, order = list_workspace(leaf, "sorted", where.size), list_workspace(leaf, "order", where.size)
-    arrays.launch(kernels.split_sort_keys, where.size, sort_keys, sorted_indices, order)
+    arrays.launch_kernel(kernels.split_sort_keys, where.size, sort_keys, sorted_indices, order)
     return sorted_indices, order
 
 
@@ -160,10 +166,10 @@ def _sum_atomically(leaf, where, values, block_size):
     slot_of = leaf.cache[key]
     sums, heads = list_workspace(leaf, "sums", values.size, leaf.precision), list_workspace(leaf, "heads", where.size)
     arrays.fill(sums, 0)
-    arrays.launch(kernels.claim_slots, where.size, where, slot_of)
-    arrays.launch(kernels.add_atomically, values.size, where, slot_of, values, block_size, sums)
-    arrays.launch(kernels.mark_slot_owners, where.size, where, slot_of, heads)
-    arrays.launch(kernels.clear_slots, where.size, where, slot_of)
+    arrays.launch_kernel(kernels.claim_slots, where.size, where, slot_of)
+    arrays.launch_kernel(kernels.add_atomically, values.size, where, slot_of, values, block_size, sums)
+    arrays.launch_kernel(kernels.mark_slot_owners, where.size, where, slot_of, heads)
+    arrays.launch_kernel(kernels.clear_slots, where.size, where, slot_of)
     return PreparedGradient(heads, sums, block_size)
 
 
@@ -174,5 +180,5 @@ def to_dense(leaf, gradient):
     dense = leaf.workspace("dense", leaf.size)
     arrays.fill(dense, 0)
     where = update_kernels().ListedCoordinates(gradient.where, gradient.block_size)
-    arrays.launch(sparse_kernels().scatter_to_dense, gradient.values.size, where, gradient.values, dense)
+    arrays.launch_kernel(sparse_kernels().scatter_to_dense, gradient.values.size, where, gradient.values, dense)
     return dense

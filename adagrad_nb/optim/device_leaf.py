@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..compiler.jit import Held
+from ..compiler.jit import DeviceScalar
 from ..cuda import arrays
 from ..records.averaging import overwrites, weight
 from ..records.transforms import needs_norm, uses_global_norm
@@ -20,8 +20,8 @@ class DeviceLeaf(Leaf):
     on_device = True
 
     def __init__(self, path, x, options, scale=None):
-        super().__init__(path, arrays.form(x), options, scale)
-        self.update = arrays.upload(self.update)
+        super().__init__(path, arrays.array_spec(x), options, scale)
+        self.update = arrays.to_device_record(self.update)
 
     def _init_slot(self, x, value):
         """Return an accumulator filled with its initial value."""
@@ -29,17 +29,17 @@ class DeviceLeaf(Leaf):
 
     def as_vector(self, array):
         """Return the flat view that the kernels take."""
-        return arrays.view(array, self.path)
+        return arrays.flat_view(array, self.path)
 
     def cast_lr(self, lr):
         """Return a learning rate in the form that the kernels take.
 
         Kernels read one in device memory when they run, so a CUDA graph sees its changes.
         """
-        if not arrays.is_device(lr):
+        if not arrays.is_device_array(lr):
             lr = super().cast_lr(lr)
-            return arrays.put(lr) if np.ndim(lr) else lr
-        spec = arrays.form(lr)
+            return arrays.to_device_array(lr) if np.ndim(lr) else lr
+        spec = arrays.array_spec(lr)
         if self.lr_scale is not None:
             raise ValueError("lr: is a device array, which cannot be combined with lr_scale")
         if spec.dtype != self.precision or (spec.size != 1 and spec.shape != self.shape):
@@ -47,7 +47,7 @@ class DeviceLeaf(Leaf):
                 f"lr: got a device array of {spec.dtype} and shape {spec.shape}; must be {self.precision} with one "
                 f"entry or the shape of {self.path}, {self.shape}"
             )
-        return Held(arrays.view(lr, "lr")) if spec.size == 1 else arrays.view(lr, "lr")
+        return DeviceScalar(arrays.flat_view(lr, "lr")) if spec.size == 1 else arrays.flat_view(lr, "lr")
 
     # --- kernels -------------------------------------------------------------------------------------------------
 
@@ -74,7 +74,7 @@ class DeviceLeaf(Leaf):
         if self.group_size > 1:
             arrays.launch_blocks(
                 kernels.update_row_groups,
-                min(g.size // self.group_size, arrays.primitives().PARTS),
+                min(g.size // self.group_size, arrays.import_primitives().MAX_SUM_BLOCKS),
                 records,
                 where,
                 x,
@@ -84,18 +84,18 @@ class DeviceLeaf(Leaf):
                 t,
             )
         elif gradient.segment_starts is not None:
-            arrays.launch(kernels.update_summed_squares, g.size, records, where, x, g, self.flat_slots, lr, t)
+            arrays.launch_kernel(kernels.update_summed_squares, g.size, records, where, x, g, self.flat_slots, lr, t)
         elif gradient.where is not ALL:
-            arrays.launch(kernels.update_listed, g.size, records, where, x, g, self.flat_slots, lr, t)
+            arrays.launch_kernel(kernels.update_listed, g.size, records, where, x, g, self.flat_slots, lr, t)
         elif len(self.flat_slots) == 1 and g.dtype == x.dtype and arrays.is_aligned(x, g, *self.flat_slots):
-            arrays.launch(kernels.dense_vec4, max(x.size // 4, 1), records, x, g, self.flat_slots, lr, t)
+            arrays.launch_kernel(kernels.dense_vec4, max(x.size // 4, 1), records, x, g, self.flat_slots, lr, t)
         else:
-            arrays.launch(kernels.dense, x.size, records, x, g, self.flat_slots, lr, t)
+            arrays.launch_kernel(kernels.dense, x.size, records, x, g, self.flat_slots, lr, t)
 
     def write_norm(self, norms, position, transforms, x, gradient, lr):
         """Write the 2-norm of a gradient after `transforms` to norms[position], on the device."""
         kernels, g = update_kernels(), gradient.values
-        parts = self.workspace("parts", arrays.blocks_of_sum(g.size))
+        parts = self.workspace("parts", arrays.n_sum_blocks(g.size))
         arrays.launch_blocks(
             kernels.sum_squares, parts.size, transforms, self.as_coordinates(gradient), self.as_vector(x), g, lr, parts
         )
@@ -105,13 +105,13 @@ class DeviceLeaf(Leaf):
         """Return the 2-norm of a gradient on the host."""
         norms = self.workspace("norm", 1)
         self.write_norm(norms, 0, transforms, x, gradient, lr)
-        return arrays.fetch(norms)[0]
+        return arrays.to_host(norms)[0]
 
     def count_nonfinite(self, position, transforms, x, gradient, lr):
         """Return a number that is 0 if the gradient is finite; it is the only one that is copied to the host."""
         counts, g = self.workspace("counts", 1, np.int32), gradient.values
         arrays.fill(counts, 0)
-        arrays.launch(
+        arrays.launch_kernel(
             update_kernels().count_nonfinite,
             g.size,
             transforms,
@@ -121,7 +121,7 @@ class DeviceLeaf(Leaf):
             lr,
             counts,
         )
-        return int(arrays.fetch(counts)[0])
+        return int(arrays.to_host(counts)[0])
 
     def accumulate_gradient(self, transforms, x, gradient, lr, n):
         """Add the gradient after the transforms to the sum; with n > 0, update the mean of n gradients instead."""
@@ -129,7 +129,7 @@ class DeviceLeaf(Leaf):
         if self.accumulated is None:
             self.accumulated = arrays.full(self.size, 0, self.precision)
         g, where = self.to_dense(gradient), kernels.AllCoordinates()
-        arrays.launch(
+        arrays.launch_kernel(
             kernels.accumulate_gradient, g.size, transforms, where, self.as_vector(x), g, lr, self.accumulated, n
         )
 
@@ -140,16 +140,18 @@ class DeviceLeaf(Leaf):
     def pop_accumulated(self, by):
         """Return the sum of the accumulated gradients divided by a number, and reset the sum."""
         values = self.workspace("popped", self.size)
-        arrays.launch(update_kernels().pop_accumulated, self.size, self.accumulated, values, self.precision.type(by))
+        arrays.launch_kernel(
+            update_kernels().pop_accumulated, self.size, self.accumulated, values, self.precision.type(by)
+        )
         return PreparedGradient(ALL, values)
 
     def update_average(self, x, t):
         """mean += weight(t) (x - mean); if the average overwrites at t, x = mean"""
         mean_weight = self.precision.type(weight(self.average, t))
         mean, x = self.as_vector(self.mean), self.as_vector(x)
-        arrays.launch(update_kernels().update_average, self.size, self.average, mean, x, mean_weight)
+        arrays.launch_kernel(update_kernels().update_average, self.size, self.average, mean, x, mean_weight)
         if overwrites(self.average, t):
-            arrays.assign(x, mean)
+            arrays.copy_into(x, mean)
 
     # --- copies --------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ from .kernels.array_update import ALL
 
 def multi_tensor_kernels():
     """Import and return the CUDA kernels over tables of addresses."""
-    arrays.cuda()
+    arrays.import_cuda()
     from .kernels import cuda_small_arrays
 
     return cuda_small_arrays
@@ -40,7 +40,7 @@ class MultiTensorLeaf(DeviceLeaf):
         kernel, counts = multi_tensor_kernels().multi_count_nonfinite, self.workspace("counts", 1, np.int32)
         arrays.fill(counts, 0)
         arrays.launch_blocks(kernel, x.array_of_block.size, transforms, x, self.flat_slots, lr, counts)
-        return int(arrays.fetch(counts)[0])
+        return int(arrays.to_host(counts)[0])
 
     def update_average(self, x, t):
         """mean += weight(t) (x - mean); if the average overwrites at t, x = mean"""
@@ -69,7 +69,7 @@ class DeviceArrayGroup(ArrayGroup):
     def _concatenate(self, vectors):
         whole = arrays.empty(self.offsets[-1], vectors[0].dtype)
         for begin, end, vector in zip(self.offsets[:-1], self.offsets[1:], vectors, strict=True):
-            arrays.assign(whole[begin:end], vector)
+            arrays.copy_into(whole[begin:end], vector)
         return whole
 
     def _allocate_buffers(self):
@@ -86,7 +86,7 @@ class DeviceArrayGroup(ArrayGroup):
         dtypes = set()
         for group in (targets, gradients):
             for array, shape in zip(group, self.shapes, strict=True):
-                if not arrays.is_device(array) or array.shape != shape or not arrays.is_packed(array):
+                if not arrays.is_device_array(array) or array.shape != shape or not arrays.is_contiguous(array):
                     return False
                 dtypes.add(array.dtype)
         return all(str(dtype).removeprefix("torch.") == self.leaf.dtype.name for dtype in dtypes)
@@ -96,13 +96,13 @@ class DeviceArrayGroup(ArrayGroup):
         if self.block_table is None:
             self.block_table = self._make_block_table()
         if arrays.is_simulated():
-            pointers = tuple(map(arrays.view, targets)), tuple(map(arrays.view, gradients))
+            pointers = tuple(map(arrays.flat_view, targets)), tuple(map(arrays.flat_view, gradients))
         else:
             addresses = np.array(
-                [[arrays.address(array) for array in group] for group in (targets, gradients)], np.int64
+                [[arrays.data_pointer(array) for array in group] for group in (targets, gradients)], np.int64
             )
             if self.addresses is None or not np.array_equal(addresses, self.addresses):
-                self.addresses, on_device = addresses, arrays.put(addresses)
+                self.addresses, on_device = addresses, arrays.to_device_array(addresses)
                 pointers = on_device[0], on_device[1]
             else:
                 pointers = self.x.x, self.x.g
@@ -115,7 +115,7 @@ class DeviceArrayGroup(ArrayGroup):
         n_blocks = -(-np.diff(offsets) // per_block)
         array_of_block = np.repeat(np.arange(n_blocks.size), n_blocks)
         block_in_array = np.arange(array_of_block.size) - np.repeat(np.cumsum(n_blocks) - n_blocks, n_blocks)
-        return tuple(map(arrays.put, (array_of_block, block_in_array * per_block, offsets)))
+        return tuple(map(arrays.to_device_array, (array_of_block, block_in_array * per_block, offsets)))
 
     def unpack(self, targets):
         """Do nothing, since the kernels wrote to the arrays; the simulator drops its views of them."""

@@ -7,7 +7,7 @@ import numpy as np
 import scipy
 
 from .. import _check, _csr
-from ..cuda.arrays import Form
+from ..cuda.arrays import ArraySpec
 from .kernels.array_update import ALL, OUT_OF_RANGE, SORTED, classify_indices
 
 DUPLICATES = ("merge", "mean", "sequential", "simultaneous", "atomic")
@@ -72,7 +72,7 @@ def prepare_gradient(g, shape, dtype, path="g", duplicates="merge"):
     duplicates : str
         Treatment of indices that are listed more than once; see `init`.
     """
-    x = Form(shape, dtype)
+    x = ArraySpec(shape, dtype)
     if isinstance(g, tuple):
         return _from_indices(g, x, path, duplicates)
     if not isinstance(g, np.ndarray) and scipy.sparse.issparse(
@@ -163,7 +163,7 @@ def _from_scipy(g, x, path, duplicates):
         raise ValueError(f"{path}: got shape {g.shape}; must be a row or column of the {x.size} coordinates of x")
     if x.ndim > 1 and g.shape != x.shape:
         raise ValueError(f"{path}: got shape {g.shape}; must have the shape of x, {x.shape}")
-    _csr.sparse_indices(path, g)
+    _csr.check_sparse_indices(path, g)
     if g.format in ("csr", "csc", "bsr") and g.indptr[-1] < len(
         g.data
     ):  # tocoo would include the unused entries at the end
@@ -175,4 +175,4 @@ def _from_scipy(g, x, path, duplicates):
         where = coords[-1] if g.shape[-1] == x.size else coords[0]
     else:
         where = np.ravel_multi_index(tuple(np.asarray(c, np.int64) for c in coords), x.shape)
-    return _from_indices((where, g.data), x.flattened(), path, duplicates)
+    return _from_indices((where, g.data), x.as_flat(), path, duplicates)

@@ -70,7 +70,7 @@ def check_rates(state, gradients, rates):
         factor = decay.strength * (lr if decay.times_lr else 1.0)
         if np.ndim(lr):
             raise ValueError("lr: sparse_decay='lazy' takes one learning rate for all coordinates of an array")
-        _check.interval(f"sparse_decay: lr times DecoupledDecay.strength for {leaf.path}", float(factor), "[0, 1)")
+        _check.in_interval(f"sparse_decay: lr times DecoupledDecay.strength for {leaf.path}", float(factor), "[0, 1)")
 
 
 def apply_missed_decay(state, targets, gradients):

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from ..compiler.jit import cast, compiled_for, entry, threads
+from ..compiler.jit import cast, compiled_entry, compiled_for, num_threads
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
 from ..records.gates import is_gate
@@ -179,7 +179,7 @@ class Leaf:
 
     def _get_kernel(self, kind, records, where, x, g, lr, t):
         """Return the kernel that is compiled for arguments of these types."""
-        is_large = kind == "dense" and g.size >= array_update.PARALLEL_FROM and threads() > 1
+        is_large = kind == "dense" and g.size >= array_update.PARALLEL_FROM and num_threads() > 1
         key = (kind, is_large, None if where is array_update.ALL else where.dtype.char, type(lr))
         kernel = self.cache.get(key)
         if kernel is None:
@@ -188,7 +188,9 @@ class Leaf:
                 "rows": array_update.update_rows,
                 "groups": array_update.update_row_groups,
             }[kind]
-            kernel = entry(compiled_for(loop, self.uncast_update), records, where, x, g, self.flat_slots, lr, t)
+            kernel = compiled_entry(
+                compiled_for(loop, self.uncast_update), records, where, x, g, self.flat_slots, lr, t
+            )
             self.cache[key] = kernel
         return kernel
 
@@ -213,7 +215,7 @@ class Leaf:
         key = (loop, position, None if where is array_update.ALL else where.dtype.char, type(lr))
         kernel = self.cache.get(key)
         if kernel is None:
-            kernel = entry(compiled_for(loop, transforms), transforms, where, x, values, lr)
+            kernel = compiled_entry(compiled_for(loop, transforms), transforms, where, x, values, lr)
             self.cache[key] = kernel
         return kernel(transforms, where, x, values, lr)
 
@@ -251,7 +253,7 @@ class Leaf:
         vector = self.as_vector(x)
         kernel = self.cache.get("update_average")
         if kernel is None:
-            kernel = entry(
+            kernel = compiled_entry(
                 compiled_for(array_update.compiled_update_average, self.average),
                 self.average,
                 mean,

@@ -38,25 +38,25 @@ class Options(NamedTuple):
         rule = Adagrad() if self.rule is None else self.rule
         penalty = NoPenalty() if self.penalty is None else self.penalty
         lr, transforms = self.lr, self.transforms
-        has_device_lr = arrays.is_device(lr)  # the kernels read its entries when they run
-        _check.record("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
+        has_device_lr = arrays.is_device_array(lr)  # the kernels read its entries when they run
+        _check.record_methods("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
         if hasattr(lr, "_fields"):
-            _check.record("lr", lr, ("at",), "InverseSqrt(1.0)")
+            _check.record_methods("lr", lr, ("at",), "InverseSqrt(1.0)")
         elif isinstance(lr, type):
             raise TypeError(f"lr: got the class {lr.__name__}; pass an instance, such as {lr.__name__}(…)")
         elif not callable(lr) and not has_device_lr:
-            _check.interval("lr", lr, "[0, inf)")
+            _check.in_interval("lr", lr, "[0, inf)")
         if hasattr(transforms, "_fields") or not isinstance(transforms, (tuple, list)):
             raise TypeError(f"transforms: got {transforms!r}; must be a tuple of records, such as (ClipNorm(1.0),)")
         for item in transforms:
             needs_no_transform = needs_norm(item) or is_gate(item) or is_for_some_arrays(item)
-            _check.record("transforms", item, () if needs_no_transform else ("transform",), "ClipNorm(1.0)")
+            _check.record_methods("transforms", item, () if needs_no_transform else ("transform",), "ClipNorm(1.0)")
         if self.penalty is not None:
-            _check.record("penalty", penalty, ("value", "prox"), "L1(1e-4)")
+            _check.record_methods("penalty", penalty, ("value", "prox"), "L1(1e-4)")
         if self.average is not None:
-            _check.record("average", self.average, ("weight",), "Polyak()")
-        _check.choice("duplicates", self.duplicates, DUPLICATES)
-        _check.choice("sparse_decay", self.sparse_decay, SPARSE_DECAY)
+            _check.record_methods("average", self.average, ("weight",), "Polyak()")
+        _check.one_of("duplicates", self.duplicates, DUPLICATES)
+        _check.one_of("sparse_decay", self.sparse_decay, SPARSE_DECAY)
         has_rows = has_row_accumulators(rule)
         if self.duplicates == "simultaneous" and (has_rows or not can_accumulate_squares(rule)):
             raise ValueError(
@@ -68,7 +68,7 @@ class Options(NamedTuple):
             if isinstance(array, np.ndarray):
                 _check_array(self, rule, has_rows, path, array)
             else:
-                _check_device_array(self, rule, has_rows, path, arrays.form(array))
+                _check_device_array(self, rule, has_rows, path, arrays.array_spec(array))
         lr_scale = None if self.lr_scale is None else _check_lr_scale(self.lr_scale, leaves)
         copies = _copy_arrays((rule, lr, tuple(transforms), penalty))
         return Options(*copies, self.average, lr_scale, self.duplicates, self.sparse_decay)
@@ -130,7 +130,7 @@ def _check_lr_scale(given, leaves):
     scales = []
     for scale, (path, array) in zip(given, leaves, strict=True):
         name = f"lr_scale{path[1:]}"
-        scale = np.array(_check.interval(name, scale, "[0, inf)"), np.float64)
+        scale = np.array(_check.in_interval(name, scale, "[0, inf)"), np.float64)
         if scale.shape not in ((), tuple(array.shape)):
             raise ValueError(f"{name}: got shape {scale.shape}; must be a number or have the shape of {path}")
         scales.append(scale)

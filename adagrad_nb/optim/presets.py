@@ -109,10 +109,10 @@ def _check_settings(given):
     """Check settings that become fields of another name, so that messages have the name that the caller used."""
     for name in ("lr", "eps", "initial_accumulator", "lr_decay"):
         if name in given and not hasattr(given[name], "_fields") and not callable(given[name]):
-            _check.interval(name, given[name], "[0, inf)")
+            _check.in_interval(name, given[name], "[0, inf)")
     for name in ("weight_decay", "clip_norm", "clip_value", "clip_global_norm", "loss_scale_factor"):
         if given.get(name) is not None:
-            _check.interval(name, given[name], "[0, inf)" if name == "weight_decay" else "(0, inf)")
+            _check.in_interval(name, given[name], "[0, inf)" if name == "weight_decay" else "(0, inf)")
     if given.get("accumulate") is not None:
         _check.positive_count("accumulate", given["accumulate"])
     for name in ("maximize", "use_ema", "use_grad_mean"):
@@ -120,7 +120,7 @@ def _check_settings(given):
             _check.boolean(name, given[name])
     for name in ("rho", "momentum", "ema_momentum"):
         if name in given:
-            _check.interval(name, given[name], "[0, 1)")
+            _check.in_interval(name, given[name], "[0, 1)")
 
 
 def _transform_if_set(record, value):
@@ -302,7 +302,7 @@ def _mxnet2_rowwise(lr=0.01, eps=1e-6, rescale=1.0, clip_value=None):
 
 def _fbgemm_rowwise(lr=0.01, eps=1e-8, weight_decay=0.0, weight_decay_mode="none", clip_value=None):
     modes = {"none": lambda strength: None, "l2": L2Decay, "decouple": DecoupledDecay}
-    decay = modes[_check.choice("weight_decay_mode", weight_decay_mode, tuple(modes))]
+    decay = modes[_check.one_of("weight_decay_mode", weight_decay_mode, tuple(modes))]
     transforms = (_transform_if_set(ClipValue, clip_value), _transform_if_set(decay, weight_decay))
     return {"rule": RowAdagrad(eps, False), "lr": lr, "transforms": transforms}
 

@@ -85,7 +85,9 @@ def _needs_own_arrays(options):
     for item in options.transforms:
         if accumulates_gradients(item) or (needs_norm(item) and not uses_global_norm(item)):
             return True
-    return _has_arrays(options.lr) and not (arrays.is_device(options.lr) and arrays.form(options.lr).size == 1)
+    return _has_arrays(options.lr) and not (
+        arrays.is_device_array(options.lr) and arrays.array_spec(options.lr).size == 1
+    )
 
 
 def _can_join_group(leaf):

@@ -212,14 +212,14 @@ class State:
         """Average of the iterates of each array, or None."""
         return tuple(leaf.mean for leaf in self.leaves)
 
-    def cast_lr(self, t: int) -> Any:
+    def lr_at(self, t: int) -> Any:
         """Return the learning rate of update t: a number or an array."""
         if isinstance(self.lr, Rates):
             raise TypeError("state: its model learnt at several rates; choose one with lr=…")
         if hasattr(self.lr, "_fields"):
             return at(self.lr, t)
         if callable(self.lr):
-            return _check.interval(f"lr({t})", self.lr(t), "[0, inf)")
+            return _check.in_interval(f"lr({t})", self.lr(t), "[0, inf)")
         return self.lr
 
     def schedule(self):
@@ -232,7 +232,7 @@ class State:
         if hasattr(self.lr, "_fields"):
             if self.lr_scale is not None:
                 return None
-            return cast(self.lr, np.float64) if np.ndim(self.cast_lr(self.t)) == 0 else None
+            return cast(self.lr, np.float64) if np.ndim(self.lr_at(self.t)) == 0 else None
         return None if callable(self.lr) else Constant(self.leaves[0].constant_lr)
 
     def _with_options(self, x, **options):
@@ -305,13 +305,13 @@ class State:
             optional_arrays = {key: getattr(leaf, name) for name, key in _ARRAY_KEYS.items()}
             contents |= {f"{key}_of_{i}": array for key, array in optional_arrays.items() if array is not None}
         meta = {
-            "options": {name: archive.encode(getattr(self, name), contents) for name in Options._fields},
+            "options": {name: archive.to_json(getattr(self, name), contents) for name in Options._fields},
             "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.name] for leaf in self.leaves],
             "counts": {key: getattr(self, name) for name, key in _COUNTER_KEYS.items()},
             "decay": self.log_decay,
             "seed": self.seed,
         }
-        archive.write(path, _KIND, meta, contents)
+        archive.write_archive(path, _KIND, meta, contents)
 
     def __repr__(self) -> str:
         leaves = ", ".join(f"{leaf.path}: {leaf.dtype}{list(leaf.shape)}" for leaf in self.leaves[:4])
@@ -397,7 +397,7 @@ def _list_arrays(x):
     """Return [(path, array)] of all arrays in x; those that are not on a device as ndarrays of a supported dtype."""
     leaves = []
     for path, leaf in walk(x):
-        leaves.append((path, leaf if arrays.is_device(leaf) else _check.parameter(path, leaf)))
+        leaves.append((path, leaf if arrays.is_device_array(leaf) else _check.parameter_array(path, leaf)))
     return leaves
 
 
@@ -431,10 +431,10 @@ def load_state(path: str | os.PathLike, records: Sequence[type] = ()) -> State:
     >>> again.t, again.slots
     (1, ((array([1., 1.]),),))
     """
-    meta, contents = archive.read(path, _KIND)
-    options = {name: archive.decode(value, contents, records) for name, value in meta["options"].items()}
+    meta, contents = archive.read_archive(path, _KIND)
+    options = {name: archive.from_json(value, contents, records) for name, value in meta["options"].items()}
     leaves = [
-        (path_, _check.parameter(path_, np.zeros(shape, _dtype_from_name(dtype))))
+        (path_, _check.parameter_array(path_, np.zeros(shape, _dtype_from_name(dtype))))
         for path_, shape, dtype in meta["leaves"]
     ]
     state = State(leaves, Options(**options))

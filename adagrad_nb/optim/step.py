@@ -91,13 +91,13 @@ def update(
     if out is not None and x_out is x and state_out is state and state.array_groups and not np.ndim(lr):
         group = state.array_groups[0]
         if len(group.members) == len(leaves) and group.can_pack(targets, gradients):
-            with arrays.ordered([targets[0], gradients[0]]) if group.leaf.on_device else _NULL_CONTEXT:
+            with arrays.on_stream([targets[0], gradients[0]]) if group.leaf.on_device else _NULL_CONTEXT:
                 gradient, rate = group.pack(targets, gradients), group.leaf.cast_lr(lr)
                 _apply_leaf_steps(state, targets, [LeafStep(group.leaf, group.x, gradient, rate)])
             return out
     if not state.has_device_arrays:
         return _update_arrays(x, state, targets, gradients, lr, (x_out, state_out), out is None)
-    with arrays.ordered(arrays.among([targets, gradients])):
+    with arrays.on_stream(arrays.device_arrays_in([targets, gradients])):
         return _update_arrays(x, state, targets, gradients, lr, (x_out, state_out), out is None)
 
 
@@ -148,8 +148,8 @@ def _apply_leaf_steps(state, targets, steps):
 def _resolve_lr(state, lr):
     """Return the learning rate of this step."""
     if lr is not None:
-        return lr if arrays.is_device(lr) else _check.interval("lr", lr, "[0, inf)")
-    return state.cast_lr(state.schedule_step)
+        return lr if arrays.is_device_array(lr) else _check.in_interval("lr", lr, "[0, inf)")
+    return state.lr_at(state.schedule_step)
 
 
 def _make_leaf_steps(state, targets, gradients, rates):
@@ -170,7 +170,7 @@ def _can_step_as_group(group, steps):
     if getattr(steps[0].lr, "ndim", 0) or any(step.gradient.where is not ALL for step in steps):
         return False
     if group.leaf.on_device:
-        return all(step.gradient.values.dtype == group.leaf.dtype and arrays.is_packed(step.x) for step in steps)
+        return all(step.gradient.values.dtype == group.leaf.dtype and arrays.is_contiguous(step.x) for step in steps)
     return all(step.x.flags.c_contiguous for step in steps)
 
 
@@ -193,10 +193,10 @@ def _prepare_gradient(state, leaf, x, g):
         return PreparedGradient(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
         return _densify_for_decay(state, leaf, _prepare_device_gradient(state, leaf, x, g))
-    if arrays.is_device(x) or arrays.is_device(g):
+    if arrays.is_device_array(x) or arrays.is_device_array(g):
         raise TypeError(f"{leaf.path}: the state was made for an array on the host; copy x and g to the host")
     if not isinstance(x, np.ndarray):
-        x = _check.parameter(leaf.path, x)
+        x = _check.parameter_array(leaf.path, x)
     if x.shape != leaf.shape or (x.dtype != leaf.dtype and x.dtype.kind not in "iu"):
         raise ValueError(
             f"{leaf.path}: got {x.dtype} of shape {x.shape}; the state was made for {leaf.dtype} of {leaf.shape}"
@@ -222,18 +222,18 @@ def _densify_for_decay(state, leaf, gradient):
 
 def _prepare_device_gradient(state, leaf, x, g):
     """Check a device array and its gradient; return the gradient in the form that the CUDA kernels take."""
-    spec = arrays.form(x) if arrays.is_device(x) else None
+    spec = arrays.array_spec(x) if arrays.is_device_array(x) else None
     if spec is None or (spec.shape, spec.dtype) != (leaf.shape, leaf.dtype):
         raise ValueError(f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and {leaf.dtype}")
     if is_sparse_gradient(g):
         return prepare_sparse_gradient(leaf, g, state.duplicates, "g" + leaf.path[1:])
-    spec = arrays.form(g) if arrays.is_device(g) else None
+    spec = arrays.array_spec(g) if arrays.is_device_array(g) else None
     if spec is None or spec.shape != leaf.shape or spec.dtype not in (leaf.dtype, np.float16, "bfloat16"):
         raise TypeError(
             f"g: the gradient of a device array must be a device array of shape {leaf.shape} and dtype {leaf.dtype}, "
             "float16 or bfloat16, or a sparse one"
         )
-    return PreparedGradient(ALL, arrays.view(g, "g" + leaf.path[1:]))
+    return PreparedGradient(ALL, arrays.flat_view(g, "g" + leaf.path[1:]))
 
 
 def _check_writable(leaf, x):
@@ -258,7 +258,7 @@ def _copy_to_out(x, state, sources, x_out, state_out):
     if x_out is not x:
         for leaf, target, source in zip(state_out.leaves, targets, sources, strict=True):
             if leaf.on_device:
-                arrays.assign(target, source)
+                arrays.copy_into(target, source)
             else:
                 target[...] = source
     if state_out is not state:

@@ -1,25 +1,30 @@
-"""Averaging: the iterate that is reported is not the iterate that is stepped.
+"""Averages of the iterates: the average is reported, the iterate itself is updated.
 
-An average is a record with ``weight(t)``, the share in [0, 1] of the iterate after update t in
-``average += weight * (x - average)``.  With a method ``overwrites(t) -> bool`` it may also say after which updates the
-iterate itself becomes the average, with ``mix(average, x, weight)`` by which arithmetic the two are mixed.
+After update t, ``average = mix(average, x, weight(t))``.  An average is a record with these methods:
+
+``weight(t) -> float``
+    Weight of the iterate after update t, in [0, 1].
+``mix(average, x, weight) -> float``
+    The new average of one coordinate.  Default: ``average + weight * (x - average)``.
+``overwrites(t) -> bool``
+    Whether the iterate is set to the average after update t.  Default: False.
 """
 
 from typing import NamedTuple
 
 from .._check import count
-from ..compiler.jit import method, plain
+from ..compiler.jit import jitable, method
 
 
-@plain
+@jitable
 def _never_overwrites(average, t):
-    """Leave the iterate alone."""
+    """Return False: never overwrite the iterate."""
     return False
 
 
-@plain
+@jitable
 def _interpolate(average, mean, x, share):
-    """mean + share (x - mean), which rounds to x itself where they are equal."""
+    """mean + share (x - mean), which is exactly x if mean == x."""
     return mean + share * (x - mean)
 
 
@@ -29,12 +34,17 @@ overwrites = method("overwrites", default=_never_overwrites)
 
 
 class Polyak(NamedTuple):
-    """The plain mean of the iterates after updates start, start + 1, …
+    r"""Polyak-Ruppert averaging: the arithmetic mean of the iterates from update `start` on.
+
+    .. math:: \bar x_t = \frac{1}{t - s + 1} \sum_{j=s}^{t} x_j \quad \text{for } t \ge s, \qquad
+              \bar x_t = x_t \quad \text{for } t < s
+
+    where :math:`x_j` is the iterate after update j and s is `start`.
 
     Parameters
     ----------
     start : int, default 0
-        Update from which on the iterates are averaged; before it the average is the iterate.
+        First update whose iterate is averaged, at least 0.  Before it, the average is the iterate.
 
     References
     ----------
@@ -58,14 +68,18 @@ class Polyak(NamedTuple):
 
 
 class EMA(NamedTuple):
-    """The exponential moving average, begun with a copy of the first iterate.
+    r"""Exponential moving average of the iterates.
+
+    .. math:: \bar x_0 = x_0, \qquad \bar x_t = \mu \bar x_{t-1} + (1 - \mu) x_t
+
+    where :math:`x_t` is the iterate after update t.
 
     Parameters
     ----------
     momentum : float, default 0.99
-        In [0, 1); the share of the old average that stays.
+        :math:`\mu` in [0, 1), the weight of the previous average.
     overwrite : int, default 0
-        Set the iterate to the average after every so many updates; 0 means never.
+        Number of updates, at least 0, after which the iterate is set to the average each time.  0 means never.
 
     References
     ----------
@@ -87,11 +101,11 @@ class EMA(NamedTuple):
         count("EMA.overwrite", self.overwrite)
 
     def weight(self, t):
-        one = type(self.momentum)(1)  # in the precision of x, as in the systems that it is taken from
+        one = type(self.momentum)(1)  # in the precision of x, as in Keras
         return one if t == 0 else one - self.momentum
 
     def mix(self, mean, x, share):
-        return (type(share)(1) - share) * mean + share * x  # rounds as in Keras
+        return (type(share)(1) - share) * mean + share * x  # the same rounding as Keras
 
     def overwrites(self, t):
         return self.overwrite > 0 and (t + 1) % max(self.overwrite, 1) == 0

@@ -1,21 +1,26 @@
-"""Losses of a margin y p, for targets y in {-1, 1}.  What the methods mean is told in `losses`.
+"""Losses for binary classification with targets y in {-1, 1}: functions of the margin y p.
 
-Where a loss has a kink any slope between those of the two sides is a subgradient.  Hinge takes 0: a row with margin 1
-is right and moves nothing.  Perceptron takes that of the wrong side: a row with margin 0 is not right yet, and a
-model of zeros would never begin.
+Their methods are described in `losses`.  At a kink, every slope between the two one-sided derivatives is a subgradient.
+`Hinge` has slope 0 there: a row with margin 1 is classified correctly and causes no update.  `Perceptron` has the slope
+of the wrong side: otherwise a model with weights of zero would never learn.
 """
 
 import math
 from typing import NamedTuple
 
-from ..compiler.simd import choose, one
+from ..compiler.simd import one_like, select
 from .invariant_steps import capped_linear_flow, logistic_flow
 
 
 class Logistic(NamedTuple):
-    r"""The logistic loss :math:`\log(1 + e^{-y p})`, y in {-1, 1}; its link is the probability of y = 1.
+    r"""Logistic loss :math:`\log(1 + e^{-y p})`, y in {-1, 1}.
 
-    Finite for every finite margin: the exponential is only ever taken of :math:`-|y p|`.
+    The derivative with respect to p is :math:`-y / (1 + e^{y p})`.  The inverse link is the probability of y = 1,
+    :math:`1 / (1 + e^{-p})`.
+
+    Notes
+    -----
+    The loss is finite for every finite margin, because only :math:`e^{-|y p|}` is computed.
 
     Examples
     --------
@@ -31,12 +36,12 @@ class Logistic(NamedTuple):
     def value(self, y, p):
         margin = y * p
         loss = math.log1p(math.exp(-abs(margin)))
-        return choose(margin > 0, loss, loss - margin)
+        return select(margin > 0, loss, loss - margin)
 
     def slope(self, y, p):
         margin = y * p
         e = math.exp(-abs(margin))
-        return -y * (choose(margin > 0, e, one(p)) / (one(p) + e))
+        return -y * (select(margin > 0, e, one_like(p)) / (one_like(p) + e))
 
     def invariant_step(self, y, p, q, tau):
         return y * logistic_flow(y * p, q * tau) / q
@@ -48,7 +53,9 @@ class Logistic(NamedTuple):
 
 
 class Hinge(NamedTuple):
-    r"""The hinge loss of support vector machines, :math:`[1 - y p]_+`, y in {-1, 1}.
+    r"""Hinge loss of support vector machines, :math:`[1 - y p]_+`, y in {-1, 1}.
+
+    The derivative is -y for :math:`y p < 1`, else 0.  The inverse link is p.
 
     References
     ----------
@@ -86,7 +93,9 @@ class Hinge(NamedTuple):
 
 
 class SquaredHinge(NamedTuple):
-    r"""The squared hinge loss :math:`[1 - y p]_+^2`, y in {-1, 1}.
+    r"""Squared hinge loss :math:`[1 - y p]_+^2`, y in {-1, 1}.
+
+    The derivative is :math:`-2 y [1 - y p]_+`.  The inverse link is p.
 
     References
     ----------
@@ -120,15 +129,16 @@ class SquaredHinge(NamedTuple):
 
 
 class SmoothHinge(NamedTuple):
-    r"""The hinge with its kink at margin 1 replaced by a parabola of width :math:`\gamma`, y in {-1, 1}.
+    r"""Smoothed hinge loss: quadratic for margins between :math:`1 - \gamma` and 1, y in {-1, 1}.
 
-    With :math:`r = 1 - y p`: 0 for :math:`r \le 0`, :math:`r^2 / (2\gamma)` up to :math:`\gamma`,
-    :math:`r - \gamma / 2` beyond.
+    With :math:`r = 1 - y p` the loss is 0 for :math:`r \le 0`, :math:`r^2 / (2\gamma)` for
+    :math:`0 < r < \gamma`, and :math:`r - \gamma / 2` for :math:`r \ge \gamma`.  The derivative is
+    :math:`-y \min([r]_+ / \gamma, 1)`.  The inverse link is p.
 
     Parameters
     ----------
     gamma : float, default 1.0
-        In (0, inf).
+        :math:`\gamma` in (0, inf), the width of the quadratic part.
 
     References
     ----------
@@ -175,9 +185,10 @@ class SmoothHinge(NamedTuple):
 
 
 class ModifiedHuber(NamedTuple):
-    r"""The squared hinge made linear below margin -1, y in {-1, 1}; its link is the probability of y = 1.
+    r"""Modified Huber loss: the squared hinge, continued linearly below margin -1, y in {-1, 1}.
 
-    :math:`[1 - y p]_+^2` where :math:`y p \ge -1`, else :math:`-4 y p`.  The probability is
+    The loss is :math:`[1 - y p]_+^2` for :math:`y p \ge -1`, else :math:`-4 y p`.  The derivative is
+    :math:`-2 y [1 - y p]_+` for :math:`y p \ge -1`, else :math:`-4 y`.  The inverse link is the probability of y = 1,
     :math:`(\min(\max(p, -1), 1) + 1) / 2`.
 
     References
@@ -222,7 +233,9 @@ class ModifiedHuber(NamedTuple):
 
 
 class Perceptron(NamedTuple):
-    r"""The loss of the perceptron, :math:`[-y p]_+`, y in {-1, 1}.
+    r"""Perceptron loss :math:`[-y p]_+`, y in {-1, 1}.
+
+    The derivative is -y for :math:`y p \le 0`, else 0.  The inverse link is p.
 
     References
     ----------

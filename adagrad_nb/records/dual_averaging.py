@@ -1,14 +1,20 @@
-"""Update rules of dual averaging: x is not moved, but computed from sums over all gradients so far.
+"""Update rules of dual averaging: x is computed from sums over all gradients so far.
 
-Besides the methods of every rule (see `rules`) such a rule has ``primal(x, s, lr)``, the solution for the losses alone,
-and ``cumulative_step_size(s, lr, t)``, the step size of the penalty's proximal step there after t updates, in
-proportion to t.  Both follow from the accumulators, the rate of the last update and t, so that a coordinate that sparse
-rows pass over costs nothing until it is read.  ``unpenalized()`` gives the rule for a coordinate that is not penalised,
-such as an intercept.
+Such a rule has the methods of every rule (see `rules`) and these:
+
+``primal(x, s, lr) -> x``
+    The minimiser for the losses alone, without the penalty, from the accumulators s.
+``cumulative_step_size(s, lr, t) -> float``
+    Step size of the proximal step after t updates, proportional to t.
+``unpenalized() -> rule``
+    The rule for a coordinate without penalty, such as an intercept.  Default: the rule itself.
+
+Both numbers depend only on the accumulators, the current learning rate and t.  So a coordinate that sparse rows did not
+touch costs nothing until it is read.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._legacy import has_member
 from ..compiler.jit import method
@@ -19,35 +25,35 @@ primal = method("primal")
 _denominator = method("denominator")
 
 
-def is_dual_averaging(rule):
-    """Return whether a rule, or class of rules, computes x from its accumulators whenever it is read."""
+def is_dual_averaging(rule: Any) -> bool:
+    """Return whether a rule, or a class of rules, is a dual averaging rule."""
     return has_member(rule, "primal")
 
 
 class RDA(NamedTuple):
-    r"""Adagrad as regularised dual averaging: the primal-dual update of its paper.
+    r"""Regularised dual averaging with Adagrad's step sizes: the primal-dual update of the Adagrad paper.
 
     .. math:: G \leftarrow G + g^2, \qquad z \leftarrow z + g, \qquad
               x = \arg\min_x\; \eta z x + \eta t \varphi(x) + \tfrac12 (\sqrt{G} + \epsilon) x^2
 
-    after t updates under the penalty :math:`\varphi`.  The penalty of every update counts at once, so that models are
-    sparser than by composite mirror descent, `Adagrad`.
+    after t updates with the learning rate :math:`\eta` and the penalty :math:`\varphi`.  The penalties of all updates
+    act in one proximal step.  Models are therefore sparser than with `Adagrad`, which is composite mirror descent.
 
     Parameters
     ----------
     eps : float, default 0.0
-        Added to the root, in [0, inf).
+        :math:`\epsilon` in [0, inf), added to the root.
     initial_accumulator : float, default 0.0
-        First value of every G, in [0, inf); 0.1 in TensorFlow.
+        Initial value of each G, in [0, inf).  TensorFlow has 0.1.
 
     Notes
     -----
-    Everything is measured from zero, the start that the paper has.  Another start holds for a coordinate until its
-    first gradient that is not zero, and is then forgotten; transforms that move x have no effect.  A rate that falls
-    shrinks x as a whole.
+    The method starts from zero, as in the paper.  A coordinate with another start keeps it until its first non-zero
+    gradient; the start has no effect afterwards.  Transforms that change x have no effect.  A decreasing learning rate
+    shrinks all of x.
 
-    Of a sparse gradient, `update` evaluates the coordinates that are listed; the others keep the value of the t at
-    which they were listed last.  `fit_linear` evaluates each weight when it is read, so that nothing is out of date.
+    `update` evaluates only the coordinates that a sparse gradient lists.  The other coordinates keep their value of the
+    update that last listed them.  `fit_linear` evaluates each weight when it is read, so all weights are current.
 
     References
     ----------
@@ -94,13 +100,13 @@ class RDA(NamedTuple):
         return type(lr)(t) * step_size(self, s, lr)
 
     def primal(self, x, s, lr):
-        # Where nothing has pulled yet, or so little that its square is lost, x stays where it is.
+        # x keeps its start until the first non-zero gradient, also if the square of that gradient underflows.
         rests = s[1] == 0 and s[0] == self.initial_accumulator
         return x if rests or _denominator(self, s) == 0 else -step_size(self, s, lr) * s[1]
 
 
 class FTRL(NamedTuple):
-    r"""Follow the regularised leader, proximally: per-coordinate rates, a penalty counted once.
+    r"""FTRL-Proximal: follow the regularised leader, with per-coordinate learning rates.
 
     .. math:: \sigma = \sqrt{n + g^2} - \sqrt{n}, \qquad n \leftarrow n + g^2, \qquad
               z \leftarrow z + \eta g - \sigma x, \qquad
@@ -109,23 +115,24 @@ class FTRL(NamedTuple):
     Parameters
     ----------
     beta : float, default 1.0
-        In [0, inf).
+        :math:`\beta` in [0, inf).
     l1, l2 : float, default 0.0
-        :math:`\lambda_1` and :math:`\lambda_2`, each in [0, inf): penalties on x once for the whole run, against the
-        *sum* of the losses, as in the paper and Vowpal Wabbit.  A ``penalty`` beside the rule counts at every update,
-        against the mean loss.  An intercept is spared both.
+        :math:`\lambda_1` and :math:`\lambda_2`, each in [0, inf).  They penalise the *sum* of the losses of the whole
+        run, as in the paper and Vowpal Wabbit.  The argument ``penalty`` of `init` or `fit_linear` acts at every update
+        instead, and so penalises the mean loss.  Neither penalises an intercept.
 
     Notes
     -----
-    z here is the paper's z times the rate, so that a rate of zero moves nothing and, without penalties, a rate that
-    falls gives the steps of ``Adagrad(eps=beta)``.  The rate is what Vowpal Wabbit calls ``--ftrl_alpha``.
+    z is the paper's z times the learning rate :math:`\eta`.  So a learning rate of zero changes nothing.  Without
+    penalties, a decreasing learning rate gives the steps of ``Adagrad(eps=beta)``.  Vowpal Wabbit calls the learning
+    rate ``--ftrl_alpha``.
 
-    It is the paper's update: :math:`\lambda_2` without a factor of 2, nothing but the gradient of the loss in n, a
-    penalty that shrinks, and a start that counts: a zero gradient leaves it as it is, and the first other one sets z
-    to where the start would be the solution.
+    As in the paper, :math:`\lambda_2` has no factor of 2 and n accumulates the gradient of the loss only.  A non-zero
+    start is kept by zero gradients.  The first non-zero gradient sets z to the value for which the start is the
+    solution.
 
-    Of a sparse gradient, `update` evaluates the coordinates that are listed; with a ``penalty`` the others keep the
-    value of the t at which they were listed last.  `fit_linear` evaluates each weight when it is read.
+    `update` evaluates only the coordinates that a sparse gradient lists.  With a ``penalty``, the others keep their
+    value of the update that last listed them.  `fit_linear` evaluates each weight when it is read.
 
     References
     ----------

@@ -1,12 +1,19 @@
-"""Gates: transforms that decide whether a gradient becomes a step.
+"""Gates: transforms that can hold a gradient back or skip its step.
 
-They stand in the tuple of transforms like any other: what stands before a gate is applied to each gradient that
-arrives, what stands after it to those that it lets through.  Their memory is part of the state.
+A gate is one of the tuple of transforms.  Transforms before it act on each gradient passed to `update`, transforms
+after it on the gradients that it lets through.  The counters of a gate are part of the state.  A gate is a record with
+one of these attributes:
+
+``accumulates``
+    True if several gradients are accumulated into one step.  The record has the fields of `Accumulate`.
+``may_skip``
+    True if steps with non-finite gradients are skipped.  The record has the fields of `SkipNonFinite` or those of
+    `LossScale`.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from .._check import choice, count, positive_count
+from .._check import count, one_of, positive_count
 from .._legacy import has_member
 
 ACCUMULATION_KINDS = ("mean", "sum", "running mean")
@@ -14,22 +21,23 @@ SCHEDULE_CLOCKS = ("updates", "micro-steps")
 
 
 class Accumulate(NamedTuple):
-    """Gather `every` gradients and make one step of them.
+    """Gradient accumulation: make one step from `every` gradients.
 
     Parameters
     ----------
     every : int
-        At least 1.
+        Number of gradients for each step, at least 1.
     kind : {"mean", "sum", "running mean"}, default "mean"
-        What the step is made of.  "mean" divides the sum, as Keras does; "running mean" updates the mean with each
-        gradient, as optax does, which differs in rounding only.
+        How the gradients are combined.  "mean" divides their sum by `every`, as in Keras.  "running mean" updates the
+        mean with each gradient, as in optax; only the rounding differs.
     counts : {"updates", "micro-steps"}, default "updates"
-        What schedules count: steps, as in optax, or the gradients that arrived, as in Keras.  There the average, which
-        counts steps, is brought up to date with each gradient, and overwrites x with each gradient of a step.
+        The argument t of schedules: the number of steps, as in optax, or of gradients, as in Keras.  With "micro-steps"
+        an average is updated after each gradient, and an average that overwrites x does so after each gradient of its
+        step.
 
     Notes
     -----
-    The sum is dense, also that of sparse gradients.
+    The accumulated gradient is dense, also if the gradients are sparse.
 
     References
     ----------
@@ -55,21 +63,22 @@ class Accumulate(NamedTuple):
 
     def check(self):
         positive_count("Accumulate.every", self.every)
-        choice("Accumulate.kind", self.kind, ACCUMULATION_KINDS)
-        choice("Accumulate.counts", self.counts, SCHEDULE_CLOCKS)
+        one_of("Accumulate.kind", self.kind, ACCUMULATION_KINDS)
+        one_of("Accumulate.counts", self.counts, SCHEDULE_CLOCKS)
 
 
 class SkipNonFinite(NamedTuple):
-    """Skip the whole step where the gradient of any array holds a NaN or an infinity.
+    """Skip the step of all arrays if the gradient of any array has a NaN or an infinity.
 
     Parameters
     ----------
     limit : int, default 0
-        After so many steps skipped in a row `update` raises FloatingPointError, with nothing changed; 0 means never.
+        Number of consecutive steps that may be skipped, at least 0.  The next one raises FloatingPointError and changes
+        nothing.  0 means no limit.
 
     Notes
     -----
-    A step that is skipped leaves x, the accumulators, the counts and the average as they are.
+    A skipped step changes neither x nor the accumulators, counters and average.
 
     Examples
     --------
@@ -91,25 +100,25 @@ class SkipNonFinite(NamedTuple):
 
 
 class LossScale(NamedTuple):
-    """Divide the gradient by a scale that the loss was multiplied with; find the scale by trying.
+    """Dynamic loss scaling for mixed precision: divide the gradient by the scale of the loss.
 
-    The scale of the next loss is ``state.scale``.  Where a gradient is not finite the step is skipped and the scale
-    multiplied by `shrink`; after `every` good steps in a row it is multiplied by `grow`.
+    Multiply the next loss by ``state.scale``.  If a gradient is not finite, the step is skipped and the scale is
+    multiplied by `shrink`.  After `every` consecutive finite steps the scale is multiplied by `grow`.
 
     Parameters
     ----------
     initial : float, default 32768.0
-        In (0, inf).
+        Initial scale, in (0, inf).
     every : int, default 2000
-        At least 1.
+        Number of consecutive finite steps before the scale grows, at least 1.
     grow : float, default 2.0
-        In [1, inf).
+        Factor in [1, inf).
     shrink : float, default 0.5
-        In (0, 1).
+        Factor in (0, 1).
 
     Notes
     -----
-    A scale that never changes is ``Rescale(1 / scale)``.
+    For a constant scale use ``Rescale(1 / scale)``.
 
     References
     ----------
@@ -139,16 +148,16 @@ class LossScale(NamedTuple):
         positive_count("LossScale.every", self.every)
 
 
-def accumulates_gradients(transform):
-    """Return whether a transform makes one step of several gradients."""
+def accumulates_gradients(transform: Any) -> bool:
+    """Return whether a transform accumulates several gradients into one step."""
     return has_member(transform, "accumulates")
 
 
-def may_skip_steps(transform):
-    """Return whether a transform may skip a step."""
+def may_skip_steps(transform: Any) -> bool:
+    """Return whether a transform may skip steps."""
     return has_member(transform, "may_skip")
 
 
-def is_gate(transform):
-    """Return whether a transform decides if a gradient becomes a step."""
+def is_gate(transform: Any) -> bool:
+    """Return whether a transform is a gate."""
     return accumulates_gradients(transform) or may_skip_steps(transform)

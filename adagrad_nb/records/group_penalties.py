@@ -1,42 +1,49 @@
-"""Penalties of a group: all weights of a feature in a model of many classes, which then is in the model or is not.
+"""Group penalties: mixed norms over the weights that a feature has in a model of several classes.
 
-Such a penalty is a record with ``is_group = True``; ``group_value(x, i)``, its value for the weights x of feature i;
-and ``group_prox(x, w, k, i)``, which takes x in place through k steps, each to the minimiser over z of
-``group_value(z, i) + sum of (z[l] - x[l])**2 / (2 w[l])``.  Besides, it is a penalty of single coordinates, a group
-each: L1.
+They remove whole features from a model.  A group penalty has the methods of a penalty of single coordinates (see
+`penalties`), which are those of `L1` here, and these members:
+
+``is_group = True``
+    Marks the record as a group penalty.
+``group_value(x, i) -> float``
+    Value of the penalty for the weights x of feature i.
+``group_prox(x, w, k, i)``
+    Replace x by the result of k proximal steps, in place.  Each step minimises
+    ``group_value(z, i) + sum of (z[l] - x[l])**2 / (2 * w[l])`` over z, where w has the step sizes of the weights.
 """
 
 import math
 from typing import Any, NamedTuple
 
 from .._legacy import get_member
-from ..compiler.jit import method, pick, plain
+from ..compiler.jit import jitable, method, pick
 from .penalties import L1
 
 group_prox = method("group_prox")
 
 
-def is_group_penalty(penalty):
-    """Return whether a penalty, or class of penalties, takes all outputs of a feature together."""
+def is_group_penalty(penalty: Any) -> bool:
+    """Return whether a penalty, or a class of penalties, is a group penalty."""
     return bool(get_member(penalty, "is_group", False))
 
 
-@plain
+@jitable
 def _has_equal_entries(w):
-    """Whether all widths are equal."""
+    """Return whether all step sizes are equal."""
     low = high = w[0]
     for l in range(1, w.shape[0]):
         low, high = min(low, w[l]), max(high, w[l])
     return low == high
 
 
-@plain
+@jitable
 def _group_l2_prox(x, w, strength):
-    """One step of the Euclidean norm; return whether anything is left of x.
+    """Apply one proximal step of the Euclidean norm in place; return whether x is non-zero afterwards.
 
-    With s = |z|, z[l] = x[l] s / (s + strength w[l]), and s solves sum of (x[l] / (s + strength w[l]))**2 = 1.  One
-    over the root of that sum is concave in s: Newton's method from the left climbs to the solution, and is there after
-    one step where the widths are equal (J. Moré, D. Sorensen, SIAM J. Sci. Stat. Comput. 4 (1983) 553-572).
+    The minimiser is z[l] = x[l] s / (s + strength w[l]), where s = |z| solves
+    sum of (x[l] / (s + strength w[l]))**2 = 1.  The inverse square root of that sum is concave in s.  So Newton's
+    method converges monotonically from the left, and takes one step if all step sizes are equal
+    (J. Moré, D. Sorensen, SIAM J. Sci. Stat. Comput. 4 (1983) 553-572).
     """
     scaled_square_sum = square_sum = fixed_square_sum = strength - strength
     largest_step = fixed_square_sum
@@ -72,9 +79,9 @@ def _group_l2_prox(x, w, strength):
 
 
 class GroupL2(NamedTuple):
-    r"""The mixed penalty :math:`\lambda \sum_i \|w_i\|_2`, where :math:`w_i` are the weights of feature i.
+    r"""Group lasso penalty :math:`\lambda \sum_i \|w_i\|_2`, where :math:`w_i` are the weights of feature i.
 
-    It makes all weights of a feature zero together.
+    All weights of a feature become zero together.
 
     Parameters
     ----------
@@ -83,8 +90,8 @@ class GroupL2(NamedTuple):
 
     Notes
     -----
-    The steps of Adagrad have another width for each class.  Then k steps have no closed form: a feature that k rows
-    passed over is caught up step by step, until its weights are zero.
+    Adagrad's step sizes differ from class to class.  Then k proximal steps have no closed form: the k missed steps of a
+    feature are applied one by one, until its weights are zero.
 
     References
     ----------
@@ -121,7 +128,7 @@ class GroupL2(NamedTuple):
         strength = pick(self.strength, i)
         if strength == 0 or k == 0:
             return
-        if _has_equal_entries(w):  # then k steps are one, k times as long
+        if _has_equal_entries(w):  # k steps equal one step of k times the size
             strength *= type(strength)(k)
             k = 1
         for _ in range(k):
@@ -130,9 +137,9 @@ class GroupL2(NamedTuple):
 
 
 class GroupLinf(NamedTuple):
-    r"""The mixed penalty :math:`\lambda \sum_i \|w_i\|_\infty`, where :math:`w_i` are the weights of feature i.
+    r"""Mixed-norm penalty :math:`\lambda \sum_i \|w_i\|_\infty`, where :math:`w_i` are the weights of feature i.
 
-    It makes all weights of a feature zero together, and the largest of them equal.
+    All weights of a feature become zero together.  The largest weights of a feature become equal in magnitude.
 
     Parameters
     ----------
@@ -141,8 +148,9 @@ class GroupLinf(NamedTuple):
 
     Notes
     -----
-    A step cuts the weights off at the level :math:`\tau` that solves
-    :math:`\sum_l [|x_l| - \tau]_+ / w_l = \lambda`, and k steps at that for :math:`k \lambda`.
+    A proximal step clips the weights to :math:`[-\tau, \tau]`, where :math:`\tau` solves
+    :math:`\sum_l [|x_l| - \tau]_+ / w_l = \lambda` with the step sizes :math:`w_l`.  k steps equal one step of strength
+    :math:`k \lambda`.
 
     References
     ----------
@@ -180,11 +188,11 @@ class GroupLinf(NamedTuple):
             return
         strength *= type(strength)(k)
         zero = strength - strength
-        fixed_level = zero  # what has never moved has no width, and is not cut off
+        fixed_level = zero  # weights with a step size of zero are not clipped
         for l in range(x.shape[0]):
             if not w[l] > 0:
                 fixed_level = max(fixed_level, abs(x[l]))
-        # The sum is convex and falls with the level: Newton's method from zero climbs to the solution.
+        # The sum is convex and decreases with the level, so Newton's method converges monotonically from zero.
         level = zero
         for _ in range(x.shape[0] + 1):
             weighted_sum = inverse_step_sum = zero

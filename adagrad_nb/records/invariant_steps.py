@@ -1,18 +1,19 @@
-"""Where a prediction comes to that follows the negative slope of its loss, the slope changing on the way.
+"""Importance-weight-aware updates: closed-form gradient flow of a prediction (Karampatziakis and Langford 2011).
 
-The invariant step of Karampatziakis and Langford (2011): many infinitely small steps in place of one, so that a row of
-weight 2 is the same row twice and no row is overshot.  A loss has it as ``flow(y, p, q, tau)``: the u by which p + q u
-is reached from p in the time tau, where p moves q times as fast as u.  Each has a closed form.
+An explicit step of a row with weight h can overshoot the target.  The limit of infinitely many small steps cannot, and
+makes a row of weight 2 equal to two rows of weight 1.  In this limit the prediction follows the negative slope of its
+loss.  The functions here are the solutions of that differential equation for common losses.  The method
+``invariant_step`` of losses uses them (see `losses`).
 """
 
 import math
 
-from ..compiler.jit import plain
+from ..compiler.jit import jitable
 
 
-@plain
+@jitable
 def capped_linear_flow(r, c, max_speed, rate):
-    """How far r > 0 falls in the time c where its speed is min(steep, bend r)."""
+    """Return the decrease of r > 0 in the time c under dr/dc = -min(max_speed, rate r)."""
     linear_below = max_speed / rate
     if r <= linear_below:
         return -r * math.expm1(-rate * c)
@@ -23,12 +24,12 @@ def capped_linear_flow(r, c, max_speed, rate):
     return r - linear_below * math.exp(-rate * (c - (r - linear_below) / max_speed))
 
 
-@plain
+@jitable
 def logistic_flow(m, c):
-    """How far the margin m climbs in the time c where its speed is 1 / (1 + exp(m)).
+    """Return the increase d of the margin m in the time c under dm/dc = 1 / (1 + exp(m)).
 
-    It is the d with d + exp(m) (exp(d) - 1) = c.  By Lambert's function, d = v - m - W(exp(v)) with v = c + m + exp(m),
-    which loses all digits of a small d.
+    d solves d + exp(m) (exp(d) - 1) = c.  The closed form d = v - m - W(exp(v)) with Lambert's W and
+    v = c + m + exp(m) loses all digits of a small d, so the equation is solved by iteration.
     """
     e = math.exp(-abs(m))
     one = type(c)(1)
@@ -36,20 +37,20 @@ def logistic_flow(m, c):
     d = a * c / (a + b)
     if b > 0:
         d = min(d, math.log1p(a * c / b))
-    # Halley's method: Newton's step is less than 1 from such a start, so that nothing is divided by less than a half.
+    # Halley's method.  From this start Newton's step is less than 1, so the divisor below is at least 1/2.
     for _ in range(20):
         growth = math.expm1(d)
         speed = a + b * (growth + one)
         newton = (a * (d - c) + b * growth) / speed
         change = newton / (one - newton * (b * (growth + one) / (speed + speed)))
         d -= change
-        if abs(change) <= type(c)(3e-6) * d / (one + d):  # the next change would be about the cube of this one
+        if abs(change) <= type(c)(3e-6) * d / (one + d):  # convergence is cubic
             break
     return d
 
 
-@plain
+@jitable
 def poisson_flow(y, mean, c):
-    """How far the logarithm of `mean` moves in the time c where its speed is y - mean, y >= 0."""
+    """Return the change of q = log(mean) in the time c under dq/dc = y - exp(q), for y >= 0."""
     elapsed = -math.expm1(-y * c) / y if y > 0 else c
     return -math.log1p((mean - y) * elapsed)

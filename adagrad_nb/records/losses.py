@@ -1,25 +1,35 @@
-"""Losses of a prediction p against a target y: what their methods mean, and all of them by name.
+"""Losses of a prediction p for a target y: their methods, and all losses by name.
 
-A loss is a record with three functions of scalars: ``value(y, p)``, its derivative ``slope(y, p)`` with respect to
-p, and ``inverse_link(p)``, what a prediction of p says about y.  ``target_type`` says what y is:
+A loss is a record with these members:
 
-============ =========================================================================================
-"binary"     -1 or 1; the drivers map any two labels to them, and a positive p is the label of 1
-"continuous" a finite number
-"count"      a finite number of at least 0
-"multiclass" the number of the right class, of a loss of one prediction for each (see `multiclass_losses`); the drivers
-             map any labels to them
-============ =========================================================================================
+``value(y, p) -> float``
+    The loss.
+``slope(y, p) -> float``
+    Its derivative with respect to p; at a kink, a subgradient.
+``inverse_link(p) -> float``
+    The prediction on the scale of y: the probability of y = 1 or the mean count.  Other losses return p.
+``target_type``
+    The kind of target, in scikit-learn's words:
 
-``probabilities`` says of a binary loss whether its inverse link is the probability of y = 1; a record that does not
-say is taken to have one.  The inverse link of other binary losses is p.
-
-``invariant_step(y, p, q, tau)``, which may be left out, is the invariant step (see `invariant_steps`); without it a
-step goes by the slope.
+    ============ ==================================================================================
+    "binary"     -1 or 1.  `fit_linear` accepts any two labels; p > 0 predicts the second
+    "continuous" a finite number
+    "count"      a finite number of at least 0
+    "multiclass" the index of the true class, for a loss of one prediction per class (see
+                 `multiclass_losses`).  `fit_linear` accepts any labels
+    ============ ==================================================================================
+``probabilities``
+    Whether the inverse link of a binary loss is the probability of y = 1.  Default: True.
+``invariant_step(y, p, q, tau) -> float``
+    The importance-weight-aware update u of Karampatziakis and Langford (2011), in closed form: the prediction follows
+    ``dp/dt = -q slope(y, p)`` for the time tau and reaches ``p + q u`` (see `invariant_steps`).  Default: the explicit
+    step, ``-tau * slope(y, p)``.
 """
 
+from typing import Any
+
 from .._legacy import get_member, has_member
-from ..compiler.jit import method, plain
+from ..compiler.jit import jitable, method
 from .binary_losses import Hinge, Logistic, ModifiedHuber, Perceptron, SmoothHinge, SquaredHinge
 from .multiclass_losses import OneVsRest, Softmax, target_type
 from .regression_losses import (
@@ -37,9 +47,9 @@ slope = method("slope")
 inverse_link = method("inverse_link")
 
 
-@plain
+@jitable
 def _explicit_step(loss, y, p, q, tau):
-    """The step of a loss that does not say where its slope leads."""
+    """Return the explicit step, for losses without `invariant_step`."""
     return -tau * slope(loss, y, p)
 
 
@@ -63,8 +73,8 @@ LOSSES = {
 }
 
 
-def has_probabilities(loss):
-    """Return whether the inverse link of a loss is a probability, or gives that of each class."""
+def has_probabilities(loss: Any) -> bool:
+    """Return whether the inverse link of a loss gives probabilities."""
     if isinstance(loss, OneVsRest):
         return has_probabilities(loss.loss)
     if target_type(loss) == "multiclass":

@@ -1,37 +1,43 @@
-"""Losses of several predictions at once: what the models that are learnt side by side have to do with each other.
+"""Losses of several predictions at once, for multi-class models and for models of several learning rates.
 
-Such a loss is a record with ``loss_and_gradient(y, p, z, h, loss_sums)``, which sets z[l] to h times the derivative
-with respect to p[l] and adds h times the loss to `loss_sums`; and ``can_learn_from(p)``, whether learning can go on
-from the predictions p.  ``target_type`` is ``"multiclass"`` where y is the number of the right class.
-``inverse_link(p)``, which may be left out, returns the probability of each class, for the predictions p of a row as an
-array.
+Such a loss is a record with these members:
+
+``loss_and_gradient(y, p, z, h, loss_sums)``
+    For a row with target y, predictions p and weight h: set ``z[l]`` to h times the derivative with respect to
+    ``p[l]``, and add h times the loss to `loss_sums`.
+``can_learn_from(p) -> bool``
+    Whether the predictions p are usable, so that training can continue.
+``target_type``
+    ``"multiclass"`` if y is the index of the true class.
+``inverse_link(p) -> ndarray``
+    Probability of each class for the predictions p of one row.  Default: the loss has no probabilities.
 """
 
 import math
 from typing import Any, NamedTuple
 
-from .._check import record
+from .._check import record_methods
 from .._legacy import OLD_TARGET_TYPES, get_member, has_member
-from ..compiler.jit import method, plain
+from ..compiler.jit import jitable, method
 
 _slope = method("slope")
 _value = method("value")
 
 
-def target_type(loss):
-    """Return the kind of targets of a loss, or class of losses; None if it does not say."""
+def target_type(loss: Any) -> str | None:
+    """Return the target type of a loss or a class of losses, or None if it has none."""
     kind = get_member(loss, "target_type")
     return OLD_TARGET_TYPES.get(kind, kind)
 
 
-def is_multi_output_loss(loss):
-    """Return whether a loss is of several predictions at once."""
+def is_multi_output_loss(loss: Any) -> bool:
+    """Return whether a loss takes several predictions at once."""
     return has_member(loss, "loss_and_gradient")
 
 
-@plain
+@jitable
 def _count_finite(p):
-    """How many predictions are finite."""
+    """Return the number of finite predictions."""
     count = 0
     for l in range(p.shape[0]):
         count += math.isfinite(p[l])
@@ -39,14 +45,15 @@ def _count_finite(p):
 
 
 class Softmax(NamedTuple):
-    r"""The multinomial logistic loss :math:`\log \sum_l e^{p_l} - p_y` of a prediction for each class.
+    r"""Multinomial logistic loss :math:`\log \sum_l e^{p_l} - p_y`, with one prediction :math:`p_l` for each class l.
 
-    Its inverse link, :math:`e^{p_l} / \sum_k e^{p_k}`, is the probability of class l.  With two classes it is the
-    logistic loss of the difference of the two predictions.
+    The derivative with respect to :math:`p_l` is :math:`e^{p_l} / \sum_k e^{p_k} - [l = y]`.  The inverse link is the
+    probability of class l, :math:`e^{p_l} / \sum_k e^{p_k}`.  With two classes, this is the logistic loss of the
+    difference of the two predictions.
 
     Notes
     -----
-    Every class has weights of its own, none is left out for reference.
+    Every class has its own weights; there is no reference class.
 
     References
     ----------
@@ -83,13 +90,15 @@ class Softmax(NamedTuple):
 
 
 class OneVsRest(NamedTuple):
-    """A binary loss for each class: this class against all others.
+    r"""One-versus-rest classification: the sum over the classes of a binary loss of this class against all others.
 
-    The loss of a row is the sum over the classes, so that each class learns what it would learn alone.
+    The loss is :math:`\sum_l \ell(y_l, p_l)` with :math:`y_l = 1` for the true class and -1 for the others.  Each class
+    learns the same weights as a binary model of this class.
 
     Parameters
     ----------
-    loss : loss record with binary labels
+    loss : loss record
+        Binary loss :math:`\ell`, such as ``Logistic()``.
 
     Examples
     --------
@@ -107,11 +116,10 @@ class OneVsRest(NamedTuple):
     target_type = "multiclass"
 
     def check(self):
-        record("OneVsRest.loss", self.loss, ("value", "slope", "inverse_link", "target_type"), "Logistic()")
+        record_methods("OneVsRest.loss", self.loss, ("value", "slope", "inverse_link", "target_type"), "Logistic()")
         if target_type(self.loss) != "binary":
             raise ValueError(
-                f"OneVsRest.loss: {type(self.loss).__name__} takes numbers; must be a loss of two labels, "
-                "such as Logistic()"
+                f"OneVsRest.loss: {type(self.loss).__name__} is not a binary loss; pass a loss such as Logistic()"
             )
 
     def can_learn_from(self, p):
@@ -125,9 +133,9 @@ class OneVsRest(NamedTuple):
 
 
 class IndependentOutputs(NamedTuple):
-    """The same loss of the same target for each of several models, which differ in their learning rates.
+    """The same loss of the same target for several models, which differ in their learning rates.
 
-    One whose prediction is no longer finite is out, and learns no more; the others go on.
+    A model whose prediction is not finite stops learning and has an infinite loss.  The others continue.
     """
 
     loss: Any

@@ -1,37 +1,46 @@
-"""Penalties: what is added to the loss and handled by a proximal step instead of a gradient.
+"""Penalties of the weights, applied by proximal steps instead of gradients.
 
-A penalty is a record with methods of scalars at coordinate i: ``value(x, i)``; ``prox(x, w, i)``, the minimiser of
-``value(z, i) + (z - x)**2 / (2 w)`` over z; ``prox_k(x, w, k, i)``, k of those steps in closed form, by which a
-coordinate that k sparse rows passed over is caught up; ``prox_k_sum(x, w, k, i)``, the sum of what x is after each of
-those steps, by which a mean of the iterates is.  Left out, the steps of either are taken one by one.  A strength or
-bound is a number or an array with one entry per coordinate.  ``prox_steps_add`` says that two steps equal one whose
-step size is the sum of theirs.
+The objective is ``mean loss + sum of value(x[i], i)`` everywhere.  A penalty is a record with these members, for the
+coordinate i:
 
-The total objective is everywhere ``mean loss + sum of value(x[i], i)``.
+``value(x, i) -> float``
+    Value of the penalty.
+``prox(x, w, i) -> float``
+    Proximal step of step size w: the minimiser of ``value(z, i) + (z - x)**2 / (2 * w)`` over z.
+``prox_k(x, w, k, i) -> float``
+    k proximal steps in closed form, for lazy updates.  Default: k calls of `prox`.
+``prox_k_sum(x, w, k, i) -> float``
+    Sum of the k iterates of these steps, for averages of the iterates.  Default: k calls of `prox`.
+``gradient_mapping(x, g, i) -> float``
+    Distance from optimality at a gradient g of the loss.  Default: ``abs(x - prox(x - g, 1, i))``.
+``prox_steps_add``
+    True if two proximal steps equal one whose step size is the sum of theirs.  Default: False.
+
+Strengths and bounds are numbers, or arrays with one entry per coordinate.
 """
 
 import math
 from typing import Any, NamedTuple
 
-from .._check import ordered, record
+from .._check import check_bounds_order, record_methods
 from .._legacy import get_member
-from ..compiler.jit import method, pick, plain
-from ..compiler.power import fade
-from ..compiler.simd import one
+from ..compiler.jit import jitable, method, pick
+from ..compiler.power import inverse_power
+from ..compiler.simd import one_like
 from .proximal import clip, elastic_sum, geometric_sum, soft_threshold, soft_threshold_sum
 
 
-@plain
+@jitable
 def _prox_k_one_by_one(penalty, x, w, k, i):
-    """k proximal steps one by one, for records without a closed form."""
+    """Apply k proximal steps one by one, for records without a closed form."""
     for _ in range(k):
         x = prox(penalty, x, w, i)
     return x
 
 
-@plain
+@jitable
 def _prox_k_sum_one_by_one(penalty, x, w, k, i):
-    """x after one step, after two, … and after k, summed one by one up to where x stays, for records without more."""
+    """Return the sum of the iterates of k proximal steps; stop stepping once x is constant."""
     iterate_sum = x - x
     for step_number in range(k):
         before = x
@@ -42,9 +51,9 @@ def _prox_k_sum_one_by_one(penalty, x, w, k, i):
     return iterate_sum
 
 
-@plain
+@jitable
 def _gradient_mapping_by_prox(penalty, x, g, i):
-    """|x - prox(x - g)|, the length of a unit proximal step: zero just where x is optimal."""
+    """|x - prox(x - g)|, the length of a proximal step of size 1: zero if and only if x is optimal."""
     return abs(x - prox(penalty, x - g, type(g)(1), i))
 
 
@@ -55,13 +64,13 @@ prox_k_sum = method("prox_k_sum", default=_prox_k_sum_one_by_one)
 gradient_mapping = method("gradient_mapping", default=_gradient_mapping_by_prox)
 
 
-def has_additive_prox(penalty):
-    """Return whether two proximal steps equal one whose step size is the sum of theirs."""
+def has_additive_prox(penalty: Any) -> bool:
+    """Return whether two proximal steps of a penalty equal one whose step size is the sum of theirs."""
     return bool(get_member(penalty, "prox_steps_add", False))
 
 
 class NoPenalty(NamedTuple):
-    """The penalty that is zero everywhere.
+    """No penalty: zero everywhere.
 
     Examples
     --------
@@ -90,7 +99,9 @@ class NoPenalty(NamedTuple):
 
 
 class L1(NamedTuple):
-    r"""The lasso penalty :math:`\lambda |x|`, which makes coordinates exactly zero.
+    r"""Lasso penalty :math:`\lambda |x|`, which makes coordinates exactly zero.
+
+    The proximal step of size w is the soft threshold :math:`\operatorname{sign}(x) [|x| - w \lambda]_+`.
 
     Parameters
     ----------
@@ -129,7 +140,9 @@ class L1(NamedTuple):
 
 
 class L2(NamedTuple):
-    r"""The ridge penalty :math:`\tfrac12 \lambda x^2`.
+    r"""Ridge penalty :math:`\tfrac12 \lambda x^2`.
+
+    The proximal step of size w is :math:`x / (1 + w \lambda)`.
 
     Parameters
     ----------
@@ -138,7 +151,7 @@ class L2(NamedTuple):
 
     Notes
     -----
-    It never enters the accumulators of the rule; decay that does is the transform `L2Decay`.
+    The penalty does not enter the accumulators of the rule.  The transform `L2Decay` does.
 
     References
     ----------
@@ -161,18 +174,20 @@ class L2(NamedTuple):
         return pick(self.strength, i) * x * x / type(x)(2)
 
     def prox(self, x, w, i):
-        return x / (one(x) + w * pick(self.strength, i))
+        return x / (one_like(x) + w * pick(self.strength, i))
 
     def prox_k(self, x, w, k, i):
-        return x * fade(w * pick(self.strength, i), type(w)(k))[0]
+        return x * inverse_power(w * pick(self.strength, i), type(w)(k))[0]
 
     def prox_k_sum(self, x, w, k, i):
         u = w * pick(self.strength, i)
-        return x * geometric_sum(u, fade(u, type(w)(k))[1], type(w)(k))
+        return x * geometric_sum(u, inverse_power(u, type(w)(k))[1], type(w)(k))
 
 
 class ElasticNet(NamedTuple):
-    r"""The elastic net :math:`\lambda_1 |x| + \tfrac12 \lambda_2 x^2`.
+    r"""Elastic net penalty :math:`\lambda_1 |x| + \tfrac12 \lambda_2 x^2`.
+
+    The proximal step of size w is :math:`\operatorname{sign}(x) [|x| - w \lambda_1]_+ / (1 + w \lambda_2)`.
 
     Parameters
     ----------
@@ -181,8 +196,13 @@ class ElasticNet(NamedTuple):
 
     Notes
     -----
-    With :math:`u = w \lambda_2`, k proximal steps of width w take :math:`|x|` to
+    With :math:`u = w \lambda_2`, k proximal steps of size w change :math:`|x|` to
     :math:`[(1+u)^{-k}|x| - w\lambda_1 (1 - (1+u)^{-k}) / u]_+`.
+
+    References
+    ----------
+    .. [1] H. Zou, T. Hastie, "Regularization and Variable Selection via the Elastic Net", J. R. Statist. Soc. B 67
+       (2005) 301-320.
 
     Examples
     --------
@@ -201,11 +221,11 @@ class ElasticNet(NamedTuple):
         return pick(self.l1, i) * abs(x) + pick(self.l2, i) * x * x / type(x)(2)
 
     def prox(self, x, w, i):
-        return soft_threshold(x, w * pick(self.l1, i)) / (one(x) + w * pick(self.l2, i))
+        return soft_threshold(x, w * pick(self.l1, i)) / (one_like(x) + w * pick(self.l2, i))
 
     def prox_k(self, x, w, k, i):
         u = w * pick(self.l2, i)
-        remainder, complement = fade(u, type(w)(k))
+        remainder, complement = inverse_power(u, type(w)(k))
         return soft_threshold(x * remainder, w * pick(self.l1, i) * geometric_sum(u, complement, type(w)(k)))
 
     def prox_k_sum(self, x, w, k, i):
@@ -216,10 +236,12 @@ class ElasticNet(NamedTuple):
 class Box(NamedTuple):
     """Bounds on each coordinate: zero in [lower, upper], infinite outside.
 
+    The proximal step is the projection ``min(max(x, lower), upper)``.
+
     Parameters
     ----------
-    lower, upper : float or ndarray of shape (n,)
-        With lower <= upper; -inf and inf mean no bound.
+    lower, upper : float or ndarray of shape (n,), default -inf and inf
+        In [-inf, inf], with lower <= upper.  -inf and inf mean no bound.
 
     Examples
     --------
@@ -236,7 +258,7 @@ class Box(NamedTuple):
     domain = {"lower": "[-inf, inf]", "upper": "[-inf, inf]"}
 
     def check(self):
-        ordered("Box", self.lower, self.upper)
+        check_bounds_order("Box", self.lower, self.upper)
 
     def value(self, x, i):
         inside = pick(self.lower, i) <= x <= pick(self.upper, i)
@@ -253,7 +275,9 @@ class Box(NamedTuple):
 
 
 class NonNegative(NamedTuple):
-    """Zero where x >= 0, infinite elsewhere.
+    """Non-negativity constraint: zero for x >= 0, infinite for x < 0.
+
+    The proximal step is the projection ``max(x, 0)``.
 
     Examples
     --------
@@ -278,15 +302,17 @@ class NonNegative(NamedTuple):
 
 
 class Bounded(NamedTuple):
-    """Another penalty within bounds.
+    """Another penalty plus bounds on each coordinate.
 
-    Its proximal step is the other's, then clipped; for one convex function of one variable that is exact.
+    The proximal step is that of the other penalty, then the projection on [lower, upper].  This is exact for a convex
+    function of one variable.
 
     Parameters
     ----------
     penalty : penalty record
-    lower, upper : float or ndarray of shape (n,)
-        With lower <= upper.
+        Convex, such as ``L1(1e-4)``.
+    lower, upper : float or ndarray of shape (n,), default -inf and inf
+        In [-inf, inf], with lower <= upper.
 
     Examples
     --------
@@ -303,12 +329,12 @@ class Bounded(NamedTuple):
 
     @property
     def prox_steps_add(self):
-        """Within the bounds shrinking is monotone, and one clip does for all."""
+        """Whether steps add, as those of the other penalty: within the bounds all steps go in one direction."""
         return has_additive_prox(self.penalty)
 
     def check(self):
-        record("Bounded.penalty", self.penalty, ("value", "prox"), "L1(1e-4)")
-        ordered("Bounded", self.lower, self.upper)
+        record_methods("Bounded.penalty", self.penalty, ("value", "prox"), "L1(1e-4)")
+        check_bounds_order("Bounded", self.lower, self.upper)
 
     def value(self, x, i):
         inside = pick(self.lower, i) <= x <= pick(self.upper, i)
@@ -318,7 +344,7 @@ class Bounded(NamedTuple):
         return clip(prox(self.penalty, x, w, i), pick(self.lower, i), pick(self.upper, i))
 
     def prox_k(self, x, w, k, i):
-        # The first step brings x inside; from there on shrinking is monotone and one clip does for all.
+        # After the first step x is within the bounds.  The others go in one direction, so one projection is enough.
         if k == 0:
             return x
         lower, upper = pick(self.lower, i), pick(self.upper, i)
@@ -330,7 +356,7 @@ class Bounded(NamedTuple):
             return x - x
         lower, upper = pick(self.lower, i), pick(self.upper, i)
         x = clip(prox(self.penalty, x, w, i), lower, upper)
-        # Between which two of the other steps does the other's path leave the bounds?  It moves one way only.
+        # Find the last step of the other penalty within the bounds by bisection; all steps go in one direction.
         inside, outside = 0, k
         while outside - inside > 1:
             middle = (inside + outside) // 2

@@ -1,24 +1,27 @@
-"""Losses of a residual p - y, and of counts, for targets that are numbers.  What the methods mean is told in `losses`.
+"""Losses for regression: functions of the residual p - y, and the Poisson loss for counts.
 
-Where a loss has a kink its slope is 0: a row that is predicted as well as the loss can tell moves nothing.
+Their methods are described in `losses`.  The slope at a kink is 0: a prediction with the smallest possible loss causes
+no update.
 """
 
 import math
 from typing import NamedTuple
 
-from ..compiler.jit import plain
-from ..compiler.simd import one
+from ..compiler.jit import jitable
+from ..compiler.simd import one_like
 from .invariant_steps import capped_linear_flow, poisson_flow
 
 
-@plain
+@jitable
 def _exp_or_inf(p):
-    """Infinite where Python's own raises an error."""
+    """Return exp(p), or infinity instead of the OverflowError of Python."""
     return type(p)(math.inf) if p > 709 else math.exp(p)
 
 
 class Squared(NamedTuple):
-    r"""Half the squared error, :math:`\tfrac12 (p - y)^2`; its link is the identity.
+    r"""Half the squared error, :math:`\tfrac12 (p - y)^2`.
+
+    The derivative with respect to p is p - y.  The inverse link is p.
 
     Examples
     --------
@@ -32,7 +35,7 @@ class Squared(NamedTuple):
     branchless = True
 
     def value(self, y, p):
-        return (p - y) * (p - y) / (one(p) + one(p))
+        return (p - y) * (p - y) / (one_like(p) + one_like(p))
 
     def slope(self, y, p):
         return p - y
@@ -45,14 +48,16 @@ class Squared(NamedTuple):
 
 
 class Huber(NamedTuple):
-    r"""Half the squared error up to an error of :math:`\delta`, linear beyond: outliers pull no harder than that.
+    r"""Huber loss: quadratic for small errors, linear for large ones, and so robust against outliers.
 
-    With :math:`r = |p - y|`: :math:`\tfrac12 r^2` up to :math:`\delta`, then :math:`\delta (r - \delta / 2)`.
+    With :math:`r = |p - y|` the loss is :math:`\tfrac12 r^2` for :math:`r \le \delta`, else
+    :math:`\delta (r - \delta / 2)`.  The derivative is :math:`\min(\max(p - y, -\delta), \delta)`.  The inverse link is
+    p.
 
     Parameters
     ----------
     delta : float, default 1.0
-        In (0, inf), in the unit of y.
+        :math:`\delta` in (0, inf), in the unit of y.
 
     References
     ----------
@@ -95,7 +100,9 @@ class Huber(NamedTuple):
 
 
 class Absolute(NamedTuple):
-    r"""The absolute error :math:`|p - y|`; what it learns is the median of y.
+    r"""Absolute error :math:`|p - y|`, minimised by the median of y.
+
+    The derivative is :math:`\operatorname{sign}(p - y)`.  The inverse link is p.
 
     Examples
     --------
@@ -123,12 +130,14 @@ class Absolute(NamedTuple):
 
 
 class EpsilonInsensitive(NamedTuple):
-    r"""The loss of support vector regression, :math:`[|p - y| - \epsilon]_+`.
+    r"""Epsilon-insensitive loss of support vector regression, :math:`[|p - y| - \epsilon]_+`.
+
+    The derivative is :math:`\operatorname{sign}(p - y)` for :math:`|p - y| > \epsilon`, else 0.  The inverse link is p.
 
     Parameters
     ----------
     epsilon : float, default 0.1
-        Error that costs nothing, in [0, inf), in the unit of y.
+        :math:`\epsilon` in [0, inf), the largest error without loss, in the unit of y.
 
     References
     ----------
@@ -168,12 +177,15 @@ class EpsilonInsensitive(NamedTuple):
 
 
 class SquaredEpsilonInsensitive(NamedTuple):
-    r"""The squared loss of support vector regression, :math:`[|p - y| - \epsilon]_+^2`, without the half of `Squared`.
+    r"""Squared epsilon-insensitive loss of support vector regression, :math:`[|p - y| - \epsilon]_+^2`.
+
+    The derivative is :math:`2 \operatorname{sign}(p - y) [|p - y| - \epsilon]_+`.  The inverse link is p.  Unlike
+    `Squared`, the loss has no factor of 1/2.
 
     Parameters
     ----------
     epsilon : float, default 0.1
-        Error that costs nothing, in [0, inf), in the unit of y.
+        :math:`\epsilon` in [0, inf), the largest error without loss, in the unit of y.
 
     References
     ----------
@@ -214,12 +226,14 @@ class SquaredEpsilonInsensitive(NamedTuple):
 
 
 class Quantile(NamedTuple):
-    r"""The pinball loss :math:`\tau [y - p]_+ + (1 - \tau) [p - y]_+`; what it learns is the quantile of y.
+    r"""Pinball loss :math:`\tau [y - p]_+ + (1 - \tau) [p - y]_+`, minimised by a quantile of y.
+
+    The derivative is :math:`1 - \tau` for p > y, :math:`-\tau` for p < y, and 0 for p = y.  The inverse link is p.
 
     Parameters
     ----------
     tau : float, default 0.5
-        Share of targets that are to lie below the prediction, in (0, 1).
+        :math:`\tau` in (0, 1), the quantile: the fraction of targets below the prediction.
 
     References
     ----------
@@ -261,15 +275,17 @@ class Quantile(NamedTuple):
 
 
 class Poisson(NamedTuple):
-    r"""The Poisson loss of a count or rate y in [0, inf), :math:`e^p - y p`; p is the logarithm of the mean of y.
+    r"""Poisson loss of a count or rate y in [0, inf), :math:`e^p - y p`; p is the logarithm of the mean of y.
 
-    It is the negative log-likelihood without the term :math:`\log y!`, which no weight changes.  Beyond p = 709 in
-    float64, 88 in float32, :math:`e^p` counts as infinite.
+    The derivative is :math:`e^p - y`.  The inverse link is the mean of y, :math:`e^p`.
 
     Notes
     -----
-    A step that goes too far makes the next gradient enormous, and by it all rates small: take a rate below the default
-    of 0.5, such as 0.1.
+    The loss is the negative log-likelihood without the term :math:`\log y!`, which does not depend on the weights.  For
+    p above 709 in float64 or 88 in float32, :math:`e^p` is infinite.
+
+    A step that is too long makes the next gradient very large, and all later steps small.  Choose a learning rate below
+    the default of 0.5, such as 0.1.
 
     References
     ----------

@@ -1,51 +1,70 @@
-"""Update rules: what a gradient does to one coordinate.
+"""Update rules: the step of one coordinate for a gradient of the loss.
 
-A rule is a record with ``slots`` accumulators per coordinate and three methods of scalars: ``initial_slots()``, their
-initial values; ``step(x, g, s, lr) -> (x, s)``, the step of the loss alone; ``step_size(s, lr)``, the step size of the
-penalty's proximal step at this coordinate.  A rule whose step answers for all updates so far, not for the last one, has
-``cumulative_step_size(s, lr, t)`` besides: the step size after t updates (see `dual_averaging`).  Where entries share
-an accumulator, or squares come from elsewhere, the step is taken in its two halves, ``accumulate(s, square) -> s`` and
-``apply(x, g, s, lr) -> x``.  A constant that follows from the fields is a field itself, which ``finalized()`` fills in
-double precision before the record is cast to the precision of the kernel.
+A rule is a record with these members, where s is the tuple of accumulators of the coordinate:
 
-Attributes of a rule say more about it, each with a predicate in this module.  ``is_scaled_gradient``: the step is
-``x - step_size(s, lr) g`` with the s that holds g already, so that its length can be changed, as the options
-`normalized` and `invariant` of `fit_linear` do.  ``accumulators_add``: the accumulators are sums over the updates, the
-first one of squared gradients, so that models of several learners can be merged.  ``per_row``: the entries of a row
-share an accumulator, to which ``accumulate`` adds ``pool_squares(total, n)`` of the sum of their n squared gradients.
+``slots``
+    Number of accumulators per coordinate.
+``initial_slots() -> tuple``
+    Initial values of the accumulators.
+``step(x, g, s, lr) -> (x, s)``
+    The step of the loss alone, without the penalty.
+``step_size(s, lr) -> float``
+    Step size of the proximal step of the penalty at this coordinate.
+``cumulative_step_size(s, lr, t) -> float``
+    The same after t updates, for rules whose step accounts for all updates so far (see `dual_averaging`).
+    Default: ``step_size(s, lr)``.
+``preconditioner(s) -> float``
+    Entry of the diagonal preconditioner: 1 / step size at learning rate 1.  Default: computed from `step_size`.
+``unpenalized() -> rule``
+    The rule for a coordinate without penalty, such as an intercept.  Default: the rule itself.
+``accumulate(s, square) -> s`` and ``apply(x, g, s, lr) -> x``
+    The two halves of a step.  They are needed if several entries share an accumulator, or if squares other than g² are
+    accumulated.  Default: the step has no halves.
 
-A record whose methods compute without branches, by `ratio` and `choose`, says so by ``branchless = True``: they then
-run on vectors of lanes where several models are learnt side by side, three to six times faster.
+These attributes are False by default; each has a predicate in this module:
+
+``is_scaled_gradient``
+    True if the step is ``x - step_size(s, lr) * g``, where s already includes g.  The options `normalized` and
+    `invariant` of `fit_linear` need such a rule, because they change the length of the step.
+``accumulators_add``
+    True if the accumulators are sums over the updates, the first one of squared gradients.  Models of several workers
+    can then be merged.
+``per_row``
+    True if the entries of a row of a matrix share an accumulator.  `accumulate` then adds ``pool_squares(total, n)``,
+    where total is the sum of the n squared gradients of the row.  Default of `pool_squares`: total.
+
+A record whose methods use `safe_divide` and `select` instead of branches has ``branchless = True``.  Its methods then
+run on SIMD vectors in models of several outputs, which is three to six times faster.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .._legacy import get_member, has_member
-from ..compiler.jit import method, plain
-from ..compiler.simd import ratio
+from ..compiler.jit import jitable, method
+from ..compiler.simd import safe_divide
 
 initial_slots = method("initial_slots")
 step = method("step")
 step_size = method("step_size")
 
 
-@plain
+@jitable
 def _step_size_of_one_update(rule, s, lr, t):
-    """Return the step size of a rule that steps by one gradient, whatever t is."""
+    """Return the step size of a rule whose step accounts for one gradient; it does not depend on t."""
     return step_size(rule, s, lr)
 
 
-@plain
+@jitable
 def _preconditioner_from_step_size(rule, s):
     """Return 1 / step size at rate 1, or 0 where that is 0."""
     w = step_size(rule, s, type(s[0])(1))
     return type(s[0])(1) / w if w > 0 else w
 
 
-@plain
+@jitable
 def _sum_squares(rule, total, n):
-    """Return what entries that share an accumulator add to it, the sum of their squares."""
+    """Return the sum of squares, which entries with a common accumulator add to it."""
     return total
 
 
@@ -58,59 +77,59 @@ _denominator = method("denominator")
 _denominator_guard = method("denominator_guard")
 
 
-def unpenalized(rule):
-    """Return the rule for a coordinate that is not penalised, such as an intercept."""
+def unpenalized(rule: Any) -> Any:
+    """Return the rule for a coordinate without penalty, such as an intercept."""
     replacement = get_member(rule, "unpenalized")
     return rule if replacement is None else replacement()
 
 
-def is_scaled_gradient(rule):
-    """Return whether a step is the gradient times the step size, which may then be changed."""
+def is_scaled_gradient(rule: Any) -> bool:
+    """Return whether the step of a rule is the gradient times the step size."""
     return bool(get_member(rule, "is_scaled_gradient", False))
 
 
-def has_additive_accumulators(rule):
-    """Return whether the accumulators are sums over the updates, so that those of several learners add up."""
+def has_additive_accumulators(rule: Any) -> bool:
+    """Return whether the accumulators of a rule are sums over the updates, so that models can be merged."""
     return bool(get_member(rule, "accumulators_add", False))
 
 
-def has_row_accumulators(rule):
-    """Return whether the entries of a row share an accumulator."""
+def has_row_accumulators(rule: Any) -> bool:
+    """Return whether the entries of a row of a matrix share an accumulator."""
     return has_member(rule, "per_row")
 
 
-def can_accumulate_squares(rule):
-    """Return whether the step comes in two halves, so that squares can be added before it."""
+def can_accumulate_squares(rule: Any) -> bool:
+    """Return whether a rule has `accumulate` and `apply`, the two halves of a step."""
     return has_member(rule, "accumulate")
 
 
 class Adagrad(NamedTuple):
-    r"""Adagrad with a diagonal matrix, as composite mirror descent.
+    r"""Adagrad with a diagonal preconditioner: composite mirror descent with per-coordinate step sizes.
 
     .. math:: G \leftarrow G + g^2, \qquad x \leftarrow x - \frac{\eta\, g}{\sqrt{G} + \epsilon}
 
-    With ``inside=True`` the denominator is :math:`\sqrt{G + \epsilon}`.  A zero gradient on a zero accumulator
-    moves nothing, whatever `eps` is, zero included.
+    With ``inside=True`` the denominator is :math:`\sqrt{G + \epsilon}`.  A zero gradient with a zero accumulator does
+    not change x, for any `eps`, including 0.
 
     Parameters
     ----------
     eps : float, default 1e-10
-        Added to the root, in [0, inf).  Outside as in the paper (its :math:`\delta`), PyTorch, MXNet 2 and
-        TensorFlow's ApplyAdagradV2; inside as in Keras 3, BrainPy, MXNet 1 and optax.
+        :math:`\epsilon` in [0, inf).  It is added to the root in the paper (as :math:`\delta`), PyTorch, MXNet 2 and
+        TensorFlow's ApplyAdagradV2, and inside the root in Keras 3, BrainPy, MXNet 1 and optax.
     inside : bool, default False
-        Whether `eps` stands inside the root.
+        Whether `eps` is added inside the root.
     initial_accumulator : float, default 0.0
-        First value of every G, in [0, inf).
+        Initial value of each G, in [0, inf).
     guarded : bool, default False
-        Whether a coordinate whose G is zero stays where it is even if its gradient is not zero, only so small that
-        its square is: as in optax and braintools.
+        Whether a coordinate with G = 0 is left unchanged even if its gradient is not zero but its square underflows, as
+        in optax and braintools.
     modulus : bool, default False
-        For complex x: whether an entry has one accumulator, of :math:`|g|^2`, as in optax, instead of one for its
-        real and one for its imaginary part, as in PyTorch.
+        For complex x: whether an entry has one accumulator, of :math:`|g|^2`, as in optax.  Otherwise its real and
+        imaginary parts have one each, as in PyTorch.
 
     Notes
     -----
-    G only grows, so that a long run over a changing objective comes to a halt.  In float32 it stops growing once
+    G never decreases, so the steps vanish in a long run with a changing objective.  In float32, G stops growing once
     :math:`g^2 < 2^{-24} G`.
 
     References
@@ -148,53 +167,54 @@ class Adagrad(NamedTuple):
         return (self.initial_accumulator,)
 
     def denominator(self, G):
-        zero = self.eps - self.eps  # in the record's own precision; both sums are exact where eps is zero
+        zero = self.eps - self.eps  # in the precision of the record; both sums are exact if eps is zero
         inner, outer = (self.eps, zero) if self.inside else (zero, self.eps)
         return math.sqrt(G + inner) + outer
 
     def denominator_guard(self, G):
-        """Zero just where x stays: where G is, or, unless that is enough, where the root is."""
+        """Return 0 if a step must leave x unchanged: if G is 0 and, unless `guarded`, eps is 0 too."""
         return G + (self.eps - self.eps if self.guarded else self.eps)
 
     def accumulate(self, s, square):
         return (s[0] + square,)
 
     def apply(self, x, g, s, lr):
-        return x - ratio(lr * g, _denominator(self, s[0]), _denominator_guard(self, s[0]))
+        return x - safe_divide(lr * g, _denominator(self, s[0]), _denominator_guard(self, s[0]))
 
     def step(self, x, g, s, lr):
         s = accumulate(self, s, g * g)
         return apply(self, x, g, s, lr), s
 
     def step_size(self, s, lr):
-        return ratio(lr, _denominator(self, s[0]), _denominator_guard(self, s[0]))
+        return safe_divide(lr, _denominator(self, s[0]), _denominator_guard(self, s[0]))
 
     def preconditioner(self, s):
         return _denominator(self, s[0])
 
 
 class RowAdagrad(NamedTuple):
-    r"""Adagrad with one accumulator for each row of a matrix, the sum of the mean squares of its gradients.
+    r"""Row-wise Adagrad: one accumulator for each row of a matrix, the sum of its mean squared gradients.
 
     .. math:: h_r \leftarrow h_r + \frac{1}{d} \sum_{j=1}^d g_{rj}^2, \qquad
               x_{rj} \leftarrow x_{rj} - \frac{\eta\, g_{rj}}{\sqrt{h_r} + \epsilon}
 
-    Made for embeddings: the state is d times smaller than the matrix.  With ``inside=True`` the denominator is
-    :math:`\sqrt{h_r + \epsilon}`.
+    It is intended for embeddings: the state is d times smaller than the matrix.  With ``inside=True`` the denominator
+    is :math:`\sqrt{h_r + \epsilon}`.
 
     Parameters
     ----------
     eps : float, default 1e-8
-        In [0, inf); FBGEMM's default.  MXNet has 1e-6 outside the root since version 2, 1e-5 inside before.
+        :math:`\epsilon` in [0, inf).  The default is that of FBGEMM.  MXNet 2 has 1e-6 outside the root, MXNet 1 has
+        1e-5 inside.
     inside : bool, default False
-        Whether `eps` stands inside the root.
+        Whether `eps` is added inside the root.
     initial_accumulator : float, default 0.0
-        First value of every h, in [0, inf).
+        Initial value of each h, in [0, inf).
 
     Notes
     -----
-    The rows are what the first axis of an array counts; in a vector every entry is a row of its own.  A sparse
-    gradient of which a row lists some entries only moves that row, the others as zeros.
+    Rows are indexed by the first axis of an array; in a vector, each entry is a row.  If a sparse gradient lists some
+    entries of a row, the whole row is updated, with zeros for its other entries.
 
     References
     ----------
@@ -228,7 +248,7 @@ class RowAdagrad(NamedTuple):
 
     def apply(self, x, g, s, lr):
         root = _denominator(self, s[0])
-        return x - ratio(lr * g, root, root)
+        return x - safe_divide(lr * g, root, root)
 
     def step(self, x, g, s, lr):
         s = accumulate(self, s, g * g)
@@ -236,11 +256,11 @@ class RowAdagrad(NamedTuple):
 
     def step_size(self, s, lr):
         root = _denominator(self, s[0])
-        return ratio(lr, root, root)
+        return safe_divide(lr, root, root)
 
 
 class MomentumAdagrad(NamedTuple):
-    r"""Adagrad whose scaled gradients are averaged, as in JAX's example optimisers.
+    r"""Adagrad with momentum: a moving average of the scaled gradients, as in JAX's example optimisers.
 
     .. math:: G \leftarrow G + g^2, \qquad
               m \leftarrow (1 - \mu) \frac{g}{\sqrt{G + \epsilon}} + \mu m, \qquad x \leftarrow x - \eta m
@@ -248,11 +268,11 @@ class MomentumAdagrad(NamedTuple):
     Parameters
     ----------
     momentum : float, default 0.9
-        :math:`\mu` in [0, 1).  The first step is only :math:`1 - \mu` of a plain one.
+        :math:`\mu` in [0, 1).  The first step is :math:`1 - \mu` times that of `Adagrad`.
     eps : float, default 0.0
-        Inside the root, in [0, inf).
+        :math:`\epsilon` in [0, inf), added inside the root.
     initial_accumulator : float, default 0.0
-        First value of every G, in [0, inf).
+        Initial value of each G, in [0, inf).
 
     References
     ----------
@@ -288,17 +308,17 @@ class MomentumAdagrad(NamedTuple):
     def step(self, x, g, s, lr):
         G = s[0] + g * g
         root = math.sqrt(G + self.eps)
-        scaled = ratio(g, root, root)
+        scaled = safe_divide(g, root, root)
         m = self.fresh * scaled + self.momentum * s[1]
         return x - lr * m, (G, m)
 
     def step_size(self, s, lr):
         root = math.sqrt(s[0] + self.eps)
-        return ratio(lr, root, root)
+        return safe_divide(lr, root, root)
 
 
 class Adadelta(NamedTuple):
-    r"""Adadelta: step lengths from two running means, of squared gradients and of squared steps.
+    r"""Adadelta: step sizes from exponential moving averages of squared gradients and of squared steps.
 
     .. math:: E \leftarrow \rho E + (1 - \rho) g^2, \qquad
               \Delta = \frac{\sqrt{D + \epsilon}}{\sqrt{E + \epsilon}}\, g, \qquad
@@ -307,13 +327,14 @@ class Adadelta(NamedTuple):
     Parameters
     ----------
     rho : float, default 0.9
-        In [0, 1).
+        :math:`\rho` in [0, 1), the decay of the averages.
     eps : float, default 1e-6
-        In (0, inf); the first steps are about :math:`\sqrt{\epsilon}` long.
+        :math:`\epsilon` in (0, inf).  The first steps have a length of about :math:`\sqrt{\epsilon}`.
 
     Notes
     -----
-    The learning rate multiplies the step, not what enters D, as in every system that has one.
+    The learning rate :math:`\eta` multiplies the step, but not the :math:`\Delta` that enters D.  All libraries with a
+    learning rate do this.
 
     References
     ----------
@@ -352,5 +373,5 @@ class Adadelta(NamedTuple):
         return x - lr * delta, (E, D)
 
     def step_size(self, s, lr):
-        # After the step, s holds the D that includes it; the length that the step had is lost, and this one is near.
+        # D already includes the last step; the exact size of that step is not stored.  This one is close to it.
         return lr * math.sqrt(s[1] + self.eps) / math.sqrt(s[0] + self.eps)

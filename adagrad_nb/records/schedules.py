@@ -1,24 +1,27 @@
-"""Schedules: the learning rate of update number t = 0, 1, 2, …
+"""Schedules of the learning rate.
 
-A schedule is a record with ``at(t) -> float``, evaluated in double precision once per update.
+A schedule is a record with one method:
+
+``at(t) -> float``
+    The learning rate of update t = 0, 1, 2, …  It is evaluated in double precision once per update.
 """
 
 import math
 from typing import Any, NamedTuple
 
-from .._check import count, positive_count, rates, record, schedule_steps
-from ..compiler.jit import method, plain
+from .._check import count, distinct_rates, positive_count, record_methods, schedule_steps
+from ..compiler.jit import jitable, method
 
 at = method("at")
 
 
 class Constant(NamedTuple):
-    """The same rate always.
+    """Constant learning rate: lr.
 
     Parameters
     ----------
     lr : float or ndarray of shape (n,)
-        In [0, inf); one number, or one per coordinate.
+        In [0, inf): one number, or one per coordinate.
 
     Examples
     --------
@@ -35,23 +38,27 @@ class Constant(NamedTuple):
         return self.lr
 
 
-@plain
+@jitable
 def elapsed_periods(t, steps, staircase):
-    """t / steps, rounded down on a staircase."""
+    """Return t / steps, rounded down if `staircase`."""
     return math.floor(t / steps) if staircase else t / steps
 
 
 class InverseTime(NamedTuple):
-    r"""lr / (1 + decay t / steps): PyTorch's `lr_decay`, Keras' and BrainPy's inverse-time decay.
+    """Inverse-time decay: lr / (1 + decay t / steps).
+
+    This is PyTorch's `lr_decay`, and the inverse-time decay of Keras and BrainPy.
 
     Parameters
     ----------
-    lr, decay : float
-        Each in [0, inf).
+    lr : float
+        Initial learning rate, in [0, inf).
+    decay : float
+        In [0, inf).
     steps : float, default 1.0
-        In (0, inf).
+        Number of updates in the unit of time, in (0, inf).
     staircase : bool, default False
-        Round t / steps down.
+        Whether t / steps is rounded down.
 
     Examples
     --------
@@ -72,12 +79,12 @@ class InverseTime(NamedTuple):
 
 
 class InverseSqrt(NamedTuple):
-    """lr / sqrt(1 + decay t).
+    """Inverse square root decay: lr / sqrt(1 + decay t).
 
     Parameters
     ----------
     lr : float
-        In [0, inf).
+        Initial learning rate, in [0, inf).
     decay : float, default 1.0
         In [0, inf).
 
@@ -98,20 +105,22 @@ class InverseSqrt(NamedTuple):
 
 
 class Exponential(NamedTuple):
-    """lr rate**(t / steps): Keras' and BrainPy's exponential decay; on a staircase MXNet's FactorScheduler.
+    """Exponential decay: max(lr rate**(t / steps), final).
+
+    This is the exponential decay of Keras and BrainPy; with ``staircase=True``, MXNet's FactorScheduler.
 
     Parameters
     ----------
     lr : float
-        In [0, inf).
+        Initial learning rate, in [0, inf).
     rate : float
-        In [0, inf); the factor gained over `steps` updates.
+        Factor per `steps` updates, in [0, inf).
     steps : float, default 1.0
         In (0, inf).
     staircase : bool, default False
-        Round t / steps down: a new rate every `steps` updates.
+        Whether t / steps is rounded down, so that the learning rate changes every `steps` updates.
     final : float, default 0.0
-        In [0, inf); the rate never falls below.
+        Smallest learning rate, in [0, inf).
 
     Examples
     --------
@@ -135,20 +144,21 @@ class Exponential(NamedTuple):
 
 
 class Polynomial(NamedTuple):
-    """From `lr` at t = 0 to `final` at t = `steps` along a power of the rest, and `final` from there on.
+    """Polynomial decay: final + (lr - final) (1 - t / steps)**power up to t = steps, then final.
 
     Parameters
     ----------
     lr : float
-        In [0, inf).
+        Initial learning rate, in [0, inf).
     steps : float
-        In (0, inf).
+        Length of the decay, in (0, inf).
     final : float, default 0.0
-        In [0, inf).
+        Final learning rate, in [0, inf).
     power : float, default 1.0
-        In (0, inf); 1 is a straight line, 2 is the default of MXNet's PolyScheduler.
+        In (0, inf).  1 is linear decay; 2 is the default of MXNet's PolyScheduler.
     cycle : bool, default False
-        Begin anew with a longer period instead of staying at `final`, as Keras' PolynomialDecay may.
+        Whether, after `steps` updates, the decay continues with the next multiple of `steps` as its length, as with
+        ``cycle`` of Keras' PolynomialDecay.
 
     Examples
     --------
@@ -172,20 +182,26 @@ class Polynomial(NamedTuple):
 
 
 class CosineRestarts(NamedTuple):
-    """Half cosines from `lr` down to `final`, each `stretch` times as long as the last and beginning nearer to `final`.
+    r"""Cosine annealing with warm restarts (SGDR).
+
+    .. math:: \mathrm{final} + \tfrac12 a_k (1 + \cos(\pi \tau / T_k)), \qquad
+              T_k = \mathrm{steps} \cdot \mathrm{stretch}^k, \qquad
+              a_k = (\mathrm{lr} - \mathrm{final}) \cdot \mathrm{shrink}^k
+
+    in period k = 0, 1, …, where :math:`\tau` counts the updates since its start.
 
     Parameters
     ----------
     lr : float
-        In [0, inf).
+        Initial learning rate, in [0, inf).
     steps : float
-        Updates of the first period, in (0, inf).
+        Length of the first period in updates, in (0, inf).
     stretch : float, default 2.0
-        In [1, inf).
+        Factor of the length from one period to the next, in [1, inf).
     shrink : float, default 1.0
-        In (0, 1]; what is left of the distance from `final` at the next start.
+        Factor of the amplitude from one period to the next, in (0, 1].
     final : float, default 0.0
-        In [0, inf), as a rate, not a share of `lr`.
+        Learning rate at the end of each period, in [0, inf).  It is not a fraction of `lr`.
 
     References
     ----------
@@ -218,13 +234,13 @@ class CosineRestarts(NamedTuple):
 
 
 class Shift(NamedTuple):
-    """Another schedule counted from another number: inner.at(t + by).
+    """Another schedule with a shifted update number: inner.at(t + by).
 
     Parameters
     ----------
     inner : schedule record
     by : int
-        1 for systems that count updates from 1, such as MXNet.
+        At least 0.  Use 1 for systems that count updates from 1, such as MXNet.
 
     Examples
     --------
@@ -238,23 +254,23 @@ class Shift(NamedTuple):
 
     def check(self):
         count("Shift.by", self.by)
-        record("Shift.inner", self.inner, ("at",), "InverseSqrt(1.0)")
+        record_methods("Shift.inner", self.inner, ("at",), "InverseSqrt(1.0)")
 
     def at(self, t):
         return at(self.inner, t + self.by)
 
 
 class Cosine(NamedTuple):
-    """Half a cosine from `lr` at t = 0 down to `final` at t = `steps`, and `final` from there on.
+    """Cosine decay: final + (lr - final) (1 + cos(pi t / steps)) / 2 up to t = steps, then final.
 
     Parameters
     ----------
     lr : float
-        In [0, inf).
+        Initial learning rate, in [0, inf).
     steps : float
-        In (0, inf).
+        Length of the decay, in (0, inf).
     final : float, default 0.0
-        In [0, inf).
+        Final learning rate, in [0, inf).
 
     References
     ----------
@@ -279,14 +295,14 @@ class Cosine(NamedTuple):
 
 
 class Piecewise(NamedTuple):
-    """values[0] before boundaries[0], values[k] from boundaries[k - 1] on.
+    """Piecewise constant learning rate: values[0] for t < boundaries[0], values[k] from boundaries[k - 1] on.
 
     Parameters
     ----------
     boundaries : tuple of int
-        Increasing update numbers at which the next value begins.
+        Increasing update numbers, each at least 0, from which the next value applies.
     values : tuple of float
-        One more than there are boundaries, each in [0, inf).
+        Learning rates, each in [0, inf); one more than boundaries.
 
     Examples
     --------
@@ -304,7 +320,7 @@ class Piecewise(NamedTuple):
         schedule_steps("Piecewise", self.boundaries, self.values)
 
     def finalized(self):
-        # One type of number, and no empty tuple, which a compiled loop cannot go through.
+        # Numba loops over tuples of one type only, and not over empty ones.
         values = tuple(float(value) for value in self.values)
         return self._replace(values=values) if self.boundaries else Constant(values[0])
 
@@ -317,12 +333,14 @@ class Piecewise(NamedTuple):
 
 
 class WarmUp(NamedTuple):
-    """A linear rise to another schedule's first rate over `steps` updates, then that schedule from its start.
+    """Linear warm-up to the initial learning rate of another schedule, then that schedule.
+
+    The learning rate is inner.at(0) (t + 1) / steps for t < steps, then inner.at(t - steps).
 
     Parameters
     ----------
     steps : int
-        At least 1; update t < steps has the rate (t + 1) / steps of ``inner.at(0)``.
+        Length of the warm-up in updates, at least 1.
     inner : schedule record
 
     Examples
@@ -337,7 +355,7 @@ class WarmUp(NamedTuple):
 
     def check(self):
         positive_count("WarmUp.steps", self.steps)
-        record("WarmUp.inner", self.inner, ("at",), "InverseSqrt(1.0)")
+        record_methods("WarmUp.inner", self.inner, ("at",), "InverseSqrt(1.0)")
 
     def at(self, t):
         fraction = min((t + 1.0) / self.steps, 1.0)
@@ -345,16 +363,18 @@ class WarmUp(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Several learning rates that `fit_linear` tries side by side in the same pass; ``lr="auto"`` is ``Rates()``.
+    """Several learning rates that `fit_linear` tries in the same pass; ``lr="auto"`` is ``Rates()``.
 
-    The model is the one whose rate has the lowest progressive loss.  Every rate learns on in every call.
+    The model predicts with the learning rate of the lowest progressive loss.  All of them are kept when training is
+    continued.
 
     Parameters
     ----------
     values : tuple of float
-        Each in [0, inf).  A multiple of four costs no more than one less.
+        Different learning rates, each in [0, inf).  They share SIMD registers, so a multiple of four is as fast as one
+        value less.
     schedule : schedule record, default Constant(1.0)
-        What each value is multiplied with in update t.
+        Factor of all learning rates in update t.
 
     Examples
     --------
@@ -372,12 +392,12 @@ class Rates(NamedTuple):
     domain = {"values": "[0, inf)"}
 
     def check(self):
-        rates("Rates.values", self.values)
-        record("Rates.schedule", self.schedule, ("at",), "InverseSqrt(1.0)")
+        distinct_rates("Rates.values", self.values)
+        record_methods("Rates.schedule", self.schedule, ("at",), "InverseSqrt(1.0)")
 
 
 class PrecomputedSchedule(NamedTuple):
-    """Rates that were worked out beforehand: values[t - start]."""
+    """Precomputed learning rates: values[t - start]."""
 
     values: Any
     start: int

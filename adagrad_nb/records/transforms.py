@@ -1,25 +1,39 @@
-"""Transforms: what happens to a gradient before the rule sees it, in the order of the tuple.
+"""Transforms of the gradient before the step of the rule, applied in the order of the tuple.
 
-A transform is a record with ``transform(x, g, lr) -> (x, g)`` for one coordinate; ``transform_at(x, g, lr, i)``
-besides, if it differs from coordinate to coordinate.  One that looks at the whole array has ``scale_for_norm(norm)``
-instead: the number that the gradient is multiplied with, given its 2-norm at that place in the order; with
-``uses_global_norm = True``, the 2-norm of the gradients of all arrays.  `Only` and `Except` choose arrays by their
-names: their ``for_array(path)`` returns the transform of the array of that name.
+A transform is a record with one of these methods:
+
+``transform(x, g, lr) -> (x, g)``
+    New x and g of one coordinate.
+``transform_at(x, g, lr, i) -> (x, g)``
+    The same for a transform that depends on the coordinate i.  Default: ``transform(x, g, lr)``.
+``scale_for_norm(norm) -> float``
+    Factor of the gradient, given the 2-norm of the gradient of the whole array after the transforms before this one.
+``for_array(path) -> transform``
+    The transform of the array with the name `path`, for records that select arrays by name, such as `Only`.
+
+and these attributes, which are False by default:
+
+``uses_global_norm``
+    True if `scale_for_norm` takes the norm over the gradients of all arrays.
+``decays``
+    True if the transform is a weight decay.
+
+Transforms that can hold a gradient back are in `gates`.
 """
 
 import math
 from typing import Any, NamedTuple
 
-from .._check import matches, patterns, record
+from .._check import matches_any, name_patterns, record_methods
 from .._legacy import get_member, has_member
-from ..compiler.jit import method, pick, plain
+from ..compiler.jit import jitable, method, pick
 
 transform = method("transform")
 
 
-@plain
+@jitable
 def _transform_any_coordinate(item, x, g, lr, i):
-    """A transform that is the same at every coordinate."""
+    """Apply a transform that does not depend on the coordinate."""
     return transform(item, x, g, lr)
 
 
@@ -27,7 +41,7 @@ transform_at = method("transform_at", default=_transform_any_coordinate)
 
 
 class Identity(NamedTuple):
-    """The transform that changes nothing; the end of every chain."""
+    """The identity, at the end of every chain."""
 
     branchless = True
 
@@ -36,7 +50,7 @@ class Identity(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """`first`, then `rest`: how a tuple of transforms enters a kernel, as one record."""
+    """`first`, then `rest`: a tuple of transforms as one nested record, the form that kernels take."""
 
     first: Any
     rest: Any
@@ -47,7 +61,7 @@ class Chain(NamedTuple):
 
 
 def chain_transforms(transforms):
-    """Fold a tuple of transforms into one record."""
+    """Return a tuple of transforms as one nested record."""
     record = Identity()
     for item in reversed(transforms):
         record = Chain(item, record)
@@ -55,7 +69,7 @@ def chain_transforms(transforms):
 
 
 def clip_scale(clip, norm):
-    """The factor that brings a norm to at most the bound; 1 to the last bit within it, NaN where there is no norm."""
+    """Return min(1, bound / norm): exactly 1 within the bound, NaN if the norm is not finite."""
     if norm <= clip.bound:
         return type(norm)(1)
     return clip.bound / norm if norm < math.inf else type(norm)(math.nan)
@@ -67,7 +81,7 @@ class Rescale(NamedTuple):
     Parameters
     ----------
     by : float
-        Finite.
+        Factor, finite.
 
     Examples
     --------
@@ -85,9 +99,9 @@ class Rescale(NamedTuple):
 
 
 class Maximize(NamedTuple):
-    """Turn the sign of the gradient, so that the objective is maximised.
+    """Negate the gradient, so that the objective is maximised.
 
-    What stands after it in the tuple sees the turned gradient: a decay still shrinks x.
+    Transforms after it in the tuple see the negated gradient.  A weight decay after it still shrinks x.
 
     Examples
     --------
@@ -124,7 +138,7 @@ class ClipValue(NamedTuple):
 
 
 class ClipNorm(NamedTuple):
-    """Shrink the gradient of each array to a 2-norm of at most `bound`.
+    """Clip the gradient of each array to a 2-norm of at most `bound`: g min(1, bound / norm).
 
     Parameters
     ----------
@@ -133,8 +147,13 @@ class ClipNorm(NamedTuple):
 
     Notes
     -----
-    A gradient within the bound is untouched to the last bit.  A NaN or infinity in it, or squares whose sum
-    overflows, make all of it NaN.
+    A gradient within the bound is unchanged, bit for bit.  If it has a NaN or an infinity, or if its sum of squares
+    overflows, all of it becomes NaN.
+
+    References
+    ----------
+    .. [1] R. Pascanu, T. Mikolov, Y. Bengio, "On the Difficulty of Training Recurrent Neural Networks", ICML 2013,
+       algorithm 1.
 
     Examples
     --------
@@ -151,7 +170,7 @@ class ClipNorm(NamedTuple):
 
 
 class ClipGlobalNorm(NamedTuple):
-    """Shrink the gradients of all arrays by one factor, to a common 2-norm of at most `bound`.
+    """Clip the gradients of all arrays by one factor, to a global 2-norm of at most `bound`.
 
     Parameters
     ----------
@@ -160,8 +179,8 @@ class ClipGlobalNorm(NamedTuple):
 
     Notes
     -----
-    Gradients within the bound are untouched to the last bit.  A NaN or infinity in one, or squares whose sum
-    overflows, make all of them NaN.
+    Gradients within the bound are unchanged, bit for bit.  If one of them has a NaN or an infinity, or if the sum of
+    squares overflows, all of them become NaN.
 
     Examples
     --------
@@ -183,7 +202,9 @@ class ClipGlobalNorm(NamedTuple):
 
 
 class L2Decay(NamedTuple):
-    """g + strength x: weight decay that enters the accumulators, as PyTorch's `weight_decay`.
+    """Weight decay as L2 regularisation: g + strength x.
+
+    The decay enters the accumulators of the rule, as PyTorch's `weight_decay`.
 
     Parameters
     ----------
@@ -210,14 +231,16 @@ class L2Decay(NamedTuple):
 
 
 class DecoupledDecay(NamedTuple):
-    """x - lr strength x before the step: weight decay that the accumulators do not see, as Keras' `weight_decay`.
+    """Decoupled weight decay: x - lr strength x before the step.
+
+    The decay does not enter the accumulators of the rule, as Keras' `weight_decay`.
 
     Parameters
     ----------
     strength : float or ndarray of the shape of x
         In [0, inf).
     times_lr : bool, default True
-        False leaves lr out of it, as BrainPy does.
+        Whether the decay is multiplied by the learning rate.  BrainPy does not multiply it.
 
     References
     ----------
@@ -246,14 +269,14 @@ class DecoupledDecay(NamedTuple):
 
 
 class Only(NamedTuple):
-    """A transform for the arrays whose name matches.
+    """A transform for the arrays whose names match.
 
     Parameters
     ----------
     inner : transform record
     match : str or tuple of str
-        Regular expressions, one of which is to be found in the name.  Names read like the expression that gets the
-        array: ``x['layer1']['bias']``, ``x[0]``.
+        Regular expressions; a name matches if one of them is found in it.  The name of an array is the expression for
+        it, such as ``x['layer1']['bias']`` or ``x[0]``.
 
     Examples
     --------
@@ -273,18 +296,18 @@ class Only(NamedTuple):
         _check_array_choice(self)
 
     def for_array(self, path):
-        """The transform of the array of that name."""
-        return self.inner if matches(self.match, path) else Identity()
+        """Return the transform of the array of this name."""
+        return self.inner if matches_any(self.match, path) else Identity()
 
 
 class Except(NamedTuple):
-    """A transform for the arrays whose name does not match.
+    """A transform for the arrays whose names do not match.
 
     Parameters
     ----------
     inner : transform record
     match : str or tuple of str
-        Regular expressions, as of `Only`.
+        Regular expressions, as for `Only`.
 
     Examples
     --------
@@ -300,19 +323,19 @@ class Except(NamedTuple):
         _check_array_choice(self)
 
     def for_array(self, path):
-        """The transform of the array of that name."""
-        return Identity() if matches(self.match, path) else self.inner
+        """Return the transform of the array of this name."""
+        return Identity() if matches_any(self.match, path) else self.inner
 
 
 def _check_array_choice(choice):
     name = type(choice).__name__
     inner = choice.inner
-    record(f"{name}.inner", inner, () if needs_norm(inner) else ("transform",), "L2Decay(1e-4)")
-    patterns(f"{name}.match", choice.match)
+    record_methods(f"{name}.inner", inner, () if needs_norm(inner) else ("transform",), "L2Decay(1e-4)")
+    name_patterns(f"{name}.match", choice.match)
 
 
-def for_array(item, path):
-    """Return the transform that `item` is for the array of that name."""
+def for_array(item: Any, path: str) -> Any:
+    """Return the transform that `item` applies to the array of this name."""
     choose = get_member(item, "for_array")
     return item if choose is None else choose(path)
 
@@ -320,21 +343,21 @@ def for_array(item, path):
 scale_for_norm = method("scale_for_norm")
 
 
-def is_for_some_arrays(transform):
-    """Return whether a transform chooses arrays by their names."""
+def is_for_some_arrays(transform: Any) -> bool:
+    """Return whether a transform selects arrays by name."""
     return has_member(transform, "for_array")
 
 
-def needs_norm(transform):
-    """Return whether a transform, or class of transforms, takes the norm of the gradient."""
+def needs_norm(transform: Any) -> bool:
+    """Return whether a transform, or a class of transforms, needs the norm of the gradient."""
     return has_member(transform, "scale_for_norm")
 
 
-def uses_global_norm(transform):
-    """Return whether a transform that takes a norm takes that of the gradients of all arrays."""
+def uses_global_norm(transform: Any) -> bool:
+    """Return whether a transform needs the norm over the gradients of all arrays."""
     return bool(get_member(transform, "uses_global_norm", False))
 
 
-def is_weight_decay(transform):
-    """Return whether a transform shrinks x, or adds x times a strength to the gradient."""
+def is_weight_decay(transform: Any) -> bool:
+    """Return whether a transform is a weight decay, coupled or decoupled."""
     return has_member(transform, "decays")

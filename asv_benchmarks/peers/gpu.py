@@ -42,9 +42,9 @@ def _missing(has_cuda):
 
         return "CUDA is simulated; unset NUMBA_ENABLE_CUDASIM" if numba.config.ENABLE_CUDASIM else ""
     try:
-        from adagrad_nb.cuda.arrays import cuda
+        from adagrad_nb.cuda.arrays import import_cuda
 
-        cuda()
+        import_cuda()
     except ImportError as error:
         return str(error)
     return "numba-cuda finds no CUDA device or driver"

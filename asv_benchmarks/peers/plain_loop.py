@@ -11,7 +11,7 @@ def main():
     import numpy as np
 
     from adagrad_nb import init
-    from adagrad_nb.compiler.jit import entry
+    from adagrad_nb.compiler.jit import compiled_entry
     from adagrad_nb.optim.kernels import array_update
 
     @numba.njit(error_model="numpy")
@@ -36,7 +36,7 @@ def main():
             leaf = state.leaves[0]
             arguments = leaf.update, array_update.ALL, x, g, leaf.flat_slots, leaf.constant_lr, 0
             others = y, g, G, kind(0.01), kind(1e-10)
-            loops = entry(array_update.serial, *arguments), entry(by_hand, *others)
+            loops = compiled_entry(array_update.serial, *arguments), compiled_entry(by_hand, *others)
 
             def ours(loop=loops[0], arguments=arguments):
                 loop(*arguments)

@@ -1,4 +1,4 @@
-"""What is compiled, when, into which instructions, and where it is kept."""
+"""Compilation: signatures, generated code, the disk cache, and record classes of the same name."""
 
 import ast
 import importlib.util
@@ -37,9 +37,8 @@ from adagrad_nb import (
     minimize_stochastic,
     update,  # fmt: skip
 )
-from adagrad_nb.compiler.jit import cast, code, compiled_for, distinct, jit
+from adagrad_nb.compiler.jit import cast, compiled_for, jit, llvm_ir, unique_class
 from adagrad_nb.optim.kernels import array_update, reductions
-from adagrad_nb.optim.kernels import array_update as row_loops
 from adagrad_nb.optim.kernels.reductions import resolve_norms
 from adagrad_nb.records.losses import LOSSES, inverse_link, slope, value
 from adagrad_nb.testing import Quadratic, Rosenbrock
@@ -47,14 +46,14 @@ from adagrad_nb.testing import Quadratic, Rosenbrock
 PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
 SOURCES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 
-needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code")
+needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="requires the compiler")
 
 
-# --- when --------------------------------------------------------------------------------------------------------
+# --- number of compilations ---------------------------------------------------------------------------------------
 
 
 class Compilations(event.Listener):
-    """Counts what Numba compiles."""
+    """Listener that records the functions that Numba compiles."""
 
     def __init__(self):
         self.functions = []
@@ -67,7 +66,7 @@ class Compilations(event.Listener):
 
 
 class MyRule(NamedTuple):
-    """A rule from outside the package."""
+    """Rule defined outside the package."""
 
     eps: float = 1e-3
 
@@ -85,7 +84,7 @@ class MyRule(NamedTuple):
 
 
 class MyPenalty(NamedTuple):
-    """A penalty from outside the package, without a closed form of many steps."""
+    """Penalty defined outside the package, without a closed form of repeated steps."""
 
     strength: float
 
@@ -97,40 +96,40 @@ class MyPenalty(NamedTuple):
 
 
 def dense_steps(**options):
-    def go(scale):
+    def run(scale):
         x = np.ones(5) * scale
         state = init(x, **options)
         x, state = update(x, x * scale, state)
         update(x, x, state, out=(x, state))
         update(x, ([0, 2], [scale, 1.0]), state)
         update(x, ([2, 2], [scale, 1.0]), state, lr=scale)
-        # The squares decide whether a norm clips: both ways must be compiled alike.
+        # Gradients with a norm below and above the limit must use the same compiled code.
         update(x, x * 1e-3, state)
 
-    return go
+    return run
 
 
-def rows(scale):
+def row_step(scale):
     x = np.ones((4, 3))
     update(x, ([2, 1], np.full((2, 3), scale)), init(x, lr=0.1 * scale))
 
 
-def minimiser(**options):
-    def go(scale):
+def minimisation(**options):
+    def run(scale):
         res = minimize_adagrad(Rosenbrock(100.0 * scale), np.zeros(3), maxiter=50, **options)
         minimize_adagrad(Rosenbrock(100.0), res.x, maxiter=9, state=res.state)
 
-    return go
+    return run
 
 
 CALLS = {
     "dense": dense_steps(),
     "norm": dense_steps(transforms=(ClipNorm(1.0),), penalty=L1(0.1), average=Polyak()),
-    "rows": rows,
+    "rows": row_step,
     "rule of the user": dense_steps(rule=MyRule(), penalty=MyPenalty(0.1)),
-    "minimise": minimiser(),
-    "minimise within bounds": minimiser(bounds=[(-1, 1)] * 3, average=Polyak()),
-    "minimise with a callable rate": minimiser(lr=lambda t: 0.5 / (1 + t)),
+    "minimise": minimisation(),
+    "minimise within bounds": minimisation(bounds=[(-1, 1)] * 3, average=Polyak()),
+    "minimise with a callable learning rate": minimisation(lr=lambda t: 0.5 / (1 + t)),
 }
 
 
@@ -147,7 +146,7 @@ def test_the_second_call_compiles_nothing(name):
 
 @needs_compiler
 def test_after_warming_up_nothing_is_compiled(python, tmp_path):
-    """In a process of its own, with nothing in the disk cache."""
+    """In a new process with an empty disk cache, `warm_up` compiles everything that these calls need."""
     printed = python(
         "import numpy as np, scipy.sparse as sp\n"
         "from numba.core import event\n"
@@ -164,7 +163,7 @@ def test_after_warming_up_nothing_is_compiled(python, tmp_path):
 
 
 @needs_compiler
-def test_the_listener_listens():
+def test_the_listener_records_compilations():
     listener = Compilations()
     with event.install_listener("numba:compile", listener):
         numba.njit(lambda x: x + 1)(1)
@@ -172,7 +171,7 @@ def test_the_listener_listens():
 
 
 @needs_compiler
-def test_values_make_no_signatures():
+def test_values_of_options_add_no_signatures():
     x = np.ones(3)
     update(x, x, init(x))
     before = len(array_update.serial.signatures)
@@ -182,7 +181,7 @@ def test_values_make_no_signatures():
     assert len(array_update.serial.signatures) == before
 
 
-# --- into what ---------------------------------------------------------------------------------------------------
+# --- generated code ----------------------------------------------------------------------------------------------
 
 PENALTIES = [NoPenalty(), L1(0.1), L2(0.1), ElasticNet(0.1, 0.2), Box(-1.0, 1.0), NonNegative(), Bounded(L2(1.0), 0, 1)]
 TRANSFORMS = [
@@ -194,14 +193,14 @@ RECORDS.append((TRANSFORMS[-1], Bounded(ElasticNet(0.1, 0.2), -1, 1)))
 
 
 def code_of(kernel, x, transforms, penalty):
-    """The intermediate code of a dense kernel for these records, as `update` compiles it."""
+    """Return the LLVM IR of a dense kernel for these records, as `update` compiles it."""
     state = init(x, transforms=transforms, penalty=penalty)
     leaf = state.leaves[0]
     records = leaf.update
     if leaf.needs_reduction:
-        settled = resolve_norms(records.transforms, leaf.resolved_prefix, array_update.ALL, x, x, leaf.constant_lr)
-        records = records._replace(transforms=settled)
-    return code(kernel, records, array_update.ALL, x, x, leaf.flat_slots, leaf.constant_lr, 0)
+        resolved = resolve_norms(records.transforms, leaf.resolved_prefix, array_update.ALL, x, x, leaf.constant_lr)
+        records = records._replace(transforms=resolved)
+    return llvm_ir(kernel, records, array_update.ALL, x, x, leaf.flat_slots, leaf.constant_lr, 0)
 
 
 DOUBLE = re.compile(r"\b(fadd|fsub|fmul|fdiv|fneg|fcmp)\b[^\n]*\bdouble\b|\bfpext\b|\bfptrunc\b|@llvm\.[a-z]+\.f64")
@@ -213,14 +212,14 @@ def test_single_precision_code_has_no_double(records):
     text = code_of(array_update.serial, np.linspace(-1, 1, 5, dtype=np.float32), *records)
     assert "float" in text
     found = DOUBLE.search(text)
-    assert found is None, found.group_size()
+    assert found is None, found.group()
 
 
 SCALAR = {name: kind for name, kind in LOSSES.items() if kind.target_type != "multiclass"}  # of one prediction
 
 
-def everything_of(loss, y, p):
-    """What a kernel asks of a loss."""
+def evaluate_loss(loss, y, p):
+    """Call the functions of a loss that kernels use."""
     return value(loss, y, p), slope(loss, y, p), inverse_link(loss, p)
 
 
@@ -228,11 +227,11 @@ def everything_of(loss, y, p):
 @pytest.mark.parametrize("loss", [kind() for kind in SCALAR.values()], ids=SCALAR)
 def test_single_precision_code_of_losses_has_no_double(loss):
     one = np.float32(1)
-    text = code(jit(everything_of), cast(loss, one.dtype), one, one)
+    text = llvm_ir(jit(evaluate_loss), cast(loss, one.dtype), one, one)
     assert "float" in text
     found = DOUBLE.search(text)
-    assert found is None, found.group_size()
-    assert DOUBLE.search(code(jit(everything_of), loss, 1.0, 1.0))
+    assert found is None, found.group()
+    assert DOUBLE.search(llvm_ir(jit(evaluate_loss), loss, 1.0, 1.0))
 
 
 RULES = [
@@ -242,26 +241,26 @@ SPARSE = (np.array([0, 2]), np.array([0, 1, 3]))
 
 
 def codes_of(kind, leaf, x):
-    """(name, intermediate code) of each kernel that an optimiser with this leaf may use."""
+    """Yield the name and the LLVM IR of each kernel that an optimiser with this leaf may use."""
     where, starts = SPARSE
     update_, flat, lr = leaf.update, leaf.flat_slots, leaf.constant_lr
     wide = np.ones(len(where) * leaf.group_size, kind)
     if leaf.group_size > 1:
-        yield "groups", code(row_loops.update_row_groups, update_, where, x, wide, flat, lr, 0)
+        yield "groups", llvm_ir(array_update.update_row_groups, update_, where, x, wide, flat, lr, 0)
         return
-    yield "serial", code(array_update.serial, update_, array_update.ALL, x, x, flat, lr, 0)
-    yield "sparse", code(array_update.serial, update_, where, x, wide, flat, lr, 0)
-    yield "rows", code(row_loops.update_rows, update_, where, x, wide, flat, lr, 0)
+    yield "serial", llvm_ir(array_update.serial, update_, array_update.ALL, x, x, flat, lr, 0)
+    yield "sparse", llvm_ir(array_update.serial, update_, where, x, wide, flat, lr, 0)
+    yield "rows", llvm_ir(array_update.update_rows, update_, where, x, wide, flat, lr, 0)
     if hasattr(leaf.update.rule, "accumulate"):
         yield (
             "simultaneous",
-            code(row_loops.update_summed_squares, update_, where, starts, x, np.ones(3, kind), flat, lr, 0),
+            llvm_ir(array_update.update_summed_squares, update_, where, starts, x, np.ones(3, kind), flat, lr, 0),
         )
-    yield "norm", code(reductions.compiled_norm, update_.transforms, array_update.ALL, x, x, lr)
-    yield "wrong", code(reductions.compiled_count_nonfinite, update_.transforms, array_update.ALL, x, x, lr)
-    yield "gather", code(reductions.compiled_accumulate_gradient, update_.transforms, x, x, lr, x, 3)
+    yield "norm", llvm_ir(reductions.compiled_norm, update_.transforms, array_update.ALL, x, x, lr)
+    yield "wrong", llvm_ir(reductions.compiled_count_nonfinite, update_.transforms, array_update.ALL, x, x, lr)
+    yield "gather", llvm_ir(reductions.compiled_accumulate_gradient, update_.transforms, x, x, lr, x, 3)
     for average in (EMA(0.9), Polyak()):
-        yield "blend", code(array_update.compiled_update_average, cast(average, kind), x, x, kind(0.5))
+        yield "blend", llvm_ir(array_update.compiled_update_average, cast(average, kind), x, x, kind(0.5))
 
 
 @needs_compiler
@@ -277,7 +276,7 @@ def test_no_option_makes_single_precision_code_compute_in_double(rule, strength)
         leaf = init(x, rule, transforms=transforms, penalty=L1(0.1), lr_scale=2.0).leaves[0]
         for name, text in codes_of(kind, leaf, np.ones(6, kind)):
             found = DOUBLE.search(text)
-            assert (found is None) == (kind is np.float32), f"{name}: {found and found.group_size()}"
+            assert (found is None) == (kind is np.float32), f"{name}: {found and found.group()}"
 
 
 @needs_compiler
@@ -296,8 +295,8 @@ def test_the_code_is_vectorised(kind, word):
 
 
 @needs_compiler
-def test_a_double_of_the_user_would_be_found():
-    """What the test above looks for is what a careless constant gives."""
+def test_a_double_constant_is_found():
+    """A Python float in a kernel gives the double arithmetic that the tests above search for."""
 
     @numba.njit(error_model="numpy")
     def careless(x):
@@ -308,7 +307,7 @@ def test_a_double_of_the_user_would_be_found():
     assert DOUBLE.search(next(iter(careless.inspect_llvm().values())))
 
 
-# --- where -------------------------------------------------------------------------------------------------------
+# --- disk cache --------------------------------------------------------------------------------------------------
 
 COUNT = """
     import numpy as np
@@ -331,7 +330,7 @@ USER = """
     from typing import NamedTuple
 
     class Power(NamedTuple):
-        '''A penalty of the user.'''
+        '''Penalty of the user.'''
 
         strength: float
 
@@ -342,7 +341,7 @@ USER = """
             return x * {factor}
 
     class Bowl(NamedTuple):
-        '''An objective of the user.'''
+        '''Objective of the user.'''
 
         depth: float
 
@@ -358,9 +357,9 @@ USE = """
     from mine import Bowl, Power
     from adagrad_nb import Adagrad, init, minimize_adagrad, update
     x = np.ones(3)
-    moved, _ = update(x, x, init(x, Adagrad(0.0), lr=0.0, penalty=Power(1.0)))
+    stepped, _ = update(x, x, init(x, Adagrad(0.0), lr=0.0, penalty=Power(1.0)))
     res = minimize_adagrad(Bowl(1.0), x, maxiter=3)
-    print(moved[0], res.jac[0] / res.x[0])
+    print(stepped[0], res.jac[0] / res.x[0])
 """
 
 
@@ -379,52 +378,52 @@ FUNCTION = """
 
 
 @pytest.fixture(scope="module")
-def life(python, tmp_path_factory):
-    """One cache in the course of five processes: what each of them printed, and what is on the disk at the end."""
-    folder = tmp_path_factory.mktemp("life")
+def cache_results(python, tmp_path_factory):
+    """Run five processes with one cache; return their output and the files in the cache."""
+    folder = tmp_path_factory.mktemp("cache_results")
     cache = folder / "cache"
 
-    def process(source, *path):
+    def run_process(source, *path):
         printed = python(
             textwrap.dedent(source), path=path, NUMBA_CACHE_DIR=str(cache), PYTHONDONTWRITEBYTECODE="1"
         )  # fmt: skip
         return [float(word) for word in printed.split()]
 
-    told = {}
+    results = {}
     for factor in (0.5, 0.25):  # the user edits a module between two processes
         (folder / "mine.py").write_text(textwrap.dedent(USER).format(factor=factor))
-        told[factor] = process(USE, folder)
-    told["first"], told["second"] = process(COUNT), process(COUNT)  # neither can import that module
-    told["before"] = {path.name for path in cache.rglob("*.nbc")}
-    told["function"] = process(FUNCTION)
-    told["after"] = {path.name for path in cache.rglob("*.nbc")}
-    return told
+        results[factor] = run_process(USE, folder)
+    results["first"], results["second"] = run_process(COUNT), run_process(COUNT)  # neither can import that module
+    results["before"] = {path.name for path in cache.rglob("*.nbc")}
+    results["function"] = run_process(FUNCTION)
+    results["after"] = {path.name for path in cache.rglob("*.nbc")}
+    return results
 
 
 @needs_compiler
-def test_edited_records_run_as_edited(life):
-    """Records of the user stay out of the disk cache, which would not notice that their module has changed."""
+def test_edited_records_run_as_edited(cache_results):
+    """Kernels for records of the user are not cached, because the cache would not notice an edit of their module."""
     for factor in (0.5, 0.25):
-        assert life[factor] == [factor, factor]
+        assert cache_results[factor] == [factor, factor]
 
 
 @needs_compiler
-def test_the_second_process_compiles_nothing(life):
-    """Nor is it in the way that the cache was there before, filled by processes with modules of their own."""
-    assert life["first"] == [0, 3]
-    assert life["second"] == [3, 0]
+def test_the_second_process_compiles_nothing(cache_results):
+    """Earlier processes with modules that cannot be imported now do not prevent cache hits."""
+    assert cache_results["first"] == [0, 3]
+    assert cache_results["second"] == [3, 0]
 
 
 @needs_compiler
-def test_functions_of_the_user_leave_nothing_in_the_cache(life):
-    """The loop around a compiled function would never be found again, and fill the disk with every run."""
-    assert life["function"] == [2.0]
-    assert {name for name in life["after"] - life["before"] if "descend" in name} == set()
-    assert any("descend" in name for name in life["before"])
+def test_functions_of_the_user_leave_nothing_in_the_cache(cache_results):
+    """Other processes could not load a loop that calls a compiled function of the user."""
+    assert cache_results["function"] == [2.0]
+    assert {name for name in cache_results["after"] - cache_results["before"] if "minimize_loop" in name} == set()
+    assert any("minimize_loop" in name for name in cache_results["before"])
 
 
-def test_without_a_place_for_the_cache(python, tmp_path):
-    """A package directory that cannot be written to, and no other: compiled in memory."""
+def test_a_cache_that_cannot_be_written(python, tmp_path):
+    """Without a writable cache directory, code is compiled in memory."""
     printed = python(
         "from numba.core import caching\n"
         "caching.CacheImpl._locator_classes = []\n"
@@ -440,7 +439,7 @@ def test_without_a_place_for_the_cache(python, tmp_path):
 
 def scale_by(factor):
     class Scaled(NamedTuple):
-        """The same name and fields each time, another meaning."""
+        """Penalty with the same name and fields in each call, and another factor."""
 
         strength: float
 
@@ -456,14 +455,14 @@ def scale_by(factor):
 def test_a_record_defined_again_runs_the_new_code():
     x = np.ones(3)
     for factor in (0.5, 0.25, 2.0):
-        moved, _ = update(x, x, init(x, lr=0.0, penalty=scale_by(factor)(1.0)))
-        assert moved[0] == factor
+        stepped, _ = update(x, x, init(x, lr=0.0, penalty=scale_by(factor)(1.0)))
+        assert stepped[0] == factor
 
 
 def test_an_objective_defined_again_runs_the_new_code():
     def bowl(minimum):
         class Bowl(NamedTuple):
-            """The same name and fields each time."""
+            """Objective with the same name and fields in each call, and another minimum."""
 
             weight: float
 
@@ -477,16 +476,16 @@ def test_an_objective_defined_again_runs_the_new_code():
         assert minimize_adagrad(bowl(minimum), [0.0], gtol=1e-7).x[0] == pytest.approx(minimum)
 
 
-def test_the_same_class_keeps_its_name():
+def test_a_class_keeps_its_unique_name():
     first, second = scale_by(1.0), scale_by(2.0)
-    names = [distinct(cls).__name__ for cls in (first, second, first, second)]
+    names = [unique_class(cls).__name__ for cls in (first, second, first, second)]
     assert names[0] == names[2]
     assert names[1] == names[3]
     assert names[0] != names[1]
 
 
 def test_record_names_are_unique_in_the_package():
-    """Numba knows a record by its name and fields: two of them would share their machine code."""
+    """Numba identifies a record by its name and fields; two classes with the same ones would share compiled code."""
     names = [
         node.name
         for path in SOURCES.values()
@@ -497,7 +496,7 @@ def test_record_names_are_unique_in_the_package():
     assert sorted(names) == sorted(set(names))
 
 
-def test_kernels_of_foreign_records_are_not_cached():
+def test_kernels_for_records_of_the_user_are_not_cached():
     own = compiled_for(array_update.serial, Adagrad(), L1(0.1))
     assert own is array_update.serial
     if numba.config.DISABLE_JIT:
@@ -509,9 +508,9 @@ def test_kernels_of_foreign_records_are_not_cached():
 
 
 @needs_compiler
-def test_objectives_of_foreign_type_are_compiled_once():
+def test_objectives_of_the_user_are_compiled_once():
     class Mine(NamedTuple):
-        """An objective of the user, of its samples."""
+        """Objective of the user, a sum over samples."""
 
         scale: float
 

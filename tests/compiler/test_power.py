@@ -1,4 +1,4 @@
-"""(1 + u)**-k by series, against the same in extended precision."""
+"""The vectorisable power (1 + u)^-k, compared with extended precision."""
 
 import numba
 import numpy as np
@@ -6,18 +6,18 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from adagrad_nb.compiler.jit import jit
-from adagrad_nb.compiler.power import fade
+from adagrad_nb.compiler.power import inverse_power
 
 
 @jit
-def fades(u, k, left, gone):
+def inverse_powers(u, k, power, complement):
     for i in range(u.shape[0]):
-        left[i], gone[i] = fade(u[i], k[i])
+        power[i], complement[i] = inverse_power(u[i], k[i])
 
 
 @pytest.fixture
 def cases(dtype, rng):
-    """(u, k): u from the smallest to the largest, k small and large, and 1 + u around powers of two and their roots."""
+    """Return (u, k): u of all magnitudes, 1 + u near powers of sqrt(2), and small and large k."""
     low, high = (-300, 300) if dtype == np.float64 else (-37, 37)
     edges = 2.0 ** np.arange(-3, 8, 0.5)
     edges = np.concatenate([edges - 1, np.nextafter(edges, 0) - 1, np.nextafter(edges, np.inf) - 1])
@@ -28,45 +28,45 @@ def cases(dtype, rng):
     return u.astype(dtype), k.astype(dtype)
 
 
-def test_both_are_good_to_the_last_bits(cases, dtype):
+def test_both_results_are_accurate(cases, dtype):
     u, k = cases
-    left, gone = np.empty_like(u), np.empty_like(u)
+    power, complement = np.empty_like(u), np.empty_like(u)
     with np.errstate(under="ignore"):
-        fades(u, k, left, gone)
+        inverse_powers(u, k, power, complement)
     exponent = np.asarray(k, np.longdouble) * np.log1p(np.asarray(u, np.longdouble))
     eps, small = np.finfo(dtype).eps, np.finfo(dtype).tiny * 4
     true = np.exp(-exponent)
-    assert np.all(np.abs(left - true) <= (3 + 2 * exponent) * eps * true + small)
+    assert np.all(np.abs(power - true) <= (3 + 2 * exponent) * eps * true + small)
     true = -np.expm1(-exponent)
-    assert np.all(np.abs(gone - true) <= 4 * eps * true + small)
+    assert np.all(np.abs(complement - true) <= 4 * eps * true + small)
 
 
-def test_no_step_changes_nothing(cases):
+def test_zero_k_or_u_gives_exactly_one_and_zero(cases):
     u, _ = cases
-    left, gone = np.empty_like(u), np.empty_like(u)
-    fades(u, np.zeros_like(u), left, gone)
-    assert_array_equal(left, 1)
-    assert_array_equal(gone, 0)
-    fades(np.zeros_like(u), np.full_like(u, 7), left, gone)
-    assert_array_equal(left, 1)
-    assert_array_equal(gone, 0)
+    power, complement = np.empty_like(u), np.empty_like(u)
+    inverse_powers(u, np.zeros_like(u), power, complement)
+    assert_array_equal(power, 1)
+    assert_array_equal(complement, 0)
+    inverse_powers(np.zeros_like(u), np.full_like(u, 7), power, complement)
+    assert_array_equal(power, 1)
+    assert_array_equal(complement, 0)
 
 
 @pytest.mark.parametrize("u", [np.inf, np.nan])
-def test_what_is_not_finite(u, dtype):
-    left, gone = np.empty(1, dtype), np.empty(1, dtype)
-    fades(np.array([u], dtype), np.ones(1, dtype), left, gone)
-    assert not left[0] > 1e-30
-    assert not gone[0] < 1
+def test_infinite_and_nan_arguments(u, dtype):
+    power, complement = np.empty(1, dtype), np.empty(1, dtype)
+    inverse_powers(np.array([u], dtype), np.ones(1, dtype), power, complement)
+    assert not power[0] > 1e-30
+    assert not complement[0] < 1
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code")
-def test_a_loop_over_them_is_vectorised(cases, dtype):
+@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="requires the compiler")
+def test_loops_are_vectorised(cases, dtype):
     u, k = cases
-    fades(u, k, np.empty_like(u), np.empty_like(u))
-    for signature in fades.signatures:
+    inverse_powers(u, k, np.empty_like(u), np.empty_like(u))
+    for signature in inverse_powers.signatures:
         if signature[0].dtype.name == dtype.name:
-            code = fades.inspect_llvm(signature)
+            code = inverse_powers.inspect_llvm(signature)
             assert f"x {'double' if dtype == np.float64 else 'float'}>" in code
             assert "call double @exp" not in code
             if dtype == np.float32:

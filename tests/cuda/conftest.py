@@ -34,6 +34,6 @@ def _share_once():
 def _small_blocks(monkeypatch):
     """Each thread is a thread of Python: not 256 of them for seven coordinates."""
     if numba.config.ENABLE_CUDASIM:
-        from adagrad_nb.cuda.arrays import primitives
+        from adagrad_nb.cuda.arrays import import_primitives
 
-        monkeypatch.setattr(primitives(), "BLOCK", 4)
+        monkeypatch.setattr(import_primitives(), "BLOCK_SIZE", 4)

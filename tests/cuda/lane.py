@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from adagrad_nb import has_cuda, init, update
-from adagrad_nb.cuda.arrays import cuda, fetch
+from adagrad_nb.cuda.arrays import import_cuda, to_host
 
 SIMULATED = bool(numba.config.ENABLE_CUDASIM)
 
@@ -19,7 +19,7 @@ def put(tree):
         return {key: put(leaf) for key, leaf in tree.items()}
     if isinstance(tree, (list, tuple)):
         return type(tree)(put(leaf) for leaf in tree)
-    return cuda().to_device(tree)
+    return import_cuda().to_device(tree)
 
 
 def get(tree):
@@ -28,7 +28,7 @@ def get(tree):
         return {key: get(leaf) for key, leaf in tree.items()}
     if isinstance(tree, (list, tuple)):
         return type(tree)(get(leaf) for leaf in tree)
-    return fetch(tree)
+    return to_host(tree)
 
 
 def same(device, host, ulps=0):
@@ -78,6 +78,6 @@ def alike(device, host, dtype):
     tolerance = 1e-6 if dtype == np.float32 else 1e-12
     np.testing.assert_allclose(device.coef, host.coef, rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(device.intercept, host.intercept, rtol=tolerance, atol=tolerance)
-    np.testing.assert_allclose(device.tally, host.tally, rtol=tolerance)
+    np.testing.assert_allclose(device.loss_sums, host.loss_sums, rtol=tolerance)
     assert (device.n_seen, device.state.t) == (host.n_seen, host.state.t)
     assert device.dtype == host.dtype == dtype

@@ -1,4 +1,4 @@
-"""Minimisers whose x is on a device end where they end on the host."""
+"""Tests of the minimisers of device arrays: a run ends where it ends on the host."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def jac(x):
 
 
 def lifted(function):
-    """A function of host arrays as one of device arrays, for tests alone."""
+    """Turn a function of host arrays into one of device arrays."""
 
     def on_device(x, *args):
         result = function(get(x), *args)
@@ -41,7 +41,7 @@ def lifted(function):
 
 
 def ends(x0, *, minimise=minimize_adagrad, fun=fun, jac=jac, **options):
-    """The results on host and device."""
+    """Return the results on the host and on the device."""
     lifted_jac = jac if jac is True else lifted(jac)
     return (
         minimise(fun, x0, jac=jac, **options),
@@ -64,6 +64,8 @@ def alike(host, device):
         {"penalty": L1(0.3), "gtol": 1e-3, "lr": 1.0},
         {"bounds": [(0, 2), (-1, None), (0.5, 0.75)], "gtol": 1e-3, "lr": 1.0},
         {"average": Polyak(), "maxiter": 21},
+        {"average": Polyak(), "bounds": [(0, 2), (-1, None), (0.5, 0.75)], "maxiter": 0},
+        {"lr_scale": np.array([0.5, 1.0, 2.0]), "maxiter": 5},
         {"transforms": (ClipNorm(0.5), ClipGlobalNorm(0.4)), "maxiter": 9},
         {"transforms": (Accumulate(2),), "maxiter": 9},
         {"lr": InverseSqrt(0.5), "rule": Adadelta(), "maxiter": 5},
@@ -89,7 +91,7 @@ def test_sparse_gradients(dtype):
     alike(host, device)
 
 
-def test_going_on_is_not_stopping(dtype):
+def test_resumed_is_uninterrupted(dtype):
     x0 = put(np.array([3.0, 3.0, -1.0], dtype))
     for average in (None, Polyak()):
         options = {"jac": lifted(jac), "average": average}
@@ -101,7 +103,7 @@ def test_going_on_is_not_stopping(dtype):
 
 @pytest.mark.parametrize("wall", [1, 2, 5, 20])
 def test_never_a_nan(wall):
-    """A gradient that is not finite from some step on."""
+    """The gradient is not finite from some step on."""
 
     def broken(x):
         return jac(x) if np.sum(np.abs(x - 3.0)) < 0.35 * wall else np.full(3, np.nan)
@@ -152,7 +154,7 @@ def test_adadelta_and_samples(dtype, rng):
     alike(*ends(x0, minimise=minimize_stochastic, fun=loss, jac=slope, **options))
 
 
-def test_what_is_refused():
+def test_bad_arguments_raise():
     x0 = put(np.ones(3))
     with pytest.raises(ValueError, match=r"^jac: got None; where x is on a device"):
         minimize_adagrad(lifted(fun), x0)

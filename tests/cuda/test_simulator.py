@@ -35,7 +35,7 @@ from adagrad_nb import (
     update,
 )
 from adagrad_nb.cuda import arrays as devices
-from adagrad_nb.cuda.arrays import is_device, primitives
+from adagrad_nb.cuda.arrays import import_primitives, is_device_array
 
 RULES = [
     Adagrad(), Adagrad(1e-6, inside=True), Adagrad(0.0, initial_accumulator=0.1), Adagrad(guarded=True),
@@ -62,8 +62,8 @@ def case(dtype, rng):
 
 def test_the_simulator_is_a_device():
     assert has_cuda()
-    assert is_device(put(np.ones(2)))
-    assert not is_device(np.ones(2))
+    assert is_device_array(put(np.ones(2)))
+    assert not is_device_array(np.ones(2))
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -84,7 +84,7 @@ def test_matrix(transforms, penalty, case):
 @pytest.mark.parametrize("block", [8, 256])
 def test_more_than_one_block(block, dtype, rng, monkeypatch):
     if SIMULATED:
-        monkeypatch.setattr(primitives(), "BLOCK", block)
+        monkeypatch.setattr(import_primitives(), "BLOCK_SIZE", block)
     n = 2 * block + 3
     x, g = rng.normal(size=n).astype(dtype), rng.normal(size=n).astype(dtype)
     (host, _), (device, _) = both(x, [g], False)
@@ -259,7 +259,7 @@ def test_clipping_copies_nothing_to_the_host(case, monkeypatch):
     def fail(*args):
         raise AssertionError("something was copied or allocated")
 
-    for name in ("fetch", "put", "empty"):
+    for name in ("to_host", "to_device_array", "empty"):
         monkeypatch.setattr(devices, name, fail)
     update(y, g, state, out=(y, state))
     monkeypatch.undo()
@@ -341,14 +341,14 @@ def test_gradients_of_half_precision(dtype, rng):
 
 def test_bits_of_bfloat16(rng):
     """The bfloat16 numbers of PyTorch are passed as 16-bit integers."""
-    from adagrad_nb.cuda.memory import wide
+    from adagrad_nb.cuda.memory import load_as
 
     numbers = rng.normal(size=9).astype(np.float32)
     bits = (numbers.view(np.uint32) >> 16).astype(np.uint16)
     cut = (bits.astype(np.uint32) << 16).view(np.float32)
     for kind in (np.uint16, np.int16):
         held = bits.view(kind)
-        assert [wide(held, k, numbers) for k in range(9)] == cut.tolist()
+        assert [load_as(held, k, numbers) for k in range(9)] == cut.tolist()
 
 
 def test_four_entries_per_thread_equal_single_entries(dtype, rng, monkeypatch):
@@ -365,7 +365,7 @@ def test_four_entries_per_thread_equal_single_entries(dtype, rng, monkeypatch):
 def test_arrays_with_gaps_are_rejected():
     matrix = put(np.asfortranarray(np.ones((2, 3))))
     y = put(np.ones((2, 3)))
-    with pytest.raises(ValueError, match=r"^g: is a device array with gaps"):
+    with pytest.raises(ValueError, match=r"^g: got a device array that is not C-contiguous"):
         update(y, matrix, init(y))
 
 
@@ -393,7 +393,7 @@ def launched(monkeypatch):
 
         monkeypatch.setattr(devices, name, noted)
 
-    note("launch")
+    note("launch_kernel")
     note("launch_blocks")
     return names
 

@@ -1,4 +1,4 @@
-"""Readers of files: numbers to the last bit, rows in any formatting, and a sentence for every mistake."""
+"""Readers of svmlight and Vowpal Wabbit text: exact rounding, all formats of rows, compression, and error messages."""
 
 import bz2
 import contextlib
@@ -19,8 +19,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from adagrad_nb.io import source as _source
 from adagrad_nb.io.readers import Chunk, load_svmlight, read_svmlight
+from adagrad_nb.io.source import Source
 from adagrad_nb.io.vowpal import load_vw
 
 DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
@@ -29,17 +29,17 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
-# --- the naive parser that everything is compared with -------------------------------------------------------------
+# --- reference parser and random text ------------------------------------------------------------------------------
 
 
-def naive(raw, least=1):
-    """[(label, {column: value})] by str.split and float."""
+def parse_naively(raw, first_index=1):
+    """Return [(label, {column: value})], parsed by `str.split` and `float`."""
     rows = []
     for line in raw.decode().split("\n"):
         tokens = line.split("#")[0].split()
         if tokens:
             pairs = (token.split(":") for token in tokens[1:] if not token.startswith("qid:"))
-            rows.append((float(tokens[0]), {int(i) - least: float(v) for i, v in pairs}))
+            rows.append((float(tokens[0]), {int(i) - first_index: float(v) for i, v in pairs}))
     return rows
 
 
@@ -49,7 +49,7 @@ def assert_same_bits(a, b):
 
 
 def assert_is(X, y, rows):
-    """X and y hold exactly `rows`, in canonical CSR."""
+    """Check that X and y hold exactly `rows`, and that X is in canonical format."""
     assert_same_bits(y, [label for label, _ in rows])
     assert_array_equal(X.indptr, np.cumsum([0] + [len(row) for _, row in rows]))
     assert_array_equal(X.indices, [i for _, row in rows for i in sorted(row)])
@@ -73,12 +73,12 @@ def random_number(rng):
     return repr(x)
 
 
-def random_text(rng, n_rows, least=1):
-    """svmlight text in all the ways people and programs write it; rows are not sorted."""
+def random_text(rng, n_rows, first_index=1):
+    """Return svmlight text with random blanks, comments, line ends and number formats; rows are not sorted."""
     lines = []
     for _ in range(n_rows):
         blank = lambda: rng.choice([" ", "  ", "\t", " \t"], p=[0.85, 0.05, 0.05, 0.05])  # noqa: E731
-        columns = rng.choice(10 ** rng.integers(1, 7), size=rng.integers(0, 9), replace=False) + least
+        columns = rng.choice(10 ** rng.integers(1, 7), size=rng.integers(0, 9), replace=False) + first_index
         if rng.random() < 0.5:
             columns.sort()
         line = rng.choice(["", " "], p=[0.9, 0.1]) + random_number(rng)
@@ -98,25 +98,25 @@ def load(raw, **options):
     return load_svmlight(io.BytesIO(raw), **options)
 
 
-# --- what is read --------------------------------------------------------------------------------------------------
+# --- rows ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("least", [0, 1])
-def test_random_text_is_read_as_the_naive_parser_reads_it(seed, least):
-    raw = random_text(np.random.default_rng(seed), 60, least)
-    X, y = load(raw, zero_based=least == 0)
-    assert_is(X, y, naive(raw, least))
+@pytest.mark.parametrize("first_index", [0, 1])
+def test_random_text_is_parsed_as_by_the_reference(seed, first_index):
+    raw = random_text(np.random.default_rng(seed), 60, first_index)
+    X, y = load(raw, zero_based=first_index == 0)
+    assert_is(X, y, parse_naively(raw, first_index))
     assert X.dtype == y.dtype == np.float64
     assert X.indices.dtype == X.indptr.dtype == np.int32
     assert X.shape[1] == X.indices.max() + 1
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_scikit_learn_reads_the_same(seed):
+def test_results_equal_those_of_scikit_learn(seed):
     datasets = pytest.importorskip("sklearn.datasets")
     rng = np.random.default_rng(seed)
-    # scikit-learn does not sort, and takes no comment that is not ASCII
+    # scikit-learn does not sort rows and accepts ASCII comments only
     lines = [
         " ".join([repr(rng.standard_normal()), *(f"{i}:{random_number(rng)}" for i in np.flatnonzero(row) + 1)])
         for row in rng.random((40, 30)) < 0.2
@@ -183,7 +183,7 @@ def test_a_chunk_does_not_change_when_the_next_is_read():
     assert [(chunk.y.item(), chunk.X.toarray().item()) for chunk in list(chunks)] == [(1, 1), (2, 2), (3, 3)]
 
 
-def test_every_pass_starts_anew(tmp_path):
+def test_every_pass_reads_from_the_start(tmp_path):
     path = tmp_path / "a.svm"
     path.write_bytes(b"1 1:1\n2 4:2\n")
     with open(path, "rb") as opened:
@@ -192,9 +192,9 @@ def test_every_pass_starts_anew(tmp_path):
         assert [chunk.y.tolist() for _ in range(2) for chunk in from_here] == [[2], [2]]
         assert not opened.closed
     file = read_svmlight(path, chunk_bytes=6)
-    assert next(iter(file)).y == 1  # a pass that is given up does not disturb the next
+    assert next(iter(file)).y == 1  # an incomplete pass does not affect the next one
     assert [chunk.X.shape[1] for chunk in file] == [1, 4]
-    assert [chunk.X.shape[1] for chunk in file] == [4, 4]  # what is known by then stays known
+    assert [chunk.X.shape[1] for chunk in file] == [4, 4]  # the second pass uses the columns found by the first
 
 
 def test_position_and_size_count_bytes_as_stored(tmp_path):
@@ -261,9 +261,9 @@ def test_float32():
     assert_array_equal(X.data, np.array([0.1, 1e-45, 3.4028235e38], np.float32))
 
 
-# --- numbers to the last bit ---------------------------------------------------------------------------------------
+# --- rounding of numbers -------------------------------------------------------------------------------------------
 
-NASTY = """
+HARD_NUMBERS = """
 0 -0 -0.0 0e0 0e999999 0.000000000000000000000000000000 1e-320 -4.9e-324 5e-324 2.4703282292062327e-324 1e-400
 2.2250738585072011e-308 2.2250738585072014e-308 1.7976931348623157e308 1e308 -1E+308 179769313486231570000e288
 9007199254740991 9007199254740992 9007199254740993 9007199254740995 9007199254740993.0000000000000000000001
@@ -276,14 +276,14 @@ NASTY = """
 
 
 def test_numbers_are_rounded_as_python_rounds_them():
-    tokens = NASTY.split()
+    tokens = HARD_NUMBERS.split()
     wanted = [float(token) for token in tokens]
     assert_same_bits(load("".join(f"0 7:{token}\n" for token in tokens).encode())[0].data, wanted)
     assert_same_bits(load("\n".join(tokens).encode())[1], wanted)
 
 
 def random_decimals(rng, n):
-    """Decimals near, at and between doubles of all magnitudes."""
+    """Yield decimals near doubles, equal to doubles and half way between doubles, of all magnitudes."""
     for _ in range(n):
         x = struct.unpack("d", rng.bytes(8))[0]
         if np.isfinite(x):
@@ -305,62 +305,62 @@ def test_random_decimals_are_rounded_as_python_rounds_them():
     assert_same_bits(X.data, [float(token) for token in tokens])
 
 
-# --- mistakes ------------------------------------------------------------------------------------------------------
+# --- malformed text ------------------------------------------------------------------------------------------------
 
 GOOD = b"1 1:1 2:2\n# a comment\n\n-1 2:0.5\n"  # four lines, two rows
 
-MISTAKES = {
+ERRORS = {
     b"1,2 3:1": "got several labels, '1,2'; write one number per row",
-    b"nan 3:1": "got the label 'nan'; labels are finite numbers, leave the row out",
-    b"-Inf 3:1": "got the label '-Inf'; labels are finite numbers",
-    b"spam 3:1": "got the label 'spam'; labels are numbers, replace the names of classes",
-    b"3:1 4:1": "got '3:1' where the label belongs; start each row with a number",
-    b"1e 3:1": "got the label '1e'; labels are numbers",
-    b"- 3:1": "got the label '-'; labels are numbers",
-    b"1_0 3:1": "got the label '1_0'; labels are numbers",
-    b"0x1 3:1": "got the label '0x1'; labels are numbers",
-    b"\x00\x01": "got the label '\\x00\\x01'; labels are numbers",
+    b"nan 3:1": "got the label 'nan'; labels must be finite; remove the row",
+    b"-Inf 3:1": "got the label '-Inf'; labels must be finite",
+    b"spam 3:1": "got the label 'spam'; labels must be numbers; replace class names",
+    b"3:1 4:1": "got '3:1' in place of the label; start each row with a number",
+    b"1e 3:1": "got the label '1e'; labels must be numbers",
+    b"- 3:1": "got the label '-'; labels must be numbers",
+    b"1_0 3:1": "got the label '1_0'; labels must be numbers",
+    b"0x1 3:1": "got the label '0x1'; labels must be numbers",
+    b"\x00\x01": "got the label '\\x00\\x01'; labels must be numbers",
     b"1e999 3:1": "got '1e999', which exceeds the largest float64; scale the data",
-    b"1 3 4:1": "got '3' where index:value belongs; write 3:0.5, with no blank inside",
-    b"1 3 :4": "got '3' where index:value belongs",
-    b"1 3:1\r-1 3:1": "got '-1' where index:value belongs",
-    b"1 1.5:1": "got the index '1.5' in '1.5:1'; an index is a whole number, number the features from 1",
-    b"1 age:1": "got the index 'age' in 'age:1'; an index is a whole number",
-    b"1 :1": "got the index '' in ':1'; an index is a whole number",
+    b"1 3 4:1": "got '3' in place of index:value; write 3:0.5, without a blank inside",
+    b"1 3 :4": "got '3' in place of index:value",
+    b"1 3:1\r-1 3:1": "got '-1' in place of index:value",
+    b"1 1.5:1": "got the index '1.5' in '1.5:1'; an index must be an integer; number the features from 1",
+    b"1 age:1": "got the index 'age' in 'age:1'; an index must be an integer",
+    b"1 :1": "got the index '' in ':1'; an index must be an integer",
     b"1 -3:1": "got the negative index -3 in '-3:1'; number the features from 1",
-    b"1 0:1": "got '0:1' in a file whose indices are taken to start at 1; pass zero_based=True",
-    b"1 3:1 qid:4": "got 'qid:4'; qid: takes a whole number and stands once, after the label",
-    b"1 qid:x 3:1": "got 'qid:x'; qid: takes a whole number",
-    b"1 3:nan": "got the value nan in '3:nan'; leave a missing feature out",
-    b"1 3:-Infinity # x": "got the value -Infinity in '3:-Infinity'; leave a missing feature out",
-    b"1 3:": "got the value '' in '3:'; a value is a number, as in 3:0.5",
-    b"1 3: 4": "got the value '' in '3:'; a value is a number",
-    b"1 3:.": "got the value '.' in '3:.'; a value is a number",
-    b"1 3:--4": "got the value '--4' in '3:--4'; a value is a number",
-    b"1 3:1e+": "got the value '1e+' in '3:1e+'; a value is a number",
-    b"1 3:1.2.3": "got the value '1.2.3' in '3:1.2.3'; a value is a number",
-    b"1 3:4:5": "got the value '4:5' in '3:4:5'; a value is a number",
-    b"1 3:x#y": "got the value 'x' in '3:x'; a value is a number",
-    b"1 3:\xc3\xa9": "got the value 'é' in '3:é'; a value is a number",
+    b"1 0:1": "got '0:1' with zero_based=False, where indices start at 1; pass zero_based=True",
+    b"1 3:1 qid:4": "got 'qid:4'; qid: takes an integer and may occur once, after the label",
+    b"1 qid:x 3:1": "got 'qid:x'; qid: takes an integer",
+    b"1 3:nan": "got the value nan in '3:nan'; omit a missing feature",
+    b"1 3:-Infinity # x": "got the value -Infinity in '3:-Infinity'; omit a missing feature",
+    b"1 3:": "got the value '' in '3:'; write a number, as in 3:0.5",
+    b"1 3: 4": "got the value '' in '3:'; write a number",
+    b"1 3:.": "got the value '.' in '3:.'; write a number",
+    b"1 3:--4": "got the value '--4' in '3:--4'; write a number",
+    b"1 3:1e+": "got the value '1e+' in '3:1e+'; write a number",
+    b"1 3:1.2.3": "got the value '1.2.3' in '3:1.2.3'; write a number",
+    b"1 3:4:5": "got the value '4:5' in '3:4:5'; write a number",
+    b"1 3:x#y": "got the value 'x' in '3:x'; write a number",
+    b"1 3:\xc3\xa9": "got the value 'é' in '3:é'; write a number",
     b"1 3:1e400": "got '3:1e400', which exceeds the largest float64; scale the data",
-    b"1 3:1 4:1 3:2": "index 3 occurs twice; add the two values up or drop one",
+    b"1 3:1 4:1 3:2": "index 3 occurs twice; add the two values or drop one",
     b"1 3:1 3:2": "index 3 occurs twice",
-    b"1 1000000000000000000:1": "got the index 1000000000000000000; the largest that can be read is 9999",
-    b"1 99999999999999999999999:1": "got the index 99999999999999999999999; the largest that can be read",
+    b"1 1000000000000000000:1": "got the index 1000000000000000000; the largest supported index is 9999",
+    b"1 99999999999999999999999:1": "got the index 99999999999999999999999; the largest supported index is",
     b"1 3:" + 99 * b"x": "got the value '" + 57 * "x" + "...' in",
 }
 
 
 @pytest.mark.parametrize("chunk_bytes", [8, 4096])
-@pytest.mark.parametrize("line", MISTAKES)
-def test_mistakes_are_told_with_file_line_and_remedy(line, chunk_bytes, tmp_path):
+@pytest.mark.parametrize("line", ERRORS)
+def test_errors_name_file_line_and_remedy(line, chunk_bytes, tmp_path):
     path = tmp_path / "bad.svm"
     path.write_bytes(GOOD + line + b"\n" + GOOD)
-    with pytest.raises(ValueError, match=re.escape(f"{path}:line 5: {MISTAKES[line]}")):
+    with pytest.raises(ValueError, match=re.escape(f"{path}:line 5: {ERRORS[line]}")):
         list(read_svmlight(path, chunk_bytes=chunk_bytes))
 
 
-def test_mistakes_that_depend_on_the_options():
+def test_errors_that_depend_on_options():
     with pytest.raises(ValueError, match="line 2: got the index 4 with n_features=3; pass n_features=4 or more"):
         load(b"1 3:1\n1 4:1\n", n_features=3)
     with pytest.raises(ValueError, match="line 2: got the index 3 with n_features=3; pass n_features=4 or more"):
@@ -377,7 +377,10 @@ def test_mistakes_that_depend_on_the_options():
         (dict(n_features=0), "n_features: got 0; must be an integer of at least 1"),
         (dict(dtype=np.int64), "dtype: got int64; must be float32 or float64"),
         (dict(chunk_bytes=0), "chunk_bytes: got 0"),
-        (dict(zero_based="auto"), "zero_based: got 'auto'; chunks need True or False, 'auto' works with load_svmlight"),
+        (
+            dict(zero_based="auto"),
+            "zero_based: got 'auto'; read_svmlight takes True or False, only load_svmlight takes",
+        ),
     ):
         with pytest.raises(ValueError, match=sentence):
             read_svmlight(io.BytesIO(b""), **arguments)
@@ -394,7 +397,7 @@ def test_a_file_without_rows(raw):
         load(raw)
 
 
-def test_what_is_no_binary_file(tmp_path):
+def test_arguments_that_are_not_binary_files(tmp_path):
     with pytest.raises(TypeError, match='open it with open\\(name, "rb"\\)'):
         load_svmlight(io.StringIO("1 1:1\n"))
     with pytest.raises(TypeError, match="path: got 3; pass a file name"):
@@ -418,27 +421,27 @@ COMPRESS = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "
 
 
 @pytest.mark.parametrize("kind", COMPRESS)
-def test_compressed_files_are_told_by_their_content(kind, tmp_path):
+def test_compression_is_detected_by_content(kind, tmp_path):
     raw = random_text(np.random.default_rng(3), 80)
     path = tmp_path / "suffix.txt"
-    path.write_bytes(COMPRESS[kind](raw[:900]) + COMPRESS[kind](raw[900:]))  # two members, as pigz and cat make them
-    assert_is(*load_svmlight(path), naive(raw))
+    path.write_bytes(COMPRESS[kind](raw[:900]) + COMPRESS[kind](raw[900:]))  # two members, as pigz and cat write them
+    assert_is(*load_svmlight(path), parse_naively(raw))
     file = read_svmlight(path, chunk_bytes=100)
     assert sum(chunk.y.size for chunk in file) == 80
     assert file.position == file.size
 
 
 @pytest.mark.parametrize("kind", COMPRESS)
-@pytest.mark.parametrize("harm", ["cut off", "overwritten"])
-def test_damaged_compressed_files_are_told(kind, harm, tmp_path):
+@pytest.mark.parametrize("harm", ["truncated", "overwritten"])
+def test_damaged_compressed_files_raise(kind, harm, tmp_path):
     raw = random_text(np.random.default_rng(4), 200)
     stored = COMPRESS[kind](raw)
     path = tmp_path / "damaged"
-    path.write_bytes(stored[: len(stored) // 2] if harm == "cut off" else stored[:12] + 64 * b"\xff" + stored[76:])
-    sentence = f"^{re.escape(str(path))}: the {kind} data is damaged or cut off .*; copy or compress the file again$"
+    path.write_bytes(stored[: len(stored) // 2] if harm == "truncated" else stored[:12] + 64 * b"\xff" + stored[76:])
+    sentence = f"^{re.escape(str(path))}: the {kind} data is damaged or truncated .*; copy or compress the file again$"
     with pytest.raises(ValueError, match=sentence) as caught:
         load_svmlight(path)
-    assert caught.value.__suppress_context__  # the reader's own traceback says nothing more
+    assert caught.value.__suppress_context__  # the traceback of the decompressor adds nothing
 
 
 def test_zstd_without_a_library_names_the_package(monkeypatch):
@@ -448,9 +451,9 @@ def test_zstd_without_a_library_names_the_package(monkeypatch):
         load(b"\x28\xb5\x2f\xfd")
 
 
-def test_a_long_line_makes_one_large_block_and_no_more():
+def test_a_long_line_gives_one_large_block():
     raw = 20 * b"1 1:1\n" + b"2" + 1000 * b" " + b"1:1\n" + 200 * b"3 1:1\n"
-    sizes = [block.size for block in _source.Source(io.BytesIO(raw)).blocks(60)]
+    sizes = [block.size for block in Source(io.BytesIO(raw)).read_blocks(60)]
     assert sum(sizes) == len(raw)
     assert sizes[:2] == [60, 60]
     assert 1000 < max(sizes) < 2100
@@ -458,13 +461,13 @@ def test_a_long_line_makes_one_large_block_and_no_more():
     assert sizes[-5:-1] == [60, 60, 60, 60]
 
 
-def test_a_stream_that_gives_one_byte_at_a_time_makes_the_same_blocks():
+def test_blocks_do_not_depend_on_the_read_size_of_a_stream():
     class Slow(io.BytesIO):
         def readinto(self, buffer):
             return super().readinto(memoryview(buffer)[:1])
 
     raw = random_text(np.random.default_rng(6), 30)
-    blocks = [[block.tobytes() for block in _source.Source(file(raw)).blocks(70)] for file in (io.BytesIO, Slow)]
+    blocks = [[block.tobytes() for block in Source(file(raw)).read_blocks(70)] for file in (io.BytesIO, Slow)]
     assert blocks[0] == blocks[1]
     assert b"".join(blocks[0]) == raw + (b"" if raw.endswith(b"\n") else b"\n")
 
@@ -510,7 +513,7 @@ def test_vowpal_wabbit_data_sets(name):
 
 
 @needs_compiler
-def test_the_same_data_as_svmlight_and_as_vw():
+def test_svmlight_and_vw_files_of_the_same_data_are_equal():
     raw = lzma.decompress((DATA / "rcv1_small.dat.vw.xz").read_bytes())
     X, y, _ = load_vw(io.BytesIO(raw))
     twin, labels = load(raw.replace(b"|f ", b""), zero_based=True)
@@ -520,7 +523,7 @@ def test_the_same_data_as_svmlight_and_as_vw():
     assert_same_bits(X.data, twin.data)
 
 
-def test_checksums_of_the_data_are_those_of_the_readme():
+def test_checksums_of_the_data_match_the_readme():
     listed = re.findall(r"^([0-9a-f]{64})  (\S+)$", (DATA / "README.md").read_text("utf-8"), re.MULTILINE)
     assert {name + ".xz" for _, name in listed} == set(COUNTS)
     for checksum, name in listed:
@@ -549,38 +552,38 @@ def test_vw_namespace_and_scale():
     assert X.dtype == np.float32
 
 
-VW_MISTAKES = {
-    b"1 |f a:1": "got the feature 'a'; names need feature hashing, which is not offered; number the features from 0",
-    b"1 |f -1": "got the feature '-1'; names need feature hashing",
-    b"1 |f 1 |g 2": "got several namespaces; names need feature hashing, which is not offered",
-    b"1 |g 1": "got the namespace 'g' after 'f'; names need feature hashing",
-    b"1 | 1": "got the namespace '' after 'f'; names need feature hashing",
-    b"|f 1": "there is no label; put one, and a blank, before the '|'",
-    b"1|f 1": "there is no label; put one, and a blank, before the '|'",
-    b"1 1:2": "there is no '|'; write the label, '|', and the features",
+VW_ERRORS = {
+    b"1 |f a:1": "got the feature 'a'; feature names require hashing, which is not supported; number the",
+    b"1 |f -1": "got the feature '-1'; feature names require hashing",
+    b"1 |f 1 |g 2": "got several namespaces; feature names require hashing, which is not supported",
+    b"1 |g 1": "got the namespace 'g' after 'f'; feature names require hashing",
+    b"1 | 1": "got the namespace '' after 'f'; feature names require hashing",
+    b"|f 1": "there is no label; write a label and a blank before the '|'",
+    b"1|f 1": "there is no label; write a label and a blank before the '|'",
+    b"1 1:2": "there is no '|'; write the label, '|' and the features",
     b"spam |f 1": "got 'spam' for the label; write a finite number",
     b"nan |f 1": "got 'nan' for the label; write a finite number",
     b"1 x |f 1": "got 'x' for the importance; write a finite number",
     b"1 -2 |f 1": "got the importance '-2'; it must not be negative",
-    b"1 1 0.5 |f 1": "got 3 numbers before the '|'; label and importance are read, no initial prediction",
+    b"1 1 0.5 |f 1": "got 3 numbers before the '|'; write label and importance only, without an initial",
     b"1 |f 1:": "got '' for the value of feature 1; write a finite number",
     b"1 |f 1:inf": "got 'inf' for the value of feature 1; write a finite number",
     b"1 |f:x 1": "got 'x' for the scale of the namespace; write a finite number",
-    b"1 |f 2 1 2:3": "feature 2 occurs twice; add the two values up or drop one",
-    b"1 |f 1000000000000000000": "the largest that can be read is 999999999999999999",
+    b"1 |f 2 1 2:3": "feature 2 occurs twice; add the two values or drop one",
+    b"1 |f 1000000000000000000": "the largest supported number is 999999999999999999",
 }
 
 
-@pytest.mark.parametrize("line", VW_MISTAKES)
-def test_vw_mistakes_are_told_with_file_line_and_remedy(line, tmp_path):
+@pytest.mark.parametrize("line", VW_ERRORS)
+def test_vw_errors_name_file_line_and_remedy(line, tmp_path):
     path = tmp_path / "bad.vw"
     path.write_bytes(b"1 |f 1\n\n" + line + b"\n")
-    with pytest.raises(ValueError, match=f"^{re.escape(f'{path}:line 3: ')}.*{re.escape(VW_MISTAKES[line])}"):
+    with pytest.raises(ValueError, match=f"^{re.escape(f'{path}:line 3: ')}.*{re.escape(VW_ERRORS[line])}"):
         load_vw(path)
 
 
-def test_vw_mistakes_that_depend_on_the_options():
-    with pytest.raises(ValueError, match="line 1: got the feature 3 with n_features=3; pass 4 or more, or none"):
+def test_vw_errors_that_depend_on_options():
+    with pytest.raises(ValueError, match="line 1: got the feature 3 with n_features=3; pass 4 or more, or omit it"):
         load_vw(io.BytesIO(b"1 | 3\n"), n_features=3)
     with pytest.raises(ValueError, match=r"a value exceeds the largest float32; pass dtype=np\.float64"):
         load_vw(io.BytesIO(b"1 | 3:1e39\n"), dtype=np.float32)

@@ -134,7 +134,7 @@ def test_rows_of_weight_zero_are_no_updates():
 @pytest.mark.parametrize(
     ("average", "error", "message"),
     [
-        (EMA(), ValueError, r"^average: got EMA\(.*needs the plain mean Polyak\(start\)"),
+        (EMA(), ValueError, r"^average: got EMA\(.*supports Polyak\(start\) only"),
         (Polyak, TypeError, "^average: got the class Polyak; pass an instance"),
         (True, TypeError, "^average: got True; must be a record such as"),
         (Polyak(-1), ValueError, r"^Polyak.start: got -1"),

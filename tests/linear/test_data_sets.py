@@ -41,7 +41,7 @@ def test_every_loss_learns_a9a(a9a, name):
         (X, y), (X_test, y_test) = ((part[:, 5:], part[:, :5] @ np.arange(5.0)) for part in (X, X_test))
     model = fit_linear(X, y, loss=name)
     levels = (-1.0, 1.0) if name == "perceptron" else np.linspace(-1, 4, 101)  # silent, it loses nothing
-    constant = min(model.loss_of_margins(y_test[::10], np.full(y_test[::10].size, level)) for level in levels)
+    constant = min(model.loss_of_scores(y_test[::10], np.full(y_test[::10].size, level)) for level in levels)
     assert model.mean_loss(X_test, y_test) < constant - 0.15 * abs(constant)
     assert model.progressive_loss < constant - 0.15 * abs(constant)
     assert auc(y_test > np.mean(y), model.decision_function(X_test)) > 0.75

@@ -7,13 +7,13 @@ from linear_problems import WEIGHT, X, Y, changed, content
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import Chunk, EarlyStopping, Polyak, fit_linear
-from adagrad_nb.linear.early_stopping import Watch
+from adagrad_nb.linear.early_stopping import EarlyStoppingMonitor
 
 RECENT = EarlyStopping("recent", n_iter_no_change=3, tol=0.01)
 
 
 def held_rows(n, position=0, seed=0, fraction=0.25):
-    return Watch(EarlyStopping(validation_fraction=fraction), seed).held(n, position)
+    return EarlyStoppingMonitor(EarlyStopping(validation_fraction=fraction), seed).validation_rows(n, position)
 
 
 @pytest.mark.parametrize("average", [None, Polyak()])

@@ -29,7 +29,7 @@ from adagrad_nb import (
     fit_linear,
 )
 from adagrad_nb.linear import row_order as contents_module
-from adagrad_nb.linear.row_order import by_content
+from adagrad_nb.linear.row_order import sort_rows_by_hash
 
 pytest.importorskip("sklearn", minversion="1.6")
 
@@ -120,7 +120,7 @@ def test_fit_is_fit_linear(kind, dtype):
         if shuffle:
             codes = (y == "yes").astype(int) if kind is AdagradClassifier else y
             seed = int(np.random.RandomState(0).randint(2**31 - 1))
-            rows, targets, weight = by_content(X, codes, np.ones(200), seed)
+            rows, targets, weight = sort_rows_by_hash(X, codes, np.ones(200), seed)
             more = {"sample_weight": weight / weight.mean()}
         else:
             rows, targets, more = X, y, {}
@@ -231,7 +231,7 @@ def test_rows_by_content(dtype):
     for row, target, h in zip(X.toarray().tolist(), y.tolist(), weight.tolist(), strict=True):
         if h:
             expected[(*row, target)] = expected.get((*row, target), 0.0) + h
-    rows, targets, total = by_content(X, y, weight, 5)
+    rows, targets, total = sort_rows_by_hash(X, y, weight, 5)
     found = {(*row, target): h for row, target, h in zip(rows.toarray().tolist(), targets, total, strict=True)}
     assert len(found) == rows.shape[0] < 200
     assert found == expected
@@ -244,7 +244,7 @@ def test_rows_by_content(dtype):
     full[full == 0] = -0.0
     stored = sp.csr_array((full.ravel(), np.tile(np.arange(4), 300), np.arange(0, 1201, 4)), shape=(300, 4))
     for other in (mixed, stored):
-        again, *_, same_total = by_content(other, y, weight, 5)
+        again, *_, same_total = sort_rows_by_hash(other, y, weight, 5)
         assert_array_equal(again.toarray(), rows.toarray())
         assert_array_equal(same_total, total)
 
@@ -252,7 +252,7 @@ def test_rows_by_content(dtype):
 def test_rows_by_content_are_in_a_random_order():
     """Of 20 numbers, far from sorted, each at every place about as often, and another order for each seed."""
     X, n = sp.csr_array(np.arange(1.0, 21.0)[:, None]), 2000
-    places = np.array([by_content(X, np.zeros(20), np.ones(20), seed)[0].toarray().ravel() for seed in range(n)])
+    places = np.array([sort_rows_by_hash(X, np.zeros(20), np.ones(20), seed)[0].toarray().ravel() for seed in range(n)])
     assert len({tuple(order) for order in places.tolist()}) == n
     for value in (1.0, 7.0, 20.0):
         counts = np.bincount(np.argmax(places == value, axis=1), minlength=20)
@@ -261,19 +261,19 @@ def test_rows_by_content_are_in_a_random_order():
 
 def test_rows_by_content_when_hashes_collide(monkeypatch):
     """Rows are only taken for equal when they are."""
-    monkeypatch.setattr(contents_module, "fingerprints", lambda *arrays: arrays[-1].fill(7))
+    monkeypatch.setattr(contents_module, "hash_rows", lambda *arrays: arrays[-1].fill(7))
     X = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-    rows, targets, total = by_content(sp.csr_array(X), np.array([0, 0, 1, 1, 1]), np.ones(5), 0)
+    rows, targets, total = sort_rows_by_hash(sp.csr_array(X), np.array([0, 0, 1, 1, 1]), np.ones(5), 0)
     assert rows.toarray().tolist() == [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
     assert (targets.tolist(), total.tolist()) == ([0, 1, 1, 1], [2.0, 1.0, 1.0, 1.0])
 
 
 def test_rows_by_content_of_nothing():
     X = sp.csr_array((3, 2))
-    rows, targets, total = by_content(X, np.zeros(3), np.zeros(3), 0)
+    rows, targets, total = sort_rows_by_hash(X, np.zeros(3), np.zeros(3), 0)
     assert rows.shape == (0, 2)
     assert targets.size == total.size == 0
-    rows, _, total = by_content(X, np.zeros(3), np.ones(3), 0)
+    rows, _, total = sort_rows_by_hash(X, np.zeros(3), np.ones(3), 0)
     assert (rows.shape, total.tolist()) == ((1, 2), [3.0])
 
 
@@ -425,9 +425,9 @@ def test_loss_curve(kind):
     assert len(curve) == 4
     losses, model, loss = [], None, "logistic" if kind is AdagradClassifier else "squared"
     for _ in range(4):
-        before = np.zeros(2) if model is None else model.tally
+        before = np.zeros(2) if model is None else model.loss_sums
         model = fit_linear(X, y, sample_weight=weight / weight[weight > 0].mean(), loss=loss, lr=0.1, model=model)
-        losses.append(float(np.divide(*(model.tally - before))))
+        losses.append(float(np.divide(*(model.loss_sums - before))))
     assert_allclose(curve, losses, rtol=1e-9)
     assert curve[0] > curve[-1]
     again = kind(max_iter=4, **options).fit(X, y, weight)

@@ -549,7 +549,7 @@ def test_options_of_a_new_model_that_are_refused(options, error, message):
 
 def test_what_a_model_cannot_change():
     model, before = good_model()
-    with pytest.raises(ValueError, match=r"^intercept: got False, but the model was begun with True"):
+    with pytest.raises(ValueError, match=r"^intercept: got False, but the model has intercept=True"):
         fit_linear(X, Y, model=model, intercept=False)
     with pytest.raises(ValueError, match=r"^dtype: got float32, but the model is float64"):
         fit_linear(X, Y, model=model, dtype=np.float32)

@@ -91,7 +91,7 @@ def sound(X):
 
 
 def content(model):
-    return [a.tobytes() for a in (model.coef, *model.state.slots[0], *model.bias_state.slots[0], model.tally)]
+    return [a.tobytes() for a in (model.coef, *model.state.slots[0], *model.bias_state.slots[0], model.loss_sums)]
 
 
 def parts(X):

@@ -193,10 +193,10 @@ REFUSED = {
         ([fit_linear(X, Y, rule=Adadelta())],),
         {},
         ValueError,
-        "^models: does not go with the rule Ada",
+        "^models: does not support the rule Ada",
     ),
-    "average": (([fit_linear(X, Y, average=Polyak())],), {}, ValueError, "^models: does not go with average="),
-    "normalized": (([fit_linear(X, Y, normalized=True)],), {}, ValueError, "^models: does not go with normalised"),
+    "average": (([fit_linear(X, Y, average=Polyak())],), {}, ValueError, "^models: does not support average="),
+    "normalized": (([fit_linear(X, Y, normalized=True)],), {}, ValueError, "^models: does not support normalised"),
 }
 
 

@@ -12,6 +12,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import L1, Chunk, Polyak, fit_linear, load_model
 from adagrad_nb.linear import dispatch, trainer
+from adagrad_nb.linear.kernels import rows as row_kernels
 
 
 def assert_eager(penalty, loss, rate, size, intercept=True, dtype=None, tolerance=1e-12):
@@ -55,7 +56,7 @@ def test_the_loop_for_batches_with_batches_of_one_changes_no_bit(penalty, dtype,
     options = {"penalty": PENALTIES[penalty][0], "sample_weight": weight, "passes": 2, "dtype": dtype}
     whole = fit_linear(X, y, batch_size=1, **options)
     assert content(whole) == content(fit_linear(X, y, **options))
-    monkeypatch.setattr(dispatch, "row_by_row", dispatch.in_batches)
+    monkeypatch.setattr(dispatch, "row_kernel", dispatch.batch_kernel)
     assert content(fit_linear(X, y, **options)) == content(whole)
 
 
@@ -82,7 +83,7 @@ def test_slices_do_not_cut_batches(rows, monkeypatch):
     options = {"penalty": L1(0.02), "passes": 2, "shuffle": True, "rng": 0, "batch_size": 6}
     whole = fit_linear(X, Y, **options)
     stops = []
-    monkeypatch.setattr(trainer, "_until_power", lambda n: rows)
+    monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
     assert content(fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)) == content(whole)
     assert all(stop % 40 % 6 == 0 for stop in stops)
 
@@ -126,19 +127,19 @@ def test_a_batch_that_is_refused_has_changed_nothing():
     model = fit_linear(X, Y)
     bad = X.copy()
     bad.data = changed(X.data, X.indptr[6], np.nan)
-    recipe = model.recipe()
+    recipe = model.parameters.spec()
     model.batch_size = 4
-    learn, room = dispatch.in_batches(model, X, recipe)
-    weights = model.weights()
+    learn, room = dispatch.batch_kernel(model.parameters, 4, X, recipe)
+    weights = model.parameters.kernel_arrays()
     order = np.arange(40)
-    rows = trainer.kernels.Rows(bad.indptr, bad.indices.view(np.uint32), bad.data, Y, np.ones(40), order)
+    rows = row_kernels.Rows(bad.indptr, bad.indices.view(np.uint32), bad.data, Y, np.ones(40), order)
     after = fit_linear(X[:4], Y[:4], model=model)
-    position, status, t = learn(recipe, rows, weights, room, model.tally, model.state.t, 0, 40)
-    assert (position, status) == (6, trainer.kernels.NOT_FINITE)
-    model._state.t = model._bias_state.t = t
+    position, status, t = learn(recipe, rows, weights, room, model.loss_sums, model.state.t, 0, 40)
+    assert (position, status) == (6, row_kernels.NOT_FINITE)
+    model.parameters.t = t
     model.n_seen += 4
     assert content(model) == content(after)
-    assert (room.place == -1).all()
+    assert (room.slot_of == -1).all()
 
 
 def test_averages_of_batches():

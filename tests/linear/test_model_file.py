@@ -81,7 +81,7 @@ def test_saved_and_loaded(tmp_path):
         assert_same(loaded, model)
         assert loaded.loss == model.loss
         assert loaded.has_intercept == model.has_intercept
-        assert linear_options.same(loaded.state.penalty, model.state.penalty)
+        assert linear_options.options_equal(loaded.state.penalty, model.state.penalty)
         assert loaded.state.rule == model.state.rule
         assert loaded.state.lr == model.state.lr
         assert_array_equal(loaded.decision_function(X), model.decision_function(X))
@@ -140,14 +140,21 @@ def test_other_files_are_refused(saved, tmp_path):
     np.save(tmp_path / "other.npy", np.zeros(3))
     with pytest.raises(ValueError, match="not a file of this package, or damaged"):
         load_model(tmp_path / "other.npy")
-    archive.write(other, "picture", {}, {"w": np.zeros(3)})
+    archive.write_archive(other, "picture", {}, {"w": np.zeros(3)})
     with pytest.raises(ValueError, match="holds a picture, not a linear model"):
         load_model(other)
 
 
+def test_old_spellings_of_linear_models():
+    model = fit_linear(np.eye(6), np.arange(6) % 3)
+    scores = model.decision_function(np.eye(6))
+    assert np.array_equal(model.linked(scores), model.predict_from_scores(scores))
+    assert model.loss_of_margins(np.arange(6) % 3, scores) == model.loss_of_scores(np.arange(6) % 3, scores)
+
+
 def test_a_file_of_a_later_version(saved, monkeypatch):
     model, path = saved
-    monkeypatch.setattr(archive, "FORMAT", 99)
+    monkeypatch.setattr(archive, "FORMAT_VERSION", 99)
     model.save(path)
     monkeypatch.undo()
     with pytest.raises(ValueError, match=r"has format 99; this version reads up to \d+, so upgrade"):

@@ -6,15 +6,15 @@ import pytest
 import scipy.sparse
 
 from adagrad_nb import FTRL, L1, fit_linear, init, update
-from adagrad_nb.linear.kernels.rows import FAR
-from adagrad_nb.linear.parameters import LINE, aligned, side_by_side
+from adagrad_nb.linear.kernels.rows import PREFETCH_FROM
+from adagrad_nb.linear.parameters import CACHE_LINE, aligned_zeros, interleave
 
 
-@pytest.mark.parametrize("n", [0, 5, FAR])
+@pytest.mark.parametrize("n", [0, 5, PREFETCH_FROM])
 @pytest.mark.parametrize("dtypes", [("f4",), ("f4", "f4", "i8"), ("f8", "f8", "i8"), ("f8", "f8", "f8")])
 def test_copies_lie_next_to_each_other(n, dtypes):
     arrays = [np.arange(min(n, 3), dtype=dtype) + k for k, dtype in enumerate(dtypes)]
-    copies = side_by_side(arrays, n)
+    copies = interleave(arrays, n)
     for array, copy in zip(arrays, copies, strict=True):
         assert copy.shape == (n,)
         assert copy.dtype == array.dtype
@@ -27,21 +27,21 @@ def test_copies_lie_next_to_each_other(n, dtypes):
         last = max(copy.ctypes.data + copy.itemsize for copy in copies)
         assert {copy.strides for copy in copies} == {copies[0].strides}
         assert last - first <= copies[0].strides[0]
-        assert first % LINE == 0
-    if n == FAR:
-        assert LINE % copies[0].strides[0] == 0
+        assert first % CACHE_LINE == 0
+    if n == PREFETCH_FROM:
+        assert CACHE_LINE % copies[0].strides[0] == 0
 
 
 def test_broadcast_values_are_written_unless_they_are_zero():
     zeros, ones = (np.broadcast_to(np.float32(value), 4) for value in (0, 1))
-    np.testing.assert_array_equal(side_by_side((zeros, ones), 6), [[0] * 6, [1, 1, 1, 1, 0, 0]])
+    np.testing.assert_array_equal(interleave((zeros, ones), 6), [[0] * 6, [1, 1, 1, 1, 0, 0]])
 
 
 def test_tables_begin_where_a_cache_line_does():
     for shape in (3,), (5, 2, 4):
-        table = aligned(shape, np.float32)
+        table = aligned_zeros(shape, np.float32)
         assert table.shape == shape
-        assert table.ctypes.data % LINE == 0
+        assert table.ctypes.data % CACHE_LINE == 0
         assert not table.any()
 
 
@@ -55,8 +55,8 @@ def test_many_features_learn_as_few_do(options, rng):
     few = rng.normal(size=(60, 4))
     y = few @ [1.0, -2.0, 0.5, 0.0] > 0
     model = fit_linear(few, y, passes=2, **options)
-    columns = np.array([7, FAR // 2, FAR - 1, FAR + 4])
-    many = scipy.sparse.csr_array((few.ravel(), np.tile(columns, 60), np.arange(61) * 4), shape=(60, FAR + 5))
+    columns = np.array([7, PREFETCH_FROM // 2, PREFETCH_FROM - 1, PREFETCH_FROM + 4])
+    many = scipy.sparse.csr_array((few.ravel(), np.tile(columns, 60), np.arange(61) * 4), shape=(60, PREFETCH_FROM + 5))
     other = fit_linear(many, y, passes=2, **options)
     np.testing.assert_array_equal(other.coef[columns], model.coef)
     assert np.count_nonzero(other.coef) == np.count_nonzero(model.coef)

@@ -166,7 +166,7 @@ def assert_eager(flag, loss, penalty, rate, intercept, weighted, eps=1e-10, dtyp
     assert_allclose(model.progressive_loss, reference_linear.progressive_loss(eager.losses), **close)
     assert model.state.t == eager.t
     if model.normalized:
-        assert_allclose(model.scaling.largest, eager.Gb[:COLUMNS], **close)
+        assert_allclose(model.parameters.scaling.max_abs, eager.Gb[:COLUMNS], **close)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -183,9 +183,7 @@ def test_lazy_is_eager_for_every_loss(loss, flag):
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_lazy_is_eager_for_every_penalty(penalty, flag):
     if FLAGS[flag]["normalized"] and penalty not in ADMITTED:
-        with pytest.raises(
-            ValueError, match=r"^normalized: does not go with the penalty (L2|ElasticNet|Bounded), which"
-        ):
+        with pytest.raises(ValueError, match=r"^normalized: got True, but the penalty (L2|ElasticNet|Bounded) has no"):
             assert_eager(flag, "logistic", penalty, "constant", True, True)
         return
     for rate, both in itertools.product(RATES, (True, False)):
@@ -282,7 +280,11 @@ def test_heavy_weights_do_no_harm():
 
 
 def all_of(model):
-    scaling = [model.scaling.largest.tobytes(), model.scaling.totals.tolist()] if model.normalized else []
+    scaling = (
+        [model.parameters.scaling.max_abs.tobytes(), model.parameters.scaling.running_sums.tolist()]
+        if model.normalized
+        else []
+    )
     return content(model), scaling
 
 
@@ -341,14 +343,14 @@ def test_options_given_again():
     [
         ({"normalized": 1}, TypeError, r"normalized: got 1; must be True or False"),
         ({"invariant": "yes"}, TypeError, r"invariant: got 'yes'; must be True or False"),
-        ({"normalized": True, "rule": RDA()}, ValueError, r"normalized: does not go with the rule RDA; use Adagrad"),
-        ({"invariant": True, "rule": FTRL()}, ValueError, r"invariant: does not go with the rule FTRL; use Adagrad"),
-        ({"invariant": True, "rule": Adadelta()}, ValueError, r"invariant: does not go with the rule Adadelta"),
-        ({"invariant": True, "rule": MomentumAdagrad()}, ValueError, r"invariant: does not go with the rule Momentum"),
-        ({"normalized": True, "penalty": L2(1.0)}, ValueError, r"normalized: does not go with the penalty L2, which"),
+        ({"normalized": True, "rule": RDA()}, ValueError, r"normalized: got True, which the rule RDA .*; use Adagrad"),
+        ({"invariant": True, "rule": FTRL()}, ValueError, r"invariant: got True, which the rule FTRL .*; use Adagrad"),
+        ({"invariant": True, "rule": Adadelta()}, ValueError, r"invariant: got True, which the rule Adadelta"),
+        ({"invariant": True, "rule": MomentumAdagrad()}, ValueError, r"invariant: got True, which the rule Momentum"),
+        ({"normalized": True, "penalty": L2(1.0)}, ValueError, r"normalized: got True, but the penalty L2 has"),
         (
             {"normalized": True, "invariant": True, "penalty": ElasticNet(1.0, 1.0)}, ValueError,
-            r"normalized: does not go with the penalty ElasticNet, which .* use L1, Box, NonNegative or Bounded",
+            r"normalized: got True, but the penalty ElasticNet has .* use L1, Box, NonNegative or Bounded",
         ),
     ],
     ids=str,
@@ -363,9 +365,9 @@ def test_refused_where_it_goes_on():
     X, Y = linear_problems.X, linear_problems.Y
     plain, scaled = fit_linear(X, Y), fit_linear(X, Y, normalized=True)
     for model, value in ((plain, True), (scaled, False)):
-        with pytest.raises(ValueError, match=f"^normalized: got {value}, but the model was begun with {not value}"):
+        with pytest.raises(ValueError, match=f"^normalized: got {value}, but the model has normalized={not value}"):
             fit_linear(X, Y, model=model, normalized=value)
-    with pytest.raises(ValueError, match="^normalized: does not go with the penalty L2"):
+    with pytest.raises(ValueError, match="^normalized: got True, but the penalty L2"):
         fit_linear(X, Y, model=scaled, penalty=L2(0.1))
     assert fit_linear(X, Y, model=plain, invariant=True, penalty=L2(0.1)).invariant
 

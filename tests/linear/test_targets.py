@@ -106,7 +106,7 @@ def test_announced_labels():
     first = fit_linear(X[:10], y[:10], classes=("a", "b"))
     assert_same(fit_linear(X[10:], y[10:], model=first), model)
     assert_same(fit_linear(X[10:], y[10:], model=first, classes=["a", "b"]), model)
-    with pytest.raises(ValueError, match=r"^classes: got \['a', 'c'\], but the model was begun with \['a', 'b'\]"):
+    with pytest.raises(ValueError, match=r"^classes: got \['a', 'c'\], but the model has \['a', 'b'\]"):
         fit_linear(X[10:], y[10:], model=first, classes=["a", "c"])
     half = fit_linear(X[:10], [1] * 10)
     assert_array_equal(fit_linear(X[:10], [1] * 10, model=half, classes=[1, -7]).classes, [-7, 1])

@@ -73,7 +73,7 @@ def test_slices_do_not_change_bits(rows, monkeypatch):
     options = {"penalty": L1(0.02), "lr": InverseSqrt(0.5), "passes": 2, "shuffle": True, "rng": 0}
     whole = fit_linear(X, Y, **options)
     stops = []
-    monkeypatch.setattr(trainer, "_until_power", lambda n: rows)
+    monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
     sliced = fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)
     assert_same(sliced, whole)
     assert len(stops) == 2 * math.ceil(40 / rows)
@@ -84,7 +84,7 @@ def test_the_pace_does_not_change_bits(seconds, monkeypatch):
     parts = [data(seed=seed) for seed in range(60)]
     X, y = sp.vstack([part[0] for part in parts], format="csr"), np.concatenate([part[1] for part in parts])
     whole = fit_linear(X, y)
-    monkeypatch.setattr(trainer, "SLICE", seconds)
+    monkeypatch.setattr(trainer, "SLICE_SECONDS", seconds)
     stops = []
     assert_same(fit_linear(X, y, callback=lambda p: stops.append(p.n_seen)), whole)
     assert (max(np.diff(stops)) < 512) == (seconds == 0.0)
@@ -134,7 +134,7 @@ def test_callback():
     recent = np.array([p.recent_loss for p in told])
     first = np.array(stops) <= 40
     assert_allclose(spans[first] @ recent[first], 40 * model.progressive_loss, rtol=1e-12)
-    second = fit_linear(X, Y, model=fit_linear(X, Y)).tally[0] - fit_linear(X, Y).tally[0]
+    second = fit_linear(X, Y, model=fit_linear(X, Y)).loss_sums[0] - fit_linear(X, Y).loss_sums[0]
     assert_allclose(spans[~first] @ recent[~first], second, rtol=1e-12)
 
 

@@ -14,8 +14,9 @@ from linear_problems import PENALTIES, changed, content, data, interpreting, sha
 from numpy.testing import assert_allclose
 
 from adagrad_nb import FTRL, L1, RDA, Adadelta, Chunk, Polyak, fit_linear, load_model, load_svmlight
-from adagrad_nb.compiler.intrinsics import meet
+from adagrad_nb.compiler.intrinsics import barrier_wait
 from adagrad_nb.linear import dispatch, trainer
+from adagrad_nb.linear.kernels import rows as row_kernels
 from adagrad_nb.linear.kernels import workers as team
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples" / "data"
@@ -34,7 +35,7 @@ def early(monkeypatch):
 def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=True):
     X, y, weight = data(loss, n=80, seed=2)
     record, prox = PENALTIES[penalty]
-    monkeypatch.setattr(team, "blend", lambda *arguments: b)
+    monkeypatch.setattr(team, "find_blend", lambda *arguments: b)
     first, most = dispatch.round_rows(X)
     assert (first, 15 < most < 40) == (12, True)
     model = fit_linear(
@@ -88,10 +89,10 @@ def test_compiled_and_interpreted_agree(options, dtype):
 @pytest.mark.parametrize("workers", [2, 3])
 def test_the_same_bits_whoever_runs_them(options, workers, monkeypatch):
     options = {**options, "threads": workers, "passes": 3}
-    monkeypatch.setattr(dispatch, "cores", lambda: 1)
+    monkeypatch.setattr(dispatch, "available_cores", lambda: 1)
     alone = content(fit_linear(X, Y, **options))
     for cores in (2, 3):
-        monkeypatch.setattr(dispatch, "cores", lambda cores=cores: cores)
+        monkeypatch.setattr(dispatch, "available_cores", lambda cores=cores: cores)
         for _ in range(3):
             assert content(fit_linear(X, Y, **options)) == alone
     assert content(fit_linear(X, Y, **{**options, "threads": 4}))["coef"] != alone["coef"]
@@ -106,7 +107,7 @@ def test_one_thread_is_the_plain_loop():
 def test_slices_do_not_cut_rounds(rows, batch_size, monkeypatch):
     options = {"threads": 2, "passes": 2, "shuffle": True, "rng": 0, "batch_size": batch_size}
     whole = content(fit_linear(X, Y, **options))
-    monkeypatch.setattr(trainer, "_until_power", lambda n: rows)
+    monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
     assert content(fit_linear(X, Y, callback=lambda p: None, **options)) == whole
 
 
@@ -178,7 +179,7 @@ def test_rows_of_weight_zero_may_be_anything():
 
 
 def test_a_thread_that_does_not_start_keeps_nobody_waiting(monkeypatch):
-    monkeypatch.setattr(dispatch, "cores", lambda: 3)
+    monkeypatch.setattr(dispatch, "available_cores", lambda: 3)
     begin, count = threading.Thread.start, []
 
     def start(self):
@@ -188,7 +189,7 @@ def test_a_thread_that_does_not_start_keeps_nobody_waiting(monkeypatch):
         begin(self)
 
     fit_linear(X, Y, threads=3)
-    if trainer.kernels.learn is not getattr(trainer.kernels.learn, "py_func", trainer.kernels.learn):
+    if row_kernels.learn_rows is not getattr(row_kernels.learn_rows, "py_func", row_kernels.learn_rows):
         monkeypatch.setattr(threading.Thread, "start", start)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             fit_linear(X, Y, threads=3)
@@ -212,9 +213,9 @@ def test_numbers_that_are_refused(threads):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rule": Adadelta()}, "^threads: does not go with the rule Adadelta"),
-        ({"average": Polyak()}, "^threads: does not go with average=Polyak"),
-        ({"normalized": True}, "^threads: does not go with normalised steps"),
+        ({"rule": Adadelta()}, "^threads: does not support the rule Adadelta"),
+        ({"average": Polyak()}, "^threads: does not support average=Polyak"),
+        ({"normalized": True}, "^threads: does not support normalised updates"),
     ],
 )
 def test_options_that_do_not_go_with_it(options, message):
@@ -279,7 +280,7 @@ def test_the_blend_is_no_worse_than_either_end(monkeypatch):
     for name, b in (("average", 0.0), ("sum", 1.0), ("blend", None)):
         with monkeypatch.context() as patch:
             if b is not None:
-                patch.setattr(team, "blend", lambda *arguments, b=b: b)
+                patch.setattr(team, "find_blend", lambda *arguments, b=b: b)
             found[name] = fit_linear(dense[:800], y[:800], lr=2.0, threads=4).progressive_loss
     assert found["sum"] > 1.05 * found["average"]
     assert found["blend"] < 1.02 * min(found["sum"], found["average"])
@@ -287,8 +288,8 @@ def test_the_blend_is_no_worse_than_either_end(monkeypatch):
 
 def test_threads_meet():
     """Nobody goes on before all have come, however many threads there are for the cores."""
-    if not hasattr(team.rounds, "py_func"):
-        assert meet(np.zeros(1, np.int64), 1, 4) == 5
+    if not hasattr(team.run_rounds, "py_func"):
+        assert barrier_wait(np.zeros(1, np.int64), 1, 4) == 5
         return
     from adagrad_nb.compiler.jit import jit
 
@@ -297,10 +298,10 @@ def test_threads_meet():
         meetings, early = 0, 0
         for step in range(steps):
             seen[me] = step + 1
-            meetings = meet(gate, threads, meetings)
+            meetings = barrier_wait(gate, threads, meetings)
             for k in range(threads):
                 early += seen[k] < step + 1
-            meetings = meet(gate, threads, meetings)
+            meetings = barrier_wait(gate, threads, meetings)
         return early
 
     for threads in (1, 2, 3, 5):
@@ -328,5 +329,6 @@ def test_rounds_are_worth_their_merge(monkeypatch):
     assert dispatch.round_rows(narrow) == (dispatch.SOLO, dispatch.ROWS[0])
     assert dispatch.round_rows(sp.csr_array((0, 5)))[0] == dispatch.SOLO
     model = fit_linear(X, Y)
-    loop, _ = dispatch.sweep(model, X, model.recipe(), 2)
-    assert loop is dispatch.row_by_row(model, X, model.recipe())[0]
+    parameters = model.parameters
+    kernel, _ = dispatch.choose_kernel(parameters, 1, X, parameters.spec(), 2)
+    assert kernel is dispatch.row_kernel(parameters, 1, X, parameters.spec())[0]

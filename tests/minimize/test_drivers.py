@@ -1,4 +1,4 @@
-"""minimize_adagrad and minimize_stochastic: the contract of scipy.optimize.minimize, in every mode of the loop."""
+"""Tests of minimize_adagrad and minimize_stochastic: the interface of SciPy, in every mode of the loop."""
 
 import math
 import warnings
@@ -16,6 +16,7 @@ from scipy.optimize import Bounds, OptimizeResult, rosen, rosen_der
 from adagrad_nb import (
     L1,
     L2,
+    Accumulate,
     Adagrad,
     Bounded,
     ClipNorm,
@@ -29,9 +30,12 @@ from adagrad_nb import (
     Polyak,
     State,
     WarmUp,
+    init,
     minimize_adagrad,
-    minimize_stochastic,  # fmt: skip
+    minimize_stochastic,
+    update,
 )
+from adagrad_nb.minimize.loop import CompiledStepper, Snapshot
 from adagrad_nb.minimize.objectives import Objective
 from adagrad_nb.testing import Quadratic, Rosenbrock, quadratic
 
@@ -120,7 +124,7 @@ def test_iterates_are_those_of_the_paper(mode):
 
 @either_loop
 def test_norms_in_the_loop(mode):
-    """A norm is summed in lanes that differ between loops: the same iterates to rounding."""
+    """The order of summation of a norm differs between loops: the iterates are equal up to rounding."""
     options = {"transforms": (L2Decay(0.1), ClipNorm(1.0)), "rule": Adagrad(eps=0.5)}
     np.testing.assert_allclose(run(mode, **options).x, run("python", **options).x, rtol=1e-12)
 
@@ -241,7 +245,7 @@ def test_integers_become_float64(kind):
     [START + 1j, START.astype(object), START.astype(np.float16), ["a"] * N, None],
     ids=lambda x: str(np.asarray(x).dtype),
 )
-def test_other_kinds_are_refused(x0):
+def test_other_dtypes_raise(x0):
     with pytest.raises(TypeError, match=r"^x0: got dtype .*; must be float32, float64 or integer$"):
         run("python", x0=x0)
 
@@ -256,7 +260,7 @@ def test_other_kinds_are_refused(x0):
     ],
     ids=["matrix", "empty", "nan", "inf"],
 )
-def test_starts_that_are_refused(x0, message):
+def test_bad_start_points_raise(x0, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         run("python", x0=x0)
 
@@ -315,7 +319,7 @@ def test_one_number_in_any_shape(value):
     "gradient", [lambda x: x[:2], lambda x: x * 1j, lambda x: "g", lambda x: ([N], [1.0]), lambda x: ([0], [1.0, 2.0])],
     ids=["shape", "complex", "text", "index", "lengths"],
 )  # fmt: skip
-def test_gradients_that_are_refused(gradient):
+def test_bad_gradients_raise(gradient):
     with pytest.raises((TypeError, ValueError), match=r"^jac"):
         minimize_adagrad(lambda x: 1.0, START, jac=gradient)
 
@@ -336,7 +340,7 @@ SPARSE = {
 @pytest.mark.parametrize("form", SPARSE)
 @pytest.mark.parametrize("average", [None, Polyak()], ids=["last", "mean"])
 def test_sparse_gradients(form, average):
-    """One coordinate after another: dense and sparse gradients give the same run."""
+    """Dense and sparse gradients of two coordinates give the same run."""
 
     def dense(x, counter=None):
         g = np.zeros(N)
@@ -359,7 +363,7 @@ def test_sparse_gradients(form, average):
 
 
 def test_a_sparse_gradient_alone_does_not_end_a_penalised_run():
-    """The coordinate that is not listed has a zero gradient, but the penalty still pulls at it."""
+    """An unlisted coordinate has a zero gradient, but the penalty would still move it."""
     options = {"penalty": L1(0.1), "maxiter": 30, "gtol": 1e-3}
     res = minimize_adagrad(lambda x: 0.5 * x[0] ** 2, [0.0, 2.0], jac=lambda x: ([0], x[:1]), **options)
     assert res.status == 1
@@ -454,7 +458,7 @@ def least_squares_gradient(x, A, b):
 
 @pytest.mark.parametrize("second", [0.0, 0.3])
 def test_penalised_optimum(second, rng):
-    """Against L-BFGS-B on x = u - v with u, v >= 0, where the penalty is smooth."""
+    """Compare with L-BFGS-B on x = u - v with u, v >= 0, where the penalty is smooth."""
     A, b = lasso(rng)
     first = 0.15
 
@@ -531,13 +535,13 @@ def test_rates(mode, rate):
 @pytest.mark.parametrize(
     "lr", [np.ones(3), Constant(np.ones(3)), lambda t: np.ones(3), lambda t: np.ones(N + 1)], ids=range(4)
 )
-def test_rates_of_another_shape_are_refused(mode, lr):
+def test_rates_of_another_shape_raise(mode, lr):
     with pytest.raises(ValueError, match=r"^lr: got shape \([36],\); must be a number or have the shape of x, \(5,\)$"):
         run(mode, lr=lr)
 
 
 @either_loop
-def test_bad_rates_are_refused(mode):
+def test_bad_rates_raise(mode):
     with pytest.raises(ValueError, match=r"^lr\(3\): got -1\.0; must be a number in \[0, inf\)$"):
         run(mode, lr=lambda t: 1.0 if t < 3 else -1.0)
     with pytest.raises(ValueError, match=r"^lr: got -1\.0"):
@@ -545,9 +549,7 @@ def test_bad_rates_are_refused(mode):
 
 
 def test_a_long_table_of_rates_is_cut():
-    """Rates per coordinate for a whole slice would fill the memory; the run is the same in pieces."""
-    from adagrad_nb.minimize.loop import CompiledStepper
-
+    """A table of rates per coordinate is limited in size; a run with several tables is the same."""
     lr = RATES["callable of arrays"][0]
     expected = run("record", lr=lr, maxiter=60)
     with pytest.MonkeyPatch.context() as patch:
@@ -609,8 +611,7 @@ def test_callbacks_get_copies(mode):
 
 
 @each_mode
-def test_functions_may_spoil_nothing(mode):
-    """A callback does not change the run."""
+def test_a_callback_does_not_change_the_run(mode):
     same(run(mode, callback=lambda xk: None).x, run(mode).x)
 
 
@@ -632,7 +633,7 @@ def test_stop_iteration(mode):
 
 @needs_compiler
 def test_records_are_evaluated_compiled():
-    """Before and after the loop too: a sum over many samples would take minutes in Python."""
+    """Records are compiled before and after the loop too: a sum over many samples would take minutes in Python."""
     objective = Objective(Quadratic(*DATA), None, (), START)
     before = len(objective.kernel.signatures)
     value, gradient = objective.gradient(START, None)
@@ -704,7 +705,7 @@ CLIFFS = {
 @pytest.mark.parametrize("beyond", [math.nan, math.inf])
 @pytest.mark.parametrize("where", [0, 1, 2], ids=["gradient", "value", "both"])
 def test_not_finite(beyond, where):
-    """Every mode ends at the same x: the last where value and gradient are finite."""
+    """Every mode ends at the same x, the last one with a finite value and gradient."""
     # The steps from 2 are 0.1, 0.07, 0.06, …: the edge is crossed by the sixth.
     results = {}
     for mode, problem in CLIFFS.items():
@@ -775,6 +776,21 @@ def test_a_sparse_step_is_taken_back():
     same(res.state.slots[0][0], expected.state.slots[0][0])
 
 
+def test_a_snapshot_restores_an_accumulated_gradient():
+    x = START.copy()
+    state = init(x, transforms=(Accumulate(4),))
+    snapshots = []
+    for k in range(2):
+        snapshots.append((Snapshot(x, state), k))
+        update(x, jac(x, *DATA), state, out=(x, state))
+    for snapshot, micro in reversed(snapshots):
+        snapshot.restore(state)
+        assert state.micro == micro
+        if micro:
+            same(state.leaves[0].accumulated, jac(START, *DATA))
+    assert state.leaves[0].accumulated is None
+
+
 @each_mode
 def test_overflow_ends_finite(mode):
     with np.errstate(all="ignore"):
@@ -820,6 +836,15 @@ def test_options_of_the_state_may_be_replaced():
     same(run("python", x0=first.x, state=first.state, maxiter=0).state.slots[0][0], first.state.slots[0][0])
 
 
+def test_lr_scale_of_a_resumed_run_may_be_replaced():
+    first = run("python", maxiter=10)
+    second = run("python", x0=first.x, state=first.state, maxiter=10, lr_scale=0.2)
+    same(second.x, run("python", x0=first.x, state=first.state, maxiter=10, lr=0.1).x)
+    scales = np.linspace(0.1, 1.0, N)
+    second = run("python", x0=first.x, state=first.state, maxiter=10, lr_scale=scales)
+    same(second.x, run("python", x0=first.x, state=first.state, maxiter=10, lr=0.5 * scales).x)
+
+
 def test_states_that_do_not_fit():
     state = run("python", maxiter=3).state
     for x0 in (np.zeros(N + 1), START.astype(np.float32)):
@@ -857,7 +882,7 @@ def test_as_a_method_with_both():
     "constraints", [{"type": "eq", "fun": np.sum}, [{"type": "ineq", "fun": np.sum}],
                     scipy.optimize.LinearConstraint(np.eye(N), 0, 1)], ids=["dict", "list", "linear"],
 )  # fmt: skip
-def test_constraints_are_refused(constraints):
+def test_constraints_raise(constraints):
     with pytest.raises(ValueError, match=r"^constraints: only bounds are supported; use bounds=…, a penalty such as"):
         run("python", constraints=constraints)
 
@@ -914,8 +939,11 @@ def test_an_objective_that_does_not_compile_runs_in_python():
             g[:] = x * len("".join(self.names))
             return float(Fraction(1, 2)) * (x @ x)
 
-    with pytest.warns(RuntimeWarning, match=r"^fun could not be compiled into the loop, which runs in Python now: "):
+    with pytest.warns(
+        RuntimeWarning, match=r"^fun: could not be compiled into the loop, which runs in Python: "
+    ) as caught:
         res = minimize_adagrad(Printed(["a"]), START, maxiter=10)
+    assert [warning.filename for warning in caught] == [__file__]
     same(res.x, minimize_adagrad(lambda x: 0.5 * x @ x, START, jac=lambda x: x, maxiter=10).x)
 
 
@@ -984,7 +1012,7 @@ def test_rosenbrock(n, steps, value):
 @needs_compiler
 @pytest.mark.parametrize("condition", [1e3, 1e5])
 def test_ill_conditioned_quadratic(condition):
-    """A diagonal method does not care how a diagonal problem is conditioned."""
+    """The conditioning of a diagonal problem does not matter for a diagonal method."""
     problem = quadratic(10, condition)
     res = minimize_adagrad(problem, np.zeros(10), maxiter=20_000, gtol=1e-8)
     assert res.status == 0
@@ -999,7 +1027,7 @@ def test_rosenbrock_record_is_the_function_of_scipy(rng):
 
 
 def test_logistic_regression(rng):
-    """Against L-BFGS on the same sum."""
+    """Compare with L-BFGS on the same sum."""
     A = np.c_[rng.normal(size=(80, 3)), np.ones(80)]
     y = np.where(A @ [1.0, -2.0, 0.5, 0.3] + rng.logistic(size=80) > 0, 1.0, -1.0)
 
@@ -1054,7 +1082,7 @@ def batch_loop_jac(x, batch, A, b):
 
 
 class LeastSquares(NamedTuple):
-    """The same mean of squares as an objective record."""
+    """The mean of squares of `batch_fun` as an objective record."""
 
     A: Any
     b: Any
@@ -1210,7 +1238,7 @@ def test_bad_batches(option, message):
 
 @pytest.mark.parametrize("size", [M, M + 10])
 def test_one_batch_of_everything(size):
-    """Full batches are the deterministic run."""
+    """A run with one batch of all samples is the deterministic run."""
     res = learn("python", batch_size=size, epochs=12, jac=batch_jac)
     full = minimize_adagrad(batch_fun, START, (np.arange(M), A, B), batch_jac, maxiter=12, gtol=0.0)
     np.testing.assert_allclose(res.x, full.x, rtol=1e-12)

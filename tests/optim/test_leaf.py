@@ -299,7 +299,7 @@ def test_lazy_decay_without_closed_form_is_rejected():
     state = init(x, lr=2.0, transforms=(DecoupledDecay(0.5),), sparse_decay="lazy")
     with pytest.raises(ValueError, match=r"sparse_decay: lr times DecoupledDecay.strength for x: got 1.0"):
         update(x, ([0], [1.0]), state)
-    with pytest.raises(ValueError, match=r"sparse_decay: 'lazy' leaves rows of x behind"):
+    with pytest.raises(ValueError, match=r"sparse_decay: 'lazy' delays the decay of rows of x"):
         minimize_adagrad(lambda x: x @ x, x, jac=lambda x: 2 * x, sparse_decay="lazy")
 
 

@@ -192,7 +192,7 @@ def test_large_arrays_are_updated_in_threads(monkeypatch, rng):
     x, g = rng.normal(size=array_update.PARALLEL_FROM + 3), rng.normal(size=array_update.PARALLEL_FROM + 3)
     expected = x - 0.5 * g / (np.abs(g) + 1e-10)
     for threads in (1, 4):
-        monkeypatch.setattr("adagrad_nb.optim.leaf.threads", lambda threads=threads: threads)
+        monkeypatch.setattr("adagrad_nb.optim.leaf.num_threads", lambda threads=threads: threads)
         state = init(x)
         np.testing.assert_allclose(update(x, g, state)[0], expected, rtol=1e-12)
         assert next(iter(state.leaves[0].cache))[:2] == ("dense", threads > 1)

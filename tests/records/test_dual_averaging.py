@@ -1,4 +1,4 @@
-"""Rules of dual averaging: the formulas of their papers, and weights that are right whenever they are read."""
+"""Dual averaging rules: the formulas of the papers, and lazy evaluation of the weights."""
 
 import functools
 import itertools
@@ -53,7 +53,7 @@ names = pytest.mark.parametrize("rule", RULES)
 
 
 @pytest.mark.parametrize("rule", [RDA(), RDA(0.1), RDA(0.1, 0.3), FTRL(), FTRL(0.0), FTRL(0.3, 0.1, 0.2)], ids=str)
-def test_manners_of_a_rule(rule):
+def test_a_zero_gradient_keeps_the_start(rule):
     check_rule(rule)
     for x in (3.0, -0.25, 0.0):
         moved, s = step(rule, x, 0.0, rule.initial_slots(), 0.5)
@@ -62,7 +62,7 @@ def test_manners_of_a_rule(rule):
     assert math.isnan(step(rule, 3.0, math.nan, rule.initial_slots(), 0.5)[0])
 
 
-def test_the_first_steps_of_rda_by_hand():
+def test_first_steps_of_rda_by_hand():
     """Gradients 3, 0, -4 at rate 1/2: G = 9, 9, 25; z = 3, 3, -1."""
     x, s = step(RDA(), 7.0, 3.0, (0.0, 0.0), 0.5)
     assert (x, s) == (-0.5, (9.0, 3.0))
@@ -73,7 +73,7 @@ def test_the_first_steps_of_rda_by_hand():
 
 
 def test_rda_is_the_argmin(rng):
-    """Duchi 2011: argmin of rate z x + rate t phi(x) + h x^2 / 2, by search."""
+    """Duchi 2011: argmin of lr z x + lr t phi(x) + h x^2 / 2, by grid search."""
     grid = np.linspace(-40, 40, 400_001)
     for _ in range(20):
         G, z, lr, t = rng.exponential(2), rng.normal() * 5, rng.uniform(0.1, 1), int(rng.integers(1, 20))
@@ -85,7 +85,7 @@ def test_rda_is_the_argmin(rng):
 
 
 def test_the_closed_form_of_lightning_and_tensorflow(rng):
-    """w = -sign(z) rate t [|z|/t - l1]+ / (h + rate t l2), h = sqrt(k + sum of squares)."""
+    """w = -sign(z) lr t [|z|/t - l1]+ / (h + lr t l2), h = sqrt(k + sum of squares)."""
     for k, delta in ((0.0, 0.0), (0.1, 0.0), (0.0, 0.3)):
         gradients, lr, l1, l2 = rng.normal(size=(30, 8)) + 0.3, 0.4, 0.25, 0.1
         x, state = np.zeros(8), init(np.zeros(8), RDA(delta, k), lr=lr, penalty=ElasticNet(l1, l2))
@@ -101,7 +101,7 @@ def test_the_closed_form_of_lightning_and_tensorflow(rng):
 
 @pytest.mark.parametrize(("l1", "l2"), [(0.0, 0.0), (0.8, 0.0), (0.0, 0.7), (0.8, 0.7)])
 def test_ftrl_is_the_algorithm_of_the_paper(l1, l2, rng):
-    """McMahan 2013, algorithm 1, in its own variables, from zero at a rate that stays."""
+    """McMahan 2013, algorithm 1, in its own variables, from zero with a constant learning rate."""
     alpha, beta = 0.3, 0.7
     gradients = rng.normal(size=(40, 6)) + 0.2
     w, state = np.zeros(6), init(np.zeros(6), FTRL(beta, l1, l2), lr=alpha)
@@ -116,7 +116,7 @@ def test_ftrl_is_the_algorithm_of_the_paper(l1, l2, rng):
 
 
 @pytest.mark.parametrize("lr", [0.3, InverseSqrt(0.5)], ids=str)
-def test_ftrl_without_penalties_is_adagrad_with_beta_for_eps(lr, rng):
+def test_ftrl_without_penalties_is_adagrad_with_eps_beta(lr, rng):
     x = y = rng.normal(size=5)
     mine, adagrad = init(x, FTRL(0.4), lr=lr), init(y, Adagrad(0.4), lr=lr)
     for g in rng.normal(size=(50, 5)):
@@ -125,9 +125,9 @@ def test_ftrl_without_penalties_is_adagrad_with_beta_for_eps(lr, rng):
         assert_allclose(x, y, rtol=1e-12)
 
 
-def test_ftrl_has_none_of_the_four_faults(rng):
+def test_ftrl_avoids_four_common_errors(rng):
     g, lr, beta, l1, l2 = 0.01, 0.1, 1.0, 0.5, 2.0
-    # A start is not wiped, by a zero gradient or by a small one: it solves for itself before the first gradient.
+    # A zero or small gradient keeps the start, which is the solution before the first gradient.
     for start in (2.0, -2.0):
         rule = FTRL(beta, l1, l2)
         moved, s = step(rule, start, 0.0, (0.0, 0.0), lr)
@@ -136,18 +136,18 @@ def test_ftrl_has_none_of_the_four_faults(rng):
         z = -start * (beta / lr + l2) - np.sign(start) * l1 + g - g / lr * start
         assert moved == pytest.approx(-(z - np.sign(z) * l1) / ((beta + g) / lr + l2))
         assert abs(moved - start) < lr * g * 2
-        # Nothing but the loss enters n, wherever x is and however strong the penalties are.
+        # Only the gradient of the loss enters n.
         assert s[0] == g * g
     # l2 once, not twice: with beta = 0 and one gradient, x = -g / (|g| / rate + l2).
     assert step(FTRL(0.0, 0.0, l2), 0.0, 3.0, (0.0, 0.0), lr)[0] == pytest.approx(-3 / (3 / lr + l2))
-    # A penalty shrinks, on either side.
+    # A penalty shrinks x on either side of zero.
     for sign in (1.0, -1.0):
         free = step(FTRL(beta), 0.0, 3 * sign, (0.0, 0.0), lr)[0]
         assert 0 < step(FTRL(beta, l1), 0.0, 3 * sign, (0.0, 0.0), lr)[0] / free < 1
         assert 0 < step(FTRL(beta, 0.0, l2), 0.0, 3 * sign, (0.0, 0.0), lr)[0] / free < 1
 
 
-def test_a_square_that_underflows_moves_nothing():
+def test_a_square_that_underflows_keeps_x():
     for rule in (RDA(np.float32(0)), FTRL(np.float32(0), np.float32(0), np.float32(0))):
         x, tiny = np.float32(1.0), np.float32(1e-30)
         assert step(rule, x, tiny, (np.float32(0.0), np.float32(0.0)), np.float32(0.5))[0] == 1.0
@@ -195,7 +195,7 @@ def test_minimising(rule):
 
 
 def test_minimising_under_a_penalty():
-    """The minimum of (x - target)^2 / 2 + l1 |x| is the target, shrunk: found by the lasso width of all updates."""
+    """The minimum of (x - target)^2 / 2 + l1 |x| is the soft threshold of the target."""
     target = np.array([1.0, -2.0, 0.05, -0.1])
     res = minimize_adagrad(
         lambda x: np.sum((x - target) ** 2) / 2, np.full(4, 1.5), jac=lambda x: x - target, rule=RDA(),
@@ -205,13 +205,13 @@ def test_minimising_under_a_penalty():
     assert (res.x[2:] == 0).all()
 
 
-def test_of_a_sparse_gradient_the_listed_coordinates_are_evaluated():
+def test_sparse_gradients_evaluate_listed_coordinates():
     x, state = np.zeros(2), init(np.zeros(2), RDA(), lr=0.5, penalty=L1(0.1))
     for where in ([0, 1], [1], [1]):
         x, state = update(x, (where, np.ones(len(where))), state)
     assert x[0] == pytest.approx(-0.5 * (1 - 0.1) / 1)  # as of t = 1
     assert x[1] == pytest.approx(-0.5 * (3 - 0.3) / math.sqrt(3))
-    x, state = update(x, ([0, 1], [0.0, 0.0]), state)  # to list a coordinate is to bring it up to date
+    x, state = update(x, ([0, 1], [0.0, 0.0]), state)  # a listed coordinate is evaluated again
     assert x[0] == pytest.approx(-0.5 * (1 - 0.4) / 1)
 
 
@@ -296,7 +296,7 @@ def test_a_then_b_is_a_and_b(penalty, rate, rule, tmp_path):
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_another_rate_or_penalty_holds_for_all_updates_so_far():
+def test_a_new_learning_rate_or_penalty_applies_to_all_updates_so_far():
     X, Y = linear_problems.X, linear_problems.Y
     for rule in (RDA(), FTRL(0.5, 0.1)):
         first = fit_linear(X[:20], Y[:20], rule=rule, penalty=L1(0.02), lr=0.5)
@@ -312,12 +312,12 @@ def test_another_rate_or_penalty_holds_for_all_updates_so_far():
 
 @pytest.mark.usefixtures("interpreted")
 @names
-def test_zeros_are_real(rule):
+def test_penalties_give_exact_zeros(rule):
     model = fit_linear(linear_problems.X, linear_problems.Y, rule=RULES[rule][0], penalty=L1(0.05))
     assert 0 < np.count_nonzero(model.coef) < model.coef.size
 
 
-def test_an_intercept_is_spared_the_penalties_of_the_rule():
+def test_penalties_of_the_rule_do_not_apply_to_the_intercept():
     X, y = sp.csr_array((200, 1)), np.ones(200)
     y[::4] = -1
     free, bound = (fit_linear(X, y, rule=rule, passes=5).intercept for rule in (FTRL(), FTRL(l1=50.0, l2=10.0)))
@@ -326,7 +326,7 @@ def test_an_intercept_is_spared_the_penalties_of_the_rule():
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="100,000 updates take minutes in pure Python")
 def test_an_unused_feature_costs_nothing(tmp_path):
-    """A million columns that no row has: learning does not go through them, and their weights are zero."""
+    """A million columns that no row has: training does not visit them, and their weights are zero."""
     X, y, _ = data(n=400)
     wide = sp.csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], 1_000_000))
     model = fit_linear(wide, y, rule=RDA(), penalty=L1(0.001), passes=20)

@@ -1,4 +1,4 @@
-"""Gates: gradients that are gathered, skipped or scaled before they become steps."""
+"""Gates: accumulated, skipped and scaled gradients."""
 
 import numpy as np
 import pytest
@@ -24,8 +24,8 @@ from adagrad_nb import (
 KINDS = ["mean", "sum", "running mean"]
 
 
-def gather(gradients, every, kind):
-    """What steps are made of."""
+def combine_gradients(gradients, every, kind):
+    """Yield the gradient of each step."""
     for k in range(0, len(gradients) - every + 1, every):
         total = np.sum(gradients[k : k + every], axis=0)
         yield total if kind == "sum" else total / every
@@ -40,13 +40,13 @@ def test_accumulate(kind, counts, every, dtype, tolerance, rng, tmp_path):
     lr = InverseTime(0.5, 0.1)
     expected, plain = x, init(x, lr=lambda t: lr.at(every * t + every - 1 if counts == "micro-steps" else t))
     state = init(x, lr=lr, transforms=(Accumulate(every, kind, counts),))
-    for step, g in enumerate(gather(gradients, every, kind)):
+    for step, g in enumerate(combine_gradients(gradients, every, kind)):
         expected, plain = update(expected, g.astype(dtype), plain)
         for k in range(every):
             before = x
             x, state = update(x, gradients[step * every + k], state)
             assert (x == before).all() == (k < every - 1)
-            if step == 1 and k == 0:  # in the middle of gathering
+            if step == 1 and k == 0:  # between two gradients of a step
                 state.save(tmp_path / "state.npz")
                 state = load_state(tmp_path / "state.npz")
         assert (state.t, state.micro) == (step + 1, (step + 1) * every)
@@ -82,7 +82,7 @@ def test_accumulated_sparse_gradients_of_many_arrays(rng):
 
 
 def test_averages_count_what_accumulate_counts(rng):
-    """Keras brings its average up to date, and overwrites x with it, also between steps."""
+    """Keras updates its average, and overwrites x with it, also between steps."""
     x = np.array([10.0])
     state = init(x, lr=1.0, transforms=(Accumulate(3, counts="micro-steps"),), average=EMA(0.9, overwrite=2))
     mean = x.copy()
@@ -145,7 +145,7 @@ def test_loss_scale(rng, tmp_path):
     assert scales == [1024, 1024, 2048, 2048, 1024, 1024, 1024, 2048, 2048, 2048]
 
 
-def test_minimisers_gather_but_do_not_skip(rng):
+def test_minimisers_accumulate_but_do_not_skip(rng):
     A, b = rng.normal(size=(40, 3)), rng.normal(size=40)
 
     def fun(x, batch):
@@ -163,7 +163,7 @@ def test_minimisers_gather_but_do_not_skip(rng):
     rest = minimize_stochastic(fun, half.x, 40, batch_size=2, state=half.state, jac=jac, epochs=2, maxiter=23)
     np.testing.assert_array_equal(rest.x, small.x)
     for gate in (SkipNonFinite(), LossScale()):
-        with pytest.raises(ValueError, match=rf"transforms: {type(gate).__name__} is for steps by hand"):
+        with pytest.raises(ValueError, match=rf"transforms: {type(gate).__name__} works with update only"):
             minimize_adagrad(lambda x: x @ x, np.ones(2), jac=lambda x: 2 * x, transforms=(gate,))
 
 
@@ -178,12 +178,12 @@ def test_minimisers_gather_but_do_not_skip(rng):
     (lambda: LossScale(every=0), r"LossScale.every: got 0"),
     (lambda: LossScale(shrink=1.0), r"LossScale.shrink: got 1.0; must be a number in \(0, 1\)"),
 ])  # fmt: skip
-def test_wrong_gates(make, message):
+def test_domain(make, message):
     with pytest.raises(ValueError, match=message):
         init(np.ones(1), transforms=(make(),))
 
 
-def test_gates_that_do_not_go_together():
+def test_incompatible_gates():
     with pytest.raises(ValueError, match=r"transforms: got Accumulate 2 times; give it once"):
         init(np.ones(1), transforms=(Accumulate(2), Accumulate(3)))
     with pytest.raises(ValueError, match=r"transforms: a DecoupledDecay before Accumulate"):

@@ -1,4 +1,4 @@
-"""Penalties of groups: the step is the minimiser, many steps are many steps, and whole features leave the model."""
+"""Group penalties: proximal steps against the reference and by minimisation, k steps, and training of models."""
 
 import itertools
 
@@ -20,7 +20,7 @@ RNG = np.random.default_rng(20110705)
 
 
 def cases(count=60):
-    """(x, widths, strength): few and many lanes, equal widths, lanes that never moved, strong and weak penalties."""
+    """Yield (x, step sizes, strength): 1 to 11 outputs, some step sizes equal or zero, strong and weak penalties."""
     for number in range(count):
         n = RNG.integers(1, 12)
         x = RNG.normal(size=n) * 10.0 ** RNG.integers(-3, 3)
@@ -37,15 +37,15 @@ def stepped(record, x, w, k=1):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_step_is_what_the_reference_says(kind):
+def test_step_equals_the_reference(kind):
     cls, prox, _ = KINDS[kind]
     for x, w, strength in cases():
         assert_allclose(stepped(cls(strength), x, w), prox(x, w, strength), rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_step_is_the_minimiser(kind):
-    """No optimiser of SciPy's finds less, started there or elsewhere."""
+def test_step_is_the_minimiser(kind):
+    """SciPy finds no smaller value, from the result or from other starts."""
     cls, _, norm = KINDS[kind]
     for x, w, strength in cases(16):
         free = w > 0
@@ -68,7 +68,7 @@ def test_a_step_is_the_minimiser(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_many_steps(kind):
+def test_k_steps(kind):
     cls, prox, _ = KINDS[kind]
     for x, w, strength in cases(30):
         strength /= 10
@@ -92,7 +92,7 @@ def test_in_single_precision(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_group_of_one_is_l1(kind):
+def test_group_of_one_is_l1(kind):
     cls = KINDS[kind][0]
     X, y, weight = data("signs")
     assert_array_equal(
@@ -109,7 +109,7 @@ STRENGTHS = np.linspace(0.01, 0.2, COLUMNS)
 
 
 def assert_eager(kind, strength, decays, loss="softmax", dtype=None, tolerance=1e-10, **rule):
-    """fit_linear gives what the slow learner gives that shrinks every feature after every row."""
+    """Check that fit_linear equals the reference, which applies the penalty to every feature after every row."""
     cls, prox, _ = KINDS[kind]
     X, y, weight = data()
     strength = strength * (5 if kind == "linf" else 1)
@@ -126,7 +126,7 @@ def assert_eager(kind, strength, decays, loss="softmax", dtype=None, tolerance=1
     assert_allclose(model.coef, eager.w.T, rtol=tolerance, atol=tolerance)
     assert_allclose(model.intercept, eager.b, rtol=tolerance, atol=tolerance)
     used = np.abs(eager.w).max(axis=1) > 0
-    assert 1 < used.sum() < COLUMNS - 1 or not np.isscalar(strength)  # features leave as a whole
+    assert 1 < used.sum() < COLUMNS - 1 or not np.isscalar(strength)  # features become zero as a whole
     assert_array_equal(np.abs(model.coef).max(axis=0) > 0, used)
 
 
@@ -144,7 +144,7 @@ def test_lazy_is_eager_compiled(kind, dtype, tolerance):
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("kind", KINDS)
-def test_going_on(kind, tmp_path):
+def test_continued_training(kind, tmp_path):
     X, y, _ = data()
     options = {"penalty": KINDS[kind][0](0.05), "loss": OneVsRest(Logistic())}
     whole = fit_linear(X, y, **options)
@@ -156,7 +156,7 @@ def test_going_on(kind, tmp_path):
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="so many passes take minutes in pure Python")
 def test_the_optimum():
-    """Run long with a falling rate: the objective comes within 1e-4 of what a batch solver reaches."""
+    """With a decreasing learning rate, the objective comes within 1e-4 of that of a batch solver."""
     X, y, _ = data(n=ROWS)
     A, strength = X.toarray(), 0.02
     hot = np.eye(CLASSES)[y]
@@ -179,7 +179,7 @@ def test_the_optimum():
     assert np.abs(model.coef[:, ~w.any(axis=1)]).max() < 0.01
 
 
-def test_rates_are_no_group():
+def test_learning_rates_are_not_a_group():
     X, y, _ = data("signs")
     with pytest.raises(ValueError, match=r"^penalty: got GroupL2\(strength=0.1\), whose groups are the classes"):
         fit_linear(X, y, lr="auto", penalty=GroupL2(0.1))

@@ -1,4 +1,4 @@
-"""Losses: values, slopes and links, at ordinary margins and at enormous ones, and what is learnt by each."""
+"""Losses: values, slopes and inverse links, for ordinary and huge margins, and models trained with each loss."""
 
 import functools
 import inspect
@@ -50,7 +50,7 @@ def test_squared(y, p):
     assert inverse_link(Squared(), p) == p
 
 
-# the record, the kinks of its slope as margins y p of binary losses and as residuals p - y of others
+# each loss with its kinks, as margins y p for binary losses and as residuals p - y for others
 KINKS = [
     (Logistic(), ()),
     (Hinge(), (1.0,)),
@@ -77,26 +77,26 @@ NAMES = {cls: name for name, cls in LOSSES.items()}
 
 
 def naive(loss, kind=""):
-    """A function of the reference with the parameters of the record."""
+    """Return the function of the reference with the parameters of the record."""
     return functools.partial(getattr(reference, NAMES[type(loss)] + kind), **loss._asdict())
 
 
 def places(loss, rng, n=60):
-    """Targets, and predictions around all that is special about them."""
+    """Yield targets and predictions, among them predictions at and near kinks."""
     for y in TARGETS[loss.target_type]:
         special = [at * y if loss.target_type == "binary" else at + y for at in (-1.0, -0.1, 0.0, 0.1, 0.5, 1.0)]
         for p in [*special, *(5 * rng.normal(size=n)).tolist()]:
             yield y, p
 
 
-def test_every_loss_is_here():
+def test_every_loss_is_tested():
     assert {type(loss) for loss, _ in KINKS} | {Softmax} == set(LOSSES.values())  # Softmax: test_multi_output_model
     records = {item for item in vars(losses).values() if inspect.isclass(item) and hasattr(item, "slope")}
     assert records | {Softmax} == set(LOSSES.values())
 
 
 @each
-def test_as_in_the_papers(loss, rng):
+def test_value_and_slope_equal_the_reference(loss, rng):
     for y, p in places(loss, rng):
         assert value(loss, y, p) == pytest.approx(naive(loss)(y, p), rel=1e-12, abs=1e-15)
         assert slope(loss, y, p) == pytest.approx(naive(loss, "_slope")(y, p), rel=1e-12, abs=1e-15)
@@ -127,8 +127,8 @@ def test_slope_at_a_kink_lies_between_those_of_its_sides(loss, kinks):
 
 
 @pytest.mark.parametrize("y", [-1.0, 1.0])
-def test_which_slope_is_taken_at_a_kink(y):
-    """A row that is right moves nothing; to the perceptron margin 0 is not right."""
+def test_slope_at_a_kink(y):
+    """The slope is 0 for a correct prediction; for the perceptron, margin 0 is not correct."""
     assert slope(Hinge(), y, y) == 0.0
     assert slope(Perceptron(), y, 0.0) == -y
     for loss in (Absolute(), Quantile(0.9), EpsilonInsensitive(0.0), Huber()):
@@ -137,8 +137,8 @@ def test_which_slope_is_taken_at_a_kink(y):
 
 
 @each
-def test_the_link_is_where_the_slopes_balance(loss, rng):
-    """The mean of y that p stands for makes p optimal: mean y = link(p) has mean slope 0."""
+def test_inverse_link_makes_p_optimal(loss, rng):
+    """If the mean of y is inverse_link(p), the mean slope at p is 0."""
     if (loss.target_type == "binary" and not has_probabilities(loss)) or isinstance(loss, Quantile):
         assert inverse_link(loss, 1.5) == 1.5
         return
@@ -154,7 +154,7 @@ def test_the_link_is_where_the_slopes_balance(loss, rng):
         assert balance == pytest.approx(0.0, abs=1e-15)
 
 
-def test_quantile_is_where_its_slopes_balance(rng):
+def test_quantile_has_mean_slope_zero(rng):
     """Koenker 1978: the mean slope changes sign at the quantile."""
     y = np.sort(rng.normal(size=1001))
     for tau in (0.1, 0.5, 0.9):
@@ -175,8 +175,8 @@ def test_modified_huber_link():
 
 
 @each
-def test_slope_rises(loss):
-    """Convex: the slope never falls as p grows."""
+def test_slope_increases(loss):
+    """The losses are convex: the slope never decreases with p."""
     for y in TARGETS[loss.target_type]:
         slopes = [slope(loss, y, p) for p in np.linspace(-50, 50, 2001).tolist()]
         assert all(a <= b for a, b in zip(slopes, slopes[1:], strict=False))
@@ -186,8 +186,8 @@ def test_slope_rises(loss):
 
 
 @each
-def test_finite_wherever_it_can_be(loss):
-    """Only squares and exponentials of enormous predictions are infinite."""
+def test_finite_for_finite_predictions(loss):
+    """Only squares and exponentials of huge predictions are infinite."""
     largest = {Squared: 1e150, SquaredHinge: 1e150, SquaredEpsilonInsensitive: 1e150, Poisson: 709.0}
     for size in (1e-300, 1e3, 1e150, 1e300):
         for p in (size, -size):
@@ -198,8 +198,8 @@ def test_finite_wherever_it_can_be(loss):
                     assert math.isfinite(function)
 
 
-def test_poisson_of_what_is_too_large():
-    """Infinite, where Python's own exponential raises an error."""
+def test_poisson_overflow():
+    """The result is infinite; math.exp of Python raises an error."""
     assert value(Poisson(), 1.0, 710.0) == slope(Poisson(), 1.0, 1e300) == inverse_link(Poisson(), 710.0) == math.inf
     assert inverse_link(Poisson(), 709.0) == pytest.approx(math.exp(709.0))
     assert value(Poisson(), 3.0, -1e3) == 3e3
@@ -222,12 +222,12 @@ def test_single_precision(loss):
 
 
 @each
-def test_all_pass_the_check_for_losses_of_ones_own(loss):
+def test_check_loss_accepts_all_losses(loss):
     check_loss(loss)
 
 
 class Halved(NamedTuple):
-    """Wrong: the slope is not that of the value."""
+    """A wrong loss: the slope is not the derivative of the value."""
 
     target_type = "continuous"
 
@@ -241,7 +241,7 @@ class Halved(NamedTuple):
         return p
 
 
-def test_the_check_finds_what_is_wrong():
+def test_check_loss_finds_errors():
     class Unlikely(Logistic):
         def inverse_link(self, p):
             return p
@@ -249,9 +249,9 @@ def test_the_check_finds_what_is_wrong():
     class Unlabelled(Squared):
         target_type = "numbers"
 
-    with pytest.raises(AssertionError, match=r"^Halved: at y=-1.5, p=-3.0 the slope is -0.5, the value rises by -1.0"):
+    with pytest.raises(AssertionError, match=r"^Halved.slope: got -0.5 at y=-1.5, p=-3.0; must be in \[-1.0"):
         check_loss(Halved())
-    with pytest.raises(AssertionError, match=r"^Unlikely.inverse_link: gives -3.0 at p=-3.0; must be a probability"):
+    with pytest.raises(AssertionError, match=r"^Unlikely.inverse_link: got -3.0 at p=-3.0; must be a probability"):
         check_loss(Unlikely())
     with pytest.raises(AssertionError, match=r"^Unlabelled.target_type: got 'numbers'; must be one of binary"):
         check_loss(Unlabelled())
@@ -278,7 +278,7 @@ def test_domain(loss, message):
 
 
 def problem(loss, rng, n=1000):
-    """(X, y) that a linear model can learn."""
+    """Return (X, y) that a linear model can learn."""
     X = rng.normal(size=(n, 4))
     score = X @ [1.0, -2.0, 0.5, 0.0] + 0.3
     if loss.target_type == "binary":
@@ -290,11 +290,11 @@ def problem(loss, rng, n=1000):
 
 @each
 def test_learning_beats_the_best_constant(loss, rng, dtype):
-    """In one pass, each row before it was learnt; and from the names as from the records."""
+    """The progressive loss of one pass beats constant predictions; names give the same model as records."""
     X, y = problem(loss, rng)
     model = fit_linear(X, y, loss=loss, dtype=dtype)
     target = np.where(y == "up", 1.0, -1.0) if loss.target_type == "binary" else y.astype(float)
-    # A perceptron that says nothing loses nothing: it is compared with those that say something.
+    # The perceptron loss of the constant 0 is 0, so it is compared with non-zero constants.
     places = (-1.0, 1.0) if isinstance(loss, Perceptron) else np.linspace(-5, 5, 101).tolist()
     constants = [np.mean([value(loss, t, p) for t in target.tolist()]) for p in places]
     assert model.progressive_loss < min(constants) - 0.3 * abs(min(constants))
@@ -353,17 +353,17 @@ def test_counts_are_not_negative():
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")  # where nothing is compiled
-def test_a_poisson_model_is_never_nan():
+def test_poisson_models_are_never_nan():
     with pytest.raises(ValueError, match=r"^X: .*not finite"):
         fit_linear(np.full((4, 1), 2000.0), [1.0, 5.0, 1.0, 1.0], loss="poisson")
 
 
-# --- the values of scikit-learn ------------------------------------------------------------------------------------
+# --- comparison with scikit-learn ------------------------------------------------------------------------------------
 
 
 @each
 def test_mean_loss_of_scikit_learn(loss, rng):
-    """Its public functions of mean loss, where it has one."""
+    """The mean loss equals the public metric of scikit-learn, if there is one."""
     metrics = pytest.importorskip("sklearn.metrics")
     X, y = problem(loss, rng, 200)
     model = fit_linear(X, y, loss=loss)

@@ -1,4 +1,4 @@
-"""Penalties: the proximal step is the minimiser it claims to be, and many of them are the closed form."""
+"""Penalties: the proximal step is the minimiser, and k steps and their sum equal the closed forms."""
 
 import functools
 import math
@@ -53,7 +53,7 @@ each = pytest.mark.parametrize(("penalty", "naive", "naive_prox"), CASES.values(
 
 
 def points(rng, n=60):
-    """Positions, some of them zero or on a kink, and widths over ten decades."""
+    """Yield points, some of them zero or at a kink, with step sizes over ten decades."""
     x = rng.normal(size=n) * 2
     x[:8] = 0.0, -0.0, 0.8, -0.5, 0.2, 1.5, -1.0, 0.7
     return zip(x.tolist(), (10.0 ** rng.uniform(-6, 4, n)).tolist(), strict=True)
@@ -66,14 +66,14 @@ def test_value(penalty, naive, naive_prox, rng):
 
 
 @each
-def test_prox_is_that_of_the_paper(penalty, naive, naive_prox, rng):
+def test_prox_equals_the_reference(penalty, naive, naive_prox, rng):
     for x, w in points(rng):
         assert prox(penalty, x, w, 0) == pytest.approx(naive_prox(x, w), rel=1e-14, abs=1e-15 * abs(x))
 
 
 @each
 def test_prox_is_the_minimiser(penalty, naive, naive_prox, rng):
-    """No point of a fine grid, and none near the answer, is better."""
+    """No point of a fine grid, and none near the result, has a smaller value."""
     for x, w in points(rng):
         best = prox(penalty, x, w, 0)
         at_best = naive(best) + (best - x) ** 2 / (2 * w)
@@ -85,14 +85,14 @@ def test_prox_is_the_minimiser(penalty, naive, naive_prox, rng):
 
 
 @each
-def test_prox_without_width_is_the_projection_on_the_domain(penalty, naive, naive_prox):
+def test_prox_of_step_size_zero_is_the_projection_on_the_domain(penalty, naive, naive_prox):
     for x in (-3.0, -0.1, 0.0, 0.3, 4.0):
         assert prox(penalty, x, 0.0, 0) == naive_prox(x, 0.0)
 
 
 @each
 @pytest.mark.parametrize("k", [0, 1, 2, 7, 100])
-def test_repeat_is_k_steps(penalty, naive, naive_prox, k, rng):
+def test_prox_k_is_k_steps(penalty, naive, naive_prox, k, rng):
     for x, w in points(rng):
         w /= max(k, 1)
         expected = x
@@ -103,7 +103,7 @@ def test_repeat_is_k_steps(penalty, naive, naive_prox, k, rng):
 
 @each
 @pytest.mark.parametrize("k", [0, 1, 2, 7, 100])
-def test_total_is_the_sum_after_each_of_k_steps(penalty, naive, naive_prox, k, rng):
+def test_prox_k_sum_is_the_sum_of_the_iterates(penalty, naive, naive_prox, k, rng):
     for x, w in points(rng):
         w /= max(k, 1)
         after, expected = x, []
@@ -116,18 +116,18 @@ def test_total_is_the_sum_after_each_of_k_steps(penalty, naive, naive_prox, k, r
 
 @pytest.mark.parametrize("l2", [1e-16, 1e-12, 1e-9, 1e-6, 1e-3, 1.0])
 @pytest.mark.parametrize("l1", [0.0, 1e-5, 1e-3])
-def test_total_does_not_cancel_for_a_weak_ridge(l1, l2):
+def test_prox_k_sum_does_not_cancel_for_a_weak_ridge(l1, l2):
     for x in (1.0, -0.02):
         after, expected = x, []
         for _ in range(2000):
             after = reference.elastic_net_prox(after, 0.5, l1, l2)
             expected.append(after)
-        # The steps one by one round 2,000 times; the closed form rounds less.
+        # The 2,000 single steps have more rounding errors than the closed form.
         assert prox_k_sum(ElasticNet(l1, l2), x, 0.5, 2000, 0) == pytest.approx(math.fsum(expected), rel=2e-12)
 
 
 @pytest.mark.parametrize("penalty", [L1(0.1), L2(0.1), ElasticNet(0.1, 0.1), Bounded(L2(0.1), 0.5, 2.0)], ids=str)
-def test_total_of_a_million_steps_takes_no_million_steps(penalty):
+def test_prox_k_sum_of_many_steps_is_a_closed_form(penalty):
     begin = prox_k_sum(penalty, 3.0, 1e-3, 10**4, 0)
     after = prox_k(penalty, 3.0, 1e-3, 10**4, 0)
     end = prox_k_sum(penalty, 3.0, 1e-3, 10**12, 0)
@@ -135,7 +135,7 @@ def test_total_of_a_million_steps_takes_no_million_steps(penalty):
     assert end == pytest.approx(begin + prox_k_sum(penalty, after, 1e-3, 10**12 - 10**4, 0), rel=1e-10)
 
 
-def test_total_defaults_to_the_steps_one_by_one():
+def test_prox_k_sum_defaults_to_single_steps():
     class Cauchy(Box):  # a record without a closed form
         prox_k_sum = None
 
@@ -143,11 +143,11 @@ def test_total_defaults_to_the_steps_one_by_one():
             return x / (1 + w)
 
     assert prox_k_sum(Cauchy(), 8.0, 1.0, 3, 0) == 4.0 + 2.0 + 1.0
-    assert prox_k_sum(Cauchy(), 0.0, 1.0, 10**15, 0) == 0.0  # where nothing moves, the rest is a product
+    assert prox_k_sum(Cauchy(), 0.0, 1.0, 10**15, 0) == 0.0  # once x is constant, the rest is a product
 
 
 @each
-def test_repeat_goes_far(penalty, naive, naive_prox):
+def test_prox_k_of_many_steps_is_finite(penalty, naive, naive_prox):
     """A million steps in closed form: the limit, without overflow."""
     for x in (-2.0, 0.1, 3.0):
         end = prox_k(penalty, x, 1e3, 1_000_000, 0)
@@ -155,7 +155,7 @@ def test_repeat_goes_far(penalty, naive, naive_prox):
         assert naive_prox(end, 1e3) == pytest.approx(end, abs=1e-12)
 
 
-def test_repeat_defaults_to_the_steps_one_by_one():
+def test_prox_k_defaults_to_single_steps():
     class Cauchy(Box):  # a record without a closed form
         prox_k = None
 
@@ -166,7 +166,7 @@ def test_repeat_defaults_to_the_steps_one_by_one():
 
 
 @each
-def test_mapping_is_the_distance_from_optimality(penalty, naive, naive_prox, rng):
+def test_gradient_mapping_is_the_distance_from_optimality(penalty, naive, naive_prox, rng):
     for x, g in rng.normal(size=(50, 2)):
         assert gradient_mapping(penalty, x, g, 0) == pytest.approx(
             abs(x - naive_prox(x - g, 1.0)), rel=1e-13, abs=1e-15
@@ -181,7 +181,7 @@ def test_not_a_number_propagates(penalty, naive, naive_prox):
 
 @each
 def test_single_precision_needs_no_double(penalty, naive, naive_prox):
-    """What comes out is a float32, also where Python calls it a float."""
+    """Results are float32 numbers, also if their type is float."""
     penalty = cast(penalty, np.dtype(np.float32))
     for x in np.float32([-2.0, -0.3, 0.0, 0.5, 3.0]):
         for result in (prox(penalty, x, np.float32(0.5), 0), value(penalty, x, 0)):
@@ -190,7 +190,7 @@ def test_single_precision_needs_no_double(penalty, naive, naive_prox):
 
 
 @pytest.mark.parametrize("penalty", [L1(0.5), L2(0.5), ElasticNet(0.5, 0.5), Bounded(L1(0.5), -1.0, 1.0)], ids=str)
-def test_an_infinite_width_gives_the_minimum_of_the_penalty(penalty):
+def test_prox_of_infinite_step_size_is_the_minimum_of_the_penalty(penalty):
     for x in (-2.0, 0.0, 2.0):
         assert prox(penalty, x, INF, 0) == 0.0
 

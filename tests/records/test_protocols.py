@@ -30,7 +30,7 @@ OLD_WORDS = {new: old for old, new in OLD_TARGET_TYPES.items()}
 
 
 def respelled(record):
-    """The same record of a class whose methods and attributes have the names of the previous release."""
+    """Return the record as a class whose methods and attributes have the names of the previous release."""
     cls = type(record)
     old = collections.namedtuple(f"Old{cls.__name__}", cls._fields)
     old.__annotations__ = cls.__annotations__
@@ -45,7 +45,7 @@ def respelled(record):
 
 
 class MyRule(NamedTuple):
-    """A rule with all that a rule may have; its constant is a field that `finalized` fills in."""
+    """A rule with all optional methods, and a constant that `finalized` computes."""
 
     eps: float = 1e-3
     twice_eps: float | None = None
@@ -289,7 +289,7 @@ def rows(classes=2, n=60, d=8):
 
 
 def stepped(rule=None, transforms=(), penalty=None, sparse=False, steps=4):
-    """Two arrays after some steps, and what the state holds of them."""
+    """Return two arrays after some steps, their accumulators and the step count."""
     rng = np.random.default_rng(1)
     x = [rng.normal(size=(5, 3)), rng.normal(size=4)]
     state = init(x, rule, lr=0.3, transforms=transforms, penalty=penalty)
@@ -382,9 +382,9 @@ def test_checks_of_records_take_both_spellings():
 # --- names of fields, names in errors ------------------------------------------------------------------------------
 
 
-def test_a_field_with_an_old_name_is_no_method():
+def test_a_field_with_an_old_name_is_not_a_method():
     class Mine(NamedTuple):
-        """A penalty whose field is called as a method was."""
+        """A penalty with a field that has the old name of a method."""
 
         total: float
         repeat: float = 2.0
@@ -406,7 +406,7 @@ class Nothing(NamedTuple):
 
 
 class Slopes(NamedTuple):
-    """A multi-class loss that is not complete."""
+    """An incomplete multi-class loss."""
 
     def gradient(self, y, p, z, h, tally):
         pass
@@ -451,7 +451,7 @@ class WithoutLink(NamedTuple):
 
 
 class WithWrongLink(NamedTuple):
-    """A multi-class loss whose inverse link gives one number."""
+    """A multi-class loss whose inverse link returns one number."""
 
     target_type = "multiclass"
 

@@ -1,4 +1,4 @@
-"""Rules: the step of one coordinate and the width of the proximal step that goes with it."""
+"""Update rules: the step of one coordinate, and the step size of its proximal step."""
 
 import math
 
@@ -14,7 +14,7 @@ names = pytest.mark.parametrize("rule", RULES, ids=str)
 
 
 def completed(rule):
-    """A rule with the constants that follow from its fields, as the kernels get it."""
+    """Return a rule with its computed constants, as the kernels take it."""
     return init(np.zeros(1), rule).leaves[0].update.rule
 
 
@@ -23,7 +23,7 @@ def say(rule):
 
 
 @names
-def test_step_is_that_of_the_paper(rule, rng):
+def test_step_equals_the_reference(rule, rng):
     for x, g, G, lr in rng.normal(size=(200, 4)) ** 3:
         G, lr = abs(G), abs(lr)
         expected, total, size = reference.adagrad(x, g, G, lr, **say(rule))
@@ -56,7 +56,7 @@ def test_adadelta(rho, eps, rng):
 
 
 @pytest.mark.parametrize("rule", [MomentumAdagrad(), MomentumAdagrad(eps=0.1), Adadelta()], ids=str)
-def test_other_rules_start_and_stay_at_rest(rule):
+def test_a_zero_gradient_at_the_start_keeps_x(rule):
     rule = completed(rule)
     assert step(rule, 3.0, 0.0, rule.initial_slots(), 0.5)[0] == 3.0
     assert math.isnan(step(rule, 3.0, math.nan, rule.initial_slots(), 0.5)[0])
@@ -78,7 +78,7 @@ def test_other_domains(rule, message):
         init(np.zeros(2), rule)
 
 
-def test_eps_stands_where_it_says():
+def test_eps_is_inside_or_outside_the_root():
     # G = 1 after the step, so that the three denominators are 1, 1.5 and sqrt(1.5).
     moved = [step(rule, 0.0, 1.0, (0.0,), 1.0)[0] for rule in (Adagrad(0.0), Adagrad(0.5), Adagrad(0.5, True))]
     np.testing.assert_allclose(moved, [-1.0, -1 / 1.5, -1 / math.sqrt(1.5)], rtol=1e-15)
@@ -93,14 +93,14 @@ def test_first_accumulator(rule):
 
 @pytest.mark.parametrize("eps", [0.0, 1e-300, 1e-10, 1.0])
 @pytest.mark.parametrize("inside", [False, True])
-def test_zero_gradient_on_zero_accumulator_moves_nothing(eps, inside):
+def test_zero_gradient_with_zero_accumulator_keeps_x(eps, inside):
     for x in (3.0, -0.0, 1e300):
         moved, s = step(Adagrad(eps, inside), x, 0.0, (0.0,), 0.5)
         assert moved == x
         assert s == (0.0,)
 
 
-def test_a_square_that_underflows_moves_nothing_without_eps():
+def test_a_square_that_underflows_keeps_x_without_eps():
     x = np.float32(1.0)
     moved, _ = step(Adagrad(np.float32(0.0)), x, np.float32(1e-30), (np.float32(0.0),), np.float32(0.5))
     assert moved == 1.0
@@ -115,12 +115,12 @@ def test_not_a_number_propagates(rule):
 
 
 @names
-def test_an_infinite_accumulator_freezes(rule):
+def test_an_infinite_accumulator_keeps_x(rule):
     assert step(rule, 2.0, 3.0, (math.inf,), 0.5) == (2.0, (math.inf,))
     assert step_size(rule, (math.inf,), 0.5) == 0.0
 
 
-def test_precision_of_the_arguments_is_kept():
+def test_step_keeps_the_precision_of_its_arguments():
     one = np.float32(1.0)
     moved, (G,) = step(Adagrad(np.float32(1e-3)), one, one, (one,), one)
     assert type(moved) is type(G) is np.float32
@@ -144,12 +144,12 @@ def test_a_class_is_not_a_rule():
         init(np.zeros(2), Adagrad)
 
 
-def test_no_rule_at_all():
+def test_a_string_is_not_a_rule():
     with pytest.raises(TypeError, match=r"^rule: got 'adagrad'; must be a record such as Adagrad\(\)$"):
         init(np.zeros(2), "adagrad")
 
 
-def test_a_strength_of_no_dimension_is_a_number():
+def test_a_zero_dimensional_strength_is_a_number():
     from adagrad_nb import L1, init, update
 
     x, g = np.array([1.0, 2.0, 3.0]), np.array([0.5, -0.5, 1.0])

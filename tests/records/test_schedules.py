@@ -1,4 +1,4 @@
-"""Schedules and averages: what the rate, or the weight, of update t is."""
+"""Schedules and averages: the learning rate, and the weight of the iterate, of update t."""
 
 import math
 
@@ -67,7 +67,7 @@ def test_rate(schedule, naive):
 
 
 @each
-def test_update_takes_the_rate_of_its_number(schedule, naive):
+def test_update_uses_the_learning_rate_of_its_number(schedule, naive):
     """With g = 1 and eps = 0 update t moves x by rate / sqrt(t + 1)."""
     from adagrad_nb import Adagrad
 
@@ -79,7 +79,7 @@ def test_update_takes_the_rate_of_its_number(schedule, naive):
     assert state.t == 12
 
 
-def test_cosine_stays_at_its_end():
+def test_cosine_is_constant_after_its_end():
     assert [at(Cosine(0.5, 20, 0.1), t) for t in (20, 21, 10**9)] == [0.1] * 3
 
 
@@ -130,7 +130,7 @@ def test_kind(lr):
 
 
 @pytest.mark.parametrize("start", [0, 1, 4])
-def test_polyak_is_the_plain_mean(start, rng):
+def test_polyak_is_the_arithmetic_mean(start, rng):
     iterates = rng.normal(size=(10, 3))
     mean = np.zeros(3)
     for t, expected in enumerate(reference.means(iterates, start)):
@@ -152,7 +152,7 @@ def test_polyak_start_is_a_count(bad):
         init(np.zeros(2), average=Polyak(bad))
 
 
-def test_an_average_has_a_weight():
+def test_an_average_is_a_record():
     with pytest.raises(TypeError, match=r"^average: got True; must be a record such as Polyak\(\)$"):
         init(np.zeros(2), average=True)
 

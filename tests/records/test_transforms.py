@@ -1,4 +1,4 @@
-"""Transforms: what each does to a gradient, and that the order of the tuple is the order of doing."""
+"""Transforms: the effect of each on a gradient, and their order."""
 
 import functools
 import math
@@ -26,14 +26,14 @@ ELEMENTWISE = [name for name in CASES if "norm" not in name]
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)
-def test_of_one_coordinate(name, rng):
+def test_transform_of_one_coordinate(name, rng):
     record, naive = CASES[name]
     for x, g in rng.normal(size=(50, 2)) * 2:
         (moved,), (changed,) = naive([x], [g], 0.5)
         assert transform(record, x, g, 0.5) == (pytest.approx(moved, rel=1e-14), pytest.approx(changed, rel=1e-14))
 
 
-def test_fold():
+def test_chain_transforms():
     a, b = Rescale(2.0), L2Decay(1.0)
     assert chain_transforms(()) == Identity()
     assert chain_transforms((a, b)) == Chain(a, Chain(b, Identity()))
@@ -61,7 +61,7 @@ def test_in_an_update(name, rng):
 
 
 @pytest.mark.parametrize("order", [("norm", "decay", "value"), ("decay", "norm", "value"), ("value", "decay", "norm")])
-def test_order_is_that_of_the_tuple(order, rng):
+def test_transforms_apply_in_the_order_of_the_tuple(order, rng):
     x, gradients = rng.normal(size=6), rng.normal(size=(3, 6)) * 2
     got = run(tuple(CASES[name][0] for name in order), x, gradients)
     np.testing.assert_allclose(got, expected([CASES[name][1] for name in order], x, gradients), rtol=1e-13)
@@ -70,7 +70,7 @@ def test_order_is_that_of_the_tuple(order, rng):
 
 
 def test_two_norms(rng):
-    """The second clip sees what the first has left."""
+    """The second clip uses the norm after the first."""
     x, gradients = rng.normal(size=6), rng.normal(size=(3, 6)) * 9
     records = (ClipNorm(2.0), Rescale(3.0), ClipNorm(1.2))
     functions = [
@@ -105,7 +105,7 @@ def test_clip_global_norm_is_of_all_arrays(rng):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_clip_global_norm_spreads_what_is_not_finite(bad):
+def test_clip_global_norm_spreads_non_finite_values(bad):
     x = [np.ones(2), np.ones(3, np.float32)]
     g = [np.array([bad, 0.5]), np.zeros(3)]
     moved, _ = update(x, g, init(x, Adagrad(eps=1.0), transforms=(ClipGlobalNorm(1.0),)))
@@ -129,7 +129,7 @@ def test_clip_norm_of_a_sparse_gradient(rng):
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_clip_norm_spreads_what_is_not_finite(bad, dtype):
+def test_clip_norm_spreads_non_finite_values(bad, dtype):
     x = np.ones(4, dtype)
     g = np.array([0.5, bad, 0.25, 0.0], dtype)
     moved = update(x, g, init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
@@ -137,7 +137,7 @@ def test_clip_norm_spreads_what_is_not_finite(bad, dtype):
 
 
 def test_clip_norm_computes_in_the_precision_of_the_array(rng):
-    """The order of calls, one that clips and one that does not, makes no difference to a bit."""
+    """The result does not depend on an earlier call, which may have compiled the kernel."""
     x, small = np.float32(rng.normal(size=7)), np.float32(rng.normal(size=7) * 0.01)
     large = small * np.float32(1000.0)
     bound = ClipNorm(0.9)

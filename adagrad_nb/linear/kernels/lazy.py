@@ -1,274 +1,283 @@
-"""How a coordinate that sparse rows passed over is brought up to date, when it is next met.
+"""Lazy updates: apply the updates that a coordinate missed when it is next read.
 
-A lapse is a record.  ``current(recipe, x, s, last, i, t)`` is x after all updates before t, whether they touched it or
-not, where `last` is what the lapse has noted, and ``renew(recipe, last, i, t)`` notes that coordinate i is current.
-``catch_up(recipe, x, s, first, t, i)`` is what the updates first, …, t - 1 make of x in passing, and
-``summed(recipe, x, s, first, begin, t, i)`` the sum of what x is after each of those that do not come before `begin`.
+A strategy is a record with these methods.  Updates are counted from 0 and t is the next one.
 
-One that ``lags()`` brings the coordinates of a row up to date in a loop of its own, after all have been gathered: by
-``overtake(recipe, x, s, room, k, i, t)`` of the k-th, which ``read(recipe, x, s, last, i, t)`` gave as it was, and of
-which ``collect(last, i, room, k)`` made a note.  Others read it as it is by then.
+``caught_up(spec, x, s, last_update, i, t)``
+    x after all updates before t, whether or not they touched coordinate i.
+``set_last_update(spec, last_update, i, t)``
+    Record that coordinate i is current at update t.
+``catch_up(spec, x, s, first, t, i)``
+    x after the updates first, …, t - 1, none of which touched it.
+``sum_missed_iterates(spec, x, s, first, begin, t, i)``
+    Sum of x after each of these updates from `begin` on.
 
-One that keeps more of the iterates has ``passing(recipe, last, x, s, place, i, t)``, called before x is brought up to
-date from what it was, and ``arrive(last, x, place, t)`` and ``arrive_bias(last, x, place, t)``, when update t - 1 has
-made it x; `place` is where it stands in the arrays.
+A deferred strategy, one with ``is_deferred()``, reads the stored weights first and catches up the whole row in a second
+loop, which vectorises: ``read_weight(spec, x, s, last_update, i, t)`` returns the stored weight,
+``read_last_update(last_update, i, workspace, k)`` copies its update number, and ``catch_up_row(spec, x, s, workspace,
+k, i, t)`` catches up the k-th weight.  Other strategies catch up each weight as it is read.
+
+A strategy that averages the iterates also has ``add_missed_iterates(spec, last_update, x, s, place, i, t)``, called
+before x is caught up, and ``add_iterate(last_update, x, place, t)`` and ``add_bias_iterate(last_update, x, place, t)``,
+called after update t - 1; `place` is the index into the sums.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ...compiler.jit import FORCED, load, method, plain
+from ...compiler.jit import FORCE_INLINE, jitable, load, method
 from ...records.dual_averaging import is_dual_averaging, primal
 from ...records.penalties import Bounded, Box, NonNegative, NoPenalty, has_additive_prox, prox, prox_k, prox_k_sum
 from ...records.rules import cumulative_step_size, step_size
 from ...records.schedules import Constant, at
 
-_largest = method("largest_of")
-_scale = method("scale")
+_max_abs = method("max_abs_of")
+_inverse_scale = method("inverse_scale")
 
 
-class Summed(NamedTuple):
-    """Widths that change from row to row, under penalties that take two steps as one of the sum of their widths.
+class SummedStepSizes(NamedTuple):
+    """Normalised updates: one proximal step of the summed step sizes.
 
-    `last` holds the sum of lr m when each coordinate was current.
+    It suits penalties whose two steps equal one step of the summed step size.  `last_update` holds the sum of lr m at
+    the time when each coordinate was current.
     """
 
-    def current(self, recipe, x, s, last, i, t):
-        passed = recipe.scaling.totals[2] - last[i]
+    def caught_up(self, spec, x, s, last_update, i, t):
+        passed = spec.scaling.running_sums[2] - last_update[i]
         if passed <= 0:
             return x
-        scaling = recipe.scaling
-        r = step_size(recipe.update.rule, s, type(x)(1)) * _scale(scaling, _largest(scaling, x, i))
-        return prox(recipe.update.penalty, x, type(x)(passed) * r, i)
+        scaling = spec.scaling
+        r = step_size(spec.update.rule, s, type(x)(1)) * _inverse_scale(scaling, _max_abs(scaling, x, i))
+        return prox(spec.update.penalty, x, type(x)(passed) * r, i)
 
-    def renew(self, recipe, last, i, t):
-        last[i] = recipe.scaling.totals[2]
-
-
-@plain
-def _unminded(lapse, *args):
-    """Most lapses keep nothing of the iterates."""
+    def set_last_update(self, spec, last_update, i, t):
+        last_update[i] = spec.scaling.running_sums[2]
 
 
-@plain
-def _at_once(lapse, recipe, x, s, last, i, t):
-    """Most lapses bring a coordinate of a row up to date when they read it."""
-    return current(recipe, x, s, last, i, t)
+@jitable
+def _no_op(lazy, *args):
+    """Do nothing: most strategies keep no sums of the iterates."""
 
 
-@plain
-def _never(lapse):
-    """Then nothing is left to be done."""
+@jitable
+def _read_caught_up(lazy, spec, x, s, last_update, i, t):
+    """Return the weight after all updates before t."""
+    return caught_up(spec, x, s, last_update, i, t)
+
+
+@jitable
+def _false(lazy):
+    """Return False: most strategies are not deferred."""
     return False
 
 
-@plain
-def _unchanged(lapse, recipe, x, s, room, k, i, t):
-    """Nothing was."""
+@jitable
+def _identity(lazy, spec, x, s, workspace, k, i, t):
+    """Return x: it is already caught up."""
     return x
 
 
-_current = method("current")
-read = method("read", default=_at_once)
-collect = method("collect", default=_unminded)
-lags = method("lags", default=_never)
-overtake = method("overtake", default=_unchanged, jit_options=FORCED)
-renew = method("renew")
-catch_up = method("catch_up", jit_options=FORCED)  # or the loop over a row would not vectorise
-summed = method("summed")
-passing = method("passing", default=_unminded)
-arrive = method("arrive", default=_unminded)
-arrive_bias = method("arrive_bias", default=_unminded)
+_caught_up = method("caught_up")
+read_weight = method("read_weight", default=_read_caught_up)
+read_last_update = method("read_last_update", default=_no_op)
+is_deferred = method("is_deferred", default=_false)
+catch_up_row = method("catch_up_row", default=_identity, jit_options=FORCE_INLINE)
+set_last_update = method("set_last_update")
+catch_up = method("catch_up", jit_options=FORCE_INLINE)  # or the loop over a row would not vectorise
+sum_missed_iterates = method("sum_missed_iterates")
+add_missed_iterates = method("add_missed_iterates", default=_no_op)
+add_iterate = method("add_iterate", default=_no_op)
+add_bias_iterate = method("add_bias_iterate", default=_no_op)
 
 
-@plain
-def current(recipe, x, s, last, i, t):
-    """x after all updates before t, whether they touched it or not."""
-    return _current(recipe.lapse, recipe, x, s, last, i, t)
+@jitable
+def caught_up(spec, x, s, last_update, i, t):
+    """Return x after all updates before t, whether or not they touched it."""
+    return _caught_up(spec.lazy, spec, x, s, last_update, i, t)
 
 
-@plain
-def mark(recipe, weights, x, i, t):
-    """Note that coordinate i, of which `weights` still has what it was before, has become x in update t - 1."""
-    lapse, last = recipe.lapse, weights.last
-    passing(lapse, recipe, last, weights.w[i], load(weights.s, i), i, i, t - 1)
-    arrive(lapse, last, x, i, t)
-    renew(lapse, recipe, last, i, t)
+@jitable
+def record_update(spec, weights, x, i, t):
+    """Record that coordinate i became x in update t - 1; `weights` still holds its previous value."""
+    lazy, last_update = spec.lazy, weights.last_update
+    add_missed_iterates(lazy, spec, last_update, weights.w[i], load(weights.s, i), i, i, t - 1)
+    add_iterate(lazy, last_update, x, i, t)
+    set_last_update(lazy, spec, last_update, i, t)
 
 
-class Prompt(NamedTuple):
-    """No update moves a coordinate that it does not touch."""
+class NoCatchUp(NamedTuple):
+    """No update changes a coordinate that it does not touch."""
 
-    def current(self, recipe, x, s, last, i, t):
+    def caught_up(self, spec, x, s, last_update, i, t):
         return x
 
-    def renew(self, recipe, last, i, t):
+    def set_last_update(self, spec, last_update, i, t):
         pass
 
-    def catch_up(self, recipe, x, s, first, t, i):
+    def catch_up(self, spec, x, s, first, t, i):
         return x
 
-    def summed(self, recipe, x, s, first, begin, t, i):
+    def sum_missed_iterates(self, spec, x, s, first, begin, t, i):
         return x * type(x)(t - begin)
 
 
-class Closed(NamedTuple):
-    """One rate for all updates: the closed form.  `last` holds the update up to which each coordinate is current.
+class ClosedForm(NamedTuple):
+    """Constant learning rate: k proximal steps in closed form.
 
-    The loop over a row vectorises: half as long for `L1`.
+    `last_update` holds the update up to which each coordinate is current.  The loop over a row vectorises, which halves
+    its time for `L1`.
     """
 
-    def lags(self):
+    def is_deferred(self):
         return True
 
-    def read(self, recipe, x, s, last, i, t):
+    def read_weight(self, spec, x, s, last_update, i, t):
         return x
 
-    def collect(self, last, i, room, k):
-        room[k] = last[i]
+    def read_last_update(self, last_update, i, workspace, k):
+        workspace[k] = last_update[i]
 
-    def overtake(self, recipe, x, s, room, k, i, t):
-        return catch_up(self, recipe, x, s, room[k], t, i)
+    def catch_up_row(self, spec, x, s, workspace, k, i, t):
+        return catch_up(self, spec, x, s, workspace[k], t, i)
 
-    def current(self, recipe, x, s, last, i, t):
-        first = last[i]
-        return x if first >= t else catch_up(self, recipe, x, s, first, t, i)
+    def caught_up(self, spec, x, s, last_update, i, t):
+        first = last_update[i]
+        return x if first >= t else catch_up(self, spec, x, s, first, t, i)
 
-    def renew(self, recipe, last, i, t):
-        last[i] = t
+    def set_last_update(self, spec, last_update, i, t):
+        last_update[i] = t
 
-    def catch_up(self, recipe, x, s, first, t, i):
-        lr = type(x)(at(recipe.schedule, first))
-        return prox_k(recipe.update.penalty, x, step_size(recipe.update.rule, s, lr), t - first, i)
+    def catch_up(self, spec, x, s, first, t, i):
+        lr = type(x)(at(spec.schedule, first))
+        return prox_k(spec.update.penalty, x, step_size(spec.update.rule, s, lr), t - first, i)
 
-    def summed(self, recipe, x, s, first, begin, t, i):
-        x = catch_up(self, recipe, x, s, first, begin, i)
-        lr = type(x)(at(recipe.schedule, begin))
-        return prox_k_sum(recipe.update.penalty, x, step_size(recipe.update.rule, s, lr), t - begin, i)
+    def sum_missed_iterates(self, spec, x, s, first, begin, t, i):
+        x = catch_up(self, spec, x, s, first, begin, i)
+        lr = type(x)(at(spec.schedule, begin))
+        return prox_k_sum(spec.update.penalty, x, step_size(spec.update.rule, s, lr), t - begin, i)
 
 
-class Stepwise(NamedTuple):
-    """A rate that changes: each update that was passed over with its own."""
+class StepByStep(NamedTuple):
+    """Changing learning rate: each missed update is one proximal step."""
 
-    def current(self, recipe, x, s, last, i, t):
-        return catch_up(self, recipe, x, s, last[i], t, i)
+    def caught_up(self, spec, x, s, last_update, i, t):
+        return catch_up(self, spec, x, s, last_update[i], t, i)
 
-    def renew(self, recipe, last, i, t):
-        last[i] = t
+    def set_last_update(self, spec, last_update, i, t):
+        last_update[i] = t
 
-    def catch_up(self, recipe, x, s, first, t, i):
+    def catch_up(self, spec, x, s, first, t, i):
         for passed in range(first, t):
-            lr = type(x)(at(recipe.schedule, passed))
-            x = prox(recipe.update.penalty, x, step_size(recipe.update.rule, s, lr), i)
+            lr = type(x)(at(spec.schedule, passed))
+            x = prox(spec.update.penalty, x, step_size(spec.update.rule, s, lr), i)
         return x
 
-    def summed(self, recipe, x, s, first, begin, t, i):
-        x = catch_up(self, recipe, x, s, first, begin, i)
+    def sum_missed_iterates(self, spec, x, s, first, begin, t, i):
+        x = catch_up(self, spec, x, s, first, begin, i)
         whole = x - x
         for passed in range(begin, t):
-            x = catch_up(self, recipe, x, s, passed, passed + 1, i)
+            x = catch_up(self, spec, x, s, passed, passed + 1, i)
             whole += x
         return whole
 
 
-@plain
-def found(update, schedule, x, s, i, t):
-    """Where dual averaging finds coordinate i after all updates before t; x where it has not been yet."""
+@jitable
+def dual_averaging_solution(update, schedule, x, s, i, t):
+    """Return coordinate i of the solution of dual averaging after all updates before t; x if t is 0."""
     if t == 0:
         return x
     lr = type(x)(at(schedule, t - 1))
     return prox(update.penalty, primal(update.rule, x, s, lr), cumulative_step_size(update.rule, s, lr, t), i)
 
 
-class Anew(NamedTuple):
-    """A rule of dual averaging: x is found anew from its accumulators and t, whenever it was last met.
+class FromAccumulators(NamedTuple):
+    """Dual averaging: x follows from its accumulators and t.
 
-    `even` is 1 if the rate is constant and the penalty additive, so that from one t to the next x takes equal steps.
+    `steps_are_equal` is 1 if the learning rate is constant and proximal steps add, so that x takes equal steps with t.
     """
 
-    even: int
+    steps_are_equal: int
 
-    def lags(self):
+    def is_deferred(self):
         return True
 
-    def read(self, recipe, x, s, last, i, t):
+    def read_weight(self, spec, x, s, last_update, i, t):
         return x
 
-    def overtake(self, recipe, x, s, room, k, i, t):
-        return found(recipe.update, recipe.schedule, x, s, i, t)
+    def catch_up_row(self, spec, x, s, workspace, k, i, t):
+        return dual_averaging_solution(spec.update, spec.schedule, x, s, i, t)
 
-    def current(self, recipe, x, s, last, i, t):
-        return found(recipe.update, recipe.schedule, x, s, i, t)
+    def caught_up(self, spec, x, s, last_update, i, t):
+        return dual_averaging_solution(spec.update, spec.schedule, x, s, i, t)
 
-    def renew(self, recipe, last, i, t):
+    def set_last_update(self, spec, last_update, i, t):
         pass
 
-    def catch_up(self, recipe, x, s, first, t, i):
-        return found(recipe.update, recipe.schedule, x, s, i, t)
+    def catch_up(self, spec, x, s, first, t, i):
+        return dual_averaging_solution(spec.update, spec.schedule, x, s, i, t)
 
-    def summed(self, recipe, x, s, first, begin, t, i):
-        if self.even:
-            lr, rule = type(x)(at(recipe.schedule, begin)), recipe.update.rule
-            x = prox(recipe.update.penalty, primal(rule, x, s, lr), cumulative_step_size(rule, s, lr, begin), i)
-            return prox_k_sum(recipe.update.penalty, x, cumulative_step_size(rule, s, lr, 1), t - begin, i)
+    def sum_missed_iterates(self, spec, x, s, first, begin, t, i):
+        if self.steps_are_equal:
+            lr, rule = type(x)(at(spec.schedule, begin)), spec.update.rule
+            x = prox(spec.update.penalty, primal(rule, x, s, lr), cumulative_step_size(rule, s, lr, begin), i)
+            return prox_k_sum(spec.update.penalty, x, cumulative_step_size(rule, s, lr, 1), t - begin, i)
         whole = x - x
         for passed in range(begin, t):
-            whole += found(recipe.update, recipe.schedule, x, s, i, passed + 1)
+            whole += dual_averaging_solution(spec.update, spec.schedule, x, s, i, passed + 1)
         return whole
 
 
 # --- averaged iterates -----------------------------------------------------------------------------------------------
 
 
-class Trail(NamedTuple):
-    """Sums of the iterates after updates `since`, `since` + 1, …; those of coordinate i up to update last[i]."""
+class LazyIterateSums(NamedTuple):
+    """Sums of the iterates after the updates from `first_update` on, of coordinate i up to update last_update[i]."""
 
-    last: Any
-    total: Any
-    bias_total: Any
-    since: int
+    last_update: Any
+    sums: Any
+    bias_sums: Any
+    first_update: int
 
 
-@plain
-def passed(recipe, x, s, first, since, t, i):
-    """The sum of what x was after each of the updates first, …, t - 1, which passed it over, that counts."""
+@jitable
+def missed_sum(spec, x, s, first, since, t, i):
+    """Return the sum of the iterates of coordinate i after the missed updates max(first, since), …, t - 1."""
     begin = max(first, since)
-    return x - x if begin >= t else summed(recipe.lapse.lapse, recipe, x, s, first, begin, t, i)
+    return x - x if begin >= t else sum_missed_iterates(spec.lazy.lazy, spec, x, s, first, begin, t, i)
 
 
-@plain
-def counted(x, since, t):
-    """x, or zero where update t - 1 does not count.  A branch around the sums would count references to them."""
+@jitable
+def zero_before_start(x, since, t):
+    """Return x, or zero if update t - 1 does not count.  A branch around the sums would count references."""
     return x if t > since else type(x)(0)
 
 
-class Averaged(NamedTuple):
-    """Another lapse, by which the iterates go, and their sums; what is noted is a `Trail`."""
+class WithAveraging(NamedTuple):
+    """Another strategy with sums of the iterates; its state is a `LazyIterateSums`."""
 
-    lapse: Any
+    lazy: Any
 
-    def current(self, recipe, x, s, trail, i, t):
-        return catch_up(self.lapse, recipe, x, s, trail.last[i], t, i)
+    def caught_up(self, spec, x, s, sums, i, t):
+        return catch_up(self.lazy, spec, x, s, sums.last_update[i], t, i)
 
-    def renew(self, recipe, trail, i, t):
-        trail.last[i] = t
+    def set_last_update(self, spec, sums, i, t):
+        sums.last_update[i] = t
 
-    def passing(self, recipe, trail, x, s, place, i, t):
-        trail.total[place] += passed(recipe, x, s, trail.last[i], trail.since, t, i)
+    def add_missed_iterates(self, spec, sums, x, s, place, i, t):
+        sums.sums[place] += missed_sum(spec, x, s, sums.last_update[i], sums.first_update, t, i)
 
-    def arrive(self, trail, x, place, t):
-        trail.total[place] += counted(x, trail.since, t)
+    def add_iterate(self, sums, x, place, t):
+        sums.sums[place] += zero_before_start(x, sums.first_update, t)
 
-    def arrive_bias(self, trail, x, place, t):
-        trail.bias_total[place] += counted(x, trail.since, t)
+    def add_bias_iterate(self, sums, x, place, t):
+        sums.bias_sums[place] += zero_before_start(x, sums.first_update, t)
 
 
 # --- choice of the strategy ------------------------------------------------------------------------------------------
 
 
-def moves_untouched(penalty):
-    """Whether a penalty moves a coordinate that no gradient touches."""
+def acts_on_untouched(penalty):
+    """Return whether a penalty changes a coordinate without gradient."""
     if isinstance(penalty, (NonNegative, NoPenalty)):
         return False
     if isinstance(penalty, (Box, Bounded)) or not hasattr(penalty, "strength"):
@@ -276,19 +285,19 @@ def moves_untouched(penalty):
     return bool(np.any(np.asarray(penalty.strength) != 0))
 
 
-def must_note(rule, penalty):
-    """Whether it must be known up to which update each coordinate is current."""
-    return moves_untouched(penalty) and not is_dual_averaging(rule)
+def needs_last_update(rule, penalty):
+    """Return whether the update up to which each coordinate is current must be stored."""
+    return acts_on_untouched(penalty) and not is_dual_averaging(rule)
 
 
-def lapse_of(rule, penalty, schedule, normalized):
-    """How the iterates are brought up to date at coordinates that no gradient has touched."""
+def choose_strategy(rule, penalty, schedule, normalized):
+    """Return the strategy for a rule, a penalty and a schedule."""
     constant = isinstance(schedule, Constant)
     if is_dual_averaging(rule):
         even = constant and has_additive_prox(penalty)
-        return Anew(int(even)) if moves_untouched(penalty) or not constant else Prompt()
-    if not moves_untouched(penalty):
-        return Prompt()
+        return FromAccumulators(int(even)) if acts_on_untouched(penalty) or not constant else NoCatchUp()
+    if not acts_on_untouched(penalty):
+        return NoCatchUp()
     if normalized:
-        return Summed()
-    return Closed() if constant else Stepwise()
+        return SummedStepSizes()
+    return ClosedForm() if constant else StepByStep()

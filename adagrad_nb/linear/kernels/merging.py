@@ -1,20 +1,21 @@
-"""Merging what several learners have made of the same start, coordinate by coordinate.
+"""Kernels that merge the results of several workers that started from the same weights.
 
-From (w0, G0) learner k went to (w_k, G_k).  Accumulators are sums over updates and add: G = G0 + sum of G_k - G0.  For
-the weights there are two moves away from w0:
+From (w0, G0) worker k reached (w_k, G_k).  Accumulators are sums over updates and add: G = G0 + sum of G_k - G0.  Two
+merged weights are computed:
 
-* the average, sum of a_k (w_k - w0) with shares a_k = (G_k - G0) / (G - G0) [1]_, which is safe, and slow where the
-  learners have learnt different things of the same weight;
-* the sum of c_k (w_k - w0), c_k being the step length at G by that at G_k: each move as short as if the learner had
-  known of the others' gradients.  It keeps up with a single learner on sparse data and overshoots where all learners
-  have moved the same correlated weights.
+* The average is w0 + sum of a_k (w_k - w0) with shares a_k = (G_k - G0) / (G - G0) [1]_.  It is safe, but slow where
+  the workers learnt different things about the same weight.
+* The sum is w0 + sum of c_k (w_k - w0), where c_k is the step size at G divided by that at G_k.  Each change is as
+short
+  as if the worker had known the gradients of the others.  It keeps up with a single worker on sparse data, and
+  overshoots where all workers changed the same correlated weights.
 
-The blend of the two takes average + b (sum - average) with one b in [0, 0.9] for all weights, at which the loss of a
-sample of rows is least; predictions are linear in b.  On text, b = 1 in every round ended one run in four with a test
-loss 2 to 7 % above that of one learner; with a tenth of the average in it none of them.
+The blend is average + b (sum - average) with one b in [0, 0.9] for all weights, which minimises the loss of a sample of
+rows; predictions are linear in b.  On text, b = 1 in every round ended one run in four with a test loss 2 to 7 % above
+that of one worker; with a tenth of the average none did.
 
 .. [1] A. Agarwal, O. Chapelle, M. Dudík, J. Langford, "A Reliable Effective Terascale Linear Learning System", JMLR 15
-   (2014) 1111-1133, equation 2; here with what each learner added, so that a common start does not count.
+   (2014) 1111-1133, equation 2; here with the growth of each worker's accumulators, without the common start.
 """
 
 import math
@@ -22,293 +23,313 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from ...compiler.jit import bind, field, jit, load, minus, narrow, plain, plus, store
+from ...compiler.jit import add_tuples, bind, cast_like, field_type, jit, jitable, load, store, subtract_tuples
 from ...records.dual_averaging import is_dual_averaging
 from ...records.losses import slope
 from ...records.penalties import prox
 from ...records.rules import preconditioner
-from .lazy import catch_up, current, found
+from .lazy import catch_up, caught_up, dual_averaging_solution
 
-BLOCK = 1024  # coordinates whose parts of seven arrays stay in the first cache
-FARTHEST = 0.9  # b at most
+BLOCK_COORDINATES = 1024  # coordinates whose parts of seven arrays stay in the first cache
+MAX_BLEND = 0.9  # b at most
 
 
-class Moves(NamedTuple):
-    """What learners made of a start, and where they meet: row k of the first five is learner k's.
+class WorkerResults(NamedTuple):
+    """Results of workers that started from the same weights, and the workspace of the merge.
 
-    `counts[k]` is how many updates it made.  `average`, `extra` (what the sum moves further) and `gain` have an entry
-    for each coordinate, `ends` has the intercept's first two; `margins` has room for what sampled rows give by each.
+    Row k of the first five arrays belongs to worker k, which made `counts[k]` updates.  `average`, `sum_minus_average`
+    and `growth` (of the accumulators) have one entry for each coordinate.  `bias_ends` holds the first two for the
+    intercept, and `sample_scores` the scores of sampled rows by each.
     """
 
     w: Any
     s: Any
-    last: Any
+    last_update: Any
     bias: Any
     bias_s: Any
     counts: Any
     average: Any
-    extra: Any
-    gain: Any
-    ends: Any
-    margins: Any
+    sum_minus_average: Any
+    growth: Any
+    bias_ends: Any
+    sample_scores: Any
 
 
-@plain
-def scaled(rule, whole, s):
-    """A sum of moves, each times its metric, over the metric of all; no move where there is none."""
+@jitable
+def precondition(rule, whole, s):
+    """Divide a sum of preconditioned changes by the preconditioner of all; return it unchanged where that is zero."""
     scale = preconditioner(rule, s)
     return whole / scale if scale > 0 else whole
 
 
-def crop(arrays, low, high):
-    """The same part of a tuple of arrays."""
+def slice_arrays(arrays, low, high):
+    """Return the same slice of each array of a tuple."""
     return tuple(array[low:high] for array in arrays)
 
 
-@bind(crop)
-def _crop(arrays, low, high):
+@bind(slice_arrays)
+def _overload_slice_arrays(arrays, low, high):
     if len(arrays) == 0:
         return lambda arrays, low, high: ()
-    return lambda arrays, low, high: (arrays[0][low:high],) + crop(arrays[1:], low, high)
+    return lambda arrays, low, high: (arrays[0][low:high],) + slice_arrays(arrays[1:], low, high)
 
 
-@plain
-def join_block(rule, w, s, average, extra, gain, learners):
-    """Turn sums over learners into average, extra and accumulators."""
-    share = narrow(1, w) / narrow(learners, w)
+@jitable
+def finish_block(rule, w, s, average, sum_minus_average, growth, n_workers):
+    """Turn sums over workers into the average, sum minus average, and accumulators."""
+    share = cast_like(1, w) / cast_like(n_workers, w)
     for i in range(w.shape[0]):
-        store(s, i, plus(load(s, i), load(gain, i)))
+        store(s, i, add_tuples(load(s, i), load(growth, i)))
     for i in range(w.shape[0]):
-        extra[i] = scaled(rule, extra[i], load(s, i))
+        sum_minus_average[i] = precondition(rule, sum_minus_average[i], load(s, i))
     for i in range(w.shape[0]):
-        more = load(gain, i)[0]
+        more = load(growth, i)[0]
         # Where no accumulator has grown, for lack of digits or of gradients, every learner counts alike.
-        average[i] = average[i] / more if more > 0 else extra[i] * share
+        average[i] = average[i] / more if more > 0 else sum_minus_average[i] * share
     for i in range(w.shape[0]):
-        extra[i] -= average[i]
+        sum_minus_average[i] -= average[i]
         average[i] += w[i]
 
 
-@plain
-def first_block(rule, w, s, wk, sk, average, extra, gain):
-    """Begin the sums with what one learner made of (w, s)."""
+@jitable
+def start_block(rule, w, s, wk, sk, average, sum_minus_average, growth):
+    """Start the sums with the result of one worker."""
     for i in range(w.shape[0]):
-        store(gain, i, minus(load(sk, i), load(s, i)))
+        store(growth, i, subtract_tuples(load(sk, i), load(s, i)))
     for i in range(w.shape[0]):
         average[i] = (load(sk, i)[0] - load(s, i)[0]) * (wk[i] - w[i])
     for i in range(w.shape[0]):
-        extra[i] = preconditioner(rule, load(sk, i)) * (wk[i] - w[i])
+        sum_minus_average[i] = preconditioner(rule, load(sk, i)) * (wk[i] - w[i])
 
 
-@plain
-def add_block(rule, w, s, wk, sk, average, extra, gain):
-    """Add what another learner made of it."""
+@jitable
+def add_block(rule, w, s, wk, sk, average, sum_minus_average, growth):
+    """Add the result of another worker to the sums."""
     for i in range(w.shape[0]):
-        store(gain, i, plus(load(gain, i), minus(load(sk, i), load(s, i))))
+        store(growth, i, add_tuples(load(growth, i), subtract_tuples(load(sk, i), load(s, i))))
     for i in range(w.shape[0]):
         average[i] += (load(sk, i)[0] - load(s, i)[0]) * (wk[i] - w[i])
     for i in range(w.shape[0]):
-        extra[i] += preconditioner(rule, load(sk, i)) * (wk[i] - w[i])
+        sum_minus_average[i] += preconditioner(rule, load(sk, i)) * (wk[i] - w[i])
 
 
-@plain
-def join_prompt(recipe, weights, moves, t, low, high):
-    """average, average + extra = both merged weights, G = merged accumulators; of coordinates low, …, high - 1.
+@jitable
+def merge_plain(spec, weights, results, t, low, high):
+    """Set the average, sum minus average, and merged accumulators of the coordinates low, …, high - 1.
 
-    A loop over more than a few arrays is not vectorised, for fear that they overlap: there are many small ones, over
-    blocks that stay in the cache.
+    A loop over many arrays does not vectorise, because they may overlap.  So there are many small loops, over blocks
+    that stay in the cache.
     """
-    rule, learners = recipe.update.rule, moves.counts.shape[0]
-    for first in range(low, high, BLOCK):
-        end = min(first + BLOCK, high)
-        w, s, gain = weights.w[first:end], crop(weights.s, first, end), crop(moves.gain, first, end)
-        average, extra = moves.average[first:end], moves.extra[first:end]
-        first_block(rule, w, s, moves.w[0][first:end], crop(load(moves.s, 0), first, end), average, extra, gain)
-        for k in range(1, learners):
-            wk, sk = moves.w[k][first:end], crop(load(moves.s, k), first, end)
-            add_block(rule, w, s, wk, sk, average, extra, gain)
-        join_block(rule, w, s, average, extra, gain, learners)
+    rule, n_workers = spec.update.rule, results.counts.shape[0]
+    for first in range(low, high, BLOCK_COORDINATES):
+        end = min(first + BLOCK_COORDINATES, high)
+        w, s, growth = (
+            weights.w[first:end],
+            slice_arrays(weights.s, first, end),
+            slice_arrays(results.growth, first, end),
+        )
+        average, sum_minus_average = results.average[first:end], results.sum_minus_average[first:end]
+        start_block(
+            rule,
+            w,
+            s,
+            results.w[0][first:end],
+            slice_arrays(load(results.s, 0), first, end),
+            average,
+            sum_minus_average,
+            growth,
+        )
+        for k in range(1, n_workers):
+            wk, sk = results.w[k][first:end], slice_arrays(load(results.s, k), first, end)
+            add_block(rule, w, s, wk, sk, average, sum_minus_average, growth)
+        finish_block(rule, w, s, average, sum_minus_average, growth, n_workers)
 
 
-@plain
-def join_lapsed(recipe, weights, moves, t, low, high):
-    """The same where a penalty moves coordinates that no gradient touches; what no learner has touched stays as it was.
+@jitable
+def merge_lazy(spec, weights, results, t, low, high):
+    """Merge like `merge_plain` under a penalty that changes coordinates without gradient.
 
-    With shares a_k the average makes sum a_k**2 of the progress of all learners one after the other, but only
-    sum a_k n_k of their n steps of the penalty; what is missing is made up, so that loss and penalty stay in balance.
+    A coordinate that no worker touched stays as it is.  With shares a_k the average makes sum a_k**2 of the progress of
+    all workers in sequence, but only sum a_k n_k of their n penalty steps.  The missing penalty steps are added, so
+    that loss and penalty stay in balance.
     """
-    w, s, last, _, _ = weights
-    rule, learners = recipe.update.rule, moves.counts.shape[0]
+    w, s, last_update, _, _ = weights
+    rule, n_workers = spec.update.rule, results.counts.shape[0]
     n = 0
-    for k in range(learners):
-        n += moves.counts[k]
+    for k in range(n_workers):
+        n += results.counts[k]
     for i in range(low, high):
-        moves.average[i] = w[i]
-        moves.extra[i] = 0
+        results.average[i] = w[i]
+        results.sum_minus_average[i] = 0
         s0 = load(s, i)
-        gain = minus(s0, s0)
-        for k in range(learners):
-            gain = plus(gain, minus(load(moves.s, (k, i)), s0))
-        if not gain[0] > 0:
+        growth = subtract_tuples(s0, s0)
+        for k in range(n_workers):
+            growth = add_tuples(growth, subtract_tuples(load(results.s, (k, i)), s0))
+        if not growth[0] > 0:
             continue
-        si = plus(s0, gain)
-        start = current(recipe, w[i], s0, last, i, t)
+        si = add_tuples(s0, growth)
+        start = caught_up(spec, w[i], s0, last_update, i, t)
         mean = whole = start - start
         squares = steps = 0.0
         zeros = True
-        for k in range(learners):
-            sk, x, first, end = load(moves.s, (k, i)), moves.w[k, i], moves.last[k, i], t + moves.counts[k]
+        for k in range(n_workers):
+            sk, x, first, end = (
+                load(results.s, (k, i)),
+                results.w[k, i],
+                results.last_update[k, i],
+                t + results.counts[k],
+            )
             if first < end:
-                x = catch_up(recipe.lapse, recipe, x, sk, first, end, i)
+                x = catch_up(spec.lazy, spec, x, sk, first, end, i)
             zeros = zeros and x == 0
-            share = (sk[0] - s0[0]) / gain[0]
+            share = (sk[0] - s0[0]) / growth[0]
             mean += share * (x - start)
             whole += preconditioner(rule, sk) * (x - start)
             squares += share * share
-            steps += share * moves.counts[k]
+            steps += share * results.counts[k]
         x = start + mean
         missing = int(n * squares - steps + 0.5)
         if missing > 0:
-            x = catch_up(recipe.lapse, recipe, x, si, t, t + missing, i)
+            x = catch_up(spec.lazy, spec, x, si, t, t + missing, i)
         if zeros:
             x = start - start
-        moves.average[i] = x
-        moves.extra[i] = x - x if zeros else start + scaled(rule, whole, si) - x
+        results.average[i] = x
+        results.sum_minus_average[i] = x - x if zeros else start + precondition(rule, whole, si) - x
         store(s, i, si)
-        last[i] = t + n
+        last_update[i] = t + n
 
 
-@plain
-def join_anew(recipe, weights, moves, t, low, high):
-    """The same for dual averaging, where accumulators are all there is and simply add; the average is the weight."""
+@jitable
+def merge_dual_averaging(spec, weights, results, t, low, high):
+    """Merge for dual averaging: accumulators add, and the weights follow from them."""
     w, s = weights.w, weights.s
     n = 0
-    for k in range(moves.counts.shape[0]):
-        n += moves.counts[k]
+    for k in range(results.counts.shape[0]):
+        n += results.counts[k]
     for i in range(low, high):
         s0 = load(s, i)
         si = s0
-        for k in range(moves.counts.shape[0]):
-            si = plus(si, minus(load(moves.s, (k, i)), s0))
+        for k in range(results.counts.shape[0]):
+            si = add_tuples(si, subtract_tuples(load(results.s, (k, i)), s0))
         store(s, i, si)
-        moves.average[i] = found(recipe.update, recipe.schedule, w[i], si, i, t + n)
-        moves.extra[i] = 0
+        results.average[i] = dual_averaging_solution(spec.update, spec.schedule, w[i], si, i, t + n)
+        results.sum_minus_average[i] = 0
 
 
-@plain
-def join_bias_prompt(recipe, weights, moves, t):
-    """(average, extra, merged accumulators) of the intercept."""
-    rule, learners = recipe.free.rule, moves.counts.shape[0]
+@jitable
+def merge_bias_plain(spec, weights, results, t):
+    """Return (average, sum minus average, merged accumulators) of the intercept."""
+    rule, n_workers = spec.bias_update.rule, results.counts.shape[0]
     start, s0 = weights.bias[0], load(weights.bias_s, 0)
-    gain = minus(s0, s0)
+    growth = subtract_tuples(s0, s0)
     mean = whole = start - start
-    for k in range(learners):
-        sk = load(moves.bias_s, (k, 0))
-        move = moves.bias[k, 0] - start
-        gain = plus(gain, minus(sk, s0))
+    for k in range(n_workers):
+        sk = load(results.bias_s, (k, 0))
+        move = results.bias[k, 0] - start
+        growth = add_tuples(growth, subtract_tuples(sk, s0))
         mean += (sk[0] - s0[0]) * move
         whole += preconditioner(rule, sk) * move
-    si = plus(s0, gain)
-    whole = scaled(rule, whole, si)
-    mean = mean / gain[0] if gain[0] > 0 else whole / narrow(learners, weights.w)
+    si = add_tuples(s0, growth)
+    whole = precondition(rule, whole, si)
+    mean = mean / growth[0] if growth[0] > 0 else whole / cast_like(n_workers, weights.w)
     return start + mean, whole - mean, si
 
 
-@plain
-def join_bias_anew(recipe, weights, moves, t):
-    """The same for dual averaging."""
+@jitable
+def merge_bias_dual_averaging(spec, weights, results, t):
+    """Return (average, zero, merged accumulators) of the intercept for dual averaging."""
     s0 = load(weights.bias_s, 0)
     si, n = s0, 0
-    for k in range(moves.counts.shape[0]):
-        si = plus(si, minus(load(moves.bias_s, (k, 0)), s0))
-        n += moves.counts[k]
+    for k in range(results.counts.shape[0]):
+        si = add_tuples(si, subtract_tuples(load(results.bias_s, (k, 0)), s0))
+        n += results.counts[k]
     x = weights.bias[0]
-    return found(recipe.free, recipe.schedule, x, si, 0, t + n), x - x, si
+    return dual_averaging_solution(spec.bias_update, spec.schedule, x, si, 0, t + n), x - x, si
 
 
-def _ways(dual, notes):
-    """How the coordinates and the intercept are joined."""
+def _choose_merge(dual, notes):
+    """Return the functions that merge coordinates and the intercept."""
     if dual:
-        return join_anew, join_bias_anew
-    return (join_lapsed if notes else join_prompt), join_bias_prompt
+        return merge_dual_averaging, merge_bias_dual_averaging
+    return (merge_lazy if notes else merge_plain), merge_bias_plain
 
 
-def join(recipe, weights, moves, t, low, high):
-    """Merge coordinates low, …, high - 1 of what was learnt from update t on."""
-    way, _ = _ways(is_dual_averaging(recipe.update.rule), not isinstance(weights.last, tuple))
-    way(recipe, weights, moves, t, low, high)
+def merge_range(spec, weights, results, t, low, high):
+    """Merge the coordinates low, …, high - 1 of results that started at update t."""
+    way, _ = _choose_merge(is_dual_averaging(spec.update.rule), not isinstance(weights.last_update, tuple))
+    way(spec, weights, results, t, low, high)
 
 
-def join_bias(recipe, weights, moves, t):
-    """(average, extra, merged accumulators) of the intercept."""
-    _, way = _ways(is_dual_averaging(recipe.update.rule), False)
-    return way(recipe, weights, moves, t)
+def merge_bias(spec, weights, results, t):
+    """Return (average, sum minus average, merged accumulators) of the intercept."""
+    _, way = _choose_merge(is_dual_averaging(spec.update.rule), False)
+    return way(spec, weights, results, t)
 
 
-@bind(join)
-def _join(recipe, weights, moves, t, low, high):
-    rule = field(field(recipe, "update"), "rule").instance_class
-    way, _ = _ways(is_dual_averaging(rule), isinstance(field(weights, "last"), types.Array))
-    return lambda recipe, weights, moves, t, low, high: way(recipe, weights, moves, t, low, high)
+@bind(merge_range)
+def _overload_merge_range(spec, weights, results, t, low, high):
+    rule = field_type(field_type(spec, "update"), "rule").instance_class
+    way, _ = _choose_merge(is_dual_averaging(rule), isinstance(field_type(weights, "last_update"), types.Array))
+    return lambda spec, weights, results, t, low, high: way(spec, weights, results, t, low, high)
 
 
-@bind(join_bias)
-def _join_bias(recipe, weights, moves, t):
-    rule = field(field(recipe, "update"), "rule").instance_class
-    _, way = _ways(is_dual_averaging(rule), False)
-    return lambda recipe, weights, moves, t: way(recipe, weights, moves, t)
+@bind(merge_bias)
+def _overload_merge_bias(spec, weights, results, t):
+    rule = field_type(field_type(spec, "update"), "rule").instance_class
+    _, way = _choose_merge(is_dual_averaging(rule), False)
+    return lambda spec, weights, results, t: way(spec, weights, results, t)
 
 
-@plain
-def project(recipe, moves, b, i):
-    """The blend at coordinate i, within the bounds of the penalty; 'no step' of one is the nearest point it allows."""
-    x = moves.average[i] + b * moves.extra[i]
-    return prox(recipe.update.penalty, x, x - x, i)
+@jitable
+def blend_coordinate(spec, results, b, i):
+    """Return the blend at coordinate i, projected onto the bounds of the penalty by a step of size zero."""
+    x = results.average[i] + b * results.sum_minus_average[i]
+    return prox(spec.update.penalty, x, x - x, i)
 
 
-@plain
-def sample(rows, moves, first, end, stride, low, high):
-    """margins[:, j] = what row first + j stride gives by the average and by the extra, for j = low, …, high - 1"""
+@jitable
+def predict_sample(rows, results, first, end, stride, low, high):
+    """sample_scores[:, j] = score of row first + j stride by the average and its change, for j = low, …, high - 1"""
     for j in range(low, high):
         r = rows.order[first + j * stride]
-        p, q = moves.ends[0], moves.ends[1]
+        p, q = results.bias_ends[0], results.bias_ends[1]
         if rows.weight[r] != 0:  # others have not been looked at, and may be anything
             for k in range(rows.indptr[r], rows.indptr[r + 1]):
                 i, x = rows.indices[k], rows.data[k]
-                p += moves.average[i] * x
-                q += moves.extra[i] * x
-        moves.margins[0, j] = p
-        moves.margins[1, j] = q
+                p += results.average[i] * x
+                q += results.sum_minus_average[i] * x
+        results.sample_scores[0, j] = p
+        results.sample_scores[1, j] = q
 
 
-@plain
-def rise(recipe, rows, moves, b, first, stride, count):
-    """How fast the loss of the sample rises with b."""
+@jitable
+def loss_derivative(spec, rows, results, b, first, stride, count):
+    """Return the derivative of the loss of the sample by b."""
     total = 0.0
     for j in range(count):
         r = rows.order[first + j * stride]
         h = rows.weight[r]
         if h != 0:
-            p, q = moves.margins[0, j], moves.margins[1, j]
-            total += h * slope(recipe.loss, rows.y[r], p + b * q) * q
+            p, q = results.sample_scores[0, j], results.sample_scores[1, j]
+            total += h * slope(spec.loss, rows.y[r], p + b * q) * q
     return total
 
 
-@plain
-def blend(recipe, rows, moves, first, stride, count):
-    """b in [0, FARTHEST] where the loss of the sample is least; 0, the average, where its numbers are not finite."""
-    zero = moves.ends[0] - moves.ends[0]
-    low, high = zero, narrow(FARTHEST, moves.margins)
-    at_high = rise(recipe, rows, moves, high, first, stride, count)
+@jitable
+def find_blend(spec, rows, results, first, stride, count):
+    """Return the b in [0, MAX_BLEND] that minimises the loss of the sample; 0 if its scores are not finite."""
+    zero = results.bias_ends[0] - results.bias_ends[0]
+    low, high = zero, cast_like(MAX_BLEND, results.sample_scores)
+    at_high = loss_derivative(spec, rows, results, high, first, stride, count)
     if at_high < 0 and math.isfinite(at_high):
         return high  # the most frequent case
-    at_low = rise(recipe, rows, moves, low, first, stride, count)
+    at_low = loss_derivative(spec, rows, results, low, first, stride, count)
     if not (at_low < 0 and math.isfinite(at_low) and math.isfinite(at_high)):
         return zero
     b = low
     for _ in range(6):  # false position; an end that stays counts half, so that both close in
-        b = low + (high - low) * narrow(at_low / (at_low - at_high), moves.margins)
-        here = rise(recipe, rows, moves, b, first, stride, count)
+        b = low + (high - low) * cast_like(at_low / (at_low - at_high), results.sample_scores)
+        here = loss_derivative(spec, rows, results, b, first, stride, count)
         if here < 0:
             low, at_low = b, here
             at_high /= 2
@@ -319,25 +340,25 @@ def blend(recipe, rows, moves, first, stride, count):
 
 
 @jit
-def joined(recipe, weights, moves, t):
-    """average, extra, G = what learners made of coordinates and intercept since update t"""
-    join(recipe, weights, moves, t, 0, weights.w.shape[0])
-    average, extra, s = join_bias(recipe, weights, moves, t)
-    moves.ends[0] = average
-    moves.ends[1] = extra
+def merge_all(spec, weights, results, t):
+    """average, sum_minus_average, G = merged results of coordinates and intercept since update t"""
+    merge_range(spec, weights, results, t, 0, weights.w.shape[0])
+    average, sum_minus_average, s = merge_bias(spec, weights, results, t)
+    results.bias_ends[0] = average
+    results.bias_ends[1] = sum_minus_average
     store(weights.bias_s, 0, s)
 
 
 @jit
-def chosen(recipe, rows, moves, count):
-    """b at which the loss of the first `count` rows is least"""
-    sample(rows, moves, 0, count, 1, 0, count)
-    return blend(recipe, rows, moves, 0, 1, count)
+def choose_blend(spec, rows, results, count):
+    """Return the b that minimises the loss of the first `count` rows."""
+    predict_sample(rows, results, 0, count, 1, 0, count)
+    return find_blend(spec, rows, results, 0, 1, count)
 
 
 @jit
-def settle(recipe, weights, moves, b):
-    """w = average + b extra"""
+def apply_blend(spec, weights, results, b):
+    """w = average + b sum_minus_average"""
     for i in range(weights.w.shape[0]):
-        weights.w[i] = project(recipe, moves, b, i)
-    weights.bias[0] = moves.ends[0] + b * moves.ends[1]
+        weights.w[i] = blend_coordinate(spec, results, b, i)
+    weights.bias[0] = results.bias_ends[0] + b * results.bias_ends[1]

@@ -1,54 +1,55 @@
-"""Learning from mini-batches of compressed sparse rows: one update for the mean gradient of some rows.
+"""Kernels for one output and mini-batches: one update for the mean gradient of some rows.
 
-The gradient is summed in a small buffer with a place for each coordinate that the batch touches, row by row in their
-order, and divided at the end; no loop runs over all coordinates.  Whoever sums a column in the order of the rows, on
-whatever device, gets the same numbers.
+The gradient is summed in a compact buffer with one slot for each coordinate that the batch touches, row by row in their
+order, and divided at the end.  No loop runs over all coordinates.  A device that sums each column in the order of the
+rows gets the same bits.
 """
 
 import math
 from typing import Any, NamedTuple
 
-from ...compiler.jit import bare, jit, load, narrow, plain, store
+from ...compiler.jit import borrow_arrays, cast_like, jit, jitable, load, store
 from ...records.coordinate import apply_update
 from ...records.losses import slope, value
 from ...records.schedules import at
-from .lazy import arrive_bias, current, mark
-from .rows import DONE, NOT_FINITE, UNSORTED, fault
+from .lazy import add_bias_iterate, caught_up, record_update
+from .rows import DONE, NOT_FINITE, UNSORTED, check_indices
 
 
-class Batch(NamedTuple):
-    """`place[i]` is where coordinate i is in the other arrays, -1 where the batch does not touch it."""
+class BatchBuffers(NamedTuple):
+    """Workspace of a batch; `slot_of[i]` is the slot of coordinate i, -1 outside the batch."""
 
     size: int
     w: Any
     s: Any
     g: Any
     touched: Any
-    place: Any
+    slot_of: Any
 
-    def part(self, k):
-        return Batch(self.size, self.w[k], load(self.s, k), self.g[k], self.touched[k], self.place[k])
+    def for_worker(self, k):
+        """Return the workspace of worker k."""
+        return BatchBuffers(self.size, self.w[k], load(self.s, k), self.g[k], self.touched[k], self.slot_of[k])
 
 
-@plain
-def forget(batch, count):
-    """No coordinate has a place any more."""
+@jitable
+def clear_slots(batch, count):
+    """Set the slots of the first `count` touched coordinates to -1."""
     for k in range(count):
-        batch.place[batch.touched[k]] = -1
+        batch.slot_of[batch.touched[k]] = -1
 
 
-@plain
-def gather(recipe, rows, weights, batch, t, position):
-    """Sum h slope(y, w·x + b) x over the next rows; return (next position, status, places taken, rows, sums).
+@jitable
+def sum_gradient(spec, rows, weights, batch, t, position):
+    """Sum h slope(y, w·x + b) x over the next rows; return (next position, status, slots used, rows, sums).
 
-    The sums are those of the losses, the weights and the gradients of the intercept.
+    `sums` are the sums of the losses, of the sample weights and of the gradients of the intercept.
     """
     indptr, indices, data, y, weight, order = rows
-    w, s, last, bias, _ = weights
-    size, wb, sb, g, touched, place = batch
+    w, s, last_update, bias, _ = weights
+    size, wb, sb, g, touched, slot_of = batch
     count = n = 0
     loss = total = 0.0
-    gb = bias[0] - bias[0]
+    bias_g = bias[0] - bias[0]
     while position < order.shape[0] and n < size:
         r = order[position]
         h = weight[r]
@@ -56,74 +57,74 @@ def gather(recipe, rows, weights, batch, t, position):
             position += 1
             continue
         first = indptr[r]
-        stored = indices[first : indptr[r + 1]]
+        columns = indices[first : indptr[r + 1]]
         x = data[first : indptr[r + 1]]
-        status = fault(stored, w.shape[0])
+        status = check_indices(columns, w.shape[0])
         if status != DONE:
-            return position, status, count, n, (loss, total, gb)
+            return position, status, count, n, (loss, total, bias_g)
         p = bias[0]
-        for k in range(stored.shape[0]):
-            i = stored[k]
-            spot = place[i]
-            if spot < 0:
-                spot = count
+        for k in range(columns.shape[0]):
+            i = columns[k]
+            slot = slot_of[i]
+            if slot < 0:
+                slot = count
                 count += 1
-                place[i] = spot
-                touched[spot] = i
+                slot_of[i] = slot
+                touched[slot] = i
                 si = load(s, i)
-                wb[spot] = current(recipe, w[i], si, last, i, t)
-                store(sb, spot, si)
-                g[spot] = 0
-            p += wb[spot] * x[k]
+                wb[slot] = caught_up(spec, w[i], si, last_update, i, t)
+                store(sb, slot, si)
+                g[slot] = 0
+            p += wb[slot] * x[k]
         if not math.isfinite(p):
-            return position, NOT_FINITE, count, n, (loss, total, gb)
-        loss += h * value(recipe.loss, y[r], p)
+            return position, NOT_FINITE, count, n, (loss, total, bias_g)
+        loss += h * value(spec.loss, y[r], p)
         total += h
-        z = h * slope(recipe.loss, y[r], p)
-        for k in range(stored.shape[0]):
-            g[place[stored[k]]] += z * x[k]
-        gb += z
+        z = h * slope(spec.loss, y[r], p)
+        for k in range(columns.shape[0]):
+            g[slot_of[columns[k]]] += z * x[k]
+        bias_g += z
         n += 1
         position += 1
-    return position, DONE, count, n, (loss, total, gb)
+    return position, DONE, count, n, (loss, total, bias_g)
 
 
 @jit
-def learn(recipe, rows, weights, batch, tally, t, start, stop):
-    """w = move(w, sum of h slope(y, w·x + b) x over a batch / its rows); return (next position, status, next t).
+def learn_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
+    """w = update(w, mean over a batch of h slope(y, w·x + b) x); return (next position, status, next t).
 
-    A batch is the next `size` rows whose weight is not zero, or what is left of them; the last one may end after
-    `stop`.  A batch with a row that is refused, and all after it, has changed nothing; the position is that of the row,
-    or where the row is only out of order that of its batch.
+    A batch has the next `size` rows of positive weight, or the rest of them; the last batch may end after `stop`.  The
+    batch with an error and all rows after it change nothing.  The returned position is then the row with the error, or
+    the first row of the batch if indices are only unsorted.
     """
-    rows, weights, batch = bare(rows), bare(weights), bare(batch)
-    w, s, last, bias, bias_s = weights
+    rows, weights, batch = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(batch)
+    w, s, last_update, bias, bias_slots = weights
     _, wb, sb, g, touched, _ = batch
     position = start
     while position < stop:
-        end, status, count, n, sums = gather(recipe, rows, weights, batch, t, position)
+        end, status, count, n, sums = sum_gradient(spec, rows, weights, batch, t, position)
         if status != DONE:
-            forget(batch, count)
+            clear_slots(batch, count)
             return (position if status == UNSORTED else end), status, t
         position = end
         if n == 0:
             continue
-        tally[0] += sums[0]
-        tally[1] += sums[1]
-        lr = narrow(at(recipe.schedule, t), w)
-        share = narrow(n, w)
+        loss_sums[0] += sums[0]
+        loss_sums[1] += sums[1]
+        lr = cast_like(at(spec.schedule, t), w)
+        share = cast_like(n, w)
         for k in range(count):
-            wb[k], sk = apply_update(recipe.update, wb[k], g[k] / share, load(sb, k), lr, t, touched[k])
+            wb[k], sk = apply_update(spec.update, wb[k], g[k] / share, load(sb, k), lr, t, touched[k])
             store(sb, k, sk)
-        if recipe.intercept:
-            bias[0], sk = apply_update(recipe.free, bias[0], sums[2] / share, load(bias_s, 0), lr, t, 0)
-            store(bias_s, 0, sk)
-            arrive_bias(recipe.lapse, last, bias[0], 0, t + 1)
+        if spec.intercept:
+            bias[0], sk = apply_update(spec.bias_update, bias[0], sums[2] / share, load(bias_slots, 0), lr, t, 0)
+            store(bias_slots, 0, sk)
+            add_bias_iterate(spec.lazy, last_update, bias[0], 0, t + 1)
         t += 1
         for k in range(count):
             i = touched[k]
-            mark(recipe, weights, wb[k], i, t)
+            record_update(spec, weights, wb[k], i, t)
             w[i] = wb[k]
             store(s, i, load(sb, k))
-        forget(batch, count)
+        clear_slots(batch, count)
     return position, DONE, t

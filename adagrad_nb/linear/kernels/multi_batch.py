@@ -1,41 +1,52 @@
-"""Learning of several linear models from mini-batches: one update for the mean gradient of some rows, in every lane.
+"""Kernels for several outputs and mini-batches.
 
-As in `batch`, the gradient is summed in a small table with a row for each feature that the batch touches.
+As in `mini_batch`, the gradient is summed in a compact table with one row for each feature that the batch touches.
 """
 
 from typing import Any, NamedTuple
 
-from ...compiler.jit import bare, jit, plain
+from ...compiler.jit import borrow_arrays, jit, jitable
 from ...records.schedules import at
-from .mini_batch import forget
-from .multi_lazy import note, overtake
-from .multi_rows import LaneBuffers, advance, can_learn_from, dot, score, shift
-from .rows import DONE, NOT_FINITE, UNSORTED, fault
+from .mini_batch import clear_slots
+from .multi_lazy import catch_up_features, record_features
+from .multi_rows import (
+    MultiRowBuffers,
+    can_learn_from,
+    compute_losses_and_slopes,
+    dot_outputs,
+    update_features,
+    update_row,
+)
+from .rows import DONE, NOT_FINITE, UNSORTED, check_indices
 
 
-class LaneBatch(NamedTuple):
-    """As `batch.Batch`; `row` are the buffers of one row, `gb` the gradients of the intercepts, `sums` a tally."""
+class MultiBatchBuffers(NamedTuple):
+    """Workspace of a batch with several outputs.
+
+    As in `BatchBuffers`; `row` is the workspace of one row, `bias_g` are the gradients of the intercepts and `sums` the
+    loss sums of the batch.
+    """
 
     size: int
     g: Any
-    gb: Any
+    bias_g: Any
     touched: Any
-    place: Any
+    slot_of: Any
     sums: Any
     row: Any
 
 
-@plain
-def gather(recipe, rows, weights, batch, t, position):
-    """Sum z x over the next rows; return (next position, status, places taken, rows)."""
+@jitable
+def sum_gradients(spec, rows, weights, batch, t, position):
+    """Sum z x over the next rows; return (next position, status, slots used, rows)."""
     indptr, indices, data, y, weight, order = rows
     w, bias = weights.w, weights.bias
-    size, g, gb, touched, place, sums, row = batch
-    used = row.rates.shape[0]
-    margin, slopes = row.p[0, :used], row.z[0, :used]
+    size, g, bias_g, touched, slot_of, sums, row = batch
+    n_outputs = row.rate_factors.shape[0]
+    scores, slopes = row.p[0, :n_outputs], row.z[0, :n_outputs]
     count = n = 0
-    for c in range(used):
-        gb[0, c] = 0
+    for c in range(n_outputs):
+        bias_g[0, c] = 0
     for k in range(sums.shape[0]):
         sums[k] = 0
     while position < order.shape[0] and n < size:
@@ -45,76 +56,76 @@ def gather(recipe, rows, weights, batch, t, position):
             position += 1
             continue
         first = indptr[r]
-        stored = indices[first : indptr[r + 1]]
+        columns = indices[first : indptr[r + 1]]
         x = data[first : indptr[r + 1]]
-        status = fault(stored, w.shape[0])
+        status = check_indices(columns, w.shape[0])
         if status != DONE:
             return position, status, count, n
-        overtake(recipe, weights, row, stored, t)
-        dot(w, stored, x, bias, row.p)
-        if not can_learn_from(recipe.loss, margin):
+        catch_up_features(spec, weights, row, columns, t)
+        dot_outputs(w, columns, x, bias, row.p)
+        if not can_learn_from(spec.loss, scores):
             return position, NOT_FINITE, count, n
-        score(recipe.loss, y[r], margin, slopes, row, h, sums)
+        compute_losses_and_slopes(spec.loss, y[r], scores, slopes, row, h, sums)
         sums[-1] += h
-        for k in range(stored.shape[0]):
-            spot = place[stored[k]]
-            if spot < 0:
-                spot = count
+        for k in range(columns.shape[0]):
+            slot = slot_of[columns[k]]
+            if slot < 0:
+                slot = count
                 count += 1
-                place[stored[k]] = spot
-                touched[spot] = stored[k]
-                for c in range(used):
-                    g[spot, c] = 0
-            for c in range(used):
-                g[spot, c] += slopes[c] * x[k]
-        for c in range(used):
-            gb[0, c] += slopes[c]
+                slot_of[columns[k]] = slot
+                touched[slot] = columns[k]
+                for c in range(n_outputs):
+                    g[slot, c] = 0
+            for c in range(n_outputs):
+                g[slot, c] += slopes[c] * x[k]
+        for c in range(n_outputs):
+            bias_g[0, c] += slopes[c]
         n += 1
         position += 1
     return position, DONE, count, n
 
 
-@plain
-def of_gradient(row, g):
-    """The buffers of a feature of the value 1, the gradient being g."""
-    p, _, losses, lr, rates, widths, origin, unit = row
-    return LaneBuffers(p, g, losses, lr, rates, widths, origin, unit)
+@jitable
+def with_gradient(row, g):
+    """Return the workspace of one feature of value 1 with the gradient g."""
+    p, _, losses, lr, rate_factors, step_sizes, bias_column, bias_value = row
+    return MultiRowBuffers(p, g, losses, lr, rate_factors, step_sizes, bias_column, bias_value)
 
 
 @jit
-def learn(recipe, rows, weights, batch, tally, t, start, stop):
-    """w[:, l] = move(w[:, l], sum of z[l] x over a batch / its rows); return (next position, status, next t).
+def learn_multi_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
+    """w[:, l] = update(w[:, l], mean over a batch of z[l] x); return (next position, status, next t).
 
-    What a batch is, and where it is refused, is as in `batch`, except that penalties that were due are applied.
+    Batches and errors are as in `learn_batches`, except that lazy updates stay applied.
     """
-    rows, weights, batch = bare(rows), bare(weights), bare(batch)
-    w, s, _, bias, bias_s = weights
-    _, g, gb, touched, _, sums, row = batch
-    lr, rates, origin, unit = row.lr, row.rates, row.origin, row.unit
+    rows, weights, batch = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(batch)
+    w, s, _, bias, bias_slots = weights
+    _, g, bias_g, touched, _, sums, row = batch
+    lr, rate_factors, bias_column, bias_value = row.lr, row.rate_factors, row.bias_column, row.bias_value
     position = start
     while position < stop:
-        end, status, count, n = gather(recipe, rows, weights, batch, t, position)
+        end, status, count, n = sum_gradients(spec, rows, weights, batch, t, position)
         if status != DONE:
-            forget(batch, count)
+            clear_slots(batch, count)
             return (position if status == UNSORTED else end), status, t
         position = end
         if n == 0:
             continue
-        for l in range(tally.shape[0]):
-            tally[l] += sums[l]
-        now = at(recipe.schedule, t) * 1.0
-        for c in range(rates.shape[0]):
-            lr[0, c] = rates[c] * now
+        for l in range(loss_sums.shape[0]):
+            loss_sums[l] += sums[l]
+        rate = at(spec.schedule, t) * 1.0
+        for c in range(rate_factors.shape[0]):
+            lr[0, c] = rate_factors[c] * rate
         share = w.dtype.type(n)
         for k in range(count):
-            for c in range(rates.shape[0]):
+            for c in range(rate_factors.shape[0]):
                 g[k, c] /= share
-            advance(recipe, w, s, touched[k : k + 1], unit, of_gradient(row, g[k : k + 1]), t)
-        if recipe.intercept:
-            for c in range(rates.shape[0]):
-                gb[0, c] /= share
-            shift(recipe.free, bias, bias_s, origin, unit, of_gradient(row, gb), t)
+            update_row(spec, w, s, touched[k : k + 1], bias_value, with_gradient(row, g[k : k + 1]), t)
+        if spec.intercept:
+            for c in range(rate_factors.shape[0]):
+                bias_g[0, c] /= share
+            update_features(spec.bias_update, bias, bias_slots, bias_column, bias_value, with_gradient(row, bias_g), t)
         t += 1
-        note(recipe, weights, row, touched[:count], t)
-        forget(batch, count)
+        record_features(spec, weights, row, touched[:count], t)
+        clear_slots(batch, count)
     return position, DONE, t

@@ -1,148 +1,149 @@
-"""What the lanes of a feature are due that no gradient touched: each lane by itself, or all of them as a group.
+"""Lazy updates of several outputs, of each output or of all outputs of a feature as a group.
 
-The lanes of a feature share what the lapse notes of it.
+The outputs of a feature share its update number.
 """
 
 from typing import Any, NamedTuple
 
-from ...compiler.jit import bind, field, load, narrow, plain
+from ...compiler.jit import bind, cast_like, field_type, jitable, load
 from ...records.group_penalties import group_prox, is_group_penalty
 from ...records.rules import step_size
 from ...records.schedules import at
-from .lazy import Closed, Prompt, arrive, arrive_bias, current, passing, renew
-from .rows import Recipe
+from .lazy import ClosedForm, NoCatchUp, add_bias_iterate, add_iterate, add_missed_iterates, caught_up, set_last_update
+from .rows import LearnerSpec
 
 
-class LaneSchedule(NamedTuple):
-    """The schedule of a lane."""
+class OutputSchedule(NamedTuple):
+    """Learning-rate schedule of one output."""
 
     schedule: Any
     rate: float
 
     def at(self, t):
+        """Return the learning rate of update t."""
         return self.rate * at(self.schedule, t)
 
 
-@plain
-def lane(recipe, rate):
-    """How one lane learns: its rate is multiplied."""
-    loss, update, free, schedule, lapse, intercept = recipe
-    return Recipe(loss, update, free, LaneSchedule(schedule, rate), lapse, intercept)
+@jitable
+def output_spec(spec, rate):
+    """Return the records of one output, whose learning rate is multiplied by `rate`."""
+    loss, update, free, schedule, lazy, intercept = spec
+    return LearnerSpec(loss, update, free, OutputSchedule(schedule, rate), lazy, intercept)
 
 
-def stride(lapse, k):
-    """How many of k steps have the same rate."""
-    return k if isinstance(lapse, Closed) else 1
+def steps_at_one_rate(lazy, k):
+    """Return how many of k missed updates have the same learning rate."""
+    return k if isinstance(lazy, ClosedForm) else 1
 
 
-@bind(stride)
-def _stride(lapse, k):
-    if lapse.instance_class is Closed:
-        return lambda lapse, k: k
-    return lambda lapse, k: 1
+@bind(steps_at_one_rate)
+def _overload_steps_at_one_rate(lazy, k):
+    if lazy.instance_class is ClosedForm:
+        return lambda lazy, k: k
+    return lambda lazy, k: 1
 
 
-def knows_groups(recipe):
-    """The same of the penalty of a recipe's type."""
-    return is_group_penalty(field(field(recipe, "update"), "penalty").instance_class)
+def has_group_penalty(spec):
+    """Return whether the type of a `LearnerSpec` has a group penalty."""
+    return is_group_penalty(field_type(field_type(spec, "update"), "penalty").instance_class)
 
 
-@plain
-def contract(recipe, w, s, buffers, i, rate, k):
-    """The penalty of k updates acts on the lanes of feature i as a group."""
-    widths, rates = buffers.widths, buffers.rates
-    for c in range(widths.shape[0]):
-        widths[c] = step_size(recipe.update.rule, load(s, (i, c)), narrow(rates[c] * rate, w))
-    group_prox(recipe.update.penalty, w[i, : widths.shape[0]], widths, k, i)
+@jitable
+def apply_group_penalty(spec, w, s, buffers, i, rate, k):
+    """Apply the group penalty of k updates at learning rate `rate` to the outputs of feature i."""
+    step_sizes, rate_factors = buffers.step_sizes, buffers.rate_factors
+    for c in range(step_sizes.shape[0]):
+        step_sizes[c] = step_size(spec.update.rule, load(s, (i, c)), cast_like(rate_factors[c] * rate, w))
+    group_prox(spec.update.penalty, w[i, : step_sizes.shape[0]], step_sizes, k, i)
 
 
-@plain
-def settle_apart(recipe, w, s, last, buffers, i, t):
-    """Each lane by itself."""
-    rates = buffers.rates
-    for c in range(rates.shape[0]):
-        w[i, c] = current(lane(recipe, rates[c]), w[i, c], load(s, (i, c)), last, i, t)
+@jitable
+def catch_up_each(spec, w, s, last_update, buffers, i, t):
+    """Apply the missed updates before t to each output of feature i."""
+    rate_factors = buffers.rate_factors
+    for c in range(rate_factors.shape[0]):
+        w[i, c] = caught_up(output_spec(spec, rate_factors[c]), w[i, c], load(s, (i, c)), last_update, i, t)
 
 
-@plain
-def settle_together(recipe, w, s, last, buffers, i, t):
-    """All lanes as a group."""
-    first = last[i]
+@jitable
+def catch_up_group(spec, w, s, last_update, buffers, i, t):
+    """Apply the missed updates before t to the outputs of feature i as a group."""
+    first = last_update[i]
     if first >= t:
         return
-    at_once = stride(recipe.lapse, t - first)
-    lanes = w[i, : buffers.rates.shape[0]]
+    at_once = steps_at_one_rate(spec.lazy, t - first)
+    lanes = w[i, : buffers.rate_factors.shape[0]]
     for step in range(first, t, at_once):
         left = False
         for c in range(lanes.shape[0]):
             left = left or lanes[c] != 0
         if not left:
             return
-        contract(recipe, w, s, buffers, i, at(recipe.schedule, step), at_once)
+        apply_group_penalty(spec, w, s, buffers, i, at(spec.schedule, step), at_once)
 
 
-def settle(recipe, w, s, last, buffers, i, t):
-    """The lanes of feature i are brought up to date with all updates before t."""
-    way = settle_together if is_group_penalty(recipe.update.penalty) else settle_apart
-    way(recipe, w, s, last, buffers, i, t)
+def catch_up_outputs(spec, w, s, last_update, buffers, i, t):
+    """Apply the missed updates before t to the outputs of feature i."""
+    way = catch_up_group if is_group_penalty(spec.update.penalty) else catch_up_each
+    way(spec, w, s, last_update, buffers, i, t)
 
 
-@bind(settle)
-def _settle(recipe, w, s, last, buffers, i, t):
-    if knows_groups(recipe):
-        return lambda recipe, w, s, last, buffers, i, t: settle_together(recipe, w, s, last, buffers, i, t)
-    return lambda recipe, w, s, last, buffers, i, t: settle_apart(recipe, w, s, last, buffers, i, t)
+@bind(catch_up_outputs)
+def _overload_catch_up_outputs(spec, w, s, last_update, buffers, i, t):
+    if has_group_penalty(spec):
+        return lambda spec, w, s, last_update, buffers, i, t: catch_up_group(spec, w, s, last_update, buffers, i, t)
+    return lambda spec, w, s, last_update, buffers, i, t: catch_up_each(spec, w, s, last_update, buffers, i, t)
 
 
-def overtake(recipe, weights, buffers, stored, t):
-    """The lanes of the features of a row are brought up to date with all updates before t."""
-    if not isinstance(recipe.lapse, Prompt):
-        overtake_each(recipe, weights, buffers, stored, t)
+def catch_up_features(spec, weights, buffers, columns, t):
+    """Apply the missed updates before t to the features of a row."""
+    if not isinstance(spec.lazy, NoCatchUp):
+        catch_up_each_feature(spec, weights, buffers, columns, t)
 
 
-@plain
-def overtake_each(recipe, weights, buffers, stored, t):
-    """Apply the updates before t that the outputs of the features of a row missed."""
-    w, s, last, _, _ = weights
-    rates = buffers.rates
-    for k in range(stored.shape[0]):
-        i = stored[k]
-        for c in range(rates.shape[0]):
-            own = lane(recipe, rates[c])
-            passing(own.lapse, own, last, w[i, c], load(s, (i, c)), (i, c), i, t)
-        settle(recipe, w, s, last, buffers, i, t)
-        renew(recipe.lapse, recipe, last, i, t)
+@jitable
+def catch_up_each_feature(spec, weights, buffers, columns, t):
+    """Apply the missed updates before t to each feature of a row."""
+    w, s, last_update, _, _ = weights
+    rate_factors = buffers.rate_factors
+    for k in range(columns.shape[0]):
+        i = columns[k]
+        for c in range(rate_factors.shape[0]):
+            own = output_spec(spec, rate_factors[c])
+            add_missed_iterates(own.lazy, own, last_update, w[i, c], load(s, (i, c)), (i, c), i, t)
+        catch_up_outputs(spec, w, s, last_update, buffers, i, t)
+        set_last_update(spec.lazy, spec, last_update, i, t)
 
 
-def note(recipe, weights, buffers, stored, t):
-    """Note that update t - 1 has moved the lanes of the features of a row, and of the intercept."""
-    if not isinstance(recipe.lapse, Prompt):
-        note_each(recipe, weights, buffers, stored, t)
+def record_features(spec, weights, buffers, columns, t):
+    """Record update t - 1 for the features of a row, and for the intercepts."""
+    if not isinstance(spec.lazy, NoCatchUp):
+        record_each_feature(spec, weights, buffers, columns, t)
 
 
-@plain
-def note_each(recipe, weights, buffers, stored, t):
-    """Record update t - 1 for the outputs of the features of a row, and for the intercept."""
-    w, _, last, bias, _ = weights
-    rates = buffers.rates
-    for k in range(stored.shape[0]):
-        for c in range(rates.shape[0]):
-            arrive(recipe.lapse, last, w[stored[k], c], (stored[k], c), t)
-        renew(recipe.lapse, recipe, last, stored[k], t)
-    for c in range(rates.shape[0]):
-        arrive_bias(recipe.lapse, last, bias[0, c], (0, c), t)
+@jitable
+def record_each_feature(spec, weights, buffers, columns, t):
+    """Record update t - 1 for each feature of a row, and for the intercepts."""
+    w, _, last_update, bias, _ = weights
+    rate_factors = buffers.rate_factors
+    for k in range(columns.shape[0]):
+        for c in range(rate_factors.shape[0]):
+            add_iterate(spec.lazy, last_update, w[columns[k], c], (columns[k], c), t)
+        set_last_update(spec.lazy, spec, last_update, columns[k], t)
+    for c in range(rate_factors.shape[0]):
+        add_bias_iterate(spec.lazy, last_update, bias[0, c], (0, c), t)
 
 
-def _unless_prompt(work):
-    """Work on a row, which is none where no update moves what it does not touch."""
+def _unless_nothing_to_catch_up(work):
+    """Return an overload that calls `work` unless the strategy is `NoCatchUp`."""
 
-    def resolve(recipe, weights, buffers, stored, t):
-        if field(recipe, "lapse").instance_class is Prompt:
-            return lambda recipe, weights, buffers, stored, t: None
-        return lambda recipe, weights, buffers, stored, t: work(recipe, weights, buffers, stored, t)
+    def resolve(spec, weights, buffers, columns, t):
+        if field_type(spec, "lazy").instance_class is NoCatchUp:
+            return lambda spec, weights, buffers, columns, t: None
+        return lambda spec, weights, buffers, columns, t: work(spec, weights, buffers, columns, t)
 
     return resolve
 
 
-bind(overtake)(_unless_prompt(overtake_each))
-bind(note)(_unless_prompt(note_each))
+bind(catch_up_features)(_unless_nothing_to_catch_up(catch_up_each_feature))
+bind(record_features)(_unless_nothing_to_catch_up(record_each_feature))

@@ -1,153 +1,167 @@
-"""Online learning of several linear models in the same pass: a lane each, side by side in memory.
+"""Kernels for several outputs and one update per row.
 
-The weights of a feature are a row of lanes, and each of its accumulators another row beside it: one or a few cache
-lines in all, which a row of the data asks for once, for all models.  Work per stored value: one vector of lanes
-after the other is loaded, moved and stored.  The lanes of the next row of the data are asked for before this one is
-learnt from; where the table is larger than the cache, half of the time was spent on waiting for them.
+The weights of a feature for all outputs are adjacent in memory, and so are its accumulators: a stored value reads one
+or a few cache lines for all outputs.  The loops vectorise over the outputs, in SIMD vectors of 4, 8 or 16; kernels for
+one output vectorise over the values of a row instead, because padding to 4 outputs would cost them 4 times the memory
+traffic.  The next row is prefetched; for tables larger than the cache half of the time was spent waiting for memory.
 """
 
 import math
 from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch
-from ...compiler.jit import FORCED, bare, bind, bind_inlined, inlined, jit, load, method, store
-from ...compiler.simd import WIDE, WIDTH, alike, fetch, fetch_narrow, fetch_wide, put
+from ...compiler.jit import FORCE_INLINE, bind, bind_inlined, borrow_arrays, force_inline, jit, load, method, store
+from ...compiler.simd import LANES8, LANES16, load_lanes4, load_lanes8, load_lanes16, load_lanes_like, store_lanes
 from ...records.coordinate import apply_update
 from ...records.group_penalties import is_group_penalty
 from ...records.losses import slope, value
 from ...records.multiclass_losses import IndependentOutputs
 from ...records.schedules import at
-from .lazy import passed
-from .multi_lazy import contract, knows_groups, lane, note, overtake, settle
-from .rows import DONE, NOT_FINITE, fault
+from .lazy import missed_sum
+from .multi_lazy import (
+    apply_group_penalty,
+    catch_up_features,
+    catch_up_outputs,
+    has_group_penalty,
+    output_spec,
+    record_features,
+)
+from .rows import DONE, NOT_FINITE, check_indices
 
-CACHE = 1 << 20  # bytes; a table that is not larger is in the second-level cache, where nothing is to be asked for
+PREFETCH_BYTES = (
+    1 << 20
+)  # bytes; a table that is not larger is in the second-level cache, where nothing is to be asked for
 
-loss_and_gradient = method("loss_and_gradient", jit_options=FORCED)
-can_learn_from = method("can_learn_from", jit_options=FORCED)
+loss_and_gradient = method("loss_and_gradient", jit_options=FORCE_INLINE)
+can_learn_from = method("can_learn_from", jit_options=FORCE_INLINE)
 
 
-class LaneBuffers(NamedTuple):
-    """Margins, slopes, losses and rates of one row, a lane each, of shape (1, lanes); `rates` has the factors of lanes.
+class MultiRowBuffers(NamedTuple):
+    """Workspace of one row: scores, slopes, losses and learning rates of shape (1, padded outputs).
 
-    `rates` has an entry for each lane in use; the others, up to a multiple of four, stay at zero.  `widths`
-    is room for the lanes in use.  The intercept is learnt as the feature `origin`, [0], of the value `unit`, [1.0].
+    `rate_factors` has one entry for each output; the padding stays zero.  `step_sizes` is workspace for the outputs.
+    The intercept is updated as the feature `bias_column`, [0], with the value `bias_value`, [1.0].
     """
 
     p: Any
     z: Any
     losses: Any
     lr: Any
-    rates: Any
-    widths: Any
-    origin: Any
-    unit: Any
+    rate_factors: Any
+    step_sizes: Any
+    bias_column: Any
+    bias_value: Any
 
 
 # --- the features of a row ---------------------------------------------------------------------------------------
 
 
-def shift(update, w, s, stored, x, buffers, t):
-    """The lanes of the features `stored` move by the gradients z x."""
+def update_features(update, w, s, columns, x, buffers, t):
+    """Update the outputs of the features `columns` with the gradients z x."""
     z, lr = buffers.z, buffers.lr
-    for k in range(stored.shape[0]):
-        i = stored[k]
+    for k in range(columns.shape[0]):
+        i = columns[k]
         for c in range(w.shape[1]):
             w[i, c], state = apply_update(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
             store(s, (i, c), state)
 
 
-def _branchless(record):
-    """Whether the methods of a record choose by `choose` alone."""
+def _is_branchless(record):
+    """Return whether the methods of a record run on SIMD vectors."""
     return getattr(getattr(record, "instance_class", None), "branchless", False)
 
 
-@bind_inlined(shift)
-def _shift(update, w, s, stored, x, buffers, t):
-    if not all(_branchless(part) for part in update.types):
+@bind_inlined(update_features)
+def _overload_update_features(update, w, s, columns, x, buffers, t):
+    if not all(_is_branchless(part) for part in update.types):
 
-        def each(update, w, s, stored, x, buffers, t):
+        def each(update, w, s, columns, x, buffers, t):
             z, lr = buffers.z, buffers.lr
-            for k in range(stored.shape[0]):
-                i = stored[k]
+            for k in range(columns.shape[0]):
+                i = columns[k]
                 for c in range(w.shape[1]):
                     w[i, c], state = apply_update(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
                     store(s, (i, c), state)
 
         return each
 
-    def together(update, w, s, stored, x, buffers, t):
+    def together(update, w, s, columns, x, buffers, t):
         z, lr = buffers.z, buffers.lr
         c = 0
-        while c + WIDE <= w.shape[1]:
-            _shift_piece(update, w, s, stored, x, c, (fetch_wide(z, 0, c), fetch_wide(lr, 0, c)), t)
-            c += WIDE
-        if c + WIDTH <= w.shape[1]:
-            _shift_piece(update, w, s, stored, x, c, (fetch(z, 0, c), fetch(lr, 0, c)), t)
-            c += WIDTH
+        while c + LANES16 <= w.shape[1]:
+            _update_lanes(update, w, s, columns, x, c, (load_lanes16(z, 0, c), load_lanes16(lr, 0, c)), t)
+            c += LANES16
+        if c + LANES8 <= w.shape[1]:
+            _update_lanes(update, w, s, columns, x, c, (load_lanes8(z, 0, c), load_lanes8(lr, 0, c)), t)
+            c += LANES8
         if c < w.shape[1]:
-            _shift_piece(update, w, s, stored, x, c, (fetch_narrow(z, 0, c), fetch_narrow(lr, 0, c)), t)
+            _update_lanes(update, w, s, columns, x, c, (load_lanes4(z, 0, c), load_lanes4(lr, 0, c)), t)
 
     return together
 
 
-@inlined()
-def _shift_piece(update, w, s, stored, x, c, slopes, t):
-    """As many lanes as there are slopes, from c on; a call for the whole row, as its arguments take their time."""
+@force_inline()
+def _update_lanes(update, w, s, columns, x, c, slopes, t):
+    """Update one SIMD vector of outputs, starting at output c, for all features of the row.
+
+    One call per row, because passing the arguments is costly.
+    """
     z, lr = slopes
-    for k in range(stored.shape[0]):
-        i = stored[k]
-        value, state = apply_update(update, alike(w, i, c, z), z * x[k], _alike_all(s, i, c, z), lr, t, i)
-        put(w, i, c, value)
-        _put_all(s, i, c, state)
+    for k in range(columns.shape[0]):
+        i = columns[k]
+        value, state = apply_update(update, load_lanes_like(w, i, c, z), z * x[k], _load_slots(s, i, c, z), lr, t, i)
+        store_lanes(w, i, c, value)
+        _store_slots(s, i, c, state)
 
 
-def _alike_all(arrays, i, c, vector):
-    """The vectors at (i, c) of a tuple of arrays; compiled only."""
+def _load_slots(arrays, i, c, vector):
+    """Load the SIMD vectors at (i, c) of a tuple of arrays; compiled only."""
 
 
-def _put_all(arrays, i, c, values):
-    """Write vectors to (i, c) of a tuple of arrays; compiled only."""
+def _store_slots(arrays, i, c, values):
+    """Store SIMD vectors at (i, c) of a tuple of arrays; compiled only."""
 
 
-@bind(_alike_all)
-def _alike_each(arrays, i, c, vector):
+@bind(_load_slots)
+def _overload_load_slots(arrays, i, c, vector):
     if len(arrays) == 0:
         return lambda arrays, i, c, vector: ()
-    return lambda arrays, i, c, vector: (alike(arrays[0], i, c, vector),) + _alike_all(arrays[1:], i, c, vector)
+    return lambda arrays, i, c, vector: (
+        (load_lanes_like(arrays[0], i, c, vector),) + _load_slots(arrays[1:], i, c, vector)
+    )
 
 
-@bind(_put_all)
-def _put_each(arrays, i, c, values):
+@bind(_store_slots)
+def _overload_store_slots(arrays, i, c, values):
     if len(arrays) == 0:
         return lambda arrays, i, c, values: None
 
     def each(arrays, i, c, values):
-        put(arrays[0], i, c, values[0])
-        _put_all(arrays[1:], i, c, values[1:])
+        store_lanes(arrays[0], i, c, values[0])
+        _store_slots(arrays[1:], i, c, values[1:])
 
     return each
 
 
-def advance(recipe, w, s, stored, x, buffers, t):
-    """The features of a row move, and the penalty of this update acts on them."""
-    if is_group_penalty(recipe.update.penalty):
-        shift(recipe.free, w, s, stored, x, buffers, t)
-        for k in range(stored.shape[0]):
-            contract(recipe, w, s, buffers, stored[k], at(recipe.schedule, t), 1)
+def update_row(spec, w, s, columns, x, buffers, t):
+    """Update the features of a row and apply the penalty of this update."""
+    if is_group_penalty(spec.update.penalty):
+        update_features(spec.bias_update, w, s, columns, x, buffers, t)
+        for k in range(columns.shape[0]):
+            apply_group_penalty(spec, w, s, buffers, columns[k], at(spec.schedule, t), 1)
     else:
-        shift(recipe.update, w, s, stored, x, buffers, t)
+        update_features(spec.update, w, s, columns, x, buffers, t)
 
 
-@bind_inlined(advance)
-def _advance(recipe, w, s, stored, x, buffers, t):
-    if not knows_groups(recipe):
-        return lambda recipe, w, s, stored, x, buffers, t: shift(recipe.update, w, s, stored, x, buffers, t)
+@bind_inlined(update_row)
+def _overload_update_row(spec, w, s, columns, x, buffers, t):
+    if not has_group_penalty(spec):
+        return lambda spec, w, s, columns, x, buffers, t: update_features(spec.update, w, s, columns, x, buffers, t)
 
-    def each(recipe, w, s, stored, x, buffers, t):
-        shift(recipe.free, w, s, stored, x, buffers, t)
-        for k in range(stored.shape[0]):
-            contract(recipe, w, s, buffers, stored[k], at(recipe.schedule, t), 1)
+    def each(spec, w, s, columns, x, buffers, t):
+        update_features(spec.bias_update, w, s, columns, x, buffers, t)
+        for k in range(columns.shape[0]):
+            apply_group_penalty(spec, w, s, buffers, columns[k], at(spec.schedule, t), 1)
 
     return each
 
@@ -155,86 +169,88 @@ def _advance(recipe, w, s, stored, x, buffers, t):
 # --- one row -----------------------------------------------------------------------------------------------------
 
 
-def dot(w, stored, x, bias, p):
-    """p = sum of x[k] w[stored[k]] + bias, in each lane."""
+def dot_outputs(w, columns, x, bias, p):
+    """p = sum of x[k] w[columns[k]] + bias, for each output"""
     for c in range(w.shape[1]):
         total = bias[0, c]
-        for k in range(stored.shape[0]):
-            total += w[stored[k], c] * x[k]
+        for k in range(columns.shape[0]):
+            total += w[columns[k], c] * x[k]
         p[0, c] = total
 
 
-@bind_inlined(dot)
-def _dot(w, stored, x, bias, p):
-    def together(w, stored, x, bias, p):
+@bind_inlined(dot_outputs)
+def _overload_dot_outputs(w, columns, x, bias, p):
+    def together(w, columns, x, bias, p):
         c = 0
-        while c + WIDE <= w.shape[1]:
-            put(p, 0, c, _dot_piece(w, stored, x, c, fetch_wide(bias, 0, c)))
-            c += WIDE
-        if c + WIDTH <= w.shape[1]:
-            put(p, 0, c, _dot_piece(w, stored, x, c, fetch(bias, 0, c)))
-            c += WIDTH
+        while c + LANES16 <= w.shape[1]:
+            store_lanes(p, 0, c, _dot_lanes(w, columns, x, c, load_lanes16(bias, 0, c)))
+            c += LANES16
+        if c + LANES8 <= w.shape[1]:
+            store_lanes(p, 0, c, _dot_lanes(w, columns, x, c, load_lanes8(bias, 0, c)))
+            c += LANES8
         if c < w.shape[1]:
-            put(p, 0, c, _dot_piece(w, stored, x, c, fetch_narrow(bias, 0, c)))
+            store_lanes(p, 0, c, _dot_lanes(w, columns, x, c, load_lanes4(bias, 0, c)))
 
     return together
 
 
-@inlined()
-def _dot_piece(w, stored, x, c, total):
-    """`total` plus the products of as many lanes, from c on; in four sums, as each addition waits for the last."""
+@force_inline()
+def _dot_lanes(w, columns, x, c, total):
+    """Add the products of one SIMD vector of outputs to `total`, in four sums that do not wait for each other."""
     second = third = fourth = total - total
-    whole = stored.shape[0] & ~3
+    whole = columns.shape[0] & ~3
     for k in range(0, whole, 4):
-        total = total + alike(w, stored[k], c, total) * x[k]
-        second = second + alike(w, stored[k + 1], c, total) * x[k + 1]
-        third = third + alike(w, stored[k + 2], c, total) * x[k + 2]
-        fourth = fourth + alike(w, stored[k + 3], c, total) * x[k + 3]
-    for k in range(whole, stored.shape[0]):
-        total = total + alike(w, stored[k], c, total) * x[k]
+        total = total + load_lanes_like(w, columns[k], c, total) * x[k]
+        second = second + load_lanes_like(w, columns[k + 1], c, total) * x[k + 1]
+        third = third + load_lanes_like(w, columns[k + 2], c, total) * x[k + 2]
+        fourth = fourth + load_lanes_like(w, columns[k + 3], c, total) * x[k + 3]
+    for k in range(whole, columns.shape[0]):
+        total = total + load_lanes_like(w, columns[k], c, total) * x[k]
     return (total + second) + (third + fourth)
 
 
-def score(loss, y, margin, slopes, buffers, h, tally):
-    """Set the slopes and add to the tally what the predictions of a row lose."""
-    loss_and_gradient(loss, y, margin, slopes, h, tally)
+def compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, loss_sums):
+    """Set the slopes of a row and add its losses to the loss sums."""
+    loss_and_gradient(loss, y, scores, slopes, h, loss_sums)
 
 
-@bind_inlined(score)
-def _score(loss, y, margin, slopes, buffers, h, tally):
+@bind_inlined(compute_losses_and_slopes)
+def _overload_compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, loss_sums):
     inner = getattr(loss, "types", ())
-    if loss.instance_class is not IndependentOutputs or not _branchless(inner[0]):
-        return lambda loss, y, margin, slopes, buffers, h, tally: loss_and_gradient(loss, y, margin, slopes, h, tally)
+    if loss.instance_class is not IndependentOutputs or not _is_branchless(inner[0]):
+        return lambda loss, y, scores, slopes, buffers, h, loss_sums: loss_and_gradient(
+            loss, y, scores, slopes, h, loss_sums
+        )
 
-    def together(loss, y, margin, slopes, buffers, h, tally):
+    def together(loss, y, scores, slopes, buffers, h, loss_sums):
         p, z, losses = buffers.p, buffers.z, buffers.losses
         c = 0
-        while c + WIDTH <= p.shape[1]:
-            _score_piece(loss.loss, y, fetch(p, 0, c), h, z, losses, c)
-            c += WIDTH
+        while c + LANES8 <= p.shape[1]:
+            _slopes_of_lanes(loss.loss, y, load_lanes8(p, 0, c), h, z, losses, c)
+            c += LANES8
         if c < p.shape[1]:
-            _score_piece(loss.loss, y, fetch_narrow(p, 0, c), h, z, losses, c)
-        for l in range(margin.shape[0]):
-            if not math.isfinite(margin[l]):
+            _slopes_of_lanes(loss.loss, y, load_lanes4(p, 0, c), h, z, losses, c)
+        for l in range(scores.shape[0]):
+            if not math.isfinite(scores[l]):
                 z[0, l] = 0
                 losses[0, l] = math.inf
-            tally[l] += losses[0, l]
-        for l in range(margin.shape[0], p.shape[1]):
+            loss_sums[l] += losses[0, l]
+        for l in range(scores.shape[0], p.shape[1]):
             z[0, l] = 0
 
     return together
 
 
-@inlined()
-def _score_piece(loss, y, guess, h, z, losses, c):
-    """Slopes and losses of as many lanes as there are guesses, from c on."""
-    put(z, 0, c, slope(loss, y, guess) * h)
-    put(losses, 0, c, value(loss, y, guess) * h)
+@force_inline()
+def _slopes_of_lanes(loss, y, guess, h, z, losses, c):
+    """Set the slopes and losses of one SIMD vector of outputs, starting at output c."""
+    store_lanes(z, 0, c, slope(loss, y, guess) * h)
+    store_lanes(losses, 0, c, value(loss, y, guess) * h)
 
 
-@inlined()
-def announce(rows, w, s, position, stop):
-    """Ask for the lanes of the row at a position, if it is to come."""
+@force_inline()
+def prefetch_row(rows, w, s, position, stop):
+    """Prefetch the weights of the row at `position`."""
     if position >= stop:
         return
     r = rows.order[position]
@@ -246,82 +262,82 @@ def announce(rows, w, s, position, stop):
 
 
 @jit
-def learn(recipe, rows, weights, buffers, tally, t, start, stop):
-    """w[:, l] = move(w[:, l], z[l] x) for the rows order[start:stop]; return (next position, status, next t).
+def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
+    """w[:, l] = update(w[:, l], z[l] x) for the rows order[start:stop]; return (next position, status, next t).
 
-    `tally` sums the losses, of each lane or of the row, and the weights in its last entry.  A row that is refused,
-    and all after it, has changed nothing but that penalties that were due are applied.
+    `loss_sums` sums the losses, of each output or of the row, and has the sum of the sample weights last.  The row with
+    an error and all rows after it change nothing, except that lazy updates stay applied.
     """
-    rows, weights, buffers = bare(rows), bare(weights), bare(buffers)
+    rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
     indptr, indices, data, y, weight, order = rows
-    w, s, _, bias, bias_s = weights
-    p, z, lr, rates = buffers.p, buffers.z, buffers.lr, buffers.rates
-    used = rates.shape[0]
-    far = w.shape[0] * w.shape[1] * (len(s) + 1) * w.itemsize > CACHE
-    held = -1.0
-    margin, slopes = p[0, :used], z[0, :used]
+    w, s, _, bias, bias_slots = weights
+    p, z, lr, rate_factors = buffers.p, buffers.z, buffers.lr, buffers.rate_factors
+    n_outputs = rate_factors.shape[0]
+    is_large = w.shape[0] * w.shape[1] * (len(s) + 1) * w.itemsize > PREFETCH_BYTES
+    last_rate = -1.0
+    scores, slopes = p[0, :n_outputs], z[0, :n_outputs]
     for position in range(start, stop):
         r = order[position]
         h = weight[r]
         if h == 0:
             continue
         first = indptr[r]
-        stored = indices[first : indptr[r + 1]]
+        columns = indices[first : indptr[r + 1]]
         x = data[first : indptr[r + 1]]
-        status = fault(stored, w.shape[0])
+        status = check_indices(columns, w.shape[0])
         if status != DONE:
             return position, status, t
-        overtake(recipe, weights, buffers, stored, t)
-        dot(w, stored, x, bias, p)
-        if not can_learn_from(recipe.loss, margin):
+        catch_up_features(spec, weights, buffers, columns, t)
+        dot_outputs(w, columns, x, bias, p)
+        if not can_learn_from(spec.loss, scores):
             return position, NOT_FINITE, t
-        score(recipe.loss, y[r], margin, slopes, buffers, h, tally)
-        tally[-1] += h
-        now = at(recipe.schedule, t) * 1.0
-        if now != held:
-            held = now
-            for c in range(used):
-                lr[0, c] = rates[c] * now
-        if far:
-            announce(rows, w, s, position + 1, stop)
-        advance(recipe, w, s, stored, x, buffers, t)
-        if recipe.intercept:
-            shift(recipe.free, bias, bias_s, buffers.origin, buffers.unit, buffers, t)
+        compute_losses_and_slopes(spec.loss, y[r], scores, slopes, buffers, h, loss_sums)
+        loss_sums[-1] += h
+        rate = at(spec.schedule, t) * 1.0
+        if rate != last_rate:
+            last_rate = rate
+            for c in range(n_outputs):
+                lr[0, c] = rate_factors[c] * rate
+        if is_large:
+            prefetch_row(rows, w, s, position + 1, stop)
+        update_row(spec, w, s, columns, x, buffers, t)
+        if spec.intercept:
+            update_features(spec.bias_update, bias, bias_slots, buffers.bias_column, buffers.bias_value, buffers, t)
         t += 1
-        note(recipe, weights, buffers, stored, t)
+        record_features(spec, weights, buffers, columns, t)
     return stop, DONE, t
 
 
 @jit
-def settled(recipe, weights, buffers, t, out):
-    """out[i] = the lanes of feature i after all updates before t; what is learnt stays as it is"""
-    w, s, last, _, _ = weights
+def catch_up_all(spec, weights, buffers, t, out):
+    """out[i] = weights of feature i after all updates before t, for each output"""
+    w, s, last_update, _, _ = weights
     for i in range(w.shape[0]):
         for c in range(w.shape[1]):
             out[i, c] = w[i, c]
-        settle(recipe, out, s, last, buffers, i, t)
+        catch_up_outputs(spec, out, s, last_update, buffers, i, t)
 
 
 @jit
-def totals(recipe, weights, buffers, t, out):
-    """out[i] = the sums of the iterates of the lanes of feature i after each update before t that counts"""
+def sum_iterates(spec, weights, buffers, t, out):
+    """out[i] = sums of the iterates of feature i after each counted update before t, for each output"""
     w, s, trail, _, _ = weights
     for i in range(w.shape[0]):
         for c in range(out.shape[1]):
-            own = lane(recipe, buffers.rates[c])
-            more = passed(own, w[i, c], load(s, (i, c)), trail.last[i], trail.since, t, i)
-            out[i, c] = trail.total[i, c] + more
+            own = output_spec(spec, buffers.rate_factors[c])
+            more = missed_sum(own, w[i, c], load(s, (i, c)), trail.last_update[i], trail.first_update, t, i)
+            out[i, c] = trail.sums[i, c] + more
 
 
 @jit
-def margins(indptr, indices, data, w, bias, out):
-    """out[r] = w·x[r] + bias in each lane; return the first row that is refused, or the number of rows"""
+def decision_values(indptr, indices, data, w, bias, out):
+    """out[r] = w·x[r] + bias for each output; return the first row with an error, or the number of rows"""
     for r in range(out.shape[0]):
-        stored = indices[indptr[r] : indptr[r + 1]]
-        for k in range(stored.shape[0]):
-            if stored[k] >= w.shape[0]:
+        columns = indices[indptr[r] : indptr[r + 1]]
+        for k in range(columns.shape[0]):
+            if columns[k] >= w.shape[0]:
                 return r
-        dot(w, stored, data[indptr[r] : indptr[r + 1]], bias, out[r : r + 1])
+        dot_outputs(w, columns, data[indptr[r] : indptr[r + 1]], bias, out[r : r + 1])
         for c in range(out.shape[1]):
             if not math.isfinite(out[r, c]):
                 return r
@@ -329,10 +345,10 @@ def margins(indptr, indices, data, w, bias, out):
 
 
 @jit
-def losses(loss, y, p, z, out):
-    """out[r] = the loss of the predictions p[r] where y[r] is true"""
-    tally = out[:1].copy()
+def compute_losses(loss, y, p, z, out):
+    """out[r] = loss of the scores p[r] at the target y[r]"""
+    loss_sums = out[:1].copy()
     for r in range(out.shape[0]):
-        tally[0] = 0
-        loss_and_gradient(loss, y[r], p[r], z, tally[0] + 1, tally)
-        out[r] = tally[0]
+        loss_sums[0] = 0
+        loss_and_gradient(loss, y[r], p[r], z, loss_sums[0] + 1, loss_sums)
+        out[r] = loss_sums[0]

@@ -1,29 +1,38 @@
-"""Online learning of linear models from compressed sparse rows, with penalties applied when a coordinate is next met.
+"""Kernels for one output and one update per row, with lazy updates of the penalties.
 
-Work per stored value: w and G, which models lay side by side, are gathered and scattered (a random cache line read and
-written); the square root and the division run over small contiguous buffers, where they vectorise.  Without the
-buffers the same loop takes a third longer.  At 77 values a row a value takes 2.4 ns in float64, 2.0 in float32: 0.1 for
-the check of the indices, a third each for gathering, moving and scattering.
+Work per stored value: w and G, which are interleaved in memory, are gathered and scattered: one random cache line is
+read and written.  The square root and the division run over small contiguous buffers, where they vectorise; without
+the buffers the same loop takes a third longer.  With 77 values per row a value takes 2.4 ns in float64 and 2.0 in
+float32: 0.1 for the check of the indices, and a third each for gathering, updating and scattering.
 """
 
 import math
 from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch, prefetch_each
-from ...compiler.jit import bare, inlined, jit, load, narrow, plain, store
+from ...compiler.jit import borrow_arrays, cast_like, force_inline, jit, jitable, load, store
 from ...records.coordinate import apply_update
-from ...records.losses import slope, value
+from ...records.losses import inverse_link, slope, value
 from ...records.schedules import at
-from .lazy import arrive_bias, collect, current, lags, mark, overtake, passed, read
+from .lazy import (
+    add_bias_iterate,
+    catch_up_row,
+    caught_up,
+    is_deferred,
+    missed_sum,
+    read_last_update,
+    read_weight,
+    record_update,
+)
 
-DONE, OUTSIDE, UNSORTED, NOT_FINITE = range(4)
+DONE, OUT_OF_RANGE, UNSORTED, NOT_FINITE = range(4)
 
 # From this many weights on, which do not fit into the caches next to a core, the next row is asked for beforehand.
-FAR = 2**18
+PREFETCH_FROM = 2**18
 
 
 class Rows(NamedTuple):
-    """A chunk of data: CSR with unsigned indices, targets, weights, and the order in which rows are visited."""
+    """Rows of a chunk: CSR arrays with unsigned indices, targets, sample weights, and the order of the rows."""
 
     indptr: Any
     indices: Any
@@ -34,61 +43,68 @@ class Rows(NamedTuple):
 
 
 class Weights(NamedTuple):
-    """What is learnt.  `last` is what the lapse notes of each coordinate; () if that is nothing."""
+    """Weights and accumulators; `last_update` is the state of the lazy updates, () if they need none."""
 
     w: Any
     s: Any
-    last: Any
+    last_update: Any
     bias: Any
     bias_s: Any
 
 
-class Buffers(NamedTuple):
-    """Room for the longest row."""
+class RowBuffers(NamedTuple):
+    """Workspace for the longest row."""
 
     w: Any
     s: Any
-    last: Any
+    last_update: Any
 
-    def part(self, k):
-        return Buffers(self.w[k], load(self.s, k), self.last[k])
+    def for_worker(self, k):
+        """Return the workspace of worker k."""
+        return RowBuffers(self.w[k], load(self.s, k), self.last_update[k])
 
 
-class Recipe(NamedTuple):
-    """How to learn: `free` moves the intercept, if `intercept` is 1; `lapse` brings coordinates up to date."""
+class LearnerSpec(NamedTuple):
+    """Records of a learning kernel.
+
+    `bias_update` updates the intercept if `intercept` is 1; `lazy` is the strategy of the lazy updates.
+    """
 
     loss: Any
     update: Any
-    free: Any
+    bias_update: Any
     schedule: Any
-    lapse: Any
+    lazy: Any
     intercept: int
 
 
-@plain
-def disorder(indices, n):
-    """OUTSIDE or UNSORTED for the indices of a row that do not increase."""
+@jitable
+def explain_bad_indices(indices, n):
+    """Return OUT_OF_RANGE or UNSORTED for the indices of a row that do not increase."""
     top = indices[0]
     for k in range(indices.shape[0]):
         top = max(top, indices[k])
-    return OUTSIDE if top >= n else UNSORTED
+    return OUT_OF_RANGE if top >= n else UNSORTED
 
 
-@inlined()
-def fault(indices, n):
-    """OUTSIDE, UNSORTED or DONE for the indices of a row; as unsigned numbers, negative ones are too large."""
+@force_inline()
+def check_indices(indices, n):
+    """Return OUT_OF_RANGE, UNSORTED or DONE for the indices of a row.
+
+    Indices are unsigned, so a negative one is too large.
+    """
     count, falls = indices.shape[0], 0
     for k in range(1, count):
         falls += indices[k] <= indices[k - 1]
     if falls > 0:
-        return disorder(indices, n)
-    return OUTSIDE if count > 0 and indices[count - 1] >= n else DONE
+        return explain_bad_indices(indices, n)
+    return OUT_OF_RANGE if count > 0 and indices[count - 1] >= n else DONE
 
 
-@plain
-def announce(rows, w, s, position, stop):
-    """Ask for the coordinates of the row at a position, if it is to come; what is wrong with it will show then."""
-    if w.shape[0] < FAR or position >= stop:
+@jitable
+def prefetch_row(rows, w, s, position, stop):
+    """Prefetch the weights of the row at `position` of a large table; its indices are checked later."""
+    if w.shape[0] < PREFETCH_FROM or position >= stop:
         return
     r = rows.order[position]
     for k in range(rows.indptr[r], rows.indptr[r + 1]):
@@ -97,83 +113,83 @@ def announce(rows, w, s, position, stop):
 
 
 @jit
-def learn(recipe, rows, weights, buffers, tally, t, start, stop):
-    """w = move(w, slope(y, w·x + b) x) for the rows order[start:stop]; return (next position, status, next t).
+def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
+    """w = update(w, slope(y, w·x + b) x) for the rows order[start:stop]; return (next position, status, next t).
 
-    A row that is refused, and all after it, has changed nothing.
+    The row with an error and all rows after it change nothing.
     """
-    rows, weights, buffers = bare(rows), bare(weights), bare(buffers)
+    rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
     indptr, indices, data, y, weight, order = rows
-    w, s, last, bias, bias_s = weights
-    wr, sr, room = buffers
+    w, s, last_update, bias, bias_slots = weights
+    wr, sr, workspace = buffers
     for position in range(start, stop):
         r = order[position]
         h = weight[r]
         if h == 0:
             continue
         first = indptr[r]
-        stored = indices[first : indptr[r + 1]]
+        columns = indices[first : indptr[r + 1]]
         x = data[first : indptr[r + 1]]
-        status = fault(stored, w.shape[0])
+        status = check_indices(columns, w.shape[0])
         if status != DONE:
             return position, status, t
-        announce(rows, w, s, position + 1, stop)
+        prefetch_row(rows, w, s, position + 1, stop)
         p = bias[0]
-        for k in range(stored.shape[0]):
-            i = stored[k]
+        for k in range(columns.shape[0]):
+            i = columns[k]
             si = load(s, i)
-            wi = read(recipe.lapse, recipe, w[i], si, last, i, t)
-            collect(recipe.lapse, last, i, room, k)
+            wi = read_weight(spec.lazy, spec, w[i], si, last_update, i, t)
+            read_last_update(spec.lazy, last_update, i, workspace, k)
             wr[k] = wi
             store(sr, k, si)
             p += wi * x[k]
-        if lags(recipe.lapse):  # known when this is compiled: either the sum above is left out, or all of this
-            for k in range(stored.shape[0]):
-                wr[k] = overtake(recipe.lapse, recipe, wr[k], load(sr, k), room, k, stored[k], t)
+        if is_deferred(spec.lazy):  # known when this is compiled: either the sum above is left out, or all of this
+            for k in range(columns.shape[0]):
+                wr[k] = catch_up_row(spec.lazy, spec, wr[k], load(sr, k), workspace, k, columns[k], t)
             p = bias[0]
-            for k in range(stored.shape[0]):
+            for k in range(columns.shape[0]):
                 p += wr[k] * x[k]
         if not math.isfinite(p):
             return position, NOT_FINITE, t
-        tally[0] += h * value(recipe.loss, y[r], p)
-        tally[1] += h
-        lr = narrow(at(recipe.schedule, t), w)
-        z = h * slope(recipe.loss, y[r], p)
-        for k in range(stored.shape[0]):
-            wr[k], sk = apply_update(recipe.update, wr[k], z * x[k], load(sr, k), lr, t, stored[k])
+        loss_sums[0] += h * value(spec.loss, y[r], p)
+        loss_sums[1] += h
+        lr = cast_like(at(spec.schedule, t), w)
+        z = h * slope(spec.loss, y[r], p)
+        for k in range(columns.shape[0]):
+            wr[k], sk = apply_update(spec.update, wr[k], z * x[k], load(sr, k), lr, t, columns[k])
             store(sr, k, sk)
-        if recipe.intercept:
-            bias[0], sk = apply_update(recipe.free, bias[0], z, load(bias_s, 0), lr, t, 0)
-            store(bias_s, 0, sk)
-            arrive_bias(recipe.lapse, last, bias[0], 0, t + 1)
+        if spec.intercept:
+            bias[0], sk = apply_update(spec.bias_update, bias[0], z, load(bias_slots, 0), lr, t, 0)
+            store(bias_slots, 0, sk)
+            add_bias_iterate(spec.lazy, last_update, bias[0], 0, t + 1)
         t += 1
-        for k in range(stored.shape[0]):
-            i = stored[k]
-            mark(recipe, weights, wr[k], i, t)
+        for k in range(columns.shape[0]):
+            i = columns[k]
+            record_update(spec, weights, wr[k], i, t)
             w[i] = wr[k]
             store(s, i, load(sr, k))
     return stop, DONE, t
 
 
 @jit
-def settled(recipe, weights, t, out):
+def catch_up_all(spec, weights, t, out):
     """out[i] = w[i] after all updates before t"""
-    w, s, last, _, _ = weights
+    w, s, last_update, _, _ = weights
     for i in range(w.shape[0]):
-        out[i] = current(recipe, w[i], load(s, i), last, i, t)
+        out[i] = caught_up(spec, w[i], load(s, i), last_update, i, t)
 
 
 @jit
-def totals(recipe, weights, t, out):
-    """out[i] = the sum of the iterates of coordinate i after each update before t that counts"""
+def sum_iterates(spec, weights, t, out):
+    """out[i] = sum of the iterates of coordinate i after each counted update before t"""
     w, s, trail, _, _ = weights
     for i in range(w.shape[0]):
-        out[i] = trail.total[i] + passed(recipe, w[i], load(s, i), trail.last[i], trail.since, t, i)
+        out[i] = trail.sums[i] + missed_sum(spec, w[i], load(s, i), trail.last_update[i], trail.first_update, t, i)
 
 
 @jit
-def margins(indptr, indices, data, w, bias, out):
-    """out[r] = w·x[r] + bias; return the first row that is refused, or the number of rows"""
+def decision_values(indptr, indices, data, w, bias, out):
+    """out[r] = w·x[r] + bias; return the first row with an error, or the number of rows"""
     for r in range(out.shape[0]):
         p = bias
         for k in range(indptr[r], indptr[r + 1]):
@@ -185,3 +201,17 @@ def margins(indptr, indices, data, w, bias, out):
             return r
         out[r] = p
     return out.shape[0]
+
+
+@jit
+def apply_inverse_link(loss, scores, out):
+    """out[r] = inverse_link(scores[r])"""
+    for r in range(out.shape[0]):
+        out[r] = inverse_link(loss, scores[r])
+
+
+@jit
+def compute_losses(loss, y, scores, out):
+    """out[r] = loss of the score scores[r] at the target y[r]"""
+    for r in range(out.shape[0]):
+        out[r] = value(loss, y[r], scores[r])

@@ -1,90 +1,95 @@
-"""Learning by a team: each round its rows are dealt out, learnt by every worker from the same start, and merged.
+"""Kernels for parallel workers: in each round every worker trains on a shard of the rows, and the results are merged.
 
-All rounds run in one compiled loop that each thread enters once.  Between four meetings a round the threads share no
-number that one of them writes, and what is summed is summed in the order of the workers or rows: the result depends on
-the number of workers, not on that of the threads nor on their speed.
+All rounds run in one compiled loop that each thread enters once.  Between the four barriers of a round no thread reads
+a number that another writes.  Sums are taken in the order of the workers or rows.  The result therefore depends on the
+number of workers, and not on the number or the speed of the threads.
 """
 
 from typing import Any, NamedTuple
 
-from ...compiler.intrinsics import meet
-from ...compiler.jit import bind, jit, load, method, plain, store
+from ...compiler.intrinsics import barrier_wait
+from ...compiler.jit import bind, jit, jitable, load, method, store
 from . import mini_batch, scaled_rows
 from . import rows as linear
-from .merging import blend, join, join_bias, project, sample
+from .merging import blend_coordinate, find_blend, merge_bias, merge_range, predict_sample
 
 # About how many rows of a round choose how its moves are blended.
-SAMPLE = 128
+SAMPLE_ROWS = 128
 
-part = method("part")
+for_worker = method("for_worker")
 
 
-class Team(NamedTuple):
-    """Workers 0, …, K - 1 in `threads` threads; a round has a `growth`-th of the updates so far as rows, but `most`.
+class WorkerPool(NamedTuple):
+    """Workers 0, …, K - 1 in `n_threads` threads.
 
-    Row k of `tally`, `status`, `place` is worker k's; `room` has a part for each; `gate` is for the meetings.
+    A round has as many rows as a `growth`-th of the updates so far, at most `max_rows`.  Row k of `loss_sums`, `status`
+    and `position` belongs to worker k; `workspace` has a part for each.
     """
 
-    threads: int
+    n_threads: int
     growth: int
-    most: int
-    moves: Any
-    tally: Any
+    max_rows: int
+    results: Any
+    loss_sums: Any
     status: Any
-    place: Any
-    room: Any
-    gate: Any
+    position: Any
+    workspace: Any
+    barrier: Any
 
 
-_LOOPS = {
-    mini_batch.Batch: mini_batch.learn,
-    linear.Buffers: linear.learn,
-    scaled_rows.ScaledBuffers: scaled_rows.learn,
+_KERNELS = {
+    mini_batch.BatchBuffers: mini_batch.learn_batches,
+    linear.RowBuffers: linear.learn_rows,
+    scaled_rows.ScaledRowBuffers: scaled_rows.learn_scaled_rows,
 }
 
 
-def go(recipe, rows, weights, room, tally, t, start, stop):
-    """Learn from rows with the loop that the room is for."""
-    loop = _LOOPS[type(room)]
-    return getattr(loop, "py_func", loop)(recipe, rows, weights, room, tally, t, start, stop)
+def call_kernel(spec, rows, weights, workspace, loss_sums, t, start, stop):
+    """Train on rows with the kernel that the workspace belongs to."""
+    loop = _KERNELS[type(workspace)]
+    return getattr(loop, "py_func", loop)(spec, rows, weights, workspace, loss_sums, t, start, stop)
 
 
-@bind(go)
-def _go(recipe, rows, weights, room, tally, t, start, stop):
-    loop = _LOOPS[room.instance_class]
-    return lambda recipe, rows, weights, room, tally, t, start, stop: loop(
-        recipe, rows, weights, room, tally, t, start, stop
+@bind(call_kernel)
+def _overload_call_kernel(spec, rows, weights, workspace, loss_sums, t, start, stop):
+    loop = _KERNELS[workspace.instance_class]
+    return lambda spec, rows, weights, workspace, loss_sums, t, start, stop: loop(
+        spec, rows, weights, workspace, loss_sums, t, start, stop
     )
 
 
-def row(last, k):
-    """Row k of the workers' notes, where there are any."""
-    return last if isinstance(last, tuple) else last[k]
+def worker_row(last_update, k):
+    """Return row k of the update numbers of the workers, or () if there are none."""
+    return last_update if isinstance(last_update, tuple) else last_update[k]
 
 
-def copy(target, source):
-    """target[:] = source of arrays, of tuples of them, or of nothing."""
+def copy_arrays(target, source):
+    """target[:] = source, for arrays and for tuples of them"""
     if isinstance(target, tuple):
         for each, one in zip(target, source, strict=True):
-            copy(each, one)
+            copy_arrays(each, one)
     else:
         target[:] = source
 
 
-@bind(row)
-def _row(last, k):
-    return (lambda last, k: last) if hasattr(last, "types") else (lambda last, k: last[k])
+@bind(worker_row)
+def _overload_worker_row(last_update, k):
+    return (
+        (lambda last_update, k: last_update)
+        if hasattr(last_update, "types")
+        else (lambda last_update, k: last_update[k])
+    )
 
 
-@bind(copy)
-def _copy(target, source):
+@bind(copy_arrays)
+def _overload_copy_arrays(target, source):
     if hasattr(target, "types"):
         if len(target) == 0:
             return lambda target, source: None
 
         def several(target, source):
-            copy(target[0], source[0])
-            copy(target[1:], source[1:])
+            copy_arrays(target[0], source[0])
+            copy_arrays(target[1:], source[1:])
 
         return several
 
@@ -95,85 +100,91 @@ def _copy(target, source):
     return each
 
 
-@plain
-def own(moves, k):
-    """The arrays of worker k."""
-    return linear.Weights(moves.w[k], load(moves.s, k), row(moves.last, k), moves.bias[k], load(moves.bias_s, k))
+@jitable
+def worker_weights(results, k):
+    """Return the arrays of worker k."""
+    return linear.Weights(
+        results.w[k], load(results.s, k), worker_row(results.last_update, k), results.bias[k], load(results.bias_s, k)
+    )
 
 
-@plain
-def begin(weights, mine):
-    """Give a worker the model.
+@jitable
+def copy_model(weights, mine):
+    """Copy the model to a worker.
 
-    Its own thread does so, for all coordinates: what another core has written last costs a worker that meets it in the
-    order of its rows ten times what it costs in one sweep.
+    The thread of the worker copies all coordinates itself.  A coordinate that another core wrote last is ten times
+    dearer when it is read in the order of the rows than in one sweep.
     """
-    copy(mine.w, weights.w)
-    copy(mine.s, weights.s)
-    copy(mine.last, weights.last)
+    copy_arrays(mine.w, weights.w)
+    copy_arrays(mine.s, weights.s)
+    copy_arrays(mine.last_update, weights.last_update)
     mine.bias[0] = weights.bias[0]
     store(mine.bias_s, 0, load(weights.bias_s, 0))
 
 
-@plain
-def deal(recipe, rows, team, k, t, first, end):
-    """Worker k learns its share of the round, one run of rows: dealt out one by one they would cost a third more."""
-    workers, n = team.moves.counts.shape[0], end - first
+@jitable
+def learn_shard(spec, rows, pool, k, t, first, end):
+    """Train worker k on its share of the round, a run of adjacent rows; single rows would cost a third more."""
+    workers, n = pool.results.counts.shape[0], end - first
     first, end = first + n * k // workers, first + n * (k + 1) // workers
-    tally = team.tally[k]
-    tally[0] = tally[1] = 0
-    place, status, after = go(recipe, rows, own(team.moves, k), part(team.room, k), tally, t, first, end)
-    team.status[k] = status
-    team.place[k] = place
-    team.moves.counts[k] = after - t
+    loss_sums = pool.loss_sums[k]
+    loss_sums[0] = loss_sums[1] = 0
+    place, status, after = call_kernel(
+        spec, rows, worker_weights(pool.results, k), for_worker(pool.workspace, k), loss_sums, t, first, end
+    )
+    pool.status[k] = status
+    pool.position[k] = place
+    pool.results.counts[k] = after - t
 
 
 @jit
-def rounds(recipe, rows, weights, team, tally, t, me, span):
-    """One thread's part of the rounds from span[0] to span[1]; return (next position, status, next t).
+def run_rounds(spec, rows, weights, pool, loss_sums, t, worker, span):
+    """Run the part of one thread in the rounds from span[0] to span[1]; return (next position, status, next t).
 
-    A round with a row that is refused, and all after it, has changed nothing.
+    The round with an error and all rows after it change nothing.
     """
-    threads, moves = team.threads, team.moves
-    workers, d = moves.counts.shape[0], weights.w.shape[0]
-    low, high = d * me // threads, d * (me + 1) // threads
+    threads, results = pool.n_threads, pool.results
+    workers, d = results.counts.shape[0], weights.w.shape[0]
+    low, high = d * worker // threads, d * (worker + 1) // threads
     position, stop = span
-    meetings = 0
+    phase = 0
     while position < stop:
-        size = min(t // team.growth + 1, team.most)
+        size = min(t // pool.growth + 1, pool.max_rows)
         end = min(position + size, rows.order.shape[0])
-        for k in range(me, workers, threads):
-            begin(weights, own(moves, k))
-            deal(recipe, rows, team, k, t, position, end)
-        meetings = meet(team.gate, threads, meetings)
+        for k in range(worker, workers, threads):
+            copy_model(weights, worker_weights(results, k))
+            learn_shard(spec, rows, pool, k, t, position, end)
+        phase = barrier_wait(pool.barrier, threads, phase)
         n = 0
         for k in range(workers):
-            if team.status[k] != linear.DONE:
-                place = position if team.status[k] == linear.UNSORTED else team.place[k]
-                return place, team.status[k], t
-            n += moves.counts[k]
+            if pool.status[k] != linear.DONE:
+                place = position if pool.status[k] == linear.UNSORTED else pool.position[k]
+                return place, pool.status[k], t
+            n += results.counts[k]
         if n > 0:
-            join(recipe, weights, moves, t, low, high)
-            average, extra, s = join_bias(recipe, weights, moves, t)
-            if me == 0:
-                moves.ends[0] = average
-                moves.ends[1] = extra
+            merge_range(spec, weights, results, t, low, high)
+            average, sum_minus_average, s = merge_bias(spec, weights, results, t)
+            if worker == 0:
+                results.bias_ends[0] = average
+                results.bias_ends[1] = sum_minus_average
                 for k in range(workers):
-                    tally[0] += team.tally[k, 0]
-                    tally[1] += team.tally[k, 1]
-        meetings = meet(team.gate, threads, meetings)
+                    loss_sums[0] += pool.loss_sums[k, 0]
+                    loss_sums[1] += pool.loss_sums[k, 1]
+        phase = barrier_wait(pool.barrier, threads, phase)
         if n > 0:
-            stride = max(1, (end - position) // SAMPLE)
+            stride = max(1, (end - position) // SAMPLE_ROWS)
             count = (end - position + stride - 1) // stride
-            sample(rows, moves, position, end, stride, count * me // threads, count * (me + 1) // threads)
-            meetings = meet(team.gate, threads, meetings)
-            b = blend(recipe, rows, moves, position, stride, count)
+            predict_sample(
+                rows, results, position, end, stride, count * worker // threads, count * (worker + 1) // threads
+            )
+            phase = barrier_wait(pool.barrier, threads, phase)
+            b = find_blend(spec, rows, results, position, stride, count)
             for i in range(low, high):
-                weights.w[i] = project(recipe, moves, b, i)
-            if me == 0:
-                weights.bias[0] = average + b * extra
+                weights.w[i] = blend_coordinate(spec, results, b, i)
+            if worker == 0:
+                weights.bias[0] = average + b * sum_minus_average
                 store(weights.bias_s, 0, s)
-            meetings = meet(team.gate, threads, meetings)
+            phase = barrier_wait(pool.barrier, threads, phase)
         t += n
         position = end
     return position, linear.DONE, t

@@ -4,7 +4,7 @@ A dense step of Adagrad moves five words per coordinate: it reads x, g and the a
 accumulator.  For arrays larger than the caches, memory bandwidth sets the time.
 """
 
-from ...compiler.jit import jit, load, pack, parallel, pick, place, plain, prange, store, unpack
+from ...compiler.jit import coordinate_of, jit, jitable, load, pack_record, parallel, pick, prange, store, unpack_record
 from ...records.averaging import mix
 from ...records.coordinate import apply_shared, update_at
 from ...records.rules import accumulate, pool_squares
@@ -16,11 +16,11 @@ PARALLEL_FROM = 2**16
 ALL = ()  # the `where` of a dense gradient
 
 
-@plain
+@jitable
 def update_coordinates(update, where, x, g, s, lr, t):
     """x[i], s[i] = update(x[i], g[k], s[i]) with i = where[k]"""
     for k in range(g.shape[0]):
-        update_at(update, x, g, s, lr, t, place(where, k), k)
+        update_at(update, x, g, s, lr, t, coordinate_of(where, k), k)
 
 
 serial = jit(update_coordinates)
@@ -29,13 +29,13 @@ serial = jit(update_coordinates)
 @parallel
 def threaded(update, where, x, g, s, lr, t):
     """Run `update_coordinates` in several threads; the entries of `where` must be unique."""
-    packed = pack((update, where, lr))
+    packed = pack_record((update, where, lr))
     for k in prange(g.shape[0]):
-        records, indices, rate = unpack(packed)
-        update_at(records, x, g, s, rate, t, place(indices, k), k)
+        records, indices, rate = unpack_record(packed)
+        update_at(records, x, g, s, rate, t, coordinate_of(indices, k), k)
 
 
-@plain
+@jitable
 def update_average(average, mean, x, weight):
     """mean = mix(mean, x, weight)"""
     for i in range(x.shape[0]):
@@ -61,7 +61,7 @@ def update_row_groups(update, where, x, g, s, lr, t):
     """s[r] = accumulate(s[r], pool(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r]) with r = where[k]"""
     width = x.shape[0] // s[0].shape[0]
     for k in range(g.shape[0] // width):
-        r = place(where, k)
+        r = coordinate_of(where, k)
         total = g.dtype.type(0)
         for j in range(width):
             i = r * width + j

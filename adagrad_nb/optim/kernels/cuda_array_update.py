@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from numba import cuda
 
 from ...compiler.jit import load, method, pick, store
-from ...cuda.memory import quad, set_quad, wide
-from ...cuda.primitives import BLOCK, block_sum
+from ...cuda.memory import load4, load_as, store4
+from ...cuda.primitives import BLOCK_SIZE, block_sum
 from ...records.averaging import mix
 from ...records.coordinate import apply_shared, apply_update
 from ...records.penalties import gradient_mapping, prox, value
@@ -56,7 +56,7 @@ def dense(update, x, g, s, lr, t):
     """x[i], s[i] = update(x[i], g[i], s[i])"""
     i = cuda.grid(1)
     while i < x.shape[0]:
-        x[i], scalars = apply_update(update, x[i], wide(g, i, x), load(s, i), pick(lr, i), t, i)
+        x[i], scalars = apply_update(update, x[i], load_as(g, i, x), load(s, i), pick(lr, i), t, i)
         store(s, i, scalars)
         i += cuda.gridsize(1)
 
@@ -67,15 +67,15 @@ def dense_vec4(update, x, g, s, lr, t):
     k, words = cuda.grid(1), x.shape[0] // 4
     while k < words:
         i = 4 * k
-        x0, x1, x2, x3 = quad(x, i)
-        g0, g1, g2, g3 = quad(g, i)
-        s0, s1, s2, s3 = quad(s[0], i)
+        x0, x1, x2, x3 = load4(x, i)
+        g0, g1, g2, g3 = load4(g, i)
+        s0, s1, s2, s3 = load4(s[0], i)
         x0, p0 = apply_update(update, x0, g0, (s0,), pick(lr, i), t, i)
         x1, p1 = apply_update(update, x1, g1, (s1,), pick(lr, i + 1), t, i + 1)
         x2, p2 = apply_update(update, x2, g2, (s2,), pick(lr, i + 2), t, i + 2)
         x3, p3 = apply_update(update, x3, g3, (s3,), pick(lr, i + 3), t, i + 3)
-        set_quad(x, i, (x0, x1, x2, x3))
-        set_quad(s[0], i, (p0[0], p1[0], p2[0], p3[0]))
+        store4(x, i, (x0, x1, x2, x3))
+        store4(s[0], i, (p0[0], p1[0], p2[0], p3[0]))
         k += cuda.gridsize(1)
     i = 4 * words + cuda.grid(1)
     if i < x.shape[0]:
@@ -96,7 +96,7 @@ def update_listed(update, where, x, g, s, lr, t):
         if r >= 0 and (b == 0 or where.blocks[b - 1] != r):
             i = r * where.block_size + j
             while b < where.blocks.shape[0] and where.blocks[b] == r:
-                gk = wide(g, b * where.block_size + j, x)
+                gk = load_as(g, b * where.block_size + j, x)
                 x[i], scalars = apply_update(update, x[i], gk, load(s, i), pick(lr, i), t, i)
                 store(s, i, scalars)
                 b += 1
@@ -115,7 +115,7 @@ def update_summed_squares(update, where, x, g, s, lr, t):
             rate, xi = pick(lr, i), x[i]
             total = square = xi - xi
             while b < where.blocks.shape[0] and where.blocks[b] == r:
-                xi, gk = transform_at(update.transforms, x[i], wide(g, b * where.block_size + j, x), rate, i)
+                xi, gk = transform_at(update.transforms, x[i], load_as(g, b * where.block_size + j, x), rate, i)
                 total += gk
                 square += gk * gk
                 b += 1
@@ -128,7 +128,7 @@ def update_summed_squares(update, where, x, g, s, lr, t):
 @cuda.jit
 def update_row_groups(update, where, x, g, s, lr, t):
     """s[r] = accumulate(s[r], pool(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r]); one block per k"""
-    shared = cuda.shared.array(BLOCK, s[0].dtype)
+    shared = cuda.shared.array(BLOCK_SIZE, s[0].dtype)
     width = x.shape[0] // s[0].shape[0]
     b = cuda.blockIdx.x
     while b < g.shape[0] // width:
@@ -139,7 +139,7 @@ def update_row_groups(update, where, x, g, s, lr, t):
                 j = cuda.threadIdx.x
                 while j < width:
                     i = r * width + j
-                    _, gj = transform_at(update.transforms, x[i], wide(g, k * width + j, x), pick(lr, i), i)
+                    _, gj = transform_at(update.transforms, x[i], load_as(g, k * width + j, x), pick(lr, i), i)
                     square += gj * gj
                     j += cuda.blockDim.x
                 total = block_sum(shared, square)
@@ -151,7 +151,7 @@ def update_row_groups(update, where, x, g, s, lr, t):
                 while j < width:
                     i = r * width + j
                     rate = pick(lr, i)
-                    xi, gj = transform_at(update.transforms, x[i], wide(g, k * width + j, x), rate, i)
+                    xi, gj = transform_at(update.transforms, x[i], load_as(g, k * width + j, x), rate, i)
                     x[i] = apply_shared(update, xi, gj, sr, rate, t, i)
                     j += cuda.blockDim.x
                 cuda.syncthreads()
@@ -175,7 +175,7 @@ def accumulate_gradient(transforms, where, x, g, lr, total, n):
     while k < g.shape[0]:
         i = coordinate_of(where, k)
         if i >= 0:
-            _, gk = transform_at(transforms, x[i], wide(g, k, x), pick(lr, i), i)
+            _, gk = transform_at(transforms, x[i], load_as(g, k, x), pick(lr, i), i)
             total[i] += (gk - total[i]) / x.dtype.type(n) if n > 0 else gk
         k += cuda.gridsize(1)
 
@@ -196,13 +196,13 @@ def pop_accumulated(total, g, by):
 @cuda.jit
 def sum_squares(transforms, where, x, g, lr, parts):
     """parts[b] = sum_k transform(g[k])**2 over the k of block b"""
-    shared = cuda.shared.array(BLOCK, parts.dtype)
+    shared = cuda.shared.array(BLOCK_SIZE, parts.dtype)
     partial = parts.dtype.type(0)
     k = cuda.grid(1)
     while k < g.shape[0]:
         i = coordinate_of(where, k)
         if i >= 0:
-            _, gk = transform_at(transforms, x[i], wide(g, k, x), pick(lr, i), i)
+            _, gk = transform_at(transforms, x[i], load_as(g, k, x), pick(lr, i), i)
             partial += gk * gk
         k += cuda.gridsize(1)
     total = block_sum(shared, partial)
@@ -213,7 +213,7 @@ def sum_squares(transforms, where, x, g, lr, parts):
 @cuda.jit
 def sqrt_of_sum(parts, out, position):
     """out[position] = sqrt(sum_b parts[b]), in one block"""
-    shared = cuda.shared.array(BLOCK, parts.dtype)
+    shared = cuda.shared.array(BLOCK_SIZE, parts.dtype)
     partial = parts.dtype.type(0)
     b = cuda.threadIdx.x
     while b < parts.shape[0]:
@@ -250,7 +250,7 @@ def count_nonfinite(transforms, where, x, g, lr, counts):
     while k < g.shape[0]:
         i = coordinate_of(where, k)
         if i >= 0:
-            _, gk = transform_at(transforms, x[i], wide(g, k, x), pick(lr, i), i)
+            _, gk = transform_at(transforms, x[i], load_as(g, k, x), pick(lr, i), i)
             if abs(gk - gk) != 0:
                 partial = 1
         k += cuda.gridsize(1)
@@ -269,7 +269,7 @@ def count_unconverged(penalty, where, x, g, gtol, counts, position):
     while k < g.shape[0]:
         i = coordinate_of(where, k)
         if i >= 0:
-            gk = wide(g, k, x)
+            gk = load_as(g, k, x)
             if not gradient_mapping(penalty, x[i], gk, i) <= gtol:
                 far = 1
             if abs(gk - gk) != 0 or abs(x[i] - x[i]) != 0:
@@ -284,7 +284,7 @@ def count_unconverged(penalty, where, x, g, gtol, counts, position):
 @cuda.jit
 def sum_penalty_values(penalty, x, parts):
     """parts[b] = sum_i value(x[i], i) over the i of block b, in double precision as on the CPU"""
-    shared = cuda.shared.array(BLOCK, parts.dtype)
+    shared = cuda.shared.array(BLOCK_SIZE, parts.dtype)
     partial = parts.dtype.type(0)
     i = cuda.grid(1)
     while i < x.shape[0]:

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 from numba import cuda
 
 from ...compiler.jit import load, pick, store
-from ...cuda.memory import peek, poke
-from ...cuda.primitives import BLOCK, block_sum
+from ...cuda.memory import load_from, store_to
+from ...cuda.primitives import BLOCK_SIZE, block_sum
 from ...records.averaging import mix
 from ...records.coordinate import apply_update
 from ...records.transforms import transform_at
@@ -48,9 +48,9 @@ def multi_update(update, table, s, lr, t):
     k, j, stop, begin = thread_range(table)
     while j < stop:
         i = begin + j
-        xj, gj = peek(table.x, k, j, s[0]), peek(table.g, k, j, s[0])
+        xj, gj = load_from(table.x, k, j, s[0]), load_from(table.g, k, j, s[0])
         xj, scalars = apply_update(update, xj, gj, load(s, i), pick(lr, i), t, i)
-        poke(table.x, k, j, xj, s[0])
+        store_to(table.x, k, j, xj, s[0])
         store(s, i, scalars)
         j += cuda.blockDim.x
 
@@ -58,11 +58,11 @@ def multi_update(update, table, s, lr, t):
 @cuda.jit
 def multi_sum_squares(transforms, table, lr, parts):
     """parts[b] = sum_j transform(g[k][j])**2 over the entries of block b"""
-    shared = cuda.shared.array(BLOCK, parts.dtype)
+    shared = cuda.shared.array(BLOCK_SIZE, parts.dtype)
     k, j, stop, begin = thread_range(table)
     partial = parts.dtype.type(0)
     while j < stop:
-        xj, gj = peek(table.x, k, j, parts), peek(table.g, k, j, parts)
+        xj, gj = load_from(table.x, k, j, parts), load_from(table.g, k, j, parts)
         _, gj = transform_at(transforms, xj, gj, pick(lr, begin + j), begin + j)
         partial += gj * gj
         j += cuda.blockDim.x
@@ -77,7 +77,7 @@ def multi_count_nonfinite(transforms, table, s, lr, counts):
     k, j, stop, begin = thread_range(table)
     partial = 0
     while j < stop:
-        xj, gj = peek(table.x, k, j, s[0]), peek(table.g, k, j, s[0])
+        xj, gj = load_from(table.x, k, j, s[0]), load_from(table.g, k, j, s[0])
         _, gj = transform_at(transforms, xj, gj, pick(lr, begin + j), begin + j)
         if abs(gj - gj) != 0:
             partial = 1
@@ -91,8 +91,8 @@ def multi_update_average(average, table, mean, weight, overwrite):
     """mean[i] = mix(mean[i], x[k][j], weight); if overwrite, x[k][j] = mean[i]"""
     k, j, stop, begin = thread_range(table)
     while j < stop:
-        m = mix(average, mean[begin + j], peek(table.x, k, j, mean), weight)
+        m = mix(average, mean[begin + j], load_from(table.x, k, j, mean), weight)
         mean[begin + j] = m
         if overwrite:
-            poke(table.x, k, j, m, mean)
+            store_to(table.x, k, j, m, mean)
         j += cuda.blockDim.x

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 from numba import cuda, types
 
 from ...compiler.jit import bind
-from ...cuda.memory import wide
-from ...cuda.primitives import BLOCK
+from ...cuda.memory import load_as
+from ...cuda.primitives import BLOCK_SIZE
 
-KEYS_PER_BLOCK = 2 * BLOCK  # keys that a block sorts in shared memory
+KEYS_PER_BLOCK = 2 * BLOCK_SIZE  # keys that a block sorts in shared memory
 RUN_LENGTH = 64
 LAST_KEY = 2**63 - 1
 
@@ -30,13 +30,13 @@ def gradient_entry(g, k, j, width, like):
     """Return g[k, j] in the precision of `like`; g is an `OuterProductGradient` or a flat array of rows of `width`."""
     if isinstance(g, OuterProductGradient):
         return g.x[k] * g.z[g.owner[k] * width + j]
-    return wide(g, k * width + j, like)
+    return load_as(g, k * width + j, like)
 
 
 @bind(gradient_entry)
 def _gradient_entry_by_type(g, k, j, width, like):
     if isinstance(g, types.Array):
-        return lambda g, k, j, width, like: wide(g, k * width + j, like)
+        return lambda g, k, j, width, like: load_as(g, k * width + j, like)
     return lambda g, k, j, width, like: g.x[k] * g.z[g.owner[k] * width + j]
 
 
@@ -123,7 +123,7 @@ def permute_rows(order, g, width, out):
     """out[k, :] = g[order[k], :]"""
     i = cuda.grid(1)
     while i < out.shape[0]:
-        out[i] = wide(g, order[i // width] * width + i % width, out)
+        out[i] = load_as(g, order[i // width] * width + i % width, out)
         i += cuda.gridsize(1)
 
 
@@ -189,7 +189,7 @@ def add_atomically(where, slot_of, g, width, sums):
     i = cuda.grid(1)
     while i < where.shape[0] * width:
         k, j = i // width, i % width
-        cuda.atomic.add(sums, slot_of[where[k]] * width + j, wide(g, i, sums))
+        cuda.atomic.add(sums, slot_of[where[k]] * width + j, load_as(g, i, sums))
         i += cuda.gridsize(1)
 
 
@@ -220,9 +220,9 @@ def scatter_to_dense(where, g, out):
         k, j = i // where.block_size, i % where.block_size
         r = blocks[k]
         if r >= 0 and (k == 0 or blocks[k - 1] != r):
-            total, n = wide(g, i, out), k + 1
+            total, n = load_as(g, i, out), k + 1
             while n < blocks.shape[0] and blocks[n] == r:
-                total += wide(g, n * where.block_size + j, out)
+                total += load_as(g, n * where.block_size + j, out)
                 n += 1
             out[r * where.block_size + j] = total
         i += cuda.gridsize(1)

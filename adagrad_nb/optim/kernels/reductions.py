@@ -6,35 +6,35 @@ Compiled loops call the plain functions, which are compiled with their caller.  
 
 import math
 
-from ...compiler.jit import LANES, bind, compiled_for, jit, lanes, pick, place, plain
+from ...compiler.jit import REASSOCIATE, bind, compiled_for, coordinate_of, jit, jitable, pick, reassociating
 from ...records.penalties import gradient_mapping, prox, value
 from ...records.transforms import Chain, Rescale, needs_norm, scale_for_norm, transform_at
 
 
 # Reassociation lets LLVM sum in SIMD lanes, which is faster than one running sum and in float32 more accurate.
-@lanes
+@reassociating
 def norm(transforms, where, x, g, lr):
     """sqrt(sum_k transform(g[k])**2)"""
     total = g.dtype.type(0)
     for k in range(g.shape[0]):
-        i = place(where, k)
+        i = coordinate_of(where, k)
         _, gk = transform_at(transforms, x[i], g[k], pick(lr, i), i)
         total += gk * gk
     return math.sqrt(total)
 
 
-@plain
+@jitable
 def count_nonfinite(transforms, where, x, g, lr):
     """Return the number of transform(g[k]) that are not finite."""
     count = 0
     for k in range(g.shape[0]):
-        i = place(where, k)
+        i = coordinate_of(where, k)
         _, gk = transform_at(transforms, x[i], g[k], pick(lr, i), i)
         count += not abs(gk) < type(gk)(math.inf)
     return count
 
 
-@plain
+@jitable
 def accumulate_gradient(transforms, x, g, lr, total, n):
     """total += transform(g); if n > 0, the running mean total += (transform(g) - total) / n"""
     for i in range(g.shape[0]):
@@ -42,7 +42,7 @@ def accumulate_gradient(transforms, x, g, lr, total, n):
         total[i] += (gi - total[i]) / type(gi)(n) if n > 0 else gi
 
 
-@plain
+@jitable
 def penalty_value(penalty, x):
     """sum_i value(x[i], i)"""
     total = 0.0
@@ -51,25 +51,25 @@ def penalty_value(penalty, x):
     return total
 
 
-@plain
+@jitable
 def project_onto_domain(penalty, x):
     """x[i] = prox(x[i]) with step size 0: the nearest point where the penalty is finite"""
     for i in range(x.shape[0]):
         x[i] = prox(penalty, x[i], x.dtype.type(0), i)
 
 
-@plain
+@jitable
 def count_unconverged(penalty, where, x, g, gtol):
     """Return the number of coordinates that violate optimality by more than gtol, and of non-finite gradients."""
     n_far, n_nonfinite = 0, 0
     for k in range(g.shape[0]):
-        i = place(where, k)
+        i = coordinate_of(where, k)
         n_far += not gradient_mapping(penalty, x[i], g[k], i) <= gtol
         n_nonfinite += abs(g[k] - g[k]) != 0
     return n_far, n_nonfinite
 
 
-compiled_norm = jit(norm, fastmath=LANES)
+compiled_norm = jit(norm, fastmath=REASSOCIATE)
 compiled_count_nonfinite = jit(count_nonfinite)
 compiled_accumulate_gradient = jit(accumulate_gradient)
 compiled_penalty_value = jit(penalty_value)

@@ -1,0 +1,87 @@
+"""Selection of the outputs that a linear model reports: its only one, all classes, or the best learning rate.
+
+A selection is a stateless object.  Its methods take the `parameters` of a model and its `loss_sums`.
+"""
+
+import numpy as np
+
+from .kernels import multi_rows, rows
+
+
+class OnlyOutput:
+    """The output of a model with one weight for each feature."""
+
+    def loss_totals(self, loss_sums):
+        """Return (sum of losses, sum of sample weights)."""
+        return loss_sums[0], loss_sums[1]
+
+    def coef(self, parameters, loss_sums):
+        """Return weights of shape (n_features,)."""
+        return parameters.reported_weights()
+
+    def intercept(self, parameters, loss_sums):
+        """Return the intercept as a float."""
+        return float(parameters.reported_bias()[0])
+
+    def device_weights(self, parameters, loss_sums):
+        """Return the weights and the intercept that predict rows on a device."""
+        return self.coef(parameters, loss_sums), self.intercept(parameters, loss_sums)
+
+    def decision_values(self, parameters, loss_sums, X):
+        """Return the scores of the rows `X`, and the number of the first row without one."""
+        out = np.empty(X.indptr.size - 1, parameters.dtype)
+        coef, intercept = self.device_weights(parameters, loss_sums)
+        coef = coef[: X.n_columns]
+        return out, rows.decision_values(X.indptr, X.indices, X.data, coef, parameters.dtype.type(intercept), out)
+
+    def is_finite(self, parameters, loss_sums):
+        """Return whether all reported weights are finite."""
+        return parameters.is_finite()
+
+
+class BestOutput(OnlyOutput):
+    """The output with the lowest progressive loss, of a model that tries several learning rates."""
+
+    def best(self, loss_sums):
+        """Return the position of the output with the lowest loss."""
+        return int(np.argmin(loss_sums[:-1]))
+
+    def loss_totals(self, loss_sums):
+        """Return (sum of losses, sum of sample weights) of the best output."""
+        return loss_sums[self.best(loss_sums)], loss_sums[-1]
+
+    def coef(self, parameters, loss_sums):
+        """Return weights of shape (n_features,)."""
+        return np.ascontiguousarray(parameters.reported_weights()[:, self.best(loss_sums)])
+
+    def intercept(self, parameters, loss_sums):
+        """Return the intercept as a float."""
+        return float(parameters.reported_bias()[0, self.best(loss_sums)])
+
+    def is_finite(self, parameters, loss_sums):
+        """Return whether all weights of the best output are finite."""
+        return parameters.is_finite(self.best(loss_sums))
+
+
+class AllOutputs(OnlyOutput):
+    """All outputs of a model with one output for each class."""
+
+    def coef(self, parameters, loss_sums):
+        """Return weights of shape (n_classes, n_features)."""
+        return np.ascontiguousarray(parameters.reported_weights()[:, : parameters.n_outputs].T)
+
+    def intercept(self, parameters, loss_sums):
+        """Return the intercepts, of shape (n_classes,)."""
+        return parameters.reported_bias()[0, : parameters.n_outputs].copy()
+
+    def device_weights(self, parameters, loss_sums):
+        """Return the weights, of shape (n_features, n_classes), and the intercepts that predict rows on a device."""
+        used = parameters.n_outputs
+        return parameters.reported_weights()[:, :used], parameters.reported_bias()[0, :used]
+
+    def decision_values(self, parameters, loss_sums, X):
+        """Return the scores of the rows `X`, and the number of the first row without them."""
+        w = parameters.reported_weights()
+        out = np.empty((X.indptr.size - 1, w.shape[1]), parameters.dtype)
+        row = multi_rows.decision_values(X.indptr, X.indices, X.data, w[: X.n_columns], parameters.reported_bias(), out)
+        return out[:, : parameters.n_outputs], row
