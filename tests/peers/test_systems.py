@@ -162,7 +162,7 @@ def test_torch_sparse_rows_and_decay():
     refusing = torch.optim.Adagrad([p], weight_decay=0.1)
     with pytest.raises(RuntimeError, match="weight_decay option is not compatible with sparse gradients"):
         refusing.step()
-    with pytest.raises(ValueError, match="weight decay with sparse gradients is refused"):
+    with pytest.raises(ValueError, match="sparse_decay='refuse' rejects weight decay with sparse gradients"):
         update(x, (where, values), init(x, **like("torch", weight_decay=0.1)))
 
 
