@@ -16,16 +16,17 @@ from .kernels import mini_batch, multi_batch, multi_rows, rows, scaled_rows, wor
 from .kernels.merging import WorkerResults
 from .parameters import SingleOutput
 
-# Early on, the results of separate workers merge badly.  So at least the first SOLO updates are serial, and a round has
-# a tenth of the updates so far.  Chosen on text and census data, at no cost in test loss.
-SOLO, GROWTH = 8192, 10
-# A merge costs time for each feature, so a round needs enough stored values for each: FIRST in the first rounds, where
-# a merge takes as long as the training, and LONGEST in the longest, where it takes an eighth.
-FIRST, LONGEST = 1.2, 12
+# Early on, the results of separate workers merge badly.  So at least the first SERIAL_UPDATES updates are serial, and a
+# round has a tenth of the updates so far.  Chosen on text and census data, at no cost in test loss.
+SERIAL_UPDATES, ROUND_GROWTH = 8192, 10
+# A merge costs time for each feature, so a round needs enough stored values for each: FIRST_ROUND_DENSITY in the first
+# rounds, where a merge takes as long as the training, and LONGEST_ROUND_DENSITY in the longest, where it takes an
+# eighth.
+FIRST_ROUND_DENSITY, LONGEST_ROUND_DENSITY = 1.2, 12
 # Numbers that every worker writes for every row are so many places apart, in cache lines of their own: next to each
 # other they made two workers no faster than one.
-APART = 32
-ROWS = 1024, 2**18  # of the longest rounds: fewer would be mostly merges, more would delay Ctrl-C
+PADDING = 32
+ROUND_ROWS = 1024, 2**18  # of the longest rounds: fewer would be mostly merges, more would delay Ctrl-C
 
 
 def choose_kernel(parameters, batch_size, X, spec, n_workers=1):
@@ -52,28 +53,28 @@ def choose_kernel(parameters, batch_size, X, spec, n_workers=1):
     return _single_output_kernel(parameters, batch_size, X, spec)
 
 
-def _single_output_kernel(parameters, batch_size, X, spec, lead=()):
-    """Return a kernel of one output; its workspace has the leading dimensions `lead`."""
-    return (row_kernel if batch_size == 1 else batch_kernel)(parameters, batch_size, X, spec, lead)
+def _single_output_kernel(parameters, batch_size, X, spec, leading=()):
+    """Return a kernel of one output; its workspace has the leading dimensions `leading`."""
+    return (row_kernel if batch_size == 1 else batch_kernel)(parameters, batch_size, X, spec, leading)
 
 
-def row_kernel(parameters, batch_size, X, spec, lead=()):
+def row_kernel(parameters, batch_size, X, spec, leading=()):
     """Return a kernel that makes one update for each row."""
-    shape = (*lead, _longest_row(X))
-    w, slots = np.empty(shape, X.dtype), _empty_slots(parameters, shape)
+    shape = (*leading, _longest_row(X))
+    w, slots = np.empty(shape, X.dtype), _allocate_slots(parameters, shape)
     if parameters.scaling:
-        max_abs, scale, r = (np.empty(shape, X.dtype) for _ in range(3))
+        max_abs, inverse_scale, r = (np.empty(shape, X.dtype) for _ in range(3))
         return compiled_for(scaled_rows.learn_scaled_rows, spec), scaled_rows.ScaledRowBuffers(
-            w, slots, max_abs, scale, r
+            w, slots, max_abs, inverse_scale, r
         )
     return compiled_for(rows.learn_rows, spec), rows.RowBuffers(w, slots, np.empty(shape, np.int64))
 
 
-def batch_kernel(parameters, batch_size, X, spec, lead=()):
+def batch_kernel(parameters, batch_size, X, spec, leading=()):
     """Return a kernel that makes one update for the mean gradient of `batch_size` rows."""
-    touched, slot_of = allocate_batch_index(X, batch_size, lead)
+    touched, slot_of = allocate_batch_index(X, batch_size, leading)
     w, g = np.empty((2, *touched.shape), X.dtype)
-    slots = _empty_slots(parameters, touched.shape)
+    slots = _allocate_slots(parameters, touched.shape)
     return compiled_for(mini_batch.learn_batches, spec), mini_batch.BatchBuffers(
         batch_size, w, slots, g, touched, slot_of
     )
@@ -91,10 +92,10 @@ def _multi_output_kernel(parameters, batch_size, X, spec):
     return compiled_for(multi_batch.learn_multi_batches, spec), workspace
 
 
-def allocate_batch_index(X, batch_size, lead=()):
+def allocate_batch_index(X, batch_size, leading=()):
     """Return arrays for the features of a batch, and for the slot of each feature, which is -1 outside a batch."""
-    shape = (*lead, min(batch_size * _longest_row(X), X.shape[1], int(X.indptr[-1])))
-    slot_of = np.full((*lead, X.shape[1]), -1, np.int32 if shape[-1] < 2**31 else np.int64)
+    shape = (*leading, min(batch_size * _longest_row(X), X.shape[1], int(X.indptr[-1])))
+    slot_of = np.full((*leading, X.shape[1]), -1, np.int32 if shape[-1] < 2**31 else np.int64)
     return np.empty(shape, np.int64), slot_of
 
 
@@ -102,7 +103,7 @@ def _longest_row(X):
     return int(np.diff(X.indptr).max(initial=0))
 
 
-def _empty_slots(parameters, shape):
+def _allocate_slots(parameters, shape):
     return tuple(np.empty(shape, parameters.dtype) for _ in parameters.state.leaves[0].slots)
 
 
@@ -133,28 +134,30 @@ def available_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def round_rows(X):
+def choose_round_sizes(X):
     """Return (number of updates before the first round, most rows of a round)."""
     rows_per_feature = X.shape[1] * X.shape[0] / max(int(X.indptr[-1]), 1)  # rows with one value for each feature
-    first = max(SOLO, int(GROWTH * FIRST * rows_per_feature))
-    return first, max(min(max(ROWS[0], int(LONGEST * rows_per_feature)), ROWS[1]), first // GROWTH)
+    n_serial = max(SERIAL_UPDATES, int(ROUND_GROWTH * FIRST_ROUND_DENSITY * rows_per_feature))
+    return n_serial, max(
+        min(max(ROUND_ROWS[0], int(LONGEST_ROUND_DENSITY * rows_per_feature)), ROUND_ROWS[1]), n_serial // ROUND_GROWTH
+    )
 
 
 def _parallel_kernel(parameters, batch_size, X, spec, n_workers):
     """Return a kernel that trains shards of rows in threads, in rounds, and merges them."""
-    first, most = round_rows(X)
+    n_serial, max_rows = choose_round_sizes(X)
     serial = _single_output_kernel(parameters, batch_size, X, spec)
-    if parameters.t + X.shape[0] <= first:
+    if parameters.t + X.shape[0] <= n_serial:
         return serial
     kernel = compiled_for(workers.run_rounds, spec)
     n_threads = min(n_workers, available_cores()) if is_compiled(kernel) else 1
     _, workspace = _single_output_kernel(parameters, batch_size, X, spec, (n_workers,))
     results = allocate_worker_results(parameters, X.shape[1], n_workers, 2 * workers.SAMPLE_ROWS)
     pool = workers.WorkerPool(
-        n_threads, GROWTH, most, results, np.zeros((n_workers, APART)), np.zeros(n_workers, np.int64),
+        n_threads, ROUND_GROWTH, max_rows, results, np.zeros((n_workers, PADDING)), np.zeros(n_workers, np.int64),
         np.zeros(n_workers, np.int64), workspace, np.zeros(1, np.int64),
     )  # fmt: skip
-    return ParallelRounds(kernel, serial, first), pool
+    return ParallelRounds(kernel, serial, n_serial), pool
 
 
 def allocate_worker_results(parameters, n_features, n_workers, n_samples):
@@ -162,11 +165,11 @@ def allocate_worker_results(parameters, n_features, n_workers, n_samples):
     dtype = parameters.dtype
     shape = (n_workers, n_features)
     return WorkerResults(
-        np.empty(shape, dtype), _empty_slots(parameters, shape),
+        np.empty(shape, dtype), _allocate_slots(parameters, shape),
         () if isinstance(parameters.last_update, tuple) else np.empty(shape, np.int64),
-        np.empty((n_workers, APART), dtype), _empty_slots(parameters, (n_workers, APART)),
+        np.empty((n_workers, PADDING), dtype), _allocate_slots(parameters, (n_workers, PADDING)),
         np.zeros(n_workers, np.int64),
-        np.empty(n_features, dtype), np.empty(n_features, dtype), _empty_slots(parameters, n_features),
+        np.empty(n_features, dtype), np.empty(n_features, dtype), _allocate_slots(parameters, n_features),
         np.empty(2, dtype), np.empty((2, n_samples), dtype),
     )  # fmt: skip
 
@@ -178,14 +181,14 @@ class ParallelRounds:
     separate arrays, without the interleaved accumulators between them.
     """
 
-    def __init__(self, kernel, serial, first):
-        self.kernel, self.serial, self.first = kernel, serial, first
+    def __init__(self, kernel, serial, n_serial):
+        self.kernel, self.serial, self.n_serial = kernel, serial, n_serial
 
     def __call__(self, spec, rows, weights, pool, loss_sums, t, start, stop):
-        if start < stop and t < self.first:
+        if start < stop and t < self.n_serial:
             kernel, workspace = self.serial
-            return kernel(spec, rows, weights, workspace, loss_sums, t, start, min(stop, start + self.first - t))
-        contiguous = _contiguous(weights)
+            return kernel(spec, rows, weights, workspace, loss_sums, t, start, min(stop, start + self.n_serial - t))
+        contiguous = _make_contiguous(weights)
         try:
             return self._run_threads((spec, rows, contiguous, pool, loss_sums, t), pool, (start, stop))
         finally:
@@ -195,20 +198,20 @@ class ParallelRounds:
     def _run_threads(self, arguments, pool, span):
         pool.barrier[0] = 0
         others = [
-            threading.Thread(target=self.kernel, args=(*arguments, worker, span), daemon=True)
-            for worker in range(1, pool.n_threads)
+            threading.Thread(target=self.kernel, args=(*arguments, thread_index, span), daemon=True)
+            for thread_index in range(1, pool.n_threads)
         ]
-        started = []
+        running = []
         try:
             for thread in others:
                 thread.start()
-                started.append(thread)
+                running.append(thread)
             return self.kernel(*arguments, 0, span)
         except BaseException:
             pool.barrier[0] = 2**62  # releases threads that wait for one that did not start
             raise
         finally:
-            for thread in started:
+            for thread in running:
                 thread.join()
 
 
@@ -217,7 +220,7 @@ def _feature_arrays(weights):
     return (weights.w, *weights.s, *(() if isinstance(weights.last_update, tuple) else (weights.last_update,)))
 
 
-def _contiguous(weights):
+def _make_contiguous(weights):
     """Return the weights with each array contiguous in memory."""
     w, s, last_update, _, _ = weights
     last_update = last_update if isinstance(last_update, tuple) else np.ascontiguousarray(last_update)

@@ -11,8 +11,8 @@ from .kernels.rows import Rows
 from .model import LinearModel, options_equal
 from .targets import BinaryLabels, check_sample_weight
 
-RULES = ("average", "sum", "blend")
-_SHARED = (
+MERGE_RULES = ("average", "sum", "blend")
+_SHARED_OPTIONS = (
     "dtype", "loss", "has_intercept", "batch_size", "normalized", "invariant", "average", "rule", "lr", "penalty",
 )  # fmt: skip
 
@@ -79,8 +79,8 @@ def merge(models, start=None, *, rule="average", sample=None):
     (600, True)
     """
     models = list(models)
-    if rule not in RULES:
-        raise ValueError(f"rule: got {rule!r}; must be one of {', '.join(RULES)}")
+    if rule not in MERGE_RULES:
+        raise ValueError(f"rule: got {rule!r}; must be one of {', '.join(MERGE_RULES)}")
     if (sample is not None) != (rule == "blend"):
         raise ValueError(
             f"sample: got {type(sample).__name__} for rule={rule!r}; give rows for 'blend', and only there"
@@ -97,7 +97,7 @@ def merge(models, start=None, *, rule="average", sample=None):
         raise TypeError(f"start: got {type(start).__name__}; must be a LinearModel")
     for k, model in enumerate(models):
         _check_same_options(model, start, k)
-    return _merge(models, start, rule, sample)
+    return _merge_models(models, start, rule, sample)
 
 
 def _untrained_copy(model, n_features):
@@ -111,7 +111,7 @@ def _untrained_copy(model, n_features):
 
 def _check_same_options(model, start, k):
     """Raise ValueError for a model that cannot have been trained from `start`."""
-    for name in _SHARED:
+    for name in _SHARED_OPTIONS:
         mine, theirs = (getattr(one if hasattr(one, name) else one.parameters.state, name) for one in (model, start))
         if not options_equal(mine, theirs):
             raise ValueError(f"models: at index {k} {name} is {mine}, where others have {theirs}; give all the same")
@@ -122,7 +122,7 @@ def _check_same_options(model, start, k):
         )
 
 
-def _merge(models, start, rule, sample):
+def _merge_models(models, start, rule, sample):
     n = max(model.n_features for model in models)
     new, t = start.copy(), start.parameters.t
     parameters = new.parameters
@@ -139,7 +139,7 @@ def _merge(models, start, rule, sample):
                 slot[k] = values
         if not isinstance(results.last_update, tuple):
             results.last_update[k] = trained.last_update
-        results.counts[k] = trained.t - t
+        results.n_updates[k] = trained.t - t
         new.loss_sums += model.loss_sums - start.loss_sums
         new.n_seen += model.n_seen - start.n_seen
     spec, weights = parameters.spec(), parameters.kernel_arrays()
@@ -148,7 +148,7 @@ def _merge(models, start, rule, sample):
     if rule == "blend":
         b = compiled_for(kernels.choose_blend, spec)(spec, rows, results, n_samples)
     compiled_for(kernels.apply_blend, spec)(spec, weights, results, new.dtype.type(b))
-    parameters.t = t + int(results.counts.sum())
+    parameters.t = t + int(results.n_updates.sum())
     return new
 
 

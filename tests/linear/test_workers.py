@@ -26,17 +26,17 @@ X, Y, WEIGHT = data(n=80, seed=2)
 @pytest.fixture(autouse=True)
 def early(monkeypatch):
     """Rounds within a few rows."""
-    monkeypatch.setattr(dispatch, "SOLO", 12)
-    monkeypatch.setattr(dispatch, "GROWTH", 2)
-    monkeypatch.setattr(dispatch, "LONGEST", 5)
-    monkeypatch.setattr(dispatch, "ROWS", (1, 10**6))
+    monkeypatch.setattr(dispatch, "SERIAL_UPDATES", 12)
+    monkeypatch.setattr(dispatch, "ROUND_GROWTH", 2)
+    monkeypatch.setattr(dispatch, "LONGEST_ROUND_DENSITY", 5)
+    monkeypatch.setattr(dispatch, "ROUND_ROWS", (1, 10**6))
 
 
 def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=True):
     X, y, weight = data(loss, n=80, seed=2)
     record, prox = PENALTIES[penalty]
     monkeypatch.setattr(team, "find_blend", lambda *arguments: b)
-    first, most = dispatch.round_rows(X)
+    first, most = dispatch.choose_round_sizes(X)
     assert (first, 15 < most < 40) == (12, True)
     model = fit_linear(
         X, y, loss=loss, penalty=record, sample_weight=weight, threads=workers, passes=passes, intercept=intercept
@@ -146,9 +146,9 @@ def test_unsorted_rows_are_sorted_and_summed():
     twice = shambles(sp.csr_array(np.rint(8 * X.toarray())))  # the rounds go by the values that are stored
     tidy = twice.copy()
     tidy.sum_duplicates()
-    first, most = dispatch.round_rows(twice)
+    first, most = dispatch.choose_round_sizes(twice)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatch, "round_rows", lambda X: (first, most))
+        patch.setattr(dispatch, "choose_round_sizes", lambda X: (first, most))
         assert content(fit_linear(twice, Y, threads=2)) == content(fit_linear(tidy, Y, threads=2))
 
 
@@ -256,7 +256,7 @@ def test_census_loss_is_that_of_one_thread(workers, options, monkeypatch):
 @pytest.mark.parametrize("order", ["file", "sorted"])
 def test_it_does_not_diverge_where_one_thread_does_not(lr, order, monkeypatch):
     """Columns that say all the same, rows in the worst order, rates far too large."""
-    monkeypatch.setattr(dispatch, "SOLO", 64)
+    monkeypatch.setattr(dispatch, "SERIAL_UPDATES", 64)
     rng = np.random.default_rng(0)
     common = rng.normal(size=(6000, 1))
     dense = common + 0.05 * rng.normal(size=(6000, 60))
@@ -275,7 +275,7 @@ def test_the_blend_is_no_worse_than_either_end(monkeypatch):
     dense = rng.normal(size=(4000, 1)) + 0.1 * rng.normal(size=(4000, 30))
     y = np.where(dense.mean(axis=1) + rng.normal(size=4000) > 0, 1.0, -1.0)
     found = {}
-    monkeypatch.setattr(dispatch, "SOLO", 64)
+    monkeypatch.setattr(dispatch, "SERIAL_UPDATES", 64)
     monkeypatch.setattr(dispatch, "compiled_for", lambda kernel, *records: getattr(kernel, "py_func", kernel))
     for name, b in (("average", 0.0), ("sum", 1.0), ("blend", None)):
         with monkeypatch.context() as patch:
@@ -322,12 +322,12 @@ def test_rounds_are_worth_their_merge(monkeypatch):
     """Where rows are few for the features one worker learns; where there is little to merge rounds are not tiny."""
     monkeypatch.undo()
     wide = sp.csr_array((np.ones(40), np.arange(40), [0, 20, 40]), shape=(2, 10**6))
-    first, most = dispatch.round_rows(wide)
-    assert first // dispatch.GROWTH * 20 >= 10**6
+    first, most = dispatch.choose_round_sizes(wide)
+    assert first // dispatch.ROUND_GROWTH * 20 >= 10**6
     assert most * 20 >= 10**6
     narrow = sp.csr_array(np.ones((100, 10)))
-    assert dispatch.round_rows(narrow) == (dispatch.SOLO, dispatch.ROWS[0])
-    assert dispatch.round_rows(sp.csr_array((0, 5)))[0] == dispatch.SOLO
+    assert dispatch.choose_round_sizes(narrow) == (dispatch.SERIAL_UPDATES, dispatch.ROUND_ROWS[0])
+    assert dispatch.choose_round_sizes(sp.csr_array((0, 5)))[0] == dispatch.SERIAL_UPDATES
     model = fit_linear(X, Y)
     parameters = model.parameters
     kernel, _ = dispatch.choose_kernel(parameters, 1, X, parameters.spec(), 2)

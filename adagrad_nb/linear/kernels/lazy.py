@@ -13,12 +13,13 @@ A strategy is a record with these methods.  Updates are counted from 0 and t is 
 
 A deferred strategy, one with ``is_deferred()``, reads the stored weights first and catches up the whole row in a second
 loop, which vectorises: ``read_weight(spec, x, s, last_update, i, t)`` returns the stored weight,
-``read_last_update(last_update, i, workspace, k)`` copies its update number, and ``catch_up_row(spec, x, s, workspace,
-k, i, t)`` catches up the k-th weight.  Other strategies catch up each weight as it is read.
+``read_last_update(last_update, i, row_last_update, k)`` copies its update number, and
+``catch_up_row(spec, x, s, row_last_update, k, i, t)`` catches up the k-th weight.  Other strategies catch up each
+weight as it is read.
 
-A strategy that averages the iterates also has ``add_missed_iterates(spec, last_update, x, s, place, i, t)``, called
-before x is caught up, and ``add_iterate(last_update, x, place, t)`` and ``add_bias_iterate(last_update, x, place, t)``,
-called after update t - 1; `place` is the index into the sums.
+A strategy that averages the iterates also has ``add_missed_iterates(spec, last_update, x, s, index, i, t)``, called
+before x is caught up, and ``add_iterate(last_update, x, index, t)`` and ``add_bias_iterate(last_update, x, index, t)``,
+called after update t - 1; `index` is the index into the sums.
 """
 
 from typing import Any, NamedTuple
@@ -43,12 +44,12 @@ class SummedStepSizes(NamedTuple):
     """
 
     def caught_up(self, spec, x, s, last_update, i, t):
-        passed = spec.scaling.running_sums[2] - last_update[i]
-        if passed <= 0:
+        missed = spec.scaling.running_sums[2] - last_update[i]
+        if missed <= 0:
             return x
         scaling = spec.scaling
         r = step_size(spec.update.rule, s, type(x)(1)) * _inverse_scale(scaling, _max_abs(scaling, x, i))
-        return prox(spec.update.penalty, x, type(x)(passed) * r, i)
+        return prox(spec.update.penalty, x, type(x)(missed) * r, i)
 
     def set_last_update(self, spec, last_update, i, t):
         last_update[i] = spec.scaling.running_sums[2]
@@ -66,13 +67,13 @@ def _read_caught_up(lazy, spec, x, s, last_update, i, t):
 
 
 @jitable
-def _false(lazy):
+def _is_never_deferred(lazy):
     """Return False: most strategies are not deferred."""
     return False
 
 
 @jitable
-def _identity(lazy, spec, x, s, workspace, k, i, t):
+def _return_unchanged(lazy, spec, x, s, row_last_update, k, i, t):
     """Return x: it is already caught up."""
     return x
 
@@ -80,8 +81,8 @@ def _identity(lazy, spec, x, s, workspace, k, i, t):
 _caught_up = method("caught_up")
 read_weight = method("read_weight", default=_read_caught_up)
 read_last_update = method("read_last_update", default=_no_op)
-is_deferred = method("is_deferred", default=_false)
-catch_up_row = method("catch_up_row", default=_identity, jit_options=FORCE_INLINE)
+is_deferred = method("is_deferred", default=_is_never_deferred)
+catch_up_row = method("catch_up_row", default=_return_unchanged, jit_options=FORCE_INLINE)
 set_last_update = method("set_last_update")
 catch_up = method("catch_up", jit_options=FORCE_INLINE)  # or the loop over a row would not vectorise
 sum_missed_iterates = method("sum_missed_iterates")
@@ -134,11 +135,11 @@ class ClosedForm(NamedTuple):
     def read_weight(self, spec, x, s, last_update, i, t):
         return x
 
-    def read_last_update(self, last_update, i, workspace, k):
-        workspace[k] = last_update[i]
+    def read_last_update(self, last_update, i, row_last_update, k):
+        row_last_update[k] = last_update[i]
 
-    def catch_up_row(self, spec, x, s, workspace, k, i, t):
-        return catch_up(self, spec, x, s, workspace[k], t, i)
+    def catch_up_row(self, spec, x, s, row_last_update, k, i, t):
+        return catch_up(self, spec, x, s, row_last_update[k], t, i)
 
     def caught_up(self, spec, x, s, last_update, i, t):
         first = last_update[i]
@@ -167,18 +168,18 @@ class StepByStep(NamedTuple):
         last_update[i] = t
 
     def catch_up(self, spec, x, s, first, t, i):
-        for passed in range(first, t):
-            lr = type(x)(at(spec.schedule, passed))
+        for missed in range(first, t):
+            lr = type(x)(at(spec.schedule, missed))
             x = prox(spec.update.penalty, x, step_size(spec.update.rule, s, lr), i)
         return x
 
     def sum_missed_iterates(self, spec, x, s, first, begin, t, i):
         x = catch_up(self, spec, x, s, first, begin, i)
-        whole = x - x
-        for passed in range(begin, t):
-            x = catch_up(self, spec, x, s, passed, passed + 1, i)
-            whole += x
-        return whole
+        iterate_sum = x - x
+        for missed in range(begin, t):
+            x = catch_up(self, spec, x, s, missed, missed + 1, i)
+            iterate_sum += x
+        return iterate_sum
 
 
 @jitable
@@ -204,7 +205,7 @@ class FromAccumulators(NamedTuple):
     def read_weight(self, spec, x, s, last_update, i, t):
         return x
 
-    def catch_up_row(self, spec, x, s, workspace, k, i, t):
+    def catch_up_row(self, spec, x, s, row_last_update, k, i, t):
         return dual_averaging_solution(spec.update, spec.schedule, x, s, i, t)
 
     def caught_up(self, spec, x, s, last_update, i, t):
@@ -221,10 +222,10 @@ class FromAccumulators(NamedTuple):
             lr, rule = type(x)(at(spec.schedule, begin)), spec.update.rule
             x = prox(spec.update.penalty, primal(rule, x, s, lr), cumulative_step_size(rule, s, lr, begin), i)
             return prox_k_sum(spec.update.penalty, x, cumulative_step_size(rule, s, lr, 1), t - begin, i)
-        whole = x - x
-        for passed in range(begin, t):
-            whole += dual_averaging_solution(spec.update, spec.schedule, x, s, i, passed + 1)
-        return whole
+        iterate_sum = x - x
+        for missed in range(begin, t):
+            iterate_sum += dual_averaging_solution(spec.update, spec.schedule, x, s, i, missed + 1)
+        return iterate_sum
 
 
 # --- averaged iterates -----------------------------------------------------------------------------------------------
@@ -240,16 +241,16 @@ class LazyIterateSums(NamedTuple):
 
 
 @jitable
-def missed_sum(spec, x, s, first, since, t, i):
+def missed_sum(spec, x, s, first, first_update, t, i):
     """Return the sum of the iterates of coordinate i after the missed updates max(first, since), …, t - 1."""
-    begin = max(first, since)
+    begin = max(first, first_update)
     return x - x if begin >= t else sum_missed_iterates(spec.lazy.lazy, spec, x, s, first, begin, t, i)
 
 
 @jitable
-def zero_before_start(x, since, t):
+def zero_before_start(x, first_update, t):
     """Return x, or zero if update t - 1 does not count.  A branch around the sums would count references."""
-    return x if t > since else type(x)(0)
+    return x if t > first_update else type(x)(0)
 
 
 class WithAveraging(NamedTuple):
@@ -263,14 +264,14 @@ class WithAveraging(NamedTuple):
     def set_last_update(self, spec, sums, i, t):
         sums.last_update[i] = t
 
-    def add_missed_iterates(self, spec, sums, x, s, place, i, t):
-        sums.sums[place] += missed_sum(spec, x, s, sums.last_update[i], sums.first_update, t, i)
+    def add_missed_iterates(self, spec, sums, x, s, index, i, t):
+        sums.sums[index] += missed_sum(spec, x, s, sums.last_update[i], sums.first_update, t, i)
 
-    def add_iterate(self, sums, x, place, t):
-        sums.sums[place] += zero_before_start(x, sums.first_update, t)
+    def add_iterate(self, sums, x, index, t):
+        sums.sums[index] += zero_before_start(x, sums.first_update, t)
 
-    def add_bias_iterate(self, sums, x, place, t):
-        sums.bias_sums[place] += zero_before_start(x, sums.first_update, t)
+    def add_bias_iterate(self, sums, x, index, t):
+        sums.bias_sums[index] += zero_before_start(x, sums.first_update, t)
 
 
 # --- choice of the strategy ------------------------------------------------------------------------------------------
@@ -292,12 +293,12 @@ def needs_last_update(rule, penalty):
 
 def choose_strategy(rule, penalty, schedule, normalized):
     """Return the strategy for a rule, a penalty and a schedule."""
-    constant = isinstance(schedule, Constant)
+    is_constant = isinstance(schedule, Constant)
     if is_dual_averaging(rule):
-        even = constant and has_additive_prox(penalty)
-        return FromAccumulators(int(even)) if acts_on_untouched(penalty) or not constant else NoCatchUp()
+        has_equal_steps = is_constant and has_additive_prox(penalty)
+        return FromAccumulators(int(has_equal_steps)) if acts_on_untouched(penalty) or not is_constant else NoCatchUp()
     if not acts_on_untouched(penalty):
         return NoCatchUp()
     if normalized:
         return SummedStepSizes()
-    return ClosedForm() if constant else StepByStep()
+    return ClosedForm() if is_constant else StepByStep()

@@ -47,7 +47,7 @@ class WorkerResults(NamedTuple):
     last_update: Any
     bias: Any
     bias_s: Any
-    counts: Any
+    n_updates: Any
     average: Any
     sum_minus_average: Any
     growth: Any
@@ -56,10 +56,10 @@ class WorkerResults(NamedTuple):
 
 
 @jitable
-def precondition(rule, whole, s):
+def divide_by_preconditioner(rule, weighted_sum, s):
     """Divide a sum of preconditioned changes by the preconditioner of all; return it unchanged where that is zero."""
     scale = preconditioner(rule, s)
-    return whole / scale if scale > 0 else whole
+    return weighted_sum / scale if scale > 0 else weighted_sum
 
 
 def slice_arrays(arrays, low, high):
@@ -81,11 +81,11 @@ def finish_block(rule, w, s, average, sum_minus_average, growth, n_workers):
     for i in range(w.shape[0]):
         store(s, i, add_tuples(load(s, i), load(growth, i)))
     for i in range(w.shape[0]):
-        sum_minus_average[i] = precondition(rule, sum_minus_average[i], load(s, i))
+        sum_minus_average[i] = divide_by_preconditioner(rule, sum_minus_average[i], load(s, i))
     for i in range(w.shape[0]):
-        more = load(growth, i)[0]
-        # Where no accumulator has grown, for lack of digits or of gradients, every learner counts alike.
-        average[i] = average[i] / more if more > 0 else sum_minus_average[i] * share
+        first_growth = load(growth, i)[0]
+        # Where no accumulator has grown, for lack of digits or of gradients, every worker counts alike.
+        average[i] = average[i] / first_growth if first_growth > 0 else sum_minus_average[i] * share
     for i in range(w.shape[0]):
         sum_minus_average[i] -= average[i]
         average[i] += w[i]
@@ -120,7 +120,7 @@ def merge_plain(spec, weights, results, t, low, high):
     A loop over many arrays does not vectorise, because they may overlap.  So there are many small loops, over blocks
     that stay in the cache.
     """
-    rule, n_workers = spec.update.rule, results.counts.shape[0]
+    rule, n_workers = spec.update.rule, results.n_updates.shape[0]
     for first in range(low, high, BLOCK_COORDINATES):
         end = min(first + BLOCK_COORDINATES, high)
         w, s, growth = (
@@ -154,10 +154,10 @@ def merge_lazy(spec, weights, results, t, low, high):
     that loss and penalty stay in balance.
     """
     w, s, last_update, _, _ = weights
-    rule, n_workers = spec.update.rule, results.counts.shape[0]
+    rule, n_workers = spec.update.rule, results.n_updates.shape[0]
     n = 0
     for k in range(n_workers):
-        n += results.counts[k]
+        n += results.n_updates[k]
     for i in range(low, high):
         results.average[i] = w[i]
         results.sum_minus_average[i] = 0
@@ -169,32 +169,34 @@ def merge_lazy(spec, weights, results, t, low, high):
             continue
         si = add_tuples(s0, growth)
         start = caught_up(spec, w[i], s0, last_update, i, t)
-        mean = whole = start - start
-        squares = steps = 0.0
-        zeros = True
+        mean = weighted_sum = start - start
+        share_squares = shared_steps = 0.0
+        all_zero = True
         for k in range(n_workers):
             sk, x, first, end = (
                 load(results.s, (k, i)),
                 results.w[k, i],
                 results.last_update[k, i],
-                t + results.counts[k],
+                t + results.n_updates[k],
             )
             if first < end:
                 x = catch_up(spec.lazy, spec, x, sk, first, end, i)
-            zeros = zeros and x == 0
+            all_zero = all_zero and x == 0
             share = (sk[0] - s0[0]) / growth[0]
             mean += share * (x - start)
-            whole += preconditioner(rule, sk) * (x - start)
-            squares += share * share
-            steps += share * results.counts[k]
+            weighted_sum += preconditioner(rule, sk) * (x - start)
+            share_squares += share * share
+            shared_steps += share * results.n_updates[k]
         x = start + mean
-        missing = int(n * squares - steps + 0.5)
+        missing = int(n * share_squares - shared_steps + 0.5)
         if missing > 0:
             x = catch_up(spec.lazy, spec, x, si, t, t + missing, i)
-        if zeros:
+        if all_zero:
             x = start - start
         results.average[i] = x
-        results.sum_minus_average[i] = x - x if zeros else start + precondition(rule, whole, si) - x
+        results.sum_minus_average[i] = (
+            x - x if all_zero else start + divide_by_preconditioner(rule, weighted_sum, si) - x
+        )
         store(s, i, si)
         last_update[i] = t + n
 
@@ -204,12 +206,12 @@ def merge_dual_averaging(spec, weights, results, t, low, high):
     """Merge for dual averaging: accumulators add, and the weights follow from them."""
     w, s = weights.w, weights.s
     n = 0
-    for k in range(results.counts.shape[0]):
-        n += results.counts[k]
+    for k in range(results.n_updates.shape[0]):
+        n += results.n_updates[k]
     for i in range(low, high):
         s0 = load(s, i)
         si = s0
-        for k in range(results.counts.shape[0]):
+        for k in range(results.n_updates.shape[0]):
             si = add_tuples(si, subtract_tuples(load(results.s, (k, i)), s0))
         store(s, i, si)
         results.average[i] = dual_averaging_solution(spec.update, spec.schedule, w[i], si, i, t + n)
@@ -219,20 +221,20 @@ def merge_dual_averaging(spec, weights, results, t, low, high):
 @jitable
 def merge_bias_plain(spec, weights, results, t):
     """Return (average, sum minus average, merged accumulators) of the intercept."""
-    rule, n_workers = spec.bias_update.rule, results.counts.shape[0]
+    rule, n_workers = spec.bias_update.rule, results.n_updates.shape[0]
     start, s0 = weights.bias[0], load(weights.bias_s, 0)
     growth = subtract_tuples(s0, s0)
-    mean = whole = start - start
+    mean = weighted_sum = start - start
     for k in range(n_workers):
         sk = load(results.bias_s, (k, 0))
-        move = results.bias[k, 0] - start
+        step = results.bias[k, 0] - start
         growth = add_tuples(growth, subtract_tuples(sk, s0))
-        mean += (sk[0] - s0[0]) * move
-        whole += preconditioner(rule, sk) * move
+        mean += (sk[0] - s0[0]) * step
+        weighted_sum += preconditioner(rule, sk) * step
     si = add_tuples(s0, growth)
-    whole = precondition(rule, whole, si)
-    mean = mean / growth[0] if growth[0] > 0 else whole / cast_like(n_workers, weights.w)
-    return start + mean, whole - mean, si
+    weighted_sum = divide_by_preconditioner(rule, weighted_sum, si)
+    mean = mean / growth[0] if growth[0] > 0 else weighted_sum / cast_like(n_workers, weights.w)
+    return start + mean, weighted_sum - mean, si
 
 
 @jitable
@@ -240,44 +242,44 @@ def merge_bias_dual_averaging(spec, weights, results, t):
     """Return (average, zero, merged accumulators) of the intercept for dual averaging."""
     s0 = load(weights.bias_s, 0)
     si, n = s0, 0
-    for k in range(results.counts.shape[0]):
+    for k in range(results.n_updates.shape[0]):
         si = add_tuples(si, subtract_tuples(load(results.bias_s, (k, 0)), s0))
-        n += results.counts[k]
+        n += results.n_updates[k]
     x = weights.bias[0]
     return dual_averaging_solution(spec.bias_update, spec.schedule, x, si, 0, t + n), x - x, si
 
 
-def _choose_merge(dual, notes):
+def _choose_merge(is_dual, has_last_update):
     """Return the functions that merge coordinates and the intercept."""
-    if dual:
+    if is_dual:
         return merge_dual_averaging, merge_bias_dual_averaging
-    return (merge_lazy if notes else merge_plain), merge_bias_plain
+    return (merge_lazy if has_last_update else merge_plain), merge_bias_plain
 
 
 def merge_range(spec, weights, results, t, low, high):
     """Merge the coordinates low, …, high - 1 of results that started at update t."""
-    way, _ = _choose_merge(is_dual_averaging(spec.update.rule), not isinstance(weights.last_update, tuple))
-    way(spec, weights, results, t, low, high)
+    function, _ = _choose_merge(is_dual_averaging(spec.update.rule), not isinstance(weights.last_update, tuple))
+    function(spec, weights, results, t, low, high)
 
 
 def merge_bias(spec, weights, results, t):
     """Return (average, sum minus average, merged accumulators) of the intercept."""
-    _, way = _choose_merge(is_dual_averaging(spec.update.rule), False)
-    return way(spec, weights, results, t)
+    _, function = _choose_merge(is_dual_averaging(spec.update.rule), False)
+    return function(spec, weights, results, t)
 
 
 @bind(merge_range)
 def _overload_merge_range(spec, weights, results, t, low, high):
     rule = field_type(field_type(spec, "update"), "rule").instance_class
-    way, _ = _choose_merge(is_dual_averaging(rule), isinstance(field_type(weights, "last_update"), types.Array))
-    return lambda spec, weights, results, t, low, high: way(spec, weights, results, t, low, high)
+    function, _ = _choose_merge(is_dual_averaging(rule), isinstance(field_type(weights, "last_update"), types.Array))
+    return lambda spec, weights, results, t, low, high: function(spec, weights, results, t, low, high)
 
 
 @bind(merge_bias)
 def _overload_merge_bias(spec, weights, results, t):
     rule = field_type(field_type(spec, "update"), "rule").instance_class
-    _, way = _choose_merge(is_dual_averaging(rule), False)
-    return lambda spec, weights, results, t: way(spec, weights, results, t)
+    _, function = _choose_merge(is_dual_averaging(rule), False)
+    return lambda spec, weights, results, t: function(spec, weights, results, t)
 
 
 @jitable
@@ -329,12 +331,12 @@ def find_blend(spec, rows, results, first, stride, count):
     b = low
     for _ in range(6):  # false position; an end that stays counts half, so that both close in
         b = low + (high - low) * cast_like(at_low / (at_low - at_high), results.sample_scores)
-        here = loss_derivative(spec, rows, results, b, first, stride, count)
-        if here < 0:
-            low, at_low = b, here
+        at_b = loss_derivative(spec, rows, results, b, first, stride, count)
+        if at_b < 0:
+            low, at_low = b, at_b
             at_high /= 2
         else:
-            high, at_high = b, here
+            high, at_high = b, at_b
             at_low /= 2
     return b
 

@@ -42,13 +42,13 @@ def clear_slots(batch, count):
 def sum_gradient(spec, rows, weights, batch, t, position):
     """Sum h slope(y, w·x + b) x over the next rows; return (next position, status, slots used, rows, sums).
 
-    `sums` are the sums of the losses, of the sample weights and of the gradients of the intercept.
+    `batch_sums` are the sums of the losses, of the sample weights and of the gradients of the intercept.
     """
     indptr, indices, data, y, weight, order = rows
     w, s, last_update, bias, _ = weights
     size, wb, sb, g, touched, slot_of = batch
     count = n = 0
-    loss = total = 0.0
+    loss_sum = weight_sum = 0.0
     bias_g = bias[0] - bias[0]
     while position < order.shape[0] and n < size:
         r = order[position]
@@ -61,7 +61,7 @@ def sum_gradient(spec, rows, weights, batch, t, position):
         x = data[first : indptr[r + 1]]
         status = check_indices(columns, w.shape[0])
         if status != DONE:
-            return position, status, count, n, (loss, total, bias_g)
+            return position, status, count, n, (loss_sum, weight_sum, bias_g)
         p = bias[0]
         for k in range(columns.shape[0]):
             i = columns[k]
@@ -77,16 +77,16 @@ def sum_gradient(spec, rows, weights, batch, t, position):
                 g[slot] = 0
             p += wb[slot] * x[k]
         if not math.isfinite(p):
-            return position, NOT_FINITE, count, n, (loss, total, bias_g)
-        loss += h * value(spec.loss, y[r], p)
-        total += h
+            return position, NOT_FINITE, count, n, (loss_sum, weight_sum, bias_g)
+        loss_sum += h * value(spec.loss, y[r], p)
+        weight_sum += h
         z = h * slope(spec.loss, y[r], p)
         for k in range(columns.shape[0]):
             g[slot_of[columns[k]]] += z * x[k]
         bias_g += z
         n += 1
         position += 1
-    return position, DONE, count, n, (loss, total, bias_g)
+    return position, DONE, count, n, (loss_sum, weight_sum, bias_g)
 
 
 @jit
@@ -102,22 +102,22 @@ def learn_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
     _, wb, sb, g, touched, _ = batch
     position = start
     while position < stop:
-        end, status, count, n, sums = sum_gradient(spec, rows, weights, batch, t, position)
+        end, status, count, n, batch_sums = sum_gradient(spec, rows, weights, batch, t, position)
         if status != DONE:
             clear_slots(batch, count)
             return (position if status == UNSORTED else end), status, t
         position = end
         if n == 0:
             continue
-        loss_sums[0] += sums[0]
-        loss_sums[1] += sums[1]
+        loss_sums[0] += batch_sums[0]
+        loss_sums[1] += batch_sums[1]
         lr = cast_like(at(spec.schedule, t), w)
-        share = cast_like(n, w)
+        n_rows = cast_like(n, w)
         for k in range(count):
-            wb[k], sk = apply_update(spec.update, wb[k], g[k] / share, load(sb, k), lr, t, touched[k])
+            wb[k], sk = apply_update(spec.update, wb[k], g[k] / n_rows, load(sb, k), lr, t, touched[k])
             store(sb, k, sk)
         if spec.intercept:
-            bias[0], sk = apply_update(spec.bias_update, bias[0], sums[2] / share, load(bias_slots, 0), lr, t, 0)
+            bias[0], sk = apply_update(spec.bias_update, bias[0], batch_sums[2] / n_rows, load(bias_slots, 0), lr, t, 0)
             store(bias_slots, 0, sk)
             add_bias_iterate(spec.lazy, last_update, bias[0], 0, t + 1)
         t += 1

@@ -23,8 +23,8 @@ from .rows import DONE, NOT_FINITE, UNSORTED, check_indices
 class MultiBatchBuffers(NamedTuple):
     """Workspace of a batch with several outputs.
 
-    As in `BatchBuffers`; `row` is the workspace of one row, `bias_g` are the gradients of the intercepts and `sums` the
-    loss sums of the batch.
+    As in `BatchBuffers`; `row_buffers` is the workspace of one row, `bias_g` are the gradients of the intercepts
+    and `batch_sums` the loss sums of the batch.
     """
 
     size: int
@@ -32,23 +32,23 @@ class MultiBatchBuffers(NamedTuple):
     bias_g: Any
     touched: Any
     slot_of: Any
-    sums: Any
-    row: Any
+    batch_sums: Any
+    row_buffers: Any
 
 
 @jitable
-def sum_gradients(spec, rows, weights, batch, t, position):
+def sum_multi_gradient(spec, rows, weights, batch, t, position):
     """Sum z x over the next rows; return (next position, status, slots used, rows)."""
     indptr, indices, data, y, weight, order = rows
     w, bias = weights.w, weights.bias
-    size, g, bias_g, touched, slot_of, sums, row = batch
-    n_outputs = row.rate_factors.shape[0]
-    scores, slopes = row.p[0, :n_outputs], row.z[0, :n_outputs]
+    size, g, bias_g, touched, slot_of, batch_sums, row_buffers = batch
+    n_outputs = row_buffers.rate_factors.shape[0]
+    scores, slopes = row_buffers.p[0, :n_outputs], row_buffers.z[0, :n_outputs]
     count = n = 0
     for c in range(n_outputs):
         bias_g[0, c] = 0
-    for k in range(sums.shape[0]):
-        sums[k] = 0
+    for k in range(batch_sums.shape[0]):
+        batch_sums[k] = 0
     while position < order.shape[0] and n < size:
         r = order[position]
         h = weight[r]
@@ -61,12 +61,12 @@ def sum_gradients(spec, rows, weights, batch, t, position):
         status = check_indices(columns, w.shape[0])
         if status != DONE:
             return position, status, count, n
-        catch_up_features(spec, weights, row, columns, t)
-        dot_outputs(w, columns, x, bias, row.p)
+        catch_up_features(spec, weights, row_buffers, columns, t)
+        dot_outputs(w, columns, x, bias, row_buffers.p)
         if not can_learn_from(spec.loss, scores):
             return position, NOT_FINITE, count, n
-        compute_losses_and_slopes(spec.loss, y[r], scores, slopes, row, h, sums)
-        sums[-1] += h
+        compute_losses_and_slopes(spec.loss, y[r], scores, slopes, row_buffers, h, batch_sums)
+        batch_sums[-1] += h
         for k in range(columns.shape[0]):
             slot = slot_of[columns[k]]
             if slot < 0:
@@ -86,9 +86,9 @@ def sum_gradients(spec, rows, weights, batch, t, position):
 
 
 @jitable
-def with_gradient(row, g):
+def with_gradient(row_buffers, g):
     """Return the workspace of one feature of value 1 with the gradient g."""
-    p, _, losses, lr, rate_factors, step_sizes, bias_column, bias_value = row
+    p, _, losses, lr, rate_factors, step_sizes, bias_column, bias_value = row_buffers
     return MultiRowBuffers(p, g, losses, lr, rate_factors, step_sizes, bias_column, bias_value)
 
 
@@ -100,11 +100,16 @@ def learn_multi_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
     """
     rows, weights, batch = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(batch)
     w, s, _, bias, bias_slots = weights
-    _, g, bias_g, touched, _, sums, row = batch
-    lr, rate_factors, bias_column, bias_value = row.lr, row.rate_factors, row.bias_column, row.bias_value
+    _, g, bias_g, touched, _, batch_sums, row_buffers = batch
+    lr, rate_factors, bias_column, bias_value = (
+        row_buffers.lr,
+        row_buffers.rate_factors,
+        row_buffers.bias_column,
+        row_buffers.bias_value,
+    )
     position = start
     while position < stop:
-        end, status, count, n = sum_gradients(spec, rows, weights, batch, t, position)
+        end, status, count, n = sum_multi_gradient(spec, rows, weights, batch, t, position)
         if status != DONE:
             clear_slots(batch, count)
             return (position if status == UNSORTED else end), status, t
@@ -112,20 +117,22 @@ def learn_multi_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
         if n == 0:
             continue
         for l in range(loss_sums.shape[0]):
-            loss_sums[l] += sums[l]
+            loss_sums[l] += batch_sums[l]
         rate = at(spec.schedule, t) * 1.0
         for c in range(rate_factors.shape[0]):
             lr[0, c] = rate_factors[c] * rate
-        share = w.dtype.type(n)
+        n_rows = w.dtype.type(n)
         for k in range(count):
             for c in range(rate_factors.shape[0]):
-                g[k, c] /= share
-            update_row(spec, w, s, touched[k : k + 1], bias_value, with_gradient(row, g[k : k + 1]), t)
+                g[k, c] /= n_rows
+            update_row(spec, w, s, touched[k : k + 1], bias_value, with_gradient(row_buffers, g[k : k + 1]), t)
         if spec.intercept:
             for c in range(rate_factors.shape[0]):
-                bias_g[0, c] /= share
-            update_features(spec.bias_update, bias, bias_slots, bias_column, bias_value, with_gradient(row, bias_g), t)
+                bias_g[0, c] /= n_rows
+            update_features(
+                spec.bias_update, bias, bias_slots, bias_column, bias_value, with_gradient(row_buffers, bias_g), t
+            )
         t += 1
-        record_features(spec, weights, row, touched[:count], t)
+        record_features(spec, weights, row_buffers, touched[:count], t)
         clear_slots(batch, count)
     return position, DONE, t

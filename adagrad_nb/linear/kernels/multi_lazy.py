@@ -17,18 +17,18 @@ class OutputSchedule(NamedTuple):
     """Learning-rate schedule of one output."""
 
     schedule: Any
-    rate: float
+    rate_factor: float
 
     def at(self, t):
         """Return the learning rate of update t."""
-        return self.rate * at(self.schedule, t)
+        return self.rate_factor * at(self.schedule, t)
 
 
 @jitable
-def output_spec(spec, rate):
-    """Return the records of one output, whose learning rate is multiplied by `rate`."""
-    loss, update, free, schedule, lazy, intercept = spec
-    return LearnerSpec(loss, update, free, OutputSchedule(schedule, rate), lazy, intercept)
+def output_spec(spec, rate_factor):
+    """Return the records of one output, whose learning rate is multiplied by `rate_factor`."""
+    loss, update, bias_update, schedule, lazy, intercept = spec
+    return LearnerSpec(loss, update, bias_update, OutputSchedule(schedule, rate_factor), lazy, intercept)
 
 
 def steps_at_one_rate(lazy, k):
@@ -49,11 +49,11 @@ def has_group_penalty(spec):
 
 
 @jitable
-def apply_group_penalty(spec, w, s, buffers, i, rate, k):
-    """Apply the group penalty of k updates at learning rate `rate` to the outputs of feature i."""
+def apply_group_penalty(spec, w, s, buffers, i, lr, k):
+    """Apply the group penalty of k updates at learning rate `lr` to the outputs of feature i."""
     step_sizes, rate_factors = buffers.step_sizes, buffers.rate_factors
     for c in range(step_sizes.shape[0]):
-        step_sizes[c] = step_size(spec.update.rule, load(s, (i, c)), cast_like(rate_factors[c] * rate, w))
+        step_sizes[c] = step_size(spec.update.rule, load(s, (i, c)), cast_like(rate_factors[c] * lr, w))
     group_prox(spec.update.penalty, w[i, : step_sizes.shape[0]], step_sizes, k, i)
 
 
@@ -71,21 +71,21 @@ def catch_up_group(spec, w, s, last_update, buffers, i, t):
     first = last_update[i]
     if first >= t:
         return
-    at_once = steps_at_one_rate(spec.lazy, t - first)
-    lanes = w[i, : buffers.rate_factors.shape[0]]
-    for step in range(first, t, at_once):
-        left = False
-        for c in range(lanes.shape[0]):
-            left = left or lanes[c] != 0
-        if not left:
+    n_steps = steps_at_one_rate(spec.lazy, t - first)
+    outputs = w[i, : buffers.rate_factors.shape[0]]
+    for step in range(first, t, n_steps):
+        any_nonzero = False
+        for c in range(outputs.shape[0]):
+            any_nonzero = any_nonzero or outputs[c] != 0
+        if not any_nonzero:
             return
-        apply_group_penalty(spec, w, s, buffers, i, at(spec.schedule, step), at_once)
+        apply_group_penalty(spec, w, s, buffers, i, at(spec.schedule, step), n_steps)
 
 
 def catch_up_outputs(spec, w, s, last_update, buffers, i, t):
     """Apply the missed updates before t to the outputs of feature i."""
-    way = catch_up_group if is_group_penalty(spec.update.penalty) else catch_up_each
-    way(spec, w, s, last_update, buffers, i, t)
+    function = catch_up_group if is_group_penalty(spec.update.penalty) else catch_up_each
+    function(spec, w, s, last_update, buffers, i, t)
 
 
 @bind(catch_up_outputs)
@@ -109,8 +109,8 @@ def catch_up_each_feature(spec, weights, buffers, columns, t):
     for k in range(columns.shape[0]):
         i = columns[k]
         for c in range(rate_factors.shape[0]):
-            own = output_spec(spec, rate_factors[c])
-            add_missed_iterates(own.lazy, own, last_update, w[i, c], load(s, (i, c)), (i, c), i, t)
+            spec_c = output_spec(spec, rate_factors[c])
+            add_missed_iterates(spec_c.lazy, spec_c, last_update, w[i, c], load(s, (i, c)), (i, c), i, t)
         catch_up_outputs(spec, w, s, last_update, buffers, i, t)
         set_last_update(spec.lazy, spec, last_update, i, t)
 
@@ -134,13 +134,13 @@ def record_each_feature(spec, weights, buffers, columns, t):
         add_bias_iterate(spec.lazy, last_update, bias[0, c], (0, c), t)
 
 
-def _unless_nothing_to_catch_up(work):
-    """Return an overload that calls `work` unless the strategy is `NoCatchUp`."""
+def _unless_nothing_to_catch_up(function):
+    """Return an overload that calls `function` unless the strategy is `NoCatchUp`."""
 
     def resolve(spec, weights, buffers, columns, t):
         if field_type(spec, "lazy").instance_class is NoCatchUp:
             return lambda spec, weights, buffers, columns, t: None
-        return lambda spec, weights, buffers, columns, t: work(spec, weights, buffers, columns, t)
+        return lambda spec, weights, buffers, columns, t: function(spec, weights, buffers, columns, t)
 
     return resolve
 

@@ -75,7 +75,7 @@ def _is_branchless(record):
 def _overload_update_features(update, w, s, columns, x, buffers, t):
     if not all(_is_branchless(part) for part in update.types):
 
-        def each(update, w, s, columns, x, buffers, t):
+        def update_each_output(update, w, s, columns, x, buffers, t):
             z, lr = buffers.z, buffers.lr
             for k in range(columns.shape[0]):
                 i = columns[k]
@@ -83,9 +83,9 @@ def _overload_update_features(update, w, s, columns, x, buffers, t):
                     w[i, c], state = apply_update(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
                     store(s, (i, c), state)
 
-        return each
+        return update_each_output
 
-    def together(update, w, s, columns, x, buffers, t):
+    def update_vectors(update, w, s, columns, x, buffers, t):
         z, lr = buffers.z, buffers.lr
         c = 0
         while c + LANES16 <= w.shape[1]:
@@ -97,7 +97,7 @@ def _overload_update_features(update, w, s, columns, x, buffers, t):
         if c < w.shape[1]:
             _update_lanes(update, w, s, columns, x, c, (load_lanes4(z, 0, c), load_lanes4(lr, 0, c)), t)
 
-    return together
+    return update_vectors
 
 
 @force_inline()
@@ -136,11 +136,11 @@ def _overload_store_slots(arrays, i, c, values):
     if len(arrays) == 0:
         return lambda arrays, i, c, values: None
 
-    def each(arrays, i, c, values):
+    def store_each(arrays, i, c, values):
         store_lanes(arrays[0], i, c, values[0])
         _store_slots(arrays[1:], i, c, values[1:])
 
-    return each
+    return store_each
 
 
 def update_row(spec, w, s, columns, x, buffers, t):
@@ -158,12 +158,12 @@ def _overload_update_row(spec, w, s, columns, x, buffers, t):
     if not has_group_penalty(spec):
         return lambda spec, w, s, columns, x, buffers, t: update_features(spec.update, w, s, columns, x, buffers, t)
 
-    def each(spec, w, s, columns, x, buffers, t):
+    def update_with_group_penalty(spec, w, s, columns, x, buffers, t):
         update_features(spec.bias_update, w, s, columns, x, buffers, t)
         for k in range(columns.shape[0]):
             apply_group_penalty(spec, w, s, buffers, columns[k], at(spec.schedule, t), 1)
 
-    return each
+    return update_with_group_penalty
 
 
 # --- one row -----------------------------------------------------------------------------------------------------
@@ -180,7 +180,7 @@ def dot_outputs(w, columns, x, bias, p):
 
 @bind_inlined(dot_outputs)
 def _overload_dot_outputs(w, columns, x, bias, p):
-    def together(w, columns, x, bias, p):
+    def dot_vectors(w, columns, x, bias, p):
         c = 0
         while c + LANES16 <= w.shape[1]:
             store_lanes(p, 0, c, _dot_lanes(w, columns, x, c, load_lanes16(bias, 0, c)))
@@ -191,20 +191,20 @@ def _overload_dot_outputs(w, columns, x, bias, p):
         if c < w.shape[1]:
             store_lanes(p, 0, c, _dot_lanes(w, columns, x, c, load_lanes4(bias, 0, c)))
 
-    return together
+    return dot_vectors
 
 
 @force_inline()
 def _dot_lanes(w, columns, x, c, total):
     """Add the products of one SIMD vector of outputs to `total`, in four sums that do not wait for each other."""
     second = third = fourth = total - total
-    whole = columns.shape[0] & ~3
-    for k in range(0, whole, 4):
+    n_unrolled = columns.shape[0] & ~3
+    for k in range(0, n_unrolled, 4):
         total = total + load_lanes_like(w, columns[k], c, total) * x[k]
         second = second + load_lanes_like(w, columns[k + 1], c, total) * x[k + 1]
         third = third + load_lanes_like(w, columns[k + 2], c, total) * x[k + 2]
         fourth = fourth + load_lanes_like(w, columns[k + 3], c, total) * x[k + 3]
-    for k in range(whole, columns.shape[0]):
+    for k in range(n_unrolled, columns.shape[0]):
         total = total + load_lanes_like(w, columns[k], c, total) * x[k]
     return (total + second) + (third + fourth)
 
@@ -216,13 +216,13 @@ def compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, loss_sums):
 
 @bind_inlined(compute_losses_and_slopes)
 def _overload_compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, loss_sums):
-    inner = getattr(loss, "types", ())
-    if loss.instance_class is not IndependentOutputs or not _is_branchless(inner[0]):
+    loss_types = getattr(loss, "types", ())
+    if loss.instance_class is not IndependentOutputs or not _is_branchless(loss_types[0]):
         return lambda loss, y, scores, slopes, buffers, h, loss_sums: loss_and_gradient(
             loss, y, scores, slopes, h, loss_sums
         )
 
-    def together(loss, y, scores, slopes, buffers, h, loss_sums):
+    def evaluate_vectors(loss, y, scores, slopes, buffers, h, loss_sums):
         p, z, losses = buffers.p, buffers.z, buffers.losses
         c = 0
         while c + LANES8 <= p.shape[1]:
@@ -238,14 +238,14 @@ def _overload_compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, los
         for l in range(scores.shape[0], p.shape[1]):
             z[0, l] = 0
 
-    return together
+    return evaluate_vectors
 
 
 @force_inline()
-def _slopes_of_lanes(loss, y, guess, h, z, losses, c):
+def _slopes_of_lanes(loss, y, prediction, h, z, losses, c):
     """Set the slopes and losses of one SIMD vector of outputs, starting at output c."""
-    store_lanes(z, 0, c, slope(loss, y, guess) * h)
-    store_lanes(losses, 0, c, value(loss, y, guess) * h)
+    store_lanes(z, 0, c, slope(loss, y, prediction) * h)
+    store_lanes(losses, 0, c, value(loss, y, prediction) * h)
 
 
 @force_inline()
@@ -254,10 +254,10 @@ def prefetch_row(rows, w, s, position, stop):
     if position >= stop:
         return
     r = rows.order[position]
-    line = 64 // w.itemsize
-    width = w.shape[1] * (len(s) + 1)
+    per_line = 64 // w.itemsize
+    row_width = w.shape[1] * (len(s) + 1)
     for k in range(rows.indptr[r], rows.indptr[r + 1]):
-        for c in range(0, width, line):
+        for c in range(0, row_width, per_line):
             prefetch(w, rows.indices[k], c)
 
 
@@ -321,12 +321,14 @@ def catch_up_all(spec, weights, buffers, t, out):
 @jit
 def sum_iterates(spec, weights, buffers, t, out):
     """out[i] = sums of the iterates of feature i after each counted update before t, for each output"""
-    w, s, trail, _, _ = weights
+    w, s, lazy_sums, _, _ = weights
     for i in range(w.shape[0]):
         for c in range(out.shape[1]):
-            own = output_spec(spec, buffers.rate_factors[c])
-            more = missed_sum(own, w[i, c], load(s, (i, c)), trail.last_update[i], trail.first_update, t, i)
-            out[i, c] = trail.sums[i, c] + more
+            spec_c = output_spec(spec, buffers.rate_factors[c])
+            missed = missed_sum(
+                spec_c, w[i, c], load(s, (i, c)), lazy_sums.last_update[i], lazy_sums.first_update, t, i
+            )
+            out[i, c] = lazy_sums.sums[i, c] + missed
 
 
 @jit

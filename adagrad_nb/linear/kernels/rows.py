@@ -182,9 +182,11 @@ def catch_up_all(spec, weights, t, out):
 @jit
 def sum_iterates(spec, weights, t, out):
     """out[i] = sum of the iterates of coordinate i after each counted update before t"""
-    w, s, trail, _, _ = weights
+    w, s, lazy_sums, _, _ = weights
     for i in range(w.shape[0]):
-        out[i] = trail.sums[i] + missed_sum(spec, w[i], load(s, i), trail.last_update[i], trail.first_update, t, i)
+        out[i] = lazy_sums.sums[i] + missed_sum(
+            spec, w[i], load(s, i), lazy_sums.last_update[i], lazy_sums.first_update, t, i
+        )
 
 
 @jit

@@ -69,7 +69,7 @@ class UnitScale(NamedTuple):
         """Return x."""
         return x
 
-    def rescale_weight(self, size, w, max_abs):
+    def rescale_weight(self, magnitude, w, max_abs):
         """Return the weight and the scale as they are."""
         return w, max_abs
 
@@ -102,13 +102,13 @@ class MaxAbsScale(NamedTuple):
 
     def clip_value(self, x, max_abs):
         """Return x for the prediction, limited to `MAX_RATIO` times the largest value before."""
-        most = type(x)(MAX_RATIO) * max_abs
-        return math.copysign(most, x) if 0 < most < abs(x) else x
+        limit = type(x)(MAX_RATIO) * max_abs
+        return math.copysign(limit, x) if 0 < limit < abs(x) else x
 
-    def rescale_weight(self, size, w, max_abs):
+    def rescale_weight(self, magnitude, w, max_abs):
         """Return the weight for the largest value so far, this row included, and that value."""
-        more = max(max_abs, size)
-        return (w * (max_abs / more) if max_abs > 0 else w), more
+        new_max_abs = max(max_abs, magnitude)
+        return (w * (max_abs / new_max_abs) if max_abs > 0 else w), new_max_abs
 
     def inverse_scale(self, max_abs):
         """Return one over the largest value."""
@@ -176,8 +176,8 @@ def learn_scaled_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
         dloss = slope(spec.loss, y[row], p)
         z = cast_like(math.sqrt(h), w) * dloss
         for k in range(columns.shape[0]):
-            size = abs(x[k]) if dloss != 0 else zero
-            wr[k], mr[k] = _rescale_weight(scaling, size, wr[k], mr[k])
+            magnitude = abs(x[k]) if dloss != 0 else zero
+            wr[k], mr[k] = _rescale_weight(scaling, magnitude, wr[k], mr[k])
             cr[k] = _inverse_scale(scaling, mr[k])
         for k in range(columns.shape[0]):
             _, sk = step(rule, zero, z * x[k], load(sr, k), lr)
