@@ -13,7 +13,7 @@ from ...records.coordinate import apply_update
 from ...records.losses import slope, value
 from ...records.schedules import at
 from .lazy import add_bias_iterate, caught_up, record_update
-from .rows import DONE, NOT_FINITE, UNSORTED, check_indices
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, UNSORTED, open_row
 
 
 class BatchBuffers(NamedTuple):
@@ -44,23 +44,18 @@ def sum_gradient(spec, rows, weights, batch, t, position):
 
     `batch_sums` are the sums of the losses, of the sample weights and of the gradients of the intercept.
     """
-    indptr, indices, data, y, weight, order = rows
+    y, order = rows.y, rows.order
     w, s, last_update, bias, _ = weights
     size, wb, sb, g, touched, slot_of = batch
     count = n = 0
     loss_sum = weight_sum = 0.0
     bias_g = bias[0] - bias[0]
     while position < order.shape[0] and n < size:
-        r = order[position]
-        h = weight[r]
-        if h == 0:
-            position += 1
-            continue
-        first = indptr[r]
-        columns = indices[first : indptr[r + 1]]
-        x = data[first : indptr[r + 1]]
-        status = check_indices(columns, w.shape[0])
+        status, r, h, columns, x = open_row(rows, w.shape[0], position)
         if status != DONE:
+            if status == NO_WEIGHT:
+                position += 1
+                continue
             return position, status, count, n, (loss_sum, weight_sum, bias_g)
         p = bias[0]
         for k in range(columns.shape[0]):

@@ -17,7 +17,7 @@ from .multi_rows import (
     update_features,
     update_row,
 )
-from .rows import DONE, NOT_FINITE, UNSORTED, check_indices
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, UNSORTED, open_row
 
 
 class MultiBatchBuffers(NamedTuple):
@@ -39,7 +39,7 @@ class MultiBatchBuffers(NamedTuple):
 @jitable
 def sum_multi_gradient(spec, rows, weights, batch, t, position):
     """Sum z x over the next rows; return (next position, status, slots used, rows)."""
-    indptr, indices, data, y, weight, order = rows
+    y, order = rows.y, rows.order
     w, bias = weights.w, weights.bias
     size, g, bias_g, touched, slot_of, batch_sums, row_buffers = batch
     n_outputs = row_buffers.rate_factors.shape[0]
@@ -50,16 +50,11 @@ def sum_multi_gradient(spec, rows, weights, batch, t, position):
     for k in range(batch_sums.shape[0]):
         batch_sums[k] = 0
     while position < order.shape[0] and n < size:
-        r = order[position]
-        h = weight[r]
-        if h == 0:
-            position += 1
-            continue
-        first = indptr[r]
-        columns = indices[first : indptr[r + 1]]
-        x = data[first : indptr[r + 1]]
-        status = check_indices(columns, w.shape[0])
+        status, r, h, columns, x = open_row(rows, w.shape[0], position)
         if status != DONE:
+            if status == NO_WEIGHT:
+                position += 1
+                continue
             return position, status, count, n
         catch_up_features(spec, weights, row_buffers, columns, t)
         dot_outputs(w, columns, x, bias, row_buffers.p)

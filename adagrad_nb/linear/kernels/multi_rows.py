@@ -26,7 +26,7 @@ from .multi_lazy import (
     output_spec,
     record_features,
 )
-from .rows import DONE, NOT_FINITE, check_indices
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, open_row
 
 PREFETCH_BYTES = (
     1 << 20
@@ -269,7 +269,7 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
     an error and all rows after it change nothing, except that lazy updates stay applied.
     """
     rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
-    indptr, indices, data, y, weight, order = rows
+    y = rows.y
     w, s, _, bias, bias_slots = weights
     p, z, lr, rate_factors = buffers.p, buffers.z, buffers.lr, buffers.rate_factors
     n_outputs = rate_factors.shape[0]
@@ -277,15 +277,10 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
     last_rate = -1.0
     scores, slopes = p[0, :n_outputs], z[0, :n_outputs]
     for position in range(start, stop):
-        r = order[position]
-        h = weight[r]
-        if h == 0:
-            continue
-        first = indptr[r]
-        columns = indices[first : indptr[r + 1]]
-        x = data[first : indptr[r + 1]]
-        status = check_indices(columns, w.shape[0])
+        status, r, h, columns, x = open_row(rows, w.shape[0], position)
         if status != DONE:
+            if status == NO_WEIGHT:
+                continue
             return position, status, t
         catch_up_features(spec, weights, buffers, columns, t)
         dot_outputs(w, columns, x, bias, p)

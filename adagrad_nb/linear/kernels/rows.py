@@ -25,7 +25,7 @@ from .lazy import (
     record_update,
 )
 
-DONE, OUT_OF_RANGE, UNSORTED, NOT_FINITE = range(4)
+DONE, OUT_OF_RANGE, UNSORTED, NOT_FINITE, NO_WEIGHT = range(5)
 
 # From this many weights on, which do not fit into the caches next to a core, the next row is asked for beforehand.
 PREFETCH_FROM = 2**18
@@ -101,6 +101,20 @@ def check_indices(indices, n):
     return OUT_OF_RANGE if count > 0 and indices[count - 1] >= n else DONE
 
 
+@force_inline()
+def open_row(rows, n_features, position):
+    """Return (status, row number, sample weight, column indices, values) of the row at `position` of the order.
+
+    The status is NO_WEIGHT for a row of weight zero, which makes no update, or that of `check_indices`.
+    """
+    r = rows.order[position]
+    h = rows.weight[r]
+    first, end = rows.indptr[r], rows.indptr[r + 1]
+    columns = rows.indices[first:end]
+    x = rows.data[first:end]
+    return NO_WEIGHT if h == 0 else check_indices(columns, n_features), r, h, columns, x
+
+
 @jitable
 def prefetch_row(rows, w, s, position, stop):
     """Prefetch the weights of the row at `position` of a large table; its indices are checked later."""
@@ -119,19 +133,14 @@ def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
     The row with an error and all rows after it change nothing.
     """
     rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
-    indptr, indices, data, y, weight, order = rows
+    y = rows.y
     w, s, last_update, bias, bias_slots = weights
     wr, sr, workspace = buffers
     for position in range(start, stop):
-        r = order[position]
-        h = weight[r]
-        if h == 0:
-            continue
-        first = indptr[r]
-        columns = indices[first : indptr[r + 1]]
-        x = data[first : indptr[r + 1]]
-        status = check_indices(columns, w.shape[0])
+        status, r, h, columns, x = open_row(rows, w.shape[0], position)
         if status != DONE:
+            if status == NO_WEIGHT:
+                continue
             return position, status, t
         prefetch_row(rows, w, s, position + 1, stop)
         p = bias[0]

@@ -19,7 +19,7 @@ from ...records.penalties import prox
 from ...records.rules import step, step_size
 from ...records.schedules import at
 from .lazy import _inverse_scale, _max_abs, add_bias_iterate, caught_up, record_update
-from .rows import DONE, NOT_FINITE, check_indices, prefetch_row
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, open_row, prefetch_row
 
 # A value so many times the largest before is predicted as if it were that many times.  Weights of a feature whose
 # first values are tiny are huge, and without a limit one ordinary value after them throws the model off: on text with
@@ -143,20 +143,15 @@ def learn_scaled_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
     The row with an error and all rows after it change nothing.
     """
     rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
-    indptr, indices, data, y, weight, order = rows
+    y = rows.y
     w, s, last_update, bias, bias_slots = weights
     wr, sr, mr, cr, rr = buffers
     rule, scaling = spec.update.rule, spec.scaling
     for position in range(start, stop):
-        row = order[position]
-        h = weight[row]
-        if h == 0:
-            continue
-        first = indptr[row]
-        columns = indices[first : indptr[row + 1]]
-        x = data[first : indptr[row + 1]]
-        status = check_indices(columns, w.shape[0])
+        status, row, h, columns, x = open_row(rows, w.shape[0], position)
         if status != DONE:
+            if status == NO_WEIGHT:
+                continue
             return position, status, t
         prefetch_row(rows, w, s, position + 1, stop)
         p = bias[0]
