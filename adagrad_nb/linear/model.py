@@ -62,6 +62,8 @@ class LinearModel:
     normalized, invariant : bool
         Options of `fit_linear`.
     n_features : int
+    dtype : dtype
+        float32 or float64.
     pass_losses : list of float
         With early stopping, the monitored loss of each pass.  It is not saved in files.
     state, bias_state : State
@@ -90,9 +92,9 @@ class LinearModel:
         self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1, normalized=False,
         invariant=False,
     ):  # fmt: skip
-        self.loss, self.batch_size = loss, batch_size
+        self.loss, self.batch_size, self.dtype = loss, batch_size, np.dtype(dtype)
         self.n_seen, self.pass_losses = 0, []
-        _check_outputs(loss, lr, penalty, normalized, invariant)
+        _check_outputs(loss, lr, penalty, normalized, invariant, batch_size)
         shared = (n_features, dtype, _row_loss(loss, lr), intercept, rule, lr, penalty)
         self.target = MulticlassLabels() if is_multi_output_loss(loss) else _single_target(loss)
         if is_multi_output_loss(loss):
@@ -103,15 +105,6 @@ class LinearModel:
             self.selection = OnlyOutput()
             self.parameters = SingleOutput(*shared, average, normalized, invariant)
         self.loss_sums = np.zeros(self.parameters.n_loss_sums)
-        self._check_batch_size()
-
-    def _check_batch_size(self):
-        scaling = self.parameters.scaling
-        if scaling and self.batch_size > 1:
-            raise ValueError(
-                f"batch_size: got {self.batch_size}, but {scaling.option_name}=True makes one update for each row; "
-                f"leave batch_size out, or use {scaling.option_name}=False"
-            )
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -127,15 +120,14 @@ class LinearModel:
         state = self.parameters.state
         merged = {name: getattr(state, name) for name in ("lr", "penalty")} | {"loss": self.loss} | options
         invariant = options.get("invariant", self.invariant)
-        _check_outputs(merged["loss"], merged["lr"], merged["penalty"], self.normalized, invariant, self)
+        batch_size = options.get("batch_size", self.batch_size)
+        _check_outputs(merged["loss"], merged["lr"], merged["penalty"], self.normalized, invariant, batch_size, self)
         new = self.copy()
-        new.loss = merged["loss"]
-        new.batch_size = options.get("batch_size", self.batch_size)
+        new.loss, new.batch_size = merged["loss"], batch_size
         new.parameters = self.parameters.with_options(
             _row_loss(new.loss, merged["lr"]), options.get("average", self.average), invariant,
             **{name: options[name] for name in ("rule", "lr", "penalty") if name in options},
         )  # fmt: skip
-        new._check_batch_size()
         return new
 
     def _declare_classes(self, classes):
@@ -151,15 +143,7 @@ class LinearModel:
             self.parameters.add_outputs(len(target.classes), positions)
         self.target = target
 
-    def _is_finite(self):
-        return self.selection.is_finite(self.parameters, self.loss_sums)
-
     # --- attributes --------------------------------------------------------------------------------------------------
-
-    @property
-    def dtype(self):
-        """float32 or float64."""
-        return self.parameters.dtype
 
     @property
     def n_features(self):
@@ -450,7 +434,7 @@ def _row_loss(loss, lr):
     return IndependentOutputs(loss) if isinstance(lr, Rates) else loss
 
 
-def _check_outputs(loss, lr, penalty, normalized, invariant, model=None):
+def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=None):
     """Raise ValueError for options that do not suit the outputs, of a new model or of `model`."""
     has_rates = isinstance(lr, Rates)
     if is_multi_output_loss(loss) and has_rates:
@@ -474,6 +458,12 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, model=None):
         raise ValueError(
             f"{'normalized' if normalized else 'invariant'}: got True, which several classes or rates do not support; "
             "leave it out, or train on two classes, or numbers, with one rate"
+        )
+    if (normalized or invariant) and batch_size > 1:
+        option = "normalized" if normalized else "invariant"
+        raise ValueError(
+            f"batch_size: got {batch_size}, but {option}=True makes one update for each row; "
+            f"leave batch_size out, or use {option}=False"
         )
 
 

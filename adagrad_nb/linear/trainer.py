@@ -130,7 +130,7 @@ class Trainer:
         if model is None:
             raise ValueError("X: got no chunks; there is nothing to learn from")
         # A row whose prediction is not finite raises, but no row follows the last ones.
-        if not model._is_finite():
+        if not model.selection.is_finite(model.parameters, model.loss_sums):
             raise ValueError(
                 "X: the last rows give weights that are not finite; the values, the targets or the learning rate are "
                 "too large, scale X and y or use a smaller lr"
