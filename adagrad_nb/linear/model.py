@@ -4,7 +4,9 @@ A model has three parts: `parameters` (weights, accumulators and their memory la
 `selection` (the outputs that it reports).
 """
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +31,14 @@ from .targets import (
     multiclass_loss,
     multiclass_probabilities,
 )
+
+if TYPE_CHECKING:
+    import os
+
+    import numpy.typing as npt
+
+    from ..optim.state import State
+    from ..records.averaging import Polyak
 
 FILE_KIND = "linear model"
 
@@ -108,7 +118,7 @@ class LinearModel:
 
     # --- training ----------------------------------------------------------------------------------------------------
 
-    def copy(self):
+    def copy(self) -> LinearModel:
         """Return a copy with its own arrays."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
@@ -146,81 +156,81 @@ class LinearModel:
     # --- attributes --------------------------------------------------------------------------------------------------
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of columns seen so far."""
         return self.parameters.n_features
 
     @property
-    def has_intercept(self):
+    def has_intercept(self) -> bool:
         """Whether the model has an intercept."""
         return self.parameters.has_intercept
 
     @property
-    def state(self):
+    def state(self) -> State:
         """Options, accumulators and update count of the weights, as a copy."""
         return self.parameters.states()[0]
 
     @property
-    def bias_state(self):
+    def bias_state(self) -> State:
         """Options, accumulators and update count of the intercept, as a copy."""
         return self.parameters.states()[1]
 
     @property
-    def average(self):
+    def average(self) -> Polyak | bool:
         """Average of the iterates, or False."""
         return self.parameters.average
 
     @property
-    def normalized(self):
+    def normalized(self) -> bool:
         """Whether each feature is divided by its largest absolute value."""
         return self.parameters.scaling.normalized
 
     @property
-    def invariant(self):
+    def invariant(self) -> bool:
         """Whether updates are importance-weight-aware."""
         return self.parameters.scaling.invariant
 
     @property
-    def coef(self):
+    def coef(self) -> np.ndarray:
         """Weights with the penalty of every update so far."""
         return self.selection.coef(self.parameters, self.loss_sums)
 
     @property
-    def intercept(self):
+    def intercept(self) -> float | np.ndarray:
         """Intercept as a float, or an array with one for each class."""
         return self.selection.intercept(self.parameters, self.loss_sums)
 
     @property
-    def classes(self):
+    def classes(self) -> Any:
         """Labels in increasing order, or None for regression."""
         return self.target.to_array()
 
     @property
-    def progressive_loss(self):
+    def progressive_loss(self) -> float:
         """Mean loss of the first pass, of each row before training on it; NaN before the first row."""
         loss, weight = self.selection.loss_totals(self.loss_sums)
         return float(loss / weight) if weight else float("nan")
 
     @property
-    def rates(self):
+    def rates(self) -> np.ndarray:
         """Learning rates that were tried, or their factors on the schedule."""
         self._require_rates("rates")
         return self.parameters.rate_factors.copy()
 
     @property
-    def best_index(self):
+    def best_index(self) -> int:
         """Position of the learning rate with the lowest progressive loss."""
         self._require_rates("best_index")
         return self.selection.best(self.loss_sums)
 
     @property
-    def rate(self):
+    def rate(self) -> float:
         """Learning rate with the lowest progressive loss."""
         self._require_rates("rate")
         return float(self.parameters.rate_factors[self.best_index])
 
     @property
-    def progressive_losses(self):
+    def progressive_losses(self) -> np.ndarray:
         """Progressive loss of each learning rate."""
         self._require_rates("progressive_losses")
         losses, weight = self.loss_sums[:-1], self.loss_sums[-1]
@@ -239,11 +249,11 @@ class LinearModel:
     # --- predictions -------------------------------------------------------------------------------------------------
 
     @property
-    def has_probabilities(self):
+    def has_probabilities(self) -> bool:
         """Whether the loss gives probabilities of the labels, as the logistic loss does."""
         return has_probabilities(self.loss)
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> Any:
         """Return the score coef·x + intercept of each row.
 
         Parameters
@@ -280,7 +290,7 @@ class LinearModel:
         scores = self.decision_function(X)
         return to_host(scores) if is_device_array(scores) else scores
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the predicted label or number of each row.
 
         Of several classes the one with the largest score is predicted.
@@ -296,7 +306,7 @@ class LinearModel:
         scores = self._host_scores(X)
         return self.predict_from_scores(scores) if self.classes is None else self.target.decode(scores)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each label for each row.
 
         Parameters
@@ -331,7 +341,7 @@ class LinearModel:
         probability = self.predict_from_scores(self._host_scores(X))
         return probability if probability.ndim == 2 else np.column_stack([1 - probability, probability])
 
-    def predict_from_scores(self, scores):
+    def predict_from_scores(self, scores: np.ndarray) -> np.ndarray:
         """Return the inverse link of scores: the probability of the positive label, or the predicted number.
 
         Parameters
@@ -347,7 +357,9 @@ class LinearModel:
             return multiclass_probabilities(self.loss, scores, self.dtype)
         return apply_inverse_link(self.loss, scores, self.dtype)
 
-    def loss_of_scores(self, y, scores, sample_weight=None):
+    def loss_of_scores(
+        self, y: npt.ArrayLike, scores: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
         """Return the mean loss of scores.
 
         Parameters
@@ -364,18 +376,18 @@ class LinearModel:
         scores = np.ascontiguousarray(scores, np.float64)
         n = scores.shape[0]
         y = self.target.encode_known(y, n, np.float64)
-        sample_weight = check_sample_weight(sample_weight, n, np.float64)
+        weight = check_sample_weight(sample_weight, n, np.float64)
         loss, out = cast(self.loss, np.float64), np.empty(n)
         if scores.ndim == 2:
             compiled_for(multi_rows.compute_losses, loss)(loss, y, scores, np.empty(scores.shape[1]), out)
         else:
             compiled_for(rows.compute_losses, loss)(loss, y, scores, out)
-        return float(np.average(out, weights=sample_weight))
+        return float(np.average(out, weights=weight))
 
     linked = property(lambda self: self.predict_from_scores)  # the name in version 0.1.0
     loss_of_margins = property(lambda self: self.loss_of_scores)  # the name in version 0.1.0
 
-    def mean_loss(self, X, y, sample_weight=None):
+    def mean_loss(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Return the mean loss of the model on data, without the penalty.
 
         Parameters
@@ -392,7 +404,7 @@ class LinearModel:
 
     # --- files -------------------------------------------------------------------------------------------------------
 
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write the model and its state, from which training can continue.
 
         Parameters

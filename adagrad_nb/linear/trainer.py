@@ -1,5 +1,7 @@
 """Trainer: runs the passes of `fit_linear` in time slices and calls the callback."""
 
+from __future__ import annotations
+
 import time
 from typing import NamedTuple
 
@@ -62,7 +64,7 @@ class Progress(NamedTuple):
     recent_weight: float
 
     @property
-    def n_nonzero(self):
+    def n_nonzero(self) -> int:
         """Number of non-zero weights of the model, counted on access."""
         return int(np.count_nonzero(self.model.coef))
 
