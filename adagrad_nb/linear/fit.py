@@ -141,7 +141,7 @@ def fit_linear(
     Raises
     ------
     TypeError, ValueError
-        For invalid data or options.  The message gives the argument, the value, the row and what is accepted.
+        For invalid data or options.  The message gives the argument, the value, the row and the remedy.
 
     References
     ----------

@@ -323,7 +323,7 @@ def test_classes_announced_or_found():
         found.partial_fit(X[:3], [1, 1, 0])
     with pytest.raises(ValueError, match=r"^classes: got \['a', 'b'\], but the first call had \['no', 'yes'\]"):
         found.partial_fit(X[:3], y[:3], classes=["a", "b"])
-    with pytest.raises(ValueError, match=r"^y: got 1 class, \['yes'\]; there must be two classes"):
+    with pytest.raises(ValueError, match=r"^y: got 1 class, \['yes'\]; must have at least two"):
         AdagradClassifier().partial_fit(X[first], y[first])
 
 
