@@ -162,6 +162,18 @@ def field_domains(value):
         value.check()
 
 
+def fields_finite_in(dtype, record):
+    """Raise unless the finite fields of a record with a bounded domain, such as "[0, inf)", are finite in `dtype`."""
+    if dtype == np.float64:
+        return
+    domains = getattr(record, "domain", {})
+    for field, item in zip(getattr(record, "_fields", ()), record or (), strict=True):
+        if hasattr(item, "_fields"):
+            fields_finite_in(dtype, item)
+        elif str(domains.get(field)).endswith("inf)") and np.any(np.abs(item) > np.finfo(dtype).max):
+            raise ValueError(f"{type(record).__name__}.{field}: got {_shorten_repr(item)}; must be finite in {dtype}")
+
+
 def penalty_shape(penalty, n):
     """Raise unless the array fields of a penalty have one entry per coordinate."""
     for field, item in zip(penalty._fields, penalty, strict=True):

@@ -147,8 +147,8 @@ def _check_lil(matrix):
                 raise ValueError(f"index {index} in row {row}; must be in [0, {width})")
 
 
-def raise_for_row(X, row):
-    """Raise the error for a row that a kernel rejected."""
+def raise_for_row(X, row, is_too_large=False):
+    """Raise the error for a row that a kernel rejected, because of its gradient if `is_too_large`."""
     begin, end = X.indptr[row], X.indptr[row + 1]
     indices, values = X.indices[begin:end], X.data[begin:end]
     is_outside = (indices < 0) | (indices >= X.shape[1])
@@ -159,6 +159,12 @@ def raise_for_row(X, row):
     if is_nonfinite.any():
         raise ValueError(
             f"X: got {values[is_nonfinite][0]} in row {row}, column {indices[is_nonfinite][0]}; must be finite"
+        )
+    if is_too_large:
+        raise ValueError(
+            f"X: row {row} gives a gradient whose square overflows {X.dtype}; its values, target, weight or the "
+            "learning rate are too large, scale X, y or sample_weight, use a smaller lr"
+            + (", or use dtype=float64" if X.dtype == np.float32 else "")
         )
     raise ValueError(
         f"X: row {row} gives a prediction that is not finite; its values or the learning rate are too large, "

@@ -10,6 +10,7 @@ and this type is not used.
 import math
 import operator
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -70,6 +71,21 @@ def one_like(x):
 def _overload_one_like(x):
     dtype = x.dtype if isinstance(x, Vector) else x
     return lambda x: dtype(1)
+
+
+# Magnitudes whose squares are far from overflow.
+MAGNITUDE_LIMITS = {np.float32: np.float32(2.0**58), np.float64: np.float64(2.0**500)}
+
+
+def magnitude_limit_like(x):
+    """Return a magnitude in the precision of x of which 2,000 squares can be added without overflow."""
+    return MAGNITUDE_LIMITS[np.float32 if type(x) is np.float32 else np.float64]
+
+
+@bind(magnitude_limit_like)
+def _overload_magnitude_limit_like(x):
+    limit = MAGNITUDE_LIMITS[getattr(np, (x.dtype if isinstance(x, Vector) else x).name)]
+    return lambda x: limit
 
 
 # --- loads and stores --------------------------------------------------------------------------------------------

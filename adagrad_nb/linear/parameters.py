@@ -91,7 +91,7 @@ class Parameters:
         state, schedule = self.state, self.schedule()
         lazy = choose_strategy(state.rule, state.penalty, schedule, self.scaling.normalized)
         spec = rows.LearnerSpec(
-            cast(self.loss, self.dtype), state.leaves[0].update,
+            cast(self.loss, self.dtype), state.leaves[0].update._replace(transforms=Identity()),
             cast(Update(unpenalized(state.rule), Identity(), NoPenalty()), self.dtype), schedule,
             lazy if self.iterate_sums is None else WithAveraging(lazy), int(self.has_intercept),
         )  # fmt: skip
@@ -171,6 +171,7 @@ class SingleOutput(Parameters):
         invariant=False,
     ):  # fmt: skip
         self.dtype = dtype = np.dtype(dtype)
+        _check.fields_finite_in(dtype, loss)
         self.loss, self.has_intercept = loss, has_intercept
         self.weights, self.bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
         self.state, self.bias_state = init(self.weights, rule, lr=lr, penalty=penalty), init(self.bias, rule, lr=lr)
@@ -312,6 +313,7 @@ class MultiOutput(Parameters):
                 f"{'average=False' if average else 'Adagrad(…), Adadelta(…) or MomentumAdagrad(…)'}"
             )
         self.dtype = dtype = np.dtype(dtype)
+        _check.fields_finite_in(dtype, loss)
         self.loss, self.has_intercept = loss, has_intercept
         self.scaling = FeatureScaling(0, dtype, False, False)
         self.rate_factors = np.array(rate_factors, np.float64)

@@ -232,7 +232,7 @@ def _learn_on_host(trainer, X, y, weight, order, loss_sums):
             if status == row_kernels.DONE:
                 return int(position)
             if status != row_kernels.UNSORTED:
-                _csr.raise_for_row(X, order[position])
+                _csr.raise_for_row(X, order[position], status == row_kernels.TOO_LARGE)
             X = sum_duplicates(X)
             rows = rows._replace(indptr=X.indptr, indices=as_unsigned(X.indices), data=X.data)
 

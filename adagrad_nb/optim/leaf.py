@@ -10,13 +10,14 @@ import math
 
 import numpy as np
 
+from .. import _check
 from ..compiler.jit import cast, compiled_entry, compiled_for, num_threads
 from ..compiler.threads import ThreadedKernel
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
 from ..records.gates import is_gate
 from ..records.rules import has_row_accumulators, initial_slots
-from ..records.transforms import Identity, chain_transforms, for_array, is_weight_decay, needs_norm
+from ..records.transforms import Identity, LimitMagnitude, chain_transforms, for_array, is_weight_decay, needs_norm
 from .gradients import PreparedGradient, reblock
 from .kernels import array_update, reductions
 
@@ -99,8 +100,10 @@ class Leaf:
         self.path, self.shape, self.dtype = path, tuple(x.shape), np.dtype(x.dtype)
         self.size = math.prod(self.shape)
         self.precision = np.dtype(_PRECISION_OF[self.dtype.str[1:]])
+        for record in (options.rule, options.penalty):
+            _check.fields_finite_in(self.precision, record)
         transforms = tuple(self._flatten_strength(for_array(item, path)) for item in options.transforms)
-        self.uncast_update = Update(options.rule, chain_transforms(transforms), options.penalty)
+        self.uncast_update = Update(options.rule, chain_transforms((*transforms, LimitMagnitude())), options.penalty)
         self.update = cast(self.uncast_update, self.precision)
         self.average = None if options.average is None else cast(options.average, self.precision)
         self.needs_reduction = any(needs_norm(item) or is_gate(item) for item in transforms)

@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from .._check import matches_any, name_patterns, record_methods
 from .._legacy import get_member, has_member
 from ..compiler.jit import jitable, method, pick
+from ..compiler.simd import magnitude_limit_like, select
 
 transform = method("transform")
 
@@ -73,6 +74,21 @@ def clip_scale(clip, norm):
     if norm <= clip.bound:
         return type(norm)(1)
     return clip.bound / norm if norm < math.inf else type(norm)(math.nan)
+
+
+class LimitMagnitude(NamedTuple):
+    """Limit the gradient to a magnitude whose square does not overflow: the last transform of every array.
+
+    An infinite sum of squares would stop its coordinate.  The limit is 2^58 in float32 and 2^500 in float64, so that
+    the sum of 2,000 of the largest squares is finite.  NaN and infinity become NaN.
+    """
+
+    branchless = True
+
+    def transform(self, x, g, lr):
+        limit = magnitude_limit_like(g)
+        limited = select(g > limit, limit, select(g < -limit, -limit, g))
+        return x, limited + (g - g)
 
 
 class Rescale(NamedTuple):

@@ -161,7 +161,7 @@ def test_what_is_refused(case, dtype):
     with pytest.raises(ValueError, match=r"^penalty: got GroupL2\(.*on the host$"):
         fit_linear(there, y, model=model)
     np.testing.assert_array_equal(model.coef, before)
-    with pytest.raises(TypeError, match=r"^X: is of float.* on the device"):
+    with pytest.raises(TypeError, match=r"^X: has dtype float.* on the device"):
         fit_linear(X.astype(np.float32 if dtype == np.float64 else np.float64), y).decision_function(there)
 
 

@@ -80,7 +80,7 @@ def test_what_is_refused(case, dtype):
     with pytest.raises(ValueError, match=r"^average: got .*, which training on a device does not support"):
         fit_linear(to_device(X), y, batch_size=2, average=Polyak())
     other = np.float64 if dtype == np.float32 else np.float32
-    with pytest.raises(TypeError, match=r"^X: is of float.* on the device"):
+    with pytest.raises(TypeError, match=r"^X: has dtype float.* on the device"):
         fit_linear(to_device(X), y, batch_size=2, dtype=other)
     with pytest.raises(ValueError, match=r"^X: rows on a device cannot be picked out"):
         fit_linear(to_device(X), y, batch_size=2, early_stopping=True)

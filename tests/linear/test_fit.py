@@ -29,6 +29,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from adagrad_nb import (
     L1,
     L2,
+    RDA,
     Adagrad,
     Bounded,
     Box,
@@ -575,7 +576,7 @@ def test_what_are_no_chunks():
     for more in ({"y": Y}, {"sample_weight": WEIGHT}):
         with pytest.raises(ValueError, match="chunks contain targets and weights"):
             fit_linear([Chunk(X, Y)], **more)
-    with pytest.raises(ValueError, match=r"^passes: got 2, but X is an iterator that can be gone through once"):
+    with pytest.raises(ValueError, match=r"^passes: got 2, but X is an iterator, which allows one pass"):
         fit_linear(iter([Chunk(X, Y)]), passes=2)
     assert_same(fit_linear([Chunk(X, Y)], passes=2), fit_linear(X, Y, passes=2))
 
@@ -593,10 +594,11 @@ def test_a_model_is_never_nan(value):
     tall[1], far[1] = value, -value
     for rows, y in ((tall, far), (-tall, far)):
         for given in (None, model):
-            with pytest.raises(ValueError, match=r"^X: row 2 gives a prediction that is not finite; .* a smaller lr"):
-                fit_linear(rows, y, loss="squared", model=given, intercept=False)
-            with pytest.raises(ValueError, match=r"^X: the last rows give weights that are not finite; .* smaller lr"):
-                fit_linear(rows[:2], y[:2], loss="squared", model=given, intercept=False)
+            for n in (2, 3):
+                with pytest.raises(
+                    ValueError, match=r"^X: row 1 gives a gradient whose square overflows .* a smaller lr"
+                ):
+                    fit_linear(rows[:n], y[:n], loss="squared", model=given, intercept=False)
     assert content(model) == before
 
 
@@ -633,3 +635,30 @@ def test_indices_out_of_range_in_a_wide_table():
         bad = sp.csr_array((X.data, np.array([3, 2**18, wrong, 6], np.int32), X.indptr), shape=X.shape)
         with pytest.raises(ValueError, match=rf"^X: column index {wrong} in row 1; must be in \[0, {2**18 + 1}\)"):
             fit_linear(bad, [1, -1, 1])
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"batch_size": 4}, {"normalized": True}, {"invariant": True}, {"lr": "auto"}, {"loss": "softmax"},
+        {"loss": "softmax", "batch_size": 3}, {"penalty": L1(1e-3)}, {"rule": RDA()}, {"threads": 2},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("argument", ["X", "sample_weight"])
+def test_rows_whose_squared_gradients_overflow_are_named(options, argument, dtype):
+    """An infinite accumulator would stop the weights of a feature."""
+    rng = np.random.default_rng(0)
+    X, y, weight = rng.normal(size=(30, 3)).astype(dtype), np.arange(30) % 2, np.ones(30, dtype)
+    huge = np.sqrt(np.finfo(dtype).max) * 2
+    if argument == "X":
+        X[7, 1] = huge
+    elif "normalized" in options or "invariant" in options:
+        pytest.skip("the accumulators grow by the weight, not by its square")
+    else:
+        weight[7] = huge
+    with pytest.raises(ValueError, match=rf"^X: row 7 gives a gradient whose square overflows {dtype}"):
+        fit_linear(X, y, sample_weight=weight, **options)
+    X[7], weight[7] = 1, 1
+    assert np.isfinite(fit_linear(X, y, sample_weight=weight, **options).coef).all()

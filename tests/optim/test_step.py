@@ -33,6 +33,7 @@ from adagrad_nb import (
     NonNegative,
     Polyak,
     Rescale,
+    RowAdagrad,
     init,
     update,
 )
@@ -196,6 +197,51 @@ def test_large_arrays_are_updated_in_threads(monkeypatch, rng):
         state = init(x)
         np.testing.assert_allclose(update(x, g, state)[0], expected, rtol=1e-12)
         assert next(iter(state.leaves[0].cache))[:2] == ("dense", threads > 1)
+
+
+LARGE_RULES = [Adagrad(), Adagrad(0.0, inside=True), RowAdagrad(), MomentumAdagrad(0.0), Adadelta(), RDA(), FTRL()]
+
+
+@pytest.mark.parametrize("rule", LARGE_RULES, ids=lambda rule: type(rule).__name__)
+@pytest.mark.parametrize("size", [2.0**62, 2.0**66, 2.0**100])
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_gradients_whose_squares_overflow_do_not_stop_a_coordinate(rule, size, is_sparse, dtype):
+    """The accumulators stay finite, and the steps have the length of any first steps."""
+    size = dtype.type(size if dtype == np.float32 else size**8)
+    state, x = init(np.zeros(2, dtype), rule, lr=0.5), np.zeros(2, dtype)
+    ordinary, _ = update(x, np.full(2, 3, dtype), init(x, rule, lr=0.5))
+    for sign in (1, -1, 1):
+        before, g = x, np.array([sign * size, 0], dtype)
+        x, state = update(x, ([0], g[:1]) if is_sparse else g, state)
+        assert np.sign(before[0] - x[0]) == sign
+        assert np.isfinite(x).all()
+        assert all(np.isfinite(slot).all() for slot in state.slots[0])
+        if state.t == 1:
+            np.testing.assert_allclose(x[0], ordinary[0], rtol=0.4)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # where nothing is compiled
+@pytest.mark.parametrize("size", [np.inf, -np.inf, np.nan])
+def test_gradients_that_are_not_finite_are_not_limited(size):
+    x, state = update(np.ones(2), np.array([size, 1.0]), init(np.ones(2)))
+    assert np.isnan(x[0])
+    assert x[1] == pytest.approx(0.5)
+    assert not np.isfinite(state.slots[0][0][0])
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        ({"rule": Adagrad(initial_accumulator=1e39)}, "Adagrad.initial_accumulator"),
+        ({"rule": Adadelta(eps=1e39)}, "Adadelta.eps"),
+        ({"penalty": Bounded(L1(1e39), -1, 1)}, "L1.strength"),
+        ({"penalty": L2(np.array([1.0, 1e39]))}, "L2.strength"),
+    ],
+)
+def test_options_that_overflow_in_single_precision(options, name):
+    with pytest.raises(ValueError, match=rf"^{name}: got .*1\.?e\+39.*; must be finite in float32"):
+        init(np.ones(2, np.float32), **options)
+    init(np.ones(2), **options)
 
 
 # --- properties --------------------------------------------------------------------------------------------------

@@ -9,11 +9,12 @@ import math
 from typing import Any, NamedTuple
 
 from ...compiler.jit import borrow_arrays, cast_like, jit, jitable, load, store
+from ...compiler.simd import one_like
 from ...records.coordinate import apply_update
 from ...records.losses import slope, value
 from ...records.schedules import at
 from .lazy import add_bias_iterate, caught_up, record_update
-from .rows import DONE, NO_WEIGHT, NOT_FINITE, UNSORTED, open_row
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, UNSORTED, is_too_large, open_row
 
 
 class BatchBuffers(NamedTuple):
@@ -58,6 +59,7 @@ def sum_gradient(spec, rows, weights, batch, t, position):
                 continue
             return position, status, count, n, (loss_sum, weight_sum, bias_g)
         p = bias[0]
+        square_norm = one_like(p)  # with the intercept
         for k in range(columns.shape[0]):
             i = columns[k]
             slot = slot_of[i]
@@ -71,11 +73,14 @@ def sum_gradient(spec, rows, weights, batch, t, position):
                 store(sb, slot, si)
                 g[slot] = 0
             p += wb[slot] * x[k]
+            square_norm += x[k] * x[k]
         if not math.isfinite(p):
             return position, NOT_FINITE, count, n, (loss_sum, weight_sum, bias_g)
+        z = h * slope(spec.loss, y[r], p)
+        if is_too_large(z, square_norm):
+            return position, TOO_LARGE, count, n, (loss_sum, weight_sum, bias_g)
         loss_sum += h * value(spec.loss, y[r], p)
         weight_sum += h
-        z = h * slope(spec.loss, y[r], p)
         for k in range(columns.shape[0]):
             g[slot_of[columns[k]]] += z * x[k]
         bias_g += z

@@ -17,7 +17,7 @@ from .multi_rows import (
     update_features,
     update_row,
 )
-from .rows import DONE, NO_WEIGHT, NOT_FINITE, UNSORTED, open_row
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, UNSORTED, has_too_large, open_row
 
 
 class MultiBatchBuffers(NamedTuple):
@@ -60,6 +60,8 @@ def sum_multi_gradient(spec, rows, weights, batch, t, position):
         dot_outputs(w, columns, x, bias, row_buffers.p)
         if not can_learn_from(spec.loss, scores):
             return position, NOT_FINITE, count, n
+        if has_too_large(x, h):
+            return position, TOO_LARGE, count, n
         compute_losses_and_slopes(spec.loss, y[r], scores, slopes, row_buffers, h, batch_sums)
         batch_sums[-1] += h
         for k in range(columns.shape[0]):

@@ -26,7 +26,7 @@ from .multi_lazy import (
     output_spec,
     record_features,
 )
-from .rows import DONE, NO_WEIGHT, NOT_FINITE, open_row
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row
 
 PREFETCH_BYTES = (
     1 << 20
@@ -286,6 +286,8 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
         dot_outputs(w, columns, x, bias, p)
         if not can_learn_from(spec.loss, scores):
             return position, NOT_FINITE, t
+        if has_too_large(x, h):
+            return position, TOO_LARGE, t
         compute_losses_and_slopes(spec.loss, y[r], scores, slopes, buffers, h, loss_sums)
         loss_sums[-1] += h
         rate = at(spec.schedule, t) * 1.0

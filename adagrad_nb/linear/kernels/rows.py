@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch, prefetch_each
 from ...compiler.jit import borrow_arrays, cast_like, force_inline, jit, jitable, load, store
+from ...compiler.simd import magnitude_limit_like, one_like
 from ...records.coordinate import apply_update
 from ...records.losses import inverse_link, slope, value
 from ...records.schedules import at
@@ -25,7 +26,7 @@ from .lazy import (
     record_update,
 )
 
-DONE, OUT_OF_RANGE, UNSORTED, NOT_FINITE, NO_WEIGHT = range(5)
+DONE, OUT_OF_RANGE, UNSORTED, NOT_FINITE, NO_WEIGHT, TOO_LARGE = range(6)
 
 # From this many weights on, which do not fit into the caches next to a core, the next row is asked for beforehand.
 PREFETCH_FROM = 2**18
@@ -115,6 +116,22 @@ def open_row(rows, n_features, position):
     return NO_WEIGHT if h == 0 else check_indices(columns, n_features), r, h, columns, x
 
 
+@force_inline()
+def is_too_large(z, square_norm):
+    """Return whether the squares of the gradient z x of a row, or sums of 2,000 of them, may overflow."""
+    limit = magnitude_limit_like(square_norm)
+    return not z * z * square_norm < limit * limit
+
+
+@force_inline()
+def has_too_large(x, h):
+    """Return whether a square of a value times the sample weight h, or a sum of 2,000 of them, may overflow."""
+    limit, count = magnitude_limit_like(h) / h, 0
+    for k in range(x.shape[0]):
+        count += abs(x[k]) > limit
+    return count > 0
+
+
 @jitable
 def prefetch_row(rows, w, s, position, stop):
     """Prefetch the weights of the row at `position` of a large table; its indices are checked later."""
@@ -144,6 +161,7 @@ def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             return position, status, t
         prefetch_row(rows, w, s, position + 1, stop)
         p = bias[0]
+        square_norm = one_like(p)  # with the intercept
         for k in range(columns.shape[0]):
             i = columns[k]
             si = load(s, i)
@@ -152,6 +170,7 @@ def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             wr[k] = wi
             store(sr, k, si)
             p += wi * x[k]
+            square_norm += x[k] * x[k]
         if is_deferred(spec.lazy):  # known when this is compiled: either the sum above is left out, or all of this
             for k in range(columns.shape[0]):
                 wr[k] = catch_up_row(spec.lazy, spec, wr[k], load(sr, k), workspace, k, columns[k], t)
@@ -160,10 +179,12 @@ def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
                 p += wr[k] * x[k]
         if not math.isfinite(p):
             return position, NOT_FINITE, t
+        z = h * slope(spec.loss, y[r], p)
+        if is_too_large(z, square_norm):
+            return position, TOO_LARGE, t
         loss_sums[0] += h * value(spec.loss, y[r], p)
         loss_sums[1] += h
         lr = cast_like(at(spec.schedule, t), w)
-        z = h * slope(spec.loss, y[r], p)
         for k in range(columns.shape[0]):
             wr[k], sk = apply_update(spec.update, wr[k], z * x[k], load(sr, k), lr, t, columns[k])
             store(sr, k, sk)

@@ -14,12 +14,13 @@ import math
 from typing import Any, NamedTuple
 
 from ...compiler.jit import borrow_arrays, cast_like, jit, jitable, load, method, store
+from ...compiler.simd import one_like
 from ...records.losses import invariant_step, slope, value
 from ...records.penalties import prox
 from ...records.rules import step, step_size
 from ...records.schedules import at
 from .lazy import _inverse_scale, _max_abs, add_bias_iterate, caught_up, record_update
-from .rows import DONE, NO_WEIGHT, NOT_FINITE, open_row, prefetch_row
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, is_too_large, open_row, prefetch_row
 
 # A value so many times the largest before is predicted as if it were that many times.  Weights of a feature whose
 # first values are tiny are huge, and without a limit one ordinary value after them throws the model off: on text with
@@ -155,6 +156,7 @@ def learn_scaled_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             return position, status, t
         prefetch_row(rows, w, s, position + 1, stop)
         p = bias[0]
+        square_norm = one_like(p)  # with the intercept
         for k in range(columns.shape[0]):
             i = columns[k]
             si = load(s, i)
@@ -162,14 +164,17 @@ def learn_scaled_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             store(sr, k, si)
             mr[k] = _max_abs(scaling, p, i)
             p += wr[k] * _clip_value(scaling, x[k], mr[k])
+            square_norm += x[k] * x[k]
         if not math.isfinite(p):
             return position, NOT_FINITE, t
+        dloss = slope(spec.loss, y[row], p)
+        z = cast_like(math.sqrt(h), w) * dloss
+        if is_too_large(z, square_norm):
+            return position, TOO_LARGE, t
         loss_sums[0] += h * value(spec.loss, y[row], p)
         loss_sums[1] += h
         lr = cast_like(at(spec.schedule, t), w)
         one, zero = type(lr)(1), lr - lr
-        dloss = slope(spec.loss, y[row], p)
-        z = cast_like(math.sqrt(h), w) * dloss
         for k in range(columns.shape[0]):
             magnitude = abs(x[k]) if dloss != 0 else zero
             wr[k], mr[k] = _rescale_weight(scaling, magnitude, wr[k], mr[k])
