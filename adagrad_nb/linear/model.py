@@ -4,7 +4,9 @@ A model has three parts: `parameters` (weights, accumulators and their memory la
 `selection` (the outputs that it reports).
 """
 
-from typing import Any, NamedTuple
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,11 +32,18 @@ from .targets import (
     multiclass_probabilities,
 )
 
+if TYPE_CHECKING:
+    import os
+
+    import numpy.typing as npt
+
+    from ..optim.state import State
+
 FILE_KIND = "linear model"
 
 
 class RowsToPredict(NamedTuple):
-    """CSR arrays of rows, and their number of columns."""
+    """CSR arrays of the rows to predict, and their number of columns."""
 
     indptr: Any
     indices: Any
@@ -43,35 +52,35 @@ class RowsToPredict(NamedTuple):
 
 
 class LinearModel:
-    """A linear model and the state of its training.
+    """Linear model and the state of its training.
 
-    Models are made by `fit_linear` and `load_model`, and do not change afterwards.
+    `fit_linear` and `load_model` return models.  A model does not change afterwards.
 
     Attributes
     ----------
     coef : ndarray of shape (n_features,), or (n_classes, n_features) for more than two classes
-        Weights, with the penalty applied up to the last row.  With `average`, the mean of the iterates.
+        Weights, with the penalty of all updates applied; with `average`, the mean of the iterates.
     intercept : float, or ndarray of shape (n_classes,)
-        0.0 without intercept.
+        Intercept; 0.0 if the model has none.
     classes : ndarray of shape (n_classes,) or None
-        Labels in increasing order, None for regression.  Of two labels the second one is positive.
+        Labels in increasing order, or None for regression.  The second of two labels is positive.
     progressive_loss : float
-        Mean loss of the first pass, by sample weight.  The loss of a row is taken before the model is trained on it.
+        Mean loss of the first pass, by sample weight.  The loss of a row is computed before the update by that row.
     n_seen : int
         Number of rows trained on, over all passes.
     normalized, invariant : bool
         Options of `fit_linear`.
     n_features : int
+        Number of features.
     pass_losses : list of float
-        With early stopping, the monitored loss of each pass.  It is not saved in files.
+        Monitored loss of each pass; empty without early stopping.  It is not saved in files.
     state, bias_state : State
-        Options and accumulators of the weights and of the intercept; ``state.t`` counts the updates.  These are
-        copies: changing them does not change the model.  With several outputs the accumulators have the shape
-        (n_features, n_outputs).
+        Options and accumulators of the weights and of the intercept, as copies.  ``state.t`` is the number of updates.
+        With several outputs the accumulators have shape (n_features, n_outputs).
     rates : ndarray of shape (n_rates,)
-        With ``lr="auto"`` or `Rates`: the learning rates, or their factors on the schedule.
+        Learning rates, or their factors on the schedule.  Only with ``lr="auto"`` or `Rates`.
     rate : float
-        The rate with the lowest progressive loss.  `coef`, `intercept` and predictions are those of this rate.
+        Learning rate with the lowest progressive loss.  `coef`, `intercept` and predictions are those of this rate.
     progressive_losses : ndarray of shape (n_rates,)
         Progressive loss of each rate; inf for a rate that diverged.
 
@@ -86,10 +95,25 @@ class LinearModel:
     ['yes']
     """
 
+    selection: Any  # OnlyOutput, BestOutput or AllOutputs
+    parameters: Any  # SingleOutput or MultiOutput
+    target: Any  # Numbers, BinaryLabels or MulticlassLabels
+    pass_losses: list[float]
+
     def __init__(
-        self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1, normalized=False,
-        invariant=False,
-    ):  # fmt: skip
+        self,
+        n_features: int,
+        dtype: npt.DTypeLike,
+        loss: Any,
+        rule: Any,
+        lr: Any,
+        penalty: Any,
+        intercept: bool,
+        average: Any = False,
+        batch_size: int = 1,
+        normalized: bool = False,
+        invariant: bool = False,
+    ) -> None:
         self.loss, self.batch_size = loss, batch_size
         self.n_seen, self.pass_losses = 0, []
         _check_outputs(loss, lr, penalty, normalized, invariant)
@@ -115,7 +139,7 @@ class LinearModel:
 
     # --- training ----------------------------------------------------------------------------------------------------
 
-    def copy(self):
+    def copy(self) -> LinearModel:
         """Return a copy with its own arrays."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
@@ -157,86 +181,86 @@ class LinearModel:
     # --- attributes --------------------------------------------------------------------------------------------------
 
     @property
-    def dtype(self):
+    def dtype(self) -> np.dtype:
         """float32 or float64."""
         return self.parameters.dtype
 
     @property
-    def n_features(self):
-        """Number of columns seen so far."""
+    def n_features(self) -> int:
+        """Number of features."""
         return self.parameters.n_features
 
     @property
-    def has_intercept(self):
-        """Whether the model has an intercept."""
+    def has_intercept(self) -> bool:
+        """Whether the intercept is trained."""
         return self.parameters.has_intercept
 
     @property
-    def state(self):
-        """Options, accumulators and update count of the weights, as a copy."""
+    def state(self) -> State:
+        """Copy of the options, accumulators and update count of the weights."""
         return self.parameters.states()[0]
 
     @property
-    def bias_state(self):
-        """Options, accumulators and update count of the intercept, as a copy."""
+    def bias_state(self) -> State:
+        """Copy of the options, accumulators and update count of the intercept."""
         return self.parameters.states()[1]
 
     @property
-    def average(self):
-        """Average of the iterates, or False."""
+    def average(self) -> Any:
+        """Average that the model reports, or False."""
         return self.parameters.average
 
     @property
-    def normalized(self):
-        """Whether each feature is divided by its largest absolute value."""
+    def normalized(self) -> bool:
+        """Whether each feature is divided by its largest absolute value so far."""
         return self.parameters.scaling.normalized
 
     @property
-    def invariant(self):
+    def invariant(self) -> bool:
         """Whether updates are importance-weight-aware."""
         return self.parameters.scaling.invariant
 
     @property
-    def coef(self):
-        """Weights with the penalty of every update so far."""
+    def coef(self) -> np.ndarray:
+        """Weights, with the penalty of all updates applied."""
         return self.selection.coef(self.parameters, self.loss_sums)
 
     @property
-    def intercept(self):
+    def intercept(self) -> float | np.ndarray:
         """Intercept as a float, or an array with one for each class."""
         return self.selection.intercept(self.parameters, self.loss_sums)
 
     @property
-    def classes(self):
+    def classes(self) -> Any:
         """Labels in increasing order, or None for regression."""
         return self.target.to_array()
 
     @property
-    def progressive_loss(self):
-        """Mean loss of the first pass, of each row before training on it; NaN before the first row."""
+    def progressive_loss(self) -> float:
+        """Mean loss of the first pass, each row before its update; NaN before the first row."""
         loss, weight = self.selection.loss_totals(self.loss_sums)
         return float(loss / weight) if weight else float("nan")
 
     @property
-    def rates(self):
-        """Learning rates that were tried, or their factors on the schedule."""
+    def rates(self) -> np.ndarray:
+        """Learning rates, or their factors on the schedule."""
         self._require_rates("rates")
         return self.parameters.rate_factors.copy()
 
     @property
-    def best_index(self):
+    def best_index(self) -> int:
         """Position of the learning rate with the lowest progressive loss."""
         self._require_rates("best_index")
         return self.selection.best(self.loss_sums)
 
     @property
-    def rate(self):
+    def rate(self) -> float:
         """Learning rate with the lowest progressive loss."""
         self._require_rates("rate")
         return float(self.parameters.rate_factors[self.best_index])
 
     @property
-    def progressive_losses(self):
+    def progressive_losses(self) -> np.ndarray:
         """Progressive loss of each learning rate."""
         self._require_rates("progressive_losses")
         losses, weight = self.loss_sums[:-1], self.loss_sums[-1]
@@ -246,7 +270,7 @@ class LinearModel:
         if not isinstance(self.selection, BestOutput):
             raise AttributeError(f"{name}: the model was trained with one learning rate; use lr='auto' to try several")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"LinearModel({type(self.loss).__name__}, {self.n_features} features, {self.dtype}, "
             f"n_seen={self.n_seen}, progressive_loss={self.progressive_loss:.4f})"
@@ -255,22 +279,22 @@ class LinearModel:
     # --- predictions -------------------------------------------------------------------------------------------------
 
     @property
-    def has_probabilities(self):
-        """Whether the loss gives probabilities of the labels, as the logistic loss does."""
+    def has_probabilities(self) -> bool:
+        """Whether the loss gives probabilities of the labels; the logistic loss does."""
         return has_probabilities(self.loss)
 
-    def decision_function(self, X):
+    def decision_function(self, X: Any) -> Any:
         """Return the score coef·x + intercept of each row.
 
         Parameters
         ----------
         X : sparse matrix or array of shape (n, n_features)
-            A sparse matrix may have fewer columns; the missing ones are zero.
+            A sparse matrix may have fewer columns; missing columns count as zero.
 
         Returns
         -------
         ndarray of shape (n,), or (n, n_classes) for more than two classes
-            For rows on a device, a device array.
+            A device array for rows on a device.
 
         Raises
         ------
@@ -296,10 +320,10 @@ class LinearModel:
         scores = self.decision_function(X)
         return to_host(scores) if is_device_array(scores) else scores
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the predicted label or number of each row.
 
-        Of several classes the one with the largest score is predicted.
+        The prediction is the class with the largest score.
 
         Parameters
         ----------
@@ -312,7 +336,7 @@ class LinearModel:
         scores = self._host_scores(X)
         return self.predict_from_scores(scores) if self.classes is None else self.target.decode(scores)
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> np.ndarray:
         """Return the probability of each label for each row.
 
         Parameters
@@ -322,8 +346,7 @@ class LinearModel:
         Returns
         -------
         ndarray of shape (n, n_classes)
-            Columns in the order of `classes`.  With one-versus-rest losses the binary probabilities are divided by
-            their sum.
+            Columns in the order of `classes`.  A one-versus-rest loss divides the binary probabilities by their sum.
 
         Raises
         ------
@@ -337,8 +360,8 @@ class LinearModel:
             is_multiclass = is_multi_output_loss(self.loss)
             if is_multiclass and not isinstance(self.loss, OneVsRest):
                 raise AttributeError(
-                    f"predict_proba: the loss {name} has no method inverse_link(p), which gives the probabilities of "
-                    "the classes from the scores of a row; use decision_function, or train with 'softmax'"
+                    f"predict_proba: the loss {name} has no method inverse_link(p), which returns the probabilities of "
+                    "the classes for the scores of a row; use decision_function, or train with 'softmax'"
                 )
             raise AttributeError(
                 f"predict_proba: the loss {self.loss if is_multiclass else name} has no probabilities; use "
@@ -347,7 +370,7 @@ class LinearModel:
         probability = self.predict_from_scores(self._host_scores(X))
         return probability if probability.ndim == 2 else np.column_stack([1 - probability, probability])
 
-    def predict_from_scores(self, scores):
+    def predict_from_scores(self, scores: np.ndarray) -> np.ndarray:
         """Return the inverse link of scores: the probability of the positive label, or the predicted number.
 
         Parameters
@@ -363,7 +386,9 @@ class LinearModel:
             return multiclass_probabilities(self.loss, scores, self.dtype)
         return apply_inverse_link(self.loss, scores, self.dtype)
 
-    def loss_of_scores(self, y, scores, sample_weight=None):
+    def loss_of_scores(
+        self, y: npt.ArrayLike, scores: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
         """Return the mean loss of scores.
 
         Parameters
@@ -380,18 +405,18 @@ class LinearModel:
         scores = np.ascontiguousarray(scores, np.float64)
         n = scores.shape[0]
         y = self.target.encode_known(y, n, np.float64)
-        sample_weight = check_sample_weight(sample_weight, n, np.float64)
+        weights = check_sample_weight(sample_weight, n, np.float64)
         loss, out = cast(self.loss, np.float64), np.empty(n)
         if scores.ndim == 2:
             compiled_for(multi_rows.compute_losses, loss)(loss, y, scores, np.empty(scores.shape[1]), out)
         else:
             compiled_for(rows.compute_losses, loss)(loss, y, scores, out)
-        return float(np.average(out, weights=sample_weight))
+        return float(np.average(out, weights=weights))
 
     linked = property(lambda self: self.predict_from_scores)  # the name in version 0.1.0
     loss_of_margins = property(lambda self: self.loss_of_scores)  # the name in version 0.1.0
 
-    def mean_loss(self, X, y, sample_weight=None):
+    def mean_loss(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
         """Return the mean loss of the model on data, without the penalty.
 
         Parameters
@@ -408,13 +433,13 @@ class LinearModel:
 
     # --- files -------------------------------------------------------------------------------------------------------
 
-    def save(self, path):
-        """Write the model and its state, from which training can continue.
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the model and its training state to a file, so that training can continue.
 
         Parameters
         ----------
         path : str or path-like
-            The file is replaced atomically: it holds either its old content or all of the new one.
+            File name.  The file is replaced atomically: it has its old content or all of the new content.
         """
         parameters, state = self.parameters, self.parameters.state
         arrays = {"tally": self.loss_sums} | parameters.to_arrays()
@@ -446,16 +471,16 @@ def _single_target(loss):
 
 
 def _row_loss(loss, lr):
-    """Return the loss of one row over all outputs."""
+    """Return the loss of one row, over all outputs."""
     return IndependentOutputs(loss) if isinstance(lr, Rates) else loss
 
 
 def _check_outputs(loss, lr, penalty, normalized, invariant, model=None):
-    """Raise ValueError for options that do not suit the outputs, of a new model or of `model`."""
+    """Raise ValueError for options that the outputs of a new model, or those of `model`, do not support."""
     has_rates = isinstance(lr, Rates)
     if is_multi_output_loss(loss) and has_rates:
         raise ValueError(
-            "lr: 'auto' and several rates support two classes or numbers, not more classes; give a number such as 0.5"
+            "lr: 'auto' and several rates support two classes or numbers, not more classes; use one rate such as 0.5"
         )
     if model is not None and isinstance(model.selection, BestOutput):
         if not has_rates:
@@ -467,39 +492,41 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, model=None):
             )
     if has_rates and is_group_penalty(penalty):
         raise ValueError(
-            f"penalty: got {penalty!r}, whose groups are the classes of a feature; with several learning rates each "
-            "output is a model of its own: use L1, or a single rate"
+            f"penalty: got {penalty!r}, whose groups are the classes of a feature, but with several rates each "
+            "output is a separate model; use L1, or one rate"
         )
     if (is_multi_output_loss(loss) or has_rates) and (normalized or invariant):
         raise ValueError(
             f"{'normalized' if normalized else 'invariant'}: got True, which several classes or rates do not support; "
-            "leave it out, or train on two classes, or numbers, with one rate"
+            "use False, or train on two classes or numbers with one rate"
         )
 
 
-def continue_from(model, options, dtype):
+def continue_from(model: LinearModel, options: dict[str, Any], dtype: npt.DTypeLike | None) -> LinearModel:
     """Return a copy of the model with the options that differ from its own.
 
     Raises
     ------
     ValueError
-        For an option that cannot change.
+        If an option differs that cannot change.
     """
     if "loss" in options and is_multi_output_loss(model.loss):
         options = options | {"loss": multiclass_loss(options["loss"])}
     if dtype is not None and np.dtype(dtype) != model.dtype:
-        raise ValueError(f"dtype: got {np.dtype(dtype)}, but the model is {model.dtype}")
-    for name, own in (("intercept", model.has_intercept), ("normalized", model.normalized)):
-        if options.get(name, own) != own:
-            raise ValueError(f"{name}: got {options[name]}, but the model has {name}={own}; train a new model")
+        raise ValueError(
+            f"dtype: got {np.dtype(dtype)}, but the model is {model.dtype}; leave dtype out, or train a new model"
+        )
+    for name, value in (("intercept", model.has_intercept), ("normalized", model.normalized)):
+        if options.get(name, value) != value:
+            raise ValueError(f"{name}: got {options[name]}, but the model has {name}={value}; train a new model")
     own = {name: getattr(model.parameters.state, name) for name in ("penalty", "rule", "lr")}
     own |= {name: getattr(model, name) for name in ("loss", "average", "batch_size", "invariant")}
     changed = {name: options[name] for name in own if name in options and not options_equal(options[name], own[name])}
     return model._with_options(**changed) if changed else model.copy()
 
 
-def options_equal(a, b):
-    """Return whether two options are equal; records may hold arrays."""
+def options_equal(a: Any, b: Any) -> bool:
+    """Return whether two options are equal.  Options are numbers, arrays, or records of them."""
     if type(a) is not type(b) and (isinstance(a, tuple) or isinstance(b, tuple)):
         return False
     if isinstance(a, tuple):
