@@ -1,6 +1,10 @@
-"""AdagradClassifier and AdagradRegressor: `fit_linear` in the manners of scikit-learn."""
+"""Estimators for scikit-learn: AdagradClassifier and AdagradRegressor, which call `fit_linear`."""
 
+from __future__ import annotations
+
+import inspect
 import numbers
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import scipy
@@ -14,7 +18,7 @@ try:
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
     raise ImportError(
-        "AdagradClassifier and AdagradRegressor need scikit-learn 1.6 or newer: pip install 'adagrad_nb[sklearn]'"
+        "AdagradClassifier and AdagradRegressor need scikit-learn 1.6 or newer; run pip install 'adagrad_nb[sklearn]'"
     ) from error
 
 from .. import _check, _csr
@@ -28,11 +32,91 @@ from .fit import fit_linear
 from .row_order import sort_rows_by_hash
 from .targets import MulticlassLabels, apply_class_weight, check_class_weight
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+    from typing_extensions import Self
+
+    from .trainer import Progress
+
 LOSS_ALIASES = {"log_loss": "logistic", "squared_error": "squared"}  # scikit-learn's names
+
+# Parts of the docstrings that are the same for both estimators.
+_SHARED_DOC = {
+    "parameters": """\
+penalty : {None, "l1", "l2", "elasticnet"} or penalty record, default None
+    Penalty on the weights; the intercept is not penalised.  A record has its own strengths, and `alpha` and `l1_ratio`
+    are then not used: ``NonNegative()``, or ``L1(strengths)`` with one strength for each feature.
+alpha : float, default 1e-4
+    Strength of a penalty given by name, in [0, inf): `alpha` |w| for "l1", `alpha` w² / 2 for "l2".
+l1_ratio : float, default 0.15
+    Share of "l1" in "elasticnet", in [0, 1]: the penalty is `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
+rule : rule record, optional
+    Update rule; by default ``Adagrad()``.
+lr : float or schedule record, default 0.5
+    Learning rate in [0, inf), or a schedule of the update number such as ``InverseSqrt(0.5)``.
+average : bool, int or Polyak, default False
+    Whether `coef_` and `intercept_` are averages of the iterates.  An integer or ``Polyak(start)`` is the update at
+    which the average starts.
+batch_size : int, default 1
+    Number of rows for each update.
+max_iter : int, default 10
+    Number of passes over the data in `fit`; the maximum with `early_stopping`.  One pass is often enough for 100,000
+    rows.
+early_stopping : bool or EarlyStopping, default False
+    Whether `fit` holds out a tenth of the rows, stops when their loss no longer falls, and keeps the best model.
+fit_intercept : bool, default True
+    Whether to train an intercept.
+shuffle : bool, default True
+    Whether `fit` visits the rows in a random order, which is the same in every pass.  The order depends on the values
+    of the rows, not on their positions, so the result does not depend on the order of the rows in X.  Rows with
+    equal X and y are merged, and their weights are added: a row of weight 2 is the same as two rows.  Shuffling makes a
+    copy of X.
+random_state : int, RandomState instance or None, default None
+    Seed of `shuffle`, and of the choice of held-out rows with `early_stopping`.
+warm_start : bool, default False
+    Whether `fit` continues from the result of the last `fit`, including its accumulators.""",
+    "callback": """\
+callback : callable, optional
+    Function that is called with a `Progress` about 20 times a second.  Training stops if it raises StopIteration.""",
+    "attributes": """\
+n_features_in_ : int
+    Number of features.
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Column names of X; only if all of them are strings.
+n_iter_ : int
+    Number of passes of the last `fit`; 1 after `partial_fit`.
+t_ : int
+    Number of updates so far.
+loss_curve_ : list of float
+    Mean loss of each pass; the loss of a row is computed before its update.  `partial_fit` adds one value per call.
+validation_curve_ : list of float
+    Monitored loss of each pass with `early_stopping`; empty without it.
+model_ : LinearModel
+    The trained model, with ``save``, ``state`` and all other members.""",
+    "notes": """\
+`partial_fit` makes one pass over the given rows, in their order and with their weights.  Calls with the rows A and then
+with the rows B give, bit for bit, the model of one call with all rows of A and B.""",
+}
+
+
+def _insert_shared_doc(cls):
+    """Replace the placeholders in the docstring of an estimator by the shared parts."""
+    if cls.__doc__:  # Python removes docstrings with -OO
+        cls.__doc__ = inspect.cleandoc(cls.__doc__).format(**_SHARED_DOC)
+    return cls
 
 
 class LinearEstimator(BaseEstimator):
-    """Parameters, learning, and coefficients that are dense or sparse; a subclass says what targets are."""
+    """Base class of the estimators: parameters, training, and dense or sparse coefficients.
+
+    A subclass defines the targets.
+    """
+
+    # Members that the subclasses define.
+    _target_types: tuple[str, ...]
+    _needs_numeric_y: bool
 
     def __init__(
         self, loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
@@ -60,7 +144,7 @@ class LinearEstimator(BaseEstimator):
         return [name for name, cls in LOSSES.items() if target_type(cls) in self._target_types]
 
     def _resolve_loss(self):
-        """The loss as a record, if it is one for such targets."""
+        """Return the loss as a record; raise ValueError for a loss of other targets."""
         loss = self.loss
         if isinstance(loss, str):
             name = LOSS_ALIASES.get(loss, loss)
@@ -72,13 +156,13 @@ class LinearEstimator(BaseEstimator):
         _check.record_methods("loss", loss, ("target_type",), LOSSES[self._loss_names()[0]]())
         if target_type(loss) not in self._target_types:
             raise ValueError(
-                f"loss: {type(loss).__name__} takes targets of the type {target_type(loss)!r}; must be one of "
-                f"{', '.join(self._loss_names())}, or such a record"
+                f"loss: got {type(loss).__name__}, whose targets are of type {target_type(loss)!r}; must be one of "
+                f"{', '.join(self._loss_names())}, or a loss record with the same type of targets as these"
             )
         return loss
 
     def _resolve_penalty(self):
-        """The penalty as a record, strengths in scikit-learn's meaning."""
+        """Return the penalty as a record; `alpha` and `l1_ratio` have the meaning of scikit-learn."""
         if self.penalty is None:
             return NoPenalty()
         if not isinstance(self.penalty, str):
@@ -94,7 +178,7 @@ class LinearEstimator(BaseEstimator):
         raise ValueError(f"penalty: got {self.penalty!r}; must be 'l1', 'l2', 'elasticnet', None, or a penalty record")
 
     def _fit_linear_options(self):
-        """Keyword arguments of fit_linear, under its names."""
+        """Return the keyword arguments of `fit_linear`."""
         _check.boolean("fit_intercept", self.fit_intercept)
         _check.boolean("shuffle", self.shuffle)
         return {
@@ -105,16 +189,16 @@ class LinearEstimator(BaseEstimator):
         }  # fmt: skip
 
     def _resolve_average(self):
-        """True and numbers, as scikit-learn has them, as records."""
+        """Return the average as a record, or False; scikit-learn uses True and integers."""
         average = self.average
         if isinstance(average, (bool, np.bool_)):
             return Polyak() if average else False
         return Polyak(int(average)) if isinstance(average, numbers.Integral) else average
 
-    # --- learning ----------------------------------------------------------------------------------------------
+    # --- training ----------------------------------------------------------------------------------------------
 
     def _check_data(self, X, *y, reset=False):
-        """X, or (X, y), as scikit-learn checks them."""
+        """Return X, or (X, y), after the checks of scikit-learn."""
         options = {"y_numeric": self._needs_numeric_y} if y and y[0] is not None else {}
         kinds = [np.float64, np.float32]
         return validate_data(self, X, *y, reset=reset, accept_sparse="csr", dtype=kinds, **options)
@@ -129,24 +213,24 @@ class LinearEstimator(BaseEstimator):
         weight = self._row_weights(y, sample_weight)
         rows = weight > 0
         if not rows.any():
-            raise ValueError("sample_weight: all weights are zero; there is nothing to learn from")
+            raise ValueError("sample_weight: all weights are zero; at least one must be positive")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if self.shuffle:
             X, y, weight = sort_rows_by_hash(X, y, weight, seed)
-        # The objective is the mean loss by weight: the penalty stands beside weights of mean 1.
+        # Scale the weights to mean 1: the objective is then their weighted mean loss plus the penalty.
         weight = weight / weight[weight > 0].mean()
         self.loss_curve_ = []
-        more = {"passes": passes, "rng": seed, "early_stopping": self.early_stopping}
-        return self._fit_model(X, y, weight, self.model_ if is_continued else None, options | more)
+        options |= {"passes": passes, "rng": seed, "early_stopping": self.early_stopping}
+        return self._fit_model(X, y, weight, self.model_ if is_continued else None, options)
 
     def _fit_once(self, X, y, sample_weight, classes=None):
-        first = not hasattr(self, "model_")
+        is_first = not hasattr(self, "model_")
         options = self._fit_linear_options()
-        X, y = self._check_data(X, y, reset=first)
-        y = self._encode_targets(y, not first, classes)
-        if first:
+        X, y = self._check_data(X, y, reset=is_first)
+        y = self._encode_targets(y, not is_first, classes)
+        if is_first:
             self.loss_curve_ = []
-        return self._fit_model(X, y, self._row_weights(y, sample_weight), None if first else self.model_, options)
+        return self._fit_model(X, y, self._row_weights(y, sample_weight), None if is_first else self.model_, options)
 
     def _fit_model(self, X, y, weight, model, options):
         pass_losses = PassLosses(self.callback)
@@ -163,7 +247,7 @@ class LinearEstimator(BaseEstimator):
         self.intercept_ = np.atleast_1d(self.model_.intercept).astype(self.coef_.dtype)
         return self
 
-    # --- predicting --------------------------------------------------------------------------------------------
+    # --- predictions -------------------------------------------------------------------------------------------
 
     def _decision_scores(self, X):
         check_is_fitted(self)
@@ -175,10 +259,10 @@ class LinearEstimator(BaseEstimator):
     def _has_dense_coef(self):
         return not scipy.sparse.issparse(self.coef_)
 
-    def sparsify(self):
-        """Keep `coef_` as a sparse matrix, for fewer bytes and faster predictions where most weights are zero.
+    def sparsify(self) -> Self:
+        """Convert `coef_` to a sparse matrix, which saves memory and time if most weights are zero.
 
-        The learning state stays dense, so that the model can learn on; learning makes `coef_` dense again.
+        The accumulators stay dense, so training can continue.  Training makes `coef_` dense again.
 
         Returns
         -------
@@ -189,8 +273,8 @@ class LinearEstimator(BaseEstimator):
             self.coef_ = scipy.sparse.csr_matrix(np.atleast_2d(self.coef_))
         return self
 
-    def densify(self):
-        """Keep `coef_` as an array again.
+    def densify(self) -> Self:
+        """Convert `coef_` to a dense array.
 
         Returns
         -------
@@ -208,93 +292,52 @@ class LinearEstimator(BaseEstimator):
 
 
 def _supports_probabilities(estimator):
-    """For `available_if`: whether the loss has probabilities; the reason, where it has none."""
+    """Return True if the loss has probabilities; raise AttributeError otherwise, as `available_if` requires."""
     loss = estimator._resolve_loss()
     if not has_probabilities(loss):
         raise AttributeError(
-            f"predict_proba: the loss {type(loss).__name__} has no probabilities; take 'logistic' or 'modified_huber', "
+            f"predict_proba: the loss {type(loss).__name__} has no probabilities; use 'logistic' or 'modified_huber', "
             "or sklearn.calibration.CalibratedClassifierCV"
         )
     return True
 
 
+@_insert_shared_doc
 class AdagradClassifier(ClassifierMixin, LinearEstimator):
-    """Linear classifier learnt online by Adagrad: each weight has a rate of its own.
+    """Linear classifier trained online with Adagrad, which adapts the step size of each weight.
 
-    The objective is the mean loss of the rows, by weight, plus the penalty.
+    The objective is the mean loss of the rows, by sample weight, plus the penalty.
 
     Parameters
     ----------
     loss : str or loss record, default "logistic"
-        "logistic" (or "log_loss"), "modified_huber", which have probabilities; "hinge", "squared_hinge",
-        "smooth_hinge", "perceptron"; or a record such as ``SmoothHinge(0.5)``.  With more than two classes "logistic"
-        is softmax, of all classes at once; the others learn each class against the rest, in the same pass.
-    penalty : {None, "l1", "l2", "elasticnet"} or penalty record, default None
-        On the weights, not on the intercept.  A record, such as ``L1(strengths)`` with one strength for each feature
-        or ``NonNegative()``, brings its own strengths.
-    alpha : float, default 1e-4
-        Strength of a penalty that is given by its name, in [0, inf): `alpha` |w| for "l1", `alpha` w² / 2 for "l2".
-    l1_ratio : float, default 0.15
-        Share of "l1" in "elasticnet", in [0, 1]: `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
-    rule : rule record, optional
-        By default ``Adagrad()``.
-    lr : float or schedule record, default 0.5
-        Learning rate in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.
-    average : bool, int or Polyak, default False
-        Whether `coef_` and `intercept_` are the means of the weights over all updates, or those from a given one on.
-    batch_size : int, default 1
-        Rows for each update.
-    max_iter : int, default 10
-        Passes over the data in `fit`, or the most there are with `early_stopping`.  One is often enough for 100,000
-        rows.
-    early_stopping : bool or EarlyStopping, default False
-        Whether `fit` holds out a tenth of the rows, ends when their loss no longer falls, and keeps the best model.
-    fit_intercept : bool, default True
-        Whether to learn a constant.
-    shuffle : bool, default True
-        Whether `fit` visits the rows in a random order, the same in each pass, which is drawn for the rows by what
-        they hold.  Then what is learnt does not depend on the order of the rows given, and rows that are equal are
-        learnt as one with the sum of their weights: weight 2 is the row listed twice.  It takes a second copy of X.
-    random_state : int, RandomState instance or None, default None
-        For `shuffle`, and the rows that `early_stopping` holds out.
-    warm_start : bool, default False
-        Whether `fit` goes on from what the last `fit` has learnt, accumulators of the rates included.
+        "logistic" (or "log_loss") and "modified_huber" have probabilities; "hinge", "squared_hinge", "smooth_hinge"
+        and "perceptron" do not.  A record such as ``SmoothHinge(0.5)`` sets the parameter of a loss.  With more than
+        two classes "logistic" is softmax.  Other losses train each class against the rest, in the same pass.
+    {parameters}
     class_weight : dict, "balanced" or None, default None
-        Factors of the weights of the rows by label; what a dict does not name has 1.  "balanced" gives every label
-        the same total weight.
-    callback : callable, optional
-        Told a `Progress` about 20 times a second; a StopIteration that it raises ends the learning.
+        Factor on the sample weights for each label; 1 for labels that a dict lacks.  "balanced" gives every label the
+        same total weight.
+    {callback}
 
     Attributes
     ----------
     coef_ : ndarray or csr_matrix of shape (1, n_features) or (n_classes, n_features)
         Weights.
     intercept_ : ndarray of shape (1,) or (n_classes,)
+        Intercepts.
     classes_ : ndarray of shape (n_classes,)
-        The labels; of two, the decision function is positive for the second.
-    n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where X has column names that are strings.
-    n_iter_ : int
-        Passes of the last `fit`, 1 after `partial_fit`.
-    t_ : int
-        Updates so far.
-    loss_curve_ : list of float
-        Mean loss of each pass, of each row before it was learnt; `partial_fit` adds one entry for each call.
-    validation_curve_ : list of float
-        The losses that `early_stopping` looked at, one for each pass; empty without it.
-    model_ : LinearModel
-        With ``save``, ``state`` and all else.
+        Labels in increasing order.  With two labels a positive decision function predicts the second.
+    {attributes}
 
     See Also
     --------
-    AdagradRegressor : Numbers and counts.
-    fit_linear : The same learning, on files larger than memory too.
+    AdagradRegressor : Regression on numbers and counts.
+    fit_linear : The same training, also from files larger than memory.
 
     Notes
     -----
-    `partial_fit` learns the rows it is given once, in their order, with their weights as they are: A, then B, is bit
-    for bit A and B in one call.
+    {notes}
 
     References
     ----------
@@ -320,27 +363,28 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
     _needs_numeric_y = False
 
     def __init__(
-        self, loss="logistic", *, penalty=None, alpha=1e-4, l1_ratio=0.15, rule=None, lr=0.5,
-        average=False, batch_size=1, max_iter=10, early_stopping=False, fit_intercept=True, shuffle=True,
-        random_state=None, warm_start=False, class_weight=None, callback=None,
-    ):  # fmt: skip
+        self, loss: Any = "logistic", *, penalty: Any = None, alpha: float = 1e-4, l1_ratio: float = 0.15,
+        rule: Any = None, lr: Any = 0.5, average: Any = False, batch_size: int = 1, max_iter: int = 10,
+        early_stopping: Any = False, fit_intercept: bool = True, shuffle: bool = True, random_state: Any = None,
+        warm_start: bool = False, class_weight: Any = None, callback: Callable[[Progress], object] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(
             loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
             shuffle, random_state, warm_start, callback,
         )  # fmt: skip
         self.class_weight = class_weight
 
-    def fit(self, X, y, sample_weight=None):
-        """Learn from rows, in `max_iter` passes.
+    def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
+        """Train on rows, in `max_iter` passes.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            float32 is learnt in float32, all else in float64; indices of 32 or 64 bits.
+            float32 data trains in float32, other data in float64.  Indices have 32 or 64 bits.
         y : array-like of shape (n_samples,)
-            Labels of any one kind.
+            Labels, all numbers or all strings.
         sample_weight : array-like of shape (n_samples,), optional
-            In [0, inf); by default ones.
+            Weights of the rows, in [0, inf); by default 1.
 
         Returns
         -------
@@ -348,15 +392,21 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         """
         return self._fit_passes(X, y, sample_weight)
 
-    def partial_fit(self, X, y, classes=None, sample_weight=None):
-        """Learn from some more rows, once, in the order given.
+    def partial_fit(
+        self,
+        X: Any,
+        y: npt.ArrayLike,
+        classes: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+    ) -> Self:
+        """Train on more rows, in one pass and in the given order.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
         classes : array-like of shape (n_classes,), optional
-            All the labels, at the first call; by default those of its rows are all there are.
+            All labels, in the first call; by default the labels in its y.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
@@ -365,13 +415,13 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         """
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             raise ValueError(
-                "class_weight: 'balanced' needs all of y at once, which partial_fit never sees; give a dict, such as "
-                "that of sklearn.utils.class_weight.compute_class_weight"
+                "class_weight: got 'balanced', which needs all of y, but partial_fit gets a part of it; use a dict, "
+                "for example from sklearn.utils.class_weight.compute_class_weight"
             )
         return self._fit_once(X, y, sample_weight, classes)
 
     def _encode_targets(self, y, is_continued, classes=None):
-        """The numbers of the labels in `classes_`."""
+        """Return the position of each label in `classes_`."""
         check_classification_targets(y)
         if classes is not None:
             classes = np.unique(np.asarray(classes))
@@ -381,14 +431,14 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         known = self.classes_ if is_continued else found if classes is None else classes
         if known.size < 2:
             raise ValueError(
-                f"y: got {known.size} class, {known.tolist()}; there must be two classes, in y or announced with "
+                f"y: got {known.size} class, {known.tolist()}; must have at least two classes, in y or declared with "
                 "partial_fit(…, classes=…)"
             )
         new = set() if known is found else set(found.tolist()) - set(known.tolist())
         if new:
             raise ValueError(
-                f"y: got {min(new, key=str)!r}, which is none of the classes {known.tolist()[:5]}; announce all with "
-                "the first partial_fit(…, classes=…)"
+                f"y: got {min(new, key=str)!r}, which is not among the classes {known.tolist()[:5]}; declare all "
+                "classes in the first call partial_fit(…, classes=…)"
             )
         self.classes_ = known
         return np.searchsorted(known, y)
@@ -398,12 +448,12 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
 
     def _fit_model(self, X, y, weight, model, options):
         loss = options["loss"]
-        if target_type(loss) == "multiclass" and self.classes_.size == 2:  # one function parts two classes
+        if target_type(loss) == "multiclass" and self.classes_.size == 2:  # one output is enough
             options["loss"] = getattr(loss, "loss", Logistic())
         return super()._fit_model(X, y, weight, model, options)
 
     def _row_weights(self, y, sample_weight):
-        """Weights of the rows times those of their classes."""
+        """Return the weights of the rows, multiplied by those of their classes."""
         weight = targets.check_sample_weight(sample_weight, y.size, np.float64)
         class_weight = check_class_weight(self.class_weight, True)
         if class_weight is None:
@@ -415,8 +465,8 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
     def _shape_coef(self, coef):
         return np.atleast_2d(coef)
 
-    def decision_function(self, X):
-        """Return the confidence in the second class, or in each of more than two.
+    def decision_function(self, X: Any) -> np.ndarray:
+        """Return the score of the second class, or of each class if there are more than two.
 
         Parameters
         ----------
@@ -428,7 +478,7 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         """
         return self._decision_scores(X)
 
-    def predict(self, X):
+    def predict(self, X: Any) -> np.ndarray:
         """Return the label of each row.
 
         Parameters
@@ -443,8 +493,8 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         return self.classes_[(scores > 0).astype(np.intp) if scores.ndim == 1 else scores.argmax(axis=1)]
 
     @available_if(_supports_probabilities)
-    def predict_proba(self, X):
-        """Return the probability of each class; only for losses that have probabilities.
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the probability of each class, if the loss has probabilities.
 
         Parameters
         ----------
@@ -460,8 +510,8 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         return probabilities if probabilities.ndim == 2 else np.column_stack([1 - probabilities, probabilities])
 
     @available_if(_supports_probabilities)
-    def predict_log_proba(self, X):
-        """Return the logarithm of the probability of each class, -inf of 0.
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Return the logarithm of the probability of each class; -inf for probability 0.
 
         Parameters
         ----------
@@ -475,79 +525,38 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
             return np.log(self.predict_proba(X))
 
 
+@_insert_shared_doc
 class AdagradRegressor(RegressorMixin, LinearEstimator):
-    """Linear regression learnt online by Adagrad: each weight has a rate of its own.
+    """Linear regression trained online with Adagrad, which adapts the step size of each weight.
 
-    The objective is the mean loss of the rows, by weight, plus the penalty.
+    The objective is the mean loss of the rows, by sample weight, plus the penalty.  The first update changes a weight
+    by `lr`.  If the values of y are far from 1, scale them, or choose an `lr` of their size.
 
     Parameters
     ----------
     loss : str or loss record, default "squared"
         "squared" (or "squared_error"), "huber", "absolute", "epsilon_insensitive", "squared_epsilon_insensitive",
-        "quantile"; "poisson" for counts, which predicts their mean, the exponential of the linear function; or a
-        record such as ``Quantile(0.9)`` or ``Huber(1.35)``.
-    penalty : {None, "l1", "l2", "elasticnet"} or penalty record, default None
-        On the weights, not on the intercept.  A record, such as ``L1(strengths)`` with one strength for each feature
-        or ``NonNegative()``, brings its own strengths.
-    alpha : float, default 1e-4
-        Strength of a penalty that is given by its name, in [0, inf): `alpha` |w| for "l1", `alpha` w² / 2 for "l2".
-    l1_ratio : float, default 0.15
-        Share of "l1" in "elasticnet", in [0, 1]: `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
-    rule : rule record, optional
-        By default ``Adagrad()``.
-    lr : float or schedule record, default 0.5
-        Learning rate in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.  A first step
-        changes a weight by `lr`: y that is far from 1 wants to be scaled, or a rate that is as far.
-    average : bool, int or Polyak, default False
-        Whether `coef_` and `intercept_` are the means of the weights over all updates, or those from a given one on.
-    batch_size : int, default 1
-        Rows for each update.
-    max_iter : int, default 10
-        Passes over the data in `fit`, or the most there are with `early_stopping`.  One is often enough for 100,000
-        rows.
-    early_stopping : bool or EarlyStopping, default False
-        Whether `fit` holds out a tenth of the rows, ends when their loss no longer falls, and keeps the best model.
-    fit_intercept : bool, default True
-        Whether to learn a constant.
-    shuffle : bool, default True
-        Whether `fit` visits the rows in a random order, the same in each pass, which is drawn for the rows by what
-        they hold.  Then what is learnt does not depend on the order of the rows given, and rows that are equal are
-        learnt as one with the sum of their weights: weight 2 is the row listed twice.  It takes a second copy of X.
-    random_state : int, RandomState instance or None, default None
-        For `shuffle`, and the rows that `early_stopping` holds out.
-    warm_start : bool, default False
-        Whether `fit` goes on from what the last `fit` has learnt, accumulators of the rates included.
-    callback : callable, optional
-        Told a `Progress` about 20 times a second; a StopIteration that it raises ends the learning.
+        "quantile", or "poisson" for counts.  "poisson" predicts the mean count, the exponential of the linear
+        function.  A record such as ``Quantile(0.9)`` or ``Huber(1.35)`` sets the parameter of a loss.
+    {parameters}
+    {callback}
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,), or csr_matrix of shape (1, n_features)
         Weights.
     intercept_ : ndarray of shape (1,)
-    n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Only where X has column names that are strings.
-    n_iter_ : int
-        Passes of the last `fit`, 1 after `partial_fit`.
-    t_ : int
-        Updates so far.
-    loss_curve_ : list of float
-        Mean loss of each pass, of each row before it was learnt; `partial_fit` adds one entry for each call.
-    validation_curve_ : list of float
-        The losses that `early_stopping` looked at, one for each pass; empty without it.
-    model_ : LinearModel
-        With ``save``, ``state`` and all else.
+        Intercept.
+    {attributes}
 
     See Also
     --------
-    AdagradClassifier : Labels.
-    fit_linear : The same learning, on files larger than memory too.
+    AdagradClassifier : Classification.
+    fit_linear : The same training, also from files larger than memory.
 
     Notes
     -----
-    `partial_fit` learns the rows it is given once, in their order, with their weights as they are: A, then B, is bit
-    for bit A and B in one call.
+    {notes}
 
     References
     ----------
@@ -570,26 +579,27 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
     _needs_numeric_y = True
 
     def __init__(
-        self, loss="squared", *, penalty=None, alpha=1e-4, l1_ratio=0.15, rule=None, lr=0.5,
-        average=False, batch_size=1, max_iter=10, early_stopping=False, fit_intercept=True, shuffle=True,
-        random_state=None, warm_start=False, callback=None,
-    ):  # fmt: skip
+        self, loss: Any = "squared", *, penalty: Any = None, alpha: float = 1e-4, l1_ratio: float = 0.15,
+        rule: Any = None, lr: Any = 0.5, average: Any = False, batch_size: int = 1, max_iter: int = 10,
+        early_stopping: Any = False, fit_intercept: bool = True, shuffle: bool = True, random_state: Any = None,
+        warm_start: bool = False, callback: Callable[[Progress], object] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(
             loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
             shuffle, random_state, warm_start, callback,
         )  # fmt: skip
 
-    def fit(self, X, y, sample_weight=None):
-        """Learn from rows, in `max_iter` passes.
+    def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
+        """Train on rows, in `max_iter` passes.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            float32 is learnt in float32, all else in float64; indices of 32 or 64 bits.
+            float32 data trains in float32, other data in float64.  Indices have 32 or 64 bits.
         y : array-like of shape (n_samples,)
-            Finite numbers, of at least 0 for counts.
+            Finite numbers; at least 0 for counts.
         sample_weight : array-like of shape (n_samples,), optional
-            In [0, inf); by default ones.
+            Weights of the rows, in [0, inf); by default 1.
 
         Returns
         -------
@@ -597,8 +607,8 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         """
         return self._fit_passes(X, y, sample_weight)
 
-    def partial_fit(self, X, y, sample_weight=None):
-        """Learn from some more rows, once, in the order given.
+    def partial_fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
+        """Train on more rows, in one pass and in the given order.
 
         Parameters
         ----------
@@ -612,8 +622,8 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         """
         return self._fit_once(X, y, sample_weight)
 
-    def predict(self, X):
-        """Return the number predicted for each row.
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the predicted number of each row.
 
         Parameters
         ----------
