@@ -96,8 +96,15 @@ validation_curve_ : list of float
 model_ : LinearModel
     The trained model, with ``save``, ``state`` and all other members.""",
     "notes": """\
+Notes
+-----
 `partial_fit` makes one pass over the given rows, in their order and with their weights.  Calls with the rows A and then
-with the rows B give, bit for bit, the model of one call with all rows of A and B.""",
+with the rows B give, bit for bit, the model of one call with all rows of A and B.
+
+References
+----------
+.. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization",
+   JMLR 12 (2011) 2121-2159.""",
 }
 
 
@@ -335,14 +342,7 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
     AdagradRegressor : Regression on numbers and counts.
     fit_linear : The same training, also from files larger than memory.
 
-    Notes
-    -----
     {notes}
-
-    References
-    ----------
-    .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
-       Optimization", JMLR 12 (2011) 2121-2159.
 
     Examples
     --------
@@ -554,14 +554,7 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
     AdagradClassifier : Classification.
     fit_linear : The same training, also from files larger than memory.
 
-    Notes
-    -----
     {notes}
-
-    References
-    ----------
-    .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
-       Optimization", JMLR 12 (2011) 2121-2159.
 
     Examples
     --------
