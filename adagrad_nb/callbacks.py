@@ -25,7 +25,7 @@ class History:
     rows : list of int
         Number of rows so far, over all passes.
     progressive : list of float
-        Progressive loss: mean loss of the rows of the first pass, each before it was learnt.
+        Progressive loss: mean loss of the rows of the first pass, each before the model is trained on it.
     recent : list of float
         Mean loss of the rows since the previous entry.
     seconds : list of float
@@ -63,7 +63,7 @@ class History:
 
 
 class PassLosses:
-    """Weighted mean of the progressive loss in each pass: the loss of each row before it was learnt.
+    """Weighted mean of the progressive loss in each pass: the loss of each row before training on it.
 
     Parameters
     ----------

@@ -243,9 +243,9 @@ def _print_summary(model, monitor):
     seconds = monitor.history.seconds[-1] if monitor.history.seconds else 0.0
     coef = model.coef
     if monitor.interrupted:
-        print("interrupted; the model has learnt the rows so far")
+        print("interrupted; the model is trained on the rows so far")
     print(
-        f"learnt     {model.n_seen:,} rows in {seconds:.2f} s, {np.count_nonzero(coef):,} of {coef.size:,} weights "
+        f"trained on {model.n_seen:,} rows in {seconds:.2f} s, {np.count_nonzero(coef):,} of {coef.size:,} weights "
         f"are non-zero\nprogressive loss {model.progressive_loss:.5f}"
         + (f" at the learning rate {model.rate:g}, the best of {model.rates.size}" if hasattr(model, "rates") else "")
     )
@@ -332,7 +332,7 @@ def _run_info(options):
         f"steps             {_describe_steps(model)}\n"
         f"penalty           {model.parameters.state.penalty}\n"
         f"precision         {model.dtype}\n"
-        f"rows learnt       {model.n_seen:,}\n"
+        f"rows trained on   {model.n_seen:,}\n"
         f"progressive loss  {model.progressive_loss:.5f}\n"
         f"features          {model.n_features:,}, {used:,} with non-zero weights\n"
         f"intercept         {' '.join(f'{value:.6g}' for value in np.atleast_1d(model.intercept))}"

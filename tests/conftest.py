@@ -1,7 +1,5 @@
 """Where compiled code is kept during the tests, and what many tests share."""
 
-import hashlib
-import importlib.metadata
 import importlib.util
 import os
 import pathlib
@@ -13,17 +11,10 @@ import zlib
 PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
 
 
-def _cache():
-    """A directory for these sources alone: Numba's disk cache does not notice an edit in another module."""
-    digest = hashlib.sha256(importlib.metadata.version("numba").encode())
-    for path in sorted(PACKAGE.rglob("*.py")):
-        digest.update(str(path.relative_to(PACKAGE)).encode() + b"\0" + path.read_bytes())
-    user = os.getuid() if hasattr(os, "getuid") else "user"
-    return os.path.join(tempfile.gettempdir(), f"adagrad_nb-{user}-{digest.hexdigest()[:16]}")
-
-
 # Numba reads this once, when it is imported.
-os.environ["NUMBA_CACHE_DIR"] = os.environ.get("ADAGRAD_NB_CACHE") or _cache()
+os.environ["NUMBA_CACHE_DIR"] = os.environ.get("ADAGRAD_NB_CACHE") or os.path.join(
+    tempfile.gettempdir(), f"adagrad_nb-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+)
 
 import numba  # noqa: E402
 import numpy as np  # noqa: E402

@@ -137,7 +137,7 @@ def test_info_describes_a_model(files, tmp_path, capsys):
     capsys.readouterr()
     assert main(["info", path]) == 0
     out = capsys.readouterr().out
-    for part in ("Logistic", "L2(strength=0.5)", "float32", "rows learnt       300", "-1.0, 1.0 (positive)"):
+    for part in ("Logistic", "L2(strength=0.5)", "float32", "rows trained on   300", "-1.0, 1.0 (positive)"):
         assert part in out
     assert re.search(r"intercept +0\n", out)
 
@@ -226,7 +226,7 @@ def test_an_interrupt_saves_the_model_so_far(tmp_path):
     child.send_signal(signal.SIGINT)
     out, err = child.communicate(timeout=60)
     assert child.returncode == 130, err
-    assert "interrupted; the model has learnt the rows so far" in out
+    assert "interrupted; the model is trained on the rows so far" in out
     assert load_model(path).n_seen > 2000
 
 

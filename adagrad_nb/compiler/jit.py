@@ -18,6 +18,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_jitable, register_model
 
 from .._legacy import get_member
+from .cache import enable_cache
 
 # Numba's default error model checks each division for zero, which prevents vectorisation (4 to 7 times slower).
 # One callee with that error model prevents it in all its callers.
@@ -40,13 +41,11 @@ prange = numba.prange
 
 
 def jit(function=None, **options):
-    """Compile a function for the CPU at its first call, without the GIL and with the disk cache if it is writable."""
+    """Compile a function for the CPU at its first call, without the GIL and with the disk cache of `cache`."""
     if function is None:
         return functools.partial(jit, **options)
-    try:
-        return numba.njit(function, nogil=True, cache=True, **OPTIONS, **options)
-    except RuntimeError:  # no writable directory for the cache
-        return numba.njit(function, nogil=True, **OPTIONS, **options)
+    compiled = numba.njit(function, nogil=True, **OPTIONS, **options)
+    return enable_cache(compiled) if is_compiled(compiled) else compiled
 
 
 parallel = functools.partial(jit, parallel=True)

@@ -1,37 +1,44 @@
-"""Rows of data that live on a CUDA device: uploaded once, learnt from and predicted there."""
+"""Training and prediction on CSR rows in GPU memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import _csr
 from .._csr import as_csr, sum_duplicates
-from ..cuda import arrays as device
+from ..cuda import arrays
 from ..optim.device_gradients import list_workspace, sort_indices
-from ..optim.device_gradients import sparse_kernels as list_loops
+from ..optim.device_gradients import sparse_kernels as sparse_gradient_kernels
 from ..optim.state import init
 from ..records.group_penalties import is_group_penalty
 from ..records.schedules import at
 from .kernels.rows import Rows, Weights
 from .parameters import SingleOutput
 
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
 
 def row_kernels():
-    """The CUDA loops of linear models."""
-    device.import_cuda()
+    """Return the CUDA kernels for one output."""
+    arrays.import_cuda()
     from .kernels import cuda_rows
 
     return cuda_rows
 
 
 def multi_row_kernels():
-    """The CUDA loops of linear models of several lanes."""
-    device.import_cuda()
+    """Return the CUDA kernels for several outputs."""
+    arrays.import_cuda()
     from .kernels import cuda_multi_rows
 
     return cuda_multi_rows
 
 
 class DeviceRows:
-    """Compressed sparse rows on a CUDA device; made by `to_device`.
+    """CSR rows in GPU memory; made by `to_device`.
 
     Attributes
     ----------
@@ -39,7 +46,7 @@ class DeviceRows:
     dtype : dtype
     indptr, indices, data : device arrays
     lengths : ndarray
-        Stored values of each row, on the host.
+        Number of stored values of each row, on the host.
 
     Examples
     --------
@@ -52,44 +59,41 @@ class DeviceRows:
     def __init__(self, X):
         self.shape, self.dtype = X.shape, X.dtype
         self.lengths = np.diff(X.indptr)
-        self.indptr, self.indices, self.data = map(device.to_device_array, (X.indptr, X.indices, X.data))
+        self.indptr, self.indices, self.data = map(arrays.to_device_array, (X.indptr, X.indices, X.data))
 
-    def require_dtype(self, dtype):
-        """The same rows, which must have that precision."""
+    def require_dtype(self, dtype: np.dtype) -> DeviceRows:
+        """Return the rows, which must have the precision `dtype`."""
         if self.dtype != dtype:
-            raise TypeError(f"X: is of {self.dtype} on the device, but {dtype} is wanted; upload to_device(X, {dtype})")
+            raise TypeError(f"X: has dtype {self.dtype} on the device; must be {dtype}, as of to_device(X, {dtype})")
         return self
 
     def __getitem__(self, rows):
         raise ValueError(
-            "X: rows on a device cannot be picked out, as early_stopping would; hold out rows before to_device"
+            "X: rows on a device cannot be selected, as early_stopping does; hold out rows before to_device"
         )
 
-    def decision_values(self, coef, intercept):
-        """coef·x + intercept of each row, as a device array; of each lane, if coef has a row of lanes per feature."""
+    def decision_values(self, coef: np.ndarray, intercept: Any) -> Any:
+        """Return coef·x + intercept of each row as a device array, of shape (n,) or (n, n_outputs) as `coef`."""
         if self.shape[1] > coef.shape[0]:
             raise ValueError(f"X: got {self.shape[1]} columns; the model has {coef.shape[0]} features")
         self.require_dtype(coef.dtype)
-        out = device.empty((self.shape[0], *coef.shape[1:]), self.dtype)
-        arrays, w, flat = (
-            (self.indptr, self.indices, self.data),
-            device.to_device_array(coef.reshape(-1)),
-            device.flat_view(out),
-        )
+        out = arrays.empty((self.shape[0], *coef.shape[1:]), self.dtype)
+        csr_arrays = (self.indptr, self.indices, self.data)
+        w, flat = arrays.to_device_array(coef.reshape(-1)), arrays.flat_view(out)
         if coef.ndim == 1:
-            device.launch_kernel(
+            arrays.launch_kernel(
                 row_kernels().decision_values,
                 out.size * row_kernels().THREADS_PER_ROW,
-                *arrays,
+                *csr_arrays,
                 w,
                 self.dtype.type(intercept),
                 out,
             )
         else:
             gpu = multi_row_kernels()
-            weights = Weights(w, (), (), device.to_device_array(intercept), ())
-            device.launch_kernel(
-                gpu.multi_scores, flat.size, gpu.CAUGHT_UP, Rows(*arrays, (), (), ()), weights, 1.0, flat, 0, 0
+            weights = Weights(w, (), (), arrays.to_device_array(intercept), ())
+            arrays.launch_kernel(
+                gpu.multi_scores, flat.size, gpu.CAUGHT_UP, Rows(*csr_arrays, (), (), ()), weights, 1.0, flat, 0, 0
             )
         return out
 
@@ -97,13 +101,13 @@ class DeviceRows:
         return f"DeviceRows({self.shape[0]} rows, {self.shape[1]} features, {self.dtype})"
 
 
-def to_device(X, dtype=None):
-    """Upload rows to a CUDA device, once, for `fit_linear` with ``batch_size`` and for predictions.
+def to_device(X: Any, dtype: npt.DTypeLike | None = None) -> DeviceRows:
+    """Copy rows to a CUDA device, for `fit_linear` with ``batch_size`` and for predictions.
 
     Parameters
     ----------
     X : sparse matrix or array of shape (n, n_features)
-        Checked here: indices in range, values finite; what is listed twice in a row is summed.
+        Indices must be in range and values finite.  Duplicate entries of a row are summed.
     dtype : {float32, float64}, optional
         By default float32 for float32 data, else float64.
 
@@ -118,8 +122,8 @@ def to_device(X, dtype=None):
 
     Notes
     -----
-    Learning there keeps no average, takes neither normalised nor invariant steps, and no penalty on the classes of a
-    feature together.  A batch needs room for its stored values times the classes, or the rates, of the model.
+    Training on a device does not support averages, normalised or importance-weight-aware updates, and group penalties.
+    A batch takes memory for its stored values times the number of outputs of the model.
 
     Examples
     --------
@@ -133,17 +137,17 @@ def to_device(X, dtype=None):
     (True, True)
     """
     X = as_csr(X, dtype)
-    wrong = np.flatnonzero((X.indices < 0) | (X.indices >= X.shape[1]) | ~np.isfinite(X.data))
-    if wrong.size:
-        _csr.raise_for_row(X, int(np.searchsorted(X.indptr, wrong[0], "right")) - 1)
+    invalid = np.flatnonzero((X.indices < 0) | (X.indices >= X.shape[1]) | ~np.isfinite(X.data))
+    if invalid.size:
+        _csr.raise_for_row(X, int(np.searchsorted(X.indptr, invalid[0], "right")) - 1)
     if not X.has_canonical_format:
         X = sum_duplicates(X)
-    with device.on_stream([]):
+    with arrays.on_stream([]):
         return DeviceRows(X)
 
 
 def _check_device(model):
-    """Only what the loops of the device can do."""
+    """Raise ValueError for options that training on a device does not support."""
     if model.average:
         raise ValueError(
             f"average: got {model.average}, which training on a device does not support; use average=False"
@@ -159,139 +163,139 @@ def _check_device(model):
         )
 
 
-def _upload_flat(arrays):
-    """Copies on the device of an array, or of a tuple of them, in one dimension."""
-    return tuple(map(_upload_flat, arrays)) if isinstance(arrays, tuple) else device.to_device_array(arrays.reshape(-1))
+def _upload_flat(values):
+    """Return flat copies on the device of an array, or of a tuple of arrays."""
+    return tuple(map(_upload_flat, values)) if isinstance(values, tuple) else arrays.to_device_array(values.reshape(-1))
 
 
 class DeviceTrainer:
-    """The weights of a model on the device while they learn from a chunk, one for each feature."""
+    """Weights of a model with one output on the device, in training on one chunk."""
 
     n_outputs = 1  # weights of a feature
 
     def __init__(self, model, X, y, weight, order):
         _check_device(model)
         self.model, self.X = model, X
-        self.active_rows = np.flatnonzero(weight[order] != 0)  # rows of no weight take no place in a batch
+        self.active_rows = np.flatnonzero(weight[order] != 0)  # batches skip rows of weight zero
         visited = order[self.active_rows]
         spec = model.parameters.spec()
-        self._spec, self.schedule = device.to_device_record(spec), spec.schedule
-        self.rows = Rows(X.indptr, X.indices, X.data, *map(device.to_device_array, (y, weight, visited)))
-        self.host_arrays = self._learnt_arrays()
+        self._spec, self.schedule = arrays.to_device_record(spec), spec.schedule
+        self.rows = Rows(X.indptr, X.indices, X.data, *map(arrays.to_device_array, (y, weight, visited)))
+        self.host_arrays = self._trained_arrays()
         self.weights = Weights(*map(_upload_flat, self.host_arrays))
-        self.leaf = init(self.weights.bias, model.parameters.state.rule).leaves[
-            0
-        ]  # whose room is used, not what it accumulates
+        self.leaf = init(self.weights.bias, model.parameters.state.rule).leaves[0]  # only its workspace is used
         self.precision = self.leaf.precision
         self.value_offsets = np.concatenate([[0], np.cumsum(X.lengths[visited], dtype=np.int64)])
-        self.device_offsets = device.to_device_array(self.value_offsets)
-        self.batch_sums = device.full(model.loss_sums.size, 0, np.float64)
-        self.bad_row = device.full(1, 2**62, np.int64)
+        self.device_offsets = arrays.to_device_array(self.value_offsets)
+        self.batch_sums = arrays.full(model.loss_sums.size, 0, np.float64)
+        self.bad_row = arrays.full(1, 2**62, np.int64)
         self.order = order
 
-    def _learnt_arrays(self):
-        """What is learnt, on the host."""
+    def _trained_arrays(self):
+        """Return the arrays that training changes, on the host."""
         return self.model.parameters.kernel_arrays()
 
     def _list_workspace(self, name, size, dtype=None):
-        """Memory for a list, by default of numbers of the precision of the weights."""
+        """Return workspace for `size` numbers, by default of the precision of the weights."""
         return list_workspace(self.leaf, name, size, dtype or self.precision)
 
     def learn_batch(self, number):
-        """Learn from a batch; return the position in the order of the visit after it."""
-        gpu, lists, model, n_outputs = row_kernels(), list_loops(), self.model, self.n_outputs
+        """Train on a batch; return the position in the order after it."""
+        gpu, sparse, model, n_outputs = row_kernels(), sparse_gradient_kernels(), self.model, self.n_outputs
         size, t = model.batch_size, model.parameters.t
         first = number * size
         count = min(size, self.active_rows.size - first)
         stored = int(self.value_offsets[first + count] - self.value_offsets[first])
-        where = self._list_workspace("where", stored, np.int64)
-        z, losses, g = self._compute_slopes(where, first, count, t)
-        lr, share = self._device_rate(at(self.schedule, t) * 1.0), self.precision.type(count)
+        columns = self._list_workspace("columns", stored, np.int64)
+        z, losses, g = self._compute_slopes(columns, first, count, t)
+        lr, n_rows = self._device_rate(at(self.schedule, t) * 1.0), self.precision.type(count)
         if stored:
-            columns, places = sort_indices(self.leaf, where)
-            sums, heads = (
+            sorted_columns, positions = sort_indices(self.leaf, columns)
+            sums, merged = (
                 self._list_workspace("sums", stored * n_outputs),
-                self._list_workspace("heads", stored, np.int64),
+                self._list_workspace("merged", stored, np.int64),
             )
-            device.launch_kernel(lists.sum_runs, stored * n_outputs, columns, places, g, n_outputs, sums)
-            device.launch_kernel(lists.merge_runs, stored * n_outputs, columns, sums, n_outputs, 0, heads)
-            self._update_features(heads, sums, share, lr, t)
+            arrays.launch_kernel(sparse.sum_runs, stored * n_outputs, sorted_columns, positions, g, n_outputs, sums)
+            arrays.launch_kernel(sparse.merge_runs, stored * n_outputs, sorted_columns, sums, n_outputs, 0, merged)
+            self._update_features(merged, sums, n_rows, lr, t)
         if model.has_intercept:
-            device.launch_blocks(gpu.learn_bias, n_outputs, self._spec, self.weights, z, share, lr, t)
-        device.launch_blocks(gpu.add_losses, self.batch_sums.size, self.rows, losses, first, self.batch_sums)
+            arrays.launch_blocks(gpu.learn_bias, n_outputs, self._spec, self.weights, z, n_rows, lr, t)
+        arrays.launch_blocks(gpu.add_losses, self.batch_sums.size, self.rows, losses, first, self.batch_sums)
         model.parameters.t = t + 1
         return int(self.active_rows[first + count - 1]) + 1
 
-    def _compute_slopes(self, where, first, count, t):
-        """Predict rows; return their slopes and losses, and the gradients of the stored values, of columns `where`."""
+    def _compute_slopes(self, columns, first, count, t):
+        """Return slopes and losses of rows, and the gradients of their stored values, whose columns it writes."""
         gpu = row_kernels()
         z, losses, g = (
             self._list_workspace("z", count),
             self._list_workspace("losses", count),
-            self._list_workspace("g", where.size),
+            self._list_workspace("g", columns.size),
         )
-        entries = gpu.DeviceBatch(z, losses, where, g, self.device_offsets, self.bad_row)
-        device.launch_kernel(
+        entries = gpu.DeviceBatch(z, losses, columns, g, self.device_offsets, self.bad_row)
+        arrays.launch_kernel(
             gpu.row_slopes, count * gpu.THREADS_PER_ROW, self._spec, self.rows, self.weights, entries, t, first, count
         )
         return z, losses, g
 
     def _device_rate(self, lr):
-        """The learning rate as the loops take it."""
+        """Return the learning rate as the kernels take it."""
         return self.precision.type(lr)
 
-    def _update_features(self, where, g, share, lr, t):
-        """Move the features that are listed."""
-        device.launch_kernel(row_kernels().cuda_learn, where.size, self._spec, self.weights, where, g, share, lr, t)
+    def _update_features(self, columns, g, n_rows, lr, t):
+        """Update the listed features."""
+        arrays.launch_kernel(
+            row_kernels().cuda_learn, columns.size, self._spec, self.weights, columns, g, n_rows, lr, t
+        )
 
     def collect_losses(self, loss_sums):
-        """Add the losses to the sums; an error if a prediction was not finite.  Only the sums are copied."""
-        loss_sums += device.to_host(self.batch_sums)
-        device.fill(self.batch_sums, 0)
-        bad_row = int(device.to_host(self.bad_row)[0])
+        """Add the losses to the loss sums; raise ValueError if a prediction was not finite."""
+        loss_sums += arrays.to_host(self.batch_sums)
+        arrays.fill(self.batch_sums, 0)
+        bad_row = int(arrays.to_host(self.bad_row)[0])
         if bad_row < 2**62:
             raise ValueError(
                 f"X: row {self.order[self.active_rows[bad_row]]} gives a prediction that is not finite; the values or "
-                "the learning rate are too large, scale X or take a smaller lr"
+                "the learning rate are too large, scale X or use a smaller lr"
             )
 
     def copy_to_host(self):
-        """Copy what has been learnt to the model on the host."""
+        """Copy the trained arrays to the model on the host."""
         for host, here in zip(self.host_arrays, self.weights, strict=True):
             pairs = zip(host, here, strict=True) if isinstance(host, tuple) else [(host, here)]
             for array, other in pairs:
-                array[...] = device.to_host(other).reshape(array.shape)
+                array[...] = arrays.to_host(other).reshape(array.shape)
 
 
 class MultiOutputDeviceTrainer(DeviceTrainer):
-    """The same of several lanes, classes or rates: the weights of a feature are side by side, in flat arrays."""
+    """Weights of a model with several outputs on the device; those of a feature are adjacent in flat arrays."""
 
     def __init__(self, model, X, y, weight, order):
         self.n_outputs, self.current_rate = model.parameters.rate_factors.size, None
         super().__init__(model, X, y, weight, order)
-        self.rate_factors = device.to_device_array(model.parameters.rate_factors)
+        self.rate_factors = arrays.to_device_array(model.parameters.rate_factors)
 
-    def _learnt_arrays(self):
+    def _trained_arrays(self):
         w, s, last_update, bias, bias_s = self.model.parameters.kernel_arrays()
-        w, bias = w[:, : self.n_outputs], bias[:, : self.n_outputs]  # the others only fill up vectors
-        s, bias_s = (tuple(array[:, : self.n_outputs] for array in arrays) for arrays in (s, bias_s))
+        w, bias = w[:, : self.n_outputs], bias[:, : self.n_outputs]  # without the padding
+        s, bias_s = (tuple(array[:, : self.n_outputs] for array in slots) for slots in (s, bias_s))
         return Weights(w, s, last_update, bias, bias_s)
 
-    def _compute_slopes(self, where, first, count, t):
+    def _compute_slopes(self, columns, first, count, t):
         gpu, n_outputs = multi_row_kernels(), self.n_outputs
         p, z = (self._list_workspace(name, count * n_outputs) for name in ("p", "z"))
         losses = self._list_workspace("losses", count * (self.batch_sums.size - 1), np.float64)
-        g = list_loops().OuterProductGradient(
-            z, self._list_workspace("owner", where.size, np.int32), self._list_workspace("x", where.size)
+        g = sparse_gradient_kernels().OuterProductGradient(
+            z, self._list_workspace("owner", columns.size, np.int32), self._list_workspace("x", columns.size)
         )
-        device.launch_kernel(
+        arrays.launch_kernel(
             gpu.multi_scores, p.size, self._spec, self.rows, self.weights, self.rate_factors, p, t, first
         )
-        device.launch_kernel(
+        arrays.launch_kernel(
             gpu.multi_losses_and_slopes, count, self._spec, self.rows, p, z, losses, self.bad_row, n_outputs, first
         )
-        device.launch_kernel(
-            gpu.expand_rows, count * gpu.THREADS_PER_ROW, self.rows, g, where, self.device_offsets, first, count
+        arrays.launch_kernel(
+            gpu.expand_rows, count * gpu.THREADS_PER_ROW, self.rows, g, columns, self.device_offsets, first, count
         )
         return z, losses, g
 
@@ -299,24 +303,26 @@ class MultiOutputDeviceTrainer(DeviceTrainer):
         if lr != self.current_rate:
             self.current_rate, self.output_rates = (
                 lr,
-                device.to_device_array((self.model.parameters.rate_factors * lr).astype(self.precision)),
+                arrays.to_device_array((self.model.parameters.rate_factors * lr).astype(self.precision)),
             )
         return self.output_rates
 
-    def _update_features(self, where, g, share, lr, t):
+    def _update_features(self, columns, g, n_rows, lr, t):
         gpu = multi_row_kernels()
-        device.launch_kernel(
-            gpu.cuda_learn_multi, g.size, self._spec, self.weights, self.rate_factors, where, g, share, lr, t
+        arrays.launch_kernel(
+            gpu.cuda_learn_multi, g.size, self._spec, self.weights, self.rate_factors, columns, g, n_rows, lr, t
         )
         if not isinstance(self.weights.last_update, tuple):
-            device.launch_kernel(gpu.set_last_updates, where.size, self._spec, self.weights.last_update, where, t + 1)
+            arrays.launch_kernel(
+                gpu.set_last_updates, columns.size, self._spec, self.weights.last_update, columns, t + 1
+            )
 
 
 def learn_on_device(trainer, X, y, weight, order, loss_sums):
     """Train on the rows of a chunk on the device; return whether to continue."""
     model = trainer.model
     kind = DeviceTrainer if isinstance(model.parameters, SingleOutput) else MultiOutputDeviceTrainer
-    with device.on_stream([]):
+    with arrays.on_stream([]):
         learner = kind(model, X, y, weight, order)
         trainer.start_clock()
         n_batches, number = -(-learner.active_rows.size // model.batch_size), 0

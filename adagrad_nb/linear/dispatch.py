@@ -62,7 +62,7 @@ def row_kernel(parameters, batch_size, X, spec, leading=()):
     """Return a kernel that makes one update for each row."""
     shape = (*leading, _longest_row(X))
     w, slots = np.empty(shape, X.dtype), _allocate_slots(parameters, shape)
-    if parameters.scaling:
+    if isinstance(spec, scaled_rows.ScaledLearnerSpec):
         max_abs, inverse_scale, r = (np.empty(shape, X.dtype) for _ in range(3))
         return compiled_for(scaled_rows.learn_scaled_rows, spec), scaled_rows.ScaledRowBuffers(
             w, slots, max_abs, inverse_scale, r

@@ -1,4 +1,6 @@
-"""Early stopping of `fit_linear`: which loss is looked at after each pass, and when it has stopped falling."""
+"""Early stopping of `fit_linear`: the monitored loss of each pass, and the decision to stop."""
+
+from __future__ import annotations
 
 import math
 from typing import NamedTuple
@@ -11,20 +13,22 @@ MONITORS = ("held-out", "recent")
 
 
 class EarlyStopping(NamedTuple):
-    """When to stop going through the data again; the best model so far is the one that is kept.
+    """Criterion for the end of training; the result is the model of the pass with the lowest loss.
 
     Parameters
     ----------
     monitor : {"held-out", "recent"}, default "held-out"
-        Which loss is looked at, each a mean by sample weight and without the penalty.  "held-out": of rows that are
-        never learnt, with the model as it reports itself (its average, where it averages); for one matrix after the
-        pass, for chunks of each chunk's held-out rows after its other rows have been learnt.  "recent": of every row
-        of the pass, each just before it is learnt.
+        The monitored loss: a mean by sample weight, without the penalty.
+
+        - "held-out": of rows that are held out from training, predicted with the reported model, which may be an
+          average.  One matrix is evaluated after each pass; of chunks, the held-out rows of each are evaluated after
+          training on its other rows.
+        - "recent": of all rows of the pass, each before the model is trained on it.
     validation_fraction : float, default 0.1
-        Share of the rows of each chunk to hold out, in (0, 1); chosen at random by ``rng``, or by the seed 0 where
-        none is given, and the same in every pass.
+        Fraction in (0, 1) of the rows of each chunk to hold out.  They are drawn with ``rng``, or with seed 0 if it is
+        not given, and are the same in every pass.
     n_iter_no_change : int, default 5
-        Stop after so many passes in a row that did not bring the loss below the best one by more than `tol`.
+        Number of consecutive passes that do not decrease the lowest loss by more than `tol` before training stops.
     tol : float, default 1e-3
         In [0, inf).
 
@@ -47,7 +51,8 @@ class EarlyStopping(NamedTuple):
 
     domain = {"tol": "[0, inf)"}
 
-    def check(self):
+    def check(self) -> None:
+        """Raise ValueError for options outside their domain."""
         if self.monitor not in MONITORS:
             raise ValueError(f"EarlyStopping.monitor: got {self.monitor!r}; must be one of {', '.join(MONITORS)}")
         _check.in_interval("EarlyStopping.validation_fraction", self.validation_fraction, "(0, 1)")
@@ -55,7 +60,7 @@ class EarlyStopping(NamedTuple):
 
 
 def early_stopping_monitor(early_stopping, seed):
-    """An `EarlyStoppingMonitor` for what a caller gave as `early_stopping`, or None."""
+    """Return the `EarlyStoppingMonitor` for the argument `early_stopping` of `fit_linear`, or None."""
     if early_stopping is None or early_stopping is False:
         return None
     if early_stopping is True:
@@ -67,7 +72,7 @@ def early_stopping_monitor(early_stopping, seed):
 
 
 class EarlyStoppingMonitor:
-    """The losses of the passes so far, and the best model."""
+    """Losses of the passes so far, and the model of the best pass."""
 
     def __init__(self, options, seed):
         self.options, self.seed = options, seed
@@ -76,7 +81,7 @@ class EarlyStoppingMonitor:
         self.validation_sums = np.zeros(2)  # of the held-out rows of this pass: sum of losses, sum of weights
 
     def validation_rows(self, n, chunk_index):
-        """The rows of chunk `chunk_index`, of n rows, that are not to be learnt, in increasing order."""
+        """Return the indices, in increasing order, of the held-out rows among the n rows of a chunk."""
         if self.options.monitor != "held-out":
             return np.empty(0, np.int64)
         rng = np.random.default_rng([self.seed, chunk_index, n])
@@ -84,7 +89,7 @@ class EarlyStoppingMonitor:
         return np.sort(rng.permutation(n)[:n_held_out])
 
     def add_validation_loss(self, model, X, y, weight, rows):
-        """Take in the losses of held-out rows."""
+        """Add the losses of the held-out rows to the loss of this pass."""
         X_held_out, y, weight = X[rows], np.asarray(y)[rows], weight[rows]
         is_invalid = ~np.isfinite(X_held_out.data) | (X_held_out.indices < 0) | (X_held_out.indices >= X.shape[1])
         if is_invalid.any():
@@ -94,13 +99,13 @@ class EarlyStoppingMonitor:
             self.validation_sums += total_weight * model.mean_loss(X_held_out, y, weight), total_weight
 
     def should_stop(self, model, pass_loss):
-        """Note the model after a pass whose rows had the mean loss `pass_loss`; return whether to stop."""
+        """Record a pass whose rows had the mean loss `pass_loss`; return whether to stop."""
         options = self.options
         if options.monitor == "held-out":
             if not self.validation_sums[1]:
                 raise ValueError(
-                    f"early_stopping: {options.validation_fraction} of the rows are none with a weight; give more "
-                    "rows, a larger validation_fraction, or monitor='recent'"
+                    f"early_stopping: validation_fraction={options.validation_fraction} holds out no row of "
+                    "non-zero weight; use more rows, a larger validation_fraction, or monitor='recent'"
                 )
             pass_loss = float(self.validation_sums[0] / self.validation_sums[1])
             self.validation_sums[:] = 0

@@ -1,4 +1,4 @@
-"""Estimators for scikit-learn: AdagradClassifier and AdagradRegressor, which call `fit_linear`."""
+"""AdagradClassifier and AdagradRegressor: scikit-learn estimators on top of `fit_linear`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ try:
     from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:
     raise ImportError(
-        "AdagradClassifier and AdagradRegressor need scikit-learn 1.6 or newer; run pip install 'adagrad_nb[sklearn]'"
+        "AdagradClassifier and AdagradRegressor need scikit-learn 1.6 or newer: pip install 'adagrad_nb[sklearn]'"
     ) from error
 
 from .. import _check, _csr
@@ -36,94 +36,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy.typing as npt
-    from typing_extensions import Self
 
-    from .trainer import Progress
+    from .early_stopping import EarlyStopping
 
 LOSS_ALIASES = {"log_loss": "logistic", "squared_error": "squared"}  # scikit-learn's names
 
-# Parts of the docstrings that are the same for both estimators.
-_SHARED_DOC = {
-    "parameters": """\
-penalty : {None, "l1", "l2", "elasticnet"} or penalty record, default None
-    Penalty on the weights; the intercept is not penalised.  A record has its own strengths, and `alpha` and `l1_ratio`
-    are then not used: ``NonNegative()``, or ``L1(strengths)`` with one strength for each feature.
-alpha : float, default 1e-4
-    Strength of a penalty given by name, in [0, inf): `alpha` |w| for "l1", `alpha` w² / 2 for "l2".
-l1_ratio : float, default 0.15
-    Share of "l1" in "elasticnet", in [0, 1]: the penalty is `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
-rule : rule record, optional
-    Update rule; by default ``Adagrad()``.
-lr : float or schedule record, default 0.5
-    Learning rate in [0, inf), or a schedule of the update number such as ``InverseSqrt(0.5)``.
-average : bool, int or Polyak, default False
-    Whether `coef_` and `intercept_` are averages of the iterates.  An integer or ``Polyak(start)`` is the update at
-    which the average starts.
-batch_size : int, default 1
-    Number of rows for each update.
-max_iter : int, default 10
-    Number of passes over the data in `fit`; the maximum with `early_stopping`.  One pass is often enough for 100,000
-    rows.
-early_stopping : bool or EarlyStopping, default False
-    Whether `fit` holds out a tenth of the rows, stops when their loss no longer falls, and keeps the best model.
-fit_intercept : bool, default True
-    Whether to train an intercept.
-shuffle : bool, default True
-    Whether `fit` visits the rows in a random order, which is the same in every pass.  The order depends on the values
-    of the rows, not on their positions, so the result does not depend on the order of the rows in X.  Rows with
-    equal X and y are merged, and their weights are added: a row of weight 2 is the same as two rows.  Shuffling makes a
-    copy of X.
-random_state : int, RandomState instance or None, default None
-    Seed of `shuffle`, and of the choice of held-out rows with `early_stopping`.
-warm_start : bool, default False
-    Whether `fit` continues from the result of the last `fit`, including its accumulators.""",
-    "callback": """\
-callback : callable, optional
-    Function that is called with a `Progress` about 20 times a second.  Training stops if it raises StopIteration.""",
-    "attributes": """\
-n_features_in_ : int
-    Number of features.
-feature_names_in_ : ndarray of shape (n_features_in_,)
-    Column names of X; only if all of them are strings.
-n_iter_ : int
-    Number of passes of the last `fit`; 1 after `partial_fit`.
-t_ : int
-    Number of updates so far.
-loss_curve_ : list of float
-    Mean loss of each pass; the loss of a row is computed before its update.  `partial_fit` adds one value per call.
-validation_curve_ : list of float
-    Monitored loss of each pass with `early_stopping`; empty without it.
-model_ : LinearModel
-    The trained model, with ``save``, ``state`` and all other members.""",
-    "notes": """\
-Notes
------
-`partial_fit` makes one pass over the given rows, in their order and with their weights.  Calls with the rows A and then
-with the rows B give, bit for bit, the model of one call with all rows of A and B.
-
-References
-----------
-.. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization",
-   JMLR 12 (2011) 2121-2159.""",
-}
-
-
-def _insert_shared_doc(cls):
-    """Replace the placeholders in the docstring of an estimator by the shared parts."""
-    if cls.__doc__:  # Python removes docstrings with -OO
-        cls.__doc__ = inspect.cleandoc(cls.__doc__).format(**_SHARED_DOC)
-    return cls
-
 
 class LinearEstimator(BaseEstimator):
-    """Base class of the estimators: parameters, training, and dense or sparse coefficients.
-
-    A subclass defines the targets.
-    """
-
-    # Members that the subclasses define.
-    _target_types: tuple[str, ...]
-    _needs_numeric_y: bool
+    """Base of the estimators: parameters, training, and dense or sparse coefficients."""
 
     def __init__(
         self, loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
@@ -151,7 +71,7 @@ class LinearEstimator(BaseEstimator):
         return [name for name, cls in LOSSES.items() if target_type(cls) in self._target_types]
 
     def _resolve_loss(self):
-        """Return the loss as a record; raise ValueError for a loss of other targets."""
+        """Return the loss as a record; raise ValueError if it does not suit the targets."""
         loss = self.loss
         if isinstance(loss, str):
             name = LOSS_ALIASES.get(loss, loss)
@@ -169,7 +89,7 @@ class LinearEstimator(BaseEstimator):
         return loss
 
     def _resolve_penalty(self):
-        """Return the penalty as a record; `alpha` and `l1_ratio` have the meaning of scikit-learn."""
+        """Return the penalty as a record, with the strengths as in scikit-learn."""
         if self.penalty is None:
             return NoPenalty()
         if not isinstance(self.penalty, str):
@@ -185,7 +105,7 @@ class LinearEstimator(BaseEstimator):
         raise ValueError(f"penalty: got {self.penalty!r}; must be 'l1', 'l2', 'elasticnet', None, or a penalty record")
 
     def _fit_linear_options(self):
-        """Return the keyword arguments of `fit_linear`."""
+        """Return keyword arguments of `fit_linear`."""
         _check.boolean("fit_intercept", self.fit_intercept)
         _check.boolean("shuffle", self.shuffle)
         return {
@@ -196,7 +116,7 @@ class LinearEstimator(BaseEstimator):
         }  # fmt: skip
 
     def _resolve_average(self):
-        """Return the average as a record, or False; scikit-learn uses True and integers."""
+        """Return the average as `fit_linear` takes it: a record or False."""
         average = self.average
         if isinstance(average, (bool, np.bool_)):
             return Polyak() if average else False
@@ -205,7 +125,7 @@ class LinearEstimator(BaseEstimator):
     # --- training ----------------------------------------------------------------------------------------------
 
     def _check_data(self, X, *y, reset=False):
-        """Return X, or (X, y), after the checks of scikit-learn."""
+        """Return X, or (X, y), checked by scikit-learn."""
         options = {"y_numeric": self._needs_numeric_y} if y and y[0] is not None else {}
         kinds = [np.float64, np.float32]
         return validate_data(self, X, *y, reset=reset, accept_sparse="csr", dtype=kinds, **options)
@@ -224,20 +144,20 @@ class LinearEstimator(BaseEstimator):
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
         if self.shuffle:
             X, y, weight = sort_rows_by_hash(X, y, weight, seed)
-        # Scale the weights to mean 1: the objective is then their weighted mean loss plus the penalty.
+        # The objective is the mean loss by weight plus the penalty, so weights get mean 1.
         weight = weight / weight[weight > 0].mean()
         self.loss_curve_ = []
-        options |= {"passes": passes, "rng": seed, "early_stopping": self.early_stopping}
-        return self._fit_model(X, y, weight, self.model_ if is_continued else None, options)
+        training = {"passes": passes, "rng": seed, "early_stopping": self.early_stopping}
+        return self._fit_model(X, y, weight, self.model_ if is_continued else None, options | training)
 
     def _fit_once(self, X, y, sample_weight, classes=None):
-        is_first = not hasattr(self, "model_")
+        first = not hasattr(self, "model_")
         options = self._fit_linear_options()
-        X, y = self._check_data(X, y, reset=is_first)
-        y = self._encode_targets(y, not is_first, classes)
-        if is_first:
+        X, y = self._check_data(X, y, reset=first)
+        y = self._encode_targets(y, not first, classes)
+        if first:
             self.loss_curve_ = []
-        return self._fit_model(X, y, self._row_weights(y, sample_weight), None if is_first else self.model_, options)
+        return self._fit_model(X, y, self._row_weights(y, sample_weight), None if first else self.model_, options)
 
     def _fit_model(self, X, y, weight, model, options):
         pass_losses = PassLosses(self.callback)
@@ -266,10 +186,10 @@ class LinearEstimator(BaseEstimator):
     def _has_dense_coef(self):
         return not scipy.sparse.issparse(self.coef_)
 
-    def sparsify(self) -> Self:
-        """Convert `coef_` to a sparse matrix, which saves memory and time if most weights are zero.
+    def sparsify(self) -> LinearEstimator:
+        """Convert `coef_` to a sparse matrix, which is smaller and predicts faster if most weights are zero.
 
-        The accumulators stay dense, so training can continue.  Training makes `coef_` dense again.
+        The training state stays dense.  Training makes `coef_` dense again.
 
         Returns
         -------
@@ -280,8 +200,8 @@ class LinearEstimator(BaseEstimator):
             self.coef_ = scipy.sparse.csr_matrix(np.atleast_2d(self.coef_))
         return self
 
-    def densify(self) -> Self:
-        """Convert `coef_` to a dense array.
+    def densify(self) -> LinearEstimator:
+        """Convert `coef_` to an array.
 
         Returns
         -------
@@ -298,8 +218,81 @@ class LinearEstimator(BaseEstimator):
         return tags
 
 
+# Sections that the docstrings of both estimators share.
+_DOCSTRING_SECTIONS = {
+    "PENALTY": """\
+penalty : {None, "l1", "l2", "elasticnet"} or penalty record, default None
+    Penalty on the weights; the intercept is not penalised.  A record, such as ``NonNegative()`` or ``L1(strengths)``
+    with one strength for each feature, has its own strength; `alpha` and `l1_ratio` are then not used.
+alpha : float, default 1e-4
+    Strength in [0, inf) of a penalty given by name: `alpha` |w| for "l1", `alpha` w² / 2 for "l2".
+l1_ratio : float, default 0.15
+    Fraction in [0, 1] of "l1" in "elasticnet": `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
+rule : rule record, optional
+    Update rule, by default ``Adagrad()``.""",
+    "FITTING": """\
+average : bool, int or Polyak, default False
+    Whether `coef_` and `intercept_` are means of the iterates.  An int or ``Polyak(start)`` is the first update of the
+    mean.
+batch_size : int, default 1
+    Number of rows for each update.
+max_iter : int, default 10
+    Number of passes over the data in `fit`; the maximum with `early_stopping`.  One pass is often enough for 100,000
+    rows.
+early_stopping : bool or EarlyStopping, default False
+    Whether `fit` holds out a tenth of the rows, stops when their loss no longer decreases, and keeps the best
+    model.
+fit_intercept : bool, default True
+    Whether to train an intercept.
+shuffle : bool, default True
+    Whether `fit` visits the rows in a pseudo-random order, which is the same in each pass.  The order depends on the
+    values of the rows and on `random_state`, so the result does not depend on the order of the rows in X.  Rows with
+    equal X and y are merged, and their weights are added: a row of weight 2 is the same as two rows.  Shuffling makes a
+    copy of X.
+random_state : int, RandomState instance or None, default None
+    Seed for `shuffle` and for the rows that `early_stopping` holds out.
+warm_start : bool, default False
+    Whether `fit` continues from the model of the last `fit`, accumulators included.""",
+    "CALLBACK": """\
+callback : callable, optional
+    Called with a `Progress` about 20 times a second.  If it raises StopIteration, training ends.""",
+    "FITTED": """\
+n_features_in_ : int
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Defined if all column names of X are strings.
+n_iter_ : int
+    Number of passes of the last `fit`; 1 after `partial_fit`.
+t_ : int
+    Number of updates so far.
+loss_curve_ : list of float
+    Mean loss of each pass, of each row before training on it.  `partial_fit` adds one entry for each call.
+validation_curve_ : list of float
+    Loss of each pass that `early_stopping` monitored; empty without it.
+model_ : LinearModel
+    The model, with its ``state`` and the method ``save``.""",
+    "NOTES": """\
+Notes
+-----
+`partial_fit` trains once on the given rows, in their order and with their weights.  Calls with the rows A and then with
+the rows B give, bit for bit, the model of one call with all rows of A and B.
+
+References
+----------
+.. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+   Optimization", JMLR 12 (2011) 2121-2159.""",
+}
+
+
+def _fill_docstring(cls):
+    """Replace the names of shared sections in the docstring of a class."""
+    if cls.__doc__:  # None with python -OO
+        # Remove the indentation, as Python 3.13 does when it compiles a docstring.
+        cls.__doc__ = inspect.cleandoc(cls.__doc__).format(**_DOCSTRING_SECTIONS)
+    return cls
+
+
 def _supports_probabilities(estimator):
-    """Return True if the loss has probabilities; raise AttributeError otherwise, as `available_if` requires."""
+    """Return True if the loss has probabilities; raise AttributeError otherwise.  For `available_if`."""
     loss = estimator._resolve_loss()
     if not has_probabilities(loss):
         raise AttributeError(
@@ -309,7 +302,7 @@ def _supports_probabilities(estimator):
     return True
 
 
-@_insert_shared_doc
+@_fill_docstring
 class AdagradClassifier(ClassifierMixin, LinearEstimator):
     """Linear classifier trained online with Adagrad, which adapts the step size of each weight.
 
@@ -318,31 +311,33 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
     Parameters
     ----------
     loss : str or loss record, default "logistic"
-        "logistic" (or "log_loss") and "modified_huber" have probabilities; "hinge", "squared_hinge", "smooth_hinge"
-        and "perceptron" do not.  A record such as ``SmoothHinge(0.5)`` sets the parameter of a loss.  With more than
-        two classes "logistic" is softmax.  Other losses train each class against the rest, in the same pass.
-    {parameters}
+        "logistic" (or "log_loss") and "modified_huber", which have probabilities; "hinge", "squared_hinge",
+        "smooth_hinge", "perceptron"; or a record such as ``SmoothHinge(0.5)``.  With more than two classes "logistic"
+        is the softmax loss; the others are trained one versus rest, in the same pass.
+    {PENALTY}
+    lr : float or schedule record, default 0.5
+        Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.
+    {FITTING}
     class_weight : dict, "balanced" or None, default None
-        Factor on the sample weights for each label; 1 for labels that a dict lacks.  "balanced" gives every label the
-        same total weight.
-    {callback}
+        Factors of the sample weights by label; labels that a dict lacks have the factor 1.  "balanced" gives every
+        label the same total weight.
+    {CALLBACK}
 
     Attributes
     ----------
     coef_ : ndarray or csr_matrix of shape (1, n_features) or (n_classes, n_features)
         Weights.
     intercept_ : ndarray of shape (1,) or (n_classes,)
-        Intercepts.
     classes_ : ndarray of shape (n_classes,)
         Labels in increasing order.  With two labels a positive decision function predicts the second.
-    {attributes}
+    {FITTED}
 
     See Also
     --------
-    AdagradRegressor : Regression on numbers and counts.
-    fit_linear : The same training, also from files larger than memory.
+    AdagradRegressor : The estimator for numbers and counts.
+    fit_linear : The same training, also of files larger than memory.
 
-    {notes}
+    {NOTES}
 
     Examples
     --------
@@ -363,10 +358,12 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
     _needs_numeric_y = False
 
     def __init__(
-        self, loss: Any = "logistic", *, penalty: Any = None, alpha: float = 1e-4, l1_ratio: float = 0.15,
-        rule: Any = None, lr: Any = 0.5, average: Any = False, batch_size: int = 1, max_iter: int = 10,
-        early_stopping: Any = False, fit_intercept: bool = True, shuffle: bool = True, random_state: Any = None,
-        warm_start: bool = False, class_weight: Any = None, callback: Callable[[Progress], object] | None = None,
+        self, loss: str | tuple[Any, ...] = "logistic", *, penalty: str | tuple[Any, ...] | None = None,
+        alpha: float = 1e-4, l1_ratio: float = 0.15, rule: tuple[Any, ...] | None = None,
+        lr: float | tuple[Any, ...] = 0.5, average: bool | int | Polyak = False, batch_size: int = 1,
+        max_iter: int = 10, early_stopping: bool | EarlyStopping = False, fit_intercept: bool = True,
+        shuffle: bool = True, random_state: Any = None, warm_start: bool = False,
+        class_weight: dict[Any, float] | str | None = None, callback: Callable[..., Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(
             loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
@@ -374,17 +371,17 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         )  # fmt: skip
         self.class_weight = class_weight
 
-    def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
+    def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> AdagradClassifier:
         """Train on rows, in `max_iter` passes.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            float32 data trains in float32, other data in float64.  Indices have 32 or 64 bits.
+            The model has precision float32 for float32 data, else float64.  Indices may have 32 or 64 bits.
         y : array-like of shape (n_samples,)
-            Labels, all numbers or all strings.
+            Labels of one kind.
         sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows, in [0, inf); by default 1.
+            In [0, inf); by default ones.
 
         Returns
         -------
@@ -393,20 +390,17 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         return self._fit_passes(X, y, sample_weight)
 
     def partial_fit(
-        self,
-        X: Any,
-        y: npt.ArrayLike,
-        classes: npt.ArrayLike | None = None,
+        self, X: Any, y: npt.ArrayLike, classes: npt.ArrayLike | None = None,
         sample_weight: npt.ArrayLike | None = None,
-    ) -> Self:
-        """Train on more rows, in one pass and in the given order.
+    ) -> AdagradClassifier:  # fmt: skip
+        """Train once on further rows, in the given order.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
         y : array-like of shape (n_samples,)
         classes : array-like of shape (n_classes,), optional
-            All labels, in the first call; by default the labels in its y.
+            All labels, at the first call; by default those of y.
         sample_weight : array-like of shape (n_samples,), optional
 
         Returns
@@ -415,13 +409,13 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         """
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             raise ValueError(
-                "class_weight: got 'balanced', which needs all of y, but partial_fit gets a part of it; use a dict, "
-                "for example from sklearn.utils.class_weight.compute_class_weight"
+                "class_weight: 'balanced' needs all of y, but partial_fit gets parts of it; use a dict, such as "
+                "that of sklearn.utils.class_weight.compute_class_weight"
             )
         return self._fit_once(X, y, sample_weight, classes)
 
     def _encode_targets(self, y, is_continued, classes=None):
-        """Return the position of each label in `classes_`."""
+        """Return the positions of the labels in `classes_`."""
         check_classification_targets(y)
         if classes is not None:
             classes = np.unique(np.asarray(classes))
@@ -431,14 +425,14 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         known = self.classes_ if is_continued else found if classes is None else classes
         if known.size < 2:
             raise ValueError(
-                f"y: got {known.size} class, {known.tolist()}; must have at least two classes, in y or declared with "
+                f"y: got {known.size} class, {known.tolist()}; must have at least two, in y or in "
                 "partial_fit(…, classes=…)"
             )
         new = set() if known is found else set(found.tolist()) - set(known.tolist())
         if new:
             raise ValueError(
-                f"y: got {min(new, key=str)!r}, which is not among the classes {known.tolist()[:5]}; declare all "
-                "classes in the first call partial_fit(…, classes=…)"
+                f"y: got {min(new, key=str)!r}, which is not among the classes {known.tolist()[:5]}; pass all "
+                "classes to the first partial_fit(…, classes=…)"
             )
         self.classes_ = known
         return np.searchsorted(known, y)
@@ -448,12 +442,12 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
 
     def _fit_model(self, X, y, weight, model, options):
         loss = options["loss"]
-        if target_type(loss) == "multiclass" and self.classes_.size == 2:  # one output is enough
+        if target_type(loss) == "multiclass" and self.classes_.size == 2:  # two classes need one output
             options["loss"] = getattr(loss, "loss", Logistic())
         return super()._fit_model(X, y, weight, model, options)
 
     def _row_weights(self, y, sample_weight):
-        """Return the weights of the rows, multiplied by those of their classes."""
+        """Return the sample weights times the class weights."""
         weight = targets.check_sample_weight(sample_weight, y.size, np.float64)
         class_weight = check_class_weight(self.class_weight, True)
         if class_weight is None:
@@ -466,7 +460,7 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         return np.atleast_2d(coef)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return the score of the second class, or of each class if there are more than two.
+        """Return the score of the second class, or of each of more than two classes.
 
         Parameters
         ----------
@@ -494,7 +488,7 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
 
     @available_if(_supports_probabilities)
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Return the probability of each class, if the loss has probabilities.
+        """Return the probability of each class; only for losses with probabilities.
 
         Parameters
         ----------
@@ -525,36 +519,38 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
             return np.log(self.predict_proba(X))
 
 
-@_insert_shared_doc
+@_fill_docstring
 class AdagradRegressor(RegressorMixin, LinearEstimator):
     """Linear regression trained online with Adagrad, which adapts the step size of each weight.
 
-    The objective is the mean loss of the rows, by sample weight, plus the penalty.  The first update changes a weight
-    by `lr`.  If the values of y are far from 1, scale them, or choose an `lr` of their size.
+    The objective is the mean loss of the rows, by sample weight, plus the penalty.
 
     Parameters
     ----------
     loss : str or loss record, default "squared"
         "squared" (or "squared_error"), "huber", "absolute", "epsilon_insensitive", "squared_epsilon_insensitive",
-        "quantile", or "poisson" for counts.  "poisson" predicts the mean count, the exponential of the linear
-        function.  A record such as ``Quantile(0.9)`` or ``Huber(1.35)`` sets the parameter of a loss.
-    {parameters}
-    {callback}
+        "quantile"; "poisson" for counts, which predicts their mean, the exponential of the linear function; or a
+        record such as ``Quantile(0.9)`` or ``Huber(1.35)``.
+    {PENALTY}
+    lr : float or schedule record, default 0.5
+        Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.
+        The first step changes a weight by `lr`.  If y is far from 1, scale y or the learning rate.
+    {FITTING}
+    {CALLBACK}
 
     Attributes
     ----------
     coef_ : ndarray of shape (n_features,), or csr_matrix of shape (1, n_features)
         Weights.
     intercept_ : ndarray of shape (1,)
-        Intercept.
-    {attributes}
+    {FITTED}
 
     See Also
     --------
-    AdagradClassifier : Classification.
-    fit_linear : The same training, also from files larger than memory.
+    AdagradClassifier : The estimator for labels.
+    fit_linear : The same training, also of files larger than memory.
 
-    {notes}
+    {NOTES}
 
     Examples
     --------
@@ -572,27 +568,29 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
     _needs_numeric_y = True
 
     def __init__(
-        self, loss: Any = "squared", *, penalty: Any = None, alpha: float = 1e-4, l1_ratio: float = 0.15,
-        rule: Any = None, lr: Any = 0.5, average: Any = False, batch_size: int = 1, max_iter: int = 10,
-        early_stopping: Any = False, fit_intercept: bool = True, shuffle: bool = True, random_state: Any = None,
-        warm_start: bool = False, callback: Callable[[Progress], object] | None = None,
+        self, loss: str | tuple[Any, ...] = "squared", *, penalty: str | tuple[Any, ...] | None = None,
+        alpha: float = 1e-4, l1_ratio: float = 0.15, rule: tuple[Any, ...] | None = None,
+        lr: float | tuple[Any, ...] = 0.5, average: bool | int | Polyak = False, batch_size: int = 1,
+        max_iter: int = 10, early_stopping: bool | EarlyStopping = False, fit_intercept: bool = True,
+        shuffle: bool = True, random_state: Any = None, warm_start: bool = False,
+        callback: Callable[..., Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(
             loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
             shuffle, random_state, warm_start, callback,
         )  # fmt: skip
 
-    def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
+    def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> AdagradRegressor:
         """Train on rows, in `max_iter` passes.
 
         Parameters
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
-            float32 data trains in float32, other data in float64.  Indices have 32 or 64 bits.
+            The model has precision float32 for float32 data, else float64.  Indices may have 32 or 64 bits.
         y : array-like of shape (n_samples,)
-            Finite numbers; at least 0 for counts.
+            Finite numbers, non-negative for counts.
         sample_weight : array-like of shape (n_samples,), optional
-            Weights of the rows, in [0, inf); by default 1.
+            In [0, inf); by default ones.
 
         Returns
         -------
@@ -600,8 +598,8 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         """
         return self._fit_passes(X, y, sample_weight)
 
-    def partial_fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> Self:
-        """Train on more rows, in one pass and in the given order.
+    def partial_fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> AdagradRegressor:
+        """Train once on further rows, in the given order.
 
         Parameters
         ----------

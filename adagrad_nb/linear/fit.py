@@ -1,4 +1,8 @@
-"""fit_linear: online learning of linear models, one update for each row."""
+"""fit_linear: online training of linear models, by default with one update for each row."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,90 +18,121 @@ from .parameters import check_average
 from .targets import check_class_weight
 from .trainer import Trainer
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy.typing as npt
+
+    from ..records.averaging import Polyak
+    from .early_stopping import EarlyStopping
+    from .trainer import Progress
+
 
 def fit_linear(
-    X, y=None, *, loss=None, penalty=None, rule=None, lr=None, passes=1, intercept=None, sample_weight=None,
-    model=None, average=None, batch_size=None, normalized=None, invariant=None, early_stopping=None, threads=1,
-    shuffle=False, rng=None, dtype=None, classes=None, class_weight=None, callback=None,
-):  # fmt: skip
-    """Learn a linear model from rows, one after the other.
+    X: Any,
+    y: npt.ArrayLike | None = None,
+    *,
+    loss: str | tuple[Any, ...] | None = None,
+    penalty: tuple[Any, ...] | None = None,
+    rule: tuple[Any, ...] | None = None,
+    lr: float | str | tuple[Any, ...] | None = None,
+    passes: int = 1,
+    intercept: bool | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    model: LinearModel | None = None,
+    average: Polyak | bool | None = None,
+    batch_size: int | None = None,
+    normalized: bool | None = None,
+    invariant: bool | None = None,
+    early_stopping: bool | EarlyStopping | None = None,
+    threads: int = 1,
+    shuffle: bool = False,
+    rng: int | np.random.Generator | None = None,
+    dtype: npt.DTypeLike | None = None,
+    classes: Sequence[Any] | None = None,
+    class_weight: dict[Any, float] | str | None = None,
+    callback: Callable[[Progress], Any] | None = None,
+) -> LinearModel:
+    """Train a linear model online, one row after another.
 
-    Each row is predicted, its loss noted, and the weights of its features are moved by Adagrad.  The objective is
-    the mean loss (each row times its weight) plus the penalty.  A penalty is applied to a weight when its feature
-    is next met, by a closed form: the result is that of applying it to every weight after every row.
+    The loss of each row is recorded before the model is trained on it.  Then the weights of its features are updated
+    by Adagrad.  The objective is the mean loss, each row times its weight, plus the penalty.  Penalties are applied
+    lazily in closed form, with the same result as applying them to every weight after every row.
 
     Parameters
     ----------
     X : sparse matrix, array of shape (n, n_features), or iterable of Chunk
-        Rows.  What is not CSR is converted; indices of 32 or 64 bits.  Rows that `to_device` has uploaded are learnt
-        from on the device.  From an iterable of chunks, such as ``read_svmlight(path)``, only one chunk is in memory;
-        features may grow from chunk to chunk.
+        The rows.  Other formats are converted to CSR; indices may have 32 or 64 bits.  Rows from `to_device` are
+        trained on the device.  Of an iterable of chunks, such as ``read_svmlight(path)``, only one chunk is in memory
+        at a time.  Later chunks may have more features.
     y : array_like of shape (n,)
-        Two labels of any kind for a binary loss, the larger one positive; more labels for many classes; finite
-        numbers for regression, of at least 0 for counts.  None for chunks.
+        Two labels of any kind for a binary loss, the larger one positive; more labels for several classes; finite
+        numbers for regression, non-negative for counts.  None for chunks.
     loss : str or loss record, default "logistic"
         For two labels "logistic", "hinge", "squared_hinge", "smooth_hinge", "modified_huber" or "perceptron"; for
-        more "softmax"; for numbers "squared", "huber", "absolute", "epsilon_insensitive",
-        "squared_epsilon_insensitive" or "quantile"; for counts "poisson".  With more than two labels the logistic
-        loss means softmax, and any other of two labels one class against the rest, as ``OneVsRest(Logistic())``
-        does.  A record such as ``Quantile(0.9)`` has a parameter of its own.
+        more labels "softmax"; for numbers "squared", "huber", "absolute", "epsilon_insensitive",
+        "squared_epsilon_insensitive" or "quantile"; for counts "poisson".  With more than two labels, the logistic
+        loss becomes softmax, and other binary losses are trained one versus rest, as with ``OneVsRest(Logistic())``.
+        A record such as ``Quantile(0.9)`` has parameters of its own.
     penalty : penalty record, optional
-        On the weights; the intercept is never penalised.
+        Penalty on the weights.  The intercept is never penalised.
     rule : rule record, default Adagrad()
-        Composite mirror descent; or dual averaging, `RDA` and `FTRL`, or `Adadelta`.
+        Update rule: `Adagrad` and its variants, dual averaging (`RDA`, `FTRL`), or `Adadelta`.
     lr : float, schedule record, "auto" or Rates, default 0.5
-        A number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the number of the update.  "auto" is
-        ``Rates()``: eight rates from 0.02 to 1.5 learn side by side in the same pass, and the model is the one with
-        the lowest progressive loss.
+        Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.  "auto"
+        is ``Rates()``: it trains eight models with learning rates from 0.02 to 1.5 in the same pass, and the result
+        is the one with the lowest progressive loss.
     passes : int, default 1
-        Times the rows are gone through.
+        Number of passes over the rows.
     intercept : bool, default True
-        Whether to learn a constant, with an accumulator of its own.
+        Whether to train an intercept, which has its own accumulator.
     sample_weight : array_like of shape (n,), optional
-        In [0, inf); multiplies the row's loss.  A row of weight 0 is passed over.
+        Factors in [0, inf) of the losses of the rows.  A row of weight 0 is skipped.
     model : LinearModel, optional
-        Go on from this model, which stays as it is.  Options that are not given are its own; learning A and then B
-        is bit for bit learning A and B.
+        Model to continue from; it is not changed.  Options that are not given are those of the model.  Training on
+        A and then on B is bit-equal to training on A and B in one call.
     average : Polyak or False, optional
-        Report the mean of the iterates after updates ``start``, ``start`` + 1, … in `coef`, `intercept` and all
-        predictions of the model; exact, at the cost of the features that a row has.  The learning itself, and with it
-        the progressive loss, goes on from the last iterate.  A model that goes on averages from where it is asked to;
-        False ends the averaging.
+        Report the mean of the iterates after updates ``start``, ``start`` + 1, … in `coef`, `intercept` and
+        predictions.  The mean is exact, and updating it costs time only for the features of a row.  Training and
+        the progressive loss use the last iterate.  When training continues from a model, averaging begins at the
+        given start, and False ends it.
     batch_size : int, default 1
-        Rows for each update, which is then by the mean of their gradients at the weights before it: each row's
-        gradient times its weight, divided by the number of rows.  A batch is the next so many rows of non-zero
-        weight in the order of the visit; it ends with its chunk, so that the last one of a chunk may be smaller.
+        Number of rows for each update.  The update uses the sum of the gradients at the weights before it, each
+        times its sample weight, divided by the number of rows.  A batch holds the next rows of non-zero weight in
+        the order of the pass.  It ends with its chunk and, with `threads`, with the rows of a worker, so it may be
+        smaller.
     early_stopping : bool or EarlyStopping, optional
-        End the passes when the loss of held-out rows, or of the rows of a pass, no longer falls; `passes` is then the
-        most there are.  The model of the best pass is returned, with the losses of all passes in `pass_losses`.
+        End training when the loss of held-out rows, or of the rows of a pass, stops decreasing.  `passes` is then
+        the maximum.  The result is the model of the best pass; `pass_losses` has the losses of all passes.
     threads : int, default 1
-        Workers that learn at once.  In rounds, each learns its share of the rows from the same start, and what they
-        made of it is merged (`merge` has the rule); a round ends with its chunk.  The result depends on this number,
-        and on nothing else that differs between runs or machines.  Under a penalty a merge takes four times as long,
-        and two workers were slower than one where features were many.
+        Number of workers that train at once.  In each round, every worker trains on its share of the rows from the
+        same weights, and the results are merged as by `merge`.  A round ends with its chunk.  The result depends on
+        this number, and not on the machine or the timing.  With a penalty a merge takes four times as long, and two
+        workers were slower than one on data with many features.
     shuffle : bool, default False
-        Visit the rows, or the rows of each chunk, in a new random order in each pass.
+        Whether each pass visits the rows, or the rows of each chunk, in a new random order.
     rng : int or numpy.random.Generator, optional
-        For `shuffle`, and for the rows that `early_stopping` holds out.
+        Seed or generator for `shuffle` and for the rows that `early_stopping` holds out.
     dtype : {float32, float64}, optional
-        Precision to learn in; by default float32 for float32 data, else float64.
+        Precision of the model; by default float32 for float32 data, else float64.
     classes : sequence of labels, optional
-        Announce the labels where the first chunk may not hold all of them; then no others are taken.  Where more
-        than two were found, not announced, one that first comes in a later chunk joins with weights of zero.
+        All labels, if the first chunk may lack some.  Other labels are then an error.  Without it, a label that
+        first occurs in a later chunk is added with zero weights if there are more than two labels.
     normalized : bool, default False
-        Learn in units of the largest value that each feature has had, and of the mean size of the rows, so that
-        features of wildly different scales need no tuning [3]_; a value counts in the prediction of its row as at most
-        16 times the largest before.  With `Adagrad`, and `L1`, bounds, or both.
+        Scale each feature by its largest absolute value so far, and the learning rate by the mean norm of the
+        scaled rows [3]_.  Features of very different scales then need no tuning.  A value counts in the prediction
+        of its row as at most 16 times the largest value before.  Supports `Adagrad` with `L1`, bounds, or both.
     invariant : bool, default False
-        Follow the slope of the loss as it changes on the way, so that no row is overshot and a row of weight 2 is
-        about the row twice [4]_.  The accumulators grow by the weight of a row, not by its square.  With `Adagrad`.
-        Both flags with ``rule=Adagrad(eps=0)`` are Vowpal Wabbit's default; a good rate is 0.5.
+        Use importance-weight-aware updates, which integrate the change of the slope during the update [4]_.  An
+        update does not overshoot its target, and a row of weight 2 counts as two rows.  The accumulators grow by
+        the weight of a row, not by its square.  Supports `Adagrad`.  With `normalized`, `invariant` and
+        ``rule=Adagrad(eps=0)`` the updates are those of Vowpal Wabbit's defaults, for which 0.5 is a good rate.
     class_weight : dict or "balanced", optional
-        What the weight of a row is multiplied by for its label; a label that the dict leaves out has 1.  "balanced"
-        gives every label the same total weight, at a mean of 1; for data in memory.
+        Factor of the sample weights for each label; labels that the dict lacks have the factor 1.  "balanced"
+        gives every label the same total weight, with a mean factor of 1; it requires data in memory.
     callback : callable, optional
-        Called with a `Progress` about 20 times a second and after 1, 2, 4, 8, … rows; a StopIteration that it
-        raises ends the learning, and the model so far is returned.
+        Called with a `Progress` about 20 times a second and after 1, 2, 4, 8, … rows.  If it raises StopIteration,
+        training ends and the model so far is returned.
 
     Returns
     -------
@@ -106,7 +141,7 @@ def fit_linear(
     Raises
     ------
     TypeError, ValueError
-        For malformed data or options: the message says what was found, in which row, and what would do.
+        For invalid data or options.  The message gives the argument, the value, the row and the remedy.
 
     References
     ----------
@@ -150,7 +185,7 @@ def fit_linear(
     for pass_index in range(passes):
         for chunk_index, chunk in enumerate(chunks):
             if not isinstance(chunk, Chunk):
-                raise TypeError(f"X: the iterable gave a {type(chunk).__name__}; must give Chunk(X, y, weight)")
+                raise TypeError(f"X: the iterable yields a {type(chunk).__name__}; must yield Chunk(X, y, weight)")
             shuffle_key = None if shuffle_seed is None else [shuffle_seed, pass_index, chunk_index]
             if not trainer.fit_chunk(chunk, pass_index, shuffle_key, chunk_index):
                 return trainer.result()
@@ -160,7 +195,7 @@ def fit_linear(
 
 
 def _as_chunks(X, y, weight, passes):
-    """The data as an iterable of chunks."""
+    """Return the data as an iterable of chunks."""
     if isinstance(X, Chunk):
         X = [X]
     if hasattr(X, "shape") or (isinstance(X, (list, tuple)) and not any(isinstance(item, Chunk) for item in X)):
@@ -168,11 +203,11 @@ def _as_chunks(X, y, weight, passes):
     if not hasattr(X, "__iter__"):
         raise TypeError(f"X: got {type(X).__name__}; must be a matrix, or an iterable of Chunk(X, y, weight)")
     if y is not None or weight is not None:
-        raise ValueError("y: chunks bring their own targets and weights; leave y and sample_weight out")
+        raise ValueError("y: chunks contain targets and weights; leave y and sample_weight out")
     if passes > 1 and iter(X) is X:
         raise ValueError(
-            f"passes: got {passes}, but X is an iterator that can be gone through once; "
-            "give a list of chunks, or a reader such as read_svmlight(path)"
+            f"passes: got {passes}, but X is an iterator, which allows one pass; "
+            "use a list of chunks, or a reader such as read_svmlight(path)"
         )
     return X
 
@@ -181,7 +216,7 @@ def _as_chunks(X, y, weight, passes):
 
 
 def check_options(loss, lr, **options):
-    """The options that were given, not left at None, checked."""
+    """Return the given options, those that are not None, after checking them."""
     options |= {"loss": loss, "lr": lr}
     options = {name: value for name, value in options.items() if value is not None}
     if isinstance(loss, str):

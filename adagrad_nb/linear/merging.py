@@ -1,4 +1,8 @@
-"""merge: one linear model of what several have learnt apart."""
+"""merge: combine linear models that were trained separately into one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,55 +15,63 @@ from .kernels.rows import Rows
 from .model import LinearModel, options_equal
 from .targets import BinaryLabels, check_sample_weight
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 MERGE_RULES = ("average", "sum", "blend")
 _SHARED_OPTIONS = (
     "dtype", "loss", "has_intercept", "batch_size", "normalized", "invariant", "average", "rule", "lr", "penalty",
 )  # fmt: skip
 
 
-def merge(models, start=None, *, rule="average", sample=None):
-    r"""Make one linear model of what several have learnt, each from its own rows, from the same start.
+def merge(
+    models: Iterable[LinearModel],
+    start: LinearModel | None = None,
+    *,
+    rule: str = "average",
+    sample: Chunk | None = None,
+) -> LinearModel:
+    r"""Merge linear models that were trained on different rows, from the same start, into one model.
 
-    From weight :math:`w_0` and accumulator :math:`G_0` model k went to :math:`(w_k, G_k)`.  Accumulators add up, and
-    so do counts: :math:`G = G_0 + \sum_k (G_k - G_0)`.  The weight moves by
+    Let training move weight :math:`w_0` and accumulator :math:`G_0` to :math:`(w_k, G_k)` in model k.  The
+    accumulators and counters are added: :math:`G = G_0 + \sum_k (G_k - G_0)`.  The weight changes by
 
-    * "average": :math:`\sum_k a_k (w_k - w_0)`, :math:`a_k = (G_k - G_0) / (G - G_0)`.  Safe.  What one model alone has
-      learnt it keeps as it is.
-    * "sum": :math:`\sum_k c_k (w_k - w_0)`, :math:`c_k` being the step length at G by that at :math:`G_k`.  As far as
-      one model would have gone over all rows, where features are rare; too far where all models have moved the same
-      weights for the same reason.
-    * "blend": the average and b times the way from there to the sum, with the b in [0, 0.9] at which the loss of
-      `sample` is least.
+    * "average": :math:`\sum_k a_k (w_k - w_0)` with :math:`a_k = (G_k - G_0) / (G - G_0)`.  This is safe.  A weight
+      that only one model changed keeps its value.
+    * "sum": :math:`\sum_k c_k (w_k - w_0)`, where :math:`c_k` is the ratio of the step sizes at G and at :math:`G_k`.
+      This is as large a change as one model makes on all rows if features are rare, and too large if all models changed
+      the same weights for the same reason.
+    * "blend": the average plus b times the difference between sum and average, with the b in [0, 0.9] that minimises
+      the loss of `sample`.
 
-    For dual averaging (`RDA`, `FTRL`) the accumulators are all there is, and `rule` does not matter.
+    With dual averaging (`RDA`, `FTRL`) the weights follow from the accumulators, and `rule` has no effect.
 
     Parameters
     ----------
     models : sequence of LinearModel
-        With the same options, learnt from `start`.
+        Models with the same options, trained from `start`.
     start : LinearModel, optional
-        What all of them went on from; by default nothing, all began anew.
+        The model from which all of them continued; by default an untrained model.
     rule : {"average", "sum", "blend"}, default "average"
     sample : Chunk, optional
-        Rows for "blend"; a few hundred that stand for all are enough.
+        Rows for "blend".  A few hundred representative rows are enough.
 
     Returns
     -------
     LinearModel
-        It goes on as any other; the models are as they were.
+        A new model, from which training can continue.
 
     Raises
     ------
     TypeError, ValueError
-        For models that differ in their options or were not learnt from `start`, and for rules whose accumulators do
-        not add up.
+        For models with different options, for models that were not trained from `start`, and for rules whose
+        accumulators do not add up.
 
     Notes
     -----
-    "average" and "sum" are associative, up to rounding, where no penalty acts: merging a merged model with the
-    others from the same start gives what merging all at once gives, in any grouping and order.  Under a penalty
-    groupings differ a little: of its steps the average makes as large a part as of those of the losses.  "blend"
-    depends on the grouping.
+    Without a penalty "average" and "sum" are associative up to rounding: merging in groups gives the same result as
+    merging all models at once.  With a penalty groups differ slightly, because the average weights the steps of the
+    penalty like those of the losses.  "blend" depends on the grouping.
 
     References
     ----------
@@ -74,8 +86,8 @@ def merge(models, start=None, *, rule="average", sample=None):
     >>> X = rng.normal(size=(600, 20))
     >>> y = X @ rng.normal(size=20) > 0
     >>> parts = [fit_linear(X[k::3], y[k::3]) for k in range(3)]
-    >>> whole = merge(parts)
-    >>> whole.n_seen, all(whole.mean_loss(X, y) < part.mean_loss(X, y) for part in parts)
+    >>> merged = merge(parts)
+    >>> merged.n_seen, all(merged.mean_loss(X, y) < part.mean_loss(X, y) for part in parts)
     (600, True)
     """
     models = list(models)
@@ -114,11 +126,14 @@ def _check_same_options(model, start, k):
     for name in _SHARED_OPTIONS:
         mine, theirs = (getattr(one if hasattr(one, name) else one.parameters.state, name) for one in (model, start))
         if not options_equal(mine, theirs):
-            raise ValueError(f"models: at index {k} {name} is {mine}, where others have {theirs}; give all the same")
+            raise ValueError(
+                f"models: at index {k} {name} is {mine}, but the start or the first model has {theirs}; "
+                "they must be equal"
+            )
     if model.parameters.t < start.parameters.t or model.n_seen < start.n_seen or model.n_features < start.n_features:
         raise ValueError(
             f"models: at index {k} has seen {model.n_seen} rows and {model.n_features} features, its start "
-            f"{start.n_seen} and {start.n_features}; it was not learnt from that start"
+            f"{start.n_seen} and {start.n_features}; it was not trained from that start"
         )
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..optim.state import State
+    from ..records.averaging import Polyak
 
 FILE_KIND = "linear model"
 
@@ -72,6 +73,8 @@ class LinearModel:
         Options of `fit_linear`.
     n_features : int
         Number of features.
+    dtype : dtype
+        float32 or float64.
     pass_losses : list of float
         Monitored loss of each pass; empty without early stopping.  It is not saved in files.
     state, bias_state : State
@@ -114,9 +117,9 @@ class LinearModel:
         normalized: bool = False,
         invariant: bool = False,
     ) -> None:
-        self.loss, self.batch_size = loss, batch_size
+        self.loss, self.batch_size, self.dtype = loss, batch_size, np.dtype(dtype)
         self.n_seen, self.pass_losses = 0, []
-        _check_outputs(loss, lr, penalty, normalized, invariant)
+        _check_outputs(loss, lr, penalty, normalized, invariant, batch_size)
         shared = (n_features, dtype, _row_loss(loss, lr), intercept, rule, lr, penalty)
         self.target = MulticlassLabels() if is_multi_output_loss(loss) else _single_target(loss)
         if is_multi_output_loss(loss):
@@ -127,15 +130,6 @@ class LinearModel:
             self.selection = OnlyOutput()
             self.parameters = SingleOutput(*shared, average, normalized, invariant)
         self.loss_sums = np.zeros(self.parameters.n_loss_sums)
-        self._check_batch_size()
-
-    def _check_batch_size(self):
-        scaling = self.parameters.scaling
-        if scaling and self.batch_size > 1:
-            raise ValueError(
-                f"batch_size: got {self.batch_size}, but {scaling.option_name}=True makes one update for each row; "
-                f"leave batch_size out, or use {scaling.option_name}=False"
-            )
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -151,15 +145,14 @@ class LinearModel:
         state = self.parameters.state
         merged = {name: getattr(state, name) for name in ("lr", "penalty")} | {"loss": self.loss} | options
         invariant = options.get("invariant", self.invariant)
-        _check_outputs(merged["loss"], merged["lr"], merged["penalty"], self.normalized, invariant, self)
+        batch_size = options.get("batch_size", self.batch_size)
+        _check_outputs(merged["loss"], merged["lr"], merged["penalty"], self.normalized, invariant, batch_size, self)
         new = self.copy()
-        new.loss = merged["loss"]
-        new.batch_size = options.get("batch_size", self.batch_size)
+        new.loss, new.batch_size = merged["loss"], batch_size
         new.parameters = self.parameters.with_options(
             _row_loss(new.loss, merged["lr"]), options.get("average", self.average), invariant,
             **{name: options[name] for name in ("rule", "lr", "penalty") if name in options},
         )  # fmt: skip
-        new._check_batch_size()
         return new
 
     def _declare_classes(self, classes):
@@ -175,15 +168,7 @@ class LinearModel:
             self.parameters.add_outputs(len(target.classes), positions)
         self.target = target
 
-    def _is_finite(self):
-        return self.selection.is_finite(self.parameters, self.loss_sums)
-
     # --- attributes --------------------------------------------------------------------------------------------------
-
-    @property
-    def dtype(self) -> np.dtype:
-        """float32 or float64."""
-        return self.parameters.dtype
 
     @property
     def n_features(self) -> int:
@@ -206,7 +191,7 @@ class LinearModel:
         return self.parameters.states()[1]
 
     @property
-    def average(self) -> Any:
+    def average(self) -> Polyak | bool:
         """Average that the model reports, or False."""
         return self.parameters.average
 
@@ -323,7 +308,7 @@ class LinearModel:
     def predict(self, X: Any) -> np.ndarray:
         """Return the predicted label or number of each row.
 
-        The prediction is the class with the largest score.
+        With several classes the prediction is the class with the largest score.
 
         Parameters
         ----------
@@ -405,13 +390,13 @@ class LinearModel:
         scores = np.ascontiguousarray(scores, np.float64)
         n = scores.shape[0]
         y = self.target.encode_known(y, n, np.float64)
-        weights = check_sample_weight(sample_weight, n, np.float64)
+        weight = check_sample_weight(sample_weight, n, np.float64)
         loss, out = cast(self.loss, np.float64), np.empty(n)
         if scores.ndim == 2:
             compiled_for(multi_rows.compute_losses, loss)(loss, y, scores, np.empty(scores.shape[1]), out)
         else:
             compiled_for(rows.compute_losses, loss)(loss, y, scores, out)
-        return float(np.average(out, weights=weights))
+        return float(np.average(out, weights=weight))
 
     linked = property(lambda self: self.predict_from_scores)  # the name in version 0.1.0
     loss_of_margins = property(lambda self: self.loss_of_scores)  # the name in version 0.1.0
@@ -475,7 +460,7 @@ def _row_loss(loss, lr):
     return IndependentOutputs(loss) if isinstance(lr, Rates) else loss
 
 
-def _check_outputs(loss, lr, penalty, normalized, invariant, model=None):
+def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=None):
     """Raise ValueError for options that the outputs of a new model, or those of `model`, do not support."""
     has_rates = isinstance(lr, Rates)
     if is_multi_output_loss(loss) and has_rates:
@@ -499,6 +484,12 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, model=None):
         raise ValueError(
             f"{'normalized' if normalized else 'invariant'}: got True, which several classes or rates do not support; "
             "use False, or train on two classes or numbers with one rate"
+        )
+    if (normalized or invariant) and batch_size > 1:
+        option = "normalized" if normalized else "invariant"
+        raise ValueError(
+            f"batch_size: got {batch_size}, but {option}=True makes one update for each row; "
+            f"leave batch_size out, or use {option}=False"
         )
 
 

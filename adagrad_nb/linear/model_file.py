@@ -1,19 +1,27 @@
-"""Models that come back from a file."""
+"""load_model: read linear models from files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..io import archive
 from .model import FILE_KIND, LinearModel
 
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
 
-def load_model(path, records=()):
+
+def load_model(path: str | os.PathLike, records: Sequence[type] = ()) -> LinearModel:
     """Read a model that `LinearModel.save` wrote.
 
     Parameters
     ----------
     path : str or path-like
     records : sequence of classes, optional
-        Records of your own that the model uses: a loss, penalty, rule or schedule.
+        User-defined record classes that the model uses: a loss, penalty, rule or schedule.
 
     Returns
     -------
@@ -22,7 +30,7 @@ def load_model(path, records=()):
     Raises
     ------
     ValueError
-        If the file is damaged, of another kind, or uses a record that is not known.
+        If the file is damaged or of another kind, or if it uses an unknown record class.
 
     Examples
     --------

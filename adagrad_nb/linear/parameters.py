@@ -52,6 +52,8 @@ class Parameters:
     loss : loss record
         Loss of one row, over all outputs.
     has_intercept : bool
+    dtype : dtype
+        float32 or float64.
     state, bias_state : State
         Options and update count of the weights and of the intercepts.
     scaling : FeatureScaling
@@ -63,6 +65,7 @@ class Parameters:
 
     loss: Any
     has_intercept: bool
+    dtype: np.dtype
     state: State
     bias_state: State
     scaling: FeatureScaling
@@ -71,7 +74,6 @@ class Parameters:
 
     # Members that the subclasses define.
     kernels: Any  # module with the loops over all features
-    dtype: Any
     n_features: Any
     kernel_arrays: Any
     _copy_arrays: Any
@@ -202,7 +204,7 @@ class SingleOutput(Parameters):
         normalized: bool = False,
         invariant: bool = False,
     ) -> None:
-        dtype = np.dtype(dtype)
+        self.dtype = dtype = np.dtype(dtype)
         self.loss, self.has_intercept = loss, has_intercept
         self.weights, self.bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
         self.state, self.bias_state = init(self.weights, rule, lr=lr, penalty=penalty), init(self.bias, rule, lr=lr)
@@ -211,11 +213,6 @@ class SingleOutput(Parameters):
         slots = (np.broadcast_to(dtype.type(value), n_features) for value in initial_slots(self.state.rule))
         self._allocate(self.weights, slots, self.initial_last_update())
         self._check_options()
-
-    @property
-    def dtype(self) -> np.dtype:
-        """float32 or float64."""
-        return self.weights.dtype
 
     @property
     def n_features(self) -> int:
@@ -359,7 +356,7 @@ class MultiOutput(Parameters):
                 f"penalty: got {type(penalty).__name__}, which penalises all classes of a feature together; use "
                 f"{'average=False' if average else 'Adagrad(…), Adadelta(…) or MomentumAdagrad(…)'}"
             )
-        dtype = np.dtype(dtype)
+        self.dtype = dtype = np.dtype(dtype)
         self.loss, self.has_intercept = loss, has_intercept
         self.scaling = FeatureScaling(0, dtype, False, False)
         self.rate_factors = np.array(rate_factors, np.float64)
@@ -373,11 +370,6 @@ class MultiOutput(Parameters):
         for state in (self.state, self.bias_state):
             leaf = state.leaves[0]
             leaf.slots = leaf.flat_slots = ()  # the accumulators are in the tables
-
-    @property
-    def dtype(self) -> np.dtype:
-        """float32 or float64."""
-        return self.table.dtype
 
     @property
     def n_features(self) -> int:

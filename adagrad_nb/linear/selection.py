@@ -3,6 +3,8 @@
 A selection is a stateless object.  Its methods take the `parameters` of a model and its `loss_sums`.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from .kernels import multi_rows, rows

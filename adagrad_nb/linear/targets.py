@@ -17,9 +17,9 @@ from .kernels import rows
 
 
 class MulticlassLabels(NamedTuple):
-    """Labels in increasing order; y is given to the loss as positions among them.
+    """Labels in increasing order; y is encoded as positions among them.
 
-    Where they were announced they are `is_fixed`, and no other is taken.
+    If `is_fixed`, the caller declared all labels, and other labels are an error.
     """
 
     classes: tuple = ()
@@ -27,7 +27,7 @@ class MulticlassLabels(NamedTuple):
 
     @classmethod
     def from_declared(cls, classes):
-        """From labels that were announced."""
+        """Return the labels that the caller declares."""
         try:
             distinct = np.unique(np.asarray(classes))
         except TypeError:
@@ -39,23 +39,23 @@ class MulticlassLabels(NamedTuple):
         return cls(tuple(distinct.tolist()), True)
 
     def declared(self, classes):
-        """With all labels told beforehand, which must include those that have been learnt."""
+        """Return the labels that the caller declares, which must include the known ones."""
         given = MulticlassLabels.from_declared(classes)
         if self.is_fixed and given != self:
             raise ValueError(f"classes: got {list(given.classes)[:20]}, but the model has {list(self.classes)[:20]}")
         missing = [label for label in self.classes if label not in given.classes]
         if missing:
-            raise ValueError(f"classes: got {list(given.classes)}, but the model has learnt {missing[0]!r}; add it")
+            raise ValueError(f"classes: got {list(given.classes)}, but the model was trained on {missing[0]!r}; add it")
         return given
 
     def extended(self, y):
-        """With the labels of another chunk taken in."""
+        """Return the labels with those of another chunk added."""
         new = set(np.unique(y).tolist()) - set(self.classes)
         if not new:
             return self
         if self.is_fixed:
             raise ValueError(
-                f"y: got the label {min(new, key=str)!r}, which is not among the classes that were announced, "
+                f"y: got the label {min(new, key=str)!r}, which is not among the declared classes, "
                 f"{list(self.classes)[:20]}"
             )
         try:
@@ -89,7 +89,7 @@ class MulticlassLabels(NamedTuple):
         return MulticlassLabels(tuple(labels[1:]), labels[0])
 
     def _positions(self, y):
-        """The position of each label of y, all of which must be known."""
+        """Return the position of each label of y, all of which must be known."""
         distinct, inverse = np.unique(y, return_inverse=True)
         index_of = {name: k for k, name in enumerate(self.classes)}
         unknown = [label for label in distinct.tolist() if label not in index_of]
@@ -98,23 +98,23 @@ class MulticlassLabels(NamedTuple):
         return np.array([index_of[label] for label in distinct.tolist()], np.int64)[inverse.reshape(-1)]
 
     def known_labels(self):
-        """All labels there will be, or None where more may come."""
+        """Return all labels, or None if more may occur."""
         return self.classes if self.is_fixed else None
 
     def to_array(self):
-        """The labels as an array."""
+        """Return the labels as an array."""
         return np.asarray(self.classes)
 
 
 def multiclass_loss(loss):
-    """The loss of many classes that a loss means: softmax for the logistic one, one against the rest for others."""
+    """Return the multi-class form of a loss: softmax for the logistic loss, one versus rest for other binary losses."""
     if isinstance(loss, Logistic):
         return Softmax()
     return OneVsRest(loss) if target_type(loss) == "binary" else loss
 
 
 def is_multiclass(loss, y, classes):
-    """Whether a model is to have an output for each class: the loss says so, or there are more than two labels."""
+    """Return whether a model has an output for each class: by its loss, or for more than two labels."""
     if target_type(loss) != "binary":
         return target_type(loss) == "multiclass"
     labels = np.asarray(y if classes is None else classes)
@@ -125,7 +125,7 @@ def is_multiclass(loss, y, classes):
         if np.all((labels == low) | (labels == high)):
             return False
         if labels.dtype.kind == "f" and not np.all(labels == np.floor(labels)):
-            return False  # these are no classes, and the binary loss says so
+            return False  # not labels; the binary loss raises an error
     if labels.dtype.kind == "O":
         return len(set(labels.tolist())) > 2
     return np.unique(labels).size > 2
@@ -135,7 +135,7 @@ def is_multiclass(loss, y, classes):
 
 
 def check_sample_weight(weight, n, dtype):
-    """Weights of shape (n,), ones where there are none."""
+    """Return sample weights of shape (n,), ones by default."""
     if weight is None:
         return np.ones(n, dtype)
     weight = np.asarray(weight)
@@ -147,32 +147,32 @@ def check_sample_weight(weight, n, dtype):
 
 
 def cast_finite(name, values, dtype):
-    """Finite numbers in the precision `dtype`, where they must be finite too."""
+    """Return finite numbers in the precision `dtype`; raise ValueError if one overflows there."""
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(values, dtype)
     is_invalid = ~np.isfinite(converted)
     if is_invalid.any():
         k = int(np.argmax(is_invalid))
-        raise ValueError(f"{name}: got {values[k]} at index {k}; must be within {dtype}, or learn with dtype=float64")
+        raise ValueError(f"{name}: got {values[k]} at index {k}; must be finite in {dtype}, or use dtype=float64")
     return converted
 
 
 class BinaryLabels(NamedTuple):
-    """The two labels of a binary problem, the second one positive; either may still be unknown (None)."""
+    """The two labels of a binary problem, the second one positive; an unknown one is None."""
 
     negative: Any = None
     positive: Any = None
 
     @classmethod
     def from_declared(cls, classes):
-        """From two labels that were announced."""
+        """Return the two labels that the caller declares."""
         distinct = np.unique(np.asarray(classes))
         if distinct.size != 2:
             raise ValueError(f"classes: got {classes!r}; must be two different labels")
         return cls(*distinct.tolist())
 
     def declared(self, classes):
-        """With both labels told beforehand, which what has been learnt must not contradict."""
+        """Return the labels that the caller declares, which must agree with the known ones."""
         given = BinaryLabels.from_declared(classes)
         if any(mine not in (None, theirs) for mine, theirs in zip(self, given, strict=True)):
             mine = [label for label in self if label is not None]
@@ -180,15 +180,15 @@ class BinaryLabels(NamedTuple):
         return given
 
     def extended(self, y):
-        """With the labels of another chunk taken in."""
+        """Return the labels with those of another chunk added."""
         new = [label for label in _unique_labels(y) if label not in (self.negative, self.positive)]
         if not new:
             return self
         if len(new) + sum(label is not None for label in self) > 2:
             all_labels = sorted({*new, *(label for label in self if label is not None)}, key=str)
             raise ValueError(
-                f"y: got {len(all_labels)} labels, {all_labels[:5]}; a binary loss takes two. Begin a model "
-                "of many classes with classes=[…], or take a loss of numbers such as 'squared'"
+                f"y: got {len(all_labels)} labels, {all_labels[:5]}; a binary loss takes two. Train a new "
+                "model with all classes=[…], or use a loss for numbers such as 'squared'"
             )
         if len(new) == 2:
             return BinaryLabels(*new)
@@ -198,11 +198,11 @@ class BinaryLabels(NamedTuple):
         if self._single_label(other) == self and self._is_consistent(new[0], other):
             return self._replace(negative=new[0]) if self.negative is None else self._replace(positive=new[0])
         raise ValueError(
-            f"y: label {new[0]!r} came after rows with {other!r} only were learnt; pass classes=[…] with both labels"
+            f"y: got label {new[0]!r} after training on rows with {other!r} only; pass classes=[…] with both labels"
         )
 
     def _single_label(self, label):
-        """A single label says which side it is only if it is one of the usual numbers."""
+        """Return the labels for a single known one, which must be 0, 1 or -1."""
         if label == 1:
             return BinaryLabels(positive=label)
         if label in (0, -1):
@@ -210,6 +210,7 @@ class BinaryLabels(NamedTuple):
         raise ValueError(f"y: has the single label {label!r}; pass classes=[…] with both labels")
 
     def _is_consistent(self, label, other):
+        """Return whether a new label keeps the side of the other one."""
         return label < other if other == 1 else label > other
 
     def encode(self, y, n, dtype):
@@ -235,16 +236,16 @@ class BinaryLabels(NamedTuple):
         return BinaryLabels(*labels)
 
     def _signs(self, y, dtype):
-        """-1 and 1 in the precision `dtype`."""
+        """Return -1 or 1 for each label, in the precision `dtype`."""
         one = np.dtype(dtype).type(1)
         return np.where(np.asarray(y) == self.positive, one, -one)
 
     def known_labels(self):
-        """Both labels, or None where one has not come yet."""
+        """Return both labels, or None if one is unknown."""
         return None if None in self else tuple(self)
 
     def to_array(self):
-        """Both labels as an array; a side never seen gets its usual number."""
+        """Return both labels as an array; an unknown one is -1 or 1."""
         negative, positive = self
         if isinstance(negative, bool) or isinstance(positive, bool):
             return np.array([False, True])
@@ -252,9 +253,9 @@ class BinaryLabels(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """Targets of regression; the loss takes them as they are.
+    """Targets of regression, which the loss takes unchanged.
 
-    `target_type` is "continuous", or "count" for numbers of at least 0.
+    `target_type` is "continuous", or "count" for non-negative numbers.
     """
 
     target_type: str
@@ -286,7 +287,10 @@ class Numbers(NamedTuple):
 
 
 def _unique_labels(y):
-    """The labels of y in increasing order; sorting all of y would take a tenth of the time of learning from it."""
+    """Return the labels of y in increasing order.
+
+    Two numbers are found without sorting, which would take a tenth of the training time.
+    """
     if y.size and y.dtype.kind in "fiub":
         low, high = y.min(), y.max()
         if np.all((y == low) | (y == high)):
@@ -295,9 +299,9 @@ def _unique_labels(y):
 
 
 def _as_targets(y, n):
-    """y as an array of n finite numbers or labels."""
+    """Return y as an array of n finite numbers or labels."""
     if y is None:
-        raise ValueError("y: got None; give one target per row of X, or chunks with their own")
+        raise ValueError("y: got None; must have one target for each row of X, unless X is chunks")
     y = np.asarray(y)
     _check.same_length("y", y, n, "row of X")
     if y.dtype.kind in "fc":
@@ -306,14 +310,14 @@ def _as_targets(y, n):
 
 
 def as_labels(y, n):
-    """The labels of a chunk of n rows."""
+    """Return the labels of the n rows of a chunk."""
     y = _as_targets(y, n)
     _check_label_types(y)
     return y
 
 
 def _check_label_types(y):
-    """Labels are numbers, booleans or strings: what compares, and comes back from a file as it was."""
+    """Raise an error for labels other than numbers, booleans or strings, which compare and can be saved."""
     if y.dtype.kind == "O":
         are_strings = {isinstance(label, str) for label in y}
         for k, label in enumerate(y):
@@ -340,7 +344,7 @@ def encode_chunk(chunk, n, model, class_weight):
 
 
 def check_class_weight(class_weight, in_memory):
-    """A dict of weights by label, "balanced", or None."""
+    """Return the checked argument `class_weight`: a dict of weights by label, "balanced" or None."""
     if class_weight is None:
         return None
     if isinstance(class_weight, str):
@@ -361,7 +365,7 @@ def check_class_weight(class_weight, in_memory):
 
 
 def apply_class_weight(class_weight, y, weight, labels):
-    """The weights of rows times those of their labels; `target_type` are what is known of them so far."""
+    """Return the sample weights times the class weights of the rows; `labels` are the known labels."""
     distinct, inverse = np.unique(np.asarray(y), return_inverse=True)
     if class_weight == "balanced":
         totals = np.bincount(inverse, weight)

@@ -1,5 +1,7 @@
 """Trainer: runs the passes of `fit_linear` in time slices and calls the callback."""
 
+from __future__ import annotations
+
 import time
 from typing import NamedTuple
 
@@ -62,7 +64,7 @@ class Progress(NamedTuple):
     recent_weight: float
 
     @property
-    def n_nonzero(self):
+    def n_nonzero(self) -> int:
         """Number of non-zero weights of the model, counted on access."""
         return int(np.count_nonzero(self.model.coef))
 
@@ -130,7 +132,7 @@ class Trainer:
         if model is None:
             raise ValueError("X: got no chunks; there is nothing to learn from")
         # A row whose prediction is not finite raises, but no row follows the last ones.
-        if not model._is_finite():
+        if not model.selection.is_finite(model.parameters, model.loss_sums):
             raise ValueError(
                 "X: the last rows give weights that are not finite; the values, the targets or the learning rate are "
                 "too large, scale X and y or use a smaller lr"

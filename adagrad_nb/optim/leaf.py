@@ -5,11 +5,13 @@ imaginary parts.  A 16-bit array is computed in float32 and rounded when it is w
 float32.
 """
 
+import functools
 import math
 
 import numpy as np
 
 from ..compiler.jit import cast, compiled_entry, compiled_for, num_threads
+from ..compiler.threads import ThreadedKernel
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
 from ..records.gates import is_gate
@@ -24,6 +26,10 @@ _PRECISION_OF = {"f2": "f4", "V2": "f4", "f4": "f4", "f8": "f8", "c8": "f4", "c1
 def _full_or_zeros(shape, value, dtype):
     """Return `np.full`, but use `np.zeros` for zeros, since their memory is not touched before it is used."""
     return np.full(shape, value, dtype) if value else np.zeros(shape, dtype)
+
+
+def _gradient_size(records, where, x, g, *_):
+    return g.size
 
 
 class Leaf:
@@ -184,15 +190,19 @@ class Leaf:
         kernel = self.cache.get(key)
         if kernel is None:
             loop = {
-                "dense": array_update.threaded if is_large else array_update.serial,
+                "dense": array_update.serial,
                 "rows": array_update.update_rows,
                 "groups": array_update.update_row_groups,
             }[kind]
-            kernel = compiled_entry(
-                compiled_for(loop, self.uncast_update), records, where, x, g, self.flat_slots, lr, t
-            )
+            kernel = self._compile(loop, records, where, x, g, self.flat_slots, lr, t)
+            if is_large:
+                compile_threaded = functools.partial(self._compile, array_update.threaded)
+                kernel = ThreadedKernel(kernel, compile_threaded, size_of=_gradient_size)
             self.cache[key] = kernel
         return kernel
+
+    def _compile(self, loop, *args):
+        return compiled_entry(compiled_for(loop, self.uncast_update), *args)
 
     def apply_gradient(self, x, gradient, records, lr, t):
         """Apply the gradient of update t to the array x."""

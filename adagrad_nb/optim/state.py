@@ -215,7 +215,7 @@ class State:
     def lr_at(self, t: int) -> Any:
         """Return the learning rate of update t: a number or an array."""
         if isinstance(self.lr, Rates):
-            raise TypeError("state: its model learnt at several rates; choose one with lr=…")
+            raise TypeError("state: its model has several learning rates; choose one with lr=…")
         if hasattr(self.lr, "_fields"):
             return at(self.lr, t)
         if callable(self.lr):

@@ -422,18 +422,6 @@ def test_functions_of_the_user_leave_nothing_in_the_cache(cache_results):
     assert any("minimize_loop" in name for name in cache_results["before"])
 
 
-def test_a_cache_that_cannot_be_written(python, tmp_path):
-    """Without a writable cache directory, code is compiled in memory."""
-    printed = python(
-        "from numba.core import caching\n"
-        "caching.CacheImpl._locator_classes = []\n"
-        "import numpy as np; from adagrad_nb import init, update\n"
-        "print(update(np.ones(2), np.ones(2), init(np.ones(2)))[0][0])",
-        cwd=tmp_path,
-    )
-    assert float(printed) == pytest.approx(0.5)
-
-
 # --- records of the same name ------------------------------------------------------------------------------------
 
 

@@ -142,5 +142,5 @@ def test_what_is_refused(given, error, message):
 
 
 def test_nothing_to_look_at():
-    with pytest.raises(ValueError, match=r"^early_stopping: 0.1 of the rows are none with a weight"):
+    with pytest.raises(ValueError, match=r"^early_stopping: validation_fraction=0.1 holds out no row"):
         fit_linear(X[:2], [1, -1], early_stopping=True, sample_weight=[0, 0])

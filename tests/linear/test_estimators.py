@@ -317,13 +317,13 @@ def test_classes_announced_or_found():
     assert_array_equal(model.classes_, ["no", "yes"])
     found = AdagradClassifier().partial_fit(X, y)
     assert_array_equal(found.classes_, ["no", "yes"])
-    with pytest.raises(ValueError, match=r"^y: got 'maybe', which is not among the classes \['no', 'yes'\]; declare"):
+    with pytest.raises(ValueError, match=r"^y: got 'maybe', which is not among the classes \['no', 'yes'\]; pass all"):
         found.partial_fit(X[:3], ["no", "maybe", "yes"])
     with pytest.raises(ValueError, match=r"^y: got 0, which is not among the classes"):
         found.partial_fit(X[:3], [1, 1, 0])
     with pytest.raises(ValueError, match=r"^classes: got \['a', 'b'\], but the first call had \['no', 'yes'\]"):
         found.partial_fit(X[:3], y[:3], classes=["a", "b"])
-    with pytest.raises(ValueError, match=r"^y: got 1 class, \['yes'\]; must have at least two classes"):
+    with pytest.raises(ValueError, match=r"^y: got 1 class, \['yes'\]; must have at least two"):
         AdagradClassifier().partial_fit(X[first], y[first])
 
 
@@ -400,7 +400,9 @@ def test_classes_that_come_later():
     model.partial_fit(X, y)
     assert_array_equal(np.unique(model.predict(X)), ["iris", "lily", "rose"])
     found = AdagradClassifier().partial_fit(X[early], y[early])
-    with pytest.raises(ValueError, match=r"^y: got 'rose', which is not among the classes \['iris', 'lily'\]; declare"):
+    with pytest.raises(
+        ValueError, match=r"^y: got 'rose', which is not among the classes \['iris', 'lily'\]; pass all"
+    ):
         found.partial_fit(X, y)
 
 
@@ -631,7 +633,7 @@ def test_parameters_that_are_refused(options, error, message):
 
 def test_what_else_is_refused():
     X, y = problem(AdagradClassifier)
-    with pytest.raises(ValueError, match=r"^class_weight: got 'balanced', which needs all of y"):
+    with pytest.raises(ValueError, match=r"^class_weight: 'balanced' needs all of y"):
         AdagradClassifier(class_weight="balanced").partial_fit(X, y)
     with pytest.raises(ValueError, match=r"^sample_weight: all weights are zero"):
         AdagradClassifier().fit(X, y, np.zeros(200))
@@ -660,7 +662,7 @@ def test_without_scikit_learn(python):
     )
     assert printed.splitlines() == [
         "True",
-        "AdagradClassifier and AdagradRegressor need scikit-learn 1.6 or newer; run pip install 'adagrad_nb[sklearn]'",
+        "AdagradClassifier and AdagradRegressor need scikit-learn 1.6 or newer: pip install 'adagrad_nb[sklearn]'",
     ]
 
 

@@ -391,7 +391,7 @@ def test_an_index_within_the_model_but_not_within_the_data():
 
 
 Y_BAD = {
-    "nothing": (None, "^y: got None; give one target per row of X"),
+    "nothing": (None, "^y: got None; must have one target for each row of X"),
     "too short": (Y[:-1], r"^y: got shape \(39,\); must have shape \(40,\), one entry per row of X"),
     "too long": (np.r_[Y, 1], r"^y: got shape \(41,\); must have shape"),
     "two dimensions": (Y[:, None], r"^y: got shape \(40, 1\); must have shape"),
@@ -521,7 +521,11 @@ NEW_BAD = {
     "integers": ({"dtype": int}, TypeError, "^dtype: got int64; must be float32 or float64"),
     "one class": ({"classes": [1]}, ValueError, r"^classes: got \[1\]; must be two different labels"),
     "same classes": ({"classes": ["a", "a"]}, ValueError, "^classes: got .*; must be two different labels"),
-    "three classes": ({"classes": (1, 2, 3)}, ValueError, "^y: got the label -1.0, which is not among the classes"),
+    "three classes": (
+        {"classes": (1, 2, 3)},
+        ValueError,
+        "^y: got the label -1.0, which is not among the declared",
+    ),
     "classes as a number": ({"classes": 5}, ValueError, "^classes: got .*; must be two different labels"),
     "classes of another kind": ({"classes": ["a", "b"]}, ValueError, "^y: got 4 labels"),
     "classes for numbers": (
@@ -562,14 +566,14 @@ def test_what_a_model_cannot_change():
 def test_what_are_no_chunks():
     with pytest.raises(ValueError, match=r"^X: got no chunks; there is nothing to learn from"):
         fit_linear(iter([]))
-    with pytest.raises(TypeError, match=r"^X: the iterable gave a tuple; must give Chunk\(X, y, weight\)"):
+    with pytest.raises(TypeError, match=r"^X: the iterable yields a tuple; must yield Chunk\(X, y, weight\)"):
         fit_linear(iter([(X, Y)]))
-    with pytest.raises(TypeError, match=r"^X: the iterable gave a str"):
+    with pytest.raises(TypeError, match=r"^X: the iterable yields a str"):
         fit_linear("data.txt")
-    with pytest.raises(TypeError, match=r"^X: the iterable gave a int"):
+    with pytest.raises(TypeError, match=r"^X: the iterable yields a int"):
         fit_linear([Chunk(X, Y), 5])
     for more in ({"y": Y}, {"sample_weight": WEIGHT}):
-        with pytest.raises(ValueError, match="chunks bring their own targets and weights"):
+        with pytest.raises(ValueError, match="chunks contain targets and weights"):
             fit_linear([Chunk(X, Y)], **more)
     with pytest.raises(ValueError, match=r"^passes: got 2, but X is an iterator that can be gone through once"):
         fit_linear(iter([Chunk(X, Y)]), passes=2)
@@ -610,9 +614,9 @@ def test_a_rate_that_is_too_large(lr):
 def test_what_overflows_in_single_precision():
     """Numbers that are finite as given and not as float32, refused by their place and without a warning."""
     single = np.ones((3, 1), np.float32)
-    with pytest.raises(ValueError, match=r"^y: got 1e.39 at index 2; must be within float32"):
+    with pytest.raises(ValueError, match=r"^y: got 1e.39 at index 2; must be finite in float32"):
         fit_linear(single, [1.0, 2.0, 1e39], loss="squared")
-    with pytest.raises(ValueError, match=r"^sample_weight: got 1e.39 at index 1; must be within float32"):
+    with pytest.raises(ValueError, match=r"^sample_weight: got 1e.39 at index 1; must be finite in float32"):
         fit_linear(single, [1, -1, 1], sample_weight=[1.0, 1e39, 1.0])
     with pytest.raises(ValueError, match=r"^X: got inf in row 1, column 0; must be finite"):
         fit_linear(np.array([[1.0], [1e39]]), [1, -1], dtype=np.float32)

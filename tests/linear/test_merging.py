@@ -185,7 +185,7 @@ REFUSED = {
         ([MODEL, fit_linear(X, Y, lr=0.1)],),
         {},
         ValueError,
-        "^models: at index 1 lr is 0.1, where others have 0.5",
+        "^models: at index 1 lr is 0.1, but the start or the first model has 0.5",
     ),
     "penalty": (([MODEL, fit_linear(X, Y, penalty=L1(0.1))],), {}, ValueError, "^models: at index 1 penalty is L1"),
     "start": (([fit_linear(X[:5], Y[:5])], MODEL), {}, ValueError, "^models: at index 0 has seen 5 rows"),

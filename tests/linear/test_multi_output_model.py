@@ -373,7 +373,7 @@ def test_announced_classes():
     X, y = X[order], y[order]
     model = fit_linear([Chunk(X[k : k + 8], y[k : k + 8]) for k in range(0, ROWS, 8)], classes=range(CLASSES))
     assert_array_equal(model.coef, fit_linear(X, y).coef)
-    with pytest.raises(ValueError, match=r"^y: got the label 9, which is not among the classes that were announced"):
+    with pytest.raises(ValueError, match=r"^y: got the label 9, which is not among the declared classes"):
         fit_linear(X, np.where(y == 2, 9, y), classes=[4, 3, 2, 1, 0])
     with pytest.raises(ValueError, match=r"^classes: got \[0, 1, 2\], but the model has \[0, 1, 2, 3, 4\]"):
         fit_linear(X, y, model=model, classes=[0, 1, 2])

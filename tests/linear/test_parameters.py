@@ -86,6 +86,6 @@ def test_the_state_of_a_model_is_a_copy_to_step_with(classes, rng):
 def test_the_state_of_several_rates_asks_for_one(rng):
     state = fit_linear(rng.normal(size=(50, 4)), np.arange(50) % 2, lr="auto").state
     x = np.zeros(state.slots[0][0].shape)
-    with pytest.raises(TypeError, match=r"^state: its model learnt at several rates"):
+    with pytest.raises(TypeError, match=r"^state: its model has several learning rates"):
         update(x, x + 1, state)
     assert (update(x, x + 1, state, lr=0.1)[0] < 0).all()

@@ -135,5 +135,5 @@ def test_a_third_label_in_a_later_chunk():
             fit_linear(X[20:], [label] * 20, model=first)
     assert content(first) == before
     one = fit_linear(X[:20], [1] * 20)
-    with pytest.raises(ValueError, match=r"^y: label 2 came after rows with 1 only were learnt; pass classes="):
+    with pytest.raises(ValueError, match=r"^y: got label 2 after training on rows with 1 only; pass classes="):
         fit_linear(X[20:], [1, 2] * 10, model=one)

@@ -123,6 +123,27 @@ def test_going_on_where_a_chunk_ends(options, tmp_path):
     assert content(first) == before
 
 
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 100])
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"passes": 3}, {"passes": 2, "shuffle": True}], ids=str)
+@pytest.mark.parametrize("n_chunks", [1, 3])
+def test_each_row_is_learnt_once_in_a_pass(threads, batch_size, options, n_chunks):
+    """Batches end with the share of a worker, so no row is in two shares."""
+    weight = np.where(WEIGHT > 1, 0.0, WEIGHT + np.arange(WEIGHT.size) / 64)
+    parts = np.array_split(np.arange(Y.size), n_chunks)
+    chunks = [Chunk(X[part], Y[part], weight[part]) for part in parts]
+    recent = []
+    model = fit_linear(
+        chunks, threads=threads, batch_size=batch_size, classes=[-1, 1], rng=0,
+        callback=lambda progress: recent.append(progress.recent_weight), **options,
+    )  # fmt: skip
+    passes = options.get("passes", 1)
+    assert model.n_seen == Y.size * passes
+    assert_allclose(sum(recent), weight.sum() * passes, rtol=1e-12)
+    assert_allclose(model.loss_sums[1], weight.sum(), rtol=1e-12)
+
+
 def test_more_workers_than_rows():
     for n in (13, 14, 16):
         few = fit_linear(X[:n], Y[:n], threads=9)

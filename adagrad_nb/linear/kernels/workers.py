@@ -128,13 +128,17 @@ def copy_model(weights, mine):
 
 @jitable
 def learn_shard(spec, rows, pool, k, t, first, end):
-    """Train worker k on its share of the round, a run of adjacent rows; single rows would cost a third more."""
+    """Train worker k on its share of the round, a run of adjacent rows; single rows would cost a third more.
+
+    The order that the worker gets ends with its share, and so does its last batch.
+    """
     n_workers, n = pool.results.n_updates.shape[0], end - first
     first, end = first + n * k // n_workers, first + n * (k + 1) // n_workers
     loss_sums = pool.loss_sums[k]
     loss_sums[0] = loss_sums[1] = 0
+    share = rows_kernels.Rows(rows.indptr, rows.indices, rows.data, rows.y, rows.weight, rows.order[:end])
     stopped_at, status, t_after = call_kernel(
-        spec, rows, worker_weights(pool.results, k), for_worker(pool.workspace, k), loss_sums, t, first, end
+        spec, share, worker_weights(pool.results, k), for_worker(pool.workspace, k), loss_sums, t, first, end
     )
     pool.status[k] = status
     pool.position[k] = stopped_at

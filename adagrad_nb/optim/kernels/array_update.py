@@ -10,7 +10,8 @@ from ...records.coordinate import apply_shared, update_at
 from ...records.rules import accumulate, pool_squares
 from ...records.transforms import transform_at
 
-# Smaller arrays are updated by one thread.  With 2 cores, threads halve the time at 2**17 and gain nothing at 2**15.
+# Smaller arrays are always updated by one thread.  With 2 idle cores, threads halve the time at 2**17 and gain nothing
+# at 2**15.
 PARALLEL_FROM = 2**16
 
 ALL = ()  # the `where` of a dense gradient
