@@ -575,7 +575,7 @@ def test_what_are_no_chunks():
     for more in ({"y": Y}, {"sample_weight": WEIGHT}):
         with pytest.raises(ValueError, match="chunks contain targets and weights"):
             fit_linear([Chunk(X, Y)], **more)
-    with pytest.raises(ValueError, match=r"^passes: got 2, but X is an iterator that can be gone through once"):
+    with pytest.raises(ValueError, match=r"^passes: got 2, but X is an iterator, which allows one pass"):
         fit_linear(iter([Chunk(X, Y)]), passes=2)
     assert_same(fit_linear([Chunk(X, Y)], passes=2), fit_linear(X, Y, passes=2))
 
