@@ -1,6 +1,6 @@
 """Adagrad and its relatives, compiled with Numba.
 
-Where to start:
+Main functions and classes:
 
 `minimize_adagrad`, `minimize_adadelta`, `minimize_stochastic`
     Minimise a function, with the interface of `scipy.optimize.minimize`.
@@ -9,13 +9,14 @@ Where to start:
     of another library.
 `fit_linear`
     Train a linear model online on sparse data: logistic regression, support vector machines, softmax and others.
-    `load_svmlight` and `read_svmlight` read data, also from files larger than memory.  `load_model` loads a model.
+    `load_svmlight` loads a file; `read_svmlight` reads it in chunks, also if it is larger than memory.  `load_model`
+    loads a saved model.
 `AdagradClassifier`, `AdagradRegressor`
-    The same models as scikit-learn estimators.
+    Train the same models as scikit-learn estimators.
 
 The parts of a method are records: an update rule such as `Adagrad` or `FTRL`, transforms such as `ClipNorm`, a penalty
-such as `L1`, a schedule such as `Cosine`, an average such as `Polyak`, a loss such as `Logistic`.  To add one, write a
-NamedTuple with methods of scalars; the modules of `adagrad_nb.records` describe the methods.
+such as `L1`, a schedule such as `Cosine`, an average such as `Polyak`, and a loss such as `Logistic`.  A custom record
+is a NamedTuple with methods of scalars.  The modules of `adagrad_nb.records` describe these methods.
 
 Examples
 --------
@@ -104,7 +105,7 @@ if TYPE_CHECKING:
 _ESTIMATORS = ("AdagradClassifier", "AdagradRegressor")  # imported on first use, because they import scikit-learn
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> type:
     if name in _ESTIMATORS:
         from .linear import estimators
 

@@ -26,6 +26,9 @@ from .records.rules import Adadelta, Adagrad
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .io.readers import SvmlightFile
+    from .linear.trainer import Progress
+
 RULES = {"adadelta": Adadelta, "adagrad": Adagrad, "ftrl": FTRL, "rda": RDA}
 
 
@@ -126,7 +129,7 @@ def _run_train(options):
     }
     fit_options |= {name: getattr(options, name) for name in ("lr", "passes", "shuffle")}
     fit_options["loss"] = _make_loss(options.loss, options.loss_parameter)
-    # Check the output paths and the test file before the training, which may take hours.
+    # Check the output paths and the test file first, because the training may take hours.
     for path in (options.model, options.plot):
         _check_folder(path)
     if options.test:
@@ -151,7 +154,9 @@ def _make_loss(name, parameter):
     if parameter is None:
         return name
     if not getattr(LOSSES.get(name), "_fields", ()):
-        raise ValueError(f"--loss-parameter: the loss {name or 'logistic'} has no parameter; leave the option out")
+        raise ValueError(
+            f"--loss-parameter: got {parameter}, but the loss {name or 'logistic'} has no parameter; leave it out"
+        )
     return LOSSES[name](parameter)
 
 
@@ -174,7 +179,7 @@ def _make_rule(name, eps):
     if eps is None:
         return rule
     if not hasattr(rule, "eps"):
-        raise ValueError(f"--eps: the rule {name} has no eps; leave the option out")
+        raise ValueError(f"--eps: got {eps}, but the rule {name} has no eps; leave the option out")
     return rule._replace(eps=eps)
 
 
@@ -188,7 +193,7 @@ def _check_folder(path):
 class TrainingMonitor:
     """Callback that prints a table, records the history, shows a progress bar and stops the training on Ctrl-C."""
 
-    def __init__(self, reader, passes, quiet):
+    def __init__(self, reader: SvmlightFile, passes: int, quiet: bool) -> None:
         self.reader, self.quiet = reader, quiet
         self.history = History()
         self.interrupted = False
@@ -206,7 +211,7 @@ class TrainingMonitor:
 
     def __enter__(self):
         self.previous_handler = signal.getsignal(signal.SIGINT)
-        with contextlib.suppress(ValueError):  # outside the main thread, signals cannot be handled
+        with contextlib.suppress(ValueError):  # signal handlers can be set in the main thread only
             signal.signal(signal.SIGINT, self._on_interrupt)
         return self
 
@@ -223,7 +228,7 @@ class TrainingMonitor:
             raise KeyboardInterrupt
         self.interrupted = True
 
-    def __call__(self, progress):
+    def __call__(self, progress: Progress) -> None:
         self.history(progress)
         if not self.quiet:
             self.table(progress)
@@ -276,7 +281,7 @@ def _evaluate_test_data(model, options):
 
 
 def _drop_unknown_features(X, model):
-    """Return the columns of X that the model has; the weights of unknown features are zero."""
+    """Return X without the columns that the model does not have; their weights are zero."""
     return X[:, : model.n_features] if X.shape[1] > model.n_features else X
 
 

@@ -151,7 +151,7 @@ def test_info_describes_a_model(files, tmp_path, capsys):
         (["train", "{train}", "--eps", "nan"], "Adagrad.eps"),
         (
             ["train", "{train}", "--eps", "0.1", "--rule", "ftrl"],
-            "--eps: the rule ftrl has no eps; leave the option out",
+            "--eps: got 0.1, but the rule ftrl has no eps; leave the option out",
         ),
         (["train", "{train}", "--passes", "0"], "passes"),
         (["train", "{train}", "--model", "nowhere/m.npz"], "does not exist; create it first"),

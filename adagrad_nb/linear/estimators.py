@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import numbers
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +83,8 @@ class LinearEstimator(BaseEstimator):
         _check.record_methods("loss", loss, ("target_type",), LOSSES[self._loss_names()[0]]())
         if target_type(loss) not in self._target_types:
             raise ValueError(
-                f"loss: {type(loss).__name__} takes targets of the type {target_type(loss)!r}; must be one of "
-                f"{', '.join(self._loss_names())}, or such a record"
+                f"loss: got {type(loss).__name__}, whose targets are of type {target_type(loss)!r}; must be one of "
+                f"{', '.join(self._loss_names())}, or a loss record with the same type of targets as these"
             )
         return loss
 
@@ -220,69 +221,73 @@ class LinearEstimator(BaseEstimator):
 # Sections that the docstrings of both estimators share.
 _DOCSTRING_SECTIONS = {
     "PENALTY": """\
-    penalty : {None, "l1", "l2", "elasticnet"} or penalty record, default None
-        Penalty on the weights; the intercept is not penalised.  A record, such as ``NonNegative()`` or
-        ``L1(strengths)`` with one strength for each feature, has its own strength.
-    alpha : float, default 1e-4
-        Strength in [0, inf) of a penalty given by name: `alpha` |w| for "l1", `alpha` w² / 2 for "l2".
-    l1_ratio : float, default 0.15
-        Fraction in [0, 1] of "l1" in "elasticnet": `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
-    rule : rule record, optional
-        Update rule, by default ``Adagrad()``.""",
+penalty : {None, "l1", "l2", "elasticnet"} or penalty record, default None
+    Penalty on the weights; the intercept is not penalised.  A record, such as ``NonNegative()`` or ``L1(strengths)``
+    with one strength for each feature, has its own strength; `alpha` and `l1_ratio` are then not used.
+alpha : float, default 1e-4
+    Strength in [0, inf) of a penalty given by name: `alpha` |w| for "l1", `alpha` w² / 2 for "l2".
+l1_ratio : float, default 0.15
+    Fraction in [0, 1] of "l1" in "elasticnet": `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
+rule : rule record, optional
+    Update rule, by default ``Adagrad()``.""",
     "FITTING": """\
-    average : bool, int or Polyak, default False
-        Whether `coef_` and `intercept_` are means of the iterates; an int is the first update of the mean.
-    batch_size : int, default 1
-        Number of rows for each update.
-    max_iter : int, default 10
-        Number of passes of `fit` over the data, at most if `early_stopping`.  For 100,000 rows one is often enough.
-    early_stopping : bool or EarlyStopping, default False
-        Whether `fit` holds out a tenth of the rows, stops when their loss no longer decreases, and keeps the best
-        model.
-    fit_intercept : bool, default True
-        Whether to train an intercept.
-    shuffle : bool, default True
-        Whether `fit` visits the rows in a pseudo-random order, the same in each pass, that depends on their contents
-        and `random_state`.  The result then does not depend on the order of the given rows.  Equal rows are merged
-        into one with the sum of their weights.  This takes a second copy of X.
-    random_state : int, RandomState instance or None, default None
-        Seed for `shuffle` and for the rows that `early_stopping` holds out.
-    warm_start : bool, default False
-        Whether `fit` continues from the model of the last `fit`, accumulators included.""",
+average : bool, int or Polyak, default False
+    Whether `coef_` and `intercept_` are means of the iterates.  An int or ``Polyak(start)`` is the first update of the
+    mean.
+batch_size : int, default 1
+    Number of rows for each update.
+max_iter : int, default 10
+    Number of passes over the data in `fit`; the maximum with `early_stopping`.  One pass is often enough for 100,000
+    rows.
+early_stopping : bool or EarlyStopping, default False
+    Whether `fit` holds out a tenth of the rows, stops when their loss no longer decreases, and keeps the best
+    model.
+fit_intercept : bool, default True
+    Whether to train an intercept.
+shuffle : bool, default True
+    Whether `fit` visits the rows in a pseudo-random order, which is the same in each pass.  The order depends on the
+    values of the rows and on `random_state`, so the result does not depend on the order of the rows in X.  Rows with
+    equal X and y are merged, and their weights are added: a row of weight 2 is the same as two rows.  Shuffling makes a
+    copy of X.
+random_state : int, RandomState instance or None, default None
+    Seed for `shuffle` and for the rows that `early_stopping` holds out.
+warm_start : bool, default False
+    Whether `fit` continues from the model of the last `fit`, accumulators included.""",
     "CALLBACK": """\
-    callback : callable, optional
-        Called with a `Progress` about 20 times a second.  If it raises StopIteration, training ends.""",
+callback : callable, optional
+    Called with a `Progress` about 20 times a second.  If it raises StopIteration, training ends.""",
     "FITTED": """\
-    n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Defined if all column names of X are strings.
-    n_iter_ : int
-        Number of passes of the last `fit`; 1 after `partial_fit`.
-    t_ : int
-        Number of updates so far.
-    loss_curve_ : list of float
-        Mean loss of each pass, of each row before training on it.  `partial_fit` adds one entry for each call.
-    validation_curve_ : list of float
-        Loss of each pass that `early_stopping` monitored; empty without it.
-    model_ : LinearModel
-        The model, with its ``state`` and the method ``save``.""",
+n_features_in_ : int
+feature_names_in_ : ndarray of shape (n_features_in_,)
+    Defined if all column names of X are strings.
+n_iter_ : int
+    Number of passes of the last `fit`; 1 after `partial_fit`.
+t_ : int
+    Number of updates so far.
+loss_curve_ : list of float
+    Mean loss of each pass, of each row before training on it.  `partial_fit` adds one entry for each call.
+validation_curve_ : list of float
+    Loss of each pass that `early_stopping` monitored; empty without it.
+model_ : LinearModel
+    The model, with its ``state`` and the method ``save``.""",
     "NOTES": """\
-    Notes
-    -----
-    `partial_fit` trains once on the given rows, in their order and with their weights.  Calls with A and then with B
-    are bit-equal to one call with A and B.
+Notes
+-----
+`partial_fit` trains once on the given rows, in their order and with their weights.  Calls with the rows A and then with
+the rows B give, bit for bit, the model of one call with all rows of A and B.
 
-    References
-    ----------
-    .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
-       Optimization", JMLR 12 (2011) 2121-2159.""",
+References
+----------
+.. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic
+   Optimization", JMLR 12 (2011) 2121-2159.""",
 }
 
 
 def _fill_docstring(cls):
     """Replace the names of shared sections in the docstring of a class."""
-    for name, text in _DOCSTRING_SECTIONS.items() if cls.__doc__ else ():  # no docstrings with python -OO
-        cls.__doc__ = cls.__doc__.replace("    {" + name + "}", text)
+    if cls.__doc__:  # None with python -OO
+        # Remove the indentation, as Python 3.13 does when it compiles a docstring.
+        cls.__doc__ = inspect.cleandoc(cls.__doc__).format(**_DOCSTRING_SECTIONS)
     return cls
 
 
@@ -324,7 +329,7 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         Weights.
     intercept_ : ndarray of shape (1,) or (n_classes,)
     classes_ : ndarray of shape (n_classes,)
-        The labels.  Of two, a positive decision function predicts the second one.
+        Labels in increasing order.  With two labels a positive decision function predicts the second.
     {FITTED}
 
     See Also
@@ -353,25 +358,13 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
     _needs_numeric_y = False
 
     def __init__(
-        self,
-        loss: str | tuple[Any, ...] = "logistic",
-        *,
-        penalty: str | tuple[Any, ...] | None = None,
-        alpha: float = 1e-4,
-        l1_ratio: float = 0.15,
-        rule: tuple[Any, ...] | None = None,
-        lr: float | tuple[Any, ...] = 0.5,
-        average: bool | int | Polyak = False,
-        batch_size: int = 1,
-        max_iter: int = 10,
-        early_stopping: bool | EarlyStopping = False,
-        fit_intercept: bool = True,
-        shuffle: bool = True,
-        random_state: Any = None,
-        warm_start: bool = False,
-        class_weight: dict[Any, float] | str | None = None,
-        callback: Callable[..., Any] | None = None,
-    ) -> None:
+        self, loss: str | tuple[Any, ...] = "logistic", *, penalty: str | tuple[Any, ...] | None = None,
+        alpha: float = 1e-4, l1_ratio: float = 0.15, rule: tuple[Any, ...] | None = None,
+        lr: float | tuple[Any, ...] = 0.5, average: bool | int | Polyak = False, batch_size: int = 1,
+        max_iter: int = 10, early_stopping: bool | EarlyStopping = False, fit_intercept: bool = True,
+        shuffle: bool = True, random_state: Any = None, warm_start: bool = False,
+        class_weight: dict[Any, float] | str | None = None, callback: Callable[..., Any] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(
             loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
             shuffle, random_state, warm_start, callback,
@@ -575,24 +568,13 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
     _needs_numeric_y = True
 
     def __init__(
-        self,
-        loss: str | tuple[Any, ...] = "squared",
-        *,
-        penalty: str | tuple[Any, ...] | None = None,
-        alpha: float = 1e-4,
-        l1_ratio: float = 0.15,
-        rule: tuple[Any, ...] | None = None,
-        lr: float | tuple[Any, ...] = 0.5,
-        average: bool | int | Polyak = False,
-        batch_size: int = 1,
-        max_iter: int = 10,
-        early_stopping: bool | EarlyStopping = False,
-        fit_intercept: bool = True,
-        shuffle: bool = True,
-        random_state: Any = None,
-        warm_start: bool = False,
+        self, loss: str | tuple[Any, ...] = "squared", *, penalty: str | tuple[Any, ...] | None = None,
+        alpha: float = 1e-4, l1_ratio: float = 0.15, rule: tuple[Any, ...] | None = None,
+        lr: float | tuple[Any, ...] = 0.5, average: bool | int | Polyak = False, batch_size: int = 1,
+        max_iter: int = 10, early_stopping: bool | EarlyStopping = False, fit_intercept: bool = True,
+        shuffle: bool = True, random_state: Any = None, warm_start: bool = False,
         callback: Callable[..., Any] | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(
             loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
             shuffle, random_state, warm_start, callback,

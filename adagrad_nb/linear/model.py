@@ -44,7 +44,7 @@ FILE_KIND = "linear model"
 
 
 class RowsToPredict(NamedTuple):
-    """CSR arrays of rows, and their number of columns."""
+    """CSR arrays of the rows to predict, and their number of columns."""
 
     indptr: Any
     indices: Any
@@ -53,37 +53,37 @@ class RowsToPredict(NamedTuple):
 
 
 class LinearModel:
-    """A linear model and the state of its training.
+    """Linear model and the state of its training.
 
-    Models are made by `fit_linear` and `load_model`, and do not change afterwards.
+    `fit_linear` and `load_model` return models.  A model does not change afterwards.
 
     Attributes
     ----------
     coef : ndarray of shape (n_features,), or (n_classes, n_features) for more than two classes
-        Weights, with the penalty applied up to the last row.  With `average`, the mean of the iterates.
+        Weights, with the penalty of all updates applied; with `average`, the mean of the iterates.
     intercept : float, or ndarray of shape (n_classes,)
-        0.0 without intercept.
+        Intercept; 0.0 if the model has none.
     classes : ndarray of shape (n_classes,) or None
-        Labels in increasing order, None for regression.  Of two labels the second one is positive.
+        Labels in increasing order, or None for regression.  The second of two labels is positive.
     progressive_loss : float
-        Mean loss of the first pass, by sample weight.  The loss of a row is taken before the model is trained on it.
+        Mean loss of the first pass, by sample weight.  The loss of a row is computed before the update by that row.
     n_seen : int
         Number of rows trained on, over all passes.
     normalized, invariant : bool
         Options of `fit_linear`.
     n_features : int
+        Number of features.
     dtype : dtype
         float32 or float64.
     pass_losses : list of float
-        With early stopping, the monitored loss of each pass.  It is not saved in files.
+        Monitored loss of each pass; empty without early stopping.  It is not saved in files.
     state, bias_state : State
-        Options and accumulators of the weights and of the intercept; ``state.t`` counts the updates.  These are
-        copies: changing them does not change the model.  With several outputs the accumulators have the shape
-        (n_features, n_outputs).
+        Options and accumulators of the weights and of the intercept, as copies.  ``state.t`` is the number of updates.
+        With several outputs the accumulators have shape (n_features, n_outputs).
     rates : ndarray of shape (n_rates,)
-        With ``lr="auto"`` or `Rates`: the learning rates, or their factors on the schedule.
+        Learning rates, or their factors on the schedule.  Only with ``lr="auto"`` or `Rates`.
     rate : float
-        The rate with the lowest progressive loss.  `coef`, `intercept` and predictions are those of this rate.
+        Learning rate with the lowest progressive loss.  `coef`, `intercept` and predictions are those of this rate.
     progressive_losses : ndarray of shape (n_rates,)
         Progressive loss of each rate; inf for a rate that diverged.
 
@@ -98,10 +98,25 @@ class LinearModel:
     ['yes']
     """
 
+    selection: Any  # OnlyOutput, BestOutput or AllOutputs
+    parameters: Any  # SingleOutput or MultiOutput
+    target: Any  # Numbers, BinaryLabels or MulticlassLabels
+    pass_losses: list[float]
+
     def __init__(
-        self, n_features, dtype, loss, rule, lr, penalty, intercept, average=False, batch_size=1, normalized=False,
-        invariant=False,
-    ):  # fmt: skip
+        self,
+        n_features: int,
+        dtype: npt.DTypeLike,
+        loss: Any,
+        rule: Any,
+        lr: Any,
+        penalty: Any,
+        intercept: bool,
+        average: Any = False,
+        batch_size: int = 1,
+        normalized: bool = False,
+        invariant: bool = False,
+    ) -> None:
         self.loss, self.batch_size, self.dtype = loss, batch_size, np.dtype(dtype)
         self.n_seen, self.pass_losses = 0, []
         _check_outputs(loss, lr, penalty, normalized, invariant, batch_size)
@@ -157,32 +172,32 @@ class LinearModel:
 
     @property
     def n_features(self) -> int:
-        """Number of columns seen so far."""
+        """Number of features."""
         return self.parameters.n_features
 
     @property
     def has_intercept(self) -> bool:
-        """Whether the model has an intercept."""
+        """Whether the intercept is trained."""
         return self.parameters.has_intercept
 
     @property
     def state(self) -> State:
-        """Options, accumulators and update count of the weights, as a copy."""
+        """Copy of the options, accumulators and update count of the weights."""
         return self.parameters.states()[0]
 
     @property
     def bias_state(self) -> State:
-        """Options, accumulators and update count of the intercept, as a copy."""
+        """Copy of the options, accumulators and update count of the intercept."""
         return self.parameters.states()[1]
 
     @property
     def average(self) -> Polyak | bool:
-        """Average of the iterates, or False."""
+        """Average that the model reports, or False."""
         return self.parameters.average
 
     @property
     def normalized(self) -> bool:
-        """Whether each feature is divided by its largest absolute value."""
+        """Whether each feature is divided by its largest absolute value so far."""
         return self.parameters.scaling.normalized
 
     @property
@@ -192,7 +207,7 @@ class LinearModel:
 
     @property
     def coef(self) -> np.ndarray:
-        """Weights with the penalty of every update so far."""
+        """Weights, with the penalty of all updates applied."""
         return self.selection.coef(self.parameters, self.loss_sums)
 
     @property
@@ -207,13 +222,13 @@ class LinearModel:
 
     @property
     def progressive_loss(self) -> float:
-        """Mean loss of the first pass, of each row before training on it; NaN before the first row."""
+        """Mean loss of the first pass, each row before its update; NaN before the first row."""
         loss, weight = self.selection.loss_totals(self.loss_sums)
         return float(loss / weight) if weight else float("nan")
 
     @property
     def rates(self) -> np.ndarray:
-        """Learning rates that were tried, or their factors on the schedule."""
+        """Learning rates, or their factors on the schedule."""
         self._require_rates("rates")
         return self.parameters.rate_factors.copy()
 
@@ -240,7 +255,7 @@ class LinearModel:
         if not isinstance(self.selection, BestOutput):
             raise AttributeError(f"{name}: the model was trained with one learning rate; use lr='auto' to try several")
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"LinearModel({type(self.loss).__name__}, {self.n_features} features, {self.dtype}, "
             f"n_seen={self.n_seen}, progressive_loss={self.progressive_loss:.4f})"
@@ -250,7 +265,7 @@ class LinearModel:
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether the loss gives probabilities of the labels, as the logistic loss does."""
+        """Whether the loss gives probabilities of the labels; the logistic loss does."""
         return has_probabilities(self.loss)
 
     def decision_function(self, X: Any) -> Any:
@@ -259,12 +274,12 @@ class LinearModel:
         Parameters
         ----------
         X : sparse matrix or array of shape (n, n_features)
-            A sparse matrix may have fewer columns; the missing ones are zero.
+            A sparse matrix may have fewer columns; missing columns count as zero.
 
         Returns
         -------
         ndarray of shape (n,), or (n, n_classes) for more than two classes
-            For rows on a device, a device array.
+            A device array for rows on a device.
 
         Raises
         ------
@@ -293,7 +308,7 @@ class LinearModel:
     def predict(self, X: Any) -> np.ndarray:
         """Return the predicted label or number of each row.
 
-        Of several classes the one with the largest score is predicted.
+        With several classes the prediction is the class with the largest score.
 
         Parameters
         ----------
@@ -316,8 +331,7 @@ class LinearModel:
         Returns
         -------
         ndarray of shape (n, n_classes)
-            Columns in the order of `classes`.  With one-versus-rest losses the binary probabilities are divided by
-            their sum.
+            Columns in the order of `classes`.  A one-versus-rest loss divides the binary probabilities by their sum.
 
         Raises
         ------
@@ -331,8 +345,8 @@ class LinearModel:
             is_multiclass = is_multi_output_loss(self.loss)
             if is_multiclass and not isinstance(self.loss, OneVsRest):
                 raise AttributeError(
-                    f"predict_proba: the loss {name} has no method inverse_link(p), which gives the probabilities of "
-                    "the classes from the scores of a row; use decision_function, or train with 'softmax'"
+                    f"predict_proba: the loss {name} has no method inverse_link(p), which returns the probabilities of "
+                    "the classes for the scores of a row; use decision_function, or train with 'softmax'"
                 )
             raise AttributeError(
                 f"predict_proba: the loss {self.loss if is_multiclass else name} has no probabilities; use "
@@ -405,12 +419,12 @@ class LinearModel:
     # --- files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the model and its state, from which training can continue.
+        """Write the model and its training state to a file, so that training can continue.
 
         Parameters
         ----------
         path : str or path-like
-            The file is replaced atomically: it holds either its old content or all of the new one.
+            File name.  The file is replaced atomically: it has its old content or all of the new content.
         """
         parameters, state = self.parameters, self.parameters.state
         arrays = {"tally": self.loss_sums} | parameters.to_arrays()
@@ -442,16 +456,16 @@ def _single_target(loss):
 
 
 def _row_loss(loss, lr):
-    """Return the loss of one row over all outputs."""
+    """Return the loss of one row, over all outputs."""
     return IndependentOutputs(loss) if isinstance(lr, Rates) else loss
 
 
 def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=None):
-    """Raise ValueError for options that do not suit the outputs, of a new model or of `model`."""
+    """Raise ValueError for options that the outputs of a new model, or those of `model`, do not support."""
     has_rates = isinstance(lr, Rates)
     if is_multi_output_loss(loss) and has_rates:
         raise ValueError(
-            "lr: 'auto' and several rates support two classes or numbers, not more classes; give a number such as 0.5"
+            "lr: 'auto' and several rates support two classes or numbers, not more classes; use one rate such as 0.5"
         )
     if model is not None and isinstance(model.selection, BestOutput):
         if not has_rates:
@@ -463,13 +477,13 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
             )
     if has_rates and is_group_penalty(penalty):
         raise ValueError(
-            f"penalty: got {penalty!r}, whose groups are the classes of a feature; with several learning rates each "
-            "output is a model of its own: use L1, or a single rate"
+            f"penalty: got {penalty!r}, whose groups are the classes of a feature, but with several rates each "
+            "output is a separate model; use L1, or one rate"
         )
     if (is_multi_output_loss(loss) or has_rates) and (normalized or invariant):
         raise ValueError(
             f"{'normalized' if normalized else 'invariant'}: got True, which several classes or rates do not support; "
-            "leave it out, or train on two classes, or numbers, with one rate"
+            "use False, or train on two classes or numbers with one rate"
         )
     if (normalized or invariant) and batch_size > 1:
         option = "normalized" if normalized else "invariant"
@@ -479,29 +493,31 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
         )
 
 
-def continue_from(model, options, dtype):
+def continue_from(model: LinearModel, options: dict[str, Any], dtype: npt.DTypeLike | None) -> LinearModel:
     """Return a copy of the model with the options that differ from its own.
 
     Raises
     ------
     ValueError
-        For an option that cannot change.
+        If an option differs that cannot change.
     """
     if "loss" in options and is_multi_output_loss(model.loss):
         options = options | {"loss": multiclass_loss(options["loss"])}
     if dtype is not None and np.dtype(dtype) != model.dtype:
-        raise ValueError(f"dtype: got {np.dtype(dtype)}, but the model is {model.dtype}")
-    for name, own in (("intercept", model.has_intercept), ("normalized", model.normalized)):
-        if options.get(name, own) != own:
-            raise ValueError(f"{name}: got {options[name]}, but the model has {name}={own}; train a new model")
+        raise ValueError(
+            f"dtype: got {np.dtype(dtype)}, but the model is {model.dtype}; leave dtype out, or train a new model"
+        )
+    for name, value in (("intercept", model.has_intercept), ("normalized", model.normalized)):
+        if options.get(name, value) != value:
+            raise ValueError(f"{name}: got {options[name]}, but the model has {name}={value}; train a new model")
     own = {name: getattr(model.parameters.state, name) for name in ("penalty", "rule", "lr")}
     own |= {name: getattr(model, name) for name in ("loss", "average", "batch_size", "invariant")}
     changed = {name: options[name] for name in own if name in options and not options_equal(options[name], own[name])}
     return model._with_options(**changed) if changed else model.copy()
 
 
-def options_equal(a, b):
-    """Return whether two options are equal; records may hold arrays."""
+def options_equal(a: Any, b: Any) -> bool:
+    """Return whether two options are equal.  Options are numbers, arrays, or records of them."""
     if type(a) is not type(b) and (isinstance(a, tuple) or isinstance(b, tuple)):
         return False
     if isinstance(a, tuple):

@@ -1,10 +1,13 @@
-"""Parameters of a linear model: weights, accumulators, update numbers and iterate sums, and their memory layout.
+"""Parameters of a linear model: weights, accumulators, update numbers, iterate sums, and their memory layout.
 
-`SingleOutput` holds one weight for each feature.  `MultiOutput` holds one for each feature and output, which is a class
-or a learning rate.  The model, the trainer and `merge` use both through the same methods.
+`SingleOutput` has one weight for each feature.  `MultiOutput` has one weight for each feature and output.  An output is
+a class or a learning rate.  The model, the trainer and `merge` use both classes through the same methods.
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,9 +36,16 @@ from .kernels.lazy import (
 )
 from .kernels.rows import PREFETCH_FROM
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    from ..optim.state import State
+
 
 class Parameters:
-    """Base of `SingleOutput` and `MultiOutput`.
+    """Base class of `SingleOutput` and `MultiOutput`.
 
     Attributes
     ----------
@@ -50,31 +60,46 @@ class Parameters:
     iterate_sums : IterateSums or None
         Sums of the iterates, with Polyak averaging.
     last_update : ndarray of shape (n_features,) or ()
-        Update up to which each feature is current; empty where lazy updates do not need it.
+        Update up to which each feature is current; () if lazy updates do not need it.
     """
 
-    kernels: object  # module with the loops over all features
+    loss: Any
+    has_intercept: bool
+    dtype: np.dtype
+    state: State
+    bias_state: State
+    scaling: FeatureScaling
+    iterate_sums: Any
+    last_update: Any
+
+    # Members that the subclasses define.
+    kernels: Any  # module with the loops over all features
+    n_features: Any
+    kernel_arrays: Any
+    _copy_arrays: Any
+    _table_arrays: Any
+    _from_arrays: Any
 
     @property
-    def average(self):
-        """Average of the iterates, or False."""
+    def average(self) -> Any:
+        """Average that the model reports, or False."""
         return False if self.iterate_sums is None else self.iterate_sums.average
 
     @property
-    def n_averaged(self):
+    def n_averaged(self) -> int:
         """Number of iterates in the reported average; 0 if the last iterate is reported."""
         return 0 if self.iterate_sums is None else self.iterate_sums.count_iterates(self.state.t)
 
     @property
-    def t(self):
+    def t(self) -> int:
         """Number of updates."""
         return self.state.t
 
     @t.setter
-    def t(self, value):
+    def t(self, value: int) -> None:
         self.state.t = self.bias_state.t = int(value)
 
-    def initial_last_update(self):
+    def initial_last_update(self) -> Any:
         """Return the current update number for every feature, or () if lazy updates do not need it."""
         is_lazy = needs_last_update(self.state.rule, self.state.penalty)
         if not is_lazy and not self.average:
@@ -82,31 +107,33 @@ class Parameters:
         now = self.scaling.summed_step_sizes if is_lazy and self.scaling.normalized else self.state.t
         return np.broadcast_to(now, self.n_features)
 
-    def schedule(self):
+    def schedule(self) -> Any:
         """Return the learning-rate schedule as a record."""
         return self.state.schedule()
 
-    def spec(self):
+    def spec(self) -> Any:
         """Return the records that the learning kernels are compiled for."""
         state, schedule = self.state, self.schedule()
         lazy = choose_strategy(state.rule, state.penalty, schedule, self.scaling.normalized)
+        bias_update = Update(unpenalized(state.rule), Identity(), NoPenalty())  # type: ignore[call-arg]
         spec = rows.LearnerSpec(
-            cast(self.loss, self.dtype), state.leaves[0].update._replace(transforms=Identity()),
-            cast(Update(unpenalized(state.rule), Identity(), NoPenalty()), self.dtype), schedule,
+            cast(self.loss, self.dtype),
+            state.leaves[0].update._replace(transforms=Identity()),  # type: ignore[call-arg]
+            cast(bias_update, self.dtype), schedule,
             lazy if self.iterate_sums is None else WithAveraging(lazy), int(self.has_intercept),
         )  # fmt: skip
         return self.scaling.scaled_spec(spec) if self.scaling else spec
 
-    def lazy_state(self, n_features=None):
-        """Return the arrays in which lazy updates keep their place."""
+    def lazy_state(self, n_features: int | None = None) -> Any:
+        """Return the arrays that lazy updates read and write: update numbers, and iterate sums with averaging."""
         if self.iterate_sums is None:
             return self.last_update
         return self.iterate_sums.as_lazy_record(self.last_update, n_features)
 
-    def catch_up_all(self, lazy=None):
-        """Return the weights after all updates so far, those that features missed included.
+    def catch_up_all(self, lazy: Any = None) -> np.ndarray:
+        """Return the weights after all updates so far, including those that a feature missed.
 
-        `lazy` replaces the strategy of the lazy updates.
+        `lazy` replaces the lazy-update strategy.
         """
         spec, weights = self.spec(), self.kernel_arrays()
         if lazy is not None:
@@ -117,18 +144,18 @@ class Parameters:
         compiled_for(self.kernels.catch_up_all, spec)(spec, weights, *self.catch_up_workspace(), self.state.t, out)
         return out
 
-    def catch_up_sums(self):
+    def catch_up_sums(self) -> np.ndarray:
         """Return the iterate sums after all updates so far."""
         spec, out = self.spec(), np.empty_like(self.iterate_sums.sums)
         workspace = self.catch_up_workspace()
         compiled_for(self.kernels.sum_iterates, spec)(spec, self.kernel_arrays(), *workspace, self.state.t, out)
         return out
 
-    def catch_up_workspace(self):
+    def catch_up_workspace(self) -> tuple[Any, ...]:
         """Return the workspace of the loops over all features, as a tuple."""
         return ()
 
-    def copy(self):
+    def copy(self) -> Any:
         """Return a copy with its own arrays."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
@@ -137,7 +164,7 @@ class Parameters:
         new._copy_arrays()
         return new
 
-    def restore(self, arrays, t, first_update):
+    def restore(self, arrays: dict[str, Any], t: int, first_update: int) -> None:
         """Set the parameters to the arrays of a file."""
         if self.scaling.normalized:
             self.scaling.max_abs, self.scaling.running_sums = arrays["largest"], arrays["totals"]
@@ -147,7 +174,7 @@ class Parameters:
             self.iterate_sums.sums, self.iterate_sums.bias_sums = arrays["total"], arrays["bias_total"]
         self.t = t
 
-    def to_arrays(self):
+    def to_arrays(self) -> dict[str, Any]:
         """Return all arrays under their names in a file."""
         arrays = self._table_arrays()
         if not isinstance(self.last_update, tuple):
@@ -160,16 +187,25 @@ class Parameters:
 
 
 class SingleOutput(Parameters):
-    """One weight for each feature, interleaved in memory with its accumulators and update number."""
+    """One weight for each feature, interleaved in memory with its accumulators and its update number."""
 
     kernels = rows
     n_outputs = 1
     n_loss_sums = 2  # sum of losses, sum of sample weights
 
     def __init__(
-        self, n_features, dtype, loss, has_intercept, rule, lr, penalty, average=False, normalized=False,
-        invariant=False,
-    ):  # fmt: skip
+        self,
+        n_features: int,
+        dtype: npt.DTypeLike,
+        loss: Any,
+        has_intercept: bool,
+        rule: Any,
+        lr: Any,
+        penalty: Any,
+        average: Any = False,
+        normalized: bool = False,
+        invariant: bool = False,
+    ) -> None:
         self.dtype = dtype = np.dtype(dtype)
         _check.fields_finite_in(dtype, loss)
         self.loss, self.has_intercept = loss, has_intercept
@@ -182,7 +218,7 @@ class SingleOutput(Parameters):
         self._check_options()
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of features."""
         return self.weights.size
 
@@ -203,8 +239,8 @@ class SingleOutput(Parameters):
         self.scaling.check_compatible(self.state.rule, penalty)
         if self.average and self.scaling.normalized and acts_on_untouched(penalty):
             raise ValueError(
-                f"average: with normalized=True the iterates have no closed-form sum under the penalty "
-                f"{type(penalty).__name__}; use average=False, penalty=None or normalized=False"
+                f"average: got {self.average}, but with normalized=True the iterates have no closed-form sum under the "
+                f"penalty {type(penalty).__name__}; use average=False, penalty=None or normalized=False"
             )
 
     def _copy_arrays(self):
@@ -212,8 +248,8 @@ class SingleOutput(Parameters):
         self.bias = self.bias.copy()
         self._allocate(self.weights, self.state.slots[0], self.last_update)
 
-    def with_options(self, loss, average, invariant, **options):
-        """Return a copy with another loss, average or invariance, and with other options of the state."""
+    def with_options(self, loss: Any, average: Any, invariant: bool, **options: Any) -> SingleOutput:
+        """Return a copy with other values of `loss`, `average`, `invariant` and the options of the state."""
         if isinstance(options.get("lr"), Rates):
             raise ValueError(
                 "lr: got several learning rates, but the model has one; leave lr out, or train a new model with them"
@@ -238,13 +274,13 @@ class SingleOutput(Parameters):
         new._check_options()
         return new
 
-    def resize(self, n_features):
-        """Grow to `n_features` features, in place; new weights are zero."""
+    def resize(self, n_features: int) -> None:
+        """Grow to `n_features` features in place; new weights are zero."""
         n_old, leaf = self.n_features, self.state.leaves[0]
         if n_features <= n_old:
             return
         _check.penalty_shape(self.state.penalty, n_features)
-        # The penalty keeps a zero weight at zero unless a bound excludes zero: update numbers begin at zero.
+        # The update numbers of new features are 0, because a penalty with a bound that excludes 0 moves zero weights.
         self._allocate(self.weights, leaf.slots, self.last_update, n_features)
         for slot, value in zip(leaf.slots, initial_slots(self.state.rule), strict=True):
             slot[n_old:] = value
@@ -252,28 +288,28 @@ class SingleOutput(Parameters):
         if self.iterate_sums is not None:
             self.iterate_sums.add_features(n_features - n_old)
 
-    def kernel_arrays(self, n_features=None):
-        """Return the arrays of the learning kernels, which reject indices from `n_features` on."""
+    def kernel_arrays(self, n_features: int | None = None) -> rows.Weights:
+        """Return the arrays of the learning kernels, which reject column indices >= `n_features`."""
         slots, bias_slots = self.state.leaves[0].flat_slots, self.bias_state.leaves[0].flat_slots
         return rows.Weights(self.weights[:n_features], slots, self.lazy_state(n_features), self.bias, bias_slots)
 
-    def reported_weights(self):
-        """Return the weights that predict, of shape (n_features,)."""
+    def reported_weights(self) -> np.ndarray:
+        """Return the weights for predictions, of shape (n_features,)."""
         if not self.n_averaged:
             return self.catch_up_all()
         return (self.catch_up_sums() / self.n_averaged).astype(self.dtype)
 
-    def reported_bias(self):
-        """Return the intercept that predicts, of shape (1,)."""
+    def reported_bias(self) -> np.ndarray:
+        """Return the intercept for predictions, of shape (1,)."""
         if not self.n_averaged:
             return self.bias
         return (self.iterate_sums.bias_sums / self.n_averaged).astype(self.dtype)
 
-    def states(self):
+    def states(self) -> tuple[State, State]:
         """Return copies of the states of the weights and of the intercept."""
         return self.state.copy(), self.bias_state.copy()
 
-    def is_finite(self, output=None):
+    def is_finite(self, output: int | None = None) -> bool:
         """Return whether all weights are finite."""
         return _check.is_finite(self.weights) and _check.is_finite(self.bias)
 
@@ -293,10 +329,10 @@ class SingleOutput(Parameters):
 
 
 class MultiOutput(Parameters):
-    """One weight for each feature and output, in a table that the kernels read by SIMD vectors.
+    """One weight for each feature and output, in a table that the kernels read in SIMD vectors.
 
-    ``table[i, 0]`` are the weights of feature i and ``table[i, 1 + k]`` its accumulators of kind k, one for each
-    output.  Outputs are padded to whole vectors.
+    ``table[i, 0]`` holds the weights of feature i, and ``table[i, 1 + k]`` its k-th accumulators, one for each output.
+    The outputs are padded to whole vectors.
 
     Parameters
     ----------
@@ -306,10 +342,21 @@ class MultiOutput(Parameters):
 
     kernels = multi_rows
 
-    def __init__(self, n_features, dtype, loss, has_intercept, rule, lr, penalty, rate_factors, average=False):
+    def __init__(
+        self,
+        n_features: int,
+        dtype: npt.DTypeLike,
+        loss: Any,
+        has_intercept: bool,
+        rule: Any,
+        lr: Any,
+        penalty: Any,
+        rate_factors: npt.ArrayLike,
+        average: Any = False,
+    ) -> None:
         if is_group_penalty(penalty) and (average or is_dual_averaging(rule)):
             raise ValueError(
-                f"penalty: {type(penalty).__name__} penalises all classes of a feature together; use it with "
+                f"penalty: got {type(penalty).__name__}, which penalises all classes of a feature together; use "
                 f"{'average=False' if average else 'Adagrad(…), Adadelta(…) or MomentumAdagrad(…)'}"
             )
         self.dtype = dtype = np.dtype(dtype)
@@ -329,26 +376,26 @@ class MultiOutput(Parameters):
             leaf.slots = leaf.flat_slots = ()  # the accumulators are in the tables
 
     @property
-    def n_features(self):
+    def n_features(self) -> int:
         """Number of features."""
         return self.table.shape[0]
 
     @property
-    def n_outputs(self):
+    def n_outputs(self) -> int:
         """Number of classes or learning rates."""
         return self.rate_factors.size
 
     @property
-    def n_loss_sums(self):
-        """Number of loss sums: one for all classes, or one for each learning rate, and one of the sample weights."""
+    def n_loss_sums(self) -> int:
+        """Number of loss sums: one for all classes or one for each learning rate, and one of the sample weights."""
         return 1 + (self.n_outputs if isinstance(self.loss, IndependentOutputs) else 1)
 
-    def initial_last_update(self):
+    def initial_last_update(self) -> Any:
         """Return the current update number for every feature, or () if lazy updates do not need it."""
         last_update = super().initial_last_update()
         return last_update if isinstance(last_update, tuple) else last_update.copy()
 
-    def schedule(self):
+    def schedule(self) -> Any:
         """Return the learning-rate schedule as a record; each output multiplies it by its factor."""
         lr = self.state.lr
         return cast(lr.schedule, np.float64) if isinstance(lr, Rates) else self.state.schedule()
@@ -357,7 +404,7 @@ class MultiOutput(Parameters):
         return IterateSums(average, (self.n_features, self.n_outputs), self.state.t) if average else None
 
     def _new_table(self, n_features):
-        """Return a table of features without updates; each feature begins a cache line if it can."""
+        """Return a table of features without updates.  It starts at the boundary of a cache line."""
         fill = initial_slots(self.state.rule)
         shape = (n_features, 1 + len(fill), -(-self.n_outputs // LANES4) * LANES4)
         table = aligned_zeros(shape, self.state.leaves[0].dtype)
@@ -367,7 +414,7 @@ class MultiOutput(Parameters):
         return table
 
     def _resized_table(self, table, n_features, positions=None):
-        """Return the table with `n_features` rows; its outputs move to `positions` among the present ones."""
+        """Return the table with `n_features` rows and the present outputs; its outputs move to `positions`."""
         new = self._new_table(n_features)
         if positions is None:
             new[: table.shape[0]] = table
@@ -375,8 +422,8 @@ class MultiOutput(Parameters):
             new[: table.shape[0], :, positions] = table[:, :, : len(positions)]
         return new
 
-    def add_outputs(self, n_outputs, positions):
-        """Grow to `n_outputs` outputs, in place; present outputs move to `positions` and new weights are zero."""
+    def add_outputs(self, n_outputs: int, positions: list[int]) -> None:
+        """Grow to `n_outputs` outputs in place; existing outputs move to `positions`, and new weights are zero."""
         self.rate_factors = np.ones(n_outputs)
         self.table = self._resized_table(self.table, self.n_features, positions)
         self.bias_table = self._resized_table(self.bias_table, 1, positions)
@@ -390,8 +437,8 @@ class MultiOutput(Parameters):
         self.bias_table = self._resized_table(self.bias_table, 1)
         self.last_update = self.last_update if isinstance(self.last_update, tuple) else self.last_update.copy()
 
-    def with_options(self, loss, average, invariant=False, **options):
-        """Return a copy with another loss or average, and with other options of the state."""
+    def with_options(self, loss: Any, average: Any, invariant: bool = False, **options: Any) -> MultiOutput:
+        """Return a copy with other values of `loss`, `average` and the options of the state."""
         merged = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")} | options
         factors = merged["lr"].values if isinstance(merged["lr"], Rates) else self.rate_factors
         fresh = MultiOutput(
@@ -419,8 +466,8 @@ class MultiOutput(Parameters):
             new.last_update = new.initial_last_update()
         return new
 
-    def resize(self, n_features):
-        """Grow to `n_features` features, in place; new weights are zero."""
+    def resize(self, n_features: int) -> None:
+        """Grow to `n_features` features in place; new weights are zero."""
         n_new = n_features - self.n_features
         if n_new <= 0:
             return
@@ -431,46 +478,46 @@ class MultiOutput(Parameters):
         if self.iterate_sums is not None:
             self.iterate_sums.add_features(n_new)
 
-    def kernel_arrays(self, n_features=None):
-        """Return the arrays of the learning kernels, which reject indices from `n_features` on."""
+    def kernel_arrays(self, n_features: int | None = None) -> rows.Weights:
+        """Return the arrays of the learning kernels, which reject column indices >= `n_features`."""
         table, bias = self.table[:n_features], self.bias_table
         slots = tuple(table[:, k] for k in range(1, table.shape[1]))
         bias_slots = tuple(bias[:, k] for k in range(1, table.shape[1]))
         return rows.Weights(table[:, 0], slots, self.lazy_state(n_features), bias[:, 0], bias_slots)
 
-    def row_workspace(self, index_dtype):
+    def row_workspace(self, index_dtype: npt.DTypeLike) -> multi_rows.MultiRowBuffers:
         """Return the workspace of one row."""
         p, z, losses, lr = (self._new_table(1)[:, 0] for _ in range(4))
         step_sizes = np.zeros(self.n_outputs, self.dtype)
         bias_column, bias_value = np.zeros(1, index_dtype), np.ones(1, self.dtype)
         return multi_rows.MultiRowBuffers(p, z, losses, lr, self.rate_factors, step_sizes, bias_column, bias_value)
 
-    def batch_gradients(self, n_touched):
+    def batch_gradients(self, n_touched: int) -> tuple[np.ndarray, ...]:
         """Return zeroed gradients of the weights of `n_touched` features, and of the intercepts."""
         return tuple(self._new_table(n)[:, 0] for n in (n_touched, 1))
 
-    def catch_up_workspace(self):
+    def catch_up_workspace(self) -> tuple[Any, ...]:
         """Return the workspace of the loops over all features, as a tuple."""
         return (self.row_workspace(np.uint32),)
 
-    def reported_weights(self):
-        """Return the weights that predict, of shape (n_features, padded outputs)."""
+    def reported_weights(self) -> np.ndarray:
+        """Return the weights for predictions, of shape (n_features, n_outputs + padding)."""
         if not self.n_averaged:
             return self.catch_up_all()
         out = np.zeros_like(self.table[:, 0])
         out[:, : self.n_outputs] = self.catch_up_sums() / self.n_averaged
         return out
 
-    def reported_bias(self):
-        """Return the intercepts that predict, of shape (1, padded outputs)."""
+    def reported_bias(self) -> np.ndarray:
+        """Return the intercepts for predictions, of shape (1, n_outputs + padding)."""
         if not self.n_averaged:
             return self.bias_table[:, 0]
         out = np.zeros_like(self.bias_table[:, 0])
         out[:, : self.n_outputs] = self.iterate_sums.bias_sums / self.n_averaged
         return out
 
-    def states(self):
-        """Return copies of the states, with the accumulators of the tables, one column for each output."""
+    def states(self) -> tuple[State, State]:
+        """Return copies of the states with the accumulators of the tables, one column for each output."""
         return self._state_view(self.state, self.table), self._state_view(self.bias_state, self.bias_table)
 
     def _state_view(self, state, table):
@@ -481,7 +528,7 @@ class MultiOutput(Parameters):
         state._refresh()
         return state
 
-    def is_finite(self, output=None):
+    def is_finite(self, output: int | None = None) -> bool:
         """Return whether all weights of an output, or of all outputs, are finite."""
         part = (slice(None), 0, slice(None) if output is None else output)
         return _check.is_finite(self.table, part) and _check.is_finite(self.bias_table, part)
@@ -502,52 +549,52 @@ class MultiOutput(Parameters):
 class IterateSums:
     """Sums of the iterates, for ``average=Polyak(start)``.
 
-    They are in double precision: in single precision 10⁵ rows lose digits.
+    The sums have double precision, because in single precision they lose digits after 10⁵ rows.
 
     Attributes
     ----------
     average : Polyak
     first_update : int
-        First update that counts: `start`, or the update at which averaging began if that was later.
+        First update whose iterate is summed: `start`, or the update at which averaging began if that was later.
     sums, bias_sums : ndarray
-        Sums of the iterates, of each weight up to its `last_update`.
+        Sums of the iterates.  The sum of a weight includes the updates up to its `last_update`.
     """
 
-    def __init__(self, average, shape, t):
+    def __init__(self, average: Polyak, shape: int | tuple[int, ...], t: int) -> None:
         self.average, self.first_update = average, max(int(average.start), t)
         self.sums = np.zeros(shape)
         self.bias_sums = np.zeros((1, *self.sums.shape[1:]))
 
-    def copy(self):
+    def copy(self) -> IterateSums:
         """Return a copy with its own arrays."""
         new = object.__new__(IterateSums)
         new.__dict__.update(self.__dict__)
         new.sums, new.bias_sums = self.sums.copy(), self.bias_sums.copy()
         return new
 
-    def add_features(self, n_new):
-        """Append features whose iterates were zero."""
+    def add_features(self, n_new: int) -> None:
+        """Append `n_new` features whose iterates so far are zero."""
         self.sums = np.concatenate([self.sums, np.zeros((n_new, *self.sums.shape[1:]))])
 
-    def add_outputs(self, n_outputs, positions):
-        """Grow to `n_outputs` outputs; present ones move to `positions` and new ones are zero."""
+    def add_outputs(self, n_outputs: int, positions: list[int]) -> None:
+        """Grow to `n_outputs` outputs; existing ones move to `positions`, and new ones are zero."""
         for name in ("sums", "bias_sums"):
             old = getattr(self, name)
             new = np.zeros((old.shape[0], n_outputs))
             new[:, positions] = old
             setattr(self, name, new)
 
-    def as_lazy_record(self, last_update, n_features=None):
-        """Return the record that the kernels take."""
+    def as_lazy_record(self, last_update: Any, n_features: int | None = None) -> LazyIterateSums:
+        """Return the sums and update numbers as the record that the kernels take."""
         return LazyIterateSums(last_update, self.sums[:n_features], self.bias_sums, self.first_update)
 
-    def count_iterates(self, t):
-        """Return the number of iterates before update t that count."""
+    def count_iterates(self, t: int) -> int:
+        """Return the number of iterates in the sums before update t."""
         return max(t - self.first_update, 0)
 
 
-def check_average(average):
-    """Return `average` if a linear model can keep it: `Polyak`, or False for none."""
+def check_average(average: Any) -> Any:
+    """Return `average` if a linear model supports it: `Polyak`, or False for no average."""
     if average is False:
         return average
     _check.record_methods("average", average, ("weight",), "Polyak()")
@@ -563,25 +610,28 @@ def check_average(average):
 
 
 class FeatureScaling:
-    """The options `normalized` and `invariant`, and the arrays of normalised updates.
+    """Options `normalized` and `invariant`, and the arrays of normalised updates.
 
     Attributes
     ----------
     max_abs : ndarray of shape (n_features,) or ()
         Largest absolute value of each feature so far.
     running_sums : ndarray of shape (3,) or ()
-        Sums over the updates; the last one is the sum of the step sizes lr m.
+        Sums over the updates; the last one is the sum of the step sizes lr·m.
     """
 
-    def __init__(self, n_features, dtype, normalized, invariant):
+    max_abs: Any
+    running_sums: Any
+
+    def __init__(self, n_features: int, dtype: npt.DTypeLike, normalized: bool, invariant: bool) -> None:
         self.normalized, self.invariant = normalized, invariant
         self.max_abs = np.broadcast_to(np.dtype(dtype).type(0), n_features) if normalized else ()
         self.running_sums = np.zeros(3) if normalized else ()
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.normalized or self.invariant
 
-    def copy(self):
+    def copy(self) -> FeatureScaling:
         """Return a copy with its own arrays."""
         new = FeatureScaling(0, np.float64, self.normalized, self.invariant)
         if self.normalized:
@@ -589,12 +639,12 @@ class FeatureScaling:
         return new
 
     @property
-    def option_name(self):
-        """Name of the option that is on, for error messages."""
+    def option_name(self) -> str:
+        """Name of the option that is True, for error messages."""
         return "normalized" if self.normalized else "invariant"
 
-    def check_compatible(self, rule, penalty):
-        """Raise ValueError for a rule or penalty that does not support these updates."""
+    def check_compatible(self, rule: Any, penalty: Any) -> None:
+        """Raise ValueError if the rule or the penalty does not support these updates."""
         if self and not is_scaled_gradient(rule):
             raise ValueError(
                 f"{self.option_name}: got True, which the rule {type(rule).__name__} does not support; use "
@@ -602,17 +652,17 @@ class FeatureScaling:
             )
         if self.normalized and not has_additive_prox(penalty):
             raise ValueError(
-                f"normalized: got True, but the penalty {type(penalty).__name__} has no closed form when the step size "
-                "changes from row to row; use L1, Box, NonNegative or Bounded(L1(…)), or normalized=False"
+                f"normalized: got True, but the penalty {type(penalty).__name__} has no closed form if the step size "
+                "differs by row; use L1, Box, NonNegative or Bounded(L1(…)), or normalized=False"
             )
 
     @property
-    def summed_step_sizes(self):
-        """Sum of the step sizes lr m over all updates."""
+    def summed_step_sizes(self) -> float:
+        """Sum of the step sizes lr·m over all updates."""
         return self.running_sums[2]
 
-    def scaled_spec(self, spec):
-        """Return `spec` extended by the scaling of these updates."""
+    def scaled_spec(self, spec: rows.LearnerSpec) -> scaled_rows.ScaledLearnerSpec:
+        """Return `spec` with the scaling of these updates added."""
         scaling = (
             scaled_rows.MaxAbsScale(self.max_abs, self.running_sums) if self.normalized else scaled_rows.UnitScale()
         )
@@ -621,31 +671,32 @@ class FeatureScaling:
 
 # --- memory layout ---------------------------------------------------------------------------------------------------
 
-# With separate arrays for weights, accumulators and update numbers, rows of 40 among 2**24 features took 1.3 to 3 times
-# as long, and rows of 72 among 47,000, which stay in the caches, up to a tenth longer.
+# One table, because separate arrays for weights, accumulators and update numbers are slower: 1.3 to 3 times for rows of
+# 40 values among 2**24 features, and up to 10 % for rows of 72 among 47,000 features, which fit the caches.
 
-CACHE_LINE = 64  # bytes of a cache line
-COPY_BLOCK = 2**14  # entries that are copied while their lines are in a cache
+CACHE_LINE = 64  # bytes
+COPY_BLOCK = 2**14  # entries of a table copied at a time, so that its cache lines are loaded once for all vectors
 
 
-def aligned_zeros(shape, dtype):
-    """Return zeros whose first byte begins a cache line."""
+def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
+    """Return zeros that start at the boundary of a cache line."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     buffer = np.zeros(size + CACHE_LINE, np.uint8)
     offset = -buffer.ctypes.data % CACHE_LINE
     return buffer[offset : offset + size].view(dtype).reshape(shape)
 
 
-def interleave(arrays, n):
-    """Copy vectors into one table of n entries, in which entries of the same index are next to each other.
+def interleave(arrays: Sequence[np.ndarray], n: int) -> tuple[np.ndarray, ...]:
+    """Copy vectors into one table of n entries and return its columns.
 
-    Entries beyond the end of a vector are zero.  From `PREFETCH_FROM` entries on, an entry takes a power of two of
-    bytes, so that it does not straddle two cache lines; smaller tables stay in the caches and are packed.  A broadcast
-    zero is not written: memory that is never touched costs neither time nor space.
+    Entry i of the table holds the i-th values of all vectors.  Values beyond the end of a vector are zero.  In tables
+    of at least `PREFETCH_FROM` entries the size of an entry is a power of two, so that it does not straddle two cache
+    lines.  Smaller tables fit the caches and are packed.  Broadcast zeros are not written, because untouched memory
+    takes neither time nor space.
     """
-    packed = np.dtype([("", array.dtype) for array in arrays], align=True)
+    packed: Any = np.dtype([("", array.dtype) for array in arrays], align=True)
     fields = [packed.fields[name] for name in packed.names]
-    layout = {
+    layout: Any = {
         "names": packed.names,
         "formats": [field[0] for field in fields],
         "offsets": [field[1] for field in fields],

@@ -607,7 +607,7 @@ def test_quantiles_and_counts():
             ValueError,
             r"^loss: got 'squared'; must be one of logistic, hinge, .*, or a loss record",
         ),
-        ({"loss": Huber()}, ValueError, r"^loss: Huber takes targets of the type 'continuous'"),
+        ({"loss": Huber()}, ValueError, r"^loss: got Huber, whose targets are of type 'continuous'"),
         ({"loss": Logistic}, TypeError, r"^loss: got the class Logistic; pass an instance"),
         ({"penalty": "l3"}, ValueError, r"^penalty: got 'l3'; must be 'l1', 'l2', 'elasticnet', None, or a penalty"),
         ({"penalty": 3}, TypeError, r"^penalty: got 3; must be a record"),
