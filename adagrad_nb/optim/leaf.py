@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _check
 from ..compiler.jit import cast, compiled_entry, compiled_for, num_threads
+from ..compiler.simd import MAGNITUDE_LIMITS
 from ..compiler.threads import ThreadedKernel
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
@@ -103,7 +104,8 @@ class Leaf:
         for record in (options.rule, options.penalty):
             _check.fields_finite_in(self.precision, record)
         transforms = tuple(self._flatten_strength(for_array(item, path)) for item in options.transforms)
-        self.uncast_update = Update(options.rule, chain_transforms((*transforms, LimitMagnitude())), options.penalty)
+        last = LimitMagnitude(float(MAGNITUDE_LIMITS[self.precision.type]))
+        self.uncast_update = Update(options.rule, chain_transforms(transforms, last), options.penalty)
         self.update = cast(self.uncast_update, self.precision)
         self.average = None if options.average is None else cast(options.average, self.precision)
         self.needs_reduction = any(needs_norm(item) or is_gate(item) for item in transforms)

@@ -49,7 +49,10 @@ def resolve_transforms(state, steps):
     return (
         READY,
         steps,
-        [step.leaf.update._replace(transforms=head) for step, head in zip(steps, prefixes, strict=True)],
+        [
+            step.leaf.update._replace(transforms=Chain(head, last))
+            for step, head, last in zip(steps, prefixes, chains, strict=True)
+        ],
     )
 
 

@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 from .._check import matches_any, name_patterns, record_methods
 from .._legacy import get_member, has_member
 from ..compiler.jit import jitable, method, pick
-from ..compiler.simd import magnitude_limit_like, select
 
 transform = method("transform")
 
@@ -42,7 +41,7 @@ transform_at = method("transform_at", default=_transform_any_coordinate)
 
 
 class Identity(NamedTuple):
-    """The identity, at the end of every chain."""
+    """The identity."""
 
     branchless = True
 
@@ -61,9 +60,9 @@ class Chain(NamedTuple):
         return transform_at(self.rest, x, g, lr, i)
 
 
-def chain_transforms(transforms):
-    """Return a tuple of transforms as one nested record."""
-    record = Identity()
+def chain_transforms(transforms, last=Identity()):  # noqa: B008 - a constant record
+    """Return a tuple of transforms, and then `last`, as one nested record."""
+    record = last
     for item in reversed(transforms):
         record = Chain(item, record)
     return record
@@ -77,17 +76,15 @@ def clip_scale(clip, norm):
 
 
 class LimitMagnitude(NamedTuple):
-    """Limit the gradient to a magnitude whose square does not overflow: the last transform of every array.
+    """Limit the magnitude of the gradient, so that its square does not overflow: the end of the chain of every array.
 
-    An infinite sum of squares would stop its coordinate.  The limit is 2^58 in float32 and 2^500 in float64, so that
-    the sum of 2,000 of the largest squares is finite.  NaN and infinity become NaN.
+    An infinite sum of squares would stop its coordinate.  NaN and infinity become NaN.
     """
 
-    branchless = True
+    limit: float
 
     def transform(self, x, g, lr):
-        limit = magnitude_limit_like(g)
-        limited = select(g > limit, limit, select(g < -limit, -limit, g))
+        limited = self.limit if g > self.limit else -self.limit if g < -self.limit else g
         return x, limited + (g - g)
 
 

@@ -85,7 +85,7 @@ def resolve_norms(transforms, resolved_prefix, where, x, g, lr):
     while isinstance(transforms, Chain):
         resolved_prefix = Chain(resolved_prefix, _resolve_norm(transforms.first, resolved_prefix, where, x, g, lr))
         transforms = transforms.rest
-    return resolved_prefix
+    return Chain(resolved_prefix, transforms)
 
 
 def _resolve_norm(record, resolved_prefix, where, x, g, lr):
@@ -100,7 +100,7 @@ def _resolve_norm(record, resolved_prefix, where, x, g, lr):
 @bind(resolve_norms)
 def _resolve_norms_by_type(transforms, resolved_prefix, where, x, g, lr):
     if transforms.instance_class is not Chain:
-        return lambda transforms, resolved_prefix, where, x, g, lr: resolved_prefix
+        return lambda transforms, resolved_prefix, where, x, g, lr: Chain(resolved_prefix, transforms)
 
     def resolve_chain(transforms, resolved_prefix, where, x, g, lr):
         first = _resolve_norm(transforms.first, resolved_prefix, where, x, g, lr)
