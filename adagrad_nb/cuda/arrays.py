@@ -196,14 +196,18 @@ def _stream_id(stream):
 
 @contextlib.contextmanager
 def on_stream(arrays):
-    """Launch kernels on the stream of the first array, and synchronise with the streams of the other arrays."""
+    """Launch kernels on the stream of the first array.
+
+    The kernels wait for the streams of the other arrays.  At the end the host waits for the kernels if there are such
+    streams.
+    """
     packages, streams = set(), {}
     for array in arrays:
         package = _package_of(array)
         if package not in packages:
             array_stream = _stream_of(array)
             streams.setdefault(_stream_id(array_stream), array_stream)
-        if package in ("torch", "cupy"):  # one current stream for all arrays
+        if package in ("torch", "cupy"):  # all their arrays are on one current stream, so one query is enough
             packages.add(package)
     first, *others = streams.values() or [0]
     previous = current_stream()

@@ -136,11 +136,11 @@ def available_cores():
 
 def choose_round_sizes(X):
     """Return (number of updates before the first round, most rows of a round)."""
-    rows_per_feature = X.shape[1] * X.shape[0] / max(int(X.indptr[-1]), 1)  # rows with one value for each feature
-    n_serial = max(SERIAL_UPDATES, int(ROUND_GROWTH * FIRST_ROUND_DENSITY * rows_per_feature))
-    return n_serial, max(
-        min(max(ROUND_ROWS[0], int(LONGEST_ROUND_DENSITY * rows_per_feature)), ROUND_ROWS[1]), n_serial // ROUND_GROWTH
-    )
+    # Number of rows that store as many values as there are features.
+    covering_rows = X.shape[1] * X.shape[0] / max(int(X.indptr[-1]), 1)
+    n_serial = max(SERIAL_UPDATES, int(ROUND_GROWTH * FIRST_ROUND_DENSITY * covering_rows))
+    max_rows = min(max(int(LONGEST_ROUND_DENSITY * covering_rows), ROUND_ROWS[0]), ROUND_ROWS[1])
+    return n_serial, max(max_rows, n_serial // ROUND_GROWTH)
 
 
 def _parallel_kernel(parameters, batch_size, X, spec, n_workers):

@@ -138,7 +138,18 @@ class LinearModel:
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__)
         new.loss_sums, new.parameters = self.loss_sums.copy(), self.parameters.copy()
+        new.pass_losses = list(self.pass_losses)
         return new
+
+    def __copy__(self) -> LinearModel:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict) -> LinearModel:
+        return self.copy()
+
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        self.__dict__.update(attributes)
+        self.loss_sums = np.array(self.loss_sums)  # a pickle may hold memory maps
 
     def _with_options(self, **options):
         """Return a copy with other options."""
@@ -162,7 +173,7 @@ class LinearModel:
         self._set_target(self.target.declared(classes))
 
     def _set_target(self, target):
-        """Set the known labels, in place; add an output with zero weights for each new class."""
+        """Set the target, in place; add an output with zero weights for each new class."""
         if isinstance(target, MulticlassLabels) and target != self.target:
             positions = [target.classes.index(label) for label in self.target.classes]
             self.parameters.add_outputs(len(target.classes), positions)

@@ -164,6 +164,13 @@ class Parameters:
         new._copy_arrays()
         return new
 
+    def __setstate__(self, attributes: dict[str, Any]) -> None:
+        """Restore a pickle: arrays may be memory maps, and the memory layout is lost."""
+        self.__dict__.update(attributes)
+        self.scaling = self.scaling.copy()
+        self.iterate_sums = None if self.iterate_sums is None else self.iterate_sums.copy()
+        self._copy_arrays()
+
     def restore(self, arrays: dict[str, Any], t: int, first_update: int) -> None:
         """Set the parameters to the arrays of a file."""
         if self.scaling.normalized:
@@ -367,7 +374,8 @@ class MultiOutput(Parameters):
         step_lr = lr.schedule if isinstance(lr, Rates) else lr
         self.state = init(np.broadcast_to(dtype.type(0), n_features), rule, lr=step_lr, penalty=penalty)
         self.bias_state = init(np.zeros(1, dtype), rule, lr=step_lr)
-        self.state.lr = self.bias_state.lr = lr
+        for state in (self.state, self.bias_state):
+            state.options = state.options._replace(lr=lr)
         self.table, self.bias_table = self._new_table(n_features), self._new_table(1)
         self.iterate_sums = self._new_iterate_sums(average)
         self.last_update = self.initial_last_update()

@@ -310,7 +310,7 @@ def _as_targets(y, n):
 
 
 def as_labels(y, n):
-    """Return the labels of the n rows of a chunk."""
+    """Return y as an array of n labels; raise for another length, and for NaN and objects that are no labels."""
     y = _as_targets(y, n)
     _check_label_types(y)
     return y

@@ -238,7 +238,7 @@ class Objective:
         try:
             return float(self.kernel(self.fun, batch, x, g))
         except NumbaError:
-            self.kernel = call_value_grad.py_func  # the loop warns when it fails to compile the record
+            self.kernel = call_value_grad.py_func  # without a warning: `loop` warns if it cannot compile the record
             return float(self.kernel(self.fun, batch, x, g))
 
     def _finite_differences(self, x, batch):

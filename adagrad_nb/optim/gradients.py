@@ -40,7 +40,7 @@ class PreparedGradient(NamedTuple):
         """Return the coordinate of each value, or () if the gradient is dense, and the values."""
         where = self.where if self.segment_starts is None else np.repeat(self.where, np.diff(self.segment_starts))
         if self.block_size > 1:
-            where = (where[:, None] * self.block_size + np.arange(self.block_size)).reshape(-1)
+            where = _expand_blocks(where, self.block_size)
         return where, self.values
 
     def to_dense(self, size):
@@ -57,6 +57,11 @@ class PreparedGradient(NamedTuple):
         return self._replace(
             values=self.values.view(precision), block_size=1 if self.where is ALL else 2 * self.block_size
         )
+
+
+def _expand_blocks(where, size):
+    """Return the indices of all entries of blocks, in 64 bits: an array of 2**31 entries may have int32 row indices."""
+    return (where.astype(np.int64, copy=False)[:, None] * size + np.arange(size)).reshape(-1)
 
 
 def prepare_gradient(g, shape, dtype, path="g", duplicates="merge"):
@@ -94,7 +99,7 @@ def reblock(gradient, group_size, size):
         return gradient
     if block_size > group_size:
         ratio = block_size // group_size
-        return PreparedGradient((where[:, None] * ratio + np.arange(ratio)).reshape(-1), values, group_size)
+        return PreparedGradient(_expand_blocks(where, ratio), values, group_size)
     ratio = group_size // block_size
     blocks, at = np.unique(where // ratio, return_inverse=True)
     padded = np.zeros((blocks.size, ratio, block_size), values.dtype)

@@ -122,13 +122,13 @@ def _decay_rows(state, i, leaf, x, rows):
 
 
 def _touched_rows(leaf, gradient):
-    """Return the rows of x that a gradient lists; all if it is None or dense."""
+    """Return the rows of the array that a gradient lists; all if it is None or dense."""
     if gradient is None or gradient.where is ALL:
         return slice(None)
-    block = leaf.reals_per_entry * (leaf.size // max(leaf.applied_log_decay.size, 1))
-    if gradient.block_size == block:
+    numbers_per_row = leaf.reals_per_entry * (leaf.size // max(leaf.applied_log_decay.size, 1))
+    if gradient.block_size == numbers_per_row:
         return gradient.where
-    return np.unique(gradient.where * gradient.block_size // block)
+    return np.unique(gradient.where.astype(np.int64) * gradient.block_size // numbers_per_row)
 
 
 def record_decay(state, gradients, rates):

@@ -30,6 +30,11 @@ def _full_or_zeros(shape, value, dtype):
     return np.full(shape, value, dtype) if value else np.zeros(shape, dtype)
 
 
+def own_array(array):
+    """Return an array that kernels can write; a copy of a memory map or a read-only array."""
+    return array if type(array) is np.ndarray and array.flags.writeable else np.array(array)
+
+
 def _gradient_size(records, where, x, g, *_):
     return g.size
 
@@ -281,6 +286,21 @@ class Leaf:
         if overwrites(self.average, t):
             x[...] = self.mean
 
+    # --- pickles -------------------------------------------------------------------------------------------------
+
+    def __getstate__(self):
+        """Return all attributes but compiled kernels and views, which cannot be pickled."""
+        return {name: getattr(self, name) for name in Leaf.__slots__ if name not in ("cache", "flat_slots")}
+
+    def __setstate__(self, attributes):
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        self.cache = {}
+        for name in ("mean", "accumulated", "applied_log_decay"):
+            array = getattr(self, name)
+            setattr(self, name, None if array is None else own_array(array))
+        self.set_slots(tuple(own_array(slot) for slot in self.slots))
+
     # --- copies --------------------------------------------------------------------------------------------------
 
     def copy_iterate(self, x):
@@ -297,14 +317,13 @@ class Leaf:
         return np.copy(array)
 
     def copy(self, without_slots=False):
-        """Return a copy with its own arrays; with `without_slots`, share the arrays until they are replaced."""
+        """Return a copy with its own arrays; with `without_slots`, share accumulators and average."""
         new = object.__new__(type(self))
         for name in Leaf.__slots__:  # copy.copy takes three times as long
             setattr(new, name, getattr(self, name))
-        if without_slots:
-            return new
-        new.set_slots(tuple(self.copy_array(slot) for slot in self.slots))
-        for name in ("mean", "accumulated", "applied_log_decay"):
+        for name in ("accumulated", "applied_log_decay", *(() if without_slots else ("mean",))):
             array = getattr(self, name)
             setattr(new, name, None if array is None else self.copy_array(array))
+        if not without_slots:
+            new.set_slots(tuple(self.copy_array(slot) for slot in self.slots))
         return new

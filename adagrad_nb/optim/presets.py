@@ -46,8 +46,8 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
     Parameters
     ----------
     system : {"torch", "keras", "mxnet1", "mxnet2", "brainpy", "braintools", "optax", "tensorflow", "jax", "duchi"}
-        For Adadelta all but "tensorflow", "jax" and "duchi".  For row-wise Adagrad "mxnet1", "mxnet2"
-        (GroupAdaGrad) and "fbgemm".
+        The library.  Adadelta: "torch", "keras", "mxnet2", "brainpy", "braintools" and "optax".  Row-wise Adagrad:
+        "mxnet1", "mxnet2" (GroupAdaGrad) and "fbgemm".
     method : {"adagrad", "adadelta", "rowwise"}, default "adagrad"
     **settings
         Under the names of this package (``lr eps initial_accumulator weight_decay lr_decay maximize rho momentum

@@ -19,7 +19,7 @@ from ..records.gates import is_gate
 from ..records.schedules import Constant, Rates, at
 from . import lazy_decay
 from .device_leaf import DeviceLeaf
-from .leaf import Leaf
+from .leaf import Leaf, own_array
 from .options import Options
 from .small_arrays import group_small_arrays
 from .trees import align, walk
@@ -110,8 +110,8 @@ class State:
         "iterate",
         "leaves",
         "fast_leaf",
+        "options",
         "seed",
-        *Options._fields,
         *_COUNTERS,
     )
 
@@ -139,8 +139,7 @@ class State:
     seed: int | None
 
     def __init__(self, leaves: Sequence[tuple[str, Any]], options: Options) -> None:
-        for name, value in zip(Options._fields, options.validate(leaves), strict=True):
-            setattr(self, name, value)
+        self.options = options.validate(leaves)
         self.t = self.n_micro_steps = self.n_pending = self.n_skipped = self.n_good_steps = 0
         self.scale, self.counts_micro_steps = 1.0, False
         for item in self.transforms:
@@ -237,8 +236,7 @@ class State:
 
     def _with_options(self, x, **options):
         """Return a copy that continues with other options for arrays x of the same shapes."""
-        current = {name: getattr(self, name) for name in Options._fields}
-        new = State(_list_arrays(x), Options(**(current | options)))
+        new = State(_list_arrays(x), self.options._replace(**options))
         if len(new.leaves) != len(self.leaves):
             raise ValueError(f"state: it was made for {len(self.leaves)} arrays; got {len(new.leaves)}")
         for leaf, old in zip(new.leaves, self.leaves, strict=True):
@@ -270,9 +268,28 @@ class State:
         new.iterate = None if self.iterate is None else self.leaves[0].copy_array(self.iterate)
         return new
 
+    def __copy__(self) -> State:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict) -> State:
+        return self.copy()
+
+    def __getstate__(self):
+        """Return all attributes but those that `_refresh` derives."""
+        if self.has_device_arrays:
+            raise TypeError("state: arrays on a device cannot be pickled; copy x to the host and call init there")
+        return {name: getattr(self, name) for name in State.__slots__ if name not in ("array_groups", "fast_leaf")}
+
+    def __setstate__(self, attributes):
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        if self.iterate is not None:
+            self.iterate = own_array(self.iterate)
+        self._refresh()
+
     def copy_from(self, other: State) -> None:
         """Overwrite this state by a copy of another state of the same shapes."""
-        for name in (*Options._fields, "counts_micro_steps", "iterate", "seed"):
+        for name in ("options", "counts_micro_steps", "iterate", "seed"):
             setattr(self, name, getattr(other, name))
         self.counts = other.counts
         for mine, theirs in zip(self.leaves, other.leaves, strict=True):
@@ -305,7 +322,7 @@ class State:
             optional_arrays = {key: getattr(leaf, name) for name, key in _ARRAY_KEYS.items()}
             contents |= {f"{key}_of_{i}": array for key, array in optional_arrays.items() if array is not None}
         meta = {
-            "options": {name: archive.to_json(getattr(self, name), contents) for name in Options._fields},
+            "options": {name: archive.to_json(value, contents) for name, value in self.options._asdict().items()},
             "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.name] for leaf in self.leaves],
             "counts": {key: getattr(self, name) for name, key in _COUNTER_KEYS.items()},
             "decay": self.log_decay,
@@ -317,6 +334,26 @@ class State:
         leaves = ", ".join(f"{leaf.path}: {leaf.dtype}{list(leaf.shape)}" for leaf in self.leaves[:4])
         more = ", …" if len(self.leaves) > 4 else ""
         return f"State({self.rule}, lr={self.lr}, t={self.t}, {leaves}{more})"
+
+
+def _option_property(name):
+    """Return the property for an option of a state."""
+
+    def get_option(state):
+        return getattr(state.options, name)
+
+    def refuse(state, value):
+        raise AttributeError(
+            f"{name}: the options of a state cannot be changed; "
+            + ("use update(x, g, state, lr=…) for one step, or " if name == "lr" else "")
+            + f"call init(x, {name}=…) for a new state"
+        )
+
+    return property(get_option, refuse, doc=f"`{name}`, as given to `init`.")
+
+
+for _name in Options._fields:
+    setattr(State, _name, _option_property(_name))
 
 
 def init(

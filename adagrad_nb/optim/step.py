@@ -88,7 +88,14 @@ def update(
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(leaves)}")
     gradients = [g] if is_single and targets[0] is x else align(x, g, "g")
     lr = _resolve_lr(state, lr)
-    if out is not None and x_out is x and state_out is state and state.array_groups and not np.ndim(lr):
+    if (
+        out is not None
+        and x_out is x
+        and state_out is state
+        and state.array_groups
+        and not np.ndim(lr)
+        and state.sparse_decay != "lazy"
+    ):
         group = state.array_groups[0]
         if len(group.members) == len(leaves) and group.can_pack(targets, gradients):
             with arrays.on_stream([targets[0], gradients[0]]) if group.leaf.on_device else _NULL_CONTEXT:

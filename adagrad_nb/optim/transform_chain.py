@@ -50,8 +50,8 @@ def resolve_transforms(state, steps):
         READY,
         steps,
         [
-            step.leaf.update._replace(transforms=Chain(head, last))
-            for step, head, last in zip(steps, prefixes, chains, strict=True)
+            step.leaf.update._replace(transforms=Chain(prefix, last))
+            for step, prefix, last in zip(steps, prefixes, chains, strict=True)
         ],
     )
 
@@ -61,8 +61,8 @@ def _resolve_factors(position, first_records, prefixes, steps):
     if all(step.leaf.on_device for first, step in zip(first_records, steps, strict=True) if needs_norm(first)):
         return device_leaf.resolve_factors_on_device(position, first_records, prefixes, steps)
     norms = [
-        step.leaf.gradient_norm(position, head, step.x, step.gradient, step.lr) if needs_norm(first) else 0.0
-        for first, head, step in zip(first_records, prefixes, steps, strict=True)
+        step.leaf.gradient_norm(position, prefix, step.x, step.gradient, step.lr) if needs_norm(first) else 0.0
+        for first, prefix, step in zip(first_records, prefixes, steps, strict=True)
     ]
     norm_record = next(record for record in first_records if needs_norm(record))
     if uses_global_norm(norm_record):
@@ -77,9 +77,9 @@ def _resolve_factors(position, first_records, prefixes, steps):
 def _accumulate_gradients(state, gate, prefixes, steps):
     """Add the gradients to the sums; return steps with the sums as gradients if the gate is complete, else None."""
     state.n_pending += 1
-    for head, step in zip(prefixes, steps, strict=True):
+    for prefix, step in zip(prefixes, steps, strict=True):
         step.leaf.accumulate_gradient(
-            head, step.x, step.gradient, step.lr, state.n_pending if gate.kind == "running mean" else 0
+            prefix, step.x, step.gradient, step.lr, state.n_pending if gate.kind == "running mean" else 0
         )
     if state.n_pending < gate.every:
         return None
@@ -91,8 +91,8 @@ def _accumulate_gradients(state, gate, prefixes, steps):
 def _check_finite(state, gate, position, prefixes, steps):
     """Return whether all gradients are finite, and update the counters of the gate."""
     is_finite = not any(
-        step.leaf.count_nonfinite(position, head, step.x, step.gradient, step.lr)
-        for head, step in zip(prefixes, steps, strict=True)
+        step.leaf.count_nonfinite(position, prefix, step.x, step.gradient, step.lr)
+        for prefix, step in zip(prefixes, steps, strict=True)
     )
     if hasattr(gate, "limit"):
         if not is_finite and 0 < gate.limit <= state.n_skipped:

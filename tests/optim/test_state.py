@@ -1,17 +1,28 @@
 """States: saving, loading and resuming; one norm over several arrays; averages that overwrite the iterate."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
+from scipy.optimize import rosen, rosen_der
 
 from adagrad_nb import (
     EMA,
     L1,
+    Accumulate,
     Adadelta,
+    Adagrad,
     ClipGlobalNorm,
+    ClipNorm,
+    DecoupledDecay,
     InverseSqrt,
     L2Decay,
+    LossScale,
     Polyak,
     Rescale,
+    RowAdagrad,
+    catch_up,
     init,
     load_state,
     minimize_adadelta,
@@ -175,3 +186,119 @@ def test_minimize_stochastic_with_adadelta():
         fun, np.zeros(3), 60, jac=jac, rule=Adadelta(eps=1e-3), lr=1.0, batch_size=6, epochs=30, rng=0
     )
     assert res.fun < 0.05 < fun(np.zeros(3), np.arange(60))
+
+
+# --- copies and pickles ------------------------------------------------------------------------------------------
+
+
+def read_only_pickle(state):
+    """Return a state whose arrays come from read-only memory, as joblib's memory maps do."""
+    buffers = []
+    content = pickle.dumps(state, 5, buffer_callback=buffers.append)
+    return pickle.loads(content, buffers=[bytes(buffer.raw()) for buffer in buffers])
+
+
+CLONES = {
+    "copy": copy.copy, "deepcopy": copy.deepcopy, "pickle": lambda state: pickle.loads(pickle.dumps(state)),
+    "read-only pickle": read_only_pickle, "list": lambda state: copy.deepcopy([state])[0],
+}  # fmt: skip
+STATES = {
+    "vector": ((5,), {}),
+    "matrix": ((4, 3), {"transforms": (ClipNorm(1.0),)}),
+    "rows": ((4, 3), {"rule": RowAdagrad()}),
+    "small arrays": ([(4,), (2, 2)], {"transforms": (ClipGlobalNorm(1.0),)}),
+    "small arrays, averaged": ([(4,), (2, 2), (3,)], {"average": Polyak(1), "rule": Adadelta()}),
+    "small and large": ([(4,), (2**13 + 1,), (3,)], {"lr": InverseSqrt(0.3)}),
+    "accumulating": ([(4,), (3,)], {"transforms": (Accumulate(2),)}),
+    "loss scale": ((4,), {"transforms": (LossScale(4.0),)}),
+    "lazy decay": ([(4,), (3,)], {"transforms": (DecoupledDecay(0.1),), "sparse_decay": "lazy"}),
+    "penalty": ((4,), {"penalty": L1(np.linspace(0, 0.1, 4))}),
+}
+
+
+def arrays_of(shapes, dtype, seed):
+    rng = np.random.default_rng(seed)
+    arrays = [rng.normal(size=shape).astype(dtype) for shape in (shapes if isinstance(shapes, list) else [shapes])]
+    return arrays if isinstance(shapes, list) else arrays[0]
+
+
+def run(x, state, shapes, dtype, steps):
+    """Step in place from copies of the arrays; return all that the state and the iterate hold."""
+    x = copy.deepcopy(x)
+    for step in steps:
+        update(x, arrays_of(shapes, dtype, 10 + step), state, out=(x, state))
+    held = x if isinstance(x, list) else [x]
+    return [*held, *(slot for slots in state.slots for slot in slots), *(m for m in state.means if m is not None)]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128, np.float16])
+@pytest.mark.parametrize("kind", STATES)
+@pytest.mark.parametrize("clone", CLONES)
+@pytest.mark.parametrize("n_before", [0, 3])
+def test_clones_of_a_state_are_states_of_their_own(dtype, kind, clone, n_before):
+    shapes, options = STATES[kind]
+    if dtype in (np.complex128, np.float16) and kind in ("penalty", "loss scale", "lazy decay"):
+        dtype = np.float64
+    x = arrays_of(shapes, dtype, 0)
+    state = init(x, **options)
+    run(x, state, shapes, dtype, range(n_before))
+    other = CLONES[clone](state)
+    first = run(x, other, shapes, dtype, range(5))  # does not change `state`
+    second = run(x, state, shapes, dtype, range(5))
+    assert len(first) == len(second)
+    for mine, theirs in zip(first, second, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    assert other.counts == state.counts
+
+
+def test_results_can_be_pickled():
+    """Also with Python objectives, after steps have compiled kernels."""
+    half = minimize_adagrad(rosen, np.full(3, 1.3), jac=rosen_der, maxiter=20, average=Polyak())
+    whole = minimize_adagrad(rosen, np.full(3, 1.3), jac=rosen_der, maxiter=40, average=Polyak())
+    for clone in (copy.deepcopy, lambda res: pickle.loads(pickle.dumps(res)), read_only_pickle):
+        res = clone(half)
+        rest = minimize_adagrad(rosen, res.x, jac=rosen_der, maxiter=20, state=res.state)
+        np.testing.assert_array_equal(rest.x, whole.x)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lr", 5.0), ("rule", Adagrad(1.0)), ("transforms", ()), ("penalty", L1(1.0)), ("average", Polyak()),
+        ("lr_scale", None), ("duplicates", "mean"), ("sparse_decay", "whole"),
+    ],
+)  # fmt: skip
+def test_options_of_a_state_cannot_be_set(name, value):
+    """The compiled kernels would not notice."""
+    state = init(np.ones(2))
+    before = getattr(state, name)
+    with pytest.raises(AttributeError, match=rf"^{name}: the options of a state cannot be changed; .*init\(x, {name}="):
+        setattr(state, name, value)
+    assert getattr(state, name) is before
+
+
+def test_small_arrays_get_the_decay_that_they_missed():
+    """In place, in one pass for all small arrays, as each array by itself."""
+    results = []
+    for names in ("a", "ab"):
+        for in_place in (False, True):
+            x = {name: np.ones(3) for name in names}
+            state = init(x, lr=0.5, transforms=(DecoupledDecay(0.5),), sparse_decay="lazy")
+            for g in [([0], [1.0])] * 3 + [np.ones(3)]:
+                step = update(x, dict.fromkeys(names, g), state, out=(x, state) if in_place else None)
+                x, state = step
+            results.append(catch_up(x, state)[0]["a"])
+    for result in results[1:]:
+        np.testing.assert_array_equal(result, results[0])
+    np.testing.assert_allclose(results[0][1:], 0.75**3 * 0.75 - 0.5, rtol=1e-9)
+
+
+def test_block_indices_have_64_bits():
+    """Rows with int32 indices of a matrix of more than 2**31 entries; np.int32 products would wrap around."""
+    from adagrad_nb.optim.gradients import PreparedGradient, reblock
+
+    row, width = 1_399_995, 2048
+    gradient = PreparedGradient(np.array([row], np.int32), np.zeros(width), width)
+    where, _ = gradient.to_coordinates()
+    assert where[-1] == row * width + width - 1
+    assert reblock(gradient, 2, 2 * row * width).where[0] == row * width // 2

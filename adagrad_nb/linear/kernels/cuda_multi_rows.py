@@ -62,7 +62,11 @@ def multi_losses_and_slopes(spec, rows, p, z, losses, bad_row, n_outputs, first)
 
 @cuda.jit
 def expand_rows(rows, g, columns, value_offsets, first, count):
-    """columns[k], g.x[k], g.owner[k] = column, value and row in the batch of each stored value of `count` rows"""
+    """Write column, value and row of each stored value of `count` rows to columns, g.x and g.owner
+
+    The rows are those at the positions first, …, first + count - 1 of the order; their numbers in the batch are
+    0, …, count - 1.  The values of the row at position n begin at value_offsets[n] - value_offsets[first].
+    """
     q = cuda.grid(1)
     while q < count * THREADS_PER_ROW:
         n, j = q // THREADS_PER_ROW, q % THREADS_PER_ROW

@@ -317,7 +317,10 @@ def catch_up_all(spec, weights, buffers, t, out):
 
 @jit
 def sum_iterates(spec, weights, buffers, t, out):
-    """out[i] = sums of the iterates of feature i after each counted update before t, for each output"""
+    """out[i, c] = sum of the iterates of feature i and output c after the updates first_update, …, t - 1
+
+    Updates that the feature missed are included.  `weights.last_update` is a `LazyIterateSums`.
+    """
     w, s, lazy_sums, _, _ = weights
     for i in range(w.shape[0]):
         for c in range(out.shape[1]):

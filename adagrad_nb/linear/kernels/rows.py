@@ -211,7 +211,10 @@ def catch_up_all(spec, weights, t, out):
 
 @jit
 def sum_iterates(spec, weights, t, out):
-    """out[i] = sum of the iterates of coordinate i after each counted update before t"""
+    """out[i] = sum of the iterates of coordinate i after the updates first_update, …, t - 1
+
+    Updates that the coordinate missed are included.  `weights.last_update` is a `LazyIterateSums`.
+    """
     w, s, lazy_sums, _, _ = weights
     for i in range(w.shape[0]):
         out[i] = lazy_sums.sums[i] + missed_sum(

@@ -38,7 +38,7 @@ def threaded(update, where, x, g, s, lr, t):
 
 @jitable
 def update_average(average, mean, x, weight):
-    """mean = mix(mean, x, weight)"""
+    """mean[i] = mix(average, mean[i], x[i], weight), where `average` is the averaging record and `mean` an array"""
     for i in range(x.shape[0]):
         mean[i] = mix(average, mean[i], x[i], weight)
 

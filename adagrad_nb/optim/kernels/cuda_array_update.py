@@ -161,7 +161,7 @@ def update_row_groups(update, where, x, g, s, lr, t):
 
 @cuda.jit
 def update_average(average, mean, x, weight):
-    """mean = mix(mean, x, weight)"""
+    """mean[i] = mix(average, mean[i], x[i], weight), where `average` is the averaging record and `mean` an array"""
     i = cuda.grid(1)
     while i < x.shape[0]:
         mean[i] = mix(average, mean[i], x[i], weight)

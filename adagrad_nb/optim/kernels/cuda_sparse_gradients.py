@@ -77,7 +77,10 @@ def make_sort_keys(where, out):
 
 @cuda.jit
 def compare_exchange(sort_keys, size, distance):
-    """Sort each pair of keys i and i + distance: ascending if i & size is 0, else descending"""
+    """Sort the keys i and i + distance for all i with i & distance == 0: one step of a bitonic sort
+
+    The order is ascending if i & size is 0, else descending; `size` and `distance` are powers of two.
+    """
     j = cuda.grid(1)
     while j < sort_keys.shape[0] // 2:
         i = 2 * j - (j & (distance - 1))
@@ -145,9 +148,10 @@ def sum_runs(where, order, g, width, sums):
 
 @cuda.jit
 def merge_runs(where, sums, width, mean, heads):
-    """Add up the runs of each index; heads[k] = where[k] if k is its first entry, else -1
+    """sums[k, :] = sum over all entries n with where[n] = where[k], for the first entry k of each index
 
-    If mean, divide sums[k, :] by the number of entries of the index.
+    `sum_runs` has written the sums of the runs of each index at their first entries.  If mean, the sum is divided by
+    the number of entries.  heads[k] = where[k] if k is the first entry of its index, else -1.
     """
     m, i = where.shape[0], cuda.grid(1)
     while i < m * width:
@@ -162,7 +166,7 @@ def merge_runs(where, sums, width, mean, heads):
                 total += sums[n * width + j]
                 n += RUN_LENGTH
             if mean:
-                low, high = k, min(n, m)  # the first entry with another index is in (low, high]
+                low, high = k, min(n, m)  # bisection for the first entry with another index, which is in (low, high]
                 while high - low > 1:
                     middle = (low + high) >> 1
                     if where[middle] == where[k]:
