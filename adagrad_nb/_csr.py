@@ -33,6 +33,11 @@ def as_csr(X, dtype=None):
     return X
 
 
+def with_own_indptr(X):
+    """Return a CSR matrix with a copy of `indptr`, which shares the other arrays."""
+    return X if hasattr(X, "require_dtype") else type(X)((X.data, X.indices, X.indptr.copy()), shape=X.shape)
+
+
 def as_dense(values):
     """Convert any matrix but a sparse one to a NumPy array."""
     try:

@@ -95,6 +95,8 @@ class Trainer:
     def fit_chunk(self, chunk, pass_index, shuffle_key, chunk_index):
         """Train on a chunk; return whether to continue."""
         X = as_csr(chunk.X, self.dtype if self.model is None else self.model.dtype)
+        if getattr(X, "indptr", None) is getattr(chunk.X, "indptr", ()):
+            X = _csr.with_own_indptr(X)  # kernels trust it, and callbacks may change the array of the caller
         if self.model is None:
             self._set_model(self._new_model(X, chunk.y))
         model, n = self.model, X.shape[0]

@@ -81,6 +81,11 @@ class DeviceObjective(objectives.Objective):
         super().__init__(fun, jac, args, x, bounds, sampler)
 
     @staticmethod
+    def copy_iterate(x):
+        """Return a copy of x on the device for a function of the user."""
+        return arrays.copy(x)
+
+    @staticmethod
     def to_number(f):
         """Convert a value, on the device or the host, to a float."""
         return objectives.Objective.to_number(arrays.to_host(f) if arrays.is_device_array(f) else f)

@@ -4,6 +4,7 @@
 `Objective` and `MinimizeLoop`.
 """
 
+import copy
 import inspect
 import time
 import warnings
@@ -153,7 +154,7 @@ class CompiledStepper:
         self.gtol = self.x.dtype.type(loop.gtol)
         self.average = () if self.state.average is None else self.leaf.average
         mean = () if self.leaf.mean is None else self.leaf.mean
-        self.arrays = LoopArrays(self.x, np.zeros_like(self.x), self.leaf.flat_slots, mean)
+        self.arrays = LoopArrays(self.x, np.empty_like(self.x), np.zeros_like(self.x), self.leaf.flat_slots, mean)
         self.kernel = compiled_for(
             minimize_loop,
             self.leaf.update,
@@ -195,7 +196,7 @@ class CompiledStepper:
         """Return the learning rates of a Python schedule for at most n updates."""
         start, rates, remaining = self.state.t, [], self.MAX_TABLE_SIZE
         for t in range(start, start + n):
-            rates.append(self.leaf.cast_lr(self.state.lr_at(t)))
+            rates.append(np.array(self.leaf.cast_lr(self.state.lr_at(t))))  # the schedule may return one buffer
             remaining -= rates[-1].size
             if remaining <= 0:
                 break
@@ -301,7 +302,7 @@ class MinimizeLoop:
         if disp:
             print(f"{message}\n  value {self.f:.6g} after {self.nit} iterations")
         return OptimizeResult(
-            x=self.copy_reported(), fun=self.f, jac=self.g, nit=self.nit, nfev=self.objective.nfev,
+            x=self.copy_reported(), fun=self.f, jac=self.copy_gradient(self.g), nit=self.nit, nfev=self.objective.nfev,
             njev=self.objective.njev, success=code == 0, status=code, message=message, state=self.state,
         )  # fmt: skip
 
@@ -365,6 +366,10 @@ class MinimizeLoop:
     def copy_array(array):
         """Return a copy of an array."""
         return np.copy(array)
+
+    def copy_gradient(self, g):
+        """Return a copy of a gradient for the result, as jac may have returned a buffer of its own."""
+        return self.copy_array(g) if hasattr(g, "dtype") and not hasattr(g, "tocoo") else copy.deepcopy(g)
 
     def take_snapshot(self):
         """Return copies of all that the run changes."""

@@ -43,9 +43,13 @@ class PerStep(NamedTuple):
 
 
 class LoopArrays(NamedTuple):
-    """The arrays that the loop updates; `mean` is () without averaging."""
+    """The arrays that the loop updates; `mean` is () without averaging.
+
+    The objective gets the copy `given` of x, which it may change.
+    """
 
     x: Any
+    given: Any
     g: Any
     s: Any
     mean: Any
@@ -75,10 +79,12 @@ def _update_mean_by_type(mean, x, average, t):
 @jit
 def minimize_loop(objective, update, per_step, arrays, resolved_prefix, t, n, gtol):
     """Make at most n updates of x; return (steps, status, value), where value and g are those of the last x."""
-    x, g, s, mean = arrays
+    x, given, g, s, mean = arrays
     steps = 0
     while True:
-        f = evaluate(objective, x, g, t + steps)
+        for i in range(x.shape[0]):
+            given[i] = x[i]
+        f = evaluate(objective, given, g, t + steps)
         n_far, n_nonfinite = count_unconverged(update.penalty, ALL, x, g, gtol)
         if n_nonfinite > 0 or not math.isfinite(f):
             return steps, NOT_FINITE, f

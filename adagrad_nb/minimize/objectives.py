@@ -101,7 +101,7 @@ class BatchGradient(NamedTuple):
     epoch_order: Any
 
     def evaluate(self, x, g, t):
-        g[:] = self.jac(x, batch_at(self.epoch_order, t), *self.args)
+        g[:] = self.jac(x, batch_at(self.epoch_order, t).copy(), *self.args)
         return 0.0
 
 
@@ -113,7 +113,7 @@ class BatchValueAndGradient(NamedTuple):
     epoch_order: Any
 
     def evaluate(self, x, g, t):
-        f, gradient = self.fun(x, batch_at(self.epoch_order, t), *self.args)
+        f, gradient = self.fun(x, batch_at(self.epoch_order, t).copy(), *self.args)
         g[:] = gradient
         return f
 
@@ -125,7 +125,7 @@ class BatchRecord(NamedTuple):
     epoch_order: Any
 
     def evaluate(self, x, g, t):
-        return value_grad(self.objective, x, g, batch_at(self.epoch_order, t))
+        return value_grad(self.objective, x, g, batch_at(self.epoch_order, t).copy())
 
 
 # --- functions of Python -----------------------------------------------------------------------------------------
@@ -134,7 +134,8 @@ class BatchRecord(NamedTuple):
 class Objective:
     """The value and the gradient of fun, in every form of fun and jac.
 
-    With a `sampler`, fun and jac take the sample numbers of the batch as their second argument.
+    With a `sampler`, fun and jac take the sample numbers of the batch as their second argument.  Functions of the user
+    get copies of x and of the batch, which they may change.
 
     Attributes
     ----------
@@ -172,7 +173,7 @@ class Objective:
         batch = self._choose_batch(None)
         if self.is_record:
             return self._call_record(x, np.empty_like(x), batch)
-        f = self.fun(x, *batch, *self.args)
+        f = self.fun(self.copy_iterate(x), *batch, *self.args)
         return self.to_number(_check_pair(f)[0] if self.jac is True else f)
 
     def gradient(self, x, state=None):
@@ -188,11 +189,16 @@ class Objective:
             return self._call_record(x, g, batch), g
         if self.jac is True:
             self.nfev += 1
-            f, g = _check_pair(self.fun(x, *batch, *self.args))
+            f, g = _check_pair(self.fun(self.copy_iterate(x), *batch, *self.args))
             return f, self.as_gradient(g, x)
         if callable(self.jac):
-            return None, self.as_gradient(self.jac(x, *batch, *self.args), x)
+            return None, self.as_gradient(self.jac(self.copy_iterate(x), *batch, *self.args), x)
         return self._finite_differences(x, batch)
+
+    @staticmethod
+    def copy_iterate(x):
+        """Return a copy of x for a function of the user."""
+        return x.copy()
 
     @staticmethod
     def to_number(f):
@@ -231,10 +237,11 @@ class Objective:
         """Return the samples as a tuple of one array, or () without a sampler."""
         if self.sampler is None:
             return ()
-        return (self.sampler.all_samples() if state is None else self.sampler.batch_of(state.micro),)
+        return (self.sampler.all_samples() if state is None else self.sampler.batch_of(state.micro).copy(),)
 
     def _call_record(self, x, g, batch):
         """Return the value of an objective record and write its gradient into g; compiled if Numba can compile it."""
+        x = x.copy()
         try:
             return float(self.kernel(self.fun, batch, x, g))
         except NumbaError:
@@ -247,7 +254,7 @@ class Objective:
 
         def fun(z):
             self.nfev += 1
-            return self.fun(z, *batch, *self.args)
+            return self.fun(z.copy(), *batch, *self.args)
 
         f = fun(x)
         limits = {} if self.bounds is None else {"bounds": self.bounds}

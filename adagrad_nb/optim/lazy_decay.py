@@ -32,24 +32,26 @@ def init_lazy_decay(state):
 
 def _find_decay(state, leaf):
     """Return the weight decay among the transforms of an array, or None."""
-    items = (for_array(item, leaf.path) for item in state.transforms)
+    items = (for_array(item, leaf.path) for item in state.options.transforms)
     return next((item for item in items if is_weight_decay(item)), None)
 
 
 def _check_options(state):
     """Check that missed decay has a closed form: one decoupled decay with one strength, and no accumulation."""
     for leaf in state.leaves:
-        decays = [item for item in (for_array(one, leaf.path) for one in state.transforms) if is_weight_decay(item)]
+        decays = [
+            item for item in (for_array(one, leaf.path) for one in state.options.transforms) if is_weight_decay(item)
+        ]
         if any(type(item) is not DecoupledDecay or np.ndim(item.strength) for item in decays) or len(decays) > 1:
             raise ValueError(
                 f"sparse_decay: 'lazy' takes one DecoupledDecay with one strength; got {decays} for {leaf.path}. "
                 "Use 'touched' or 'whole'"
             )
-    if any(accumulates_gradients(item) for item in state.transforms):
+    if any(accumulates_gradients(item) for item in state.options.transforms):
         raise ValueError(
             "sparse_decay: 'lazy' cannot be combined with Accumulate, whose gradients are dense; use 'whole'"
         )
-    if state.duplicates == "sequential" and any(leaf.applied_log_decay is not None for leaf in state.leaves):
+    if state.options.duplicates == "sequential" and any(leaf.applied_log_decay is not None for leaf in state.leaves):
         raise ValueError("duplicates: 'sequential' decays a row more than once; with sparse_decay='lazy' use any other")
 
 
@@ -61,7 +63,7 @@ def _log_factor(state, leaf, lr):
 
 def check_rates(state, gradients, rates):
     """Check that each learning rate is a number that gives a positive decay factor, which has a logarithm."""
-    if state.sparse_decay != "lazy":
+    if state.options.sparse_decay != "lazy":
         return
     for leaf, lr in zip(state.leaves, rates, strict=True):
         if leaf.applied_log_decay is None:
@@ -75,7 +77,7 @@ def check_rates(state, gradients, rates):
 
 def apply_missed_decay(state, targets, gradients):
     """Apply the missed decay to the rows that the gradients list."""
-    if state.sparse_decay == "lazy":
+    if state.options.sparse_decay == "lazy":
         for i, (leaf, x, gradient) in enumerate(zip(state.leaves, targets, gradients, strict=True)):
             if leaf.applied_log_decay is not None:
                 _decay_rows(state, i, leaf, x, _touched_rows(leaf, gradient))
@@ -133,7 +135,7 @@ def _touched_rows(leaf, gradient):
 
 def record_decay(state, gradients, rates):
     """Record that this update has decayed the rows that the gradients list, and no others."""
-    if state.sparse_decay != "lazy":
+    if state.options.sparse_decay != "lazy":
         return
     for i, (leaf, gradient, lr) in enumerate(zip(state.leaves, gradients, rates, strict=True)):
         if leaf.applied_log_decay is not None:

@@ -36,6 +36,7 @@ _COUNTERS = ("t", "n_micro_steps", "n_pending", "n_skipped", "n_good_steps", "sc
 _COUNTER_KEYS = dict(zip(_COUNTERS, ("t", "arrived", "pending", "skipped", "good", "scale"), strict=True))
 _ARRAY_KEYS = {"mean": "mean", "accumulated": "gathered", "applied_log_decay": "decayed"}
 _KIND = "state"
+_DERIVED = ("array_groups", "distinct_ids", "fast_leaf")  # attributes that `State._refresh` sets
 
 
 class State:
@@ -88,6 +89,8 @@ class State:
         Whether schedules count gradients instead of updates.
     log_decay : list of float
         For each array the logarithm of the product of its decay factors so far, with ``sparse_decay="lazy"``.
+    distinct_ids : tuple of int
+        Identities of the arrays that were last found to share no memory.
     iterate : ndarray or None
         The last iterate of a minimiser if x is the average, so that the run can resume.
     seed : int or None
@@ -105,6 +108,7 @@ class State:
     __slots__ = (
         "array_groups",
         "counts_micro_steps",
+        "distinct_ids",
         "log_decay",
         "has_device_arrays",
         "iterate",
@@ -142,26 +146,27 @@ class State:
         self.options = options.validate(leaves)
         self.t = self.n_micro_steps = self.n_pending = self.n_skipped = self.n_good_steps = 0
         self.scale, self.counts_micro_steps = 1.0, False
-        for item in self.transforms:
+        for item in self.options.transforms:
             if hasattr(item, "grow"):
                 self.scale = item.initial
             if getattr(item, "counts", "updates") == "micro-steps":
                 self.counts_micro_steps = True
         self.iterate = self.seed = None
         self.leaves = []
-        for (path, array), scale in zip(leaves, self.lr_scale or [None] * len(leaves), strict=True):
+        for (path, array), scale in zip(leaves, self.options.lr_scale or [None] * len(leaves), strict=True):
             leaf_type = Leaf if isinstance(array, np.ndarray) else DeviceLeaf
             self.leaves.append(leaf_type(path, array, self, scale))
         self.log_decay = [0.0] * len(self.leaves)
-        if self.sparse_decay == "lazy":
+        if self.options.sparse_decay == "lazy":
             lazy_decay.init_lazy_decay(self)
-        if self.average is not None:
+        if self.options.average is not None:
             for leaf, (_, array) in zip(self.leaves, leaves, strict=True):
                 leaf.mean = leaf.init_mean(array)
         self._refresh()
 
     def _refresh(self):
         """Derive the groups of small arrays and the fast path of `update` from the leaves."""
+        self.distinct_ids = ()
         leaf = self.leaves[0] if len(self.leaves) == 1 else None
         is_plain_vector = (
             leaf is not None
@@ -171,7 +176,9 @@ class State:
             and leaf.group_size == 1
             and leaf.applied_log_decay is None
         )
-        self.fast_leaf = leaf if is_plain_vector and leaf.constant_lr is not None and self.average is None else None
+        self.fast_leaf = (
+            leaf if is_plain_vector and leaf.constant_lr is not None and self.options.average is None else None
+        )
         self.has_device_arrays = any(leaf.on_device for leaf in self.leaves)
         self.array_groups = group_small_arrays(self.leaves, self)
 
@@ -188,7 +195,7 @@ class State:
     @property
     def is_compilable(self) -> bool:
         """Whether a compiled loop can run the updates: no transform is a gate."""
-        return not any(is_gate(item) for item in self.transforms)
+        return not any(is_gate(item) for item in self.options.transforms)
 
     @property
     def counts(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -213,26 +220,26 @@ class State:
 
     def lr_at(self, t: int) -> Any:
         """Return the learning rate of update t: a number or an array."""
-        if isinstance(self.lr, Rates):
+        if isinstance(self.options.lr, Rates):
             raise TypeError("state: its model has several learning rates; choose one with lr=…")
-        if hasattr(self.lr, "_fields"):
-            return at(self.lr, t)
-        if callable(self.lr):
-            return _check.in_interval(f"lr({t})", self.lr(t), "[0, inf)")
-        return self.lr
+        if hasattr(self.options.lr, "_fields"):
+            return at(self.options.lr, t)
+        if callable(self.options.lr):
+            return _check.in_interval(f"lr({t})", self.options.lr(t), "[0, inf)")
+        return self.options.lr
 
     def schedule(self):
         """Return the learning rate as a schedule record for compiled loops.
 
         Return None if it is a Python function or a schedule whose values are arrays.
         """
-        if isinstance(self.lr, Constant):
-            return Constant(self.leaves[0].cast_lr(self.lr.lr))
-        if hasattr(self.lr, "_fields"):
-            if self.lr_scale is not None:
+        if isinstance(self.options.lr, Constant):
+            return Constant(self.leaves[0].cast_lr(self.options.lr.lr))
+        if hasattr(self.options.lr, "_fields"):
+            if self.options.lr_scale is not None:
                 return None
-            return cast(self.lr, np.float64) if np.ndim(self.lr_at(self.t)) == 0 else None
-        return None if callable(self.lr) else Constant(self.leaves[0].constant_lr)
+            return cast(self.options.lr, np.float64) if np.ndim(self.lr_at(self.t)) == 0 else None
+        return None if callable(self.options.lr) else Constant(self.leaves[0].constant_lr)
 
     def _with_options(self, x, **options):
         """Return a copy that continues with other options for arrays x of the same shapes."""
@@ -263,6 +270,7 @@ class State:
         grouped = {i for group in self.array_groups for i in group.members}
         new.leaves = [leaf.copy(without_slots=without_slots or i in grouped) for i, leaf in enumerate(self.leaves)]
         new.array_groups = [group.copy(new.leaves) for group in self.array_groups]
+        new.distinct_ids = ()
         new.fast_leaf = None if self.fast_leaf is None else new.leaves[0]
         new.log_decay = list(self.log_decay)
         new.iterate = None if self.iterate is None else self.leaves[0].copy_array(self.iterate)
@@ -278,7 +286,7 @@ class State:
         """Return all attributes but those that `_refresh` derives."""
         if self.has_device_arrays:
             raise TypeError("state: arrays on a device cannot be pickled; copy x to the host and call init there")
-        return {name: getattr(self, name) for name in State.__slots__ if name not in ("array_groups", "fast_leaf")}
+        return {name: getattr(self, name) for name in State.__slots__ if name not in _DERIVED}
 
     def __setstate__(self, attributes):
         for name, value in attributes.items():
@@ -312,7 +320,7 @@ class State:
         ValueError
             If the learning rate is a Python function, or if an array is on a device.
         """
-        if callable(self.lr):
+        if callable(self.options.lr):
             raise ValueError("lr: a Python function cannot be saved; use a schedule record such as InverseSqrt(1.0)")
         if any(leaf.on_device for leaf in self.leaves):
             raise ValueError("state: arrays on a device cannot be saved; copy x to the host and call init there")
@@ -333,7 +341,7 @@ class State:
     def __repr__(self) -> str:
         leaves = ", ".join(f"{leaf.path}: {leaf.dtype}{list(leaf.shape)}" for leaf in self.leaves[:4])
         more = ", …" if len(self.leaves) > 4 else ""
-        return f"State({self.rule}, lr={self.lr}, t={self.t}, {leaves}{more})"
+        return f"State({self.rule}, lr={self.options.lr}, t={self.t}, {leaves}{more})"
 
 
 def _option_property(name):

@@ -86,6 +86,8 @@ def update(
     targets = [x] if is_single and not isinstance(x, (dict, list, tuple)) else list_leaves(x)
     if len(targets) != len(leaves):
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(leaves)}")
+    if out is not None and not is_single:
+        _check_distinct(state_out, targets if x_out is x else list_leaves(x_out))
     gradients = [g] if is_single and targets[0] is x else align(x, g, "g")
     lr = _resolve_lr(state, lr)
     if (
@@ -94,7 +96,7 @@ def update(
         and state_out is state
         and state.array_groups
         and not np.ndim(lr)
-        and state.sparse_decay != "lazy"
+        and state.options.sparse_decay != "lazy"
     ):
         group = state.array_groups[0]
         if len(group.members) == len(leaves) and group.can_pack(targets, gradients):
@@ -111,9 +113,11 @@ def update(
 def _update_arrays(x, state, targets, gradients, lr, out, is_new):
     """Check all arguments, then write: `update` for lists of arrays and gradients."""
     leaves, (x_out, state_out) = state.leaves, out
-    rates = [leaf.constant_lr if lr is state.lr else leaf.cast_lr(lr) for leaf in leaves]
+    rates = [leaf.constant_lr if lr is state.options.lr else leaf.cast_lr(lr) for leaf in leaves]
     gradients = [_prepare_gradient(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
     lazy_decay.check_rates(state, gradients, rates)
+    if not is_new:
+        gradients = _copy_shared_gradients(gradients, list_leaves(x_out))
     if is_new:
         state_out = state.copy()
         targets = [leaf.copy_iterate(target) for leaf, target in zip(leaves, targets, strict=True)]
@@ -140,8 +144,8 @@ def _apply_leaf_steps(state, targets, steps):
     if status == READY:
         for (leaf, x, gradient, lr), record in zip(resolved, records, strict=True):
             leaf.apply_gradient(x, gradient, record, lr, state.t)
-        grow_loss_scale(state, state.transforms)
-    if state.average is not None and (status == READY or state.counts_micro_steps):
+        grow_loss_scale(state, state.options.transforms)
+    if state.options.average is not None and (status == READY or state.counts_micro_steps):
         for leaf, x, _, _ in steps:
             leaf.update_average(x, state.t)
     for group in state.array_groups:
@@ -191,6 +195,8 @@ def _is_kernel_ready(x, g, leaf):
         and x.dtype == leaf.precision == g.dtype
         and x.flags.carray
         and g.flags.carray
+        and (x is g or x.base is None or (x.base is not g.base and x.base is not g))
+        and (g.base is None or g.base is not x)
     )
 
 
@@ -210,21 +216,21 @@ def _prepare_gradient(state, leaf, x, g):
         )
     is_complex = leaf.dtype.kind == "c"
     dtype = leaf.dtype if is_complex else leaf.precision
-    gradient = prepare_gradient(g, leaf.shape, dtype, "g" + leaf.path[1:], state.duplicates)
+    gradient = prepare_gradient(g, leaf.shape, dtype, "g" + leaf.path[1:], state.options.duplicates)
     gradient = _densify_for_decay(state, leaf, gradient)
     return gradient.as_real(leaf.precision) if is_complex else gradient
 
 
 def _densify_for_decay(state, leaf, gradient):
     """Return the gradient, dense if the array has weight decay and ``sparse_decay="whole"``."""
-    if gradient.where is ALL or state.sparse_decay == "touched" or not leaf.decays:
+    if gradient.where is ALL or state.options.sparse_decay == "touched" or not leaf.decays:
         return gradient
-    if state.sparse_decay == "refuse":
+    if state.options.sparse_decay == "refuse":
         raise ValueError(
             f"g{leaf.path[1:]}: is sparse, and sparse_decay='refuse' rejects weight decay with sparse gradients; "
             "pass a dense array, or choose sparse_decay='touched', 'whole' or 'lazy'"
         )
-    return PreparedGradient(ALL, leaf.to_dense(gradient)) if state.sparse_decay == "whole" else gradient
+    return PreparedGradient(ALL, leaf.to_dense(gradient)) if state.options.sparse_decay == "whole" else gradient
 
 
 def _prepare_device_gradient(state, leaf, x, g):
@@ -233,7 +239,7 @@ def _prepare_device_gradient(state, leaf, x, g):
     if spec is None or (spec.shape, spec.dtype) != (leaf.shape, leaf.dtype):
         raise ValueError(f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and {leaf.dtype}")
     if is_sparse_gradient(g):
-        return prepare_sparse_gradient(leaf, g, state.duplicates, "g" + leaf.path[1:])
+        return prepare_sparse_gradient(leaf, g, state.options.duplicates, "g" + leaf.path[1:])
     spec = arrays.array_spec(g) if arrays.is_device_array(g) else None
     if spec is None or spec.shape != leaf.shape or spec.dtype not in (leaf.dtype, np.float16, "bfloat16"):
         raise TypeError(
@@ -241,6 +247,40 @@ def _prepare_device_gradient(state, leaf, x, g):
             "float16 or bfloat16, or a sparse one"
         )
     return PreparedGradient(ALL, arrays.flat_view(g, "g" + leaf.path[1:]))
+
+
+def _owner(array):
+    """Return the object that owns the memory of a NumPy array; other arrays own their memory."""
+    base = getattr(array, "base", None)
+    return array if base is None else base
+
+
+def _check_distinct(state, targets):
+    """Raise ValueError if two arrays that are written in place share memory.  The last arrays are not checked again."""
+    ids = tuple(map(id, targets))
+    if ids == state.distinct_ids:
+        return
+    seen = {}
+    for leaf, target in zip(state.leaves, targets, strict=True):
+        for other_leaf, other in seen.setdefault(id(_owner(target)), []):
+            if other is target or np.may_share_memory(other, target):
+                raise ValueError(
+                    f"x: {other_leaf.path} and {leaf.path} share memory, so they cannot be updated in place; "
+                    "copy one of them, or call update without out"
+                )
+        seen[id(_owner(target))].append((leaf, target))
+    state.distinct_ids = ids
+
+
+def _copy_shared_gradients(gradients, targets):
+    """Return the gradients, with copies of those that share memory with an array that is written."""
+    owners = {id(_owner(target)) for target in targets}
+    if owners.isdisjoint(id(_owner(gradient.values)) for gradient in gradients):
+        return gradients
+    return [
+        gradient._replace(values=gradient.values.copy()) if id(_owner(gradient.values)) in owners else gradient
+        for gradient in gradients
+    ]
 
 
 def _check_writable(leaf, x):

@@ -33,12 +33,12 @@ def resolve_transforms(state, steps):
         first_records = [chain.first for chain in chains]
         first = next((record for record in first_records if not isinstance(record, Identity)), first_records[0])
         if accumulates_gradients(first):
-            steps = _accumulate_gradients(state, state.transforms[position], prefixes, steps)
+            steps = _accumulate_gradients(state, state.options.transforms[position], prefixes, steps)
             if steps is None:
                 return ACCUMULATED, None, None
             prefixes, first_records = [step.leaf.resolved_prefix for step in steps], [Identity()] * len(steps)
         elif may_skip_steps(first):
-            if not _check_finite(state, state.transforms[position], position, prefixes, steps):
+            if not _check_finite(state, state.options.transforms[position], position, prefixes, steps):
                 return SKIPPED, None, None
             first_records = [_unscale_record(state, first, step.leaf) for step in steps]
         elif any(needs_norm(record) for record in first_records):

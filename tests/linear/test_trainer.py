@@ -165,3 +165,22 @@ def test_callback_that_fails():
 
     with pytest.raises(RuntimeError, match="stop here"):
         fit_linear(X, Y, callback=fail)
+
+
+# --- memory of the caller ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_callbacks_may_change_the_row_boundaries(batch_size):
+    """The kernels have allocated workspace for the longest row."""
+    n, width = 4000, 4
+    X = sp.csr_array((np.ones(n * width), np.arange(n * width, dtype=np.int32), np.arange(0, n * width + 1, width)))
+    y = np.arange(n) % 2
+    expected = fit_linear(X, y, batch_size=batch_size)
+    for Z in (X.copy(), sp.csr_matrix(X)):
+
+        def spoil(progress, Z=Z):
+            Z.indptr[1:] = Z.nnz
+            Z.indptr[:-1] = 0
+
+        assert_same(fit_linear(Z, y, batch_size=batch_size, callback=spoil), expected)

@@ -1263,3 +1263,109 @@ def test_quietly():
         warnings.simplefilter("error")
         for mode in MODES:
             run(mode, maxiter=3)
+
+
+# --- memory of the caller ----------------------------------------------------------------------------------------
+
+
+def shifted_quadratic(x):
+    return 2 * (x - 1) * np.arange(1.0, x.size + 1)
+
+
+def spoil(x):
+    """Return the gradient, and overwrite the argument."""
+    g = shifted_quadratic(x)
+    x[:] = -7.0
+    return g
+
+
+class Buffered:
+    """Functions that return one buffer each time."""
+
+    def __init__(self, n):
+        self.buffer, self.rates = np.empty(n), np.empty(n)
+
+    def jac(self, x):
+        self.buffer[:] = shifted_quadratic(x)
+        return self.buffer
+
+    def lr(self, t):
+        self.rates[:] = 0.5 / (t + 1)
+        return self.rates
+
+
+@numba.njit
+def compiled_spoil(x):
+    g = 2 * (x - 1) * np.arange(1.0, x.size + 1)
+    x[:] = -7.0
+    return g
+
+
+class SpoilingRecord(NamedTuple):
+    """Objective that overwrites x."""
+
+    scale: float
+
+    def value_grad(self, x, g):
+        f = x[0] - x[0]
+        for i in range(x.shape[0]):
+            g[i] = 2 * self.scale * (x[i] - 1) * (i + 1)
+            f += self.scale * (i + 1) * (x[i] - 1) ** 2
+            x[i] = -7.0
+        return f
+
+
+@pytest.mark.parametrize("average", [None, Polyak()])
+def test_functions_may_change_x(average):
+    x0, options = np.array([3.0, -2.0]), {"maxiter": 7, "lr": 0.3, "average": average, "gtol": 0}
+    fun = lambda x: float(np.sum((x - 1) ** 2 * np.arange(1.0, 3.0)))  # noqa: E731
+    expected = minimize_adagrad(fun, x0, jac=shifted_quadratic, **options)
+
+    def spoil_value(x):
+        f = fun(x)
+        x[:] = 99.0
+        return f
+
+    results = [
+        minimize_adagrad(spoil_value, x0, jac=spoil, **options),
+        minimize_adagrad(lambda x: (fun(x), spoil(x)), x0, jac=True, **options),
+        minimize_adagrad(fun, x0, jac=compiled_spoil, **options),
+        minimize_adagrad(SpoilingRecord(1.0), x0, **options),
+        scipy.optimize.minimize(spoil_value, x0, jac=spoil, method=minimize_adagrad, options=options),
+    ]
+    for res in results:
+        np.testing.assert_allclose(res.x, expected.x, rtol=1e-12)
+        np.testing.assert_allclose(res.fun, expected.fun, rtol=1e-12)
+    np.testing.assert_allclose(minimize_adagrad(spoil_value, x0, **options).x, expected.x, rtol=1e-5)
+    np.testing.assert_array_equal(x0, [3.0, -2.0])
+
+
+def test_functions_may_return_buffers():
+    x0, buffered = np.array([3.0, -2.0]), Buffered(2)
+    options = {"maxiter": 6, "gtol": 0}
+    expected = minimize_adagrad(
+        lambda x: 0.0, x0, jac=shifted_quadratic, lr=lambda t: np.full(2, 0.5 / (t + 1)), **options
+    )
+    res = minimize_adagrad(lambda x: 0.0, x0, jac=buffered.jac, lr=buffered.lr, **options)
+    buffered.buffer[:] = np.nan
+    np.testing.assert_array_equal(res.x, expected.x)
+    np.testing.assert_array_equal(res.jac, expected.jac)
+    compiled = minimize_adagrad(lambda x: 0.0, x0, jac=numba.njit(shifted_quadratic), lr=buffered.lr, **options)
+    np.testing.assert_allclose(compiled.x, expected.x, rtol=1e-12)
+
+
+def test_functions_may_change_the_batch():
+    rng = np.random.default_rng(0)
+    A, b = rng.normal(size=(12, 3)), rng.normal(size=12)
+
+    def jac(x, batch):
+        return A[batch].T @ (A[batch] @ x - b[batch])
+
+    def spoil_batch(x, batch):
+        g = jac(x, batch)
+        x[:], batch[:] = 5.0, 0
+        return g
+
+    options = {"n_samples": 12, "batch_size": 3, "epochs": 4, "rng": 0}
+    results = [minimize_stochastic(lambda x, i: 0.0, np.zeros(3), jac=each, **options) for each in (jac, spoil_batch)]
+    np.testing.assert_array_equal(results[0].x, results[1].x)

@@ -244,6 +244,65 @@ def test_options_that_overflow_in_single_precision(options, name):
     init(np.ones(2), **options)
 
 
+# --- shared memory -----------------------------------------------------------------------------------------------
+
+
+def one_step(x, g):
+    """Return x after one step of Adagrad from fresh accumulators with lr=0.5, and copies of the arguments before it."""
+    return x - 0.5 * g / (np.abs(g) + 1e-10)
+
+
+@pytest.mark.parametrize("n", [5, 5000, 70_000])
+@pytest.mark.parametrize(
+    "views",
+    [
+        lambda buffer: (buffer[:-1], buffer[1:]), lambda buffer: (buffer[1:], buffer[:-1]),
+        lambda buffer: (buffer[::-1], buffer), lambda buffer: (buffer, buffer[::-1]), lambda buffer: (buffer, buffer),
+        lambda buffer: (buffer[1:], buffer[:-1].copy()), lambda buffer: (buffer, buffer[:]),
+        lambda buffer: (buffer[: buffer.size & ~1].reshape(2, -1), buffer[-(buffer.size & ~1) :].reshape(2, -1)),
+    ],
+)  # fmt: skip
+def test_gradients_that_share_memory_with_x(n, views, rng):
+    """In place and into another array, with the result for copies."""
+    buffer = rng.normal(size=n)
+    for use_out in (False, True):
+        x, g = views(buffer.copy())
+        expected = one_step(x.copy(), g.copy())
+        state = init(x.copy())
+        if use_out:
+            state_out = init(x.copy())
+            result, _ = update(x.copy(), g, state, out=(g, state_out))
+            assert result is g
+        else:
+            result, _ = update(x, g, state, out=(x, state))
+        np.testing.assert_allclose(result, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [5, 5000, 70_000])
+def test_outputs_that_share_memory_are_refused(n, rng):
+    """One array twice, and overlapping views; new arrays are made from both, and neighbours in a buffer are fine."""
+    buffer = rng.normal(size=2 * n)
+    before = buffer.copy()
+    for x in (
+        {"a": buffer, "b": buffer}, {"a": buffer[: n + 1], "b": buffer[n - 1 :]}, {"a": buffer[:n], "b": buffer},
+        {"a": buffer.reshape(2, n), "b": buffer[n:]},
+    ):  # fmt: skip
+        g = {name: np.ones_like(array) for name, array in x.items()}
+        state = init(x)
+        for out in ((x, state), (x, init(x))):
+            with pytest.raises(ValueError, match=r"^x: x\['a'\] and x\['b'\] share memory"):
+                update(x, g, state, out=out)
+        np.testing.assert_array_equal(buffer, before)
+        assert state.t == 0
+        moved, _ = update(x, g, state)
+        np.testing.assert_allclose(moved["b"], one_step(x["b"], g["b"]))
+    x = {"a": buffer[:n], "b": buffer[n:]}
+    state = init(x)
+    for _ in range(2):
+        update(x, {"a": np.ones(n), "b": np.ones(n)}, state, out=(x, state))
+    np.testing.assert_allclose(buffer, before - 0.5 - 0.5 / np.sqrt(2), atol=1e-9)
+
+
 # --- properties --------------------------------------------------------------------------------------------------
 
 
