@@ -82,7 +82,7 @@ def test_what_is_refused(case, dtype):
     other = np.float64 if dtype == np.float32 else np.float32
     with pytest.raises(TypeError, match=r"^X: has dtype float.* on the device"):
         fit_linear(to_device(X), y, batch_size=2, dtype=other)
-    with pytest.raises(ValueError, match=r"^X: rows on a device cannot be picked out"):
+    with pytest.raises(ValueError, match=r"^X: rows on a device cannot be selected"):
         fit_linear(to_device(X), y, batch_size=2, early_stopping=True)
     bad = X.copy()
     bad.data[3] = np.inf
