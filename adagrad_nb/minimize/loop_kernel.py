@@ -79,10 +79,10 @@ def minimize_loop(objective, update, per_step, arrays, resolved_prefix, t, n, gt
     steps = 0
     while True:
         f = evaluate(objective, x, g, t + steps)
-        n_far, n_nonfinite = count_unconverged(update.penalty, ALL, x, g, gtol)
+        n_unconverged, n_nonfinite = count_unconverged(update.penalty, ALL, x, g, gtol)
         if n_nonfinite > 0 or not math.isfinite(f):
             return steps, NOT_FINITE, f
-        if n_far == 0 and gtol > 0:
+        if n_unconverged == 0 and gtol > 0:
             return steps, CONVERGED, f
         if steps == n:
             return steps, RUNNING, f

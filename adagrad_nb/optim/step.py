@@ -105,7 +105,7 @@ def _update_arrays(x, state, targets, gradients, lr, out, is_new):
     """Check all arguments, then write: `update` for lists of arrays and gradients."""
     leaves, (x_out, state_out) = state.leaves, out
     rates = [leaf.constant_lr if lr is state.lr else leaf.cast_lr(lr) for leaf in leaves]
-    gradients = [_prepare_gradient(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
+    gradients = [_prepare_gradient(state, *arguments) for arguments in zip(leaves, targets, gradients, strict=True)]
     lazy_decay.check_rates(state, gradients, rates)
     if is_new:
         state_out = state.copy()
