@@ -186,7 +186,7 @@ def penalty_shape(penalty, n):
             )
 
 
-def known_options(name, given, known):
+def check_known_options(name, given, known):
     """Raise if an option in `given` is not in `known`."""
     unknown = sorted(set(given) - set(known))
     if unknown:
@@ -220,7 +220,7 @@ def is_half(dtype):
 
 
 def is_real(dtype):
-    """Return whether a dtype is real; the kind of bfloat16 does not tell it."""
+    """Return whether a dtype is real; the kind of bfloat16 does not show it."""
     return dtype.kind in "fiu" or dtype.name == "bfloat16"
 
 

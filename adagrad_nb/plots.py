@@ -62,10 +62,10 @@ def draw_learning(axes: Axes, history: History, test_loss: float | None = None) 
     axes.set_xscale("log")
     # Leave out the large losses of the first rows, which would flatten the rest of the curve.
     is_late = rows >= rows[-1] / 512
-    shown = np.r_[
+    losses = np.r_[
         np.array(history.recent)[is_late], np.array(history.progressive)[is_late], test_loss or history.recent[-1]
     ]
-    low, high = np.nanmin(shown), np.nanmax(shown)
+    low, high = np.nanmin(losses), np.nanmax(losses)
     padding = 0.08 * max(high - low, 1e-3 * abs(high), 1e-12)
     axes.set_xlim(rows[is_late][0] * 0.9, rows[-1] * 1.1)
     axes.set_ylim(low - padding, high + padding)
@@ -144,13 +144,13 @@ def draw_confusion(axes: Axes, y: np.ndarray, prediction: np.ndarray, classes: n
     """
     counts = np.zeros((classes.size, classes.size))
     np.add.at(counts, (np.searchsorted(classes, y), np.searchsorted(classes, prediction)), 1)
-    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    axes.imshow(np.sqrt(share), cmap="GnBu", vmin=0, vmax=1)  # the square root makes rare confusions visible
+    fractions = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(np.sqrt(fractions), cmap="GnBu", vmin=0, vmax=1)  # the square root makes rare confusions visible
     _style_axes(axes, f"Test: classes, {np.trace(counts) / max(y.size, 1):.1%} correct", "predicted", "true")
     axes.grid(False)
-    shown = np.unique(np.linspace(0, classes.size - 1, min(classes.size, 20)).astype(int))
-    axes.set_xticks(shown, [str(classes[k]) for k in shown], fontsize=7, rotation=90)
-    axes.set_yticks(shown, [str(classes[k]) for k in shown], fontsize=7)
+    ticks = np.unique(np.linspace(0, classes.size - 1, min(classes.size, 20)).astype(int))
+    axes.set_xticks(ticks, [str(classes[k]) for k in ticks], fontsize=7, rotation=90)
+    axes.set_yticks(ticks, [str(classes[k]) for k in ticks], fontsize=7)
 
 
 def draw_predictions(axes: Axes, y: np.ndarray, prediction: np.ndarray) -> None:

@@ -42,11 +42,11 @@ class Rosenbrock(NamedTuple):
         two = type(self.a)(2)
         value = g[0] = x[0] - x[0]
         for i in range(x.shape[0] - 1):
-            rise = x[i + 1] - x[i] * x[i]
+            residual = x[i + 1] - x[i] * x[i]
             rest = type(self.a)(1) - x[i]
-            value += self.a * rise * rise + rest * rest
-            g[i] -= two * (two * self.a * rise * x[i] + rest)
-            g[i + 1] = two * self.a * rise
+            value += self.a * residual * residual + rest * rest
+            g[i] -= two * (two * self.a * residual * x[i] + rest)
+            g[i + 1] = two * self.a * residual
         return value
 
 
@@ -112,11 +112,11 @@ def check_rule(rule: Any) -> None:
         slots_at_start = tuple(dtype(value) for value in initial_slots(rule))
         if len(slots_at_start) != rule.slots:
             raise ValueError(f"{name}.initial_slots: returned {len(slots_at_start)} values; slots is {rule.slots}")
-        moved, slots = leaf.update.rule.step(dtype(1), dtype(0), slots_at_start, dtype(0.1))
+        x_new, slots = leaf.update.rule.step(dtype(1), dtype(0), slots_at_start, dtype(0.1))
         if len(slots) != rule.slots:
             raise ValueError(f"{name}.step: returned {len(slots)} accumulators; slots is {rule.slots}")
-        if moved != 1:
-            raise AssertionError(f"{name}.step: a zero gradient at the start changes x = 1 to {moved}")
+        if x_new != 1:
+            raise AssertionError(f"{name}.step: a zero gradient at the start changes x = 1 to {x_new}")
         expected = x.copy()
         for g in (np.cos(x), np.sin(x)):
             g = g.astype(dtype)

@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
 # Matrices of options whose compiled cases cost seconds each.  Without the compiler all of them run.
-WIDE = {
+LARGE_MODULES = {
     "test_averaging",
     "test_dual_averaging",
     "test_fit",
@@ -34,7 +34,7 @@ WIDE = {
     "test_scaled_rows",
     "test_workers",
 }
-SHARE = 3
+SAMPLING_STEP = 3
 
 
 def pytest_collection_modifyitems(config, items):
@@ -45,16 +45,18 @@ def pytest_collection_modifyitems(config, items):
     if os.environ.get("ADAGRAD_NB_EXHAUSTIVE") == "1":
         return
     if numba.config.DISABLE_JIT:
-        left = [item for item in items if item.path.name == "README.md"]
+        deselected = [item for item in items if item.path.name == "README.md"]
     else:
-        left = [item for item in items if _is_wide(item) and zlib.crc32(item.nodeid.encode()) % SHARE]
-    config.hook.pytest_deselected(items=left)
-    dropped = set(left)
+        deselected = [
+            item for item in items if _is_in_large_module(item) and zlib.crc32(item.nodeid.encode()) % SAMPLING_STEP
+        ]
+    config.hook.pytest_deselected(items=deselected)
+    dropped = set(deselected)
     items[:] = [item for item in items if item not in dropped]
 
 
-def _is_wide(item):
-    return hasattr(item, "callspec") and item.module.__name__.rpartition(".")[2] in WIDE
+def _is_in_large_module(item):
+    return hasattr(item, "callspec") and item.module.__name__.rpartition(".")[2] in LARGE_MODULES
 
 
 @pytest.fixture

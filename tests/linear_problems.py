@@ -92,7 +92,7 @@ def data(loss="logistic", n=40, seed=0):
 X, Y, WEIGHT = data(seed=1)
 
 
-def content(model):
+def model_values(model):
     """Return the content of a model as bytes and numbers; equal contents mean models that are equal bit for bit."""
     slots = [slot.tobytes() for state in (model.state, model.bias_state) for slot in state.slots[0]]
     return {
@@ -107,13 +107,13 @@ def content(model):
     }
 
 
-def assert_same(a, b):
-    assert content(a) == content(b)
+def assert_same_model(a, b):
+    assert model_values(a) == model_values(b)
 
 
-def rows_of(X, y, *cuts):
+def split_rows(X, y, *boundaries):
     """Return chunks of the rows, split at the cuts."""
-    edges = [0, *cuts, X.shape[0]]
+    edges = [0, *boundaries, X.shape[0]]
     return [Chunk(X[a:b], y[a:b]) for a, b in itertools.pairwise(edges)]
 
 
@@ -130,7 +130,7 @@ COMPILED = [
 ]
 
 
-def shambles(X, seed=0):
+def unsorted_duplicates(X, seed=0):
     """Return the same matrix with unsorted indices and each value as two duplicate entries."""
     rng = np.random.default_rng(seed)
     indptr, indices, values = [0], [], []
@@ -144,7 +144,7 @@ def shambles(X, seed=0):
     return sp.csr_array((np.array(values), np.array(indices, np.int32), np.array(indptr, np.int32)), shape=X.shape)
 
 
-def changed(array, k, value):
+def with_value(array, k, value):
     array = array.copy()
     array[k] = value
     return array

@@ -23,7 +23,7 @@ def data(kind="classes", n=ROWS, seed=0):
 # --- comparisons ------------------------------------------------------------------------------------------------------
 
 
-def content(model):
+def model_values(model):
     """Return the content of a model as bytes and numbers; equal contents mean models that are equal bit for bit."""
     return {
         "table": model.parameters.table.tobytes(),

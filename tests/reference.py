@@ -99,12 +99,12 @@ def ftrl(x, g, s, lr, beta=1.0, l1=0.0, l2=0.0):
 # --- penalties: value and proximal step --------------------------------------------------------------------------
 
 
-def nothing(x):
+def no_penalty(x):
     """No penalty."""
     return 0.0
 
 
-def nothing_prox(x, w):
+def no_prox(x, w):
     """No penalty."""
     return x
 
@@ -341,8 +341,8 @@ def cosine_restarts(t, lr, steps, stretch, shrink, final):
 
 def piecewise(t, boundaries, values):
     """The value of the last boundary up to t."""
-    passed = [value for boundary, value in zip(boundaries, values[1:], strict=True) if boundary <= t]
-    return passed[-1] if passed else values[0]
+    reached_values = [value for boundary, value in zip(boundaries, values[1:], strict=True) if boundary <= t]
+    return reached_values[-1] if reached_values else values[0]
 
 
 # --- transforms of a whole gradient ------------------------------------------------------------------------------
@@ -379,11 +379,11 @@ def decoupled_decay(x, g, lr, strength):
 
 def of_adagrad(x, g, s, lr, **options):
     """`adagrad` with its accumulator in a tuple, like the other rules."""
-    x, G, width = adagrad(x, g, s[0], lr, **options)
-    return x, (G,), width
+    x, G, step_size = adagrad(x, g, s[0], lr, **options)
+    return x, (G,), step_size
 
 
-def steps(x, gradients, lr, *, rule=of_adagrad, first=(0.0,), transforms=(), prox=nothing_prox, dual=False):
+def steps(x, gradients, lr, *, rule=of_adagrad, first=(0.0,), transforms=(), prox=no_prox, dual=False):
     """Update a vector by several gradients: Duchi 2011, figure 1, composite mirror descent.
 
     `rule` is a function (x, g, s, lr) -> (x, s, step size) of numbers and a tuple of accumulators, whose initial values
@@ -398,17 +398,17 @@ def steps(x, gradients, lr, *, rule=of_adagrad, first=(0.0,), transforms=(), pro
         for transform in transforms:
             x, g = transform(x, g, rate)
         for i in range(len(x)):
-            moved, s[i], width = rule(x[i], g[i], s[i], rate)
-            x[i] = prox(moved, (t + 1) * width if dual else width)
+            x_new, s[i], step_size = rule(x[i], g[i], s[i], rate)
+            x[i] = prox(x_new, (t + 1) * step_size if dual else step_size)
     return np.array(x), np.array(s).T
 
 
 def moving_means(iterates, momentum):
     """Keras' use_ema: the first iterate, then momentum times the old mean plus 1 - momentum times the new iterate."""
-    kept = [iterates[0]]
+    means_so_far = [iterates[0]]
     for x in iterates[1:]:
-        kept.append(momentum * kept[-1] + (1.0 - momentum) * x)
-    return kept
+        means_so_far.append(momentum * means_so_far[-1] + (1.0 - momentum) * x)
+    return means_so_far
 
 
 def means(iterates, start=0):
@@ -448,8 +448,8 @@ def listed_adagrad(x, where, values, G, lr, eps, duplicates):
             x[i] -= lr * g / (np.sqrt(G[i]) + eps)
         return x, G
     for i in sorted(set(where)):
-        mine = [g for j, g in zip(where, values, strict=True) if j == i]
-        total = sum(mine) / (len(mine) if duplicates == "mean" else 1)
-        G[i] += sum(g**2 for g in mine) if duplicates == "simultaneous" else total**2
+        gradients = [g for j, g in zip(where, values, strict=True) if j == i]
+        total = sum(gradients) / (len(gradients) if duplicates == "mean" else 1)
+        G[i] += sum(g**2 for g in gradients) if duplicates == "simultaneous" else total**2
         x[i] -= lr * total / (np.sqrt(G[i]) + eps)
     return x, G

@@ -10,7 +10,7 @@ import reference
 import reference_linear
 
 
-def learn(X, y, loss, lr, size, *, prox=None, intercept=True, weight=None, passes=1, chunks=None, **rule):
+def fit(X, y, loss, lr, size, *, prox=None, intercept=True, weight=None, passes=1, chunks=None, **rule):
     """Like `reference_linear.learn`, with batches of `size` rows.  A batch ends at the end of each chunk."""
     value, slope = reference_linear.LOSSES[loss]
     n, d = X.shape
@@ -19,9 +19,9 @@ def learn(X, y, loss, lr, size, *, prox=None, intercept=True, weight=None, passe
     edges = np.cumsum([0, *(chunks or [n])])
     for number in range(passes):
         for first, end in zip(edges[:-1], edges[1:], strict=True):
-            kept = [r for r in range(first, end) if weight[r] != 0]
-            for k in range(0, len(kept), size):
-                rows = kept[k : k + size]
+            used_rows = [r for r in range(first, end) if weight[r] != 0]
+            for k in range(0, len(used_rows), size):
+                rows = used_rows[k : k + size]
                 p = [float(X[r] @ w) + b for r in rows]
                 z = [weight[r] * slope(y[r], q) for r, q in zip(rows, p, strict=True)]
                 if number == 0:
@@ -29,9 +29,9 @@ def learn(X, y, loss, lr, size, *, prox=None, intercept=True, weight=None, passe
                 g = sum(zr * X[r] for r, zr in zip(rows, z, strict=True)) / len(rows)
                 rate = lr(t)
                 for i in range(d):
-                    w[i], G[i], width = reference.adagrad(w[i], g[i], G[i], rate, **rule)
+                    w[i], G[i], step_size = reference.adagrad(w[i], g[i], G[i], rate, **rule)
                     if prox is not None:
-                        w[i] = prox(i, w[i], width)
+                        w[i] = prox(i, w[i], step_size)
                 if intercept:
                     b, Gb, _ = reference.adagrad(b, sum(z) / len(rows), Gb, rate, **rule)
                 t += 1

@@ -30,7 +30,7 @@ NAMES = (
 LOSSES = {name: (getattr(reference, name), getattr(reference, f"{name}_slope")) for name in NAMES}
 
 
-def learn(X, y, loss, lr, *, prox=None, intercept=True, weight=None, passes=1, start=None, G0=0.0, **rule):
+def fit(X, y, loss, lr, *, prox=None, intercept=True, weight=None, passes=1, start=None, G0=0.0, **rule):
     """Learn from the rows of the dense array X, in order.
 
     `lr(t)` is the learning rate of update t, and `prox(i, x, w)` the proximal step of coordinate i.  `rule` has the
@@ -51,19 +51,21 @@ def learn(X, y, loss, lr, *, prox=None, intercept=True, weight=None, passes=1, s
             z = weight[r] * slope(y[r], p)
             rate = lr(t)
             for i in range(d):
-                w[i], G[i], width = reference.adagrad(w[i], z * X[r, i], G[i], rate, **rule)
+                w[i], G[i], step_size = reference.adagrad(w[i], z * X[r, i], G[i], rate, **rule)
                 if prox is not None:
-                    w[i] = prox(i, w[i], width)
+                    w[i] = prox(i, w[i], step_size)
             if intercept:
                 b, Gb, _ = reference.adagrad(b, z, Gb, rate, **rule)
             t += 1
     return Outcome(w, b, G, Gb, t, losses)
 
 
-def learn_dual(X, y, loss, lr, rule, *, prox=None, intercept=True, weight=None, passes=1, first=0.0, free=None):
+def fit_dual_averaging(
+    X, y, loss, lr, rule, *, prox=None, intercept=True, weight=None, passes=1, first=0.0, bias_rule=None
+):
     """Learn by dual averaging: after each row, recompute *every* coordinate with the penalty of all rows so far.
 
-    `rule` is a function (x, g, s, lr) -> (x, s, step size) of `reference`, and `free` that of the intercept if it
+    `rule` is a function (x, g, s, lr) -> (x, s, step size) of `reference`, and `bias_rule` that of the intercept if it
     differs.  The initial accumulators are `first` and zero.
     """
     value, slope = LOSSES[loss]
@@ -79,39 +81,43 @@ def learn_dual(X, y, loss, lr, rule, *, prox=None, intercept=True, weight=None, 
                 losses.append((weight[r], value(y[r], p)))
             z = weight[r] * slope(y[r], p)
             for i in range(d):
-                w[i], s[i], width = rule(w[i], z * X[r, i], s[i], lr(t))
+                w[i], s[i], step_size = rule(w[i], z * X[r, i], s[i], lr(t))
                 if prox is not None:
-                    w[i] = prox(i, w[i], width * (t + 1))
+                    w[i] = prox(i, w[i], step_size * (t + 1))
             if intercept:
-                b, sb, _ = (free or rule)(b, z, sb, lr(t))
+                b, sb, _ = (bias_rule or rule)(b, z, sb, lr(t))
             t += 1
     return Outcome(w, b, np.array(s), np.array(sb), t, losses)
 
 
-def follow(slope, kinks, y, p, q, tau):
+def integrate_flow(slope, kinks, y, p, q, tau):
     """Karampatziakis 2011: the u for which dp/dt = -q slope(y, p) leads from p to p + q u in the time tau.
 
     The equation is integrated numerically between the `kinks`, the predictions at which the slope is not smooth.
     """
     start, t = p, 0.0
     while t < tau and slope(y, p) != 0.0:
-        way = -np.sign(slope(y, p))
-        ahead = min((k for k in kinks if way * (k - p) > 0), key=lambda k: abs(k - p), default=way * 1e300)
-        edge = ahead - way * 1e-9  # the slope is continued beyond it, so that the integrated function is smooth
+        direction = -np.sign(slope(y, p))
+        next_kink = min(
+            (k for k in kinks if direction * (k - p) > 0), key=lambda k: abs(k - p), default=direction * 1e300
+        )
+        edge = (
+            next_kink - direction * 1e-9
+        )  # the slope is continued beyond it, so that the integrated function is smooth
 
-        def speed(_, x, way=way, edge=edge):
-            return [-q * slope(y, way * min(way * x[0], way * edge))]
+        def speed(_, x, direction=direction, edge=edge):
+            return [-q * slope(y, direction * min(direction * x[0], direction * edge))]
 
-        def arrival(_, x, ahead=ahead):
-            return x[0] - ahead
+        def arrival(_, x, next_kink=next_kink):
+            return x[0] - next_kink
 
         arrival.terminal = True
         path = solve_ivp(speed, (t, tau), [p], "DOP853", events=arrival, rtol=1e-13, atol=1e-14)
-        t, p = (path.t[-1], ahead) if path.status == 1 else (tau, path.y[0, -1])
+        t, p = (path.t[-1], next_kink) if path.status == 1 else (tau, path.y[0, -1])
     return (p - start) / q
 
 
-def learn_scaled(
+def fit_scaled(
     X, y, loss, lr, *, normalized, invariant, kinks=None, prox=None, intercept=True, weight=None, passes=1, eps=1e-10
 ):
     """Ross 2013, algorithm 2, and Karampatziakis 2011, as in Vowpal Wabbit, without lazy penalties.
@@ -131,13 +137,15 @@ def learn_scaled(
             h, x = weight[row], X[row]
             if h == 0:
                 continue
-            seen = [np.sign(a) * min(abs(a), 16 * b) if normalized and b > 0 else a for a, b in zip(x, S, strict=True)]
-            p = float(np.dot(seen, w))
+            clipped = [
+                np.sign(a) * min(abs(a), 16 * b) if normalized and b > 0 else a for a, b in zip(x, S, strict=True)
+            ]
+            p = float(np.dot(clipped, w))
             if number == 0:
                 losses.append((h, value(y[row], p)))
-            pull = slope(y[row], p)
-            if pull != 0.0:
-                G = G + h * pull**2 * x**2
+            dloss = slope(y[row], p)
+            if dloss != 0.0:
+                G = G + h * dloss**2 * x**2
                 if normalized:
                     for i in range(d + 1):
                         if abs(x[i]) > S[i]:
@@ -145,14 +153,14 @@ def learn_scaled(
                             S[i] = abs(x[i])
             scale = np.array([1 / S[i] if S[i] > 0 else 0.0 for i in range(d + 1)]) if normalized else np.ones(d + 1)
             r = np.array([scale[i] / (np.sqrt(G[i]) + eps) if G[i] + eps > 0 else 0.0 for i in range(d + 1)])
-            if pull != 0.0 and normalized:
+            if dloss != 0.0 and normalized:
                 N, T = N + h * float(np.sum((x * scale) ** 2)), T + h
             m = np.sqrt(T / N) if normalized and N > 0 else 1.0
             q, rate = m * float(np.sum(x**2 * r)), lr(t)
-            if pull != 0.0:
-                u = -rate * h * pull
+            if dloss != 0.0:
+                u = -rate * h * dloss
                 if invariant and q > 0 and kinks is not None:
-                    u = follow(slope, kinks(y[row]), y[row], p, q, rate * h)
+                    u = integrate_flow(slope, kinks(y[row]), y[row], p, q, rate * h)
                 w = w + m * u * x * r
             if prox is not None:
                 w[:d] = [prox(i, w[i], rate * m * r[i]) for i in range(d)]

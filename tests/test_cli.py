@@ -74,8 +74,8 @@ def test_train_prints_a_table_and_the_quality_on_test_data(files, tmp_path, caps
     progressive = [float(row[1]) for row in rows]
     assert progressive[0] > progressive[-1] > 0
     # the weighted mean of the losses since the last line is the progressive loss
-    since = [float(row[2]) for row in rows]
-    assert np.average(since, weights=[64, 64, 128, 44]) == pytest.approx(progressive[-1], abs=2e-5)
+    recent_losses = [float(row[2]) for row in rows]
+    assert np.average(recent_losses, weights=[64, 64, 128, 44]) == pytest.approx(progressive[-1], abs=2e-5)
     area = float(re.search(r"AUC ([\d.]+)", out).group(1))
     assert 0.97 < area <= 1
     loaded = load_model(model)
@@ -100,9 +100,9 @@ def test_train_continues_from_a_model_file(files, tmp_path):
     one, two, both = (str(tmp_path / name) for name in ("one.npz", "two.npz", "both.npz"))
     assert main(["train", str(files[0]), "--quiet", "--l1", "1e-3", "--model", one]) == 0
     assert main(["train", str(files[1]), "--quiet", "--initial-model", one, "--model", two]) == 0
-    joined = tmp_path / "joined.svm"
-    joined.write_text(files[0].read_text() + files[1].read_text())
-    assert main(["train", str(joined), "--quiet", "--l1", "1e-3", "--model", both]) == 0
+    joined_file = tmp_path / "joined.svm"
+    joined_file.write_text(files[0].read_text() + files[1].read_text())
+    assert main(["train", str(joined_file), "--quiet", "--l1", "1e-3", "--model", both]) == 0
     np.testing.assert_array_equal(load_model(two).coef, load_model(both).coef)
 
 
@@ -122,11 +122,11 @@ def test_predict_writes_a_line_for_each_row(files, tmp_path, capsys):
 
 
 def test_predict_ignores_unknown_features(files, tmp_path, capsys):
-    path, wide = str(tmp_path / "m.npz"), tmp_path / "wide.svm"
+    path, wide_file = str(tmp_path / "m.npz"), tmp_path / "wide.svm"
     main(["train", str(files[0]), "--quiet", "--model", path])
-    wide.write_text("1 1:1 2:1 99:5\n1 1:1 2:1\n")
+    wide_file.write_text("1 1:1 2:1 99:5\n1 1:1 2:1\n")
     capsys.readouterr()
-    assert main(["predict", path, str(wide), "--proba"]) == 0
+    assert main(["predict", path, str(wide_file), "--proba"]) == 0
     first, second = capsys.readouterr().out.split()
     assert first == second
 
@@ -243,8 +243,8 @@ def test_module_can_be_run():
 def test_auc_is_the_probability_of_the_right_order():
     rng = np.random.default_rng(0)
     y, score = rng.random(60) > 0.6, rng.integers(0, 8, 60)
-    wins = [(a > b) + 0.5 * (a == b) for a in score[y] for b in score[~y]]
-    assert auc(y, score) == pytest.approx(np.mean(wins), abs=1e-12)
+    scores_of_pairs = [(a > b) + 0.5 * (a == b) for a in score[y] for b in score[~y]]
+    assert auc(y, score) == pytest.approx(np.mean(scores_of_pairs), abs=1e-12)
     assert np.isnan(auc(np.ones(3, bool), np.arange(3)))
     false, true = roc_curve(y, score)
     assert (np.diff(false) >= 0).all()
@@ -329,10 +329,10 @@ def test_multiclass_models_on_the_command_line(tmp_path, capsys):
     labels = [float(line) for line in capsys.readouterr().out.split()]
     assert np.mean(np.array(labels) == y[500:]) > 0.9
     assert main(["predict", model, test, "--proba"]) == 0
-    shares = np.array([[float(word) for word in line.split()] for line in capsys.readouterr().out.splitlines()])
-    assert shares.shape == (100, 3)
-    assert_allclose(shares.sum(axis=1), 1)
-    assert_array_equal(shares.argmax(axis=1) + 5, labels)
+    probabilities = np.array([[float(word) for word in line.split()] for line in capsys.readouterr().out.splitlines()])
+    assert probabilities.shape == (100, 3)
+    assert_allclose(probabilities.sum(axis=1), 1)
+    assert_array_equal(probabilities.argmax(axis=1) + 5, labels)
     two = str(tmp_path / "two")
     (tmp_path / "two").write_text("\n".join(row for row in rows if row[0] != "5") + "\n")
     assert main(["train", two, "--lr", "auto", "--quiet"]) == 0

@@ -10,7 +10,7 @@ if numba.config.ENABLE_CUDASIM:
     pytest.skip("the simulator has its own arrays", allow_module_level=True)
 
 
-class Foreign:
+class CudaArray:
     """Array with the CUDA array interface, as in CuPy."""
 
     def __init__(self, stream=None, dtype="float32", shape=(3,)):
@@ -41,7 +41,7 @@ class Stream:
 
 
 @pytest.fixture
-def waits(monkeypatch):
+def synchronized_streams(monkeypatch):
     """Return the list of the streams that were synchronised."""
     log = []
 
@@ -67,20 +67,20 @@ def waits(monkeypatch):
 def test_is_device_array():
     assert arrays.is_device_array(Tensor(True))
     assert not arrays.is_device_array(Tensor(False))
-    assert arrays.is_device_array(Foreign())
+    assert arrays.is_device_array(CudaArray())
     assert not arrays.is_device_array(np.ones(2))
-    found = arrays.device_arrays_in([{"a": Foreign()}, (np.ones(1), [Tensor(True)])])
-    assert [type(array) for array in found] == [Foreign, Tensor]
+    found = arrays.device_arrays_in([{"a": CudaArray()}, (np.ones(1), [Tensor(True)])])
+    assert [type(array) for array in found] == [CudaArray, Tensor]
 
 
 def test_shape_and_dtype():
-    assert arrays.array_spec(Foreign(shape=(2, 5))) == ((2, 5), np.dtype("f4"))
-    assert arrays.array_spec(Foreign(shape=(2, 5))).size == 10
+    assert arrays.array_spec(CudaArray(shape=(2, 5))) == ((2, 5), np.dtype("f4"))
+    assert arrays.array_spec(CudaArray(shape=(2, 5))).size == 10
     assert arrays.array_spec(Tensor(True)).dtype == "bfloat16"
 
 
 def test_jax_arrays_are_not_writable():
-    class Array(Foreign):
+    class Array(CudaArray):
         pass
 
     assert arrays.is_writable(Array())
@@ -89,8 +89,8 @@ def test_jax_arrays_are_not_writable():
 
 
 def test_addresses_and_alignment():
-    assert arrays.data_pointer(Foreign()) == 4096
-    assert arrays.is_aligned(Foreign(), Foreign())
+    assert arrays.data_pointer(CudaArray()) == 4096
+    assert arrays.is_aligned(CudaArray(), CudaArray())
 
 
 @pytest.mark.parametrize(
@@ -105,16 +105,16 @@ def test_addresses_and_alignment():
         ([None, 9, 9], 0, [9, 0]),
     ],
 )
-def test_streams_are_synchronised(streams, current, synchronised, waits):
-    with arrays.on_stream([Foreign(stream) for stream in streams]):
+def test_streams_are_synchronised(streams, current, synchronised, synchronized_streams):
+    with arrays.on_stream([CudaArray(stream) for stream in streams]):
         assert int(arrays.current_stream()) == current
-    assert waits == synchronised
+    assert synchronized_streams == synchronised
     assert arrays.current_stream() == 0
 
 
-def test_the_previous_stream_is_restored_after_an_error(waits):
+def test_the_previous_stream_is_restored_after_an_error(synchronized_streams):
     def fail():
-        with arrays.on_stream([Foreign(7)]):
+        with arrays.on_stream([CudaArray(7)]):
             raise KeyError
 
     with pytest.raises(KeyError):

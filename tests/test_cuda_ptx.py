@@ -93,9 +93,13 @@ def record(cls, *fields):
 
 
 # Sums of losses and schedules are in double precision, as on the CPU; lazy updates of a penalty use the schedule.
-SCORES = {"softmax": Softmax(), "one against the rest": OneVsRest(Logistic()), "rivals": IndependentOutputs(Logistic())}
-DOUBLE = {"tally", "tally of lanes", *SCORES}
-DOUBLE |= {f"{name}, penalised" for name in ("slopes", "learn", "decisions", "learn lanes")}
+SCORES = {
+    "softmax": Softmax(),
+    "one against the rest": OneVsRest(Logistic()),
+    "independent outputs": IndependentOutputs(Logistic()),
+}
+DOUBLE = {"loss sums", "loss sums of outputs", *SCORES}
+DOUBLE |= {f"{name}, penalised" for name in ("slopes", "learn", "scores", "learn outputs")}
 LISTED = record(cuda_array_update.ListedCoordinates, vector(np.int64), types.int64)
 
 
@@ -104,28 +108,28 @@ def cases(dtype):
     f, a, s = numba.from_dtype(dtype), vector(dtype), types.UniTuple(vector(dtype), 1)
     full = cast(Update(Adagrad(), TRANSFORMS, ElasticNet(0.1, 0.2)), dtype)
     rowwise = cast(Update(RowAdagrad(), TRANSFORMS, L1(0.1)), dtype)
-    heads, whole, i = full.transforms, cuda_array_update.AllCoordinates(), types.int64
+    heads, all_coordinates, i = full.transforms, cuda_array_update.AllCoordinates(), types.int64
     counts = vector(np.int32)
     found = {
         "fill": (primitives.fill, a, f),
         "half": (cuda_array_update.dense, full, a, vector(np.float16), s, f, i),
         "bfloat16": (cuda_array_update.dense, full, a, vector(np.int16), s, f, i),
-        "held rate": (cuda_array_update.dense, full, a, a, s, record(DeviceScalar, a), i),
+        "device rate": (cuda_array_update.dense, full, a, a, s, record(DeviceScalar, a), i),
         "factor": (cuda_array_update.dense, full._replace(transforms=None), a, a, s, f, i),
-        "quads": (cuda_array_update.dense_vec4, full, a, a, s, f, i),
+        "four entries": (cuda_array_update.dense_vec4, full, a, a, s, f, i),
         "listed": (cuda_array_update.update_listed, full, LISTED, a, a, s, f, i),
         "simultaneous": (cuda_array_update.update_summed_squares, full, LISTED, a, a, s, f, i),
-        "groups": (cuda_array_update.update_row_groups, rowwise, whole, a, a, s, f, i),
+        "groups": (cuda_array_update.update_row_groups, rowwise, all_coordinates, a, a, s, f, i),
         "listed groups": (cuda_array_update.update_row_groups, rowwise, LISTED, a, a, s, f, i),
-        "blend": (cuda_array_update.update_average, cast(Polyak(), dtype), a, a, f),
-        "gather": (cuda_array_update.accumulate_gradient, heads, whole, a, a, f, a, i),
-        "release": (cuda_array_update.pop_accumulated, a, a, f),
-        "squares": (cuda_array_update.sum_squares, heads, whole, a, a, f, a),
+        "average": (cuda_array_update.update_average, cast(Polyak(), dtype), a, a, f),
+        "accumulate": (cuda_array_update.accumulate_gradient, heads, all_coordinates, a, a, f, a, i),
+        "pop accumulated": (cuda_array_update.pop_accumulated, a, a, f),
+        "squares": (cuda_array_update.sum_squares, heads, all_coordinates, a, a, f, a),
         "listed squares": (cuda_array_update.sum_squares, heads, LISTED, a, a, f, a),
-        "root": (cuda_array_update.sqrt_of_sum, a, a, i),
+        "square root of sum": (cuda_array_update.sqrt_of_sum, a, a, i),
         "factors": (cuda_array_update.compute_factor, cast(ClipNorm(1.0), dtype), a, a),
-        "wrong": (cuda_array_update.count_nonfinite, heads, whole, a, a, f, counts),
-        "unfinished": (cuda_array_update.count_unconverged, full.penalty, whole, a, a, f, counts, i),
+        "non-finite": (cuda_array_update.count_nonfinite, heads, all_coordinates, a, a, f, counts),
+        "unconverged": (cuda_array_update.count_unconverged, full.penalty, all_coordinates, a, a, f, counts, i),
         "project": (cuda_array_update.project_onto_domain, full.penalty, a),
     }
     n, d = vector(np.int64), vector(np.float64)
@@ -133,11 +137,11 @@ def cases(dtype):
     found |= {
         "many": (cuda_small_arrays.multi_update, full, table, s, f, i),
         "many squares": (cuda_small_arrays.multi_sum_squares, heads, table, f, a),
-        "many wrong": (cuda_small_arrays.multi_count_nonfinite, heads, table, s, f, counts),
-        "many blend": (cuda_small_arrays.multi_update_average, cast(Polyak(), dtype), table, a, f, i),
+        "many non-finite": (cuda_small_arrays.multi_count_nonfinite, heads, table, s, f, counts),
+        "many averages": (cuda_small_arrays.multi_update_average, cast(Polyak(), dtype), table, a, f, i),
     }
     found |= {
-        "survey": (cuda_sparse_gradients.count_bad_indices, vector(np.int32), i, counts),
+        "bad indices": (cuda_sparse_gradients.count_bad_indices, vector(np.int32), i, counts),
         "flatten": (cuda_sparse_gradients.flatten_indices, counts, counts, i, n),
         "keys": (cuda_sparse_gradients.make_sort_keys, counts, n),
         "exchange": (cuda_sparse_gradients.compare_exchange, n, i, i),
@@ -147,45 +151,57 @@ def cases(dtype):
         "runs": (cuda_sparse_gradients.sum_runs, n, n, vector(np.float16), i, a),
         "merge": (cuda_sparse_gradients.merge_runs, n, a, i, i, n),
         "claim": (cuda_sparse_gradients.claim_slots, counts, n),
-        "collect": (cuda_sparse_gradients.add_atomically, counts, n, a, i, a),
-        "own": (cuda_sparse_gradients.mark_slot_owners, counts, n, n),
-        "leave": (cuda_sparse_gradients.clear_slots, counts, n),
-        "spread": (cuda_sparse_gradients.scatter_to_dense, LISTED, a, a),
+        "atomic sums": (cuda_sparse_gradients.add_atomically, counts, n, a, i, a),
+        "slot owners": (cuda_sparse_gradients.mark_slot_owners, counts, n, n),
+        "clear slots": (cuda_sparse_gradients.clear_slots, counts, n),
+        "to dense": (cuda_sparse_gradients.scatter_to_dense, LISTED, a, a),
     }
-    found["differing"] = (cuda_array_update.count_different, a, a, counts)
+    found["different"] = (cuda_array_update.count_different, a, a, counts)
     kinds = ("plain", NoPenalty(), lazy.NoCatchUp()), ("penalised", ElasticNet(0.1, 0.2), lazy.ClosedForm())
-    for kind, penalty, lapse in kinds:
-        moves = cast(Update(Adagrad(), chain_transforms(()), penalty), dtype)
-        free = moves._replace(penalty=NoPenalty())
-        recipe = linear.LearnerSpec(cast(Logistic(), dtype), moves, free, Constant(0.5), lapse, 1)
+    for kind, penalty, lazy_updates in kinds:
+        penalised = cast(Update(Adagrad(), chain_transforms(()), penalty), dtype)
+        bias_update = penalised._replace(penalty=NoPenalty())
+        spec = linear.LearnerSpec(cast(Logistic(), dtype), penalised, bias_update, Constant(0.5), lazy_updates, 1)
         last = types.Tuple(()) if kind == "plain" else n
         weights = record(linear.Weights, a, s, last, a, s)
         rows = record(linear.Rows, n, counts, a, a, a, n)
-        entries = record(cuda_rows.DeviceBatch, a, a, n, a, n, n)
+        batch = record(cuda_rows.DeviceBatch, a, a, n, a, n, n)
         found |= {
-            f"slopes, {kind}": (cuda_rows.row_slopes, recipe, rows, weights, entries, i, i, i),
-            f"learn, {kind}": (cuda_rows.cuda_learn, recipe, weights, n, a, f, f, i),
-            f"learn bias, {kind}": (cuda_rows.learn_bias, recipe, weights, a, f, f, i),
-            f"learn biases, {kind}": (cuda_rows.learn_bias, recipe, weights, a, f, a, i),
-            f"decisions, {kind}": (cuda_multi_rows.multi_scores, recipe, rows, weights, d, a, i, i),
-            f"learn lanes, {kind}": (cuda_multi_rows.cuda_learn_multi, recipe, weights, d, n, a, f, a, i),
+            f"slopes, {kind}": (cuda_rows.row_slopes, spec, rows, weights, batch, i, i, i),
+            f"learn, {kind}": (cuda_rows.cuda_learn, spec, weights, n, a, f, f, i),
+            f"learn bias, {kind}": (cuda_rows.learn_bias, spec, weights, a, f, f, i),
+            f"learn biases, {kind}": (cuda_rows.learn_bias, spec, weights, a, f, a, i),
+            f"scores, {kind}": (cuda_multi_rows.multi_scores, spec, rows, weights, d, a, i, i),
+            f"learn outputs, {kind}": (cuda_multi_rows.cuda_learn_multi, spec, weights, d, n, a, f, a, i),
         }
-    outer, nothing = record(cuda_sparse_gradients.OuterProductGradient, a, counts, a), types.Tuple(())
-    numbered, bare = record(linear.Rows, n, counts, a, n, a, n), record(linear.Rows, n, counts, a, *[nothing] * 3)
-    settled = record(linear.Weights, a, nothing, nothing, a, nothing)
+    outer, no_array = record(cuda_sparse_gradients.OuterProductGradient, a, counts, a), types.Tuple(())
+    labelled_rows, unlabelled_rows = (
+        record(linear.Rows, n, counts, a, n, a, n),
+        record(linear.Rows, n, counts, a, *[no_array] * 3),
+    )
+    caught_up_weights = record(linear.Weights, a, no_array, no_array, a, no_array)
     for name, loss in SCORES.items():
-        targets = numbered if getattr(loss, "target_type", "") == "multiclass" else rows
-        mine = recipe._replace(loss=cast(loss, dtype))
-        found[name] = cuda_multi_rows.multi_losses_and_slopes, mine, targets, a, a, d, n, i, i
+        targets = labelled_rows if getattr(loss, "target_type", "") == "multiclass" else rows
+        loss_spec = spec._replace(loss=cast(loss, dtype))
+        found[name] = cuda_multi_rows.multi_losses_and_slopes, loss_spec, targets, a, a, d, n, i, i
     found |= {
-        "decisions": (cuda_multi_rows.multi_scores, cuda_multi_rows.CAUGHT_UP, bare, settled, types.float64, a, i, i),
-        "gather lanes": (cuda_multi_rows.expand_rows, rows, outer, n, n, i, i),
-        "runs of lanes": (cuda_sparse_gradients.sum_runs, n, n, outer, i, a),
-        "note": (cuda_multi_rows.set_last_updates, recipe, n, n, i),
-        "tally of lanes": (cuda_rows.add_losses, rows, d, i, d),
+        "scores": (
+            cuda_multi_rows.multi_scores,
+            cuda_multi_rows.CAUGHT_UP,
+            unlabelled_rows,
+            caught_up_weights,
+            types.float64,
+            a,
+            i,
+            i,
+        ),
+        "expand rows": (cuda_multi_rows.expand_rows, rows, outer, n, n, i, i),
+        "runs of outputs": (cuda_sparse_gradients.sum_runs, n, n, outer, i, a),
+        "last updates": (cuda_multi_rows.set_last_updates, spec, n, n, i),
+        "loss sums of outputs": (cuda_rows.add_losses, rows, d, i, d),
     }
-    found["margins"] = (cuda_rows.decision_values, n, counts, a, a, f, a)
-    found["tally"] = (cuda_rows.add_losses, rows, a, i, vector(np.float64))
+    found["decision values"] = (cuda_rows.decision_values, n, counts, a, a, f, a)
+    found["loss sums"] = (cuda_rows.add_losses, rows, a, i, vector(np.float64))
     scaled = record(
         type(chain_transforms((cuda_array_update.DeviceRescale(0),))),
         record(cuda_array_update.DeviceRescale, a),
@@ -215,23 +231,23 @@ def test_float32_kernels_have_no_doubles_and_no_calls(name):
 @pytest.mark.parametrize("name", SCORES)
 def test_losses_of_outputs_are_only_summed_in_doubles(name):
     code = ptx(*cases(np.dtype("f4"))[name])
-    moves = {"cvt.f64.f32", "ld.global.f64", "st.global.f64"}
-    assert set(re.findall(r"[a-z.]+\.f64(?:\.f32)?", code)) <= moves | {"add.f64"}
+    conversions = {"cvt.f64.f32", "ld.global.f64", "st.global.f64"}
+    assert set(re.findall(r"[a-z.]+\.f64(?:\.f32)?", code)) <= conversions | {"add.f64"}
 
 
-@pytest.mark.parametrize("name", ["quads", "listed", "groups", "squares", "factors", "dense 0 L1", "many"])
+@pytest.mark.parametrize("name", ["four entries", "listed", "groups", "squares", "factors", "dense 0 L1", "many"])
 def test_doubles_compile(name):
     assert ".f64" in ptx(*cases(np.dtype("f8"))[name])
 
 
 @pytest.mark.parametrize("dtype", [np.dtype("f4"), np.dtype("f8")], ids=str)
 def test_loads_of_128_bits(dtype):
-    code = ptx(*cases(dtype)["quads"])
-    words = 1 if dtype == np.float32 else 2
-    kind = f"v{4 // words}.f{8 * dtype.itemsize}"
+    code = ptx(*cases(dtype)["four entries"])
+    n_words = 1 if dtype == np.float32 else 2
+    kind = f"v{4 // n_words}.f{8 * dtype.itemsize}"
     # x, g and the accumulator are read, x and the accumulator written; the rest is the tail of single entries.
-    assert len(re.findall(rf"ld\.global\.{kind}", code)) == 3 * words
-    assert len(re.findall(rf"st\.global\.{kind}", code)) == 2 * words
+    assert len(re.findall(rf"ld\.global\.{kind}", code)) == 3 * n_words
+    assert len(re.findall(rf"st\.global\.{kind}", code)) == 2 * n_words
     assert len(re.findall(r"ld\.global\.f", code)) == 3
 
 

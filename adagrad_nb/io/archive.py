@@ -42,7 +42,7 @@ def read_archive(path, kind):
             with np.load(stream, allow_pickle=False) as file:
                 arrays = {name: file[name] for name in file.files}
             meta = json.loads(arrays.pop("meta").tobytes())
-            found_kind, version, digest, content = (meta[key] for key in ("kind", "format", "sha256", "content"))
+            found_kind, version, digest, data = (meta[key] for key in ("kind", "format", "sha256", "content"))
         except Exception as error:  # one wrong bit can make zipfile require a password or allocate a terabyte
             raise ValueError(f"{path}: not a file of this package, or damaged ({error})") from None
     if found_kind != kind:
@@ -51,9 +51,9 @@ def read_archive(path, kind):
         raise ValueError(
             f"{path}: has format {version}; this version reads up to {FORMAT_VERSION}, so upgrade adagrad_nb"
         )
-    if digest != _sha256_digest(content, arrays):
+    if digest != _sha256_digest(data, arrays):
         raise ValueError(f"{path}: the checksum does not match; the file is damaged")
-    return content, arrays
+    return data, arrays
 
 
 def to_json(value, arrays):

@@ -133,16 +133,16 @@ class DeviceStepper(loop.PythonStepper):
             values.append(f)
             self.loop.count_in_block(step, self.x, self.loop.prepare_gradient(g))
             update(self.x, g, self.state, out=(self.x, self.state))
-        n_far, n_nonfinite = self.loop.fetch_counts(n)
+        n_unconverged, n_nonfinite = self.loop.fetch_counts(n)
         is_nonfinite = (n_nonfinite > 0) | [
             f is not None and not np.isfinite(self.objective.to_number(f)) for f in values
         ]
-        ends = is_nonfinite | ((n_far == 0) & (self.loop.gtol > 0))
-        if not ends.any():
+        is_final = is_nonfinite | ((n_unconverged == 0) & (self.loop.gtol > 0))
+        if not is_final.any():
             self.last_block = start, n
             return n, RUNNING
         start.restore(self.state)
-        step = int(np.argmax(ends))
+        step = int(np.argmax(is_final))
         if is_nonfinite[step] and step == 0:
             return -self._undo_last(), NOT_FINITE
         if is_nonfinite[step]:

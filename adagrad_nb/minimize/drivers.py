@@ -338,7 +338,7 @@ def _check_step_options(options):
 
 def _check_scipy_extras(extras, gtol):
     """Check the arguments that only scipy.optimize.minimize passes; return gtol."""
-    _check.known_options("minimize_adagrad", extras, _SCIPY_EXTRAS)
+    _check.check_known_options("minimize_adagrad", extras, _SCIPY_EXTRAS)
     _check.no_constraints(extras.get("constraints"))
     for unused in ("hess", "hessp"):
         if extras.get(unused) is not None:

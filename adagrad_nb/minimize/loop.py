@@ -188,7 +188,7 @@ class CompiledStepper:
             self.leaf.resolved_prefix, self.state.t, n, self.gtol,
         )  # fmt: skip
         self.objective.njev += steps + 1
-        self.objective.nfev += steps + 1 if self.objective.knows_value else 0
+        self.objective.nfev += steps + 1 if self.objective.gradient_has_value else 0
         self.state.t += steps
         return steps, status
 
@@ -220,7 +220,7 @@ class CallbackAdapter:
             names = set(inspect.signature(callback).parameters)
         except (TypeError, ValueError):
             names = set()
-        self.wants_result = names == {"intermediate_result"}
+        self.takes_result = names == {"intermediate_result"}
 
     def should_stop(self, loop):
         """Call the callback with the iterate; return whether it raised StopIteration."""
@@ -228,7 +228,7 @@ class CallbackAdapter:
 
         x = loop.copy_reported()
         try:
-            if self.wants_result:
+            if self.takes_result:
                 self.callback(intermediate_result=OptimizeResult(x=x, fun=loop.value(x), nit=loop.nit))
             else:
                 self.callback(x)
@@ -264,7 +264,7 @@ class MinimizeLoop:
         # A value that does not come with each gradient is checked after 1, 2, 4, … steps, then at equal distances.
         # The distances count steps, not seconds: a run ends at the same iterate each time.
         max_steps_unchecked = max(stepper.MAX_STEPS_UNCHECKED, self.leaf.size // 64)
-        nit_at_checkpoint, next_check = 0, maxiter if self.objective.knows_value else 1
+        nit_at_checkpoint, next_check = 0, maxiter if self.objective.gradient_has_value else 1
         while self.nit < maxiter and status == RUNNING:
             begin = time.perf_counter()
             steps, status = stepper.run_steps(
@@ -330,18 +330,18 @@ class MinimizeLoop:
         """Return whether x and the value at x are finite; a value that comes with the gradient has been checked."""
         if not self._is_finite_array(self.x):
             return False
-        return self.objective.knows_value or bool(np.isfinite(self.objective.value(self.x)))
+        return self.objective.gradient_has_value or bool(np.isfinite(self.objective.value(self.x)))
 
     def check_convergence(self, x, f, gradient):
         """Return the status for a prepared gradient at x and a value f, or None where the value is not known."""
-        n_far, n_nonfinite = self._count_unconverged(x, gradient)
+        n_unconverged, n_nonfinite = self._count_unconverged(x, gradient)
         if n_nonfinite or (f is not None and not np.isfinite(self.objective.to_number(f))):
             return NOT_FINITE
-        if n_far or self.gtol <= 0:
+        if n_unconverged or self.gtol <= 0:
             return RUNNING
         if gradient.where is not ALL:  # an unlisted coordinate has a zero gradient, but the penalty may still move it
-            n_far, _ = self._count_unconverged(x, PreparedGradient(ALL, self.leaf.to_dense(gradient)))
-        return RUNNING if n_far else CONVERGED
+            n_unconverged, _ = self._count_unconverged(x, PreparedGradient(ALL, self.leaf.to_dense(gradient)))
+        return RUNNING if n_unconverged else CONVERGED
 
     # --- methods that differ on a device -------------------------------------------------------------------------
 

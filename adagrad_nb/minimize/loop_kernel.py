@@ -85,10 +85,10 @@ def minimize_loop(objective, update, per_step, arrays, resolved_prefix, t, n, gt
         for i in range(x.shape[0]):
             given[i] = x[i]
         f = evaluate(objective, given, g, t + steps)
-        n_far, n_nonfinite = count_unconverged(update.penalty, ALL, x, g, gtol)
+        n_unconverged, n_nonfinite = count_unconverged(update.penalty, ALL, x, g, gtol)
         if n_nonfinite > 0 or not math.isfinite(f):
             return steps, NOT_FINITE, f
-        if n_far == 0 and gtol > 0:
+        if n_unconverged == 0 and gtol > 0:
             return steps, CONVERGED, f
         if steps == n:
             return steps, RUNNING, f

@@ -164,7 +164,7 @@ class Objective:
                 f"jac: got {jac!r}; must be callable, True, None, or one of {', '.join(FINITE_DIFFERENCES)}"
             )
         self.fun, self.jac = fun, jac
-        self.knows_value = jac is True
+        self.gradient_has_value = jac is True
         self.is_compiled = self.is_record or is_compiled(fun if jac is True else jac)
 
     def value(self, x):

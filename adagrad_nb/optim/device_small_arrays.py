@@ -67,10 +67,10 @@ class DeviceArrayGroup(ArrayGroup):
     leaf_type = MultiTensorLeaf
 
     def _concatenate(self, vectors):
-        whole = arrays.empty(self.offsets[-1], vectors[0].dtype)
+        result = arrays.empty(self.offsets[-1], vectors[0].dtype)
         for begin, end, vector in zip(self.offsets[:-1], self.offsets[1:], vectors, strict=True):
-            arrays.copy_into(whole[begin:end], vector)
-        return whole
+            arrays.copy_into(result[begin:end], vector)
+        return result
 
     def _allocate_buffers(self):
         self.x = self.addresses = self.block_table = None

@@ -87,17 +87,17 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
     settings_of_system = inspect.signature(factory).parameters
     given = {}
     for name, value in settings.items():
-        name_here = SETTING_ALIASES.get(name, name)
-        if name_here not in settings_of_system:
-            others = {other for other, own in SETTING_ALIASES.items() if own in settings_of_system}
+        setting = SETTING_ALIASES.get(name, name)
+        if setting not in settings_of_system:
+            aliases = {alias for alias, target in SETTING_ALIASES.items() if target in settings_of_system}
             raise ValueError(
                 f"{name}: {system} has no such setting; it has {', '.join(sorted(settings_of_system))} "
-                f"(also known as {', '.join(sorted(others))})"
+                f"(also known as {', '.join(sorted(aliases))})"
             )
-        if name_here in given:
+        if setting in given:
             raise ValueError(f"{name}: got the setting twice, under two of its names")
-        given[name_here] = value
-    missing = [name for name, one in settings_of_system.items() if one.default is one.empty and name not in given]
+        given[setting] = value
+    missing = [name for name, item in settings_of_system.items() if item.default is item.empty and name not in given]
     if missing:
         raise ValueError(f"{missing[0]}: {system} has no default for it; pass {missing[0]}=…")
     _check_settings(given)

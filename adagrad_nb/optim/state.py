@@ -300,11 +300,11 @@ class State:
         for name in ("options", "counts_micro_steps", "iterate", "seed"):
             setattr(self, name, getattr(other, name))
         self.counts = other.counts
-        for mine, theirs in zip(self.leaves, other.leaves, strict=True):
-            fresh = theirs.copy()
+        for target, source in zip(self.leaves, other.leaves, strict=True):
+            fresh = source.copy()
             for name in set(Leaf.__slots__) - {"path", "shape", "size", "slots", "flat_slots"}:
-                setattr(mine, name, getattr(fresh, name))
-            mine.set_slots(fresh.slots)
+                setattr(target, name, getattr(fresh, name))
+            target.set_slots(fresh.slots)
         self._refresh()
 
     def save(self, path: str | os.PathLike) -> None:
@@ -324,19 +324,19 @@ class State:
             raise ValueError("lr: a Python function cannot be saved; use a schedule record such as InverseSqrt(1.0)")
         if any(leaf.on_device for leaf in self.leaves):
             raise ValueError("state: arrays on a device cannot be saved; copy x to the host and call init there")
-        contents: dict[str, Any] = {} if self.iterate is None else {"iterate": self.iterate}
+        file_arrays: dict[str, Any] = {} if self.iterate is None else {"iterate": self.iterate}
         for i, leaf in enumerate(self.leaves):
-            contents |= {f"slot{k}_of_{i}": slot for k, slot in enumerate(leaf.slots)}
+            file_arrays |= {f"slot{k}_of_{i}": slot for k, slot in enumerate(leaf.slots)}
             optional_arrays = {key: getattr(leaf, name) for name, key in _ARRAY_KEYS.items()}
-            contents |= {f"{key}_of_{i}": array for key, array in optional_arrays.items() if array is not None}
+            file_arrays |= {f"{key}_of_{i}": array for key, array in optional_arrays.items() if array is not None}
         meta = {
-            "options": {name: archive.to_json(value, contents) for name, value in self.options._asdict().items()},
+            "options": {name: archive.to_json(value, file_arrays) for name, value in self.options._asdict().items()},
             "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.name] for leaf in self.leaves],
             "counts": {key: getattr(self, name) for name, key in _COUNTER_KEYS.items()},
             "decay": self.log_decay,
             "seed": self.seed,
         }
-        archive.write_archive(path, _KIND, meta, contents)
+        archive.write_archive(path, _KIND, meta, file_arrays)
 
     def __repr__(self) -> str:
         leaves = ", ".join(f"{leaf.path}: {leaf.dtype}{list(leaf.shape)}" for leaf in self.leaves[:4])
@@ -476,19 +476,19 @@ def load_state(path: str | os.PathLike, records: Sequence[type] = ()) -> State:
     >>> again.t, again.slots
     (1, ((array([1., 1.]),),))
     """
-    meta, contents = archive.read_archive(path, _KIND)
-    options = {name: archive.from_json(value, contents, records) for name, value in meta["options"].items()}
+    meta, file_arrays = archive.read_archive(path, _KIND)
+    options = {name: archive.from_json(value, file_arrays, records) for name, value in meta["options"].items()}
     leaves = [
         (path_, _check.parameter_array(path_, np.zeros(shape, _dtype_from_name(dtype))))
         for path_, shape, dtype in meta["leaves"]
     ]
     state = State(leaves, Options(**options))
     for i, leaf in enumerate(state.leaves):
-        leaf.set_slots(tuple(contents[f"slot{k}_of_{i}"] for k in range(len(leaf.slots))))
+        leaf.set_slots(tuple(file_arrays[f"slot{k}_of_{i}"] for k in range(len(leaf.slots))))
         for name, key in _ARRAY_KEYS.items():
-            setattr(leaf, name, contents.get(f"{key}_of_{i}"))
+            setattr(leaf, name, file_arrays.get(f"{key}_of_{i}"))
     state.counts = tuple(meta["counts"][key] for key in _COUNTER_KEYS.values()), meta["decay"]
-    state.seed, state.iterate = meta["seed"], contents.get("iterate")
+    state.seed, state.iterate = meta["seed"], file_arrays.get("iterate")
     state._refresh()
     return state
 

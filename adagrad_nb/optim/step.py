@@ -62,11 +62,11 @@ def update(
 
     Notes
     -----
-    An array of 65,536 numbers or more is updated by several threads while that is quicker than one.  Set the environment
-    variable ``NUMBA_NUM_THREADS`` to limit them.  The result has the same bits for any number of threads.  Norms, as of
-    `ClipNorm`, may differ in the last bits between CPU architectures, because they are summed in SIMD vectors.
+    An array of 65,536 numbers or more is updated by several threads while that is quicker than one.  The environment
+    variable ``NUMBA_NUM_THREADS`` limits their number.  The result has the same bits for any number of threads.  Norms,
+    as of `ClipNorm`, may differ in the last bits between CPU architectures, because SIMD vectors add them up.
 
-    The magnitude of a gradient is limited to 2^58 in float32 and 2^500 in float64, so that its square does not overflow.
+    The magnitude of a gradient is limited to 2^58 in float32 and 2^500 in float64, so that its square is finite.
     A gradient with NaN or infinity is applied as it is, and the accumulators become NaN, unless `SkipNonFinite` or
     `LossScale` is among the transforms.  The minimisers stop before that.
 

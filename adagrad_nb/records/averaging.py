@@ -23,9 +23,9 @@ def _never_overwrites(average, t):
 
 
 @jitable
-def _interpolate(average, mean, x, share):
-    """mean + share (x - mean), which is exactly x if mean == x."""
-    return mean + share * (x - mean)
+def _interpolate(average, mean, x, fraction):
+    """mean + fraction (x - mean), which is exactly x if mean == x."""
+    return mean + fraction * (x - mean)
 
 
 weight = method("weight")
@@ -104,8 +104,8 @@ class EMA(NamedTuple):
         one = type(self.momentum)(1)  # in the precision of x, as in Keras
         return one if t == 0 else one - self.momentum
 
-    def mix(self, mean, x, share):
-        return (type(share)(1) - share) * mean + share * x  # the same rounding as Keras
+    def mix(self, mean, x, fraction):
+        return (type(fraction)(1) - fraction) * mean + fraction * x  # the same rounding as Keras
 
     def overwrites(self, t):
         return self.overwrite > 0 and (t + 1) % max(self.overwrite, 1) == 0

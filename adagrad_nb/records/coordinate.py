@@ -35,7 +35,7 @@ def update_at(update, x, g, s, lr, t, i, k):
 
 
 @jitable
-def apply_shared(update, x, g, s, lr, t, i):
+def apply_with_shared_slots(update, x, g, s, lr, t, i):
     """x = prox(apply(x, g, s)) in update t; s, which other gradients or coordinates share, has been updated."""
     x = apply(update.rule, x, g, s, lr)
     return prox(update.penalty, x, cumulative_step_size(update.rule, s, lr, t + 1), i)

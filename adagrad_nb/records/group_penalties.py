@@ -65,9 +65,9 @@ def _group_l2_prox(x, w, strength):
         for l in range(x.shape[0]):
             if x[l] != 0:
                 divisor = s + strength * w[l]
-                share = (x[l] / divisor) * (x[l] / divisor)
-                total += share
-                derivative += share / divisor
+                term = (x[l] / divisor) * (x[l] / divisor)
+                total += term
+                derivative += term / divisor
         increment = total * (math.sqrt(total) - strength / strength) / derivative
         previous = s
         s += increment

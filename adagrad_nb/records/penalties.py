@@ -357,13 +357,13 @@ class Bounded(NamedTuple):
         lower, upper = pick(self.lower, i), pick(self.upper, i)
         x = clip(prox(self.penalty, x, w, i), lower, upper)
         # Find the last step of the other penalty within the bounds by bisection; all steps go in one direction.
-        inside, outside = 0, k
-        while outside - inside > 1:
-            middle = (inside + outside) // 2
+        n_inside, n_outside = 0, k
+        while n_outside - n_inside > 1:
+            middle = (n_inside + n_outside) // 2
             y = prox_k(self.penalty, x, w, middle, i)
             if lower <= y <= upper:
-                inside = middle
+                n_inside = middle
             else:
-                outside = middle
-        beyond = clip(prox_k(self.penalty, x, w, outside, i), lower, upper)
-        return x + prox_k_sum(self.penalty, x, w, inside, i) + type(w)(k - 1 - inside) * beyond
+                n_outside = middle
+        clipped = clip(prox_k(self.penalty, x, w, n_outside, i), lower, upper)
+        return x + prox_k_sum(self.penalty, x, w, n_inside, i) + type(w)(k - 1 - n_inside) * clipped

@@ -24,9 +24,9 @@ def gradient(x):
     """Return its gradient; compiled by the user."""
     g = np.zeros_like(x)
     for i in range(x.size - 1):
-        rise = x[i + 1] - x[i] ** 2
-        g[i] -= 400.0 * rise * x[i] + 2.0 * (1.0 - x[i])
-        g[i + 1] += 200.0 * rise
+        residual = x[i + 1] - x[i] ** 2
+        g[i] -= 400.0 * residual * x[i] + 2.0 * (1.0 - x[i])
+        g[i + 1] += 200.0 * residual
     return g
 
 

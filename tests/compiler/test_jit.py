@@ -58,10 +58,10 @@ class Compilations(event.Listener):
     def __init__(self):
         self.functions = []
 
-    def on_start(self, happened):
-        self.functions.append(str(happened.data["dispatcher"]))
+    def on_start(self, compilation):
+        self.functions.append(str(compilation.data["dispatcher"]))
 
-    def on_end(self, happened):
+    def on_end(self, compilation):
         pass
 
 
@@ -192,7 +192,7 @@ RECORDS = [((), penalty) for penalty in PENALTIES] + [(t, NoPenalty()) for t in 
 RECORDS.append((TRANSFORMS[-1], Bounded(ElasticNet(0.1, 0.2), -1, 1)))
 
 
-def code_of(kernel, x, transforms, penalty):
+def compiled_ir(kernel, x, transforms, penalty):
     """Return the LLVM IR of a dense kernel for these records, as `update` compiles it."""
     state = init(x, transforms=transforms, penalty=penalty)
     leaf = state.leaves[0]
@@ -209,7 +209,7 @@ DOUBLE = re.compile(r"\b(fadd|fsub|fmul|fdiv|fneg|fcmp)\b[^\n]*\bdouble\b|\bfpex
 @needs_compiler
 @pytest.mark.parametrize("records", RECORDS, ids=lambda records: f"{records[0]} {records[1]}")
 def test_single_precision_code_has_no_double(records):
-    text = code_of(array_update.serial, np.linspace(-1, 1, 5, dtype=np.float32), *records)
+    text = compiled_ir(array_update.serial, np.linspace(-1, 1, 5, dtype=np.float32), *records)
     assert "float" in text
     found = DOUBLE.search(text)
     assert found is None, found.group()
@@ -240,17 +240,17 @@ RULES = [
 SPARSE = (np.array([0, 2]), np.array([0, 1, 3]))
 
 
-def codes_of(kind, leaf, x):
+def compiled_irs(kind, leaf, x):
     """Yield the name and the LLVM IR of each kernel that an optimiser with this leaf may use."""
     where, starts = SPARSE
     update_, flat, lr = leaf.update, leaf.flat_slots, leaf.constant_lr
-    wide = np.ones(len(where) * leaf.group_size, kind)
+    row_gradients = np.ones(len(where) * leaf.group_size, kind)
     if leaf.group_size > 1:
-        yield "groups", llvm_ir(array_update.update_row_groups, update_, where, x, wide, flat, lr, 0)
+        yield "groups", llvm_ir(array_update.update_row_groups, update_, where, x, row_gradients, flat, lr, 0)
         return
     yield "serial", llvm_ir(array_update.serial, update_, array_update.ALL, x, x, flat, lr, 0)
-    yield "sparse", llvm_ir(array_update.serial, update_, where, x, wide, flat, lr, 0)
-    yield "rows", llvm_ir(array_update.update_rows, update_, where, x, wide, flat, lr, 0)
+    yield "sparse", llvm_ir(array_update.serial, update_, where, x, row_gradients, flat, lr, 0)
+    yield "rows", llvm_ir(array_update.update_rows, update_, where, x, row_gradients, flat, lr, 0)
     if hasattr(leaf.update.rule, "accumulate"):
         yield (
             "simultaneous",
@@ -274,21 +274,21 @@ def test_no_option_makes_single_precision_code_compute_in_double(rule, strength)
         if rule == Adagrad(modulus=True):
             x, transforms = x[:, 0] * np.array(1j, np.result_type(kind, np.complex64)), (Maximize(),)
         leaf = init(x, rule, transforms=transforms, penalty=L1(0.1), lr_scale=2.0).leaves[0]
-        for name, text in codes_of(kind, leaf, np.ones(6, kind)):
+        for name, text in compiled_irs(kind, leaf, np.ones(6, kind)):
             found = DOUBLE.search(text)
             assert (found is None) == (kind is np.float32), f"{name}: {found and found.group()}"
 
 
 @needs_compiler
 def test_the_search_for_doubles_finds_them():
-    text = code_of(array_update.serial, np.ones(5), (), L1(0.1))
+    text = compiled_ir(array_update.serial, np.ones(5), (), L1(0.1))
     assert DOUBLE.search(text)
 
 
 @needs_compiler
 @pytest.mark.parametrize(("kind", "word"), [(np.float32, "float"), (np.float64, "double")], ids=["float32", "float64"])
 def test_the_code_is_vectorised(kind, word):
-    text = code_of(array_update.serial, np.ones(5, kind), (), NoPenalty())
+    text = compiled_ir(array_update.serial, np.ones(5, kind), (), NoPenalty())
     for operation in ("fmul", "fdiv", "fadd"):
         assert re.search(rf"{operation}[^\n]*<\d+ x {word}>", text), operation
     assert re.search(rf"@llvm\.sqrt\.v\d+f{kind(0).itemsize * 8}", text)
@@ -299,12 +299,12 @@ def test_a_double_constant_is_found():
     """A Python float in a kernel gives the double arithmetic that the tests above search for."""
 
     @numba.njit(error_model="numpy")
-    def careless(x):
+    def multiply(x):
         for i in range(x.shape[0]):
             x[i] = x[i] * 0.1
 
-    careless(np.ones(5, np.float32))
-    assert DOUBLE.search(next(iter(careless.inspect_llvm().values())))
+    multiply(np.ones(5, np.float32))
+    assert DOUBLE.search(next(iter(multiply.inspect_llvm().values())))
 
 
 # --- disk cache --------------------------------------------------------------------------------------------------
@@ -485,19 +485,19 @@ def test_record_names_are_unique_in_the_package():
 
 
 def test_kernels_for_records_of_the_user_are_not_cached():
-    own = compiled_for(array_update.serial, Adagrad(), L1(0.1))
-    assert own is array_update.serial
+    package_kernel = compiled_for(array_update.serial, Adagrad(), L1(0.1))
+    assert package_kernel is array_update.serial
     if numba.config.DISABLE_JIT:
         return
-    foreign = compiled_for(array_update.serial, (Adagrad(), MyPenalty(0.1)))
-    assert foreign is not array_update.serial
-    assert foreign is compiled_for(array_update.serial, MyRule())
-    assert isinstance(foreign._cache, numba.core.caching.NullCache)
+    user_kernel = compiled_for(array_update.serial, (Adagrad(), MyPenalty(0.1)))
+    assert user_kernel is not array_update.serial
+    assert user_kernel is compiled_for(array_update.serial, MyRule())
+    assert isinstance(user_kernel._cache, numba.core.caching.NullCache)
 
 
 @needs_compiler
 def test_objectives_of_the_user_are_compiled_once():
-    class Mine(NamedTuple):
+    class UserObjective(NamedTuple):
         """Objective of the user, a sum over samples."""
 
         scale: float
@@ -506,13 +506,13 @@ def test_objectives_of_the_user_are_compiled_once():
             g[0] = self.scale * x[0] * batch.size
             return g[0] * x[0] / 2
 
-    minimize_stochastic(Mine(1.0), [1.0], 5, rng=0, epochs=2)
+    minimize_stochastic(UserObjective(1.0), [1.0], 5, rng=0, epochs=2)
     listener = Compilations()
     with event.install_listener("numba:compile", listener):
-        minimize_stochastic(Mine(2.0), [1.0], 7, rng=0, epochs=3, batch_size=2)
+        minimize_stochastic(UserObjective(2.0), [1.0], 7, rng=0, epochs=3, batch_size=2)
         minimize_adagrad(Quadratic(np.ones(2), np.ones(2)), np.zeros(2), maxiter=3)
         minimize_adagrad(Quadratic(np.ones(3), np.ones(3)), np.zeros(3), maxiter=3)
-    assert [name for name in listener.functions if "Mine" in name] == []
+    assert [name for name in listener.functions if "UserObjective" in name] == []
 
 
 def test_no_signature_is_compiled_by_importing(python):

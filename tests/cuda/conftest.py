@@ -1,4 +1,4 @@
-"""Small blocks and quick switches for the simulator, whose threads are threads of Python."""
+"""Small blocks and a short switch interval for the simulator, whose threads are Python threads."""
 
 import sys
 
@@ -9,18 +9,18 @@ from numba import types
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _quick_switches():
-    """The simulator looks in a busy loop whether its threads are at a barrier, and keeps them from getting there."""
+def _short_switch_interval():
+    """Switch threads often: the simulator polls in a busy loop whether its threads have reached a barrier."""
     before = sys.getswitchinterval()
     if numba.config.ENABLE_CUDASIM:
         sys.setswitchinterval(2e-5)
-        _share_once()
+        _use_one_shared_array()
     yield
     sys.setswitchinterval(before)
 
 
-def _share_once():
-    """Let all threads of a block have the same shared array: the simulator looks and then makes, which two may do."""
+def _use_one_shared_array():
+    """Give all threads of a block the same shared array; the simulator may create it in two threads at once."""
     from numba.cuda.simulator import kernelapi
 
     def array(self, shape, dtype, alignment=None):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy
-from lane import alike, get
+from host_device import assert_same_model, copy_to_host
 
 from adagrad_nb import (
     FTRL,
@@ -36,16 +36,16 @@ def case(dtype, rng):
     return X, NAMES[np.arange(11) % 4], np.r_[rng.uniform(0.5, 2.0, 8), 0, 0, 1.0]
 
 
-def lanes_alike(device, host, dtype):
-    """All lanes are, with what is accumulated of them and noted of their features."""
-    alike(device, host, dtype)
+def assert_same_outputs(device, host, dtype):
+    """Compare models of several outputs, including their accumulators and caught-up weights."""
+    assert_same_model(device, host, dtype)
     tolerance = 1e-6 if dtype == np.float32 else 1e-12
-    for one, other in zip(
+    for actual, expected in zip(
         (device.parameters.catch_up_all(), *device.state.slots[0]),
         (host.parameters.catch_up_all(), *host.state.slots[0]),
         strict=True,
     ):
-        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+        np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
 OPTIONS = [
@@ -67,7 +67,7 @@ OPTIONS = [
 def test_classes_are_the_same_as_on_the_host(options, case, dtype):
     X, y, weight = case
     options = {"sample_weight": weight, "batch_size": 4, **options}
-    lanes_alike(fit_linear(to_device(X), y, **options), fit_linear(X, y, **options), dtype)
+    assert_same_outputs(fit_linear(to_device(X), y, **options), fit_linear(X, y, **options), dtype)
 
 
 @pytest.mark.parametrize("loss", ["softmax", OneVsRest(SquaredHinge())], ids=str)
@@ -75,14 +75,14 @@ def test_predictions(loss, case, dtype):
     X, y, _ = case
     model = fit_linear(X, y, loss=loss, penalty=L1(0.001), batch_size=4)
     for rows in (X, X[:, :4]):
-        there = to_device(rows)
-        decisions = model.decision_function(there)
+        device_rows = to_device(rows)
+        decisions = model.decision_function(device_rows)
         assert decisions.shape == (11, 4)
-        np.testing.assert_allclose(get(decisions), model.decision_function(rows), rtol=1e-5, atol=1e-6)
-        np.testing.assert_array_equal(model.predict(there), model.predict(rows))
-        assert abs(model.mean_loss(there, y) - model.mean_loss(rows, y)) < 1e-6
+        np.testing.assert_allclose(copy_to_host(decisions), model.decision_function(rows), rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(model.predict(device_rows), model.predict(rows))
+        assert abs(model.mean_loss(device_rows, y) - model.mean_loss(rows, y)) < 1e-6
         if loss == "softmax":
-            np.testing.assert_allclose(model.predict_proba(there), model.predict_proba(rows), rtol=1e-5)
+            np.testing.assert_allclose(model.predict_proba(device_rows), model.predict_proba(rows), rtol=1e-5)
     with pytest.raises(ValueError, match=r"^X: got 7 columns; the model has 6 features"):
         model.decision_function(to_device(np.ones((1, 7), dtype)))
 
@@ -101,10 +101,10 @@ def test_rates_are_the_same_as_on_the_host(options, case, dtype):
     y = np.linspace(-1.0, 1.0, 11) if "loss" in options else y > "bee"
     options = {"sample_weight": weight, "batch_size": 4, "lr": Rates((0.1, 0.4, 1.0)), **options}
     host, device = fit_linear(X, y, **options), fit_linear(to_device(X), y, **options)
-    lanes_alike(device, host, dtype)
+    assert_same_outputs(device, host, dtype)
     assert (device.rate, device.best_index) == (host.rate, host.best_index)
     np.testing.assert_allclose(
-        get(device.decision_function(to_device(X))), host.decision_function(X), rtol=1e-5, atol=1e-6
+        copy_to_host(device.decision_function(to_device(X))), host.decision_function(X), rtol=1e-5, atol=1e-6
     )
 
 
@@ -113,7 +113,7 @@ def test_a_rate_that_is_too_large_is_out(dtype):
     X, y = np.array([[1.0], [2.0], [-1.0], [1.5]], dtype), np.array([1.0, 2.0, -1.0, 1.5])
     options = {"loss": "squared", "batch_size": 1, "passes": 3, "lr": Rates((0.5, float(np.finfo(dtype).max) / 2))}
     host, device = fit_linear(X, y, **options), fit_linear(to_device(X), y, **options)
-    alike(device, host, dtype)
+    assert_same_model(device, host, dtype)
     assert device.rate == 0.5
     assert device.progressive_losses[1] == np.inf
 
@@ -124,45 +124,45 @@ def test_going_on_in_chunks_with_new_classes_and_features(case, dtype):
     options = {"batch_size": 4, "penalty": L1(0.01)}
     host = fit_linear([Chunk(X[:6, :4], y[:6]), Chunk(X[6:], y[6:])], **options)
     device = fit_linear([Chunk(to_device(X[:6, :4]), y[:6]), Chunk(to_device(X[6:]), y[6:])], **options)
-    lanes_alike(device, host, dtype)
-    lanes_alike(fit_linear(to_device(X), y, model=device), fit_linear(X, y, model=host), dtype)
-    lanes_alike(fit_linear(to_device(X), y, model=host), fit_linear(X, y, model=device), dtype)
+    assert_same_outputs(device, host, dtype)
+    assert_same_outputs(fit_linear(to_device(X), y, model=device), fit_linear(X, y, model=host), dtype)
+    assert_same_outputs(fit_linear(to_device(X), y, model=host), fit_linear(X, y, model=device), dtype)
 
 
-def _told(progress):
-    """What must agree, among it what the weights are copied for."""
+def _values_of(progress):
+    """Return the values that must agree; one of them needs a copy of the weights."""
     return progress.progressive_loss, progress.n_nonzero
 
 
 def test_callbacks_see_the_model(case, dtype):
     X, y, _ = case
-    seen = [{}, {}]
-    for rows, ends in zip((X, to_device(X)), seen, strict=True):
-        fit_linear(rows, y, batch_size=4, callback=lambda p, to=ends: to.update({p.n_seen: _told(p)}))
-    for n in set(seen[0]) & set(seen[1]):
-        np.testing.assert_allclose(seen[1][n], seen[0][n], rtol=1e-5)
-    assert max(seen[1]) == 11
+    recorded = [{}, {}]
+    for rows, values in zip((X, to_device(X)), recorded, strict=True):
+        fit_linear(rows, y, batch_size=4, callback=lambda p, to=values: to.update({p.n_seen: _values_of(p)}))
+    for n in set(recorded[0]) & set(recorded[1]):
+        np.testing.assert_allclose(recorded[1][n], recorded[0][n], rtol=1e-5)
+    assert max(recorded[1]) == 11
 
 
 def test_a_feature_of_all_rows(rng):
     X, y = np.ones((70, 1)) * rng.uniform(0.5, 1.0, (70, 1)), np.arange(70) % 3
-    lanes_alike(fit_linear(to_device(X), y, batch_size=70), fit_linear(X, y, batch_size=70), np.float64)
+    assert_same_outputs(fit_linear(to_device(X), y, batch_size=70), fit_linear(X, y, batch_size=70), np.float64)
 
 
 def test_what_is_refused(case, dtype):
     X, y, _ = case
-    there = to_device(X)
+    device_rows = to_device(X)
     with pytest.raises(ValueError, match=r"^average: got .*, which training on a device does not support"):
-        fit_linear(there, y, batch_size=4, average=Polyak())
+        fit_linear(device_rows, y, batch_size=4, average=Polyak())
     with pytest.raises(ValueError, match=r"^average: got .*, which training on a device does not support"):
-        fit_linear(there, y > "bee", batch_size=4, lr="auto", average=Polyak())
+        fit_linear(device_rows, y > "bee", batch_size=4, lr="auto", average=Polyak())
     model = fit_linear(X, y, batch_size=4, penalty=GroupL2(0.01))
     before = model.coef
     with pytest.raises(ValueError, match=r"^penalty: got GroupL2\(.*on the host$"):
-        fit_linear(there, y, model=model)
+        fit_linear(device_rows, y, model=model)
     np.testing.assert_array_equal(model.coef, before)
     with pytest.raises(TypeError, match=r"^X: has dtype float.* on the device"):
-        fit_linear(X.astype(np.float32 if dtype == np.float64 else np.float64), y).decision_function(there)
+        fit_linear(X.astype(np.float32 if dtype == np.float64 else np.float64), y).decision_function(device_rows)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lane import get, put, same
+from host_device import assert_same, copy_to_device, copy_to_host
 
 from adagrad_nb import (
     L1,
@@ -32,26 +32,26 @@ def lifted(function):
     """Turn a function of host arrays into one of device arrays."""
 
     def on_device(x, *args):
-        result = function(get(x), *args)
+        result = function(copy_to_host(x), *args)
         if isinstance(result, tuple) and not isinstance(result[0], np.ndarray):
-            return result[0], put(result[1])
-        return put(result) if isinstance(result, (np.ndarray, tuple)) else result
+            return result[0], copy_to_device(result[1])
+        return copy_to_device(result) if isinstance(result, (np.ndarray, tuple)) else result
 
     return on_device
 
 
-def ends(x0, *, minimise=minimize_adagrad, fun=fun, jac=jac, **options):
+def minimize_on_both(x0, *, minimizer=minimize_adagrad, fun=fun, jac=jac, **options):
     """Return the results on the host and on the device."""
     lifted_jac = jac if jac is True else lifted(jac)
     return (
-        minimise(fun, x0, jac=jac, **options),
-        minimise(lifted(fun), put(x0), jac=lifted_jac, **options),
+        minimizer(fun, x0, jac=jac, **options),
+        minimizer(lifted(fun), copy_to_device(x0), jac=lifted_jac, **options),
     )
 
 
-def alike(host, device):
-    same(device.x, host.x, 8)
-    same(device.state.slots[0], host.state.slots[0], 16)
+def assert_same_result(host, device):
+    assert_same(device.x, host.x, 8)
+    assert_same(device.state.slots[0], host.state.slots[0], 16)
     assert (device.nit, device.status, device.state.t) == (host.nit, host.status, host.state.t)
     np.testing.assert_allclose(device.fun, host.fun, rtol=1e-5)
 
@@ -73,13 +73,13 @@ def alike(host, device):
     ids=str,
 )
 def test_ends_as_on_the_host(options, dtype):
-    host, device = ends(np.array([3.0, 3.0, -1.0], dtype), **options)
-    alike(host, device)
+    host, device = minimize_on_both(np.array([3.0, 3.0, -1.0], dtype), **options)
+    assert_same_result(host, device)
 
 
 def test_value_and_gradient_in_one(dtype):
     x0 = np.array([3.0, 3.0, -1.0], dtype)
-    alike(*ends(x0, fun=lambda x: (fun(x), jac(x)), jac=True, gtol=1e-2, lr=1.0))
+    assert_same_result(*minimize_on_both(x0, fun=lambda x: (fun(x), jac(x)), jac=True, gtol=1e-2, lr=1.0))
 
 
 def test_sparse_gradients(dtype):
@@ -87,18 +87,20 @@ def test_sparse_gradients(dtype):
         i = np.argsort(-np.abs(jac(x)))[:2].copy()
         return i, jac(x)[i]
 
-    host, device = ends(np.array([3.0, 3.0, -1.0], dtype), jac=part, gtol=1e-2, lr=1.0, penalty=L1(0.01), maxiter=60)
-    alike(host, device)
+    host, device = minimize_on_both(
+        np.array([3.0, 3.0, -1.0], dtype), jac=part, gtol=1e-2, lr=1.0, penalty=L1(0.01), maxiter=60
+    )
+    assert_same_result(host, device)
 
 
 def test_resumed_is_uninterrupted(dtype):
-    x0 = put(np.array([3.0, 3.0, -1.0], dtype))
+    x0 = copy_to_device(np.array([3.0, 3.0, -1.0], dtype))
     for average in (None, Polyak()):
         options = {"jac": lifted(jac), "average": average}
         half = minimize_adagrad(lifted(fun), x0, maxiter=10, **options)
-        rest = minimize_adagrad(lifted(fun), half.x, maxiter=10, state=half.state, jac=lifted(jac))
-        same(rest.x, get(minimize_adagrad(lifted(fun), x0, maxiter=20, **options).x))
-    same(x0, np.array([3.0, 3.0, -1.0], dtype))
+        second = minimize_adagrad(lifted(fun), half.x, maxiter=10, state=half.state, jac=lifted(jac))
+        assert_same(second.x, copy_to_host(minimize_adagrad(lifted(fun), x0, maxiter=20, **options).x))
+    assert_same(x0, np.array([3.0, 3.0, -1.0], dtype))
 
 
 @pytest.mark.parametrize("wall", [1, 2, 5, 20])
@@ -108,39 +110,39 @@ def test_never_a_nan(wall):
     def broken(x):
         return jac(x) if np.sum(np.abs(x - 3.0)) < 0.35 * wall else np.full(3, np.nan)
 
-    host, device = ends(np.full(3, 3.0), jac=broken, maxiter=100, lr=0.3)
-    alike(host, device)
+    host, device = minimize_on_both(np.full(3, 3.0), jac=broken, maxiter=100, lr=0.3)
+    assert_same_result(host, device)
     assert host.status == 2
-    assert np.isfinite(get(device.x)).all()
+    assert np.isfinite(copy_to_host(device.x)).all()
 
 
 def test_a_value_that_is_not_finite():
-    def cliff(x):
+    def infinite_below_two(x):
         return fun(x) if x[0] > 2.0 else np.inf
 
-    host, device = ends(np.full(3, 3.0), fun=cliff, maxiter=100, lr=0.3)
+    host, device = minimize_on_both(np.full(3, 3.0), fun=infinite_below_two, maxiter=100, lr=0.3)
     assert host.status == device.status == 2
-    same(device.x, host.x, 8)
+    assert_same(device.x, host.x, 8)
 
 
 def test_callbacks():
-    seen = []
+    iterates = []
 
-    def look(intermediate_result):
-        seen.append(get(intermediate_result.x))
-        if len(seen) == 4:
+    def callback(intermediate_result):
+        iterates.append(copy_to_host(intermediate_result.x))
+        if len(iterates) == 4:
             raise StopIteration
 
-    result = minimize_adagrad(lifted(fun), put(np.full(3, 3.0)), jac=lifted(jac), callback=look)
+    result = minimize_adagrad(lifted(fun), copy_to_device(np.full(3, 3.0)), jac=lifted(jac), callback=callback)
     host = []
     minimize_adagrad(fun, np.full(3, 3.0), jac=jac, maxiter=4, callback=lambda x: host.append(x))
     assert result.status == 99
-    np.testing.assert_allclose(seen, host, rtol=1e-12)
+    np.testing.assert_allclose(iterates, host, rtol=1e-12)
 
 
 def test_adadelta_and_samples(dtype, rng):
     x0 = np.array([3.0, 3.0, -1.0], dtype)
-    alike(*ends(x0, minimise=minimize_adadelta, maxiter=6))
+    assert_same_result(*minimize_on_both(x0, minimizer=minimize_adadelta, maxiter=6))
     X = rng.normal(size=(20, 3)).astype(dtype)
     y = X @ B.astype(dtype)
 
@@ -151,16 +153,16 @@ def test_adadelta_and_samples(dtype, rng):
         return X[batch].T @ (X[batch] @ x - y[batch]) / dtype.type(len(batch))
 
     options = {"n_samples": 20, "batch_size": 6, "epochs": 3, "rng": 0}
-    alike(*ends(x0, minimise=minimize_stochastic, fun=loss, jac=slope, **options))
+    assert_same_result(*minimize_on_both(x0, minimizer=minimize_stochastic, fun=loss, jac=slope, **options))
 
 
 def test_bad_arguments_raise():
-    x0 = put(np.ones(3))
+    x0 = copy_to_device(np.ones(3))
     with pytest.raises(ValueError, match=r"^jac: got None; where x is on a device"):
         minimize_adagrad(lifted(fun), x0)
     with pytest.raises(ValueError, match=r"^x0: got shape \(2, 2\)"):
-        minimize_adagrad(lifted(fun), put(np.ones((2, 2))), jac=lifted(jac))
+        minimize_adagrad(lifted(fun), copy_to_device(np.ones((2, 2))), jac=lifted(jac))
     with pytest.raises(TypeError, match=r"^x0: got dtype int64"):
-        minimize_adagrad(lifted(fun), put(np.ones(3, np.int64)), jac=lifted(jac))
+        minimize_adagrad(lifted(fun), copy_to_device(np.ones(3, np.int64)), jac=lifted(jac))
     with pytest.raises(ValueError, match=r"^jac: must return a device array of shape"):
         minimize_adagrad(lifted(fun), x0, jac=lambda x: np.ones(3))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy
-from lane import alike, get
+from host_device import assert_same_model, copy_to_host
 
 from adagrad_nb import L1, Adadelta, Box, Chunk, ElasticNet, Huber, InverseSqrt, Polyak, fit_linear, to_device
 
@@ -36,32 +36,36 @@ def test_same_as_on_the_host(options, case, dtype):
     options = {"sample_weight": weight, "batch_size": 5, **options}
     host = fit_linear(X, y, **options)
     device = fit_linear(to_device(X), y, **options)
-    alike(device, host, dtype)
-    there = to_device(X)
-    np.testing.assert_allclose(get(device.decision_function(there)), device.decision_function(X), rtol=1e-5, atol=1e-6)
+    assert_same_model(device, host, dtype)
+    device_rows = to_device(X)
     np.testing.assert_allclose(
-        device.predict(there).astype(float), device.predict(X).astype(float), rtol=1e-5, atol=1e-6
+        copy_to_host(device.decision_function(device_rows)), device.decision_function(X), rtol=1e-5, atol=1e-6
     )
-    assert abs(device.mean_loss(there, y) - device.mean_loss(X, y)) < 1e-6
+    np.testing.assert_allclose(
+        device.predict(device_rows).astype(float), device.predict(X).astype(float), rtol=1e-5, atol=1e-6
+    )
+    assert abs(device.mean_loss(device_rows, y) - device.mean_loss(X, y)) < 1e-6
 
 
 def test_going_on_in_chunks(case, dtype):
     X, y, _ = case
     host = fit_linear(X[:10], y[:10], batch_size=4, penalty=L1(0.01))
     device = fit_linear([Chunk(to_device(X[:10]), y[:10])], batch_size=4, penalty=L1(0.01))
-    alike(device, host, dtype)
-    alike(fit_linear(to_device(X[10:]), y[10:], model=device), fit_linear(X[10:], y[10:], model=host), dtype)
+    assert_same_model(device, host, dtype)
+    assert_same_model(
+        fit_linear(to_device(X[10:]), y[10:], model=device), fit_linear(X[10:], y[10:], model=host), dtype
+    )
 
 
 def test_callbacks_see_the_model(case, dtype):
     X, y, _ = case
-    seen = [[], []]
-    for rows, losses in zip((X, to_device(X)), seen, strict=True):
+    recorded = [[], []]
+    for rows, losses in zip((X, to_device(X)), recorded, strict=True):
         fit_linear(rows, y, batch_size=2, callback=lambda p, to=losses: to.append((p.n_seen, p.progressive_loss)))
-    ends = [dict(losses) for losses in seen]
-    for n in set(ends[0]) & set(ends[1]):
-        np.testing.assert_allclose(ends[1][n], ends[0][n], rtol=1e-5)
-    assert max(ends[1]) == 23
+    values = [dict(losses) for losses in recorded]
+    for n in set(values[0]) & set(values[1]):
+        np.testing.assert_allclose(values[1][n], values[0][n], rtol=1e-5)
+    assert max(values[1]) == 23
 
 
 def test_the_same_bits_twice(case):
@@ -72,7 +76,7 @@ def test_the_same_bits_twice(case):
 
 def test_what_is_listed_twice_in_a_row(dtype):
     X = scipy.sparse.csr_matrix((np.array([1, 2, 3, 4], dtype), [2, 0, 2, 1], [0, 3, 4]), (2, 3))
-    alike(fit_linear(to_device(X), [0, 1], batch_size=2), fit_linear(X, [0, 1], batch_size=2), dtype)
+    assert_same_model(fit_linear(to_device(X), [0, 1], batch_size=2), fit_linear(X, [0, 1], batch_size=2), dtype)
 
 
 def test_what_is_refused(case, dtype):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from lane import SIMULATED, both, get, put, same
+from host_device import SIMULATED, assert_same, copy_to_device, copy_to_host, update_on_both
 
 from adagrad_nb import (
     EMA,
@@ -62,7 +62,7 @@ def case(dtype, rng):
 
 def test_the_simulator_is_a_device():
     assert has_cuda()
-    assert is_device_array(put(np.ones(2)))
+    assert is_device_array(copy_to_device(np.ones(2)))
     assert not is_device_array(np.ones(2))
 
 
@@ -74,10 +74,10 @@ def test_matrix(transforms, penalty, case):
     ulps = ULPS.get(transforms, 0)
     # Sums need barriers, which are slow in the simulator; so all rules are tested with norms only without a penalty.
     rules = RULES[:1] if transforms in ULPS and penalty != "none" else RULES
-    for rule, place in [*((rule, False) for rule in rules), (RULES[0], True)]:
-        (host, host_state), (device, state) = both(x, gradients, place, rule=rule, **options)
-        same(device, host, ulps)
-        same(state.slots[0], host_state.slots[0], ulps)
+    for rule, in_place in [*((rule, False) for rule in rules), (RULES[0], True)]:
+        (host, host_state), (device, state) = update_on_both(x, gradients, in_place, rule=rule, **options)
+        assert_same(device, host, ulps)
+        assert_same(state.slots[0], host_state.slots[0], ulps)
         assert state.t == host_state.t == 3
 
 
@@ -87,121 +87,121 @@ def test_more_than_one_block(block, dtype, rng, monkeypatch):
         monkeypatch.setattr(import_primitives(), "BLOCK_SIZE", block)
     n = 2 * block + 3
     x, g = rng.normal(size=n).astype(dtype), rng.normal(size=n).astype(dtype)
-    (host, _), (device, _) = both(x, [g], False)
-    same(device, host)
+    (host, _), (device, _) = update_on_both(x, [g], False)
+    assert_same(device, host)
 
 
 @pytest.mark.parametrize("shape", [(2, 3), (1,), (2, 1, 2)])
 def test_shapes(shape, dtype, rng):
     x, g = rng.normal(size=shape).astype(dtype), rng.normal(size=shape).astype(dtype)
-    for place in (False, True):
-        (host, host_state), (device, state) = both(x, [g, g], place, average=Polyak())
-        same(device, host)
-        same(state.slots[0][0], host_state.slots[0][0])
-        same(state.means[0], host_state.means[0])
+    for in_place in (False, True):
+        (host, host_state), (device, state) = update_on_both(x, [g, g], in_place, average=Polyak())
+        assert_same(device, host)
+        assert_same(state.slots[0][0], host_state.slots[0][0])
+        assert_same(state.means[0], host_state.means[0])
 
 
 def test_new_arrays_leave_the_old_ones_unchanged(case):
     x, gradients = case
-    old = put(x)
+    old = copy_to_device(x)
     state = init(old, average=Polyak())
-    moved, after = update(old, put(gradients[0]), state)
-    same(old, x)
-    assert not get(state.slots[0][0]).any()
+    updated, after = update(old, copy_to_device(gradients[0]), state)
+    assert_same(old, x)
+    assert not copy_to_host(state.slots[0][0]).any()
     assert state.t == 0
-    assert (get(moved) != x).any()
-    assert get(after.slots[0][0]).any()
-    same(state.means[0], x)
+    assert (copy_to_host(updated) != x).any()
+    assert copy_to_host(after.slots[0][0]).any()
+    assert_same(state.means[0], x)
 
 
 def test_out_with_other_arrays(case):
     x, gradients = case
     expected, _ = update(x, gradients[0], init(x))
-    out = put(np.zeros_like(x)), init(put(x), lr=9.0)
-    source = put(x)
-    moved, _ = update(source, put(gradients[0]), init(source), out=out)
-    assert moved is out[0]
-    same(moved, expected)
-    same(source, x)
+    out = copy_to_device(np.zeros_like(x)), init(copy_to_device(x), lr=9.0)
+    source = copy_to_device(x)
+    updated, _ = update(source, copy_to_device(gradients[0]), init(source), out=out)
+    assert updated is out[0]
+    assert_same(updated, expected)
+    assert_same(source, x)
 
 
 def test_trees(dtype, rng):
     x = {"w": rng.normal(size=(2, 2)).astype(dtype), "b": [rng.normal(size=3).astype(dtype)]}
     g = {"w": np.ones((2, 2), dtype), "b": [np.full(3, 2, dtype)]}
-    (host, _), (device, _) = both(x, [g, g], False)
-    same(device, host)
+    (host, _), (device, _) = update_on_both(x, [g, g], False)
+    assert_same(device, host)
 
 
 def test_a_tree_of_host_and_device_arrays(dtype):
-    x = [np.ones(3, dtype), put(np.ones(3, dtype))]
-    moved, _ = update(x, [np.full(3, 2, dtype), put(np.full(3, 2, dtype))], init(x))
-    same(moved[1], moved[0])
+    x = [np.ones(3, dtype), copy_to_device(np.ones(3, dtype))]
+    updated, _ = update(x, [np.full(3, 2, dtype), copy_to_device(np.full(3, 2, dtype))], init(x))
+    assert_same(updated[1], updated[0])
 
 
 @pytest.mark.parametrize("lr", [0.25, InverseSqrt(0.5), lambda t: 0.5 / (1 + t)], ids=["number", "record", "callable"])
 def test_learning_rates(lr, case):
     x, gradients = case
-    (host, _), (device, _) = both(x, gradients, False, lr=lr)
-    same(device, host)
+    (host, _), (device, _) = update_on_both(x, gradients, False, lr=lr)
+    assert_same(device, host)
 
 
 @pytest.mark.parametrize("lr", [np.linspace(0.1, 0.7, 7), Constant(np.linspace(0.1, 0.7, 7))], ids=["array", "record"])
 def test_learning_rate_per_coordinate(lr, case):
     x, gradients = case
-    (host, _), (device, _) = both(x, gradients, False, lr=lr)
-    same(device, host)
+    (host, _), (device, _) = update_on_both(x, gradients, False, lr=lr)
+    assert_same(device, host)
 
 
 def test_strengths_per_coordinate(case):
     x, gradients = case
     decay = (L2Decay(np.linspace(0.0, 0.3, 7)),)
-    (host, _), (device, _) = both(x, gradients, False, penalty=L1(np.linspace(0.0, 0.6, 7)), transforms=decay)
-    same(device, host)
+    (host, _), (device, _) = update_on_both(x, gradients, False, penalty=L1(np.linspace(0.0, 0.6, 7)), transforms=decay)
+    assert_same(device, host)
 
 
 @pytest.mark.parametrize("start", [0, 2])
 def test_average(start, case):
     x, gradients = case
-    for place in (False, True):
-        (_, host), (_, device) = both(x, gradients, place, average=Polyak(start))
-        same(device.means[0], host.means[0])
+    for in_place in (False, True):
+        (_, host), (_, device) = update_on_both(x, gradients, in_place, average=Polyak(start))
+        assert_same(device.means[0], host.means[0])
 
 
 def test_learning_rate_of_one_step(case):
     x, gradients = case
-    device, _ = update(put(x), put(gradients[0]), init(put(x)), lr=0.1)
-    same(device, update(x, gradients[0], init(x), lr=0.1)[0])
+    device, _ = update(copy_to_device(x), copy_to_device(gradients[0]), init(copy_to_device(x)), lr=0.1)
+    assert_same(device, update(x, gradients[0], init(x), lr=0.1)[0])
 
 
 def test_rejected_gradients(case):
     x, gradients = case
-    device = put(x)
+    device = copy_to_device(x)
     state = init(device)
     other = np.float64 if x.dtype == np.float32 else np.float32
-    for g in (gradients[0], put(gradients[0][:3]), put(gradients[0].astype(other)), None):
+    for g in (gradients[0], copy_to_device(gradients[0][:3]), copy_to_device(gradients[0].astype(other)), None):
         with pytest.raises(TypeError, match=r"^g: the gradient of a device array must be a device array of shape"):
             update(device, g, state, out=(device, state))
-    same(device, x)
+    assert_same(device, x)
     assert state.t == 0
     with pytest.raises((TypeError, ValueError)):
-        update(x, put(gradients[0]), init(x))
+        update(x, copy_to_device(gradients[0]), init(x))
 
 
 def test_rejected_x(case):
     x, gradients = case
-    state = init(put(x))
-    for wrong in (x, put(x[:3])):
+    state = init(copy_to_device(x))
+    for invalid in (x, copy_to_device(x[:3])):
         with pytest.raises(ValueError, match=r"^x: the state was made for a device array of shape"):
-            update(wrong, put(gradients[0]), state)
-    other = put(x.astype(np.float64 if x.dtype == np.float32 else np.float32))
+            update(invalid, copy_to_device(gradients[0]), state)
+    other = copy_to_device(x.astype(np.float64 if x.dtype == np.float32 else np.float32))
     with pytest.raises((TypeError, ValueError), match=r"^x"):
-        update(other, put(gradients[0]), state)
+        update(other, copy_to_device(gradients[0]), state)
 
 
 @pytest.mark.parametrize("kind", [np.float16, np.int64, np.complex128])
 def test_device_arrays_of_other_dtypes_are_rejected(kind):
     with pytest.raises(TypeError, match=r"^x: got dtype .*; must be float32 or float64"):
-        init(put(np.ones(3, kind)))
+        init(copy_to_device(np.ones(3, kind)))
 
 
 def test_nan_affects_its_coordinate_only(case):
@@ -209,9 +209,9 @@ def test_nan_affects_its_coordinate_only(case):
     g = gradients[0].copy()
     g[4] = np.nan
     with np.errstate(all="ignore"):
-        device, state = update(put(x), put(g), init(put(x), penalty=L1(0.1)))
-    np.testing.assert_array_equal(np.isnan(get(device)), np.arange(7) == 4)
-    np.testing.assert_array_equal(np.isnan(get(state.slots[0][0])), np.arange(7) == 4)
+        device, state = update(copy_to_device(x), copy_to_device(g), init(copy_to_device(x), penalty=L1(0.1)))
+    np.testing.assert_array_equal(np.isnan(copy_to_host(device)), np.arange(7) == 4)
+    np.testing.assert_array_equal(np.isnan(copy_to_host(state.slots[0][0])), np.arange(7) == 4)
 
 
 # --- norms, gates, rows --------------------------------------------------------------------------------------------
@@ -221,38 +221,38 @@ def test_nan_affects_its_coordinate_only(case):
 def test_norms_over_a_tree(transforms, dtype, rng):
     x = {"w": rng.normal(size=(5, 9)).astype(dtype), "b": [rng.normal(size=3).astype(dtype)]}
     g = {"w": rng.normal(size=(5, 9)).astype(dtype), "b": [rng.normal(size=3).astype(dtype)]}
-    for place in (False, True):
+    for in_place in (False, True):
         start = {"w": x["w"].copy(), "b": [x["b"][0].copy()]}
         host, host_state = start, init(start, transforms=transforms)
-        device, state = put(x), init(put(x), transforms=transforms)
+        device, state = copy_to_device(x), init(copy_to_device(x), transforms=transforms)
         for _ in range(2):
             host, host_state = update(host, g, host_state)
-            device, state = update(device, put(g), state, out=(device, state) if place else None)
-        same(device, host, 8)
-        same(state.slots, host_state.slots, 16)
+            device, state = update(device, copy_to_device(g), state, out=(device, state) if in_place else None)
+        assert_same(device, host, 8)
+        assert_same(state.slots, host_state.slots, 16)
 
 
 def test_a_norm_over_float32_and_float64(rng):
     x = [rng.normal(size=5).astype(np.float32), rng.normal(size=4)]
     g = [rng.normal(size=5).astype(np.float32), rng.normal(size=4)]
     host, _ = update(x, g, init(x, transforms=(ClipGlobalNorm(0.1),)))
-    device, _ = update(put(x), put(g), init(put(x), transforms=(ClipGlobalNorm(0.1),)))
-    same(device[0], host[0], 8)
-    np.testing.assert_allclose(get(device[1]), host[1], rtol=1e-6)
+    device, _ = update(copy_to_device(x), copy_to_device(g), init(copy_to_device(x), transforms=(ClipGlobalNorm(0.1),)))
+    assert_same(device[0], host[0], 8)
+    np.testing.assert_allclose(copy_to_host(device[1]), host[1], rtol=1e-6)
 
 
 def test_a_norm_over_host_and_device(dtype, rng):
     w, b = rng.normal(size=(2, 4)).astype(dtype)
     options = {"transforms": (ClipGlobalNorm(0.3),)}
     host, _ = update([w, b], [b, w], init([w, b], **options))
-    mixed, _ = update([w, put(b)], [b, put(w)], init([w, put(b)], **options))
+    mixed, _ = update([w, copy_to_device(b)], [b, copy_to_device(w)], init([w, copy_to_device(b)], **options))
     np.testing.assert_allclose(mixed[0], host[0], rtol=1e-5)
-    same(mixed[1], host[1], 8)
+    assert_same(mixed[1], host[1], 8)
 
 
 def test_clipping_copies_nothing_to_the_host(case, monkeypatch):
     x, gradients = case
-    y, g = put(x), put(gradients[0])
+    y, g = copy_to_device(x), copy_to_device(gradients[0])
     state = init(y, transforms=(ClipGlobalNorm(0.5), ClipNorm(0.1)), average=Polyak())
     update(y, g, state, out=(y, state))
 
@@ -265,34 +265,41 @@ def test_clipping_copies_nothing_to_the_host(case, monkeypatch):
     monkeypatch.undo()
     expected = update(*update(x, gradients[0], init(x, transforms=state.transforms))[:1], gradients[0],
                       update(x, gradients[0], init(x, transforms=state.transforms))[1])[0]  # fmt: skip
-    same(y, expected, 8)
+    assert_same(y, expected, 8)
 
 
 def test_learning_rate_in_device_memory(case):
     x, gradients = case
-    rate = put(np.full(1, 0.25, x.dtype))
-    y = put(x)
+    rate = copy_to_device(np.full(1, 0.25, x.dtype))
+    y = copy_to_device(x)
     state = init(y, lr=rate, transforms=(DecoupledDecay(0.1),))
-    update(y, put(gradients[0]), state, out=(y, state))
+    update(y, copy_to_device(gradients[0]), state, out=(y, state))
     rate.copy_to_device(np.full(1, 0.5, x.dtype))
-    update(y, put(gradients[1]), state, out=(y, state))
+    update(y, copy_to_device(gradients[1]), state, out=(y, state))
     host, host_state = update(x, gradients[0], init(x, lr=0.25, transforms=state.transforms))
-    same(y, update(host, gradients[1], host_state, lr=0.5)[0])
-    once, _ = update(put(x), put(gradients[0]), init(put(x)), lr=put(np.linspace(0.1, 0.7, 7).astype(x.dtype)))
-    same(once, update(x, gradients[0], init(x), lr=np.linspace(0.1, 0.7, 7))[0])
-    for wrong in (put(np.ones(2, x.dtype)), put(np.ones(1, np.int64))):
+    assert_same(y, update(host, gradients[1], host_state, lr=0.5)[0])
+    once, _ = update(
+        copy_to_device(x),
+        copy_to_device(gradients[0]),
+        init(copy_to_device(x)),
+        lr=copy_to_device(np.linspace(0.1, 0.7, 7).astype(x.dtype)),
+    )
+    assert_same(once, update(x, gradients[0], init(x), lr=np.linspace(0.1, 0.7, 7))[0])
+    for invalid in (copy_to_device(np.ones(2, x.dtype)), copy_to_device(np.ones(1, np.int64))):
         with pytest.raises(ValueError, match=r"^lr: got a device array of"):
-            update(y, put(gradients[0]), state, lr=wrong)
+            update(y, copy_to_device(gradients[0]), state, lr=invalid)
 
 
 @pytest.mark.parametrize("kind", ["mean", "sum", "running mean"])
 def test_accumulate(kind, case):
     x, gradients = case
     options = {"transforms": (ClipValue(0.8), Accumulate(3, kind), L2Decay(0.1)), "average": Polyak()}
-    for place in (False, True):
-        (host, host_state), (device, state) = both(x, [*gradients, *gradients[:2], gradients[0]], place, **options)
-        same(device, host)
-        same(state.means[0], host_state.means[0])
+    for in_place in (False, True):
+        (host, host_state), (device, state) = update_on_both(
+            x, [*gradients, *gradients[:2], gradients[0]], in_place, **options
+        )
+        assert_same(device, host)
+        assert_same(state.means[0], host_state.means[0])
         assert (state.t, state.micro) == (host_state.t, host_state.micro) == (2, 6)
 
 
@@ -302,19 +309,21 @@ def test_gates(case):
     bad = gradients[1].copy()
     bad[5] = np.inf
     for gate in (SkipNonFinite(), LossScale(initial=8.0, every=2)):
-        ends = both(x, [gradients[0], bad, gradients[2], gradients[0]], False, transforms=(gate, ClipNorm(1.0)))
-        (host, host_state), (device, state) = ends
-        same(device, host, 8)
+        results = update_on_both(
+            x, [gradients[0], bad, gradients[2], gradients[0]], False, transforms=(gate, ClipNorm(1.0))
+        )
+        (host, host_state), (device, state) = results
+        assert_same(device, host, 8)
         assert state.counts == host_state.counts
         assert state.t == 3
 
 
 def test_overwriting_average(case):
     x, gradients = case
-    for place in (False, True):
-        (host, host_state), (device, state) = both(x, gradients, place, average=EMA(0.75, overwrite=2))
-        same(device, host)
-        same(state.means[0], host_state.means[0])
+    for in_place in (False, True):
+        (host, host_state), (device, state) = update_on_both(x, gradients, in_place, average=EMA(0.75, overwrite=2))
+        assert_same(device, host)
+        assert_same(state.means[0], host_state.means[0])
 
 
 @pytest.mark.parametrize("shape", [(3, 5), (2, 11), (4, 1), (2, 3, 4)])
@@ -324,18 +333,18 @@ def test_row_accumulators(transforms, shape, dtype, rng):
     gradients = rng.normal(size=(2, *shape)).astype(dtype)
     gradients[:, 0] = 0
     options = {"transforms": TRANSFORMS[transforms], "penalty": L1(0.05), "lr": 0.3}
-    (host, host_state), (device, state) = both(x, gradients, False, rule=RowAdagrad(), **options)
-    same(device, host, 16)
-    same(state.slots[0], host_state.slots[0], 16)
+    (host, host_state), (device, state) = update_on_both(x, gradients, False, rule=RowAdagrad(), **options)
+    assert_same(device, host, 16)
+    assert_same(state.slots[0], host_state.slots[0], 16)
 
 
 def test_gradients_of_half_precision(dtype, rng):
     x, g = rng.normal(size=9).astype(dtype), rng.normal(size=9).astype(np.float16)
-    state = init(put(x), transforms=(ClipNorm(0.5),))
-    device, state = update(put(x), put(g), state)
+    state = init(copy_to_device(x), transforms=(ClipNorm(0.5),))
+    device, state = update(copy_to_device(x), copy_to_device(g), state)
     host, host_state = update(x, g.astype(dtype), init(x, transforms=(ClipNorm(0.5),)))
-    same(device, host, 8)
-    same(state.slots[0][0], host_state.slots[0][0], 8)
+    assert_same(device, host, 8)
+    assert_same(state.slots[0][0], host_state.slots[0][0], 8)
     assert state.slots[0][0].dtype == dtype
 
 
@@ -345,33 +354,33 @@ def test_bits_of_bfloat16(rng):
 
     numbers = rng.normal(size=9).astype(np.float32)
     bits = (numbers.view(np.uint32) >> 16).astype(np.uint16)
-    cut = (bits.astype(np.uint32) << 16).view(np.float32)
+    truncated = (bits.astype(np.uint32) << 16).view(np.float32)
     for kind in (np.uint16, np.int16):
-        held = bits.view(kind)
-        assert [load_as(held, k, numbers) for k in range(9)] == cut.tolist()
+        stored = bits.view(kind)
+        assert [load_as(stored, k, numbers) for k in range(9)] == truncated.tolist()
 
 
 def test_four_entries_per_thread_equal_single_entries(dtype, rng, monkeypatch):
     for n in (1, 3, 4, 7, 64):
         x, g = rng.normal(size=(2, n)).astype(dtype)
         monkeypatch.setattr(devices, "is_aligned", lambda *arrays: True)
-        words, _ = update(put(x), put(g), init(put(x), penalty=L1(0.1)))
+        vectorized, _ = update(copy_to_device(x), copy_to_device(g), init(copy_to_device(x), penalty=L1(0.1)))
         monkeypatch.setattr(devices, "is_aligned", lambda *arrays: False)
-        single, _ = update(put(x), put(g), init(put(x), penalty=L1(0.1)))
-        same(words, get(single))
-        same(single, update(x, g, init(x, penalty=L1(0.1)))[0])
+        single, _ = update(copy_to_device(x), copy_to_device(g), init(copy_to_device(x), penalty=L1(0.1)))
+        assert_same(vectorized, copy_to_host(single))
+        assert_same(single, update(x, g, init(x, penalty=L1(0.1)))[0])
 
 
 def test_arrays_with_gaps_are_rejected():
-    matrix = put(np.asfortranarray(np.ones((2, 3))))
-    y = put(np.ones((2, 3)))
+    matrix = copy_to_device(np.asfortranarray(np.ones((2, 3))))
+    y = copy_to_device(np.ones((2, 3)))
     with pytest.raises(ValueError, match=r"^g: got a device array that is not C-contiguous"):
         update(y, matrix, init(y))
 
 
 def test_lazy_decay_is_rejected(case):
     with pytest.raises(ValueError, match=r"^sparse_decay: 'lazy' does not work on a device"):
-        init(put(case[0]), transforms=(DecoupledDecay(0.1),), sparse_decay="lazy")
+        init(copy_to_device(case[0]), transforms=(DecoupledDecay(0.1),), sparse_decay="lazy")
 
 
 # --- many arrays in one launch -------------------------------------------------------------------------------------
@@ -384,17 +393,17 @@ def launched(monkeypatch):
     """Return the names of the kernels that are launched."""
     names = []
 
-    def note(name):
+    def record_launches(name):
         original = getattr(devices, name)
 
-        def noted(kernel, *args):
+        def recording(kernel, *args):
             names.append(kernel.__name__)
             original(kernel, *args)
 
-        monkeypatch.setattr(devices, name, noted)
+        monkeypatch.setattr(devices, name, recording)
 
-    note("launch_kernel")
-    note("launch_blocks")
+    record_launches("launch_kernel")
+    record_launches("launch_blocks")
     return names
 
 
@@ -407,19 +416,19 @@ def test_many_arrays(transforms, rule, dtype, rng, monkeypatch, launched):
     x = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
     g = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
     options = {"rule": rule, "transforms": TRANSFORMS[transforms], "average": EMA(0.5, overwrite=2), "penalty": L1(0.1)}
-    for place in (False, True):
-        y, host = [one.copy() for one in x], init(x, **options)
-        z, state = put(x), init(put(x), **options)
+    for in_place in (False, True):
+        y, host = [array.copy() for array in x], init(x, **options)
+        z, state = copy_to_device(x), init(copy_to_device(x), **options)
         for _ in range(3):
             y, host = update(y, g, host)
-            z, state = update(z, put(g), state, out=(z, state) if place else None)
+            z, state = update(z, copy_to_device(g), state, out=(z, state) if in_place else None)
         ulps = ULPS.get(transforms, 0)
-        same(z, y, ulps)
-        same(state.slots, host.slots, 2 * ulps)
-        same(state.means, host.means, ulps)
-    alone = any(type(item) is ClipNorm for item in TRANSFORMS[transforms])
-    assert ("multi_update" in launched) != alone
-    assert ("dense_vec4" in launched or "dense" in launched) == alone
+        assert_same(z, y, ulps)
+        assert_same(state.slots, host.slots, 2 * ulps)
+        assert_same(state.means, host.means, ulps)
+    is_per_array = any(type(item) is ClipNorm for item in TRANSFORMS[transforms])
+    assert ("multi_update" in launched) != is_per_array
+    assert ("dense_vec4" in launched or "dense" in launched) == is_per_array
 
 
 def test_many_arrays_with_one_norm_and_a_gate(dtype, rng, launched):
@@ -427,10 +436,10 @@ def test_many_arrays_with_one_norm_and_a_gate(dtype, rng, launched):
     g = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
     options = {"transforms": (SkipNonFinite(), ClipGlobalNorm(0.5))}
     y, _ = update(x, g, init(x, **options))
-    z, rate = put(x), put(np.full(1, 0.5, dtype))
+    z, rate = copy_to_device(x), copy_to_device(np.full(1, 0.5, dtype))
     state = init(z, lr=rate, **options)
-    update(z, put(g), state, out=(z, state))
-    same(z, y, 8)
+    update(z, copy_to_device(g), state, out=(z, state))
+    assert_same(z, y, 8)
     assert (
         launched.count("multi_update")
         == launched.count("multi_sum_squares")
@@ -442,17 +451,17 @@ def test_many_arrays_with_one_norm_and_a_gate(dtype, rng, launched):
 def test_many_arrays_with_gradients_of_half_precision(dtype, rng):
     x = [rng.normal(size=4).astype(dtype) for _ in range(3)]
     g = [rng.normal(size=4).astype(np.float16) for _ in range(3)]
-    device, _ = update(put(x), put(g), init(put(x)))
-    same(device, update(x, [one.astype(dtype) for one in g], init(x))[0])
+    device, _ = update(copy_to_device(x), copy_to_device(g), init(copy_to_device(x)))
+    assert_same(device, update(x, [array.astype(dtype) for array in g], init(x))[0])
 
 
 def test_many_arrays_of_other_shapes_are_rejected(dtype):
-    x = put([np.ones(3, dtype), np.ones(4, dtype)])
+    x = copy_to_device([np.ones(3, dtype), np.ones(4, dtype)])
     state = init(x)
-    for wrong in ([x[0], put(np.ones(5, dtype))], [x[0], np.ones(4, dtype)]):
+    for invalid in ([x[0], copy_to_device(np.ones(5, dtype))], [x[0], np.ones(4, dtype)]):
         with pytest.raises((TypeError, ValueError)):
-            update(x, wrong, state, out=(x, state))
+            update(x, invalid, state, out=(x, state))
         with pytest.raises((TypeError, ValueError)):
-            update(wrong, x, state, out=(wrong, state))
-    same(x, [np.ones(3, dtype), np.ones(4, dtype)])
+            update(invalid, x, state, out=(invalid, state))
+    assert_same(x, [np.ones(3, dtype), np.ones(4, dtype)])
     assert state.t == 0

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy
-from lane import SIMULATED, both, get, put, same
+from host_device import SIMULATED, assert_same, copy_to_device, copy_to_host, update_on_both
 
 from adagrad_nb import (
     L1,
@@ -33,9 +33,14 @@ ULPS = 8
 
 def lists(rng, n, width, dtype, m=7):
     """Return gradients that list coordinates, or rows of a width: sorted, unsorted, and with duplicates."""
-    kinds = [np.sort(rng.permutation(n)[:4]), rng.permutation(n)[:5], rng.integers(0, n, m), rng.integers(0, 2, m)]
+    index_lists = [
+        np.sort(rng.permutation(n)[:4]),
+        rng.permutation(n)[:5],
+        rng.integers(0, n, m),
+        rng.integers(0, 2, m),
+    ]
     shape = (width,) if width else ()
-    return [(where, rng.normal(size=(where.size, *shape)).astype(dtype)) for where in kinds]
+    return [(where, rng.normal(size=(where.size, *shape)).astype(dtype)) for where in index_lists]
 
 
 @pytest.mark.parametrize("penalty", PENALTIES)
@@ -44,9 +49,9 @@ def test_matrix(transforms, penalty, dtype, rng):
     x, gradients = rng.normal(size=9).astype(dtype), lists(rng, 9, 0, dtype)
     options = {"transforms": TRANSFORMS[transforms], "penalty": PENALTIES[penalty]}
     for rule in RULES if penalty in ("none", "l1") and transforms != "norm" else RULES[:1]:
-        (host, host_state), (device, state) = both(x, gradients, False, rule=rule, **options)
-        same(device, host, ULPS)
-        same(state.slots[0], host_state.slots[0], 2 * ULPS)
+        (host, host_state), (device, state) = update_on_both(x, gradients, False, rule=rule, **options)
+        assert_same(device, host, ULPS)
+        assert_same(state.slots[0], host_state.slots[0], 2 * ULPS)
 
 
 @pytest.mark.parametrize("duplicates", DUPLICATES)
@@ -55,18 +60,18 @@ def test_duplicates(width, duplicates, dtype, rng):
     shape = (6, width) if width else (6,)
     x, gradients = rng.normal(size=shape).astype(dtype), lists(rng, 6, width, dtype)
     options = {"duplicates": duplicates, "transforms": (L2Decay(0.1),), "penalty": L1(0.05)}
-    (host, host_state), (device, state) = both(x, gradients, True, **options)
-    same(device, host, ULPS)
-    same(state.slots[0], host_state.slots[0], 2 * ULPS)
+    (host, host_state), (device, state) = update_on_both(x, gradients, True, **options)
+    assert_same(device, host, ULPS)
+    assert_same(state.slots[0], host_state.slots[0], 2 * ULPS)
 
 
 @pytest.mark.parametrize("duplicates", [name for name in DUPLICATES if name != "simultaneous"])
 def test_row_accumulators(duplicates, dtype, rng):
     x, gradients = rng.normal(size=(6, 5)).astype(dtype), lists(rng, 6, 5, dtype)
     options = {"rule": RowAdagrad(), "duplicates": duplicates, "transforms": (DecoupledDecay(0.1),)}
-    (host, host_state), (device, state) = both(x, gradients, False, **options)
-    same(device, host, 2 * ULPS)
-    same(state.slots[0], host_state.slots[0], 2 * ULPS)
+    (host, host_state), (device, state) = update_on_both(x, gradients, False, **options)
+    assert_same(device, host, 2 * ULPS)
+    assert_same(state.slots[0], host_state.slots[0], 2 * ULPS)
 
 
 @pytest.mark.parametrize("rule", [Adagrad(), RowAdagrad()])
@@ -75,21 +80,21 @@ def test_scipy_sparse(rule, dtype, rng):
     g = scipy.sparse.random(4, 5, 0.4, "coo", dtype, np.random.default_rng(3))
     twice = scipy.sparse.coo_matrix((np.r_[g.data, g.data], (np.r_[g.row, g.row], np.r_[g.col, g.col])), (4, 5))
     for kind in (g.tocsr(), twice):
-        (host, host_state), (device, state) = both(x, [kind], False, bring_gradient=lambda g: g, rule=rule)
-        same(device, host, ULPS)
-        same(state.slots[0], host_state.slots[0], 2 * ULPS)
+        (host, host_state), (device, state) = update_on_both(x, [kind], False, copy_gradient=lambda g: g, rule=rule)
+        assert_same(device, host, ULPS)
+        assert_same(state.slots[0], host_state.slots[0], 2 * ULPS)
     row = scipy.sparse.csr_matrix(([1.0, 2.0], ([0, 0], [4, 1])), (1, 6), dtype=dtype)
-    (host, _), (device, _) = both(np.ones(6, dtype), [row], False, bring_gradient=lambda g: g)
-    same(device, host)
+    (host, _), (device, _) = update_on_both(np.ones(6, dtype), [row], False, copy_gradient=lambda g: g)
+    assert_same(device, host)
 
 
 def test_pairs_on_the_host(dtype, rng):
     x = rng.normal(size=5).astype(dtype)
     g = [3, 1, 3], rng.normal(size=3).astype(dtype)
-    (host, _), (device, _) = both(x, [g], False, bring_gradient=lambda g: g)
-    same(device, host)
-    (_, _), (mixed, _) = both(x, [g], False, bring_gradient=lambda g: (np.array(g[0]), put(g[1])))
-    same(mixed, host)
+    (host, _), (device, _) = update_on_both(x, [g], False, copy_gradient=lambda g: g)
+    assert_same(device, host)
+    (_, _), (mixed, _) = update_on_both(x, [g], False, copy_gradient=lambda g: (np.array(g[0]), copy_to_device(g[1])))
+    assert_same(mixed, host)
 
 
 def test_a_matrix_of_cupy(dtype, rng, monkeypatch):
@@ -97,44 +102,50 @@ def test_a_matrix_of_cupy(dtype, rng, monkeypatch):
     g = scipy.sparse.random(3, 4, 0.5, "coo", dtype, np.random.default_rng(2))
 
     class Fake:
-        shape, dtype, row, col, data = g.shape, g.dtype, put(g.row), put(g.col), put(g.data)
+        shape, dtype, row, col, data = (
+            g.shape,
+            g.dtype,
+            copy_to_device(g.row),
+            copy_to_device(g.col),
+            copy_to_device(g.data),
+        )
 
         def tocoo(self):
             return self
 
     Fake.__module__ = "cupyx.scipy.sparse"
     x = rng.normal(size=(3, 4)).astype(dtype)
-    device, _ = update(put(x), Fake(), init(put(x)))
-    same(device, update(x, g, init(x))[0])
+    device, _ = update(copy_to_device(x), Fake(), init(copy_to_device(x)))
+    assert_same(device, update(x, g, init(x))[0])
     with pytest.raises(ValueError, match=r"^g: got shape \(3, 4\); must have the shape of x"):
-        update(put(x.T.copy()), Fake(), init(put(x.T.copy())))
+        update(copy_to_device(x.T.copy()), Fake(), init(copy_to_device(x.T.copy())))
 
 
 def test_values_of_half_precision(dtype, rng):
     x, where = rng.normal(size=6).astype(dtype), np.array([4, 1, 4])
     values = rng.normal(size=3).astype(np.float16)
-    device, _ = update(put(x), put((where, values)), init(put(x)))
-    same(device, update(x, (where, values.astype(dtype)), init(x))[0])
+    device, _ = update(copy_to_device(x), copy_to_device((where, values)), init(copy_to_device(x)))
+    assert_same(device, update(x, (where, values.astype(dtype)), init(x))[0])
 
 
 def test_32_bit_indices_and_empty_gradients(dtype, rng):
     x = rng.normal(size=6).astype(dtype)
     g = np.array([4, 1, 4], np.int32), rng.normal(size=3).astype(dtype)
-    (host, _), (device, _) = both(x, [g], False)
-    same(device, host)
-    nothing = np.zeros(0, np.int64), np.zeros(0, dtype)
-    same(update(put(x), nothing, init(put(x)))[0], x)
+    (host, _), (device, _) = update_on_both(x, [g], False)
+    assert_same(device, host)
+    empty = np.zeros(0, np.int64), np.zeros(0, dtype)
+    assert_same(update(copy_to_device(x), empty, init(copy_to_device(x)))[0], x)
 
 
 def test_gates_and_weight_decay(dtype, rng):
     x, gradients = rng.normal(size=9).astype(dtype), lists(rng, 9, 0, dtype)
-    whole = {"sparse_decay": "whole", "transforms": (L2Decay(0.3),)}
-    for options in ({"transforms": (Accumulate(2), L2Decay(0.1))}, {"transforms": (SkipNonFinite(),)}, whole):
-        (host, host_state), (device, state) = both(x, gradients, False, **options)
-        same(device, host, ULPS)
+    decay_options = {"sparse_decay": "whole", "transforms": (L2Decay(0.3),)}
+    for options in ({"transforms": (Accumulate(2), L2Decay(0.1))}, {"transforms": (SkipNonFinite(),)}, decay_options):
+        (host, host_state), (device, state) = update_on_both(x, gradients, False, **options)
+        assert_same(device, host, ULPS)
         assert state.t == host_state.t
     with pytest.raises(ValueError, match=r"^g: is sparse, and sparse_decay='refuse' rejects weight decay"):
-        both(x, gradients, False, sparse_decay="refuse", transforms=(L2Decay(0.3),))
+        update_on_both(x, gradients, False, sparse_decay="refuse", transforms=(L2Decay(0.3),))
 
 
 @pytest.mark.parametrize(
@@ -147,22 +158,22 @@ def test_gates_and_weight_decay(dtype, rng):
     ],
 )
 def test_rejected_gradients(g, message):
-    x = put(np.ones(6))
+    x = copy_to_device(np.ones(6))
     state = init(x)
     with pytest.raises((TypeError, ValueError), match=message):
-        update(x, (put(np.array(g[0])), put(np.array(g[1]))), state, out=(x, state))
-    same(x, np.ones(6))
+        update(x, (copy_to_device(np.array(g[0])), copy_to_device(np.array(g[1]))), state, out=(x, state))
+    assert_same(x, np.ones(6))
     assert state.t == 0
 
 
 @pytest.mark.parametrize("m", [1, 7, 8, 9, 33, 64])
 def test_the_sort(m, rng):
     where = rng.integers(0, 9, m)
-    leaf = init(put(np.zeros(9))).leaves[0]
-    sorted_, order = sort_indices(leaf, put(where))
+    leaf = init(copy_to_device(np.zeros(9))).leaves[0]
+    sorted_, order = sort_indices(leaf, copy_to_device(where))
     expected = np.argsort(where, kind="stable")
-    np.testing.assert_array_equal(get(order), expected)
-    np.testing.assert_array_equal(get(sorted_), where[expected])
+    np.testing.assert_array_equal(copy_to_host(order), expected)
+    np.testing.assert_array_equal(copy_to_host(sorted_), where[expected])
 
 
 def test_sums_over_many_runs(dtype, rng, monkeypatch):
@@ -172,6 +183,8 @@ def test_sums_over_many_runs(dtype, rng, monkeypatch):
     where = np.r_[np.full(m, 3), [1, 5, 5]]
     values = rng.normal(size=m + 3).astype(dtype)
     for duplicates in ("merge", "mean"):
-        ends = [both(np.zeros(9, dtype), [(where, values)], False, duplicates=duplicates) for _ in range(2)]
-        same(ends[0][1][0], ends[0][0][0], 64)
-        np.testing.assert_array_equal(get(ends[0][1][0]), get(ends[1][1][0]))
+        results = [
+            update_on_both(np.zeros(9, dtype), [(where, values)], False, duplicates=duplicates) for _ in range(2)
+        ]
+        assert_same(results[0][1][0], results[0][0][0], 64)
+        np.testing.assert_array_equal(copy_to_host(results[0][1][0]), copy_to_host(results[1][1][0]))

@@ -23,12 +23,12 @@ def grid(n, d, step, start=0):
 # The first 16 rows trained the models, the last 8 continue the training.
 X = sp.csr_array(grid(24, 6, 7) * (grid(24, 6, 11, 5) > -0.2))
 TEST = X[4:10] * 1.5
-SCORE = X @ np.array([1.0, -2.0, 0.5, 0.0, 1.5, -0.5]) + grid(24, 1, 7, 3)[:, 0] / 4
-CLASSES = np.digitize(SCORE, [-0.8, 0.8])
+SCORES = X @ np.array([1.0, -2.0, 0.5, 0.0, 1.5, -0.5]) + grid(24, 1, 7, 3)[:, 0] / 4
+CLASSES = np.digitize(SCORES, [-0.8, 0.8])
 TARGETS = {
-    "labels": np.where(SCORE > 0, 1, -1),
-    "names": np.where(SCORE > 0, "yes", "no"),
-    "numbers": SCORE,
+    "labels": np.where(SCORES > 0, 1, -1),
+    "names": np.where(SCORES > 0, "yes", "no"),
+    "numbers": SCORES,
     "classes": CLASSES,
     "class names": np.array(["ant", "bee", "cat"])[CLASSES],
 }
@@ -49,18 +49,18 @@ def assert_as_recorded(results, expected):
     # The loss is in double precision, but it is only as accurate as the float32 weights.
     rtol = max(RTOL.get(np.asarray(value).dtype.name, 0) for value in results.values())
     for name, value in results.items():
-        found, old = as_numbers(value), expected[name]
-        assert (found["dtype"], found["shape"]) == (old["dtype"], old["shape"]), name
+        actual, old = as_numbers(value), expected[name]
+        assert (actual["dtype"], actual["shape"]) == (old["dtype"], old["shape"]), name
         if np.asarray(value).dtype.kind in "fc":
-            np.testing.assert_allclose(found["values"], old["values"], rtol=rtol, atol=rtol / 100, err_msg=name)
+            np.testing.assert_allclose(actual["values"], old["values"], rtol=rtol, atol=rtol / 100, err_msg=name)
         else:
-            assert found["values"] == old["values"], name
+            assert actual["values"] == old["values"], name
 
 
 # --- models ------------------------------------------------------------------------------------------------------
 
 
-def contents(model):
+def model_values(model):
     """Return the attributes and predictions of a model."""
     out = {
         "coef": model.coef,
@@ -84,7 +84,7 @@ def continue_training(model, targets):
     """Return the weights, losses and counts after two passes over new rows."""
     model = fit_linear(X[16:], TARGETS[targets][16:], model=model, passes=2)
     names = ("coef", "intercept", "progressive_loss", "n_seen", "t", "rate")
-    return {name: value for name, value in contents(model).items() if name in names}
+    return {name: value for name, value in model_values(model).items() if name in names}
 
 
 def recorded(kind):
@@ -95,7 +95,7 @@ def recorded(kind):
 
 @pytest.mark.parametrize(("name", "expected"), recorded("models"))
 def test_a_model_of_version_0_1_0_predicts_as_before(name, expected):
-    assert_as_recorded(contents(load_model(FILES / f"{name}.npz")), expected["loaded"])
+    assert_as_recorded(model_values(load_model(FILES / f"{name}.npz")), expected["loaded"])
 
 
 @pytest.mark.parametrize(("name", "expected"), recorded("models"))
@@ -107,7 +107,7 @@ def test_training_a_model_of_version_0_1_0_continues_as_before(name, expected):
 @pytest.mark.parametrize(("name", "expected"), recorded("models"))
 def test_a_model_of_version_0_1_0_can_be_saved_again(name, expected, tmp_path):
     load_model(FILES / f"{name}.npz").save(tmp_path / "model.npz")
-    assert_as_recorded(contents(load_model(tmp_path / "model.npz")), expected["loaded"])
+    assert_as_recorded(model_values(load_model(tmp_path / "model.npz")), expected["loaded"])
 
 
 # --- states ------------------------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ def apply_updates(x, state, kind, numbers):
     return x, state
 
 
-def state_contents(state):
+def state_values(state):
     """Return the counts and arrays of a state."""
     out = {"t": state.t, "micro": state.micro, "scale": state.scale}
     for i, slots in enumerate(state.slots):
@@ -177,24 +177,24 @@ def iterates(x):
     return {f"x {i}": leaf for i, leaf in enumerate(flatten(x))}
 
 
-MORE = range(5, 9)  # gradients after the state was saved
+LATER_GRADIENTS = range(5, 9)  # gradients after the state was saved
 
 
 @pytest.mark.parametrize(("name", "expected"), recorded("states"))
 def test_a_state_of_version_0_1_0_loads(name, expected):
-    assert_as_recorded(state_contents(load_state(FILES / f"{name}.npz")), expected["loaded"])
+    assert_as_recorded(state_values(load_state(FILES / f"{name}.npz")), expected["loaded"])
 
 
 @pytest.mark.parametrize(("name", "expected"), recorded("states"))
 def test_a_state_of_version_0_1_0_continues_as_before(name, expected):
     state, kind = load_state(FILES / f"{name}.npz"), expected["start"]
-    x = _restored(STARTS[kind](), expected["x"])
-    x, state = apply_updates(x, state, kind, MORE)
-    assert_as_recorded(iterates(x) | state_contents(state), expected["continued"])
+    x = _restore_iterate(STARTS[kind](), expected["x"])
+    x, state = apply_updates(x, state, kind, LATER_GRADIENTS)
+    assert_as_recorded(iterates(x) | state_values(state), expected["continued"])
 
 
-def _restored(like, entries):
-    """Return the iterate that belongs to a state, in the containers of `like`."""
+def _restore_iterate(template, entries):
+    """Return the iterate that belongs to a state, in the containers of `template`."""
     leaves = iter(entries.values())
 
     def rebuild(containers):
@@ -206,7 +206,7 @@ def _restored(like, entries):
         real = np.array(entry["values"], containers.real.dtype)
         return real.view(containers.dtype).reshape(entry["shape"])
 
-    return rebuild(like)
+    return rebuild(template)
 
 
 # --- states of minimisers ----------------------------------------------------------------------------------------
@@ -235,5 +235,5 @@ def resume(name, x, state, **options):
 def test_a_run_of_version_0_1_0_continues_as_before(name, expected):
     x = np.array(expected["x"]["values"])
     result = resume(name, x, load_state(FILES / f"{name}.npz"))
-    found = {"x": result.x, "fun": result.fun, "nit": result.nit} | state_contents(result.state)
-    assert_as_recorded(found, expected["continued"])
+    actual = {"x": result.x, "fun": result.fun, "nit": result.nit} | state_values(result.state)
+    assert_as_recorded(actual, expected["continued"])

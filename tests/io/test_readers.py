@@ -77,14 +77,14 @@ def random_text(rng, n_rows, first_index=1):
     """Return svmlight text with random blanks, comments, line ends and number formats; rows are not sorted."""
     lines = []
     for _ in range(n_rows):
-        blank = lambda: rng.choice([" ", "  ", "\t", " \t"], p=[0.85, 0.05, 0.05, 0.05])  # noqa: E731
+        random_blank = lambda: rng.choice([" ", "  ", "\t", " \t"], p=[0.85, 0.05, 0.05, 0.05])  # noqa: E731
         columns = rng.choice(10 ** rng.integers(1, 7), size=rng.integers(0, 9), replace=False) + first_index
         if rng.random() < 0.5:
             columns.sort()
         line = rng.choice(["", " "], p=[0.9, 0.1]) + random_number(rng)
         if rng.random() < 0.1:
-            line += blank() + f"qid:{rng.integers(100)}"
-        line += "".join(f"{blank()}{i}:{random_number(rng)}" for i in columns.tolist())
+            line += random_blank() + f"qid:{rng.integers(100)}"
+        line += "".join(f"{random_blank()}{i}:{random_number(rng)}" for i in columns.tolist())
         if rng.random() < 0.2:
             line += rng.choice([" ", "\t ", "", " # 1:2 é", "#3:x"])
         lines.append(line + rng.choice(["\n", "\r\n"]))
@@ -123,8 +123,8 @@ def test_results_equal_those_of_scikit_learn(seed):
     ]
     raw = "\n".join(lines).encode()
     X, y = load(raw, n_features=30)
-    theirs, labels = datasets.load_svmlight_file(io.BytesIO(raw), n_features=30, zero_based=False)
-    assert_array_equal(X.toarray(), theirs.toarray())
+    expected, labels = datasets.load_svmlight_file(io.BytesIO(raw), n_features=30, zero_based=False)
+    assert_array_equal(X.toarray(), expected.toarray())
     assert_array_equal(y, labels)
 
 
@@ -188,8 +188,8 @@ def test_every_pass_reads_from_the_start(tmp_path):
     path.write_bytes(b"1 1:1\n2 4:2\n")
     with open(path, "rb") as opened:
         opened.readline()
-        from_here = read_svmlight(opened, chunk_bytes=6)
-        assert [chunk.y.tolist() for _ in range(2) for chunk in from_here] == [[2], [2]]
+        remainder = read_svmlight(opened, chunk_bytes=6)
+        assert [chunk.y.tolist() for _ in range(2) for chunk in remainder] == [[2], [2]]
         assert not opened.closed
     file = read_svmlight(path, chunk_bytes=6)
     assert next(iter(file)).y == 1  # an incomplete pass does not affect the next one
@@ -200,14 +200,14 @@ def test_every_pass_reads_from_the_start(tmp_path):
 def test_position_and_size_count_bytes_as_stored(tmp_path):
     raw = b"".join(b"1 %d:1\n" % i for i in range(1, 400))
     path = tmp_path / "a.svm"
-    for stored in (raw, lzma.compress(raw)):
-        path.write_bytes(stored)
+    for data in (raw, lzma.compress(raw)):
+        path.write_bytes(data)
         file = read_svmlight(path, chunk_bytes=1000)
-        assert file.size == len(stored)
+        assert file.size == len(data)
         assert file.position == 0
-        seen = [file.position for _ in file]
-        assert seen == sorted(seen)
-        assert seen[-1] == file.position == file.size
+        positions = [file.position for _ in file]
+        assert positions == sorted(positions)
+        assert positions[-1] == file.position == file.size
     assert str(path) in repr(file)
     assert "chunk_bytes=1000" in repr(file)
 
@@ -277,9 +277,9 @@ HARD_NUMBERS = """
 
 def test_numbers_are_rounded_as_python_rounds_them():
     tokens = HARD_NUMBERS.split()
-    wanted = [float(token) for token in tokens]
-    assert_same_bits(load("".join(f"0 7:{token}\n" for token in tokens).encode())[0].data, wanted)
-    assert_same_bits(load("\n".join(tokens).encode())[1], wanted)
+    expected = [float(token) for token in tokens]
+    assert_same_bits(load("".join(f"0 7:{token}\n" for token in tokens).encode())[0].data, expected)
+    assert_same_bits(load("\n".join(tokens).encode())[1], expected)
 
 
 def random_decimals(rng, n):
@@ -307,7 +307,7 @@ def test_random_decimals_are_rounded_as_python_rounds_them():
 
 # --- malformed text ------------------------------------------------------------------------------------------------
 
-GOOD = b"1 1:1 2:2\n# a comment\n\n-1 2:0.5\n"  # four lines, two rows
+VALID_TEXT = b"1 1:1 2:2\n# a comment\n\n-1 2:0.5\n"  # four lines, two rows
 
 ERRORS = {
     b"1,2 3:1": "got several labels, '1,2'; write one number per row",
@@ -355,7 +355,7 @@ ERRORS = {
 @pytest.mark.parametrize("line", ERRORS)
 def test_errors_name_file_line_and_remedy(line, chunk_bytes, tmp_path):
     path = tmp_path / "bad.svm"
-    path.write_bytes(GOOD + line + b"\n" + GOOD)
+    path.write_bytes(VALID_TEXT + line + b"\n" + VALID_TEXT)
     with pytest.raises(ValueError, match=re.escape(f"{path}:line 5: {ERRORS[line]}")):
         list(read_svmlight(path, chunk_bytes=chunk_bytes))
 
@@ -370,10 +370,10 @@ def test_errors_that_depend_on_options():
     with pytest.raises(ValueError, match=r"index 0 occurs twice"):
         load(b"1 0:1 0:1\n", zero_based=True)
     for value in ("1e39", "3.4028236e38", "-1e60", "1e400"):
-        sentence = f"line 1: got '3:{value}', which exceeds the largest float32; pass dtype=np.float64 or scale"
-        with pytest.raises(ValueError, match=sentence):
+        message = f"line 1: got '3:{value}', which exceeds the largest float32; pass dtype=np.float64 or scale"
+        with pytest.raises(ValueError, match=message):
             load(f"1 3:{value}\n".encode(), dtype=np.float32)
-    for arguments, sentence in (
+    for arguments, message in (
         (dict(n_features=0), "n_features: got 0; must be an integer of at least 1"),
         (dict(dtype=np.int64), "dtype: got int64; must be float32 or float64"),
         (dict(chunk_bytes=0), "chunk_bytes: got 0"),
@@ -382,7 +382,7 @@ def test_errors_that_depend_on_options():
             "zero_based: got 'auto'; read_svmlight takes True or False, only load_svmlight takes",
         ),
     ):
-        with pytest.raises(ValueError, match=sentence):
+        with pytest.raises(ValueError, match=message):
             read_svmlight(io.BytesIO(b""), **arguments)
     with pytest.raises(ValueError, match="n_features: got -1"):
         load(b"1 1:1\n", zero_based="auto", n_features=-1)
@@ -435,13 +435,13 @@ def test_compression_is_detected_by_content(kind, tmp_path):
 @pytest.mark.parametrize("harm", ["truncated", "overwritten"])
 def test_damaged_compressed_files_raise(kind, harm, tmp_path):
     raw = random_text(np.random.default_rng(4), 200)
-    stored = COMPRESS[kind](raw)
+    data = COMPRESS[kind](raw)
     path = tmp_path / "damaged"
-    path.write_bytes(stored[: len(stored) // 2] if harm == "truncated" else stored[:12] + 64 * b"\xff" + stored[76:])
-    sentence = f"^{re.escape(str(path))}: the {kind} data is damaged or truncated .*; copy or compress the file again$"
-    with pytest.raises(ValueError, match=sentence) as caught:
+    path.write_bytes(data[: len(data) // 2] if harm == "truncated" else data[:12] + 64 * b"\xff" + data[76:])
+    message = f"^{re.escape(str(path))}: the {kind} data is damaged or truncated .*; copy or compress the file again$"
+    with pytest.raises(ValueError, match=message) as raised:
         load_svmlight(path)
-    assert caught.value.__suppress_context__  # the traceback of the decompressor adds nothing
+    assert raised.value.__suppress_context__  # the traceback of the decompressor adds nothing
 
 
 def test_zstd_without_a_library_names_the_package(monkeypatch):
@@ -516,19 +516,19 @@ def test_vowpal_wabbit_data_sets(name):
 def test_svmlight_and_vw_files_of_the_same_data_are_equal():
     raw = lzma.decompress((DATA / "rcv1_small.dat.vw.xz").read_bytes())
     X, y, _ = load_vw(io.BytesIO(raw))
-    twin, labels = load(raw.replace(b"|f ", b""), zero_based=True)
+    svmlight_matrix, labels = load(raw.replace(b"|f ", b""), zero_based=True)
     assert_array_equal(y, labels)
-    assert_array_equal(X.indptr, twin.indptr)
-    assert_array_equal(X.indices, twin.indices)
-    assert_same_bits(X.data, twin.data)
+    assert_array_equal(X.indptr, svmlight_matrix.indptr)
+    assert_array_equal(X.indices, svmlight_matrix.indices)
+    assert_same_bits(X.data, svmlight_matrix.data)
 
 
 def test_checksums_of_the_data_match_the_readme():
     listed = re.findall(r"^([0-9a-f]{64})  (\S+)$", (DATA / "README.md").read_text("utf-8"), re.MULTILINE)
     assert {name + ".xz" for _, name in listed} == set(COUNTS)
     for checksum, name in listed:
-        with lzma.open(DATA / f"{name}.xz") as content:
-            assert hashlib.sha256(content.read()).hexdigest() == checksum
+        with lzma.open(DATA / f"{name}.xz") as file:
+            assert hashlib.sha256(file.read()).hexdigest() == checksum
 
 
 # --- Vowpal Wabbit text --------------------------------------------------------------------------------------------

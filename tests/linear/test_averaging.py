@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference_linear
 import scipy.sparse as sp
-from linear_problems import COLUMNS, PENALTIES, RATES, WEIGHT, X, Y, content, data
+from linear_problems import COLUMNS, PENALTIES, RATES, WEIGHT, X, Y, data, model_values
 from numpy.testing import assert_allclose
 
 from adagrad_nb import EMA, L1, L2, Chunk, InverseSqrt, NoPenalty, Polyak, fit_linear, load_model
@@ -17,7 +17,7 @@ def iterates(X, y, loss, at, prox, weight, passes, start=None):
     found, now = [], start
     for _, r in itertools.product(range(passes), range(len(y))):
         if weight[r]:
-            now = reference_linear.learn(X[[r]], y[[r]], loss, at, prox=prox, weight=weight[[r]], start=now)
+            now = reference_linear.fit(X[[r]], y[[r]], loss, at, prox=prox, weight=weight[[r]], start=now)
             found.append(now)
     return found
 
@@ -36,7 +36,7 @@ def assert_mean(penalty, loss, rate, start, dtype=None, tolerance=1e-12):
     assert_allclose(model.decision_function(X), X @ model.coef + model.intercept, rtol=10 * tolerance, atol=tolerance)
     # The learning is that of the iterate.
     plain = fit_linear(X, y, average=None, **options)
-    assert content(fit_linear(X[:0], y[:0], model=model, average=False)) == content(plain)
+    assert model_values(fit_linear(X[:0], y[:0], model=model, average=False)) == model_values(plain)
     assert model.progressive_loss == plain.progressive_loss
     if start < len(states) - 1:
         assert np.abs(model.coef - plain.coef).max() > 1e-3
@@ -66,16 +66,16 @@ def test_going_on_changes_no_bit(penalty, rate, tmp_path):
     whole = fit_linear(X, Y, **options)
     for cut in (5, 17):
         first = fit_linear(X[:cut], Y[:cut], **options)
-        before = content(first)
+        before = model_values(first)
         first.save(tmp_path / "model")
         loaded = load_model(tmp_path / "model")
-        assert content(loaded) == before
+        assert model_values(loaded) == before
         assert loaded.average == Polyak(9)
         for model in (first, loaded):
-            assert content(fit_linear(X[cut:], Y[cut:], model=model)) == content(whole)
-            assert content(fit_linear(X[cut:], Y[cut:], model=model, **options)) == content(whole)
-        assert content(first) == before
-    assert content(fit_linear([Chunk(X[:9], Y[:9]), Chunk(X[9:], Y[9:])], **options)) == content(whole)
+            assert model_values(fit_linear(X[cut:], Y[cut:], model=model)) == model_values(whole)
+            assert model_values(fit_linear(X[cut:], Y[cut:], model=model, **options)) == model_values(whole)
+        assert model_values(first) == before
+    assert model_values(fit_linear([Chunk(X[:9], Y[:9]), Chunk(X[9:], Y[9:])], **options)) == model_values(whole)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -87,7 +87,7 @@ def test_late_features_count_from_the_start():
     for penalty, rate in itertools.product(["none", "l2", "box away from zero"], ["constant", "inverse root"]):
         options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0], "average": Polyak(2)}
         chunks = [Chunk(grown[:5, :width], Y[:5]), Chunk(grown[5:], Y[5:])]
-        assert content(fit_linear(chunks, **options)) == content(fit_linear(grown, Y, **options))
+        assert model_values(fit_linear(chunks, **options)) == model_values(fit_linear(grown, Y, **options))
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -126,8 +126,8 @@ def test_rows_of_weight_zero_are_no_updates():
     keep = WEIGHT > 0
     model = fit_linear(X, Y, sample_weight=WEIGHT, average=Polyak(4))
     assert (
-        content(model)["coef"]
-        == content(fit_linear(X[keep], Y[keep], sample_weight=WEIGHT[keep], average=Polyak(4)))["coef"]
+        model_values(model)["coef"]
+        == model_values(fit_linear(X[keep], Y[keep], sample_weight=WEIGHT[keep], average=Polyak(4)))["coef"]
     )
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from linear_problems import WEIGHT, X, Y, content
+from linear_problems import WEIGHT, X, Y, model_values
 
 from adagrad_nb import L1, Chunk, fit_linear
 from adagrad_nb.callbacks import History
@@ -17,21 +17,21 @@ FACTOR = np.where(Y > 0, 3.0, 0.5)
 def test_class_weights_are_sample_weights(y):
     negative, positive = np.unique(y).tolist()
     by_class = {negative: 0.5, positive: 3.0}
-    plain = content(fit_linear(X, y, sample_weight=FACTOR))
-    assert content(fit_linear(X, y, class_weight=by_class)) == plain
-    assert content(fit_linear(X, y.tolist(), class_weight=by_class)) == plain
-    both = content(fit_linear(X, y, sample_weight=WEIGHT, class_weight=by_class))
-    assert both == content(fit_linear(X, y, sample_weight=WEIGHT * FACTOR))
-    one = content(fit_linear(X, y, class_weight={positive: 3.0}))
-    assert one == content(fit_linear(X, y, sample_weight=np.where(Y > 0, 3.0, 1.0)))
-    assert one != content(fit_linear(X, y))
+    plain = model_values(fit_linear(X, y, sample_weight=FACTOR))
+    assert model_values(fit_linear(X, y, class_weight=by_class)) == plain
+    assert model_values(fit_linear(X, y.tolist(), class_weight=by_class)) == plain
+    both = model_values(fit_linear(X, y, sample_weight=WEIGHT, class_weight=by_class))
+    assert both == model_values(fit_linear(X, y, sample_weight=WEIGHT * FACTOR))
+    one = model_values(fit_linear(X, y, class_weight={positive: 3.0}))
+    assert one == model_values(fit_linear(X, y, sample_weight=np.where(Y > 0, 3.0, 1.0)))
+    assert one != model_values(fit_linear(X, y))
 
 
 def test_class_weights_of_chunks():
     chunks = [Chunk(X[:9], NAMES[:9]), Chunk(X[9:], NAMES[9:], FACTOR[9:])]
     weighted = fit_linear(chunks, class_weight={"yes": 2.0}, classes=["no", "yes"])
     weight = np.r_[np.ones(9), FACTOR[9:]] * np.where(Y > 0, 2.0, 1.0)
-    assert content(weighted) == content(fit_linear(X, NAMES, sample_weight=weight))
+    assert model_values(weighted) == model_values(fit_linear(X, NAMES, sample_weight=weight))
 
 
 @pytest.mark.parametrize("weight", [None, WEIGHT])
@@ -50,7 +50,7 @@ def test_balanced_gives_labels_the_same_total(weight):
 def test_class_weights_and_early_stopping_and_batches():
     options = {"passes": 3, "early_stopping": True, "batch_size": 4, "threads": 2}
     weighted = fit_linear(X, NAMES, class_weight={"yes": 3.0, "no": 0.5}, **options)
-    assert content(weighted) == content(fit_linear(X, NAMES, sample_weight=FACTOR, **options))
+    assert model_values(weighted) == model_values(fit_linear(X, NAMES, sample_weight=FACTOR, **options))
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from linear_problems import WEIGHT, X, Y, changed, content
+from linear_problems import WEIGHT, X, Y, model_values, with_value
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import Chunk, EarlyStopping, Polyak, fit_linear
@@ -84,10 +84,10 @@ def test_chunks_hold_out_their_own_rows():
 def test_held_out_rows_are_the_same_in_every_pass_and_depend_on_the_seed():
     options = {"passes": 30, "early_stopping": EarlyStopping(validation_fraction=0.3, n_iter_no_change=2)}
     first, again = (fit_linear(X, Y, rng=5, shuffle=True, **options) for _ in range(2))
-    assert content(first) == content(again)
+    assert model_values(first) == model_values(again)
     other = fit_linear(X, Y, rng=6, shuffle=True, **options)
-    assert content(first) != content(other)
-    assert content(fit_linear(X, Y, **options)) == content(fit_linear(X, Y, **options))
+    assert model_values(first) != model_values(other)
+    assert model_values(fit_linear(X, Y, **options)) == model_values(fit_linear(X, Y, **options))
     assert not np.array_equal(held_rows(40, seed=1), held_rows(40, seed=2))
     sizes = [held_rows(7, position, fraction=0.1).size for position in range(400)]
     assert set(sizes) == {0, 1}
@@ -95,12 +95,12 @@ def test_held_out_rows_are_the_same_in_every_pass_and_depend_on_the_seed():
 
 
 def test_true_and_false():
-    assert content(fit_linear(X, Y, passes=4, early_stopping=False)) == content(fit_linear(X, Y, passes=4))
+    assert model_values(fit_linear(X, Y, passes=4, early_stopping=False)) == model_values(fit_linear(X, Y, passes=4))
     assert fit_linear(X, Y, passes=4).pass_losses == []
     with_true = fit_linear(X, Y, passes=4, early_stopping=True)
-    assert content(with_true) == content(fit_linear(X, Y, passes=4, early_stopping=EarlyStopping()))
+    assert model_values(with_true) == model_values(fit_linear(X, Y, passes=4, early_stopping=EarlyStopping()))
     assert len(with_true.pass_losses) == 4
-    assert content(fit_linear(X, Y, early_stopping=RECENT)) == content(fit_linear(X, Y))
+    assert model_values(fit_linear(X, Y, early_stopping=RECENT)) == model_values(fit_linear(X, Y))
 
 
 def test_a_callback_that_stops_gets_the_best_model_so_far():
@@ -109,7 +109,7 @@ def test_a_callback_that_stops_gets_the_best_model_so_far():
             raise StopIteration
 
     model = fit_linear(X, Y, passes=50, early_stopping=RECENT, callback=stop)
-    assert content(model) == content(fit_linear(X, Y, passes=3, early_stopping=RECENT))
+    assert model_values(model) == model_values(fit_linear(X, Y, passes=3, early_stopping=RECENT))
 
 
 def test_a_held_out_row_that_is_malformed_is_named():
@@ -117,7 +117,7 @@ def test_a_held_out_row_that_is_malformed_is_named():
     stopping = EarlyStopping(validation_fraction=0.25)
     for name, value, message in (("data", np.nan, "got nan in row"), ("indices", 99, "column index 99 in row")):
         bad = X.copy()
-        setattr(bad, name, changed(getattr(bad, name), X.indptr[row], value))
+        setattr(bad, name, with_value(getattr(bad, name), X.indptr[row], value))
         with pytest.raises(ValueError, match=f"^X: {message} {row}"):
             fit_linear(bad, Y, early_stopping=stopping)
 

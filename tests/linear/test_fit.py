@@ -15,14 +15,14 @@ from linear_problems import (
     WEIGHT,
     X,
     Y,
-    assert_same,
-    changed,
-    content,
+    assert_same_model,
     data,
+    model_values,
     of_l1,
     of_l2,
-    rows_of,
-    shambles,
+    split_rows,
+    unsorted_duplicates,
+    with_value,
 )
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -54,16 +54,16 @@ def test_a_then_b_is_a_and_b(penalty, rate, tmp_path):
     options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0]}
     whole = fit_linear(X, Y, **options)
     first = fit_linear(X[:17], Y[:17], **options)
-    before = content(first)
-    assert_same(fit_linear(X[17:], Y[17:], model=first), whole)
-    assert content(first) == before
-    assert_same(fit_linear(rows_of(X, Y, 3, 17), **options), whole)
-    assert_same(fit_linear(iter(rows_of(X, Y, 1, 2, 30)), **options), whole)
+    before = model_values(first)
+    assert_same_model(fit_linear(X[17:], Y[17:], model=first), whole)
+    assert model_values(first) == before
+    assert_same_model(fit_linear(split_rows(X, Y, 3, 17), **options), whole)
+    assert_same_model(fit_linear(iter(split_rows(X, Y, 1, 2, 30)), **options), whole)
     path = tmp_path / "model"
     first.save(path)
     loaded = load_model(path)
-    assert_same(loaded, first)
-    assert_same(fit_linear(X[17:], Y[17:], model=loaded), whole)
+    assert_same_model(loaded, first)
+    assert_same_model(fit_linear(X[17:], Y[17:], model=loaded), whole)
 
 
 @pytest.mark.parametrize("case", [COMPILED[0], COMPILED[1], COMPILED[3]])
@@ -75,18 +75,18 @@ def test_a_then_b_is_a_and_b_compiled(case, tmp_path):
     first = fit_linear(X[:17], y[:17], sample_weight=weight[:17], **options)
     first.save(tmp_path / "model")
     for model in (first, load_model(tmp_path / "model")):
-        assert_same(fit_linear(X[17:], y[17:], sample_weight=weight[17:], model=model), whole)
+        assert_same_model(fit_linear(X[17:], y[17:], sample_weight=weight[17:], model=model), whole)
 
 
 def test_data_in_any_wrapping():
     """One matrix, one chunk, lists, tuples, generators and files of chunks."""
     whole = fit_linear(X, Y)
-    chunks = rows_of(X, Y, 11)
-    assert_same(fit_linear(Chunk(X, Y)), whole)
+    chunks = split_rows(X, Y, 11)
+    assert_same_model(fit_linear(Chunk(X, Y)), whole)
     for wrapped in (chunks, tuple(chunks), iter(chunks), (chunk for chunk in chunks)):
-        assert_same(fit_linear(wrapped), whole)
-    assert_same(fit_linear([Chunk(c.X.toarray(), c.y.tolist(), np.ones(len(c.y))) for c in chunks]), whole)
-    assert_same(fit_linear(X.toarray().tolist(), Y.tolist()), whole)
+        assert_same_model(fit_linear(wrapped), whole)
+    assert_same_model(fit_linear([Chunk(c.X.toarray(), c.y.tolist(), np.ones(len(c.y))) for c in chunks]), whole)
+    assert_same_model(fit_linear(X.toarray().tolist(), Y.tolist()), whole)
 
 
 def test_a_file_chunk_by_chunk(tmp_path):
@@ -98,7 +98,7 @@ def test_a_file_chunk_by_chunk(tmp_path):
             print(int(Y[r]), *pairs, file=file)
     read = read_svmlight(path, chunk_bytes=200, n_features=COLUMNS)
     assert len(list(read)) > 5
-    assert_same(fit_linear(read, passes=2), fit_linear(X, Y, passes=2))
+    assert_same_model(fit_linear(read, passes=2), fit_linear(X, Y, passes=2))
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -117,10 +117,10 @@ def test_features_grow_from_chunk_to_chunk(penalty):
             Chunk(grown[25:], Y[25:]),
         ]
         whole = fit_linear(grown, Y, **options)
-        assert_same(fit_linear(chunks, **options), whole)
+        assert_same_model(fit_linear(chunks, **options), whole)
         first = fit_linear(chunks[:2], **options)
         assert first.n_features == widths[1]
-        assert_same(fit_linear(chunks[2], model=first), whole)
+        assert_same_model(fit_linear(chunks[2], model=first), whole)
         assert first.n_features == widths[1]
 
 
@@ -128,7 +128,7 @@ def test_a_later_chunk_may_be_narrower():
     narrow = Chunk(sp.csr_array(X[20:, :5]), Y[20:])
     wide = Chunk(sp.csr_array(np.hstack([X[20:, :5].toarray(), np.zeros((20, 4))])), Y[20:])
     first = fit_linear(X[:20], Y[:20])
-    assert_same(fit_linear(narrow, model=first), fit_linear(wide, model=first))
+    assert_same_model(fit_linear(narrow, model=first), fit_linear(wide, model=first))
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -138,14 +138,14 @@ def test_options_given_again(name):
     same = {"penalty": L1(0.02), "rule": Adagrad(1e-8), "lr": InverseSqrt(0.5), "loss": "logistic"}
     other = {"penalty": L2(0.5), "rule": Adagrad(0.1), "lr": 0.1, "loss": "squared"}
     first = fit_linear(X[:20], Y[:20], **same)
-    before = content(first)
+    before = model_values(first)
     plain = fit_linear(X[20:], Y[20:], model=first)
-    assert_same(fit_linear(X[20:], Y[20:], model=first, **{name: same[name]}), plain)
-    assert_same(fit_linear(X[20:], Y[20:], model=first, **same), plain)
+    assert_same_model(fit_linear(X[20:], Y[20:], model=first, **{name: same[name]}), plain)
+    assert_same_model(fit_linear(X[20:], Y[20:], model=first, **same), plain)
     changed = fit_linear(X[20:], Y[20:], model=first, **{name: other[name]})
     assert np.abs(changed.coef - plain.coef).max() > 1e-3
-    assert content(first) == before
-    assert_same(fit_linear(X[:0], Y[:0], model=first, **{name: other[name]}), first)
+    assert model_values(first) == before
+    assert_same_model(fit_linear(X[:0], Y[:0], model=first, **{name: other[name]}), first)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -155,10 +155,10 @@ def test_changed_options_against_the_eager_learner():
     second = fit_linear(X[20:], Y[20:], model=first, penalty=L2(0.3), lr=RATES["piecewise"][0])
     third = fit_linear(X, Y, model=second, penalty=NoPenalty())
     dense = X.toarray()
-    eager = reference_linear.learn(dense[:20], Y[:20], "logistic", lambda t: 0.5, prox=of_l1(0.02))
-    eager = reference_linear.learn(dense[20:], Y[20:], "logistic", RATES["piecewise"][1], prox=of_l2(0.3), start=eager)
+    eager = reference_linear.fit(dense[:20], Y[:20], "logistic", lambda t: 0.5, prox=of_l1(0.02))
+    eager = reference_linear.fit(dense[20:], Y[20:], "logistic", RATES["piecewise"][1], prox=of_l2(0.3), start=eager)
     assert_allclose(second.coef, eager.w, rtol=1e-12, atol=1e-13)
-    eager = reference_linear.learn(dense, Y, "logistic", RATES["piecewise"][1], start=eager)
+    eager = reference_linear.fit(dense, Y, "logistic", RATES["piecewise"][1], start=eager)
     assert_allclose(third.coef, eager.w, rtol=1e-12, atol=1e-13)
 
 
@@ -167,7 +167,7 @@ def test_arrays_in_options_are_compared_by_their_values():
     strengths = np.full(COLUMNS, 0.02)
     first = fit_linear(X[:20], Y[:20], penalty=L1(strengths))
     plain = fit_linear(X[20:], Y[20:], model=first)
-    assert_same(fit_linear(X[20:], Y[20:], model=first, penalty=L1(strengths.copy())), plain)
+    assert_same_model(fit_linear(X[20:], Y[20:], model=first, penalty=L1(strengths.copy())), plain)
     changed = fit_linear(X[20:], Y[20:], model=first, penalty=L1(np.full(COLUMNS, 0.2)))
     assert np.abs(changed.coef - plain.coef).max() > 1e-3
 
@@ -180,7 +180,7 @@ def test_arrays_in_options_are_compared_by_their_values():
 def test_any_sparse_format(form, kind):
     converted = kind(X).asformat(form)
     model = fit_linear(converted, Y)
-    assert_same(model, fit_linear(X, Y))
+    assert_same_model(model, fit_linear(X, Y))
     assert_array_equal(model.decision_function(converted), model.decision_function(X))
 
 
@@ -188,9 +188,9 @@ def test_any_sparse_format(form, kind):
 def test_dense_equals_sparse(order):
     dense = X.toarray(order=order)
     model = fit_linear(dense, Y)
-    assert_same(model, fit_linear(X, Y))
+    assert_same_model(model, fit_linear(X, Y))
     assert_array_equal(model.predict(dense), model.predict(X))
-    assert_same(fit_linear(np.repeat(dense, 2, axis=1)[:, ::2], Y), model)
+    assert_same_model(fit_linear(np.repeat(dense, 2, axis=1)[:, ::2], Y), model)
 
 
 def with_indices(X, indptr, indices):
@@ -205,7 +205,7 @@ def test_index_types(kinds):
     typed = with_indices(X, *kinds)
     assert typed.indices.dtype == kinds[1]
     model = fit_linear(typed, Y)
-    assert_same(model, fit_linear(X, Y))
+    assert_same_model(model, fit_linear(X, Y))
     assert_array_equal(model.decision_function(typed), model.decision_function(X))
 
 
@@ -215,34 +215,34 @@ def test_precision():
     model = fit_linear(single, Y)
     assert model.coef.dtype == model.decision_function(X).dtype == model.predict_proba(X).dtype == np.float32
     assert model.state.slots[0][0].dtype == np.float32
-    assert_same(fit_linear(single.toarray(), Y), model)
-    assert_same(fit_linear(X, Y, dtype="float32"), model)
-    assert_same(fit_linear(X[20:], Y[20:], model=fit_linear(single[:20], Y[:20])), model)
+    assert_same_model(fit_linear(single.toarray(), Y), model)
+    assert_same_model(fit_linear(X, Y, dtype="float32"), model)
+    assert_same_model(fit_linear(X[20:], Y[20:], model=fit_linear(single[:20], Y[:20])), model)
     double = fit_linear(single, Y, dtype=np.float64)
     assert double.coef.dtype == np.float64
     assert_allclose(model.coef, double.coef, rtol=1e-4, atol=1e-6)
     for kind in (np.int8, np.int64, np.uint16, np.bool_):
         whole = sp.csr_array(np.rint(np.abs(X.toarray())).astype(kind))
-        assert_same(fit_linear(whole, Y), fit_linear(whole.astype(np.float64), Y))
-        assert_same(fit_linear(whole.toarray(), Y), fit_linear(whole.astype(np.float64), Y))
+        assert_same_model(fit_linear(whole, Y), fit_linear(whole.astype(np.float64), Y))
+        assert_same_model(fit_linear(whole.toarray(), Y), fit_linear(whole.astype(np.float64), Y))
 
 
 def test_unsorted_and_repeated_columns_are_sorted_and_summed():
-    mixed = shambles(sp.csr_array(np.rint(8 * X.toarray())))
+    mixed = unsorted_duplicates(sp.csr_array(np.rint(8 * X.toarray())))
     tidy = mixed.copy()
     tidy.sum_duplicates()
     assert mixed.nnz == 2 * tidy.nnz
     parts = [part.copy() for part in (mixed.indptr, mixed.indices, mixed.data)]
     model = fit_linear(mixed, Y)
-    assert_same(model, fit_linear(tidy, Y))
-    assert_same(fit_linear(mixed, Y, shuffle=True, rng=0), fit_linear(tidy, Y, shuffle=True, rng=0))
+    assert_same_model(model, fit_linear(tidy, Y))
+    assert_same_model(fit_linear(mixed, Y, shuffle=True, rng=0), fit_linear(tidy, Y, shuffle=True, rng=0))
     assert_allclose(model.decision_function(mixed), model.decision_function(tidy), rtol=1e-14)
     for before, after in zip(parts, (mixed.indptr, mixed.indices, mixed.data), strict=True):
         assert_array_equal(before, after)
     late = sp.vstack([tidy[:30], mixed[30:]], format="csr")  # only the last rows are out of order
     assert not late.has_canonical_format
     stops, expected = [], []
-    assert_same(fit_linear(late, Y, callback=lambda p: stops.append(p.n_seen)), model)
+    assert_same_model(fit_linear(late, Y, callback=lambda p: stops.append(p.n_seen)), model)
     fit_linear(tidy, Y, callback=lambda p: expected.append(p.n_seen))
     assert stops == expected
 
@@ -252,11 +252,11 @@ def test_more_room_than_values():
     roomy = X.copy()
     roomy.indices, roomy.data = np.r_[X.indices, [10**6] * 3].astype(np.int32), np.r_[X.data, [np.nan] * 3]
     model = fit_linear(X, Y)
-    assert_same(fit_linear(roomy, Y), model)
+    assert_same_model(fit_linear(roomy, Y), model)
     assert_array_equal(model.decision_function(roomy), model.decision_function(X))
     for part in (roomy.indptr, roomy.indices, roomy.data):
         part.flags.writeable = False
-    assert_same(fit_linear(roomy, Y), model)
+    assert_same_model(fit_linear(roomy, Y), model)
     assert_array_equal(model.decision_function(roomy), model.decision_function(X))
 
 
@@ -267,7 +267,7 @@ def test_no_rows_and_no_columns():
     assert empty.n_seen == empty.state.t == 0
     assert_array_equal(empty.classes, [-1, 1])
     assert_array_equal(empty.predict(X), np.full(40, -1))
-    assert_same(fit_linear(X, Y, model=empty), fit_linear(X, Y))
+    assert_same_model(fit_linear(X, Y, model=empty), fit_linear(X, Y))
     bare = fit_linear(sp.csr_array((40, 0)), Y)
     assert bare.coef.shape == (0,)
     assert bare.intercept == fit_linear(sp.csr_array((40, 3)), Y).intercept != 0
@@ -289,7 +289,7 @@ assert X.indptr[2] < X.indptr[3]
 
 MALFORMED = {
     "indptr falls": (
-        lambda: tampered(indptr=changed(X.indptr, 5, X.nnz)),
+        lambda: tampered(indptr=with_value(X.indptr, 5, X.nnz)),
         r"^X.indptr: falls from \d+ to \d+ at row 5;",
     ),
     "indptr too short": (lambda: tampered(indptr=X.indptr[:-1]), "^X.indptr: got 40 entries for 40 rows"),
@@ -297,10 +297,10 @@ MALFORMED = {
         lambda: tampered(indptr=np.append(X.indptr, X.indptr[-1])),
         "^X.indptr: got 42 entries for 40 rows",
     ),
-    "indptr starts late": (lambda: tampered(indptr=changed(X.indptr, 0, 1)), "^X.indptr: starts with 1;"),
-    "indptr negative": (lambda: tampered(indptr=changed(X.indptr, 0, -1)), "^X.indptr: starts with -1;"),
+    "indptr starts late": (lambda: tampered(indptr=with_value(X.indptr, 0, 1)), "^X.indptr: starts with 1;"),
+    "indptr negative": (lambda: tampered(indptr=with_value(X.indptr, 0, -1)), "^X.indptr: starts with -1;"),
     "indptr ends late": (
-        lambda: tampered(indptr=changed(X.indptr, 40, X.nnz + 1)),
+        lambda: tampered(indptr=with_value(X.indptr, 40, X.nnz + 1)),
         rf"^X.indptr: ends with {X.nnz + 1}, but there are",
     ),
     "indptr of floats": (lambda: tampered(indptr=X.indptr.astype(float)), "^X.indptr: got dtype float64"),
@@ -312,28 +312,36 @@ MALFORMED = {
     "complex values": (lambda: tampered(data=X.data.astype(complex)), "^X.data: got dtype complex128"),
     "objects as values": (lambda: tampered(data=X.data.astype(object)), "^X.data: got dtype object"),
     "index too large": (
-        lambda: tampered(indices=changed(X.indices, SECOND, 9)),
+        lambda: tampered(indices=with_value(X.indices, SECOND, 9)),
         r"^X: column index 9 in row 2; must be in \[0, 9\)",
     ),
     "index far too large": (
-        lambda: tampered(indices=changed(X.indices, SECOND, 2**31 - 1)),
+        lambda: tampered(indices=with_value(X.indices, SECOND, 2**31 - 1)),
         "^X: column index 2147483647 in row 2;",
     ),
     "index negative": (
-        lambda: tampered(indices=changed(X.indices, SECOND, -1)),
+        lambda: tampered(indices=with_value(X.indices, SECOND, -1)),
         r"^X: column index -1 in row 2; must be in \[0, 9\)",
     ),
     "64-bit index too large": (
-        lambda: tampered(indptr=X.indptr.astype(np.int64), indices=changed(X.indices.astype(np.int64), SECOND, 2**40)),
+        lambda: tampered(
+            indptr=X.indptr.astype(np.int64), indices=with_value(X.indices.astype(np.int64), SECOND, 2**40)
+        ),
         "^X: column index 1099511627776 in row 2;",
     ),
     "64-bit index negative": (
-        lambda: tampered(indptr=X.indptr.astype(np.int64), indices=changed(X.indices.astype(np.int64), SECOND, -1)),
+        lambda: tampered(indptr=X.indptr.astype(np.int64), indices=with_value(X.indices.astype(np.int64), SECOND, -1)),
         "^X: column index -1 in row 2;",
     ),
-    "NaN": (lambda: tampered(data=changed(X.data, SECOND, np.nan)), r"^X: got nan in row 2, column \d; must be finite"),
-    "infinity": (lambda: tampered(data=changed(X.data, SECOND, np.inf)), r"^X: got inf in row 2, column \d; must"),
-    "minus infinity": (lambda: tampered(data=changed(X.data, SECOND, -np.inf)), r"^X: got -inf in row 2, column \d;"),
+    "NaN": (
+        lambda: tampered(data=with_value(X.data, SECOND, np.nan)),
+        r"^X: got nan in row 2, column \d; must be finite",
+    ),
+    "infinity": (lambda: tampered(data=with_value(X.data, SECOND, np.inf)), r"^X: got inf in row 2, column \d; must"),
+    "minus infinity": (
+        lambda: tampered(data=with_value(X.data, SECOND, -np.inf)),
+        r"^X: got -inf in row 2, column \d;",
+    ),
     "one dimension": (lambda: X.toarray()[0], r"^X: got shape \(9,\); must have two dimensions"),
     "three dimensions": (lambda: np.zeros((4, 3, 2)), r"^X: got shape \(4, 3, 2\); must have two dimensions"),
     "sparse in one dimension": (lambda: sp.coo_array(X.toarray()[0]), r"^X: got shape \(9,\); must have two dim"),
@@ -349,20 +357,20 @@ MALFORMED = {
 
 def _bad_csc():
     bad = sp.csc_array(X)
-    bad.indices = changed(bad.indices, 0, 10**6)
+    bad.indices = with_value(bad.indices, 0, 10**6)
     return bad
 
 
 def _bad_coo():
     bad = sp.coo_array(X)
-    bad.coords = (bad.coords[0], changed(bad.coords[1], 0, 99))
+    bad.coords = (bad.coords[0], with_value(bad.coords[1], 0, 99))
     return bad
 
 
 def good_model(penalty=L1(0.02)):  # noqa: B008 - a record cannot be changed
     """(model, what it holds) of a model that a refused call is to leave alone."""
     model = fit_linear(X, Y, penalty=penalty)
-    return model, content(model)
+    return model, model_values(model)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")  # where nothing is compiled
@@ -377,18 +385,18 @@ def test_malformed_data(make, message):
     if sp.issparse(bad):
         with pytest.raises((ValueError, TypeError), match=message):
             fit_linear([Chunk(X, Y), Chunk(bad, Y)])
-    assert content(model) == before
+    assert model_values(model) == before
 
 
 def test_an_index_within_the_model_but_not_within_the_data():
     """Row by row the data must keep to its own shape, even where the model is wider."""
     model, before = good_model()
     bad = X[:, :5].copy()
-    bad.indices = changed(bad.indices, -1, 6)
+    bad.indices = with_value(bad.indices, -1, 6)
     for call in (lambda: fit_linear(bad, Y, model=model), lambda: model.predict(bad)):
         with pytest.raises(ValueError, match=r"^X: column index 6 in row \d+; must be in \[0, 5\)"):
             call()
-    assert content(model) == before
+    assert model_values(model) == before
 
 
 Y_BAD = {
@@ -397,8 +405,8 @@ Y_BAD = {
     "too long": (np.r_[Y, 1], r"^y: got shape \(41,\); must have shape"),
     "two dimensions": (Y[:, None], r"^y: got shape \(40, 1\); must have shape"),
     "a number": (1.0, r"^y: got shape \(\); must have shape"),
-    "NaN": (changed(Y, 5, np.nan), "^y: got nan at index 5; must be finite"),
-    "infinity": (changed(Y, 5, np.inf), "^y: got inf at index 5; must be finite"),
+    "NaN": (with_value(Y, 5, np.nan), "^y: got nan at index 5; must be finite"),
+    "infinity": (with_value(Y, 5, np.inf), "^y: got inf at index 5; must be finite"),
     "real numbers": (np.linspace(0, 1, 40), r"^y: got 4\d labels, .*; a binary loss takes two"),
     "complex": (Y + 0j, "^y: got dtype complex128"),
     "dates": (np.array(["2000-01-01", "2001-01-01"] * 20, "M8[ns]"), r"^y: got dtype datetime64\[ns\]"),
@@ -416,14 +424,14 @@ def test_malformed_targets(y, message):
     for given in (None, model):
         with pytest.raises((ValueError, TypeError), match=message):
             fit_linear(X, y, model=given)
-    assert content(model) == before
+    assert model_values(model) == before
 
 
 NUMBERS_BAD = {
     "strings": (np.array(["1.5"] * 40), "^y: got dtype <U3; the loss takes real numbers"),
     "objects": (np.array([1.5] * 40, object), "^y: got dtype object; the loss takes real numbers"),
     "complex": (Y + 0j, "^y: got dtype complex128; the loss takes real numbers"),
-    "NaN": (changed(Y, 39, np.nan), "^y: got nan at index 39; must be finite"),
+    "NaN": (with_value(Y, 39, np.nan), "^y: got nan at index 39; must be finite"),
 }
 
 
@@ -437,9 +445,12 @@ WEIGHTS_BAD = {
     "too short": (WEIGHT[:-1], r"^sample_weight: got shape \(39,\); must have shape \(40,\)"),
     "two dimensions": (WEIGHT[:, None], r"^sample_weight: got shape \(40, 1\)"),
     "a number": (2.0, r"^sample_weight: got shape \(\)"),
-    "NaN": (changed(WEIGHT, 7, np.nan), "^sample_weight: got nan at index 7; every entry must be in"),
-    "infinity": (changed(WEIGHT, 7, np.inf), "^sample_weight: got inf at index 7;"),
-    "negative": (changed(WEIGHT, 7, -1.0), r"^sample_weight: got -1.0 at index 7; every entry must be in \[0, inf\)"),
+    "NaN": (with_value(WEIGHT, 7, np.nan), "^sample_weight: got nan at index 7; every entry must be in"),
+    "infinity": (with_value(WEIGHT, 7, np.inf), "^sample_weight: got inf at index 7;"),
+    "negative": (
+        with_value(WEIGHT, 7, -1.0),
+        r"^sample_weight: got -1.0 at index 7; every entry must be in \[0, inf\)",
+    ),
     "complex": (WEIGHT + 0j, "^sample_weight: got dtype complex128; must be real numbers"),
     "strings": (["a"] * 40, "^sample_weight: got dtype <U1; must be real numbers"),
     "objects": (WEIGHT.astype(object), "^sample_weight: got dtype object; must be real numbers"),
@@ -456,7 +467,7 @@ def test_malformed_weights(weight, message):
     ):
         with pytest.raises((ValueError, TypeError), match=message):
             call()
-    assert content(model) == before
+    assert model_values(model) == before
 
 
 OPTIONS_BAD = {
@@ -483,7 +494,7 @@ OPTIONS_BAD = {
     "negative strength": ({"penalty": L1(-0.1)}, ValueError, "^L1.strength: got -0.1"),
     "NaN strength": ({"penalty": L2(math.nan)}, ValueError, "^L2.strength: got nan"),
     "one strength negative": (
-        {"penalty": L1(changed(STRENGTHS, 3, -1.0))},
+        {"penalty": L1(with_value(STRENGTHS, 3, -1.0))},
         ValueError,
         "^L1.strength: got -1.0 at index 3",
     ),
@@ -543,7 +554,7 @@ def test_options_that_are_refused(options, error, message):
     for given in ({}, {"model": model}):
         with pytest.raises(error, match=message):
             fit_linear(X, Y, **{**given, **options})
-    assert content(model) == before
+    assert model_values(model) == before
 
 
 @pytest.mark.parametrize(("options", "error", "message"), NEW_BAD.values(), ids=NEW_BAD)
@@ -561,7 +572,7 @@ def test_what_a_model_cannot_change():
     wide = sp.csr_array((40, 10))
     with pytest.raises(ValueError, match=r"^L1.strength: got shape \(9,\); must .* have shape \(10,\)"):
         fit_linear(wide, Y, model=fit_linear(X, Y, penalty=L1(STRENGTHS)))
-    assert content(model) == before
+    assert model_values(model) == before
 
 
 def test_what_are_no_chunks():
@@ -578,7 +589,7 @@ def test_what_are_no_chunks():
             fit_linear([Chunk(X, Y)], **more)
     with pytest.raises(ValueError, match=r"^passes: got 2, but X is an iterator, which allows one pass"):
         fit_linear(iter([Chunk(X, Y)]), passes=2)
-    assert_same(fit_linear([Chunk(X, Y)], passes=2), fit_linear(X, Y, passes=2))
+    assert_same_model(fit_linear([Chunk(X, Y)], passes=2), fit_linear(X, Y, passes=2))
 
 
 # --- numbers that are too large ------------------------------------------------------------------------------------
@@ -589,7 +600,7 @@ def test_what_are_no_chunks():
 def test_a_model_is_never_nan(value):
     """A step that overflows is noticed at the next row that meets the weight, or else at the end."""
     model = fit_linear(np.ones((3, 1)), [1.0, 2.0, 3.0], loss="squared", intercept=False)
-    before = content(model)
+    before = model_values(model)
     tall, far = np.ones((3, 1)), np.ones(3)
     tall[1], far[1] = value, -value
     for rows, y in ((tall, far), (-tall, far)):
@@ -599,7 +610,7 @@ def test_a_model_is_never_nan(value):
                     ValueError, match=r"^X: row 1 gives a gradient whose square overflows .* a smaller lr"
                 ):
                     fit_linear(rows[:n], y[:n], loss="squared", model=given, intercept=False)
-    assert content(model) == before
+    assert model_values(model) == before
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")

@@ -31,7 +31,7 @@ def assert_eager(penalty, loss, rate, intercept, weighted, rule=None, dtype=None
         rule=Adagrad(**rule),
     )  # fmt: skip
     settings = {"G0" if name == "initial_accumulator" else name: value for name, value in rule.items()}
-    eager = reference_linear.learn(
+    eager = reference_linear.fit(
         X.toarray(), y, loss, at, prox=prox, intercept=intercept, weight=weight, passes=2, **settings
     )
     close = {"rtol": tolerance, "atol": tolerance}
@@ -42,9 +42,7 @@ def assert_eager(penalty, loss, rate, intercept, weighted, rule=None, dtype=None
     assert_allclose(model.progressive_loss, reference_linear.progressive_loss(eager.losses), **close)
     assert model.state.t == eager.t
     if prox is not None:  # and it is the penalty that is being tested
-        free = reference_linear.learn(
-            X.toarray(), y, loss, at, intercept=intercept, weight=weight, passes=2, **settings
-        )
+        free = reference_linear.fit(X.toarray(), y, loss, at, intercept=intercept, weight=weight, passes=2, **settings)
         assert np.abs(model.coef - free.w).max() > 1e-3
 
 
@@ -116,6 +114,6 @@ def test_penalty_of_ones_own():
 
     own, loss, at = Toward(0.2), "logistic", RATES["constant"][1]
     lazy = fit_linear(X, Y, penalty=own)
-    eager = reference_linear.learn(X.toarray(), Y, loss, at, prox=lambda i, x, w: (x + w * 0.2) / (1 + w))
+    eager = reference_linear.fit(X.toarray(), Y, loss, at, prox=lambda i, x, w: (x + w * 0.2) / (1 + w))
     assert_allclose(lazy.coef, eager.w, rtol=1e-12)
     assert lazy.coef[7] == pytest.approx(0.2)

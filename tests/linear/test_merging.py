@@ -7,7 +7,7 @@ import pytest
 import reference_linear
 import reference_merging
 import scipy.sparse as sp
-from linear_problems import PENALTIES, content, data, interpreting
+from linear_problems import PENALTIES, data, interpreting, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import FTRL, L1, L2, RDA, Adadelta, Chunk, Logistic, Polyak, fit_linear, load_model, merge
@@ -40,7 +40,7 @@ def test_rules_are_what_they_are_defined_to_be(penalty, rule):
     dense = X.toarray()
 
     def learn(a, b, start=None):
-        return reference_linear.learn(
+        return reference_linear.fit(
             dense[a:b], Y[a:b], "logistic", lambda t: 0.5, prox=prox, weight=WEIGHT[a:b], start=start
         )
 
@@ -149,12 +149,12 @@ def test_a_penalty_keeps_zeros_and_its_balance():
 
 def test_what_is_merged_goes_on(tmp_path):
     models = parts(penalty=L1(0.02))
-    before = [content(model) for model in models]
+    before = [model_values(model) for model in models]
     merged = merge(models)
-    assert [content(model) for model in models] == before
+    assert [model_values(model) for model in models] == before
     merged.save(tmp_path / "model")
     further = fit_linear(X, Y, model=merged)
-    assert content(fit_linear(X, Y, model=load_model(tmp_path / "model"))) == content(further)
+    assert model_values(fit_linear(X, Y, model=load_model(tmp_path / "model"))) == model_values(further)
     assert further.state.t == merged.state.t + 80
 
 

@@ -7,7 +7,7 @@ import pytest
 import reference_batch
 import reference_linear
 import scipy.sparse as sp
-from linear_problems import PENALTIES, RATES, X, Y, changed, content, data, shambles
+from linear_problems import PENALTIES, RATES, X, Y, data, model_values, unsorted_duplicates, with_value
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import L1, Chunk, Polyak, fit_linear, load_model
@@ -24,7 +24,7 @@ def assert_eager(penalty, loss, rate, size, intercept=True, dtype=None, toleranc
     model = fit_linear(
         parts, loss=loss, penalty=record, lr=lr, intercept=intercept, passes=2, dtype=dtype, batch_size=size
     )
-    eager = reference_batch.learn(
+    eager = reference_batch.fit(
         X.toarray(), y, loss, at, size, prox=prox, intercept=intercept, weight=weight, passes=2, chunks=chunks
     )
     close = {"rtol": tolerance, "atol": tolerance}
@@ -55,9 +55,9 @@ def test_the_loop_for_batches_with_batches_of_one_changes_no_bit(penalty, dtype,
     X, y, weight = data()
     options = {"penalty": PENALTIES[penalty][0], "sample_weight": weight, "passes": 2, "dtype": dtype}
     whole = fit_linear(X, y, batch_size=1, **options)
-    assert content(whole) == content(fit_linear(X, y, **options))
+    assert model_values(whole) == model_values(fit_linear(X, y, **options))
     monkeypatch.setattr(dispatch, "row_kernel", dispatch.batch_kernel)
-    assert content(fit_linear(X, y, **options)) == content(whole)
+    assert model_values(fit_linear(X, y, **options)) == model_values(whole)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -68,9 +68,9 @@ def test_going_on_where_a_batch_ends_changes_no_bit(penalty, tmp_path):
     first = fit_linear(X[:16], Y[:16], **options)
     first.save(tmp_path / "model")
     for model in (first, load_model(tmp_path / "model")):  # whose batch size it keeps
-        assert content(fit_linear(X[16:], Y[16:], model=model)) == content(whole)
+        assert model_values(fit_linear(X[16:], Y[16:], model=model)) == model_values(whole)
     cut = fit_linear(X[:17], Y[:17], **options)
-    assert content(fit_linear(X[17:], Y[17:], model=cut)) == content(
+    assert model_values(fit_linear(X[17:], Y[17:], model=cut)) == model_values(
         fit_linear([Chunk(X[:17], Y[:17]), Chunk(X[17:], Y[17:])], **options)
     )
     one = fit_linear(X[16:], Y[16:], model=first, batch_size=1)
@@ -84,7 +84,7 @@ def test_slices_do_not_cut_batches(rows, monkeypatch):
     whole = fit_linear(X, Y, **options)
     stops = []
     monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
-    assert content(fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)) == content(whole)
+    assert model_values(fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)) == model_values(whole)
     assert all(stop % 40 % 6 == 0 for stop in stops)
 
 
@@ -101,24 +101,24 @@ def test_each_batch_follows_the_mean_gradient():
 
 
 def test_unsorted_rows_are_sorted_and_summed():
-    mixed = shambles(sp.csr_array(np.rint(8 * X.toarray())))
+    mixed = unsorted_duplicates(sp.csr_array(np.rint(8 * X.toarray())))
     tidy = mixed.copy()
     tidy.sum_duplicates()
     late = sp.vstack([tidy[:26], mixed[26:]], format="csr")
     for size in (4, 100):
         whole = fit_linear(tidy, Y, batch_size=size)
-        assert content(fit_linear(mixed, Y, batch_size=size)) == content(whole)
-        assert content(fit_linear(late, Y, batch_size=size)) == content(whole)
+        assert model_values(fit_linear(mixed, Y, batch_size=size)) == model_values(whole)
+        assert model_values(fit_linear(late, Y, batch_size=size)) == model_values(whole)
 
 
 def test_a_row_that_is_refused_is_named():
     first = X.indptr[27]
     bad = X.copy()
-    bad.data = changed(X.data, first, np.nan)
+    bad.data = with_value(X.data, first, np.nan)
     with pytest.raises(ValueError, match="^X: got nan in row 27, column"):
         fit_linear(bad, Y, batch_size=8)
     bad = X.copy()
-    bad.indices = changed(X.indices, first, 99)
+    bad.indices = with_value(X.indices, first, 99)
     with pytest.raises(ValueError, match="^X: column index 99 in row 27"):
         fit_linear(bad, Y, batch_size=8)
 
@@ -126,7 +126,7 @@ def test_a_row_that_is_refused_is_named():
 def test_a_batch_that_is_refused_has_changed_nothing():
     model = fit_linear(X, Y)
     bad = X.copy()
-    bad.data = changed(X.data, X.indptr[6], np.nan)
+    bad.data = with_value(X.data, X.indptr[6], np.nan)
     recipe = model.parameters.spec()
     model.batch_size = 4
     learn, room = dispatch.batch_kernel(model.parameters, 4, X, recipe)
@@ -138,7 +138,7 @@ def test_a_batch_that_is_refused_has_changed_nothing():
     assert (position, status) == (6, row_kernels.NOT_FINITE)
     model.parameters.t = t
     model.n_seen += 4
-    assert content(model) == content(after)
+    assert model_values(model) == model_values(after)
     assert (room.slot_of == -1).all()
 
 

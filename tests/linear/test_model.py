@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from linear_problems import COLUMNS, WEIGHT, X, Y, content, data
+from linear_problems import COLUMNS, WEIGHT, X, Y, data, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
@@ -33,9 +33,9 @@ def test_shapes_and_kinds():
 def test_coef_is_a_copy():
     for penalty in (None, L1(0.02)):
         model = fit_linear(X, Y, penalty=penalty)
-        before = content(model)
+        before = model_values(model)
         model.coef[:] = 7.0
-        assert content(model) == before
+        assert model_values(model) == before
 
 
 def test_predictions():

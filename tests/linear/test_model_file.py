@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from linear_problems import COLUMNS, STRENGTHS, X, Y, assert_same, content
+from linear_problems import COLUMNS, STRENGTHS, X, Y, assert_same_model, model_values
 from numpy.testing import assert_array_equal
 
 from adagrad_nb import (
@@ -78,7 +78,7 @@ def test_saved_and_loaded(tmp_path):
         model = fit_linear(X, Y, **options)
         model.save(path)
         loaded = load_model(path)
-        assert_same(loaded, model)
+        assert_same_model(loaded, model)
         assert loaded.loss == model.loss
         assert loaded.has_intercept == model.has_intercept
         assert linear_options.options_equal(loaded.state.penalty, model.state.penalty)
@@ -98,7 +98,7 @@ def test_records_of_ones_own_in_a_file(tmp_path):
     with pytest.raises(ValueError, match="uses the record Capped"):
         load_model(path, records=[Ridges])
     loaded = load_model(path, records=(Ridges, Capped))
-    assert_same(fit_linear(X[20:], Y[20:], model=loaded), fit_linear(X[20:], Y[20:], model=model))
+    assert_same_model(fit_linear(X[20:], Y[20:], model=loaded), fit_linear(X[20:], Y[20:], model=model))
 
 
 def test_a_damaged_file_is_refused(saved, tmp_path):
@@ -115,7 +115,7 @@ def test_a_damaged_file_is_refused(saved, tmp_path):
         except ValueError as error:
             assert str(error).startswith(str(other))  # noqa: PT017 - most come here, not all
         else:
-            assert content(loaded) == content(model)  # a time stamp, say
+            assert model_values(loaded) == model_values(model)  # a time stamp, say
             harmless += 1
     assert harmless < len(whole) / 8
     for size in range(0, len(whole), 37):
@@ -178,9 +178,9 @@ def test_save_is_all_or_nothing(saved, step, monkeypatch):
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert [item.name for item in path.parent.iterdir()] == [path.name]
-    assert_same(load_model(path), model)
+    assert_same_model(load_model(path), model)
     fit_linear(X, Y).save(path)
-    assert_same(load_model(path), fit_linear(X, Y))
+    assert_same_model(load_model(path), fit_linear(X, Y))
 
 
 def test_save_to_where_nothing_can_be(saved, tmp_path):
@@ -209,5 +209,5 @@ def test_a_name_without_suffix_or_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fit_linear(X, Y).save("model")
     assert [item.name for item in tmp_path.iterdir()] == ["model"]
-    assert_same(load_model("model"), fit_linear(X, Y))
-    assert_same(load_model(pathlib.Path("model")), fit_linear(X, Y))
+    assert_same_model(load_model("model"), fit_linear(X, Y))
+    assert_same_model(load_model(pathlib.Path("model")), fit_linear(X, Y))

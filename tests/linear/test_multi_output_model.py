@@ -8,9 +8,9 @@ import numba
 import numpy as np
 import pytest
 import reference
-import reference_lanes
+import reference_multi_output
 import scipy.sparse as sp
-from multi_output_problems import CLASSES, COLUMNS, ROWS, content, data
+from multi_output_problems import CLASSES, COLUMNS, ROWS, data, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
@@ -54,17 +54,19 @@ PENALTIES = {
     "l1 by feature": (L1(STRENGTHS), lambda i, x, w: reference.l1_prox(x, w, STRENGTHS[i])),
 }
 CASES = {  # name: (loss, the data, the reference's loss, lanes)
-    "softmax": (Softmax(), "classes", reference_lanes.softmax, CLASSES),
-    "logistic means softmax": ("logistic", "classes", reference_lanes.softmax, CLASSES),
+    "softmax": (Softmax(), "classes", reference_multi_output.softmax, CLASSES),
+    "logistic means softmax": ("logistic", "classes", reference_multi_output.softmax, CLASSES),
     "one against the rest": (
         OneVsRest(Logistic()), "classes",
-        reference_lanes.one_vs_rest(reference.logistic, reference.logistic_slope), CLASSES,
+        reference_multi_output.one_vs_rest(reference.logistic, reference.logistic_slope), CLASSES,
     ),
     "rates, logistic": (
-        "logistic", "signs", reference_lanes.rivals(reference.logistic, reference.logistic_slope), len(GRID),
+        "logistic", "signs",
+        reference_multi_output.independent_outputs(reference.logistic, reference.logistic_slope), len(GRID),
     ),
     "rates, squared": (
-        "squared", "numbers", reference_lanes.rivals(reference.squared, lambda y, p: p - y), len(GRID),
+        "squared", "numbers",
+        reference_multi_output.independent_outputs(reference.squared, lambda y, p: p - y), len(GRID),
     ),
 }  # fmt: skip
 
@@ -88,12 +90,12 @@ def assert_eager(case, penalty, decays=False, intercept=True, weighted=True, dty
         passes=2, dtype=dtype, rule=Adagrad(**rule),
     )  # fmt: skip
     settings = {"G0" if name == "initial_accumulator" else name: value for name, value in rule.items()}
-    eager = reference_lanes.learn(
+    eager = reference_multi_output.fit(
         X.toarray(), y, expected, at, lanes, prox=prox, intercept=intercept, weight=weight if weighted else None,
         passes=2, **settings,
     )  # fmt: skip
     close = {"rtol": tolerance, "atol": tolerance}
-    losses = reference_lanes.progressive_loss(eager.losses)
+    losses = reference_multi_output.progressive_loss(eager.losses)
     assert_allclose(model.state.slots[0][0], eager.G, **close)
     assert_allclose(model.bias_state.slots[0][0], [eager.Gb], **close)
     assert model.state.t == eager.t
@@ -109,7 +111,7 @@ def assert_eager(case, penalty, decays=False, intercept=True, weighted=True, dty
         assert_allclose(model.intercept, eager.b, **close)
         assert_allclose(model.progressive_loss, losses, **close)
     if prox is not None:  # and it is the penalty that is being tested
-        assert np.abs(eager.w - reference_lanes.learn(X.toarray(), y, expected, at, lanes).w).max() > 1e-3
+        assert np.abs(eager.w - reference_multi_output.fit(X.toarray(), y, expected, at, lanes).w).max() > 1e-3
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -175,7 +177,7 @@ def test_other_rules():
 
 
 def assert_same(a, b):
-    assert content(a) == content(b)
+    assert model_values(a) == model_values(b)
 
 
 OPTIONS = {
@@ -195,11 +197,11 @@ def test_a_then_b_is_a_and_b(name, tmp_path):
     whole = fit_linear(X, y, sample_weight=weight, **options)
     for cut in (1 + ROWS // 2, ROWS - 1):
         first = fit_linear(X[:cut], y[:cut], sample_weight=weight[:cut], **options)
-        before = content(first)
+        before = model_values(first)
         if kind == "classes":
             assert set(y[:cut]) == set(y)
         again = fit_linear(X[cut:], y[cut:], sample_weight=weight[cut:], model=first)
-        assert content(first) == before
+        assert model_values(first) == before
         assert_same(again, whole)
         assert_same(fit_linear(X[cut:], y[cut:], sample_weight=weight[cut:], model=first, **options), whole)
         first.save(tmp_path / "model")
@@ -240,8 +242,8 @@ def test_changed_options():
     second = fit_linear(X, y, model=first, penalty=L2(0.3), lr=0.2)
     eager = None
     for lr, prox in ((0.5, PENALTIES["l1"][1]), (0.2, PENALTIES["l2"][1])):
-        eager = reference_lanes.learn(
-            X.toarray(), y, reference_lanes.softmax, lambda t, lr=lr: lr, CLASSES, prox=prox, start=eager
+        eager = reference_multi_output.fit(
+            X.toarray(), y, reference_multi_output.softmax, lambda t, lr=lr: lr, CLASSES, prox=prox, start=eager
         )
     assert_allclose(second.coef, eager.w.T, rtol=1e-10, atol=1e-12)
 
@@ -386,19 +388,20 @@ def test_a_class_that_comes_late():
     X, y, _ = data()
     known = y != 1
     first = fit_linear(X[known], y[known])
-    before = content(first)
+    before = model_values(first)
     model = fit_linear(X, y, model=first)
-    assert content(first) == before
+    assert model_values(first) == before
     assert_array_equal(model.classes, np.arange(CLASSES))
     places = [0, 2, 3, 4]
-    start = reference_lanes.learn(X[known].toarray(), np.searchsorted(places, y[known]), reference_lanes.softmax,
-                                  lambda t: 0.5, 4)  # fmt: skip
+    start = reference_multi_output.fit(
+        X[known].toarray(), np.searchsorted(places, y[known]), reference_multi_output.softmax, lambda t: 0.5, 4
+    )
     aside = [np.zeros((COLUMNS, 5)), np.zeros(5), np.zeros((COLUMNS, 5)), np.zeros(5)]
     for new, old in zip(aside, start, strict=False):
         new[..., places] = old
-    eager = reference_lanes.learn(
-        X.toarray(), y, reference_lanes.softmax, lambda t: 0.5, 5,
-        start=reference_lanes.Outcome(*aside, start.t, start.losses),
+    eager = reference_multi_output.fit(
+        X.toarray(), y, reference_multi_output.softmax, lambda t: 0.5, 5,
+        start=reference_multi_output.Outcome(*aside, start.t, start.losses),
     )  # fmt: skip
     assert_allclose(model.coef, eager.w.T, rtol=1e-10, atol=1e-12)
     names = np.array([f"class {k:02}" for k in range(30)])  # from one vector of lanes to four
@@ -512,14 +515,14 @@ def test_malformed_rows(kind, part, value, message):
     X, y, _ = data(kind)
     options = {} if kind == "classes" else {"lr": "auto"}
     model = fit_linear(X, y, **options)
-    before = content(model)
+    before = model_values(model)
     bad = changed(X, part, 30, value)
     for given in (None, model):
         with pytest.raises(ValueError, match=message):
             fit_linear(bad, y, model=given, **({} if given else options))
     with pytest.raises(ValueError, match=message):
         model.decision_function(bad)
-    assert content(model) == before
+    assert model_values(model) == before
 
 
 @pytest.mark.parametrize("kind", ["classes", "signs"])

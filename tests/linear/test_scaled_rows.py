@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reference_linear
 import scipy.sparse as sp
-from linear_problems import COLUMNS, PENALTIES, RATES, assert_same, content, data
+from linear_problems import COLUMNS, PENALTIES, RATES, assert_same_model, data, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
@@ -83,7 +83,7 @@ def targets(loss, rng):
 def test_flow_is_where_the_slope_leads(loss, rng):
     for _ in range(30):
         y, p, q, tau = targets(loss, rng), 2 * rng.normal(), rng.exponential(2), rng.exponential(1)
-        expected = reference_linear.follow(reference_linear.LOSSES[loss][1], KINKS[loss](y), y, p, q, tau)
+        expected = reference_linear.integrate_flow(reference_linear.LOSSES[loss][1], KINKS[loss](y), y, p, q, tau)
         assert invariant_step(LOSSES[loss](), y, p, q, tau) == pytest.approx(expected, rel=1e-9, abs=1e-10)
 
 
@@ -155,7 +155,7 @@ def assert_eager(flag, loss, penalty, rate, intercept, weighted, eps=1e-10, dtyp
         X, y, loss=loss, penalty=record, lr=lr, intercept=intercept, sample_weight=weight, passes=2, dtype=dtype,
         rule=Adagrad(eps), **FLAGS[flag],
     )  # fmt: skip
-    eager = reference_linear.learn_scaled(
+    eager = reference_linear.fit_scaled(
         X.toarray(), y, loss, at, prox=prox, intercept=intercept, weight=weight, passes=2, eps=eps,
         kinks=KINKS.get(loss), **FLAGS[flag],
     )  # fmt: skip
@@ -285,7 +285,7 @@ def all_of(model):
         if model.normalized
         else []
     )
-    return content(model), scaling
+    return model_values(model), scaling
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -329,7 +329,7 @@ def test_options_given_again():
     plain = fit_linear(X[20:], Y[20:], model=first)
     assert plain.normalized
     assert not plain.invariant
-    assert_same(fit_linear(X[20:], Y[20:], model=first, normalized=True, invariant=False), plain)
+    assert_same_model(fit_linear(X[20:], Y[20:], model=first, normalized=True, invariant=False), plain)
     changed = fit_linear(X[20:], Y[20:], model=first, invariant=True)
     assert changed.invariant
     assert not first.invariant

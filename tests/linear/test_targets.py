@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from linear_problems import WEIGHT, X, Y, assert_same, content
+from linear_problems import WEIGHT, X, Y, assert_same_model, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
@@ -45,7 +45,7 @@ def test_weights_multiply_the_loss():
     assert_allclose(scaled.progressive_loss, once.progressive_loss, rtol=1e-12)
     for kind in (bool, np.int32, np.float32):
         weight = (WEIGHT > 0).astype(kind)
-        assert_same(fit_linear(X, Y, sample_weight=weight), fit_linear(X, Y, sample_weight=weight.astype(float)))
+        assert_same_model(fit_linear(X, Y, sample_weight=weight), fit_linear(X, Y, sample_weight=weight.astype(float)))
 
 
 # --- labels --------------------------------------------------------------------------------------------------------
@@ -73,7 +73,7 @@ def test_labels(pair, tmp_path):
     assert_array_equal(model.predict(X), np.where(model.decision_function(X) > 0, pair[1], pair[0]))
     model.save(tmp_path / "model")
     assert_array_equal(load_model(tmp_path / "model").predict(X), model.predict(X))
-    assert_same(fit_linear(X, y.tolist()), model)
+    assert_same_model(fit_linear(X, y.tolist()), model)
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_announced_labels():
     y = np.array(["b"] * 10 + ["a", "b"] * 15)
     model = fit_linear([Chunk(X[:10], y[:10]), Chunk(X[10:], y[10:])], classes=["b", "a"])
     assert_array_equal(model.classes, ["a", "b"])
-    assert_same(model, fit_linear(X, y))
+    assert_same_model(model, fit_linear(X, y))
     first = fit_linear(X[:10], y[:10], classes=("a", "b"))
-    assert_same(fit_linear(X[10:], y[10:], model=first), model)
-    assert_same(fit_linear(X[10:], y[10:], model=first, classes=["a", "b"]), model)
+    assert_same_model(fit_linear(X[10:], y[10:], model=first), model)
+    assert_same_model(fit_linear(X[10:], y[10:], model=first, classes=["a", "b"]), model)
     with pytest.raises(ValueError, match=r"^classes: got \['a', 'c'\], but the model has \['a', 'b'\]"):
         fit_linear(X[10:], y[10:], model=first, classes=["a", "c"])
     half = fit_linear(X[:10], [1] * 10)
@@ -129,11 +129,11 @@ def test_labels_that_are_refused(y, message):
 
 def test_a_third_label_in_a_later_chunk():
     first = fit_linear(X[:20], Y[:20])
-    before = content(first)
+    before = model_values(first)
     for label in (0.0, 7.0):
         with pytest.raises(ValueError, match=r"^y: got 3 labels"):
             fit_linear(X[20:], [label] * 20, model=first)
-    assert content(first) == before
+    assert model_values(first) == before
     one = fit_linear(X[:20], [1] * 20)
     with pytest.raises(ValueError, match=r"^y: got label 2 after training on rows with 1 only; pass classes="):
         fit_linear(X[20:], [1, 2] * 10, model=one)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import reference
 import scipy.sparse as sp
-from linear_problems import WEIGHT, X, Y, assert_same, data, interpreting, rows_of
+from linear_problems import WEIGHT, X, Y, assert_same_model, data, interpreting, split_rows
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
@@ -31,14 +31,14 @@ def test_passes_are_repeated_rows():
 
 def test_shuffle():
     same = fit_linear(X, Y, shuffle=True, rng=3)
-    assert_same(fit_linear(X, Y, shuffle=True, rng=3), same)
+    assert_same_model(fit_linear(X, Y, shuffle=True, rng=3), same)
     seeds = [fit_linear(X, Y, shuffle=True, rng=seed).coef.tobytes() for seed in range(5)]
     assert len({*seeds, fit_linear(X, Y).coef.tobytes()}) == 6
-    assert_same(fit_linear(X, Y, shuffle=False, rng=3), fit_linear(X, Y))
+    assert_same_model(fit_linear(X, Y, shuffle=False, rng=3), fit_linear(X, Y))
     generator = np.random.default_rng(1)
     first, second = (fit_linear(X, Y, shuffle=True, rng=generator) for _ in range(2))
     assert first.coef.tobytes() != second.coef.tobytes()
-    assert_same(fit_linear(X, Y, shuffle=True, rng=np.random.default_rng(1)), first)
+    assert_same_model(fit_linear(X, Y, shuffle=True, rng=np.random.default_rng(1)), first)
 
 
 def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
@@ -59,7 +59,7 @@ def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
 
     seen = []
     with interpreting():
-        fit_linear(rows_of(X, np.arange(40.0), 25), loss=Listener(), passes=2, shuffle=True, rng=0)
+        fit_linear(split_rows(X, np.arange(40.0), 25), loss=Listener(), passes=2, shuffle=True, rng=0)
     parts = seen[:25], seen[25:40], seen[40:65], seen[65:]
     expected = list(range(25)), list(range(25, 40))
     assert [sorted(part) for part in parts] == [*expected, *expected]
@@ -75,7 +75,7 @@ def test_slices_do_not_change_bits(rows, monkeypatch):
     stops = []
     monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
     sliced = fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)
-    assert_same(sliced, whole)
+    assert_same_model(sliced, whole)
     assert len(stops) == 2 * math.ceil(40 / rows)
 
 
@@ -86,7 +86,7 @@ def test_the_pace_does_not_change_bits(seconds, monkeypatch):
     whole = fit_linear(X, y)
     monkeypatch.setattr(trainer, "SLICE_SECONDS", seconds)
     stops = []
-    assert_same(fit_linear(X, y, callback=lambda p: stops.append(p.n_seen)), whole)
+    assert_same_model(fit_linear(X, y, callback=lambda p: stops.append(p.n_seen)), whole)
     assert (max(np.diff(stops)) < 512) == (seconds == 0.0)
 
 
@@ -155,8 +155,8 @@ def test_callback_that_stops():
             raise StopIteration
 
     model = fit_linear(X, Y, passes=3, callback=stop)
-    assert_same(model, fit_linear(X[:8], Y[:8]))
-    assert_same(fit_linear(X[8:], Y[8:], model=model), fit_linear(X, Y))
+    assert_same_model(model, fit_linear(X[:8], Y[:8]))
+    assert_same_model(fit_linear(X[8:], Y[8:], model=model), fit_linear(X, Y))
 
 
 def test_callback_that_fails():
@@ -183,4 +183,4 @@ def test_callbacks_may_change_the_row_boundaries(batch_size):
             Z.indptr[1:] = Z.nnz
             Z.indptr[:-1] = 0
 
-        assert_same(fit_linear(Z, y, batch_size=batch_size, callback=spoil), expected)
+        assert_same_model(fit_linear(Z, y, batch_size=batch_size, callback=spoil), expected)

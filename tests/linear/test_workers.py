@@ -10,7 +10,7 @@ import pytest
 import reference_linear
 import reference_merging
 import scipy.sparse as sp
-from linear_problems import PENALTIES, changed, content, data, interpreting, shambles
+from linear_problems import PENALTIES, data, interpreting, model_values, unsorted_duplicates, with_value
 from numpy.testing import assert_allclose
 
 from adagrad_nb import FTRL, L1, RDA, Adadelta, Chunk, Polyak, fit_linear, load_model, load_svmlight
@@ -41,8 +41,8 @@ def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=Tr
     model = fit_linear(
         X, y, loss=loss, penalty=record, sample_weight=weight, threads=workers, passes=passes, intercept=intercept
     )
-    eager = reference_merging.rounds(
-        X.toarray(), y, loss, 0.5, workers, b, alone=12, growth=2, most=most, weight=weight, prox=prox,
+    eager = reference_merging.fit_in_rounds(
+        X.toarray(), y, loss, 0.5, workers, b, serial_updates=12, growth=2, max_rows=most, weight=weight, prox=prox,
         passes=passes, intercept=intercept,
     )  # fmt: skip
     close = {"rtol": 1e-11, "atol": 1e-12}
@@ -90,37 +90,37 @@ def test_compiled_and_interpreted_agree(options, dtype):
 def test_the_same_bits_whoever_runs_them(options, workers, monkeypatch):
     options = {**options, "threads": workers, "passes": 3}
     monkeypatch.setattr(dispatch, "available_cores", lambda: 1)
-    alone = content(fit_linear(X, Y, **options))
+    alone = model_values(fit_linear(X, Y, **options))
     for cores in (2, 3):
         monkeypatch.setattr(dispatch, "available_cores", lambda cores=cores: cores)
         for _ in range(3):
-            assert content(fit_linear(X, Y, **options)) == alone
-    assert content(fit_linear(X, Y, **{**options, "threads": 4}))["coef"] != alone["coef"]
+            assert model_values(fit_linear(X, Y, **options)) == alone
+    assert model_values(fit_linear(X, Y, **{**options, "threads": 4}))["coef"] != alone["coef"]
 
 
 def test_one_thread_is_the_plain_loop():
-    assert content(fit_linear(X, Y, threads=1)) == content(fit_linear(X, Y))
+    assert model_values(fit_linear(X, Y, threads=1)) == model_values(fit_linear(X, Y))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 10**6])
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_slices_do_not_cut_rounds(rows, batch_size, monkeypatch):
     options = {"threads": 2, "passes": 2, "shuffle": True, "rng": 0, "batch_size": batch_size}
-    whole = content(fit_linear(X, Y, **options))
+    whole = model_values(fit_linear(X, Y, **options))
     monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
-    assert content(fit_linear(X, Y, callback=lambda p: None, **options)) == whole
+    assert model_values(fit_linear(X, Y, callback=lambda p: None, **options)) == whole
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_going_on_where_a_chunk_ends(options, tmp_path):
     options = {**options, "threads": 2}
-    whole = content(fit_linear([Chunk(X[:33], Y[:33]), Chunk(X[33:], Y[33:])], **options))
+    whole = model_values(fit_linear([Chunk(X[:33], Y[:33]), Chunk(X[33:], Y[33:])], **options))
     first = fit_linear(X[:33], Y[:33], **options)
-    before = content(first)
+    before = model_values(first)
     first.save(tmp_path / "model")
     for model in (first, load_model(tmp_path / "model")):
-        assert content(fit_linear(X[33:], Y[33:], model=model, threads=2)) == whole
-    assert content(first) == before
+        assert model_values(fit_linear(X[33:], Y[33:], model=model, threads=2)) == whole
+    assert model_values(first) == before
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -148,7 +148,7 @@ def test_more_workers_than_rows():
     for n in (13, 14, 16):
         few = fit_linear(X[:n], Y[:n], threads=9)
         assert few.n_seen == few.state.t == n
-    assert content(fit_linear(X[:12], Y[:12], threads=9)) == content(fit_linear(X[:12], Y[:12]))
+    assert model_values(fit_linear(X[:12], Y[:12], threads=9)) == model_values(fit_linear(X[:12], Y[:12]))
     nothing = fit_linear(X, Y, threads=2, sample_weight=np.r_[np.ones(20), np.zeros(60)])
     only = fit_linear(X[:20], Y[:20], threads=2)
     assert nothing.state.t == only.state.t
@@ -161,31 +161,31 @@ def test_unsorted_rows_are_sorted_and_summed():
         a, b = X.indptr[r : r + 2]
         mixed.indices[a:b], mixed.data[a:b] = X.indices[a:b][::-1], X.data[a:b][::-1]
     late = sp.vstack([X[:60], mixed[60:]], format="csr")
-    whole = content(fit_linear(X, Y, threads=2))
-    assert content(fit_linear(mixed, Y, threads=2)) == whole
-    assert content(fit_linear(late, Y, threads=2)) == whole
-    twice = shambles(sp.csr_array(np.rint(8 * X.toarray())))  # the rounds go by the values that are stored
+    whole = model_values(fit_linear(X, Y, threads=2))
+    assert model_values(fit_linear(mixed, Y, threads=2)) == whole
+    assert model_values(fit_linear(late, Y, threads=2)) == whole
+    twice = unsorted_duplicates(sp.csr_array(np.rint(8 * X.toarray())))  # the rounds go by the values that are stored
     tidy = twice.copy()
     tidy.sum_duplicates()
     first, most = dispatch.choose_round_sizes(twice)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dispatch, "choose_round_sizes", lambda X: (first, most))
-        assert content(fit_linear(twice, Y, threads=2)) == content(fit_linear(tidy, Y, threads=2))
+        assert model_values(fit_linear(twice, Y, threads=2)) == model_values(fit_linear(tidy, Y, threads=2))
 
 
 @pytest.mark.parametrize("row", [3, 41, 55, 79])
 def test_a_row_that_is_refused_is_named(row):
     row = next(r for r in range(row, 80) if X.indptr[r] < X.indptr[r + 1]) if row < 79 else 77
     model = fit_linear(X, Y)
-    before = content(model)
+    before = model_values(model)
     for name, value, message in (("data", np.nan, "got nan in row"), ("indices", 99, "column index 99 in row")):
         bad = X.copy()
-        setattr(bad, name, changed(getattr(bad, name), X.indptr[row], value))
+        setattr(bad, name, with_value(getattr(bad, name), X.indptr[row], value))
         with pytest.raises(ValueError, match=f"^X: {message} {row}"):
             fit_linear(bad, Y, threads=2)
         with pytest.raises(ValueError, match=f"^X: {message} {row}"):
             fit_linear(bad, Y, threads=3, model=model)
-    assert content(model) == before
+    assert model_values(model) == before
 
 
 def test_rows_of_weight_zero_may_be_anything():

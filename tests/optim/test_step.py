@@ -79,7 +79,7 @@ TRANSFORMS = {
     ),
 }
 PENALTIES = {
-    "none": (None, reference.nothing_prox),
+    "none": (None, reference.no_prox),
     "l1": (L1(0.2), lambda x, w: reference.l1_prox(x, w, 0.2)),
     "l2": (L2(0.2), lambda x, w: reference.l2_prox(x, w, 0.2)),
     "elastic": (ElasticNet(0.2, 0.3), lambda x, w: reference.elastic_net_prox(x, w, 0.2, 0.3)),

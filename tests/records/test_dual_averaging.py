@@ -11,7 +11,7 @@ import pytest
 import reference
 import reference_linear
 import scipy.sparse as sp
-from linear_problems import LOSSES, PENALTIES, RATES, assert_same, content, data
+from linear_problems import LOSSES, PENALTIES, RATES, assert_same_model, data, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
@@ -142,9 +142,9 @@ def test_ftrl_avoids_four_common_errors(rng):
     assert step(FTRL(0.0, 0.0, l2), 0.0, 3.0, (0.0, 0.0), lr)[0] == pytest.approx(-3 / (3 / lr + l2))
     # A penalty shrinks x on either side of zero.
     for sign in (1.0, -1.0):
-        free = step(FTRL(beta), 0.0, 3 * sign, (0.0, 0.0), lr)[0]
-        assert 0 < step(FTRL(beta, l1), 0.0, 3 * sign, (0.0, 0.0), lr)[0] / free < 1
-        assert 0 < step(FTRL(beta, 0.0, l2), 0.0, 3 * sign, (0.0, 0.0), lr)[0] / free < 1
+        bias_rule = step(FTRL(beta), 0.0, 3 * sign, (0.0, 0.0), lr)[0]
+        assert 0 < step(FTRL(beta, l1), 0.0, 3 * sign, (0.0, 0.0), lr)[0] / bias_rule < 1
+        assert 0 < step(FTRL(beta, 0.0, l2), 0.0, 3 * sign, (0.0, 0.0), lr)[0] / bias_rule < 1
 
 
 def test_a_square_that_underflows_keeps_x():
@@ -157,8 +157,8 @@ def test_a_rate_of_zero(rng):
     x = rng.normal(size=4)
     moved, state = update(x, rng.normal(size=4), init(x, FTRL(0.5, 0.1, 0.1), lr=0.2))
     assert_allclose(update(moved, rng.normal(size=4), state, lr=0.0)[0], moved, rtol=0.1)
-    free, state = update(x, rng.normal(size=4), init(x, FTRL(0.5), lr=0.2))
-    assert_allclose(update(free, rng.normal(size=4), state, lr=0.0)[0], free, rtol=1e-13)
+    bias_rule, state = update(x, rng.normal(size=4), init(x, FTRL(0.5), lr=0.2))
+    assert_allclose(update(bias_rule, rng.normal(size=4), state, lr=0.0)[0], bias_rule, rtol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +234,7 @@ def test_state_files(tmp_path, rng):
 
 def assert_eager(rule, penalty, loss, rate, intercept, weighted, dtype=None, tolerance=1e-10):
     X, y, weight = data(loss)
-    record, formula, free, first = RULES[rule]
+    record, formula, bias_rule, first = RULES[rule]
     strengths, prox = PENALTIES[penalty]
     lr, at = RATES[rate]
     weight = weight if weighted else None
@@ -242,9 +242,9 @@ def assert_eager(rule, penalty, loss, rate, intercept, weighted, dtype=None, tol
         X, y, loss=loss, penalty=strengths, lr=lr, intercept=intercept, sample_weight=weight, passes=2, dtype=dtype,
         rule=record,
     )  # fmt: skip
-    eager = reference_linear.learn_dual(
+    eager = reference_linear.fit_dual_averaging(
         X.toarray(), y, loss, at, formula, prox=prox, intercept=intercept, weight=weight, passes=2, first=first,
-        free=free,
+        bias_rule=bias_rule,
     )  # fmt: skip
     close = {"rtol": tolerance, "atol": tolerance}
     assert_allclose(model.coef, eager.w, **close)
@@ -281,18 +281,18 @@ def test_a_then_b_is_a_and_b(penalty, rate, rule, tmp_path):
     options = {"rule": RULES[rule][0], "penalty": PENALTIES[penalty][0], "lr": RATES[rate][0]}
     whole = fit_linear(X, Y, **options)
     first = fit_linear(X[:17], Y[:17], **options)
-    before = content(first)
-    assert_same(fit_linear(X[17:], Y[17:], model=first), whole)
-    assert content(first) == before
+    before = model_values(first)
+    assert_same_model(fit_linear(X[17:], Y[17:], model=first), whole)
+    assert model_values(first) == before
     first.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
-    assert_same(loaded, first)
-    assert_same(fit_linear(X[17:], Y[17:], model=loaded), whole)
+    assert_same_model(loaded, first)
+    assert_same_model(fit_linear(X[17:], Y[17:], model=loaded), whole)
     grown = sp.csr_array(X[:, np.argsort(-np.diff(X[:17].tocsc().indptr), kind="stable")])
     seen = int(grown[:17].indices.max()) + 1
     assert seen < grown.shape[1]
     narrow = fit_linear(grown[:17, :seen], Y[:17], **options)
-    assert_same(fit_linear(grown[17:], Y[17:], model=narrow), fit_linear(grown, Y, **options))
+    assert_same_model(fit_linear(grown[17:], Y[17:], model=narrow), fit_linear(grown, Y, **options))
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -320,8 +320,8 @@ def test_penalties_give_exact_zeros(rule):
 def test_penalties_of_the_rule_do_not_apply_to_the_intercept():
     X, y = sp.csr_array((200, 1)), np.ones(200)
     y[::4] = -1
-    free, bound = (fit_linear(X, y, rule=rule, passes=5).intercept for rule in (FTRL(), FTRL(l1=50.0, l2=10.0)))
-    assert free == bound != 0
+    bias_rule, bound = (fit_linear(X, y, rule=rule, passes=5).intercept for rule in (FTRL(), FTRL(l1=50.0, l2=10.0)))
+    assert bias_rule == bound != 0
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="100,000 updates take minutes in pure Python")

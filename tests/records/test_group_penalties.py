@@ -5,16 +5,16 @@ import itertools
 import numba
 import numpy as np
 import pytest
-import reference_lanes
-from multi_output_problems import CLASSES, COLUMNS, ROWS, content, data
+import reference_multi_output
+from multi_output_problems import CLASSES, COLUMNS, ROWS, data, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
 from adagrad_nb import L1, Adagrad, GroupL2, GroupLinf, InverseSqrt, Logistic, OneVsRest, fit_linear, load_model
 
 KINDS = {
-    "l2": (GroupL2, reference_lanes.group_l2_prox, np.linalg.norm),
-    "linf": (GroupLinf, reference_lanes.group_linf_prox, lambda z: np.abs(z).max()),
+    "l2": (GroupL2, reference_multi_output.group_l2_prox, np.linalg.norm),
+    "linf": (GroupLinf, reference_multi_output.group_linf_prox, lambda z: np.abs(z).max()),
 }
 RNG = np.random.default_rng(20110705)
 
@@ -118,10 +118,10 @@ def assert_eager(kind, strength, decays, loss="softmax", dtype=None, tolerance=1
     model = fit_linear(
         X, y, loss=loss, penalty=cls(strength), lr=lr, sample_weight=weight, passes=2, dtype=dtype, rule=Adagrad(**rule)
     )
-    each = np.broadcast_to(strength, COLUMNS)
-    eager = reference_lanes.learn(
-        X.toarray(), y, reference_lanes.softmax, at, CLASSES, group=lambda i, x, w: prox(x, w, each[i]), weight=weight,
-        passes=2, **rule,
+    strengths = np.broadcast_to(strength, COLUMNS)
+    eager = reference_multi_output.fit(
+        X.toarray(), y, reference_multi_output.softmax, at, CLASSES,
+        group=lambda i, x, w: prox(x, w, strengths[i]), weight=weight, passes=2, **rule,
     )  # fmt: skip
     assert_allclose(model.coef, eager.w.T, rtol=tolerance, atol=tolerance)
     assert_allclose(model.intercept, eager.b, rtol=tolerance, atol=tolerance)
@@ -149,9 +149,9 @@ def test_continued_training(kind, tmp_path):
     options = {"penalty": KINDS[kind][0](0.05), "loss": OneVsRest(Logistic())}
     whole = fit_linear(X, y, **options)
     first = fit_linear(X[:25], y[:25], classes=None, **options)
-    assert content(fit_linear(X[25:], y[25:], model=first)) == content(whole)
+    assert model_values(fit_linear(X[25:], y[25:], model=first)) == model_values(whole)
     first.save(tmp_path / "model")
-    assert content(fit_linear(X[25:], y[25:], model=load_model(tmp_path / "model"))) == content(whole)
+    assert model_values(fit_linear(X[25:], y[25:], model=load_model(tmp_path / "model"))) == model_values(whole)
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="so many passes take minutes in pure Python")

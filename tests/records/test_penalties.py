@@ -15,7 +15,7 @@ INF = math.inf
 
 # record, value and proximal step of the reference
 CASES = {
-    "none": (NoPenalty(), reference.nothing, reference.nothing_prox),
+    "none": (NoPenalty(), reference.no_penalty, reference.no_prox),
     "l1": (L1(0.7), functools.partial(reference.l1, strength=0.7), functools.partial(reference.l1_prox, strength=0.7)),
     "l2": (L2(0.7), functools.partial(reference.l2, strength=0.7), functools.partial(reference.l2_prox, strength=0.7)),
     "elastic net": (

@@ -14,7 +14,7 @@ from .multi_lazy import output_spec
 from .multi_rows import can_learn_from, loss_and_gradient
 from .rows import LearnerSpec
 
-CAUGHT_UP = LearnerSpec((), (), (), (), NoCatchUp(), 0)  # of weights that no update is due
+CAUGHT_UP = LearnerSpec((), (), (), (), NoCatchUp(), 0)  # of weights without missed updates
 
 
 @cuda.jit

@@ -3,11 +3,10 @@
 From (w0, G0) worker k reached (w_k, G_k).  Accumulators are sums over updates and add: G = G0 + sum of G_k - G0.  Two
 merged weights are computed:
 
-* The average is w0 + sum of a_k (w_k - w0) with shares a_k = (G_k - G0) / (G - G0) [1]_.  It is safe, but slow where
+* The average is w0 + sum of a_k (w_k - w0) with fractions a_k = (G_k - G0) / (G - G0) [1]_.  It is safe, but slow where
   the workers learnt different things about the same weight.
 * The sum is w0 + sum of c_k (w_k - w0), where c_k is the step size at G divided by that at G_k.  Each change is as
-short
-  as if the worker had known the gradients of the others.  It keeps up with a single worker on sparse data, and
+  short as if the worker had known the gradients of the others.  It keeps up with a single worker on sparse data, and
   overshoots where all workers changed the same correlated weights.
 
 The blend is average + b (sum - average) with one b in [0, 0.9] for all weights, which minimises the loss of a sample of
@@ -77,7 +76,7 @@ def _overload_slice_arrays(arrays, low, high):
 @jitable
 def finish_block(rule, w, s, average, sum_minus_average, growth, n_workers):
     """Turn sums over workers into the average, sum minus average, and accumulators."""
-    share = cast_like(1, w) / cast_like(n_workers, w)
+    fraction = cast_like(1, w) / cast_like(n_workers, w)
     for i in range(w.shape[0]):
         store(s, i, add_tuples(load(s, i), load(growth, i)))
     for i in range(w.shape[0]):
@@ -85,7 +84,7 @@ def finish_block(rule, w, s, average, sum_minus_average, growth, n_workers):
     for i in range(w.shape[0]):
         first_growth = load(growth, i)[0]
         # Where no accumulator has grown, for lack of digits or of gradients, every worker counts alike.
-        average[i] = average[i] / first_growth if first_growth > 0 else sum_minus_average[i] * share
+        average[i] = average[i] / first_growth if first_growth > 0 else sum_minus_average[i] * fraction
     for i in range(w.shape[0]):
         sum_minus_average[i] -= average[i]
         average[i] += w[i]
@@ -149,9 +148,9 @@ def merge_plain(spec, weights, results, t, low, high):
 def merge_lazy(spec, weights, results, t, low, high):
     """Merge like `merge_plain` under a penalty that changes coordinates without gradient.
 
-    A coordinate that no worker touched stays as it is.  With shares a_k the average makes sum a_k**2 of the progress of
-    all workers in sequence, but only sum a_k n_k of their n penalty steps.  The missing penalty steps are added, so
-    that loss and penalty stay in balance.
+    A coordinate that no worker updated keeps its value.  With fractions a_k the average makes sum a_k**2 of the
+    progress of all workers in sequence, but only sum a_k n_k of their n penalty steps.  The missing penalty steps are
+    added, so that loss and penalty stay in balance.
     """
     w, s, last_update, _, _ = weights
     rule, n_workers = spec.update.rule, results.n_updates.shape[0]
@@ -170,7 +169,7 @@ def merge_lazy(spec, weights, results, t, low, high):
         si = add_tuples(s0, growth)
         start = caught_up(spec, w[i], s0, last_update, i, t)
         mean = weighted_sum = start - start
-        share_squares = shared_steps = 0.0
+        square_sum = mean_updates = 0.0
         all_zero = True
         for k in range(n_workers):
             sk, x, first, end = (
@@ -182,13 +181,13 @@ def merge_lazy(spec, weights, results, t, low, high):
             if first < end:
                 x = catch_up(spec.lazy, spec, x, sk, first, end, i)
             all_zero = all_zero and x == 0
-            share = (sk[0] - s0[0]) / growth[0]
-            mean += share * (x - start)
+            fraction = (sk[0] - s0[0]) / growth[0]
+            mean += fraction * (x - start)
             weighted_sum += preconditioner(rule, sk) * (x - start)
-            share_squares += share * share
-            shared_steps += share * results.n_updates[k]
+            square_sum += fraction * fraction
+            mean_updates += fraction * results.n_updates[k]
         x = start + mean
-        missing = int(n * share_squares - shared_steps + 0.5)
+        missing = int(n * square_sum - mean_updates + 0.5)
         if missing > 0:
             x = catch_up(spec.lazy, spec, x, si, t, t + missing, i)
         if all_zero:

@@ -94,10 +94,10 @@ def check_indices(indices, n):
 
     Indices are unsigned, so a negative one is too large.
     """
-    count, falls = indices.shape[0], 0
+    count, n_descents = indices.shape[0], 0
     for k in range(1, count):
-        falls += indices[k] <= indices[k - 1]
-    if falls > 0:
+        n_descents += indices[k] <= indices[k - 1]
+    if n_descents > 0:
         return explain_bad_indices(indices, n)
     return OUT_OF_RANGE if count > 0 and indices[count - 1] >= n else DONE
 

@@ -13,7 +13,7 @@ from . import mini_batch, scaled_rows
 from . import rows as rows_kernels
 from .merging import blend_coordinate, find_blend, merge_bias, merge_range, predict_sample
 
-# About how many rows of a round choose how its moves are blended.
+# About how many rows of a round are evaluated to choose the blend of its results.
 SAMPLE_ROWS = 128
 
 for_worker = method("for_worker")
@@ -113,17 +113,17 @@ def worker_weights(results, k):
 
 
 @jitable
-def copy_model(weights, mine):
+def copy_model(weights, target):
     """Copy the model to a worker.
 
-    The thread of the worker copies all coordinates itself.  A coordinate that another core wrote last is ten times
-    dearer when it is read in the order of the rows than in one sweep.
+    The thread of the worker copies all coordinates itself.  A coordinate that another core wrote last takes ten
+    times longer to read in the order of the rows than in one sequential copy.
     """
-    copy_arrays(mine.w, weights.w)
-    copy_arrays(mine.s, weights.s)
-    copy_arrays(mine.last_update, weights.last_update)
-    mine.bias[0] = weights.bias[0]
-    store(mine.bias_s, 0, load(weights.bias_s, 0))
+    copy_arrays(target.w, weights.w)
+    copy_arrays(target.s, weights.s)
+    copy_arrays(target.last_update, weights.last_update)
+    target.bias[0] = weights.bias[0]
+    store(target.bias_s, 0, load(weights.bias_s, 0))
 
 
 @jitable

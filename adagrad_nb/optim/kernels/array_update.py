@@ -6,7 +6,7 @@ accumulator.  For arrays larger than the caches, memory bandwidth sets the time.
 
 from ...compiler.jit import coordinate_of, jit, jitable, load, pack_record, parallel, pick, prange, store, unpack_record
 from ...records.averaging import mix
-from ...records.coordinate import apply_shared, update_at
+from ...records.coordinate import apply_with_shared_slots, update_at
 from ...records.rules import accumulate, pool_squares
 from ...records.transforms import transform_at
 
@@ -74,7 +74,7 @@ def update_row_groups(update, where, x, g, s, lr, t):
             i = r * width + j
             rate = pick(lr, i)
             xi, gj = transform_at(update.transforms, x[i], g[k * width + j], rate, i)
-            x[i] = apply_shared(update, xi, gj, sr, rate, t, i)
+            x[i] = apply_with_shared_slots(update, xi, gj, sr, rate, t, i)
 
 
 @jit
@@ -94,7 +94,7 @@ def update_summed_squares(update, where, starts, x, g, s, lr, t):
                 total += gk
                 square += gk * gk
             si = accumulate(update.rule, load(s, i), square)
-            x[i] = apply_shared(update, xi, total, si, rate, t, i)
+            x[i] = apply_with_shared_slots(update, xi, total, si, rate, t, i)
             store(s, i, si)
 
 

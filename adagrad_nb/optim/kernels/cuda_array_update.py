@@ -13,7 +13,7 @@ from ...compiler.jit import load, method, pick, store
 from ...cuda.memory import load4, load_as, store4
 from ...cuda.primitives import BLOCK_SIZE, block_sum
 from ...records.averaging import mix
-from ...records.coordinate import apply_shared, apply_update
+from ...records.coordinate import apply_update, apply_with_shared_slots
 from ...records.penalties import gradient_mapping, prox, value
 from ...records.rules import accumulate, pool_squares
 from ...records.transforms import scale_for_norm, transform_at
@@ -64,8 +64,8 @@ def dense(update, x, g, s, lr, t):
 @cuda.jit
 def dense_vec4(update, x, g, s, lr, t):
     """x[i], s[i] = update(x[i], g[i], s[i]), four entries per thread; one accumulator, arrays aligned to 128 bits"""
-    k, words = cuda.grid(1), x.shape[0] // 4
-    while k < words:
+    k, n_vectors = cuda.grid(1), x.shape[0] // 4
+    while k < n_vectors:
         i = 4 * k
         x0, x1, x2, x3 = load4(x, i)
         g0, g1, g2, g3 = load4(g, i)
@@ -77,7 +77,7 @@ def dense_vec4(update, x, g, s, lr, t):
         store4(x, i, (x0, x1, x2, x3))
         store4(s[0], i, (p0[0], p1[0], p2[0], p3[0]))
         k += cuda.gridsize(1)
-    i = 4 * words + cuda.grid(1)
+    i = 4 * n_vectors + cuda.grid(1)
     if i < x.shape[0]:
         x[i], scalars = apply_update(update, x[i], g[i], load(s, i), pick(lr, i), t, i)
         store(s, i, scalars)
@@ -120,7 +120,7 @@ def update_summed_squares(update, where, x, g, s, lr, t):
                 square += gk * gk
                 b += 1
             si = accumulate(update.rule, load(s, i), square)
-            x[i] = apply_shared(update, xi, total, si, rate, t, i)
+            x[i] = apply_with_shared_slots(update, xi, total, si, rate, t, i)
             store(s, i, si)
         k += cuda.gridsize(1)
 
@@ -152,7 +152,7 @@ def update_row_groups(update, where, x, g, s, lr, t):
                     i = r * width + j
                     rate = pick(lr, i)
                     xi, gj = transform_at(update.transforms, x[i], load_as(g, k * width + j, x), rate, i)
-                    x[i] = apply_shared(update, xi, gj, sr, rate, t, i)
+                    x[i] = apply_with_shared_slots(update, xi, gj, sr, rate, t, i)
                     j += cuda.blockDim.x
                 cuda.syncthreads()
                 k += 1
@@ -236,8 +236,8 @@ def compute_factor(record, norms, out):
     if norms.shape[0] > 1 and largest > 0 and largest < math.inf:
         total = norm - norm
         for k in range(norms.shape[0]):
-            share = norms[k] / largest
-            total += share * share
+            ratio = norms[k] / largest
+            total += ratio * ratio
         norm = largest * math.sqrt(total)
     out[0] = scale_for_norm(record, norm)
 
@@ -264,20 +264,20 @@ def count_unconverged(penalty, where, x, g, gtol, counts, position):
 
     counts[position + 1] += threads with an x or g that is not finite.
     """
-    far = bad = 0
+    is_unconverged = is_nonfinite = 0
     k = cuda.grid(1)
     while k < g.shape[0]:
         i = coordinate_of(where, k)
         if i >= 0:
             gk = load_as(g, k, x)
             if not gradient_mapping(penalty, x[i], gk, i) <= gtol:
-                far = 1
+                is_unconverged = 1
             if abs(gk - gk) != 0 or abs(x[i] - x[i]) != 0:
-                bad = 1
+                is_nonfinite = 1
         k += cuda.gridsize(1)
-    if far:
+    if is_unconverged:
         cuda.atomic.add(counts, position, 1)
-    if bad:
+    if is_nonfinite:
         cuda.atomic.add(counts, position + 1, 1)
 
 

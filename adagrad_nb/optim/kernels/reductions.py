@@ -61,12 +61,12 @@ def project_onto_domain(penalty, x):
 @jitable
 def count_unconverged(penalty, where, x, g, gtol):
     """Return the number of coordinates that violate optimality by more than gtol, and of non-finite gradients."""
-    n_far, n_nonfinite = 0, 0
+    n_unconverged, n_nonfinite = 0, 0
     for k in range(g.shape[0]):
         i = coordinate_of(where, k)
-        n_far += not gradient_mapping(penalty, x[i], g[k], i) <= gtol
+        n_unconverged += not gradient_mapping(penalty, x[i], g[k], i) <= gtol
         n_nonfinite += abs(g[k] - g[k]) != 0
-    return n_far, n_nonfinite
+    return n_unconverged, n_nonfinite
 
 
 compiled_norm = jit(norm, fastmath=REASSOCIATE)

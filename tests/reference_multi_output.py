@@ -24,9 +24,9 @@ class Outcome(NamedTuple):
 
 def softmax(y, p):
     """(loss, slopes) of Bishop 2006, equations 4.108 and 4.109, where y is the index of the true class."""
-    share = np.exp(p - p.max())
-    share /= share.sum()
-    return -np.log(share[y]), share - (np.arange(p.size) == y)
+    probability = np.exp(p - p.max())
+    probability /= probability.sum()
+    return -np.log(probability[y]), probability - (np.arange(p.size) == y)
 
 
 def one_vs_rest(value, slope):
@@ -40,15 +40,15 @@ def one_vs_rest(value, slope):
     return both
 
 
-def rivals(value, slope):
+def independent_outputs(value, slope):
     """The same loss of the same target for each output."""
     return lambda y, p: (np.array([value(y, q) for q in p]), np.array([slope(y, q) for q in p]))
 
 
 def group_l2_prox(x, w, strength):
     """argmin strength |z| + sum (z - x)^2 / (2 w): Duchi 2011, section 5.3, by bisection for |z|."""
-    free = w > 0
-    if not np.any(x[~free]) and np.sqrt(np.sum((x[free] / w[free]) ** 2)) <= strength:
+    is_penalized = w > 0
+    if not np.any(x[~is_penalized]) and np.sqrt(np.sum((x[is_penalized] / w[is_penalized]) ** 2)) <= strength:
         return np.zeros_like(x)
     low, high = 0.0, float(np.sqrt(np.sum(x * x)))
     for _ in range(200):
@@ -61,22 +61,35 @@ def group_l2_prox(x, w, strength):
 
 def group_linf_prox(x, w, strength):
     """argmin strength max|z| + sum (z - x)^2 / (2 w): Duchi 2011, section 5.4, by sorting."""
-    free = w > 0
-    fixed = np.max(np.abs(x[~free]), initial=0.0)
-    order = np.argsort(-np.abs(x[free]))
-    size, stiff = np.abs(x[free])[order], 1 / w[free][order]
+    is_penalized = w > 0
+    fixed_level = np.max(np.abs(x[~is_penalized]), initial=0.0)
+    order = np.argsort(-np.abs(x[is_penalized]))
+    size, stiffness = np.abs(x[is_penalized])[order], 1 / w[is_penalized][order]
     level = 0.0
     for count in range(1, size.size + 1):
-        here = (np.sum(size[:count] * stiff[:count]) - strength) / np.sum(stiff[:count])
-        following = size[count] if count < size.size else 0.0
-        if here >= following:
-            level = here
+        candidate = (np.sum(size[:count] * stiffness[:count]) - strength) / np.sum(stiffness[:count])
+        next_size = size[count] if count < size.size else 0.0
+        if candidate >= next_size:
+            level = candidate
             break
-    return np.sign(x) * np.minimum(np.abs(x), max(level, fixed))
+    return np.sign(x) * np.minimum(np.abs(x), max(level, fixed_level))
 
 
-def learn(
-    X, y, loss, lr, lanes, *, prox=None, group=None, intercept=True, weight=None, passes=1, start=None, G0=0.0, **rule
+def fit(
+    X,
+    y,
+    loss,
+    lr,
+    n_outputs,
+    *,
+    prox=None,
+    group=None,
+    intercept=True,
+    weight=None,
+    passes=1,
+    start=None,
+    G0=0.0,
+    **rule,
 ):
     """Learn from the rows of the dense array X, in order.
 
@@ -86,7 +99,9 @@ def learn(
     """
     n, d = X.shape
     weight = np.ones(n) if weight is None else weight
-    new = Outcome(np.zeros((d, lanes)), np.zeros(lanes), np.full((d, lanes), G0), np.full(lanes, G0), 0, [])
+    new = Outcome(
+        np.zeros((d, n_outputs)), np.zeros(n_outputs), np.full((d, n_outputs), G0), np.full(n_outputs, G0), 0, []
+    )
     w, b, G, Gb, t, losses = start or new
     w, b, G, Gb, losses = w.copy(), b.copy(), G.copy(), Gb.copy(), list(losses)
     for number in range(passes):
@@ -96,18 +111,18 @@ def learn(
             value, slopes = loss(y[r], X[r] @ w + b)
             if number == 0:
                 losses.append((weight[r], value))
-            rate = np.broadcast_to(lr(t), lanes)
-            widths = np.zeros((d, lanes))
+            rate = np.broadcast_to(lr(t), n_outputs)
+            step_sizes = np.zeros((d, n_outputs))
             for i in range(d):
-                for l in range(lanes):
+                for l in range(n_outputs):
                     g = weight[r] * slopes[l] * X[r, i]
-                    w[i, l], G[i, l], widths[i, l] = reference.adagrad(w[i, l], g, G[i, l], rate[l], **rule)
+                    w[i, l], G[i, l], step_sizes[i, l] = reference.adagrad(w[i, l], g, G[i, l], rate[l], **rule)
                     if prox is not None:
-                        w[i, l] = prox(i, w[i, l], widths[i, l])
+                        w[i, l] = prox(i, w[i, l], step_sizes[i, l])
                 if group is not None:
-                    w[i] = group(i, w[i], widths[i])
+                    w[i] = group(i, w[i], step_sizes[i])
             if intercept:
-                for l in range(lanes):
+                for l in range(n_outputs):
                     b[l], Gb[l], _ = reference.adagrad(b[l], weight[r] * slopes[l], Gb[l], rate[l], **rule)
             t += 1
     return Outcome(w, b, G, Gb, t, losses)

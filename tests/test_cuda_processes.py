@@ -16,16 +16,16 @@ import pytest
 
 from adagrad_nb import has_cuda
 
-HERE = pathlib.Path(__file__).parent
+DIRECTORY = pathlib.Path(__file__).parent
 
 
 @pytest.mark.skipif(bool(numba.config.ENABLE_CUDASIM), reason="the simulator is on: these tests run by themselves")
 @pytest.mark.skipif(importlib.util.find_spec("numba_cuda") is None, reason="numba-cuda is not installed")
 def test_in_the_simulator():
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "cuda")],
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(DIRECTORY / "cuda")],
         env={**os.environ, "NUMBA_ENABLE_CUDASIM": "1", "NUMBA_DISABLE_JIT": "1"},
-        cwd=HERE.parent,
+        cwd=DIRECTORY.parent,
         capture_output=True,
         text=True,
         timeout=600,
@@ -43,10 +43,10 @@ def test_under_the_sanitizer(tool):
         pytest.skip("compute-sanitizer, of the CUDA toolkit, is not on the path")
     if not has_cuda():
         pytest.skip("there is no CUDA device")
-    tests = [str(HERE / "cuda" / f"test_{name}.py") for name in ("sparse", "rows", "classes")]
+    tests = [str(DIRECTORY / "cuda" / f"test_{name}.py") for name in ("sparse", "rows", "classes")]
     done = subprocess.run(
         [sanitizer, "--tool", tool, "--error-exitcode", "9", sys.executable, "-m", "pytest", "-q", *tests],
-        cwd=HERE.parent,
+        cwd=DIRECTORY.parent,
         capture_output=True,
         text=True,
         timeout=1800,
