@@ -14,11 +14,12 @@ from .. import _csr
 from .._csr import as_csr, as_unsigned
 from ..compiler.jit import cast, compiled_for
 from ..cuda.arrays import is_device_array, to_host
-from ..io import archive
+from ..io import archive, schema
 from ..records.group_penalties import is_group_penalty
 from ..records.losses import has_probabilities, target_type
 from ..records.multiclass_losses import IndependentOutputs, OneVsRest, is_multi_output_loss
 from ..records.schedules import Rates
+from . import file_schema
 from .kernels import multi_rows, rows
 from .parameters import MultiOutput, SingleOutput
 from .selection import AllOutputs, BestOutput, OnlyOutput
@@ -435,10 +436,17 @@ class LinearModel:
         Parameters
         ----------
         path : str or path-like
-            File name.  The file is replaced atomically: it has its old content or all of the new content.
+            File name.  The file is replaced atomically: it has its old content or all of the new content.  It keeps its
+            permissions, and a symbolic link stays one.
+
+        Raises
+        ------
+        ValueError
+            If a number of the model is not finite.
         """
         parameters, state = self.parameters, self.parameters.state
-        arrays = {"tally": self.loss_sums} | parameters.to_arrays()
+        arrays = self._arrays()
+        file_schema.check_arrays(self, arrays, arrays, parameters.t)
         options = {name: getattr(state, name) for name in ("rule", "lr", "penalty")} | {"average": self.average}
         meta = {
             "kind": type(self.selection).__name__,
@@ -455,11 +463,19 @@ class LinearModel:
         }
         archive.write_archive(path, FILE_KIND, meta, arrays)
 
+    def _arrays(self):
+        """Return all arrays under their names in a file."""
+        return {"tally": self.loss_sums} | self.parameters.to_arrays()
+
     def _restore(self, meta, arrays):
-        """Set the model to the content of a file."""
-        self._set_target(self.target.from_json(meta["labels"]))
-        self.loss_sums, self.n_seen = arrays["tally"], meta["n_seen"]
-        self.parameters.restore(arrays, meta["t"], meta["since"])
+        """Set a new model to the content of a file; raise ValueError for what does not fit its options."""
+        labels = schema.entry(meta, "labels", list)
+        file_schema.check_labels(self.target, labels)
+        self._set_target(self.target.from_json(labels))
+        t, first_update, self.n_seen = file_schema.read_counts(meta, self.average)
+        file_schema.check_arrays(self, self._arrays(), arrays, t)
+        self.loss_sums = arrays["tally"]
+        self.parameters.restore(arrays, t, first_update)
 
 
 def _single_target(loss):

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..io import archive
+from ..io import archive, schema
+from . import file_schema
+from .fit import check_options
 from .model import FILE_KIND, LinearModel
 
 if TYPE_CHECKING:
@@ -30,7 +32,8 @@ def load_model(path: str | os.PathLike, records: Sequence[type] = ()) -> LinearM
     Raises
     ------
     ValueError
-        If the file is damaged or of another kind, or if it uses an unknown record class.
+        If the file is damaged or of another kind, if it uses an unknown record class, or if an array or a number in it
+        does not fit the others.  The message names it.
 
     Examples
     --------
@@ -46,8 +49,12 @@ def load_model(path: str | os.PathLike, records: Sequence[type] = ()) -> LinearM
     array([-1,  1,  1])
     """
     meta, arrays = archive.read_archive(path, FILE_KIND)
-    options = {name: archive.from_json(value, arrays, records) for name, value in meta["options"].items()}
-    loss = archive.from_json(meta["loss"], arrays, records)
-    model = LinearModel(meta["n_features"], np.dtype(meta["dtype"]), loss, **options, **meta["numbers"])
-    model._restore(meta, arrays)
-    return model
+    with archive.naming_errors(path):
+        values = schema.entry(meta, "options", dict) | {"loss": schema.entry(meta, "loss", dict)}
+        options = archive.options_from_json(values, (*file_schema.OPTIONS, "loss"), arrays, records)
+        numbers = file_schema.read_numbers(meta)
+        check_options(**options, **numbers)
+        n_features = file_schema.read_n_features(meta, arrays, options["loss"], options["lr"])
+        model = LinearModel(n_features, np.dtype(file_schema.read_dtype(meta)), **options, **numbers)
+        model._restore(meta, arrays)
+        return model

@@ -6,6 +6,7 @@ Read `options` for the checks of the options and `leaf` for the accumulators of 
 from __future__ import annotations
 
 import importlib
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ import numpy as np
 from .. import _check
 from ..compiler.jit import cast
 from ..cuda import arrays
-from ..io import archive
-from ..records.gates import is_gate
+from ..io import archive, schema
+from ..io.schema import ArrayField
+from ..records.gates import accumulates_gradients, is_gate
+from ..records.rules import has_row_accumulators, initial_slots, slot_domains
 from ..records.schedules import Constant, Rates, at
 from . import lazy_decay
 from .device_leaf import DeviceLeaf
@@ -37,6 +40,9 @@ _COUNTER_KEYS = dict(zip(_COUNTERS, ("t", "arrived", "pending", "skipped", "good
 _ARRAY_KEYS = {"mean": "mean", "accumulated": "gathered", "applied_log_decay": "decayed"}
 _KIND = "state"
 _DERIVED = ("array_groups", "distinct_ids", "fast_leaf")  # attributes that `State._refresh` sets
+_DTYPES = ("float32", "float64", "complex64", "complex128", "float16", "bfloat16")
+_LARGEST_SIZE = 2**56  # entries of an array; more cannot be addressed
+_LARGEST_EMPTY = 2**31  # rows of an array without entries
 
 
 class State:
@@ -313,12 +319,13 @@ class State:
         Parameters
         ----------
         path : str or path-like
-            The file is replaced atomically.
+            The file is replaced atomically.  It keeps its permissions, and a symbolic link stays one.
 
         Raises
         ------
         ValueError
-            If the learning rate is a Python function, or if an array is on a device.
+            If the learning rate is a Python function, if an array is on a device, or if a number of the state is not
+            finite.
         """
         if callable(self.options.lr):
             raise ValueError("lr: a Python function cannot be saved; use a schedule record such as InverseSqrt(1.0)")
@@ -329,14 +336,52 @@ class State:
             file_arrays |= {f"slot{k}_of_{i}": slot for k, slot in enumerate(leaf.slots)}
             optional_arrays = {key: getattr(leaf, name) for name, key in _ARRAY_KEYS.items()}
             file_arrays |= {f"{key}_of_{i}": array for key, array in optional_arrays.items() if array is not None}
+        counts = {key: getattr(self, name) for name, key in _COUNTER_KEYS.items()}
+        self._check_arrays(file_arrays)
+        self._check_counts(counts, self.log_decay)
         meta = {
             "options": {name: archive.to_json(value, file_arrays) for name, value in self.options._asdict().items()},
             "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.name] for leaf in self.leaves],
-            "counts": {key: getattr(self, name) for name, key in _COUNTER_KEYS.items()},
+            "counts": counts,
             "decay": self.log_decay,
             "seed": self.seed,
         }
         archive.write_archive(path, _KIND, meta, file_arrays)
+
+    def _check_arrays(self, contents):
+        """Raise ValueError unless arrays of a file fit the leaves of this state, which may be a new one."""
+        fields, optional = {}, {}
+        for i, leaf in enumerate(self.leaves):
+            for k, (slot, domain) in enumerate(zip(leaf.slots, slot_domains(self.rule), strict=True)):
+                fields[f"slot{k}_of_{i}"] = ArrayField.like(slot, domain)
+            if leaf.mean is not None:
+                fields[f"mean_of_{i}"] = ArrayField.like(leaf.mean)
+            if leaf.applied_log_decay is not None:
+                # A row has had at most the decay of all updates so far.
+                domain = f"[{float(self.log_decay[i])!r}, 0]"
+                fields[f"decayed_of_{i}"] = ArrayField.like(leaf.applied_log_decay, domain)
+            if any(accumulates_gradients(item) for item in self.transforms):
+                optional[f"gathered_of_{i}"] = ArrayField((leaf.size * leaf.reals_per_entry,), leaf.precision)
+        if self.average is not None and len(self.leaves) == 1:
+            optional["iterate"] = ArrayField(self.leaves[0].shape, self.leaves[0].dtype)
+        schema.check_names(contents, fields, optional)
+        for name, array in contents.items():
+            schema.check_array(name, array, (fields | optional)[name])
+
+    def _check_counts(self, counts, log_decay):
+        """Raise ValueError unless the counters of a file and the decay of each array are possible."""
+        for name, key in _COUNTER_KEYS.items():
+            if name != "scale":
+                schema.count_entry(counts, key)
+        every = next((item.every for item in self.transforms if accumulates_gradients(item)), 1)
+        schema.count_entry(counts, "pending", 0, every - 1)
+        _check.in_interval("scale", schema.entry(counts, "scale", (int, float)), "(0, inf)")
+        if len(log_decay) != len(self.leaves):
+            raise ValueError(f"decay: got {len(log_decay)} numbers for {len(self.leaves)} arrays")
+        for item in log_decay:
+            if not schema.is_number(item):
+                raise ValueError(f"decay: got {item!r}; must be a number")
+            _check.in_interval("decay", item, "(-inf, 0]")
 
     def __repr__(self) -> str:
         leaves = ", ".join(f"{leaf.path}: {leaf.dtype}{list(leaf.shape)}" for leaf in self.leaves[:4])
@@ -462,7 +507,8 @@ def load_state(path: str | os.PathLike, records: Sequence[type] = ()) -> State:
     Raises
     ------
     ValueError
-        If the file is damaged or of another kind, or if it uses an unknown record class.
+        If the file is damaged or of another kind, or if it uses an unknown record class; if an array or a number in it
+        does not fit the others.  The message names it.
 
     Examples
     --------
@@ -477,24 +523,65 @@ def load_state(path: str | os.PathLike, records: Sequence[type] = ()) -> State:
     (1, ((array([1., 1.]),),))
     """
     meta, file_arrays = archive.read_archive(path, _KIND)
-    options = {name: archive.from_json(value, file_arrays, records) for name, value in meta["options"].items()}
-    leaves = [
-        (path_, _check.parameter_array(path_, np.zeros(shape, _dtype_from_name(dtype))))
-        for path_, shape, dtype in meta["leaves"]
-    ]
-    state = State(leaves, Options(**options))
+    with archive.naming_errors(path):
+        return _restore_state(meta, file_arrays, records)
+
+
+def _restore_state(meta, file_arrays, records):
+    """Return the state of the content of a file; raise an error that names what does not fit."""
+    values = archive.options_from_json(schema.entry(meta, "options", dict), Options._fields, file_arrays, records)
+    leaves = [_leaf_from_json(entry) for entry in schema.entry(meta, "leaves", list)]
+    options = Options(**values)
+    _check.record_methods("rule", options.rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
+    if options.lr_scale is not None and (
+        not isinstance(options.lr_scale, tuple) or len(options.lr_scale) != len(leaves)
+    ):
+        raise ValueError(f"lr_scale: must have one entry for each of {len(leaves)} arrays")
+    for i, (_, x) in enumerate(leaves):
+        _check_size(options, i, x, file_arrays)
+    state = State(leaves, options)
+    counts, log_decay, seed = schema.entry(meta, "counts", dict), schema.entry(meta, "decay", list), meta.get("seed")
+    state._check_counts(counts, log_decay)
+    state.counts = tuple(counts[key] for key in _COUNTER_KEYS.values()), log_decay
+    state._check_arrays(file_arrays)
     for i, leaf in enumerate(state.leaves):
         leaf.set_slots(tuple(file_arrays[f"slot{k}_of_{i}"] for k in range(len(leaf.slots))))
         for name, key in _ARRAY_KEYS.items():
             setattr(leaf, name, file_arrays.get(f"{key}_of_{i}"))
-    state.counts = tuple(meta["counts"][key] for key in _COUNTER_KEYS.values()), meta["decay"]
-    state.seed, state.iterate = meta["seed"], file_arrays.get("iterate")
+    state.seed = None if seed is None else _check.count("seed", seed)
+    state.iterate = file_arrays.get("iterate")
     state._refresh()
     return state
 
 
-def _dtype_from_name(name):
-    """Return the dtype of that name; importing ml_dtypes adds bfloat16 to NumPy."""
+def _leaf_from_json(entry):
+    """Return the path of an array and an array without memory of its shape and dtype."""
+    if not isinstance(entry, list) or len(entry) != 3 or not isinstance(entry[0], str):
+        raise ValueError("leaves: an entry must be a list of path, shape and dtype")
+    path, shape, name = entry
+    if name not in _DTYPES:
+        raise ValueError(f"{path}: got dtype {name!r}; must be one of {', '.join(_DTYPES)}")
+    if not isinstance(shape, list) or len(shape) > 64:
+        raise ValueError(f"{path}: the shape must be a list of at most 64 integers")
+    shape = [schema.count_entry({path: n}, path, 0, _LARGEST_SIZE) for n in shape]
+    if math.prod(shape) > _LARGEST_SIZE:
+        raise ValueError(f"{path}: an array of shape {shape} does not fit in memory")
     if name == "bfloat16":
-        importlib.import_module("ml_dtypes")
-    return np.dtype(name)
+        importlib.import_module("ml_dtypes")  # adds it to NumPy
+    return path, np.broadcast_to(np.zeros((), name), shape)
+
+
+def _check_size(options, i, x, contents):
+    """Raise ValueError unless a file has the accumulators and the average of array i, which `State` will allocate."""
+    shape = x.shape[:1] if has_row_accumulators(options.rule) else x.shape
+    names = {f"slot{k}_of_{i}": shape for k in range(len(initial_slots(options.rule)))}
+    if options.average is not None:
+        names[f"mean_of_{i}"] = x.shape
+    if options.sparse_decay == "lazy" and f"decayed_of_{i}" in contents:
+        names[f"decayed_of_{i}"] = x.shape[:1] if x.shape else (1,)
+    elif x.shape and not x.size and max(x.shape) > _LARGEST_EMPTY:
+        raise ValueError(f"leaves: array {i} has shape {x.shape}, which has no entry")
+    schema.check_names(contents, names, contents)
+    for name, shape in names.items():
+        if contents[name].shape != shape:
+            raise ValueError(f"{name}: got shape {contents[name].shape}; must have shape {shape}")

@@ -79,6 +79,7 @@ class RDA(NamedTuple):
     initial_accumulator: float = 0.0
 
     slots = 2
+    slot_domains = ("[0, inf)", "(-inf, inf)")
     accumulators_add = True
     domain = {"eps": "[0, inf)", "initial_accumulator": "[0, inf)"}
 
@@ -155,6 +156,7 @@ class FTRL(NamedTuple):
     l2: float = 0.0
 
     slots = 2
+    slot_domains = ("[0, inf)", "(-inf, inf)")
     accumulators_add = True
     domain = {"beta": "[0, inf)", "l1": "[0, inf)", "l2": "[0, inf)"}
 

@@ -4,6 +4,8 @@ A rule is a record with these members, where s is the tuple of accumulators of t
 
 ``slots``
     Number of accumulators per coordinate.
+``slot_domains``
+    Interval of each accumulator, such as ``"[0, inf)"``.  Files with other values are refused.  Default: finite.
 ``initial_slots() -> tuple``
     Initial values of the accumulators.
 ``step(x, g, s, lr) -> (x, s)``
@@ -88,6 +90,11 @@ def is_scaled_gradient(rule: Any) -> bool:
     return bool(get_member(rule, "is_scaled_gradient", False))
 
 
+def slot_domains(rule: Any) -> tuple:
+    """Return the interval of each accumulator of a rule."""
+    return get_member(rule, "slot_domains") or ("(-inf, inf)",) * len(initial_slots(rule))
+
+
 def has_additive_accumulators(rule: Any) -> bool:
     """Return whether the accumulators of a rule are sums over the updates, so that models can be merged."""
     return bool(get_member(rule, "accumulators_add", False))
@@ -156,6 +163,7 @@ class Adagrad(NamedTuple):
     modulus: bool = False
 
     slots = 1
+    slot_domains = ("[0, inf)",)
     is_scaled_gradient = True
     branchless = True
     accumulators_add = True
@@ -236,6 +244,7 @@ class RowAdagrad(NamedTuple):
     initial_accumulator: float = 0.0
 
     slots = 1
+    slot_domains = ("[0, inf)",)
     per_row = True
     domain = {"eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)"}
 
@@ -296,6 +305,7 @@ class MomentumAdagrad(NamedTuple):
     fresh: float | None = None
 
     slots = 2
+    slot_domains = ("[0, inf)", "(-inf, inf)")
     branchless = True
     domain = {"momentum": "[0, 1)", "eps": "[0, inf)", "initial_accumulator": "[0, inf)"}
 
@@ -357,6 +367,7 @@ class Adadelta(NamedTuple):
     fresh: float | None = None
 
     slots = 2
+    slot_domains = ("[0, inf)", "[0, inf)")
     branchless = True
     domain = {"rho": "[0, 1)", "eps": "(0, inf)"}
 

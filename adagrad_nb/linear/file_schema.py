@@ -1,0 +1,131 @@
+"""Schema of model files: the numbers, labels and arrays that a file must have, given the options in it."""
+
+import itertools
+
+import numpy as np
+
+from ..io import schema
+from ..io.schema import FINITE, ArrayField
+from ..records.multiclass_losses import is_multi_output_loss
+from ..records.rules import slot_domains
+from ..records.schedules import Rates
+from .selection import BestOutput
+from .targets import BinaryLabels, MulticlassLabels
+
+DTYPES = ("float32", "float64")
+NUMBERS = ("batch_size", "normalized", "invariant", "intercept")
+OPTIONS = ("rule", "lr", "penalty", "average")
+
+
+def read_numbers(meta):
+    """Return the options that are numbers or Booleans."""
+    numbers = schema.entry(meta, "numbers", dict)
+    if set(numbers) != set(NUMBERS):
+        raise ValueError(f"numbers: got {sorted(numbers)}; must be {sorted(NUMBERS)}")
+    flags = {name: schema.entry(numbers, name, bool) for name in NUMBERS[1:]}
+    return {"batch_size": schema.count_entry(numbers, "batch_size", 1)} | flags
+
+
+def read_dtype(meta):
+    """Return the name of the dtype of the weights."""
+    dtype = schema.entry(meta, "dtype", str)
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype: got {dtype[:60]!r}; must be float32 or float64")
+    return dtype
+
+
+def read_counts(meta, average):
+    """Return the number of updates, the first update that is averaged, and the number of rows."""
+    t, n_seen = (schema.count_entry(meta, name) for name in ("t", "n_seen"))
+    start = int(average.start) if average else 0
+    return t, schema.count_entry(meta, "since", start, max(start, t)), n_seen
+
+
+def read_n_features(meta, arrays, loss, lr):
+    """Return the number of features; raise unless the file has weights for all of them and for all outputs.
+
+    A model of this size may be allocated: it takes no more than a few times the bytes of the file.
+    """
+    n_features = schema.count_entry(meta, "n_features")
+    is_multi_output = is_multi_output_loss(loss) or isinstance(lr, Rates)
+    name = "table" if is_multi_output else "w"
+    schema.check_names(arrays, (name,), arrays)
+    shape = arrays[name].shape
+    if not is_multi_output:
+        if shape != (n_features,):
+            raise ValueError(f"n_features: got {n_features}, but w has shape {shape}")
+        return n_features
+    n_outputs = len(lr.values) if isinstance(lr, Rates) else len(schema.entry(meta, "labels", list)) - 1
+    if len(shape) != 3 or (shape[0], shape[2]) != (n_features, n_outputs) or (n_outputs and not shape[1]):
+        raise ValueError(f"n_features: got {n_features} with {n_outputs} outputs, but the table has shape {shape}")
+    if not n_outputs and n_features > 2**31:
+        raise ValueError(f"n_features: got {n_features} without any output")
+    return n_features
+
+
+def check_labels(target, labels):
+    """Raise ValueError unless the labels of a file are in order and of one kind, as in a model with this target."""
+    known = labels
+    if isinstance(target, MulticlassLabels):
+        if not labels or not isinstance(labels[0], bool):
+            raise ValueError(f"labels: got {_shorten(labels)}; the first entry must be True or False")
+        known = labels[1:]
+    elif len(labels) != 2:
+        raise ValueError(f"labels: got {_shorten(labels)}; must have two entries")
+    elif not isinstance(target, BinaryLabels):
+        if labels != [None, None]:
+            raise ValueError(f"labels: got {_shorten(labels)}; the loss takes numbers")
+        return
+    else:
+        known = [label for label in labels if label is not None]
+        if len(known) == 1 and known[0] not in ((-1, 0) if labels[1] is None else (1,)):
+            raise ValueError(f"labels: got {_shorten(labels)}; the only label must be 1, or 0 or -1 as the first one")
+    if any(not isinstance(label, (bool, int, float, str)) or label != label for label in known):
+        raise ValueError(f"labels: got {_shorten(labels)}; must be numbers, Booleans or strings")
+    if len({isinstance(label, str) for label in known}) > 1:
+        raise ValueError(f"labels: got {_shorten(labels)}; must be of one kind, all numbers or all strings")
+    if not all(a < b for a, b in itertools.pairwise(known)):
+        raise ValueError(f"labels: got {_shorten(labels)}; must be different and in increasing order")
+
+
+def check_arrays(model, like, arrays, t):
+    """Raise ValueError unless arrays fit a model after t updates.
+
+    Parameters
+    ----------
+    model : LinearModel
+        The model, or a new one with the options of the file.
+    like : dict
+        The arrays of such a model by name, of which only shapes and dtypes matter.
+    """
+    schema.check_names(arrays, like)
+    for name, array in like.items():
+        schema.check_array(name, arrays[name], ArrayField.like(array, None))
+    tally = arrays["tally"]
+    has_rates = isinstance(model.selection, BestOutput)
+    # The loss of a learning rate that diverged is infinite, and so may be its weights; those of the best are finite.
+    schema.check_entries("tally", tally[:-1], "[-inf, inf]" if has_rates else None)
+    schema.check_entries("tally", tally[-1:], "[0, inf]")
+    domains = slot_domains(model.parameters.state.rule)
+    of_slots = {f"{name}{k}": domain for name in ("slot", "bias_slot") for k, domain in enumerate(domains)}
+    of_slots |= {"tally": None, "totals": "[0, inf)", "largest": "[0, inf)"}
+    best = model.selection.best(tally) if has_rates else None
+    reported = slice(None) if best is None else slice(best, best + 1)
+    for name, array in arrays.items():
+        if name in ("table", "bias") and array.ndim == 3:
+            for k, domain in enumerate((FINITE, *domains)):
+                schema.check_entries(name, array[:, k, reported], domain)
+                if has_rates:
+                    schema.check_entries(name, array[:, k][np.isfinite(array[:, k])], domain)
+        elif name in ("total", "bias_total"):
+            schema.check_entries(name, array[..., reported], FINITE)
+        elif name != "last":
+            schema.check_entries(name, array, of_slots.get(name, FINITE))
+    if "last" in arrays:
+        current = float(arrays["totals"][2]) if "totals" in arrays else t
+        schema.check_entries("last", arrays["last"], f"[0, {current!r}]")
+
+
+def _shorten(labels):
+    text = repr(labels[:8])
+    return text if len(text) <= 60 else text[:57] + "..."
