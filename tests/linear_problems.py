@@ -28,7 +28,7 @@ from adagrad_nb.records import losses
 COLUMNS = 9
 RNG = np.random.default_rng(20110701)
 STRENGTHS = RNG.choice([0.0, 0.01, 0.05, 0.3], COLUMNS)
-RIDGES = RNG.choice([0.0, 0.1, 0.5], COLUMNS)
+RIDGE_STRENGTHS = RNG.choice([0.0, 0.1, 0.5], COLUMNS)
 LOWER = RNG.uniform(-0.2, 0.1, COLUMNS)
 UPPER = LOWER + RNG.uniform(0.0, 0.4, COLUMNS)
 
@@ -64,7 +64,7 @@ PENALTIES = {
     "bounded l1": (Bounded(L1(0.02), -0.1, 0.2), of_box(-0.1, 0.2, of_l1(0.02))),
     "bounded l2 away from zero": (Bounded(L2(0.3), 0.05, 0.4), of_box(0.05, 0.4, of_l2(0.3))),
     "l1 by feature": (L1(STRENGTHS), of_l1(STRENGTHS)),
-    "elastic net by feature": (ElasticNet(STRENGTHS, RIDGES), of_elastic(STRENGTHS, RIDGES)),
+    "elastic net by feature": (ElasticNet(STRENGTHS, RIDGE_STRENGTHS), of_elastic(STRENGTHS, RIDGE_STRENGTHS)),
     "box by feature": (Box(LOWER, UPPER), of_box(LOWER, UPPER)),
 }
 RATES = {

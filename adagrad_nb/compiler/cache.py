@@ -43,8 +43,8 @@ def hash_sources(folder=PACKAGE):
     """Return a hash of the paths and contents of all Python files below `folder`, or None if there are none."""
     digest, n_files = hashlib.sha256(), 0
     for path in sorted(folder.rglob("*.py")):
-        content = path.read_bytes()
-        digest.update(f"{path.relative_to(folder)}\0{len(content)}\0".encode() + content)
+        data = path.read_bytes()
+        digest.update(f"{path.relative_to(folder)}\0{len(data)}\0".encode() + data)
         n_files += 1
     return digest.hexdigest() if n_files else None
 
@@ -137,28 +137,28 @@ class KernelCache(_Cache):
         if path is None:
             return None
         try:
-            content = path.read_bytes()
+            data = path.read_bytes()
         except OSError:
             return None
-        checksum, content = content[:HASH_BYTES], content[HASH_BYTES:]
-        if checksum != hashlib.sha256(content).digest() or content[:HASH_BYTES] != key:
+        checksum, data = data[:HASH_BYTES], data[HASH_BYTES:]
+        if checksum != hashlib.sha256(data).digest() or data[:HASH_BYTES] != key:
             return None
         target_context.refresh()
         try:
-            return CompileResult._rebuild(target_context, *pickle.loads(content[HASH_BYTES:]))
+            return CompileResult._rebuild(target_context, *pickle.loads(data[HASH_BYTES:]))
         except Exception:  # of a checked file: it needs something that this process lacks; compiling does not
             return None
 
-    def save_overload(self, sig, data):
+    def save_overload(self, sig, result):
         """Write the compiled kernel for a signature."""
-        if any(not lifted.can_cache for lifted in data.lifted) or data.library.has_dynamic_globals:
+        if any(not lifted.can_cache for lifted in result.lifted) or result.library.has_dynamic_globals:
             return
-        path, key = self._locate(sig, data.codegen)
+        path, key = self._locate(sig, result.codegen)
         if path is None or _hash_sources_or_none() != SOURCES:
             return  # the sources changed after the import: this code belongs to neither version
-        content = key + dumps(data._reduce())
+        data = key + dumps(result._reduce())
         with contextlib.suppress(OSError):
-            write_file(path, hashlib.sha256(content).digest() + content)
+            write_file(path, hashlib.sha256(data).digest() + data)
 
     def _locate(self, sig, codegen):
         """Return the path and the key of a kernel, or (None, None) if it is not cached."""
@@ -181,13 +181,13 @@ class KernelCache(_Cache):
         return re.sub(r"[^\w.]", "", name) + f"-{self.py_func.__code__.co_firstlineno}"
 
 
-def write_file(path, content):
+def write_file(path, data):
     """Write a file so that other processes see all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".tmp")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            file.write(data)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

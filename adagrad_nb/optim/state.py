@@ -348,7 +348,7 @@ class State:
         }
         archive.write_archive(path, _KIND, meta, file_arrays)
 
-    def _check_arrays(self, contents):
+    def _check_arrays(self, file_arrays):
         """Raise ValueError unless arrays of a file fit the leaves of this state, which may be a new one."""
         fields, optional = {}, {}
         for i, leaf in enumerate(self.leaves):
@@ -364,8 +364,8 @@ class State:
                 optional[f"gathered_of_{i}"] = ArrayField((leaf.size * leaf.reals_per_entry,), leaf.precision)
         if self.average is not None and len(self.leaves) == 1:
             optional["iterate"] = ArrayField(self.leaves[0].shape, self.leaves[0].dtype)
-        schema.check_names(contents, fields, optional)
-        for name, array in contents.items():
+        schema.check_names(file_arrays, fields, optional)
+        for name, array in file_arrays.items():
             schema.check_array(name, array, (fields | optional)[name])
 
     def _check_counts(self, counts, log_decay):
@@ -571,17 +571,17 @@ def _leaf_from_json(entry):
     return path, np.broadcast_to(np.zeros((), name), shape)
 
 
-def _check_size(options, i, x, contents):
+def _check_size(options, i, x, file_arrays):
     """Raise ValueError unless a file has the accumulators and the average of array i, which `State` will allocate."""
     shape = x.shape[:1] if has_row_accumulators(options.rule) else x.shape
     names = {f"slot{k}_of_{i}": shape for k in range(len(initial_slots(options.rule)))}
     if options.average is not None:
         names[f"mean_of_{i}"] = x.shape
-    if options.sparse_decay == "lazy" and f"decayed_of_{i}" in contents:
+    if options.sparse_decay == "lazy" and f"decayed_of_{i}" in file_arrays:
         names[f"decayed_of_{i}"] = x.shape[:1] if x.shape else (1,)
     elif x.shape and not x.size and max(x.shape) > _LARGEST_EMPTY:
         raise ValueError(f"leaves: array {i} has shape {x.shape}, which has no entry")
-    schema.check_names(contents, names, contents)
+    schema.check_names(file_arrays, names, file_arrays)
     for name, shape in names.items():
-        if contents[name].shape != shape:
-            raise ValueError(f"{name}: got shape {contents[name].shape}; must have shape {shape}")
+        if file_arrays[name].shape != shape:
+            raise ValueError(f"{name}: got shape {file_arrays[name].shape}; must have shape {shape}")

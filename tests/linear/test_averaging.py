@@ -14,12 +14,12 @@ from adagrad_nb import EMA, L1, L2, Chunk, InverseSqrt, NoPenalty, Polyak, fit_l
 
 def iterates(X, y, loss, at, prox, weight, passes, start=None):
     """The state after each update."""
-    found, now = [], start
+    means, now = [], start
     for _, r in itertools.product(range(passes), range(len(y))):
         if weight[r]:
             now = reference_linear.fit(X[[r]], y[[r]], loss, at, prox=prox, weight=weight[[r]], start=now)
-            found.append(now)
-    return found
+            means.append(now)
+    return means
 
 
 def assert_mean(penalty, loss, rate, start, dtype=None, tolerance=1e-12):
@@ -29,10 +29,10 @@ def assert_mean(penalty, loss, rate, start, dtype=None, tolerance=1e-12):
     options = {"loss": loss, "penalty": record, "lr": lr, "sample_weight": weight, "passes": 2, "dtype": dtype}
     model = fit_linear(X, y, average=Polyak(start), **options)
     states = iterates(X.toarray(), y, loss, at, prox, weight, 2)
-    counted = states[start:] or states[-1:]
+    averaged = states[start:] or states[-1:]
     close = {"rtol": tolerance, "atol": tolerance}
-    assert_allclose(model.coef, np.mean([state.w for state in counted], axis=0), **close)
-    assert_allclose(model.intercept, np.mean([state.b for state in counted]), **close)
+    assert_allclose(model.coef, np.mean([state.w for state in averaged], axis=0), **close)
+    assert_allclose(model.intercept, np.mean([state.b for state in averaged]), **close)
     assert_allclose(model.decision_function(X), X @ model.coef + model.intercept, rtol=10 * tolerance, atol=tolerance)
     # The learning is that of the iterate.
     plain = fit_linear(X, y, average=None, **options)
@@ -63,30 +63,30 @@ def test_mean_is_that_of_all_iterates_compiled(penalty, rate, dtype):
 @pytest.mark.parametrize("penalty", PENALTIES)
 def test_going_on_changes_no_bit(penalty, rate, tmp_path):
     options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0], "average": Polyak(9)}
-    whole = fit_linear(X, Y, **options)
-    for cut in (5, 17):
-        first = fit_linear(X[:cut], Y[:cut], **options)
+    one_call = fit_linear(X, Y, **options)
+    for split in (5, 17):
+        first = fit_linear(X[:split], Y[:split], **options)
         before = model_values(first)
         first.save(tmp_path / "model")
         loaded = load_model(tmp_path / "model")
         assert model_values(loaded) == before
         assert loaded.average == Polyak(9)
         for model in (first, loaded):
-            assert model_values(fit_linear(X[cut:], Y[cut:], model=model)) == model_values(whole)
-            assert model_values(fit_linear(X[cut:], Y[cut:], model=model, **options)) == model_values(whole)
+            assert model_values(fit_linear(X[split:], Y[split:], model=model)) == model_values(one_call)
+            assert model_values(fit_linear(X[split:], Y[split:], model=model, **options)) == model_values(one_call)
         assert model_values(first) == before
-    assert model_values(fit_linear([Chunk(X[:9], Y[:9]), Chunk(X[9:], Y[9:])], **options)) == model_values(whole)
+    assert model_values(fit_linear([Chunk(X[:9], Y[:9]), Chunk(X[9:], Y[9:])], **options)) == model_values(one_call)
 
 
 @pytest.mark.usefixtures("interpreted")
 def test_late_features_count_from_the_start():
     order = np.argsort([np.append(np.flatnonzero(X[:, [i]].toarray()), 10**6)[0] for i in range(COLUMNS)])
     grown = sp.csr_array(X.toarray()[:, order])
-    width = int(grown[:5].indices.max()) + 1
-    assert width < COLUMNS
+    n_columns = int(grown[:5].indices.max()) + 1
+    assert n_columns < COLUMNS
     for penalty, rate in itertools.product(["none", "l2", "box away from zero"], ["constant", "inverse root"]):
         options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0], "average": Polyak(2)}
-        chunks = [Chunk(grown[:5, :width], Y[:5]), Chunk(grown[5:], Y[5:])]
+        chunks = [Chunk(grown[:5, :n_columns], Y[:5]), Chunk(grown[5:], Y[5:])]
         assert model_values(fit_linear(chunks, **options)) == model_values(fit_linear(grown, Y, **options))
 
 
@@ -97,20 +97,20 @@ def test_averaging_begun_and_options_changed_on_the_way():
     parts = [(L1(0.02), 0.5), (L2(0.3), InverseSqrt(0.7, 0.3)), (NoPenalty(), 0.2)]
     proxes = [PENALTIES["l1"][1], PENALTIES["l2"][1], None]
     rates = [lambda t: 0.5, RATES["inverse root"][1], lambda t: 0.2]
-    model, now, found = None, None, []
+    model, now, means = None, None, []
     for number, ((penalty, lr), prox, at) in enumerate(zip(parts, proxes, rates, strict=True)):
         average = Polyak(3) if number else None
         model = fit_linear(X, Y, penalty=penalty, lr=lr, model=model, average=average)
         states = iterates(dense, Y, "logistic", at, prox, ones, 1, now)
         now = states[-1]
-        found += states if number else []
-    assert_allclose(model.coef, np.mean([state.w for state in found], axis=0), rtol=1e-12, atol=1e-13)
-    assert_allclose(model.intercept, np.mean([state.b for state in found]), rtol=1e-12)
+        means += states if number else []
+    assert_allclose(model.coef, np.mean([state.w for state in means], axis=0), rtol=1e-12, atol=1e-13)
+    assert_allclose(model.intercept, np.mean([state.b for state in means]), rtol=1e-12)
     ended = fit_linear(X[:0], Y[:0], model=model, average=False)
     assert_allclose(ended.coef, now.w, rtol=1e-12, atol=1e-13)
-    again = fit_linear(X[:7], Y[:7], model=ended, average=Polyak())
+    resumed = fit_linear(X[:7], Y[:7], model=ended, average=Polyak())
     states = iterates(dense[:7], Y[:7], "logistic", rates[2], None, ones, 1, now)
-    assert_allclose(again.coef, np.mean([state.w for state in states], axis=0), rtol=1e-12, atol=1e-13)
+    assert_allclose(resumed.coef, np.mean([state.w for state in states], axis=0), rtol=1e-12, atol=1e-13)
 
 
 def test_a_mean_is_steadier_than_the_last_iterate():
@@ -118,16 +118,16 @@ def test_a_mean_is_steadier_than_the_last_iterate():
     A = rng.normal(size=(4000, 20))
     w = rng.normal(size=20)
     y = A @ w + 3 * rng.normal(size=4000)
-    far = [np.linalg.norm(fit_linear(A, y, loss="squared", average=a).coef - w) for a in (None, Polyak(1000))]
-    assert far[1] < 0.7 * far[0]
+    distances = [np.linalg.norm(fit_linear(A, y, loss="squared", average=a).coef - w) for a in (None, Polyak(1000))]
+    assert distances[1] < 0.7 * distances[0]
 
 
 def test_rows_of_weight_zero_are_no_updates():
-    keep = WEIGHT > 0
+    is_used = WEIGHT > 0
     model = fit_linear(X, Y, sample_weight=WEIGHT, average=Polyak(4))
     assert (
         model_values(model)["coef"]
-        == model_values(fit_linear(X[keep], Y[keep], sample_weight=WEIGHT[keep], average=Polyak(4)))["coef"]
+        == model_values(fit_linear(X[is_used], Y[is_used], sample_weight=WEIGHT[is_used], average=Polyak(4)))["coef"]
     )
 
 

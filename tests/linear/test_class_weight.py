@@ -8,7 +8,7 @@ from adagrad_nb import L1, Chunk, fit_linear
 from adagrad_nb.callbacks import History
 
 NAMES = np.where(Y > 0, "yes", "no")
-FACTOR = np.where(Y > 0, 3.0, 0.5)
+FACTORS = np.where(Y > 0, 3.0, 0.5)
 
 
 @pytest.mark.parametrize(
@@ -17,20 +17,20 @@ FACTOR = np.where(Y > 0, 3.0, 0.5)
 def test_class_weights_are_sample_weights(y):
     negative, positive = np.unique(y).tolist()
     by_class = {negative: 0.5, positive: 3.0}
-    plain = model_values(fit_linear(X, y, sample_weight=FACTOR))
+    plain = model_values(fit_linear(X, y, sample_weight=FACTORS))
     assert model_values(fit_linear(X, y, class_weight=by_class)) == plain
     assert model_values(fit_linear(X, y.tolist(), class_weight=by_class)) == plain
     both = model_values(fit_linear(X, y, sample_weight=WEIGHT, class_weight=by_class))
-    assert both == model_values(fit_linear(X, y, sample_weight=WEIGHT * FACTOR))
-    one = model_values(fit_linear(X, y, class_weight={positive: 3.0}))
-    assert one == model_values(fit_linear(X, y, sample_weight=np.where(Y > 0, 3.0, 1.0)))
-    assert one != model_values(fit_linear(X, y))
+    assert both == model_values(fit_linear(X, y, sample_weight=WEIGHT * FACTORS))
+    one_label = model_values(fit_linear(X, y, class_weight={positive: 3.0}))
+    assert one_label == model_values(fit_linear(X, y, sample_weight=np.where(Y > 0, 3.0, 1.0)))
+    assert one_label != model_values(fit_linear(X, y))
 
 
 def test_class_weights_of_chunks():
-    chunks = [Chunk(X[:9], NAMES[:9]), Chunk(X[9:], NAMES[9:], FACTOR[9:])]
+    chunks = [Chunk(X[:9], NAMES[:9]), Chunk(X[9:], NAMES[9:], FACTORS[9:])]
     weighted = fit_linear(chunks, class_weight={"yes": 2.0}, classes=["no", "yes"])
-    weight = np.r_[np.ones(9), FACTOR[9:]] * np.where(Y > 0, 2.0, 1.0)
+    weight = np.r_[np.ones(9), FACTORS[9:]] * np.where(Y > 0, 2.0, 1.0)
     assert model_values(weighted) == model_values(fit_linear(X, NAMES, sample_weight=weight))
 
 
@@ -39,18 +39,18 @@ def test_balanced_gives_labels_the_same_total(weight):
     rows = np.ones(40) if weight is None else weight
     totals = {sign: rows[sign == Y].sum() for sign in (-1, 1)}
     assert totals[-1] != totals[1]
-    factor = np.array([rows.sum() / (2 * totals[sign]) for sign in Y])
+    factors = np.array([rows.sum() / (2 * totals[sign]) for sign in Y])
     balanced = fit_linear(X, Y, class_weight="balanced", sample_weight=weight)
-    by_hand = fit_linear(X, Y, sample_weight=rows * factor)
+    by_hand = fit_linear(X, Y, sample_weight=rows * factors)
     np.testing.assert_allclose(balanced.coef, by_hand.coef, rtol=1e-12)
-    assert (rows * factor)[Y > 0].sum() == pytest.approx((rows * factor)[Y < 0].sum())
+    assert (rows * factors)[Y > 0].sum() == pytest.approx((rows * factors)[Y < 0].sum())
     assert fit_linear(X, np.ones(40), class_weight="balanced").n_seen == 40
 
 
 def test_class_weights_and_early_stopping_and_batches():
     options = {"passes": 3, "early_stopping": True, "batch_size": 4, "threads": 2}
     weighted = fit_linear(X, NAMES, class_weight={"yes": 3.0, "no": 0.5}, **options)
-    assert model_values(weighted) == model_values(fit_linear(X, NAMES, sample_weight=FACTOR, **options))
+    assert model_values(weighted) == model_values(fit_linear(X, NAMES, sample_weight=FACTORS, **options))
 
 
 @pytest.mark.parametrize(
@@ -79,11 +79,11 @@ def test_balanced_needs_the_data_in_memory():
 
 
 def test_callbacks_may_count_weights_that_are_not_zero():
-    history, counted = History(nonzero=True), []
+    history, counts = History(nonzero=True), []
     model = fit_linear(X, Y, penalty=L1(0.05), callback=history)
-    fit_linear(X, Y, penalty=L1(0.05), callback=lambda progress: counted.append(progress.n_nonzero))
-    assert history.nonzero == counted
-    assert counted[-1] == np.count_nonzero(model.coef) < 9
+    fit_linear(X, Y, penalty=L1(0.05), callback=lambda progress: counts.append(progress.n_nonzero))
+    assert history.nonzero == counts
+    assert counts[-1] == np.count_nonzero(model.coef) < 9
     plain = History()
     fit_linear(X, Y, callback=plain)
     assert plain.nonzero == []

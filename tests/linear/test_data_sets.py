@@ -51,9 +51,9 @@ def test_a9a_from_the_file(a9a):
     """Chunk by chunk, the same bits."""
     X, y, _, _ = a9a
     file = read_svmlight(DATA / "a9a.xz", chunk_bytes=200_000)
-    model, whole = fit_linear(file, penalty=L1(1e-4)), fit_linear(X, y, penalty=L1(1e-4))
-    assert model.coef.tobytes() == whole.coef.tobytes()
-    assert model.progressive_loss == whole.progressive_loss
+    model, from_arrays = fit_linear(file, penalty=L1(1e-4)), fit_linear(X, y, penalty=L1(1e-4))
+    assert model.coef.tobytes() == from_arrays.coef.tobytes()
+    assert model.progressive_loss == from_arrays.progressive_loss
     assert 20 < np.count_nonzero(model.coef) < 123
 
 

@@ -12,22 +12,22 @@ from adagrad_nb.linear.early_stopping import EarlyStoppingMonitor
 RECENT = EarlyStopping("recent", n_iter_no_change=3, tol=0.01)
 
 
-def held_rows(n, position=0, seed=0, fraction=0.25):
+def validation_rows(n, position=0, seed=0, fraction=0.25):
     return EarlyStoppingMonitor(EarlyStopping(validation_fraction=fraction), seed).validation_rows(n, position)
 
 
 @pytest.mark.parametrize("average", [None, Polyak()])
 def test_held_out_rows_are_not_learnt_and_are_what_is_looked_at(average):
-    held = held_rows(40)
-    assert held.size == 10
-    rest = np.setdiff1d(np.arange(40), held)
+    validation = validation_rows(40)
+    assert validation.size == 10
+    training = np.setdiff1d(np.arange(40), validation)
     options = {"sample_weight": WEIGHT, "average": average}
     stopping = EarlyStopping(validation_fraction=0.25, n_iter_no_change=4, tol=0.01)
     model = fit_linear(X, Y, passes=60, early_stopping=stopping, **options)
     by_hand, losses, best = None, [], None
     for _ in range(len(model.pass_losses)):
-        by_hand = fit_linear(X[rest], Y[rest], sample_weight=WEIGHT[rest], model=by_hand, average=average)
-        losses.append(by_hand.mean_loss(X[held], Y[held], WEIGHT[held]))
+        by_hand = fit_linear(X[training], Y[training], sample_weight=WEIGHT[training], model=by_hand, average=average)
+        losses.append(by_hand.mean_loss(X[validation], Y[validation], WEIGHT[validation]))
         best = by_hand if losses[-1] == min(losses) else best
     assert_allclose(model.pass_losses, losses, rtol=1e-13)
     assert_array_equal(model.coef, best.coef)
@@ -41,11 +41,11 @@ def test_patience_and_tolerance():
     for tol, patience in ((0.0, 1), (0.01, 2), (0.05, 3), (1.0, 4)):
         stopping = EarlyStopping("recent", n_iter_no_change=patience, tol=tol)
         losses = fit_linear(X, Y, passes=400, early_stopping=stopping).pass_losses
-        lowest, since, stop = np.inf, 0, None
+        lowest, n_bad_passes, stop = np.inf, 0, None
         for number, loss in enumerate(losses, 1):
-            since = 0 if loss < lowest - tol else since + 1
+            n_bad_passes = 0 if loss < lowest - tol else n_bad_passes + 1
             lowest = min(lowest, loss)
-            if since == patience:
+            if n_bad_passes == patience:
                 stop = number
                 break
         assert stop == len(losses) or (stop is None and len(losses) == 400)
@@ -53,10 +53,10 @@ def test_patience_and_tolerance():
 
 
 def test_recent_is_the_loss_of_the_rows_of_a_pass_before_they_are_learnt():
-    told = []
+    reported = []
     model = fit_linear(
         X, Y, passes=50, early_stopping=RECENT, sample_weight=WEIGHT,
-        callback=lambda p: told.append((p.passes, p.recent_loss, p.n_recent)),
+        callback=lambda p: reported.append((p.passes, p.recent_loss, p.n_recent)),
     )  # fmt: skip
     assert model.pass_losses[0] == pytest.approx(fit_linear(X, Y, sample_weight=WEIGHT).progressive_loss, rel=1e-15)
     twice = fit_linear(sp.vstack([X, X], format="csr"), np.r_[Y, Y], sample_weight=np.r_[WEIGHT, WEIGHT])
@@ -73,23 +73,23 @@ def test_chunks_hold_out_their_own_rows():
     for _ in range(2):
         total = 0.0
         for position, chunk in enumerate(chunks):
-            held = held_rows(chunk.X.shape[0], position)
-            rest = np.setdiff1d(np.arange(chunk.X.shape[0]), held)
-            by_hand = fit_linear(chunk.X[rest], chunk.y[rest], model=by_hand)
-            total += held.size * by_hand.mean_loss(chunk.X[held], chunk.y[held])
+            validation = validation_rows(chunk.X.shape[0], position)
+            training = np.setdiff1d(np.arange(chunk.X.shape[0]), validation)
+            by_hand = fit_linear(chunk.X[training], chunk.y[training], model=by_hand)
+            total += validation.size * by_hand.mean_loss(chunk.X[validation], chunk.y[validation])
         losses.append(total / 10)
     assert_allclose(model.pass_losses, losses, rtol=1e-13)
 
 
 def test_held_out_rows_are_the_same_in_every_pass_and_depend_on_the_seed():
     options = {"passes": 30, "early_stopping": EarlyStopping(validation_fraction=0.3, n_iter_no_change=2)}
-    first, again = (fit_linear(X, Y, rng=5, shuffle=True, **options) for _ in range(2))
-    assert model_values(first) == model_values(again)
-    other = fit_linear(X, Y, rng=6, shuffle=True, **options)
-    assert model_values(first) != model_values(other)
+    first, repeated = (fit_linear(X, Y, rng=5, shuffle=True, **options) for _ in range(2))
+    assert model_values(first) == model_values(repeated)
+    other_seed = fit_linear(X, Y, rng=6, shuffle=True, **options)
+    assert model_values(first) != model_values(other_seed)
     assert model_values(fit_linear(X, Y, **options)) == model_values(fit_linear(X, Y, **options))
-    assert not np.array_equal(held_rows(40, seed=1), held_rows(40, seed=2))
-    sizes = [held_rows(7, position, fraction=0.1).size for position in range(400)]
+    assert not np.array_equal(validation_rows(40, seed=1), validation_rows(40, seed=2))
+    sizes = [validation_rows(7, position, fraction=0.1).size for position in range(400)]
     assert set(sizes) == {0, 1}
     assert 0.06 * 2800 < sum(sizes) < 0.14 * 2800  # chunks too small for one row each give a row now and then
 
@@ -113,7 +113,7 @@ def test_a_callback_that_stops_gets_the_best_model_so_far():
 
 
 def test_a_held_out_row_that_is_malformed_is_named():
-    row = next(int(r) for r in held_rows(40) if X.indptr[r] < X.indptr[r + 1])
+    row = next(int(r) for r in validation_rows(40) if X.indptr[r] < X.indptr[r + 1])
     stopping = EarlyStopping(validation_fraction=0.25)
     for name, value, message in (("data", np.nan, "got nan in row"), ("indices", 99, "column index 99 in row")):
         bad = X.copy()

@@ -61,7 +61,7 @@ def problem(kind, n=200, seed=0):
     return sp.csr_array(X), np.where(score > 0, "yes", "no") if kind is AdagradClassifier else score
 
 
-def same(a, b):
+def are_equal(a, b):
     """Whether two estimators have learnt the same, bit for bit."""
     return a.coef_.tobytes() == b.coef_.tobytes() and a.intercept_.tobytes() == b.intercept_.tobytes()
 
@@ -121,10 +121,10 @@ def test_fit_is_fit_linear(kind, dtype):
             codes = (y == "yes").astype(int) if kind is AdagradClassifier else y
             seed = int(np.random.RandomState(0).randint(2**31 - 1))
             rows, targets, weight = sort_rows_by_hash(X, codes, np.ones(200), seed)
-            more = {"sample_weight": weight / weight.mean()}
+            weight_option = {"sample_weight": weight / weight.mean()}
         else:
-            rows, targets, more = X, y, {}
-        model = fit_linear(rows, targets, loss=loss, penalty=L1(0.01), passes=3, **options, **more)
+            rows, targets, weight_option = X, y, {}
+        model = fit_linear(rows, targets, loss=loss, penalty=L1(0.01), passes=3, **options, **weight_option)
         assert estimator.coef_.dtype == dtype
         assert np.ravel(estimator.coef_).tobytes() == model.coef.tobytes()
         assert_array_equal(estimator.intercept_, [model.intercept])
@@ -146,30 +146,30 @@ def test_fit_is_fit_linear(kind, dtype):
 @both
 def test_partial_fit_is_fit_linear_chunk_by_chunk(kind):
     X, y = problem(kind)
-    announced = {"classes": ["no", "yes"]} if kind is AdagradClassifier else {}
-    whole = kind(penalty="l2").partial_fit(X, y)
+    classes_option = {"classes": ["no", "yes"]} if kind is AdagradClassifier else {}
+    one_call = kind(penalty="l2").partial_fit(X, y)
     parts = kind(penalty="l2")
     for rows in np.array_split(np.arange(200), 7):
-        parts.partial_fit(X[rows], y[rows], **announced)
-    assert same(parts, whole)
+        parts.partial_fit(X[rows], y[rows], **classes_option)
+    assert are_equal(parts, one_call)
     assert len(parts.loss_curve_) == 7
     model = fit_linear(X, y, penalty=L2(1e-4), loss="logistic" if kind is AdagradClassifier else "squared")
-    assert np.ravel(whole.coef_).tobytes() == model.coef.tobytes()
-    assert whole.t_ == 200
+    assert np.ravel(one_call.coef_).tobytes() == model.coef.tobytes()
+    assert one_call.t_ == 200
 
 
 @both
 def test_fit_begins_anew_and_warm_start_goes_on(kind):
     X, y = problem(kind)
     options = {"shuffle": False, "penalty": "l1", "alpha": 0.01}
-    five = kind(max_iter=5, **options).fit(X, y)
-    assert same(kind(max_iter=5, **options).partial_fit(X[:9], y[:9]).fit(X, y), five)
+    five_passes = kind(max_iter=5, **options).fit(X, y)
+    assert are_equal(kind(max_iter=5, **options).partial_fit(X[:9], y[:9]).fit(X, y), five_passes)
     warm = kind(max_iter=2, warm_start=True, **options).fit(X, y)
     first = clone(warm).fit(X, y)
     warm.set_params(max_iter=3).fit(X, y)
-    assert same(warm, five)
-    assert not same(first, five)
-    assert (warm.n_iter_, warm.t_, five.n_iter_, five.t_) == (3, 1000, 5, 1000)
+    assert are_equal(warm, five_passes)
+    assert not are_equal(first, five_passes)
+    assert (warm.n_iter_, warm.t_, five_passes.n_iter_, five_passes.t_) == (3, 1000, 5, 1000)
     with pytest.raises(ValueError, match="X has 3 features, but"):
         warm.fit(X[:, :3], y)
 
@@ -196,11 +196,11 @@ def test_the_objective_is_that_of_scikit_learn():
     total = np.sum(weight * np.where(y == "yes", 2.5, 1.0))
     batch = LogisticRegression(C=1 / (alpha * total), tol=1e-10, max_iter=10_000, class_weight=classes)
     batch.fit(X, y, sample_weight=weight)
-    online = AdagradClassifier(
+    one_pass = AdagradClassifier(
         penalty="l2", alpha=alpha, lr=InverseSqrt(0.5, 1e-2), max_iter=2000, class_weight=classes, random_state=0
     ).fit(X, y, sample_weight=weight)
-    assert_allclose(online.coef_, batch.coef_, atol=0.01)
-    assert_allclose(online.intercept_, batch.intercept_, atol=0.01)
+    assert_allclose(one_pass.coef_, batch.coef_, atol=0.01)
+    assert_allclose(one_pass.intercept_, batch.intercept_, atol=0.01)
 
 
 # --- order and weights ---------------------------------------------------------------------------------------------
@@ -215,12 +215,12 @@ def test_what_is_learnt_does_not_depend_on_the_order_of_the_rows(kind, dense):
     options = {"penalty": "elasticnet", "random_state": 3}
     model = kind(**options).fit(X, y, weight)
     order = np.random.default_rng(1).permutation(200)
-    assert same(kind(**options).fit(X[order], y[order], weight[order]), model)
+    assert are_equal(kind(**options).fit(X[order], y[order], weight[order]), model)
     listed = np.repeat(order, weight[order])
-    assert same(kind(**options).fit(X[listed], y[listed]), model)
-    assert same(kind(**options).fit(X, y, weight * 3), model)
-    assert not same(kind(penalty="elasticnet", random_state=4).fit(X, y, weight), model)
-    assert not same(kind(shuffle=False, **options).fit(X, y, weight), model)
+    assert are_equal(kind(**options).fit(X[listed], y[listed]), model)
+    assert are_equal(kind(**options).fit(X, y, weight * 3), model)
+    assert not are_equal(kind(penalty="elasticnet", random_state=4).fit(X, y, weight), model)
+    assert not are_equal(kind(shuffle=False, **options).fit(X, y, weight), model)
 
 
 def test_rows_by_content(dtype):
@@ -240,22 +240,22 @@ def test_rows_by_content(dtype):
     for r in range(300):
         part = slice(X.indptr[r], X.indptr[r + 1])
         mixed.indices[part], mixed.data[part] = X.indices[part][::-1], X.data[part][::-1]
-    full = X.toarray()
-    full[full == 0] = -0.0
-    stored = sp.csr_array((full.ravel(), np.tile(np.arange(4), 300), np.arange(0, 1201, 4)), shape=(300, 4))
-    for other in (mixed, stored):
-        again, *_, same_total = sort_rows_by_hash(other, y, weight, 5)
-        assert_array_equal(again.toarray(), rows.toarray())
-        assert_array_equal(same_total, total)
+    dense = X.toarray()
+    dense[dense == 0] = -0.0
+    explicit_zeros = sp.csr_array((dense.ravel(), np.tile(np.arange(4), 300), np.arange(0, 1201, 4)), shape=(300, 4))
+    for variant in (mixed, explicit_zeros):
+        sorted_again, *_, total_again = sort_rows_by_hash(variant, y, weight, 5)
+        assert_array_equal(sorted_again.toarray(), rows.toarray())
+        assert_array_equal(total_again, total)
 
 
 def test_rows_by_content_are_in_a_random_order():
     """Of 20 numbers, far from sorted, each at every place about as often, and another order for each seed."""
     X, n = sp.csr_array(np.arange(1.0, 21.0)[:, None]), 2000
-    places = np.array([sort_rows_by_hash(X, np.zeros(20), np.ones(20), seed)[0].toarray().ravel() for seed in range(n)])
-    assert len({tuple(order) for order in places.tolist()}) == n
+    orders = np.array([sort_rows_by_hash(X, np.zeros(20), np.ones(20), seed)[0].toarray().ravel() for seed in range(n)])
+    assert len({tuple(order) for order in orders.tolist()}) == n
     for value in (1.0, 7.0, 20.0):
-        counts = np.bincount(np.argmax(places == value, axis=1), minlength=20)
+        counts = np.bincount(np.argmax(orders == value, axis=1), minlength=20)
         assert np.sum((counts - n / 20) ** 2 / (n / 20)) < 50  # chi squared of 19 degrees: one in 10,000
 
 
@@ -283,14 +283,14 @@ def test_class_weights():
     weight = np.random.default_rng(0).random(200)
     factors = {"no": 3.0, "yes": 0.5}
     model = AdagradClassifier(random_state=0).fit(X, y, weight * np.where(y == "no", 3.0, 0.5))
-    assert same(AdagradClassifier(class_weight=factors, random_state=0).fit(X, y, weight), model)
-    assert same(AdagradClassifier(class_weight={"no": 6.0}, random_state=0).fit(X, y, weight), model)
+    assert are_equal(AdagradClassifier(class_weight=factors, random_state=0).fit(X, y, weight), model)
+    assert are_equal(AdagradClassifier(class_weight={"no": 6.0}, random_state=0).fit(X, y, weight), model)
     totals = {label: weight[y == label].sum() for label in ("no", "yes")}
     balance = np.array([weight.sum() / (2 * totals[label]) for label in y])
     balanced = AdagradClassifier(class_weight="balanced", random_state=0).fit(X, y, weight)
     assert_allclose(balanced.coef_, AdagradClassifier(random_state=0).fit(X, y, weight * balance).coef_, rtol=1e-9)
     part = AdagradClassifier(class_weight=factors).partial_fit(X, y, sample_weight=weight)
-    assert same(AdagradClassifier().partial_fit(X, y, sample_weight=weight * np.where(y == "no", 3.0, 0.5)), part)
+    assert are_equal(AdagradClassifier().partial_fit(X, y, sample_weight=weight * np.where(y == "no", 3.0, 0.5)), part)
 
 
 # --- data and labels -----------------------------------------------------------------------------------------------
@@ -306,7 +306,7 @@ def test_labels_of_any_kind(pair):
     model = AdagradClassifier(random_state=0).fit(X, named)
     assert_array_equal(model.classes_, pair)
     assert model.predict(X).dtype == pair.dtype
-    assert same(model, AdagradClassifier(random_state=0).fit(X, y))
+    assert are_equal(model, AdagradClassifier(random_state=0).fit(X, y))
 
 
 def test_classes_announced_or_found():
@@ -334,7 +334,7 @@ def test_long_indices(kind):
     long = X.copy()
     long.indptr, long.indices = X.indptr.astype(np.int64), X.indices.astype(np.int64)
     model = kind(random_state=0).fit(long, y)
-    assert same(model, kind(random_state=0).fit(X, y))
+    assert are_equal(model, kind(random_state=0).fit(X, y))
     assert_array_equal(model.predict(long), model.predict(X))
 
 
@@ -342,7 +342,7 @@ def test_long_indices(kind):
 def test_sparse_is_dense(kind):
     """scikit-learn's SGD slows the intercept for sparse data, which makes another model of the same data."""
     X, y = problem(kind)
-    assert same(kind(random_state=0).fit(X, y), kind(random_state=0).fit(X.toarray(), y))
+    assert are_equal(kind(random_state=0).fit(X, y), kind(random_state=0).fit(X.toarray(), y))
 
 
 # --- more than two classes ------------------------------------------------------------------------------------------
@@ -377,7 +377,7 @@ def test_three_classes(loss):
     sparse = pickle.loads(pickle.dumps(clone(model).fit(X, y).sparsify()))
     assert sparse.coef_.shape == (3, 4)
     assert_array_equal(sparse.predict(X), model.predict(X))
-    assert same(sparse.partial_fit(X, y), model.partial_fit(X, y))
+    assert are_equal(sparse.partial_fit(X, y), model.partial_fit(X, y))
 
 
 def test_order_and_weights_of_three_classes():
@@ -387,9 +387,9 @@ def test_order_and_weights_of_three_classes():
     listed = np.repeat(order, weight[order])
     factors = {"lily": 2.0, "rose": 0.5}
     model = AdagradClassifier(class_weight=factors, random_state=0).fit(X, y, weight)
-    assert same(AdagradClassifier(class_weight=factors, random_state=0).fit(X[listed], y[listed]), model)
+    assert are_equal(AdagradClassifier(class_weight=factors, random_state=0).fit(X[listed], y[listed]), model)
     factor = np.select([y == "lily", y == "rose"], [2.0, 0.5], 1.0)
-    assert same(AdagradClassifier(random_state=0).fit(X, y, weight * factor), model)
+    assert are_equal(AdagradClassifier(random_state=0).fit(X, y, weight * factor), model)
 
 
 def test_classes_that_come_later():
@@ -409,7 +409,7 @@ def test_classes_that_come_later():
 def test_softmax_of_two_classes_is_logistic():
     X, y = problem(AdagradClassifier)
     model = AdagradClassifier("softmax", random_state=0).fit(X, y)
-    assert same(model, AdagradClassifier(random_state=0).fit(X, y))
+    assert are_equal(model, AdagradClassifier(random_state=0).fit(X, y))
     assert model.coef_.shape == (1, 6)
     assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
 
@@ -432,12 +432,12 @@ def test_loss_curve(kind):
         losses.append(float(np.divide(*(model.loss_sums - before))))
     assert_allclose(curve, losses, rtol=1e-9)
     assert curve[0] > curve[-1]
-    again = kind(max_iter=4, **options).fit(X, y, weight)
-    again.partial_fit(X, y).partial_fit(X[:5], y[:5])
-    assert again.loss_curve_[:4] == curve
-    assert len(again.loss_curve_) == 6
-    assert again.n_iter_ == 1
-    assert again.fit(X, y, weight).loss_curve_ == curve
+    refitted = kind(max_iter=4, **options).fit(X, y, weight)
+    refitted.partial_fit(X, y).partial_fit(X[:5], y[:5])
+    assert refitted.loss_curve_[:4] == curve
+    assert len(refitted.loss_curve_) == 6
+    assert refitted.n_iter_ == 1
+    assert refitted.fit(X, y, weight).loss_curve_ == curve
 
 
 @both
@@ -450,9 +450,9 @@ def test_early_stopping(kind, shuffle):
     assert 3 <= model.n_iter_ == len(model.loss_curve_) == len(model.validation_curve_) < 50
     best = int(np.argmin(model.validation_curve_))
     assert 170 * (best + 1) <= model.t_ <= 190 * (best + 1)
-    assert same(clone(model).fit(X, y), model)
-    other = clone(model).set_params(random_state=1).fit(X, y)
-    assert other.validation_curve_ != model.validation_curve_
+    assert are_equal(clone(model).fit(X, y), model)
+    other_seed = clone(model).set_params(random_state=1).fit(X, y)
+    assert other_seed.validation_curve_ != model.validation_curve_
     assert clone(model).set_params(early_stopping=True).fit(X, y).n_iter_ < 50
     assert clone(model).set_params(early_stopping=False).fit(X, y).validation_curve_ == []
 
@@ -466,7 +466,7 @@ def test_averages_and_batches(kind):
         model = kind(average=average, **options).fit(X, y)
         linear = fit_linear(X, y, average=record, passes=2, loss=loss)
         assert np.ravel(model.coef_).tobytes() == linear.coef.tobytes()
-        assert not same(model, kind(**options).fit(X, y))
+        assert not are_equal(model, kind(**options).fit(X, y))
     model = kind(batch_size=8, **options).fit(X, y)
     assert np.ravel(model.coef_).tobytes() == fit_linear(X, y, batch_size=8, passes=2, loss=loss).coef.tobytes()
     assert model.t_ == 2 * 25
@@ -485,15 +485,15 @@ def test_options_change_from_call_to_call(kind):
 @both
 def test_callback(kind):
     X, y = problem(kind)
-    seen = []
+    recorded = []
 
     def stop(progress):
-        seen.append(progress.n_seen)
+        recorded.append(progress.n_seen)
         if progress.n_seen >= 256:
             raise StopIteration
 
     model = kind(max_iter=5, callback=stop, random_state=0).fit(X, y)
-    assert seen[-1] == 256 == model.t_
+    assert recorded[-1] == 256 == model.t_
     assert model.n_iter_ == len(model.loss_curve_) == 2  # the second pass is not complete
     assert math.isfinite(model.loss_curve_[1])
 
@@ -520,7 +520,7 @@ def test_sparsify(kind):
     assert sp.issparse(loaded.coef_)
     assert_array_equal(model.densify().coef_, dense)
     assert model.coef_.shape == dense.shape
-    assert same(model.sparsify().partial_fit(X, y), loaded.partial_fit(X, y))
+    assert are_equal(model.sparsify().partial_fit(X, y), loaded.partial_fit(X, y))
     assert not sp.issparse(model.coef_)
 
 
@@ -540,7 +540,7 @@ def test_pickle_goes_on_bit_for_bit(kind):
     model = kind(penalty="l1", alpha=0.01, lr=InverseTime(0.5, 0.1), random_state=0).fit(X, y)
     loaded = pickle.loads(pickle.dumps(model))
     assert_array_equal(loaded.predict(X), model.predict(X))
-    assert same(loaded.partial_fit(X, y), model.partial_fit(X, y))
+    assert are_equal(loaded.partial_fit(X, y), model.partial_fit(X, y))
 
 
 @both
@@ -552,7 +552,7 @@ def test_clone_takes_records(kind):
     assert copy.loss == loss
     assert copy.rule == Adagrad(0.1)
     assert copy.set_params(random_state=0).fit(X, y).model_.loss == loss
-    assert same(copy, model.set_params(random_state=0).fit(X, y))
+    assert are_equal(copy, model.set_params(random_state=0).fit(X, y))
 
 
 def test_pipeline_and_grid_search():
@@ -582,9 +582,9 @@ def test_which_losses_have_probabilities():
             probability = model.predict_proba(X)
             assert_allclose(probability.sum(axis=1), 1.0)
             assert_array_equal(model.classes_[probability.argmax(axis=1)], model.predict(X))
-    with pytest.raises(AttributeError) as caught:
+    with pytest.raises(AttributeError) as raised:
         model.set_params(loss="hinge").predict_proba(X)
-    assert "the loss Hinge has no probabilities; use 'logistic'" in str(caught.value.__cause__)
+    assert "the loss Hinge has no probabilities; use 'logistic'" in str(raised.value.__cause__)
 
 
 def test_quantiles_and_counts():

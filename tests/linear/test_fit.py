@@ -52,18 +52,18 @@ from adagrad_nb import (
 def test_a_then_b_is_a_and_b(penalty, rate, tmp_path):
     """In two calls, as chunks, from a generator, and by way of a file: the same bits."""
     options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0]}
-    whole = fit_linear(X, Y, **options)
+    one_call = fit_linear(X, Y, **options)
     first = fit_linear(X[:17], Y[:17], **options)
     before = model_values(first)
-    assert_same_model(fit_linear(X[17:], Y[17:], model=first), whole)
+    assert_same_model(fit_linear(X[17:], Y[17:], model=first), one_call)
     assert model_values(first) == before
-    assert_same_model(fit_linear(split_rows(X, Y, 3, 17), **options), whole)
-    assert_same_model(fit_linear(iter(split_rows(X, Y, 1, 2, 30)), **options), whole)
+    assert_same_model(fit_linear(split_rows(X, Y, 3, 17), **options), one_call)
+    assert_same_model(fit_linear(iter(split_rows(X, Y, 1, 2, 30)), **options), one_call)
     path = tmp_path / "model"
     first.save(path)
     loaded = load_model(path)
     assert_same_model(loaded, first)
-    assert_same_model(fit_linear(X[17:], Y[17:], model=loaded), whole)
+    assert_same_model(fit_linear(X[17:], Y[17:], model=loaded), one_call)
 
 
 @pytest.mark.parametrize("case", [COMPILED[0], COMPILED[1], COMPILED[3]])
@@ -71,22 +71,22 @@ def test_a_then_b_is_a_and_b_compiled(case, tmp_path):
     penalty, loss, rate = case
     X, y, weight = data(loss)
     options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0], "loss": loss}
-    whole = fit_linear(X, y, sample_weight=weight, **options)
+    one_call = fit_linear(X, y, sample_weight=weight, **options)
     first = fit_linear(X[:17], y[:17], sample_weight=weight[:17], **options)
     first.save(tmp_path / "model")
     for model in (first, load_model(tmp_path / "model")):
-        assert_same_model(fit_linear(X[17:], y[17:], sample_weight=weight[17:], model=model), whole)
+        assert_same_model(fit_linear(X[17:], y[17:], sample_weight=weight[17:], model=model), one_call)
 
 
 def test_data_in_any_wrapping():
     """One matrix, one chunk, lists, tuples, generators and files of chunks."""
-    whole = fit_linear(X, Y)
+    expected = fit_linear(X, Y)
     chunks = split_rows(X, Y, 11)
-    assert_same_model(fit_linear(Chunk(X, Y)), whole)
+    assert_same_model(fit_linear(Chunk(X, Y)), expected)
     for wrapped in (chunks, tuple(chunks), iter(chunks), (chunk for chunk in chunks)):
-        assert_same_model(fit_linear(wrapped), whole)
-    assert_same_model(fit_linear([Chunk(c.X.toarray(), c.y.tolist(), np.ones(len(c.y))) for c in chunks]), whole)
-    assert_same_model(fit_linear(X.toarray().tolist(), Y.tolist()), whole)
+        assert_same_model(fit_linear(wrapped), expected)
+    assert_same_model(fit_linear([Chunk(c.X.toarray(), c.y.tolist(), np.ones(len(c.y))) for c in chunks]), expected)
+    assert_same_model(fit_linear(X.toarray().tolist(), Y.tolist()), expected)
 
 
 def test_a_file_chunk_by_chunk(tmp_path):
@@ -96,9 +96,9 @@ def test_a_file_chunk_by_chunk(tmp_path):
             row = X[[r]]
             pairs = (f"{i + 1}:{float(v)!r}" for i, v in zip(row.indices, row.data, strict=True))
             print(int(Y[r]), *pairs, file=file)
-    read = read_svmlight(path, chunk_bytes=200, n_features=COLUMNS)
-    assert len(list(read)) > 5
-    assert_same_model(fit_linear(read, passes=2), fit_linear(X, Y, passes=2))
+    reader = read_svmlight(path, chunk_bytes=200, n_features=COLUMNS)
+    assert len(list(reader)) > 5
+    assert_same_model(fit_linear(reader, passes=2), fit_linear(X, Y, passes=2))
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -107,21 +107,21 @@ def test_features_grow_from_chunk_to_chunk(penalty):
     """A feature that no chunk has had yet is a column of zeros, which the penalty reaches all the same."""
     order = np.argsort([np.append(np.flatnonzero(X[:, [i]].toarray()), 10**6)[0] for i in range(COLUMNS)])
     grown = sp.csr_array(X.toarray()[:, order])
-    widths = [max((int(i) + 1 for i in grown[:n].indices), default=0) for n in (5, 25)]
-    assert widths[0] < widths[1] < COLUMNS
+    n_columns = [max((int(i) + 1 for i in grown[:n].indices), default=0) for n in (5, 25)]
+    assert n_columns[0] < n_columns[1] < COLUMNS
     for rate in ("constant", "inverse root"):
         options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0]}
         chunks = [
-            Chunk(grown[:5, : widths[0]], Y[:5]),
-            Chunk(grown[5:25, : widths[1]], Y[5:25]),
+            Chunk(grown[:5, : n_columns[0]], Y[:5]),
+            Chunk(grown[5:25, : n_columns[1]], Y[5:25]),
             Chunk(grown[25:], Y[25:]),
         ]
-        whole = fit_linear(grown, Y, **options)
-        assert_same_model(fit_linear(chunks, **options), whole)
+        one_call = fit_linear(grown, Y, **options)
+        assert_same_model(fit_linear(chunks, **options), one_call)
         first = fit_linear(chunks[:2], **options)
-        assert first.n_features == widths[1]
-        assert_same_model(fit_linear(chunks[2], model=first), whole)
-        assert first.n_features == widths[1]
+        assert first.n_features == n_columns[1]
+        assert_same_model(fit_linear(chunks[2], model=first), one_call)
+        assert first.n_features == n_columns[1]
 
 
 def test_a_later_chunk_may_be_narrower():
@@ -175,10 +175,10 @@ def test_arrays_in_options_are_compared_by_their_values():
 # --- data in every form --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"])
+@pytest.mark.parametrize("sparse_format", ["csr", "csc", "coo", "lil", "dok", "bsr", "dia"])
 @pytest.mark.parametrize("kind", [sp.csr_array, sp.csr_matrix])
-def test_any_sparse_format(form, kind):
-    converted = kind(X).asformat(form)
+def test_any_sparse_format(sparse_format, kind):
+    converted = kind(X).asformat(sparse_format)
     model = fit_linear(converted, Y)
     assert_same_model(model, fit_linear(X, Y))
     assert_array_equal(model.decision_function(converted), model.decision_function(X))
@@ -222,42 +222,42 @@ def test_precision():
     assert double.coef.dtype == np.float64
     assert_allclose(model.coef, double.coef, rtol=1e-4, atol=1e-6)
     for kind in (np.int8, np.int64, np.uint16, np.bool_):
-        whole = sp.csr_array(np.rint(np.abs(X.toarray())).astype(kind))
-        assert_same_model(fit_linear(whole, Y), fit_linear(whole.astype(np.float64), Y))
-        assert_same_model(fit_linear(whole.toarray(), Y), fit_linear(whole.astype(np.float64), Y))
+        integral = sp.csr_array(np.rint(np.abs(X.toarray())).astype(kind))
+        assert_same_model(fit_linear(integral, Y), fit_linear(integral.astype(np.float64), Y))
+        assert_same_model(fit_linear(integral.toarray(), Y), fit_linear(integral.astype(np.float64), Y))
 
 
 def test_unsorted_and_repeated_columns_are_sorted_and_summed():
     mixed = unsorted_duplicates(sp.csr_array(np.rint(8 * X.toarray())))
-    tidy = mixed.copy()
-    tidy.sum_duplicates()
-    assert mixed.nnz == 2 * tidy.nnz
+    canonical = mixed.copy()
+    canonical.sum_duplicates()
+    assert mixed.nnz == 2 * canonical.nnz
     parts = [part.copy() for part in (mixed.indptr, mixed.indices, mixed.data)]
     model = fit_linear(mixed, Y)
-    assert_same_model(model, fit_linear(tidy, Y))
-    assert_same_model(fit_linear(mixed, Y, shuffle=True, rng=0), fit_linear(tidy, Y, shuffle=True, rng=0))
-    assert_allclose(model.decision_function(mixed), model.decision_function(tidy), rtol=1e-14)
+    assert_same_model(model, fit_linear(canonical, Y))
+    assert_same_model(fit_linear(mixed, Y, shuffle=True, rng=0), fit_linear(canonical, Y, shuffle=True, rng=0))
+    assert_allclose(model.decision_function(mixed), model.decision_function(canonical), rtol=1e-14)
     for before, after in zip(parts, (mixed.indptr, mixed.indices, mixed.data), strict=True):
         assert_array_equal(before, after)
-    late = sp.vstack([tidy[:30], mixed[30:]], format="csr")  # only the last rows are out of order
+    late = sp.vstack([canonical[:30], mixed[30:]], format="csr")  # only the last rows are out of order
     assert not late.has_canonical_format
     stops, expected = [], []
     assert_same_model(fit_linear(late, Y, callback=lambda p: stops.append(p.n_seen)), model)
-    fit_linear(tidy, Y, callback=lambda p: expected.append(p.n_seen))
+    fit_linear(canonical, Y, callback=lambda p: expected.append(p.n_seen))
     assert stops == expected
 
 
 def test_more_room_than_values():
     """A CSR whose arrays are longer than its last row needs, and read-only, as a memory map is."""
-    roomy = X.copy()
-    roomy.indices, roomy.data = np.r_[X.indices, [10**6] * 3].astype(np.int32), np.r_[X.data, [np.nan] * 3]
+    oversized = X.copy()
+    oversized.indices, oversized.data = np.r_[X.indices, [10**6] * 3].astype(np.int32), np.r_[X.data, [np.nan] * 3]
     model = fit_linear(X, Y)
-    assert_same_model(fit_linear(roomy, Y), model)
-    assert_array_equal(model.decision_function(roomy), model.decision_function(X))
-    for part in (roomy.indptr, roomy.indices, roomy.data):
+    assert_same_model(fit_linear(oversized, Y), model)
+    assert_array_equal(model.decision_function(oversized), model.decision_function(X))
+    for part in (oversized.indptr, oversized.indices, oversized.data):
         part.flags.writeable = False
-    assert_same_model(fit_linear(roomy, Y), model)
-    assert_array_equal(model.decision_function(roomy), model.decision_function(X))
+    assert_same_model(fit_linear(oversized, Y), model)
+    assert_array_equal(model.decision_function(oversized), model.decision_function(X))
 
 
 def test_no_rows_and_no_columns():
@@ -268,15 +268,15 @@ def test_no_rows_and_no_columns():
     assert_array_equal(empty.classes, [-1, 1])
     assert_array_equal(empty.predict(X), np.full(40, -1))
     assert_same_model(fit_linear(X, Y, model=empty), fit_linear(X, Y))
-    bare = fit_linear(sp.csr_array((40, 0)), Y)
-    assert bare.coef.shape == (0,)
-    assert bare.intercept == fit_linear(sp.csr_array((40, 3)), Y).intercept != 0
+    intercept_only = fit_linear(sp.csr_array((40, 0)), Y)
+    assert intercept_only.coef.shape == (0,)
+    assert intercept_only.intercept == fit_linear(sp.csr_array((40, 3)), Y).intercept != 0
 
 
 # --- what is refused -----------------------------------------------------------------------------------------------
 
 
-def tampered(**parts):
+def with_arrays(**parts):
     """X with other parts, which SciPy does not look at."""
     bad = X.copy()
     for name, part in parts.items():
@@ -289,57 +289,62 @@ assert X.indptr[2] < X.indptr[3]
 
 MALFORMED = {
     "indptr falls": (
-        lambda: tampered(indptr=with_value(X.indptr, 5, X.nnz)),
+        lambda: with_arrays(indptr=with_value(X.indptr, 5, X.nnz)),
         r"^X.indptr: falls from \d+ to \d+ at row 5;",
     ),
-    "indptr too short": (lambda: tampered(indptr=X.indptr[:-1]), "^X.indptr: got 40 entries for 40 rows"),
+    "indptr too short": (lambda: with_arrays(indptr=X.indptr[:-1]), "^X.indptr: got 40 entries for 40 rows"),
     "indptr too long": (
-        lambda: tampered(indptr=np.append(X.indptr, X.indptr[-1])),
+        lambda: with_arrays(indptr=np.append(X.indptr, X.indptr[-1])),
         "^X.indptr: got 42 entries for 40 rows",
     ),
-    "indptr starts late": (lambda: tampered(indptr=with_value(X.indptr, 0, 1)), "^X.indptr: starts with 1;"),
-    "indptr negative": (lambda: tampered(indptr=with_value(X.indptr, 0, -1)), "^X.indptr: starts with -1;"),
+    "indptr starts late": (lambda: with_arrays(indptr=with_value(X.indptr, 0, 1)), "^X.indptr: starts with 1;"),
+    "indptr negative": (lambda: with_arrays(indptr=with_value(X.indptr, 0, -1)), "^X.indptr: starts with -1;"),
     "indptr ends late": (
-        lambda: tampered(indptr=with_value(X.indptr, 40, X.nnz + 1)),
+        lambda: with_arrays(indptr=with_value(X.indptr, 40, X.nnz + 1)),
         rf"^X.indptr: ends with {X.nnz + 1}, but there are",
     ),
-    "indptr of floats": (lambda: tampered(indptr=X.indptr.astype(float)), "^X.indptr: got dtype float64"),
-    "indices of floats": (lambda: tampered(indices=X.indices.astype(float)), "^X.indices: got dtype float64"),
-    "indices in two dimensions": (lambda: tampered(indices=X.indices[:, None]), "^X.indices: got dtype int32 and "),
-    "too few indices": (lambda: tampered(indices=X.indices[:-1]), "^X.indptr: ends with"),
-    "too few values": (lambda: tampered(data=X.data[:-1]), "^X.indptr: ends with"),
-    "values in two dimensions": (lambda: tampered(data=X.data[:, None]), "^X.data: got dtype float64 and shape"),
-    "complex values": (lambda: tampered(data=X.data.astype(complex)), "^X.data: got dtype complex128"),
-    "objects as values": (lambda: tampered(data=X.data.astype(object)), "^X.data: got dtype object"),
+    "indptr of floats": (lambda: with_arrays(indptr=X.indptr.astype(float)), "^X.indptr: got dtype float64"),
+    "indices of floats": (lambda: with_arrays(indices=X.indices.astype(float)), "^X.indices: got dtype float64"),
+    "indices in two dimensions": (lambda: with_arrays(indices=X.indices[:, None]), "^X.indices: got dtype int32 and "),
+    "too few indices": (lambda: with_arrays(indices=X.indices[:-1]), "^X.indptr: ends with"),
+    "too few values": (lambda: with_arrays(data=X.data[:-1]), "^X.indptr: ends with"),
+    "values in two dimensions": (lambda: with_arrays(data=X.data[:, None]), "^X.data: got dtype float64 and shape"),
+    "complex values": (lambda: with_arrays(data=X.data.astype(complex)), "^X.data: got dtype complex128"),
+    "objects as values": (lambda: with_arrays(data=X.data.astype(object)), "^X.data: got dtype object"),
     "index too large": (
-        lambda: tampered(indices=with_value(X.indices, SECOND, 9)),
+        lambda: with_arrays(indices=with_value(X.indices, SECOND, 9)),
         r"^X: column index 9 in row 2; must be in \[0, 9\)",
     ),
     "index far too large": (
-        lambda: tampered(indices=with_value(X.indices, SECOND, 2**31 - 1)),
+        lambda: with_arrays(indices=with_value(X.indices, SECOND, 2**31 - 1)),
         "^X: column index 2147483647 in row 2;",
     ),
     "index negative": (
-        lambda: tampered(indices=with_value(X.indices, SECOND, -1)),
+        lambda: with_arrays(indices=with_value(X.indices, SECOND, -1)),
         r"^X: column index -1 in row 2; must be in \[0, 9\)",
     ),
     "64-bit index too large": (
-        lambda: tampered(
+        lambda: with_arrays(
             indptr=X.indptr.astype(np.int64), indices=with_value(X.indices.astype(np.int64), SECOND, 2**40)
         ),
         "^X: column index 1099511627776 in row 2;",
     ),
     "64-bit index negative": (
-        lambda: tampered(indptr=X.indptr.astype(np.int64), indices=with_value(X.indices.astype(np.int64), SECOND, -1)),
+        lambda: with_arrays(
+            indptr=X.indptr.astype(np.int64), indices=with_value(X.indices.astype(np.int64), SECOND, -1)
+        ),
         "^X: column index -1 in row 2;",
     ),
     "NaN": (
-        lambda: tampered(data=with_value(X.data, SECOND, np.nan)),
+        lambda: with_arrays(data=with_value(X.data, SECOND, np.nan)),
         r"^X: got nan in row 2, column \d; must be finite",
     ),
-    "infinity": (lambda: tampered(data=with_value(X.data, SECOND, np.inf)), r"^X: got inf in row 2, column \d; must"),
+    "infinity": (
+        lambda: with_arrays(data=with_value(X.data, SECOND, np.inf)),
+        r"^X: got inf in row 2, column \d; must",
+    ),
     "minus infinity": (
-        lambda: tampered(data=with_value(X.data, SECOND, -np.inf)),
+        lambda: with_arrays(data=with_value(X.data, SECOND, -np.inf)),
         r"^X: got -inf in row 2, column \d;",
     ),
     "one dimension": (lambda: X.toarray()[0], r"^X: got shape \(9,\); must have two dimensions"),
@@ -367,7 +372,7 @@ def _bad_coo():
     return bad
 
 
-def good_model(penalty=L1(0.02)):  # noqa: B008 - a record cannot be changed
+def valid_model(penalty=L1(0.02)):  # noqa: B008 - a record cannot be changed
     """(model, what it holds) of a model that a refused call is to leave alone."""
     model = fit_linear(X, Y, penalty=penalty)
     return model, model_values(model)
@@ -378,7 +383,7 @@ def good_model(penalty=L1(0.02)):  # noqa: B008 - a record cannot be changed
 def test_malformed_data(make, message):
     """Refused with the place, for a new model, for one that goes on, and for predictions; nothing has changed."""
     bad = make()
-    model, before = good_model(None)
+    model, before = valid_model(None)
     for call in (lambda: fit_linear(bad, Y), lambda: fit_linear(bad, Y, model=model), lambda: model.predict(bad)):
         with pytest.raises((ValueError, TypeError), match=message if "NoneType" not in message else "^X: got"):
             call()
@@ -390,7 +395,7 @@ def test_malformed_data(make, message):
 
 def test_an_index_within_the_model_but_not_within_the_data():
     """Row by row the data must keep to its own shape, even where the model is wider."""
-    model, before = good_model()
+    model, before = valid_model()
     bad = X[:, :5].copy()
     bad.indices = with_value(bad.indices, -1, 6)
     for call in (lambda: fit_linear(bad, Y, model=model), lambda: model.predict(bad)):
@@ -420,7 +425,7 @@ Y_BAD = {
 
 @pytest.mark.parametrize(("y", "message"), Y_BAD.values(), ids=Y_BAD)
 def test_malformed_targets(y, message):
-    model, before = good_model()
+    model, before = valid_model()
     for given in (None, model):
         with pytest.raises((ValueError, TypeError), match=message):
             fit_linear(X, y, model=given)
@@ -459,7 +464,7 @@ WEIGHTS_BAD = {
 
 @pytest.mark.parametrize(("weight", "message"), WEIGHTS_BAD.values(), ids=WEIGHTS_BAD)
 def test_malformed_weights(weight, message):
-    model, before = good_model()
+    model, before = valid_model()
     for call in (
         lambda: fit_linear(X, Y, sample_weight=weight),
         lambda: fit_linear(X, Y, sample_weight=weight, model=model),
@@ -550,7 +555,7 @@ NEW_BAD = {
 
 @pytest.mark.parametrize(("options", "error", "message"), OPTIONS_BAD.values(), ids=OPTIONS_BAD)
 def test_options_that_are_refused(options, error, message):
-    model, before = good_model()
+    model, before = valid_model()
     for given in ({}, {"model": model}):
         with pytest.raises(error, match=message):
             fit_linear(X, Y, **{**given, **options})
@@ -564,7 +569,7 @@ def test_options_of_a_new_model_that_are_refused(options, error, message):
 
 
 def test_what_a_model_cannot_change():
-    model, before = good_model()
+    model, before = valid_model()
     with pytest.raises(ValueError, match=r"^intercept: got False, but the model has intercept=True"):
         fit_linear(X, Y, model=model, intercept=False)
     with pytest.raises(ValueError, match=r"^dtype: got float32, but the model is float64"):
@@ -601,9 +606,9 @@ def test_a_model_is_never_nan(value):
     """A step that overflows is noticed at the next row that meets the weight, or else at the end."""
     model = fit_linear(np.ones((3, 1)), [1.0, 2.0, 3.0], loss="squared", intercept=False)
     before = model_values(model)
-    tall, far = np.ones((3, 1)), np.ones(3)
-    tall[1], far[1] = value, -value
-    for rows, y in ((tall, far), (-tall, far)):
+    ones, targets = np.ones((3, 1)), np.ones(3)
+    ones[1], targets[1] = value, -value
+    for rows, y in ((ones, targets), (-ones, targets)):
         for given in (None, model):
             for n in (2, 3):
                 with pytest.raises(
@@ -642,9 +647,9 @@ def test_indices_out_of_range_in_a_wide_table():
     """Where the next row is asked for beforehand, its indices have not been checked yet."""
     X = sp.csr_array((np.ones(4), [3, 2**18, 5, 6], [0, 2, 3, 4]), shape=(3, 2**18 + 1))
     fit_linear(X, [1, -1, 1])
-    for wrong in (-1, 2**18 + 1, 2**31 - 1):
-        bad = sp.csr_array((X.data, np.array([3, 2**18, wrong, 6], np.int32), X.indptr), shape=X.shape)
-        with pytest.raises(ValueError, match=rf"^X: column index {wrong} in row 1; must be in \[0, {2**18 + 1}\)"):
+    for index in (-1, 2**18 + 1, 2**31 - 1):
+        bad = sp.csr_array((X.data, np.array([3, 2**18, index, 6], np.int32), X.indptr), shape=X.shape)
+        with pytest.raises(ValueError, match=rf"^X: column index {index} in row 1; must be in \[0, {2**18 + 1}\)"):
             fit_linear(bad, [1, -1, 1])
 
 

@@ -42,8 +42,10 @@ def assert_eager(penalty, loss, rate, intercept, weighted, rule=None, dtype=None
     assert_allclose(model.progressive_loss, reference_linear.progressive_loss(eager.losses), **close)
     assert model.state.t == eager.t
     if prox is not None:  # and it is the penalty that is being tested
-        free = reference_linear.fit(X.toarray(), y, loss, at, intercept=intercept, weight=weight, passes=2, **settings)
-        assert np.abs(model.coef - free.w).max() > 1e-3
+        unpenalized = reference_linear.fit(
+            X.toarray(), y, loss, at, intercept=intercept, weight=weight, passes=2, **settings
+        )
+        assert np.abs(model.coef - unpenalized.w).max() > 1e-3
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -101,7 +103,7 @@ def test_long_absence_in_closed_form():
 def test_penalty_of_ones_own():
     """A record with a proximal step and nothing else is lazy too: k steps are taken one by one."""
 
-    class Toward(NamedTuple):
+    class PullTowardConstant(NamedTuple):
         """Half a squared distance."""
 
         target: float
@@ -112,8 +114,8 @@ def test_penalty_of_ones_own():
         def prox(self, x, w, i):
             return (x + w * self.target) / (1 + w)
 
-    own, loss, at = Toward(0.2), "logistic", RATES["constant"][1]
-    lazy = fit_linear(X, Y, penalty=own)
+    penalty, loss, at = PullTowardConstant(0.2), "logistic", RATES["constant"][1]
+    lazy = fit_linear(X, Y, penalty=penalty)
     eager = reference_linear.fit(X.toarray(), Y, loss, at, prox=lambda i, x, w: (x + w * 0.2) / (1 + w))
     assert_allclose(lazy.coef, eager.w, rtol=1e-12)
     assert lazy.coef[7] == pytest.approx(0.2)

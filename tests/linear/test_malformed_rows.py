@@ -143,6 +143,6 @@ def test_corrupted_matrices(python):
     names = {name for name, _ in counts}
     assert names == {"learn", "begin", "predict", "update", "in_place"}
     for name in names:
-        done, refused = counts[name, "done"], counts[name, "refused"]
-        assert done + refused == N
-        assert min(done, refused) > N / 10
+        done, rejected = counts[name, "done"], counts[name, "refused"]
+        assert done + rejected == N
+        assert min(done, rejected) > N / 10

@@ -13,21 +13,21 @@ from numpy.testing import assert_allclose, assert_array_equal
 from adagrad_nb import FTRL, L1, L2, RDA, Adadelta, Chunk, Logistic, Polyak, fit_linear, load_model, merge
 
 X, Y, WEIGHT = data(n=80, seed=3)
-CUTS = ((0, 20), (20, 35), (35, 60), (60, 80))
+RANGES = ((0, 20), (20, 35), (35, 60), (60, 80))
 
 
-def parts(start=None, cuts=CUTS, **options):
-    return [fit_linear(X[a:b], Y[a:b], sample_weight=WEIGHT[a:b], model=start, **options) for a, b in cuts]
+def parts(start=None, ranges=RANGES, **options):
+    return [fit_linear(X[a:b], Y[a:b], sample_weight=WEIGHT[a:b], model=start, **options) for a, b in ranges]
 
 
 def assert_near(a, b, tolerance=1e-12):
     close = {"rtol": tolerance, "atol": tolerance}
     assert_allclose(a.coef, b.coef, **close)
     assert_allclose(a.intercept, b.intercept, **close)
-    for mine, theirs in zip(
+    for actual, expected_slot in zip(
         a.state.slots[0] + a.bias_state.slots[0], b.state.slots[0] + b.bias_state.slots[0], strict=True
     ):
-        assert_allclose(mine, theirs, **close)
+        assert_allclose(actual, expected_slot, **close)
     assert (a.state.t, a.n_seen) == (b.state.t, b.n_seen)
     assert_allclose(a.progressive_loss, b.progressive_loss, **close)
 
@@ -39,20 +39,20 @@ def test_rules_are_what_they_are_defined_to_be(penalty, rule):
     record, prox = PENALTIES[penalty]
     dense = X.toarray()
 
-    def learn(a, b, start=None):
+    def fit_reference(a, b, start=None):
         return reference_linear.fit(
             dense[a:b], Y[a:b], "logistic", lambda t: 0.5, prox=prox, weight=WEIGHT[a:b], start=start
         )
 
     for begun in (False, True):
         first, eager = None, reference_linear.Outcome(np.zeros(9), 0.0, np.zeros(9), 0.0, 0, [])
-        cuts = CUTS
+        ranges = RANGES
         if begun:
-            first, eager = fit_linear(X[:20], Y[:20], sample_weight=WEIGHT[:20], penalty=record), learn(0, 20)
-            cuts = CUTS[1:]
-        model = merge(parts(first, cuts, penalty=record), first, rule=rule)
+            first, eager = fit_linear(X[:20], Y[:20], sample_weight=WEIGHT[:20], penalty=record), fit_reference(0, 20)
+            ranges = RANGES[1:]
+        model = merge(parts(first, ranges, penalty=record), first, rule=rule)
         expected = reference_merging.merge(
-            eager, [learn(a, b, eager if begun else None) for a, b in cuts], 0.5, float(rule == "sum"), prox
+            eager, [fit_reference(a, b, eager if begun else None) for a, b in ranges], 0.5, float(rule == "sum"), prox
         )
         assert_allclose(model.coef, expected.w, rtol=1e-11, atol=1e-12)
         assert_allclose(model.intercept, expected.b, rtol=1e-12)
@@ -75,13 +75,13 @@ def test_rules_compiled(dtype):
 @pytest.mark.parametrize("options", [{}, {"rule": RDA()}, {"rule": FTRL(l1=0.1)}, {"rule": RDA(), "penalty": L1(0.01)}])
 def test_grouping_and_order_do_not_matter(rule, begun, options):
     start = fit_linear(X[:20], Y[:20], **options) if begun else None
-    models = parts(start, CUTS[1:] if begun else CUTS, **options)
-    whole = merge(models, start, rule=rule)
+    models = parts(start, RANGES[1:] if begun else RANGES, **options)
+    merged = merge(models, start, rule=rule)
     *_, a, b = models
-    assert_near(merge([merge([a, b], start, rule=rule), *models[:-2]], start, rule=rule), whole)
-    assert_near(merge([merge(models[:-1], start, rule=rule), b], start, rule=rule), whole)
-    assert_near(merge(models[::-1], start, rule=rule), whole)
-    assert_near(merge([merge([one], start, rule=rule) for one in models], start, rule=rule), whole)
+    assert_near(merge([merge([a, b], start, rule=rule), *models[:-2]], start, rule=rule), merged)
+    assert_near(merge([merge(models[:-1], start, rule=rule), b], start, rule=rule), merged)
+    assert_near(merge(models[::-1], start, rule=rule), merged)
+    assert_near(merge([merge([model], start, rule=rule) for model in models], start, rule=rule), merged)
 
 
 @pytest.mark.parametrize("rule", ["average", "sum"])
@@ -103,32 +103,32 @@ def test_a_feature_that_one_learner_has_seen_keeps_its_weight(rule, workers):
 def test_the_average_is_between_the_learners():
     models = parts()
     merged = merge(models)
-    seen = np.array([model.coef for model in models])
-    touched = np.array([model.state.slots[0][0] > 0 for model in models])
-    low = np.where(touched, seen, np.inf).min(axis=0)
-    high = np.where(touched, seen, -np.inf).max(axis=0)
-    known = touched.any(axis=0)
-    assert (merged.coef[known] >= low[known] - 1e-15).all()
-    assert (merged.coef[known] <= high[known] + 1e-15).all()
-    assert not merged.coef[~known].any()
+    coefs = np.array([model.coef for model in models])
+    is_updated = np.array([model.state.slots[0][0] > 0 for model in models])
+    low = np.where(is_updated, coefs, np.inf).min(axis=0)
+    high = np.where(is_updated, coefs, -np.inf).max(axis=0)
+    is_known = is_updated.any(axis=0)
+    assert (merged.coef[is_known] >= low[is_known] - 1e-15).all()
+    assert (merged.coef[is_known] <= high[is_known] + 1e-15).all()
+    assert not merged.coef[~is_known].any()
 
 
 def test_the_blend_minimises_the_loss_of_the_sample():
     start = fit_linear(X[:20], Y[:20])
-    models = parts(start, CUTS[1:])
+    models = parts(start, RANGES[1:])
     for sample in (Chunk(X, Y, WEIGHT), Chunk(X[:30], Y[:30], None), Chunk(X[40:], -Y[40:], None)):
-        ends = [merge(models, start, rule=rule) for rule in ("average", "sum")]
-        blend = merge(models, start, rule="blend", sample=sample)
-        coefs, biases = [end.coef for end in ends], [end.intercept for end in ends]
+        endpoints = [merge(models, start, rule=rule) for rule in ("average", "sum")]
+        blended = merge(models, start, rule="blend", sample=sample)
+        coefs, biases = [endpoint.coef for endpoint in endpoints], [endpoint.intercept for endpoint in endpoints]
 
         def loss(b, coefs=coefs, biases=biases, sample=sample):
             margins = sample.X @ (coefs[0] + b * (coefs[1] - coefs[0])) + biases[0] + b * (biases[1] - biases[0])
             return np.average(np.logaddexp(0, -sample.y * margins), weights=sample.weight)
 
         best = min(loss(b) for b in np.linspace(0, 0.9, 1001))
-        reached = blend.mean_loss(sample.X, sample.y, sample.weight)
-        assert best - 1e-12 <= reached <= best + 1e-6
-        assert min(loss(0), loss(0.9)) - reached >= -1e-9
+        blended_loss = blended.mean_loss(sample.X, sample.y, sample.weight)
+        assert best - 1e-12 <= blended_loss <= best + 1e-6
+        assert min(loss(0), loss(0.9)) - blended_loss >= -1e-9
 
 
 def test_a_penalty_keeps_zeros_and_its_balance():
@@ -141,10 +141,10 @@ def test_a_penalty_keeps_zeros_and_its_balance():
     rng = np.random.default_rng(1)
     dense = rng.normal(size=(4000, 2))
     y = dense @ [1.0, -1.0]
-    whole = fit_linear(dense, y, loss="squared", penalty=L2(1.0), passes=20, lr=0.1)
-    halves = [fit_linear(dense[k::2], y[k::2], loss="squared", model=whole, passes=2) for k in range(2)]
+    one_model = fit_linear(dense, y, loss="squared", penalty=L2(1.0), passes=20, lr=0.1)
+    halves = [fit_linear(dense[k::2], y[k::2], loss="squared", model=one_model, passes=2) for k in range(2)]
     for rule in ("average", "sum"):
-        assert_allclose(merge(halves, whole, rule=rule).coef, whole.coef, atol=0.02)
+        assert_allclose(merge(halves, one_model, rule=rule).coef, one_model.coef, atol=0.02)
 
 
 def test_what_is_merged_goes_on(tmp_path):
@@ -153,9 +153,9 @@ def test_what_is_merged_goes_on(tmp_path):
     merged = merge(models)
     assert [model_values(model) for model in models] == before
     merged.save(tmp_path / "model")
-    further = fit_linear(X, Y, model=merged)
-    assert model_values(fit_linear(X, Y, model=load_model(tmp_path / "model"))) == model_values(further)
-    assert further.state.t == merged.state.t + 80
+    continued = fit_linear(X, Y, model=merged)
+    assert model_values(fit_linear(X, Y, model=load_model(tmp_path / "model"))) == model_values(continued)
+    assert continued.state.t == merged.state.t + 80
 
 
 def test_more_features_and_labels_by_and_by():
@@ -171,7 +171,7 @@ def test_more_features_and_labels_by_and_by():
 
 
 MODEL = fit_linear(X, Y)
-REFUSED = {
+INVALID = {
     "none": (([],), {}, ValueError, "^models: got none"),
     "no models": (([MODEL, 5],), {}, TypeError, "^models: got int at index 1"),
     "no start": (([MODEL], 5), {}, TypeError, "^start: got int"),
@@ -200,7 +200,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "options", "error", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("arguments", "options", "error", "message"), INVALID.values(), ids=INVALID)
 def test_what_is_refused(arguments, options, error, message):
     with pytest.raises(error, match=message):
         merge(*arguments, **options)

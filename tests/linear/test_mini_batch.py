@@ -54,61 +54,63 @@ def test_batches_compiled(penalty, dtype):
 def test_the_loop_for_batches_with_batches_of_one_changes_no_bit(penalty, dtype, monkeypatch):
     X, y, weight = data()
     options = {"penalty": PENALTIES[penalty][0], "sample_weight": weight, "passes": 2, "dtype": dtype}
-    whole = fit_linear(X, y, batch_size=1, **options)
-    assert model_values(whole) == model_values(fit_linear(X, y, **options))
+    one_call = fit_linear(X, y, batch_size=1, **options)
+    assert model_values(one_call) == model_values(fit_linear(X, y, **options))
     monkeypatch.setattr(dispatch, "row_kernel", dispatch.batch_kernel)
-    assert model_values(fit_linear(X, y, **options)) == model_values(whole)
+    assert model_values(fit_linear(X, y, **options)) == model_values(one_call)
 
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("penalty", ["none", "l2", "box by feature"])
 def test_going_on_where_a_batch_ends_changes_no_bit(penalty, tmp_path):
     options = {"penalty": PENALTIES[penalty][0], "batch_size": 4}
-    whole = fit_linear(X, Y, **options)
+    one_call = fit_linear(X, Y, **options)
     first = fit_linear(X[:16], Y[:16], **options)
     first.save(tmp_path / "model")
     for model in (first, load_model(tmp_path / "model")):  # whose batch size it keeps
-        assert model_values(fit_linear(X[16:], Y[16:], model=model)) == model_values(whole)
-    cut = fit_linear(X[:17], Y[:17], **options)
-    assert model_values(fit_linear(X[17:], Y[17:], model=cut)) == model_values(
+        assert model_values(fit_linear(X[16:], Y[16:], model=model)) == model_values(one_call)
+    split = fit_linear(X[:17], Y[:17], **options)
+    assert model_values(fit_linear(X[17:], Y[17:], model=split)) == model_values(
         fit_linear([Chunk(X[:17], Y[:17]), Chunk(X[17:], Y[17:])], **options)
     )
-    one = fit_linear(X[16:], Y[16:], model=first, batch_size=1)
-    assert one.state.t == first.state.t + 24
+    single = fit_linear(X[16:], Y[16:], model=first, batch_size=1)
+    assert single.state.t == first.state.t + 24
 
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("rows", [1, 3, 7, 10**6])
 def test_slices_do_not_cut_batches(rows, monkeypatch):
     options = {"penalty": L1(0.02), "passes": 2, "shuffle": True, "rng": 0, "batch_size": 6}
-    whole = fit_linear(X, Y, **options)
+    one_call = fit_linear(X, Y, **options)
     stops = []
     monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
-    assert model_values(fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)) == model_values(whole)
+    assert model_values(fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)) == model_values(
+        one_call
+    )
     assert all(stop % 40 % 6 == 0 for stop in stops)
 
 
 def test_each_batch_follows_the_mean_gradient():
     """With equal rows the mean is the row, whatever their number; equal weights scale it."""
-    same = sp.csr_array(np.tile([[1.0, -2.0]], (12, 1)))
-    one = fit_linear(same[:3], np.ones(3), loss="squared")
-    mean = fit_linear(same, np.ones(12), loss="squared", batch_size=4)
-    assert_allclose(mean.coef, one.coef, rtol=1e-15)
-    assert_allclose(mean.intercept, one.intercept, rtol=1e-15)
-    mixed = fit_linear(same[:6], np.ones(6), loss="squared", batch_size=3, sample_weight=[1, 0, 2, 3, 0, 0])
+    equal_rows = sp.csr_array(np.tile([[1.0, -2.0]], (12, 1)))
+    single = fit_linear(equal_rows[:3], np.ones(3), loss="squared")
+    mean = fit_linear(equal_rows, np.ones(12), loss="squared", batch_size=4)
+    assert_allclose(mean.coef, single.coef, rtol=1e-15)
+    assert_allclose(mean.intercept, single.intercept, rtol=1e-15)
+    mixed = fit_linear(equal_rows[:6], np.ones(6), loss="squared", batch_size=3, sample_weight=[1, 0, 2, 3, 0, 0])
     assert mixed.state.t == 1  # six rows, three that count, one batch of them
     assert_allclose(mixed.state.slots[0][0], [4.0, 16.0])  # ((1 + 2 + 3) / 3)², times x²
 
 
 def test_unsorted_rows_are_sorted_and_summed():
     mixed = unsorted_duplicates(sp.csr_array(np.rint(8 * X.toarray())))
-    tidy = mixed.copy()
-    tidy.sum_duplicates()
-    late = sp.vstack([tidy[:26], mixed[26:]], format="csr")
+    canonical = mixed.copy()
+    canonical.sum_duplicates()
+    late = sp.vstack([canonical[:26], mixed[26:]], format="csr")
     for size in (4, 100):
-        whole = fit_linear(tidy, Y, batch_size=size)
-        assert model_values(fit_linear(mixed, Y, batch_size=size)) == model_values(whole)
-        assert model_values(fit_linear(late, Y, batch_size=size)) == model_values(whole)
+        one_call = fit_linear(canonical, Y, batch_size=size)
+        assert model_values(fit_linear(mixed, Y, batch_size=size)) == model_values(one_call)
+        assert model_values(fit_linear(late, Y, batch_size=size)) == model_values(one_call)
 
 
 def test_a_row_that_is_refused_is_named():
@@ -127,19 +129,19 @@ def test_a_batch_that_is_refused_has_changed_nothing():
     model = fit_linear(X, Y)
     bad = X.copy()
     bad.data = with_value(X.data, X.indptr[6], np.nan)
-    recipe = model.parameters.spec()
+    spec = model.parameters.spec()
     model.batch_size = 4
-    learn, room = dispatch.batch_kernel(model.parameters, 4, X, recipe)
+    kernel, workspace = dispatch.batch_kernel(model.parameters, 4, X, spec)
     weights = model.parameters.kernel_arrays()
     order = np.arange(40)
     rows = row_kernels.Rows(bad.indptr, bad.indices.view(np.uint32), bad.data, Y, np.ones(40), order)
     after = fit_linear(X[:4], Y[:4], model=model)
-    position, status, t = learn(recipe, rows, weights, room, model.loss_sums, model.state.t, 0, 40)
+    position, status, t = kernel(spec, rows, weights, workspace, model.loss_sums, model.state.t, 0, 40)
     assert (position, status) == (6, row_kernels.NOT_FINITE)
     model.parameters.t = t
     model.n_seen += 4
     assert model_values(model) == model_values(after)
-    assert (room.slot_of == -1).all()
+    assert (workspace.slot_of == -1).all()
 
 
 def test_averages_of_batches():

@@ -40,14 +40,14 @@ def test_coef_is_a_copy():
 
 def test_predictions():
     model = fit_linear(X, Y, penalty=L1(0.02))
-    margin = X.toarray() @ model.coef + model.intercept
-    assert_allclose(model.decision_function(X), margin, rtol=1e-12, atol=1e-14)
-    assert_array_equal(model.predict(X), np.where(margin > 0, 1.0, -1.0))
+    score = X.toarray() @ model.coef + model.intercept
+    assert_allclose(model.decision_function(X), score, rtol=1e-12, atol=1e-14)
+    assert_array_equal(model.predict(X), np.where(score > 0, 1.0, -1.0))
     assert len(set(model.predict(X).tolist())) == 2
     probability = model.predict_proba(X)
-    assert_allclose(probability[:, 1], 1 / (1 + np.exp(-margin)), rtol=1e-12)
+    assert_allclose(probability[:, 1], 1 / (1 + np.exp(-score)), rtol=1e-12)
     assert_allclose(probability.sum(axis=1), 1.0, rtol=1e-15)
-    assert_allclose(model.mean_loss(X, Y, WEIGHT), np.average(np.logaddexp(0, -Y * margin), weights=WEIGHT), rtol=1e-12)
+    assert_allclose(model.mean_loss(X, Y, WEIGHT), np.average(np.logaddexp(0, -Y * score), weights=WEIGHT), rtol=1e-12)
 
 
 def test_predictions_of_numbers():

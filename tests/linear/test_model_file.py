@@ -46,7 +46,7 @@ class Capped(NamedTuple):
         return p
 
 
-class Ridges(NamedTuple):
+class RidgePerFeature(NamedTuple):
     """A penalty of one's own, with an array."""
 
     strengths: Any
@@ -91,58 +91,60 @@ def test_saved_and_loaded(tmp_path):
 @pytest.mark.usefixtures("interpreted")
 def test_records_of_ones_own_in_a_file(tmp_path):
     path = tmp_path / "model"
-    model = fit_linear(X[:20], Y[:20], loss=Capped(0.3), penalty=Ridges(np.linspace(0.1, 1, COLUMNS)))
+    model = fit_linear(X[:20], Y[:20], loss=Capped(0.3), penalty=RidgePerFeature(np.linspace(0.1, 1, COLUMNS)))
     model.save(path)
-    with pytest.raises(ValueError, match=r"uses the record (Capped|Ridges), which is not of this package; pass rec"):
+    with pytest.raises(
+        ValueError, match=r"uses the record (Capped|RidgePerFeature), which is not of this package; pass rec"
+    ):
         load_model(path)
     with pytest.raises(ValueError, match="uses the record Capped"):
-        load_model(path, records=[Ridges])
-    loaded = load_model(path, records=(Ridges, Capped))
+        load_model(path, records=[RidgePerFeature])
+    loaded = load_model(path, records=(RidgePerFeature, Capped))
     assert_same_model(fit_linear(X[20:], Y[20:], model=loaded), fit_linear(X[20:], Y[20:], model=model))
 
 
 def test_a_damaged_file_is_refused(saved, tmp_path):
     """Every other byte, any length: an error that says so, or the very same model."""
     model, path = saved
-    whole = path.read_bytes()
-    other = tmp_path / "other"
+    data = path.read_bytes()
+    damaged = tmp_path / "other"
     harmless = 0
-    flips = np.random.default_rng(0).integers(1, 256, len(whole)).tolist()
+    flips = np.random.default_rng(0).integers(1, 256, len(data)).tolist()
     for k, flip in list(enumerate(flips))[::2]:
-        other.write_bytes(whole[:k] + bytes([whole[k] ^ flip]) + whole[k + 1 :])
+        damaged.write_bytes(data[:k] + bytes([data[k] ^ flip]) + data[k + 1 :])
         try:
-            loaded = load_model(other)
+            loaded = load_model(damaged)
         except ValueError as error:
-            assert str(error).startswith(str(other))  # noqa: PT017 - most come here, not all
+            assert str(error).startswith(str(damaged))  # noqa: PT017 - most come here, not all
         else:
             assert model_values(loaded) == model_values(model)  # a time stamp, say
             harmless += 1
-    assert harmless < len(whole) / 8
-    for size in range(0, len(whole), 37):
-        other.write_bytes(whole[:size])
+    assert harmless < len(data) / 8
+    for size in range(0, len(data), 37):
+        damaged.write_bytes(data[:size])
         with pytest.raises(ValueError, match=r"not a file of this package, or damaged|checksum"):
-            load_model(other)
+            load_model(damaged)
 
 
 def test_other_files_are_refused(saved, tmp_path):
-    other = tmp_path / "other"
+    damaged = tmp_path / "other"
     with pytest.raises(FileNotFoundError):
-        load_model(other)
+        load_model(damaged)
     with pytest.raises(IsADirectoryError):
         load_model(tmp_path)
     for text in (b"", b"1 1:0.5\n", b"\x80\x04."):
-        other.write_bytes(text)
+        damaged.write_bytes(text)
         with pytest.raises(ValueError, match="not a file of this package, or damaged"):
-            load_model(other)
+            load_model(damaged)
     np.savez(tmp_path / "other.npz", w=np.zeros(3))
     with pytest.raises(ValueError, match="not a file of this package, or damaged"):
         load_model(tmp_path / "other.npz")
     np.save(tmp_path / "other.npy", np.zeros(3))
     with pytest.raises(ValueError, match="not a file of this package, or damaged"):
         load_model(tmp_path / "other.npy")
-    archive.write_archive(other, "picture", {}, {"w": np.zeros(3)})
+    archive.write_archive(damaged, "picture", {}, {"w": np.zeros(3)})
     with pytest.raises(ValueError, match="holds a picture, not a linear model"):
-        load_model(other)
+        load_model(damaged)
 
 
 def test_old_spellings_of_linear_models():
@@ -167,12 +169,12 @@ def test_save_is_all_or_nothing(saved, step, monkeypatch):
     model, path = saved
     before = path.read_bytes()
 
-    def full(file, *args, **arrays):
+    def savez_on_full_disk(file, *args, **arrays):
         if step == "savez":
             file.write(b"half of it")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np if step == "savez" else os, step, full)
+    monkeypatch.setattr(np if step == "savez" else os, step, savez_on_full_disk)
     with pytest.raises(OSError, match="No space left"):
         fit_linear(X, Y).save(path)
     monkeypatch.undo()

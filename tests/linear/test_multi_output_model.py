@@ -73,7 +73,7 @@ CASES = {  # name: (loss, the data, the reference's loss, lanes)
 
 def assert_eager(case, penalty, decays=False, intercept=True, weighted=True, dtype=None, tolerance=1e-10, rule=None):
     """fit_linear gives what the slow eager learner of all lanes gives."""
-    loss, kind, expected, lanes = CASES[case]
+    loss, kind, expected, n_outputs = CASES[case]
     X, y, weight = data(kind)
     record, prox = PENALTIES[penalty]
     rule = {} if rule is None else rule
@@ -91,7 +91,7 @@ def assert_eager(case, penalty, decays=False, intercept=True, weighted=True, dty
     )  # fmt: skip
     settings = {"G0" if name == "initial_accumulator" else name: value for name, value in rule.items()}
     eager = reference_multi_output.fit(
-        X.toarray(), y, expected, at, lanes, prox=prox, intercept=intercept, weight=weight if weighted else None,
+        X.toarray(), y, expected, at, n_outputs, prox=prox, intercept=intercept, weight=weight if weighted else None,
         passes=2, **settings,
     )  # fmt: skip
     close = {"rtol": tolerance, "atol": tolerance}
@@ -111,7 +111,7 @@ def assert_eager(case, penalty, decays=False, intercept=True, weighted=True, dty
         assert_allclose(model.intercept, eager.b, **close)
         assert_allclose(model.progressive_loss, losses, **close)
     if prox is not None:  # and it is the penalty that is being tested
-        assert np.abs(eager.w - reference_multi_output.fit(X.toarray(), y, expected, at, lanes).w).max() > 1e-3
+        assert np.abs(eager.w - reference_multi_output.fit(X.toarray(), y, expected, at, n_outputs).w).max() > 1e-3
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -151,29 +151,29 @@ def test_lazy_is_eager_in_single_precision(case, penalty, decays):
     assert_eager(case, penalty, decays, dtype=np.float32, tolerance=1e-4)
 
 
-@pytest.mark.parametrize("lanes", [1, 3, 8, 9, 24])
-def test_any_number_of_lanes(lanes, dtype):
+@pytest.mark.parametrize("n_outputs", [1, 3, 8, 9, 24])
+def test_any_number_of_lanes(n_outputs, dtype):
     """Each lane is what the model of its rate alone is, bit for bit but for the order of the sums."""
     X, y, weight = data("signs")
-    rates = tuple(np.linspace(0.05, 1.5, lanes).tolist())
+    rates = tuple(np.linspace(0.05, 1.5, n_outputs).tolist())
     model = fit_linear(X, y, lr=Rates(rates), sample_weight=weight, dtype=dtype, penalty=L1(0.01))
-    for lane, lr in enumerate(rates):
-        alone = fit_linear(X, y, lr=lr, sample_weight=weight, dtype=dtype, penalty=L1(0.01))
+    for output, lr in enumerate(rates):
+        single = fit_linear(X, y, lr=lr, sample_weight=weight, dtype=dtype, penalty=L1(0.01))
         tolerance = {"rtol": 100 * np.finfo(dtype).eps, "atol": 100 * np.finfo(dtype).eps}
-        assert_allclose(model.progressive_losses[lane], alone.progressive_loss, **tolerance)
-        assert_allclose(model.state.slots[0][0][:, lane], alone.state.slots[0][0], **tolerance)
-        if lane == model.best_index:
-            assert_allclose(model.coef, alone.coef, **tolerance)
-            assert_allclose(model.decision_function(X), alone.decision_function(X), **tolerance)
-            assert_allclose(model.intercept, alone.intercept, **tolerance)
+        assert_allclose(model.progressive_losses[output], single.progressive_loss, **tolerance)
+        assert_allclose(model.state.slots[0][0][:, output], single.state.slots[0][0], **tolerance)
+        if output == model.best_index:
+            assert_allclose(model.coef, single.coef, **tolerance)
+            assert_allclose(model.decision_function(X), single.decision_function(X), **tolerance)
+            assert_allclose(model.intercept, single.intercept, **tolerance)
 
 
 def test_other_rules():
     X, y, _ = data("signs")
     model = fit_linear(X, y, lr=Rates((0.5, 1.0)), rule=Adadelta())
-    for lane, lr in enumerate((0.5, 1.0)):
-        alone = fit_linear(X, y, lr=lr, rule=Adadelta())
-        assert_allclose(model.progressive_losses[lane], alone.progressive_loss, rtol=1e-12)
+    for output, lr in enumerate((0.5, 1.0)):
+        single = fit_linear(X, y, lr=lr, rule=Adadelta())
+        assert_allclose(model.progressive_losses[output], single.progressive_loss, rtol=1e-12)
 
 
 def assert_same(a, b):
@@ -194,22 +194,22 @@ OPTIONS = {
 def test_a_then_b_is_a_and_b(name, tmp_path):
     kind, options = OPTIONS[name]
     X, y, weight = data(kind)
-    whole = fit_linear(X, y, sample_weight=weight, **options)
-    for cut in (1 + ROWS // 2, ROWS - 1):
-        first = fit_linear(X[:cut], y[:cut], sample_weight=weight[:cut], **options)
+    one_call = fit_linear(X, y, sample_weight=weight, **options)
+    for split in (1 + ROWS // 2, ROWS - 1):
+        first = fit_linear(X[:split], y[:split], sample_weight=weight[:split], **options)
         before = model_values(first)
         if kind == "classes":
-            assert set(y[:cut]) == set(y)
-        again = fit_linear(X[cut:], y[cut:], sample_weight=weight[cut:], model=first)
+            assert set(y[:split]) == set(y)
+        resumed = fit_linear(X[split:], y[split:], sample_weight=weight[split:], model=first)
         assert model_values(first) == before
-        assert_same(again, whole)
-        assert_same(fit_linear(X[cut:], y[cut:], sample_weight=weight[cut:], model=first, **options), whole)
+        assert_same(resumed, one_call)
+        assert_same(fit_linear(X[split:], y[split:], sample_weight=weight[split:], model=first, **options), one_call)
         first.save(tmp_path / "model")
         loaded = load_model(tmp_path / "model")
         assert_same(loaded, first)
-        assert_same(fit_linear(X[cut:], y[cut:], sample_weight=weight[cut:], model=loaded), whole)
-        chunks = [Chunk(X[:cut], y[:cut], weight[:cut]), Chunk(X[cut:], y[cut:], weight[cut:])]
-        assert_same(fit_linear(chunks, **options), whole)
+        assert_same(fit_linear(X[split:], y[split:], sample_weight=weight[split:], model=loaded), one_call)
+        chunks = [Chunk(X[:split], y[:split], weight[:split]), Chunk(X[split:], y[split:], weight[split:])]
+        assert_same(fit_linear(chunks, **options), one_call)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -219,9 +219,9 @@ def test_features_grow(name):
     wide = X.toarray()
     wide[:20, 5:] = 0
     chunks = [Chunk(sp.csr_array(wide[:20, :5]), y[:20]), Chunk(sp.csr_array(wide[20:]), y[20:])]
-    whole = fit_linear(sp.csr_array(wide), y, **options)
+    one_call = fit_linear(sp.csr_array(wide), y, **options)
     grown = fit_linear(chunks, **options)
-    assert_array_equal(grown.coef, whole.coef)
+    assert_array_equal(grown.coef, one_call.coef)
     narrow = fit_linear([chunks[1], chunks[0]], **options)
     assert narrow.n_features == COLUMNS
 
@@ -229,8 +229,8 @@ def test_features_grow(name):
 def test_passes_and_shuffle():
     X, y, _ = data()
     twice = fit_linear(X, y, passes=2)
-    again = fit_linear(X, y, model=fit_linear(X, y))
-    assert_array_equal(twice.coef, again.coef)
+    resumed = fit_linear(X, y, model=fit_linear(X, y))
+    assert_array_equal(twice.coef, resumed.coef)
     shuffled = fit_linear(X, y, shuffle=True, rng=0, passes=2)
     assert_same(shuffled, fit_linear(X, y, shuffle=True, rng=0, passes=2))
     assert not np.array_equal(shuffled.coef, twice.coef)
@@ -282,17 +282,17 @@ def test_labels_of_any_type(names, tmp_path):
 def test_probabilities():
     X, y, weight = data()
     model = fit_linear(X, y)
-    share = np.exp(model.decision_function(X))
-    share /= share.sum(axis=1, keepdims=True)
-    assert_allclose(model.predict_proba(X), share, rtol=1e-12)
-    right = share[np.arange(ROWS), y]
+    exponentials = np.exp(model.decision_function(X))
+    exponentials /= exponentials.sum(axis=1, keepdims=True)
+    assert_allclose(model.predict_proba(X), exponentials, rtol=1e-12)
+    right = exponentials[np.arange(ROWS), y]
     assert_allclose(model.mean_loss(X, y), -np.mean(np.log(right)), rtol=1e-12)
     assert_allclose(model.mean_loss(X, y, weight), np.average(-np.log(right), weights=weight), rtol=1e-12)
     against = fit_linear(X, y, loss=OneVsRest(Logistic()))
-    share = 1 / (1 + np.exp(-against.decision_function(X)))
-    assert_allclose(against.predict_proba(X), share / share.sum(axis=1, keepdims=True), rtol=1e-12)
-    sides = np.where(np.arange(CLASSES) == y[:, None], 1, -1)
-    expected = np.log1p(np.exp(-sides * against.decision_function(X))).sum(axis=1).mean()
+    exponentials = 1 / (1 + np.exp(-against.decision_function(X)))
+    assert_allclose(against.predict_proba(X), exponentials / exponentials.sum(axis=1, keepdims=True), rtol=1e-12)
+    signs = np.where(np.arange(CLASSES) == y[:, None], 1, -1)
+    expected = np.log1p(np.exp(-signs * against.decision_function(X))).sum(axis=1).mean()
     assert_allclose(against.mean_loss(X, y), expected, rtol=1e-12)
 
 
@@ -333,9 +333,9 @@ def assert_each_class_alone(penalty, average, batch_size, rule):
     }  # fmt: skip
     model = fit_linear(X, y, loss=OneVsRest(Logistic()), **options)
     for k in range(CLASSES):
-        alone = fit_linear(X, y == k, **options)
-        assert_allclose(model.coef[k], alone.coef, rtol=1e-12, atol=1e-14)
-        assert_allclose(model.intercept[k], alone.intercept, rtol=1e-12)
+        single = fit_linear(X, y == k, **options)
+        assert_allclose(model.coef[k], single.coef, rtol=1e-12, atol=1e-14)
+        assert_allclose(model.intercept[k], single.intercept, rtol=1e-12)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -347,8 +347,8 @@ def test_a_mean_is_that_of_all_iterates(penalty, rule, batch_size):
     options = {"penalty": penalty, "rule": rule, "batch_size": batch_size, "classes": np.arange(CLASSES)}
     mean = fit_linear(X, y, average=Polyak(2), **options)
     model, found = None, []
-    for cut in range(0, ROWS, batch_size):
-        model = fit_linear(X[cut : cut + batch_size], y[cut : cut + batch_size], model=model, **options)
+    for split in range(0, ROWS, batch_size):
+        model = fit_linear(X[split : split + batch_size], y[split : split + batch_size], model=model, **options)
         found.append(model)
     assert_allclose(mean.coef, np.mean([model.coef for model in found[2:]], axis=0), rtol=1e-12, atol=1e-14)
     assert_allclose(mean.intercept, np.mean([model.intercept for model in found[2:]], axis=0), rtol=1e-12, atol=1e-14)
@@ -363,10 +363,10 @@ def test_the_best_rate_is_that_rate_alone(penalty, rule, batch_size, average):
     X, y, _ = data("signs")
     options = {"penalty": penalty, "rule": rule, "batch_size": batch_size, "average": average}
     best = fit_linear(X, y, lr=Rates(GRID), **options)
-    alone = fit_linear(X, y, lr=best.rate, **options)
-    assert_allclose(best.coef, alone.coef, rtol=1e-12, atol=1e-14)
-    assert_allclose(best.intercept, alone.intercept, rtol=1e-12)
-    assert_allclose(best.progressive_loss, alone.progressive_loss, rtol=1e-12)
+    single = fit_linear(X, y, lr=best.rate, **options)
+    assert_allclose(best.coef, single.coef, rtol=1e-12, atol=1e-14)
+    assert_allclose(best.intercept, single.intercept, rtol=1e-12)
+    assert_allclose(best.progressive_loss, single.progressive_loss, rtol=1e-12)
 
 
 def test_announced_classes():
@@ -386,27 +386,27 @@ def test_announced_classes():
 def test_a_class_that_comes_late():
     """It joins with weights of zero; lanes move aside so that the classes stay in order."""
     X, y, _ = data()
-    known = y != 1
-    first = fit_linear(X[known], y[known])
+    is_known = y != 1
+    first = fit_linear(X[is_known], y[is_known])
     before = model_values(first)
     model = fit_linear(X, y, model=first)
     assert model_values(first) == before
     assert_array_equal(model.classes, np.arange(CLASSES))
-    places = [0, 2, 3, 4]
+    columns = [0, 2, 3, 4]
     start = reference_multi_output.fit(
-        X[known].toarray(), np.searchsorted(places, y[known]), reference_multi_output.softmax, lambda t: 0.5, 4
+        X[is_known].toarray(), np.searchsorted(columns, y[is_known]), reference_multi_output.softmax, lambda t: 0.5, 4
     )
-    aside = [np.zeros((COLUMNS, 5)), np.zeros(5), np.zeros((COLUMNS, 5)), np.zeros(5)]
-    for new, old in zip(aside, start, strict=False):
-        new[..., places] = old
+    initial_arrays = [np.zeros((COLUMNS, 5)), np.zeros(5), np.zeros((COLUMNS, 5)), np.zeros(5)]
+    for new, old in zip(initial_arrays, start, strict=False):
+        new[..., columns] = old
     eager = reference_multi_output.fit(
         X.toarray(), y, reference_multi_output.softmax, lambda t: 0.5, 5,
-        start=reference_multi_output.Outcome(*aside, start.t, start.losses),
+        start=reference_multi_output.Outcome(*initial_arrays, start.t, start.losses),
     )  # fmt: skip
     assert_allclose(model.coef, eager.w.T, rtol=1e-10, atol=1e-12)
     names = np.array([f"class {k:02}" for k in range(30)])  # from one vector of lanes to four
-    many = fit_linear([Chunk(X[k : k + 10], names[k : k + 10]) for k in (0, 10, 20)])
-    assert_array_equal(many.classes, names)
+    from_chunks = fit_linear([Chunk(X[k : k + 10], names[k : k + 10]) for k in (0, 10, 20)])
+    assert_array_equal(from_chunks.classes, names)
     with pytest.raises(TypeError, match=r"^y: got the label 'x', but the model has"):
         fit_linear(X[:2], ["x", "x"], model=first)
 
@@ -430,13 +430,13 @@ def test_what_is_no_class():
 def test_auto_is_the_best_of_the_rates():
     X, y, _ = data("signs", n=400)
     model = fit_linear(X, y, lr="auto", passes=2)
-    alone = {lr: fit_linear(X, y, lr=lr, passes=2) for lr in Rates().values}
-    best = min(alone, key=lambda lr: alone[lr].progressive_loss)
+    single = {lr: fit_linear(X, y, lr=lr, passes=2) for lr in Rates().values}
+    best = min(single, key=lambda lr: single[lr].progressive_loss)
     assert model.rate == best
-    assert_allclose(model.coef, alone[best].coef, rtol=1e-10)
-    assert_allclose(model.progressive_loss, alone[best].progressive_loss, rtol=1e-12)
-    assert_allclose(model.predict_proba(X), alone[best].predict_proba(X), rtol=1e-10)
-    assert_allclose(model.mean_loss(X, y), alone[best].mean_loss(X, y), rtol=1e-10)
+    assert_allclose(model.coef, single[best].coef, rtol=1e-10)
+    assert_allclose(model.progressive_loss, single[best].progressive_loss, rtol=1e-12)
+    assert_allclose(model.predict_proba(X), single[best].predict_proba(X), rtol=1e-10)
+    assert_allclose(model.mean_loss(X, y), single[best].mean_loss(X, y), rtol=1e-10)
     assert_array_equal(model.classes, [-1, 1])
 
 
@@ -445,18 +445,18 @@ def test_a_rate_that_diverges_is_out():
     model = fit_linear(X, y, loss="squared", lr=Rates((0.1, 1e200)))
     assert model.rate == 0.1
     assert model.progressive_losses[1] > 1e100 or math.isinf(model.progressive_losses[1])
-    alone = fit_linear(X, y, loss="squared", lr=0.1)
-    assert_allclose(model.coef, alone.coef, rtol=1e-12)
+    single = fit_linear(X, y, loss="squared", lr=0.1)
+    assert_allclose(model.coef, single.coef, rtol=1e-12)
     assert np.isfinite(model.predict(X)).all()
 
 
 def test_callback_tells_of_the_best_rate():
     X, y, _ = data("signs")
-    told = []
-    model = fit_linear(X, y, lr=Rates((1e-9, 0.5)), passes=2, callback=told.append)
-    assert told[-1].n_seen == 2 * ROWS
-    assert told[-1].recent_loss < told[1].recent_loss
-    assert model.progressive_loss == told[-1].progressive_loss
+    reported = []
+    model = fit_linear(X, y, lr=Rates((1e-9, 0.5)), passes=2, callback=reported.append)
+    assert reported[-1].n_seen == 2 * ROWS
+    assert reported[-1].recent_loss < reported[1].recent_loss
+    assert model.progressive_loss == reported[-1].progressive_loss
 
 
 @pytest.mark.parametrize(
@@ -493,9 +493,9 @@ def test_what_cannot_change():
 # --- malformed data ------------------------------------------------------------------------------------------------
 
 
-def changed(X, part, place, value):
+def changed(X, part, position, value):
     parts = {"data": X.data.copy(), "indices": X.indices.copy()}
-    parts[part][place] = value
+    parts[part][position] = value
     new = X.copy()
     new.data, new.indices = parts["data"], parts["indices"]
     return new
@@ -581,10 +581,10 @@ def test_the_lanes_move_in_vectors(kind, penalty):
     X, y, _ = data("signs")
     X = X.astype(kind)
     model = fit_linear(X, y, lr="auto", penalty=penalty)
-    recipe = model.parameters.spec()
-    loop, buffers = choose_kernel(model.parameters, model.batch_size, X, recipe)
+    spec = model.parameters.spec()
+    kernel, buffers = choose_kernel(model.parameters, model.batch_size, X, spec)
     rows = kernels.Rows(X.indptr, as_unsigned(X.indices), X.data, y.astype(kind), np.ones(ROWS, kind), np.arange(ROWS))
-    text = llvm_ir(loop, recipe, rows, model.parameters.kernel_arrays(), buffers, model.loss_sums, 0, 0, 1)
+    text = llvm_ir(kernel, spec, rows, model.parameters.kernel_arrays(), buffers, model.loss_sums, 0, 0, 1)
     word = "float" if kind is np.float32 else "double"
     assert re.search(rf"fdiv <8 x {word}>", text)
     assert re.search(rf"@llvm\.sqrt\.v8f{kind(0).itemsize * 8}", text)

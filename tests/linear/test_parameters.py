@@ -71,13 +71,13 @@ def test_the_state_of_a_model_is_a_copy_to_step_with(classes, rng):
     plain = init(x, lr=0.5)
     plain.leaves[0].slots[0][:] = state.slots[0][0]
     g = rng.normal(size=x.shape)
-    wanted, after = update(x, g, plain)
+    expected, after = update(x, g, plain)
     for _ in range(2):
         got, new = update(x, g, state)
-        np.testing.assert_array_equal(got, wanted)
+        np.testing.assert_array_equal(got, expected)
         np.testing.assert_array_equal(new.slots[0][0], after.slots[0][0])
     update(x, g, state, out=(x, state))
-    np.testing.assert_array_equal(x, wanted)
+    np.testing.assert_array_equal(x, expected)
     np.testing.assert_array_equal(state.slots[0][0], after.slots[0][0])
     assert (model.state.slots[0][0] != state.slots[0][0]).any()
     assert model.state.t == 50

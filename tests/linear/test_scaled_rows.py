@@ -93,9 +93,9 @@ def test_flow_in_two_legs_is_flow(loss, rng):
     record = LOSSES[loss]()
     for _ in range(50):
         y, p, q, tau = targets(loss, rng), 3 * rng.normal(), rng.exponential(2), rng.exponential(1)
-        whole = p + q * invariant_step(record, y, p, q, 2 * tau)
+        one_leg = p + q * invariant_step(record, y, p, q, 2 * tau)
         half = p + q * invariant_step(record, y, p, q, tau)
-        assert half + q * invariant_step(record, y, half, q, tau) == pytest.approx(whole, rel=1e-12, abs=1e-12)
+        assert half + q * invariant_step(record, y, half, q, tau) == pytest.approx(one_leg, rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("loss", FLOWS)
@@ -218,9 +218,9 @@ def test_units_do_not_matter(flag):
     units = 2.0 ** np.random.default_rng(0).integers(-20, 20, COLUMNS)
     scaled = sp.csr_array(X @ sp.diags_array(units))
     options = {"rule": Adagrad(0.0), **FLAGS[flag]}
-    mine, theirs = fit_linear(X, y, **options), fit_linear(scaled, y, **options)
-    assert mine.progressive_loss == theirs.progressive_loss
-    assert_array_equal(mine.coef, theirs.coef * units)
+    unscaled_model, scaled_model = fit_linear(X, y, **options), fit_linear(scaled, y, **options)
+    assert unscaled_model.progressive_loss == scaled_model.progressive_loss
+    assert_array_equal(unscaled_model.coef, scaled_model.coef * units)
     plain = (
         fit_linear(X, y, rule=Adagrad(0.0)).progressive_loss,
         fit_linear(scaled, y, rule=Adagrad(0.0)).progressive_loss,
@@ -250,12 +250,17 @@ def test_weight_two_is_the_row_twice(loss):
     """To rounding where the accumulators stand still, closely where they grow; without invariance, it is not."""
     X, y, _ = data(loss, n=200)
     weight, doubled, targets = twice(X, y, 100)
-    still = {"loss": loss, "rule": Adagrad(1e9), "lr": 0.5e9}  # the rate is 1/2 for good
-    exact = fit_linear(X, y, sample_weight=weight, invariant=True, **still)
-    assert_allclose(exact.coef, fit_linear(doubled, targets, invariant=True, **still).coef, rtol=1e-7, atol=1e-7)
-    plain = fit_linear(X, y, sample_weight=weight, **still)
-    apart = np.abs(plain.coef - fit_linear(doubled, targets, **still).coef).max()
-    assert apart > 1e4 * np.abs(exact.coef - fit_linear(doubled, targets, invariant=True, **still).coef).max()
+    constant_options = {"loss": loss, "rule": Adagrad(1e9), "lr": 0.5e9}  # the rate is 1/2 for good
+    exact = fit_linear(X, y, sample_weight=weight, invariant=True, **constant_options)
+    assert_allclose(
+        exact.coef, fit_linear(doubled, targets, invariant=True, **constant_options).coef, rtol=1e-7, atol=1e-7
+    )
+    plain = fit_linear(X, y, sample_weight=weight, **constant_options)
+    difference = np.abs(plain.coef - fit_linear(doubled, targets, **constant_options).coef).max()
+    assert (
+        difference
+        > 1e4 * np.abs(exact.coef - fit_linear(doubled, targets, invariant=True, **constant_options).coef).max()
+    )
 
 
 def test_weight_two_is_about_the_row_twice_by_adagrad():
@@ -296,16 +301,16 @@ def test_a_then_b_is_a_and_b(penalty, rate, flag, tmp_path):
     X, Y = linear_problems.X, linear_problems.Y
     weight = np.random.default_rng(0).choice([0.5, 1.0, 3.0], Y.size)
     options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0], **FLAGS[flag]}
-    whole = fit_linear(X, Y, sample_weight=weight, **options)
+    one_call = fit_linear(X, Y, sample_weight=weight, **options)
     first = fit_linear(X[:17], Y[:17], sample_weight=weight[:17], **options)
     before = all_of(first)
-    assert all_of(fit_linear(X[17:], Y[17:], sample_weight=weight[17:], model=first)) == all_of(whole)
+    assert all_of(fit_linear(X[17:], Y[17:], sample_weight=weight[17:], model=first)) == all_of(one_call)
     assert all_of(first) == before
     first.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     assert (loaded.normalized, loaded.invariant) == (first.normalized, first.invariant)
     assert all_of(loaded) == before
-    assert all_of(fit_linear(X[17:], Y[17:], sample_weight=weight[17:], model=loaded)) == all_of(whole)
+    assert all_of(fit_linear(X[17:], Y[17:], sample_weight=weight[17:], model=loaded)) == all_of(one_call)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -315,10 +320,10 @@ def test_features_grow(penalty, flag):
     X, Y = linear_problems.X, linear_problems.Y
     order = np.argsort([np.append(np.flatnonzero(X[:, [i]].toarray()), 10**6)[0] for i in range(COLUMNS)])
     grown = sp.csr_array(X.toarray()[:, order])
-    width = int(grown[:5].indices.max()) + 1
-    assert width < COLUMNS
+    n_columns = int(grown[:5].indices.max()) + 1
+    assert n_columns < COLUMNS
     options = {"penalty": PENALTIES[penalty][0], **FLAGS[flag]}
-    chunks = [Chunk(grown[:5, :width], Y[:5]), Chunk(grown[5:], Y[5:])]
+    chunks = [Chunk(grown[:5, :n_columns], Y[:5]), Chunk(grown[5:], Y[5:])]
     assert all_of(fit_linear(chunks, **options)) == all_of(fit_linear(grown, Y, **options))
 
 
@@ -374,7 +379,7 @@ def test_refused_where_it_goes_on():
 
 @pytest.mark.usefixtures("interpreted")
 def test_a_loss_of_ones_own_takes_plain_steps():
-    class Own(NamedTuple):
+    class UserLoss(NamedTuple):
         target_type = "continuous"
 
         def value(self, y, p):
@@ -387,7 +392,7 @@ def test_a_loss_of_ones_own_takes_plain_steps():
             return p
 
     X, y, _ = data("squared")
-    plain, invariant = (fit_linear(X, y, loss=Own(), invariant=flag) for flag in (False, True))
+    plain, invariant = (fit_linear(X, y, loss=UserLoss(), invariant=flag) for flag in (False, True))
     assert_allclose(invariant.coef, plain.coef, rtol=1e-9)
 
 

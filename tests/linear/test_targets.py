@@ -19,21 +19,21 @@ from adagrad_nb import (
 
 
 def test_rows_of_weight_zero_are_passed_over():
-    keep = WEIGHT > 0
-    assert 0 < keep.sum() < 40
+    is_used = WEIGHT > 0
+    assert 0 < is_used.sum() < 40
     # The first row of weight zero could not be learnt from.
-    wild = X.copy()
-    row = next(r for r in range(40) if not keep[r] and wild.indptr[r] < wild.indptr[r + 1])
-    wild.data[wild.indptr[row]] = np.nan
-    model = fit_linear(wild, Y, sample_weight=WEIGHT, penalty=L1(0.02))
-    rest = fit_linear(X[keep], Y[keep], sample_weight=WEIGHT[keep], penalty=L1(0.02))
-    assert_array_equal(model.coef, rest.coef)
-    assert model.intercept == rest.intercept
-    assert model.progressive_loss == rest.progressive_loss
-    assert model.state.t == rest.state.t == keep.sum()
-    nothing = fit_linear(X, Y, sample_weight=np.zeros(40))
-    assert not nothing.coef.any()
-    assert math.isnan(nothing.progressive_loss)
+    non_finite = X.copy()
+    row = next(r for r in range(40) if not is_used[r] and non_finite.indptr[r] < non_finite.indptr[r + 1])
+    non_finite.data[non_finite.indptr[row]] = np.nan
+    model = fit_linear(non_finite, Y, sample_weight=WEIGHT, penalty=L1(0.02))
+    used_rows = fit_linear(X[is_used], Y[is_used], sample_weight=WEIGHT[is_used], penalty=L1(0.02))
+    assert_array_equal(model.coef, used_rows.coef)
+    assert model.intercept == used_rows.intercept
+    assert model.progressive_loss == used_rows.progressive_loss
+    assert model.state.t == used_rows.state.t == is_used.sum()
+    untrained = fit_linear(X, Y, sample_weight=np.zeros(40))
+    assert not untrained.coef.any()
+    assert math.isnan(untrained.progressive_loss)
 
 
 def test_weights_multiply_the_loss():

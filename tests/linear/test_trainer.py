@@ -30,8 +30,8 @@ def test_passes_are_repeated_rows():
 
 
 def test_shuffle():
-    same = fit_linear(X, Y, shuffle=True, rng=3)
-    assert_same_model(fit_linear(X, Y, shuffle=True, rng=3), same)
+    repeated = fit_linear(X, Y, shuffle=True, rng=3)
+    assert_same_model(fit_linear(X, Y, shuffle=True, rng=3), repeated)
     seeds = [fit_linear(X, Y, shuffle=True, rng=seed).coef.tobytes() for seed in range(5)]
     assert len({*seeds, fit_linear(X, Y).coef.tobytes()}) == 6
     assert_same_model(fit_linear(X, Y, shuffle=False, rng=3), fit_linear(X, Y))
@@ -48,7 +48,7 @@ def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
         target_type = "continuous"
 
         def value(self, y, p):
-            seen.append(int(y))
+            recorded.append(int(y))
             return 0.0
 
         def slope(self, y, p):
@@ -57,10 +57,10 @@ def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
         def inverse_link(self, p):
             return p
 
-    seen = []
+    recorded = []
     with interpreting():
         fit_linear(split_rows(X, np.arange(40.0), 25), loss=Listener(), passes=2, shuffle=True, rng=0)
-    parts = seen[:25], seen[25:40], seen[40:65], seen[65:]
+    parts = recorded[:25], recorded[25:40], recorded[40:65], recorded[65:]
     expected = list(range(25)), list(range(25, 40))
     assert [sorted(part) for part in parts] == [*expected, *expected]
     assert len({tuple(part) for part in (*parts, *map(tuple, expected))}) == 6
@@ -71,11 +71,11 @@ def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
 def test_slices_do_not_change_bits(rows, monkeypatch):
     """How often the loop returns to Python is nobody's business."""
     options = {"penalty": L1(0.02), "lr": InverseSqrt(0.5), "passes": 2, "shuffle": True, "rng": 0}
-    whole = fit_linear(X, Y, **options)
+    one_call = fit_linear(X, Y, **options)
     stops = []
     monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
     sliced = fit_linear(X, Y, callback=lambda p: stops.append(p.n_seen), **options)
-    assert_same_model(sliced, whole)
+    assert_same_model(sliced, one_call)
     assert len(stops) == 2 * math.ceil(40 / rows)
 
 
@@ -83,10 +83,10 @@ def test_slices_do_not_change_bits(rows, monkeypatch):
 def test_the_pace_does_not_change_bits(seconds, monkeypatch):
     parts = [data(seed=seed) for seed in range(60)]
     X, y = sp.vstack([part[0] for part in parts], format="csr"), np.concatenate([part[1] for part in parts])
-    whole = fit_linear(X, y)
+    one_call = fit_linear(X, y)
     monkeypatch.setattr(trainer, "SLICE_SECONDS", seconds)
     stops = []
-    assert_same_model(fit_linear(X, y, callback=lambda p: stops.append(p.n_seen)), whole)
+    assert_same_model(fit_linear(X, y, callback=lambda p: stops.append(p.n_seen)), one_call)
     assert (max(np.diff(stops)) < 512) == (seconds == 0.0)
 
 
@@ -102,28 +102,28 @@ def test_progressive_loss():
         weights += WEIGHT[r]
     model = fit_linear(X, Y, sample_weight=WEIGHT)
     assert_allclose(model.progressive_loss, total / weights, rtol=1e-12)
-    told = []
-    fit_linear(X, Y, sample_weight=WEIGHT, callback=told.append)
-    assert sum(p.recent_weight for p in told) == WEIGHT.sum()
-    assert_allclose(sum(p.recent_loss * p.recent_weight for p in told if p.recent_weight), total, rtol=1e-12)
+    reported = []
+    fit_linear(X, Y, sample_weight=WEIGHT, callback=reported.append)
+    assert sum(p.recent_weight for p in reported) == WEIGHT.sum()
+    assert_allclose(sum(p.recent_loss * p.recent_weight for p in reported if p.recent_weight), total, rtol=1e-12)
     assert isinstance(model.progressive_loss, float)
 
 
 def test_callback():
-    told = []
-    model = fit_linear(X, Y, passes=2, callback=told.append)
-    stops = [p.n_seen for p in told]
+    reported = []
+    model = fit_linear(X, Y, passes=2, callback=reported.append)
+    stops = [p.n_seen for p in reported]
     assert stops == sorted(set(stops))
     assert {1, 2, 4, 8, 16, 32, 40, 64, 80} <= set(stops)
-    assert len(told) < 15
-    assert all(p.model is model for p in told)
-    assert [p.n_recent for p in told] == np.diff([0, *stops]).tolist()
-    assert [p.passes for p in told] == [int(n > 40) for n in stops]
-    assert [p.recent_weight for p in told] == [p.n_recent for p in told]
-    seconds = [p.seconds for p in told]
+    assert len(reported) < 15
+    assert all(p.model is model for p in reported)
+    assert [p.n_recent for p in reported] == np.diff([0, *stops]).tolist()
+    assert [p.passes for p in reported] == [int(n > 40) for n in stops]
+    assert [p.recent_weight for p in reported] == [p.n_recent for p in reported]
+    seconds = [p.seconds for p in reported]
     assert 0 <= seconds[0]
     assert seconds == sorted(seconds)
-    for p in told:
+    for p in reported:
         if p.n_seen <= 40:
             part = fit_linear(X[: p.n_seen], Y[: p.n_seen])
             assert_allclose(p.progressive_loss, part.progressive_loss, rtol=1e-12)
@@ -131,7 +131,7 @@ def test_callback():
             assert p.progressive_loss == model.progressive_loss
     # recent_loss: the sums add up to those of the rows passed, in either pass
     spans = np.diff([0, *stops])
-    recent = np.array([p.recent_loss for p in told])
+    recent = np.array([p.recent_loss for p in reported])
     first = np.array(stops) <= 40
     assert_allclose(spans[first] @ recent[first], 40 * model.progressive_loss, rtol=1e-12)
     second = fit_linear(X, Y, model=fit_linear(X, Y)).loss_sums[0] - fit_linear(X, Y).loss_sums[0]
@@ -140,13 +140,13 @@ def test_callback():
 
 def test_callback_of_a_model_that_goes_on():
     """`recent_loss` is of the rows of this call alone."""
-    first, told = fit_linear(X[:20], Y[:20]), []
-    model = fit_linear(X[20:], Y[20:], model=first, callback=told.append)
-    assert told[0].n_seen == 32
+    first, reported = fit_linear(X[:20], Y[:20]), []
+    model = fit_linear(X[20:], Y[20:], model=first, callback=reported.append)
+    assert reported[0].n_seen == 32
     before = first.progressive_loss * 20
-    after = told[0].progressive_loss * 32
-    assert_allclose(told[0].recent_loss, (after - before) / 12, rtol=1e-12)
-    assert told[-1].progressive_loss == model.progressive_loss
+    after = reported[0].progressive_loss * 32
+    assert_allclose(reported[0].recent_loss, (after - before) / 12, rtol=1e-12)
+    assert reported[-1].progressive_loss == model.progressive_loss
 
 
 def test_callback_that_stops():

@@ -17,7 +17,7 @@ from adagrad_nb import FTRL, L1, RDA, Adadelta, Chunk, Polyak, fit_linear, load_
 from adagrad_nb.compiler.intrinsics import barrier_wait
 from adagrad_nb.linear import dispatch, trainer
 from adagrad_nb.linear.kernels import rows as row_kernels
-from adagrad_nb.linear.kernels import workers as team
+from adagrad_nb.linear.kernels import workers as workers_module
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples" / "data"
 X, Y, WEIGHT = data(n=80, seed=2)
@@ -35,14 +35,14 @@ def early(monkeypatch):
 def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=True):
     X, y, weight = data(loss, n=80, seed=2)
     record, prox = PENALTIES[penalty]
-    monkeypatch.setattr(team, "find_blend", lambda *arguments: b)
-    first, most = dispatch.choose_round_sizes(X)
-    assert (first, 15 < most < 40) == (12, True)
+    monkeypatch.setattr(workers_module, "find_blend", lambda *arguments: b)
+    first, max_rows = dispatch.choose_round_sizes(X)
+    assert (first, 15 < max_rows < 40) == (12, True)
     model = fit_linear(
         X, y, loss=loss, penalty=record, sample_weight=weight, threads=workers, passes=passes, intercept=intercept
     )
     eager = reference_merging.fit_in_rounds(
-        X.toarray(), y, loss, 0.5, workers, b, serial_updates=12, growth=2, max_rows=most, weight=weight, prox=prox,
+        X.toarray(), y, loss, 0.5, workers, b, serial_updates=12, growth=2, max_rows=max_rows, weight=weight, prox=prox,
         passes=passes, intercept=intercept,
     )  # fmt: skip
     close = {"rtol": 1e-11, "atol": 1e-12}
@@ -90,12 +90,12 @@ def test_compiled_and_interpreted_agree(options, dtype):
 def test_the_same_bits_whoever_runs_them(options, workers, monkeypatch):
     options = {**options, "threads": workers, "passes": 3}
     monkeypatch.setattr(dispatch, "available_cores", lambda: 1)
-    alone = model_values(fit_linear(X, Y, **options))
+    one_thread = model_values(fit_linear(X, Y, **options))
     for cores in (2, 3):
         monkeypatch.setattr(dispatch, "available_cores", lambda cores=cores: cores)
         for _ in range(3):
-            assert model_values(fit_linear(X, Y, **options)) == alone
-    assert model_values(fit_linear(X, Y, **{**options, "threads": 4}))["coef"] != alone["coef"]
+            assert model_values(fit_linear(X, Y, **options)) == one_thread
+    assert model_values(fit_linear(X, Y, **{**options, "threads": 4}))["coef"] != one_thread["coef"]
 
 
 def test_one_thread_is_the_plain_loop():
@@ -106,20 +106,20 @@ def test_one_thread_is_the_plain_loop():
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_slices_do_not_cut_rounds(rows, batch_size, monkeypatch):
     options = {"threads": 2, "passes": 2, "shuffle": True, "rng": 0, "batch_size": batch_size}
-    whole = model_values(fit_linear(X, Y, **options))
+    one_call = model_values(fit_linear(X, Y, **options))
     monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
-    assert model_values(fit_linear(X, Y, callback=lambda p: None, **options)) == whole
+    assert model_values(fit_linear(X, Y, callback=lambda p: None, **options)) == one_call
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_going_on_where_a_chunk_ends(options, tmp_path):
     options = {**options, "threads": 2}
-    whole = model_values(fit_linear([Chunk(X[:33], Y[:33]), Chunk(X[33:], Y[33:])], **options))
+    one_call = model_values(fit_linear([Chunk(X[:33], Y[:33]), Chunk(X[33:], Y[33:])], **options))
     first = fit_linear(X[:33], Y[:33], **options)
     before = model_values(first)
     first.save(tmp_path / "model")
     for model in (first, load_model(tmp_path / "model")):
-        assert model_values(fit_linear(X[33:], Y[33:], model=model, threads=2)) == whole
+        assert model_values(fit_linear(X[33:], Y[33:], model=model, threads=2)) == one_call
     assert model_values(first) == before
 
 
@@ -149,10 +149,10 @@ def test_more_workers_than_rows():
         few = fit_linear(X[:n], Y[:n], threads=9)
         assert few.n_seen == few.state.t == n
     assert model_values(fit_linear(X[:12], Y[:12], threads=9)) == model_values(fit_linear(X[:12], Y[:12]))
-    nothing = fit_linear(X, Y, threads=2, sample_weight=np.r_[np.ones(20), np.zeros(60)])
+    untrained = fit_linear(X, Y, threads=2, sample_weight=np.r_[np.ones(20), np.zeros(60)])
     only = fit_linear(X[:20], Y[:20], threads=2)
-    assert nothing.state.t == only.state.t
-    assert np.isfinite(nothing.coef).all()
+    assert untrained.state.t == only.state.t
+    assert np.isfinite(untrained.coef).all()
 
 
 def test_unsorted_rows_are_sorted_and_summed():
@@ -161,16 +161,16 @@ def test_unsorted_rows_are_sorted_and_summed():
         a, b = X.indptr[r : r + 2]
         mixed.indices[a:b], mixed.data[a:b] = X.indices[a:b][::-1], X.data[a:b][::-1]
     late = sp.vstack([X[:60], mixed[60:]], format="csr")
-    whole = model_values(fit_linear(X, Y, threads=2))
-    assert model_values(fit_linear(mixed, Y, threads=2)) == whole
-    assert model_values(fit_linear(late, Y, threads=2)) == whole
+    one_call = model_values(fit_linear(X, Y, threads=2))
+    assert model_values(fit_linear(mixed, Y, threads=2)) == one_call
+    assert model_values(fit_linear(late, Y, threads=2)) == one_call
     twice = unsorted_duplicates(sp.csr_array(np.rint(8 * X.toarray())))  # the rounds go by the values that are stored
-    tidy = twice.copy()
-    tidy.sum_duplicates()
-    first, most = dispatch.choose_round_sizes(twice)
+    canonical = twice.copy()
+    canonical.sum_duplicates()
+    first, max_rows = dispatch.choose_round_sizes(twice)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dispatch, "choose_round_sizes", lambda X: (first, most))
-        assert model_values(fit_linear(twice, Y, threads=2)) == model_values(fit_linear(tidy, Y, threads=2))
+        patch.setattr(dispatch, "choose_round_sizes", lambda X: (first, max_rows))
+        assert model_values(fit_linear(twice, Y, threads=2)) == model_values(fit_linear(canonical, Y, threads=2))
 
 
 @pytest.mark.parametrize("row", [3, 41, 55, 79])
@@ -191,11 +191,11 @@ def test_a_row_that_is_refused_is_named(row):
 def test_rows_of_weight_zero_may_be_anything():
     weight = np.ones(80)
     weight[[20, 45, 46, 70]] = 0
-    wild = X.copy()
+    non_finite = X.copy()
     for row in (20, 45, 46, 70):
-        wild.data[X.indptr[row] : X.indptr[row + 1]] = np.nan
-        wild.indices[X.indptr[row] : X.indptr[row + 1]] = 10**8
-    model = fit_linear(wild, Y, threads=2, sample_weight=weight)
+        non_finite.data[X.indptr[row] : X.indptr[row + 1]] = np.nan
+        non_finite.indices[X.indptr[row] : X.indptr[row + 1]] = 10**8
+    model = fit_linear(non_finite, Y, threads=2, sample_weight=weight)
     assert np.isfinite(model.coef).all()
 
 
@@ -262,13 +262,13 @@ compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="so ma
 def test_census_loss_is_that_of_one_thread(workers, options, monkeypatch):
     monkeypatch.undo()
     X, y, A, b = a9a()
-    alone = fit_linear(X, y, **options)
+    one_thread = fit_linear(X, y, **options)
     model = fit_linear(X, y, threads=workers, **options)
     assert model.n_seen == model.state.t == 32561
-    assert model.mean_loss(A, b) < 1.01 * alone.mean_loss(A, b)
-    assert model.progressive_loss < 1.01 * alone.progressive_loss
+    assert model.mean_loss(A, b) < 1.01 * one_thread.mean_loss(A, b)
+    assert model.progressive_loss < 1.01 * one_thread.progressive_loss
     if "penalty" in options:
-        zeros = [np.count_nonzero(one.coef == 0) for one in (alone, model)]
+        zeros = [np.count_nonzero(one.coef == 0) for one in (one_thread, model)]
         assert zeros[1] >= 0.6 * zeros[0] > 0
 
 
@@ -283,10 +283,10 @@ def test_it_does_not_diverge_where_one_thread_does_not(lr, order, monkeypatch):
     dense = common + 0.05 * rng.normal(size=(6000, 60))
     y = np.where(common[:, 0] + rng.normal(size=6000) > 0, 1.0, -1.0)
     rows = np.argsort(y, kind="stable") if order == "sorted" else np.arange(6000)
-    alone = fit_linear(dense[rows], y[rows], lr=lr)
+    one_thread = fit_linear(dense[rows], y[rows], lr=lr)
     for workers in (2, 4):
         model = fit_linear(dense[rows], y[rows], lr=lr, threads=workers)
-        assert model.progressive_loss < 1.5 * alone.progressive_loss + 0.1
+        assert model.progressive_loss < 1.5 * one_thread.progressive_loss + 0.1
         assert np.isfinite(model.mean_loss(dense, y))
 
 
@@ -301,41 +301,42 @@ def test_the_blend_is_no_worse_than_either_end(monkeypatch):
     for name, b in (("average", 0.0), ("sum", 1.0), ("blend", None)):
         with monkeypatch.context() as patch:
             if b is not None:
-                patch.setattr(team, "find_blend", lambda *arguments, b=b: b)
+                patch.setattr(workers_module, "find_blend", lambda *arguments, b=b: b)
             found[name] = fit_linear(dense[:800], y[:800], lr=2.0, threads=4).progressive_loss
     assert found["sum"] > 1.05 * found["average"]
     assert found["blend"] < 1.02 * min(found["sum"], found["average"])
 
 
 def test_threads_meet():
-    """Nobody goes on before all have come, however many threads there are for the cores."""
-    if not hasattr(team.run_rounds, "py_func"):
+    """No thread leaves the barrier before all have reached it, with more threads than cores as well."""
+    if not hasattr(workers_module.run_rounds, "py_func"):
         assert barrier_wait(np.zeros(1, np.int64), 1, 4) == 5
         return
     from adagrad_nb.compiler.jit import jit
 
     @jit
-    def march(gate, seen, steps, me, threads):
+    def count_early(barrier, steps_done, steps, index, threads):
         meetings, early = 0, 0
         for step in range(steps):
-            seen[me] = step + 1
-            meetings = barrier_wait(gate, threads, meetings)
+            steps_done[index] = step + 1
+            meetings = barrier_wait(barrier, threads, meetings)
             for k in range(threads):
-                early += seen[k] < step + 1
-            meetings = barrier_wait(gate, threads, meetings)
+                early += steps_done[k] < step + 1
+            meetings = barrier_wait(barrier, threads, meetings)
         return early
 
     for threads in (1, 2, 3, 5):
-        gate, seen, early = np.zeros(1, np.int64), np.zeros(8, np.int64), []
-        march(gate.copy(), seen.copy(), 1, 0, 1)
-        crew = [
-            threading.Thread(target=lambda me=me: early.append(march(gate, seen, 300, me, threads)))  # noqa: B023
-            for me in range(threads)
-        ]
-        for one in crew:
-            one.start()
-        for one in crew:
-            one.join()
+        barrier, steps_done, early = np.zeros(1, np.int64), np.zeros(8, np.int64), []
+        count_early(barrier.copy(), steps_done.copy(), 1, 0, 1)
+
+        def run(index, barrier=barrier, steps_done=steps_done, early=early, threads=threads):
+            early.append(count_early(barrier, steps_done, 300, index, threads))
+
+        workers = [threading.Thread(target=run, args=(index,)) for index in range(threads)]
+        for thread in workers:
+            thread.start()
+        for thread in workers:
+            thread.join()
         assert early == [0] * threads
 
 
@@ -343,9 +344,9 @@ def test_rounds_are_worth_their_merge(monkeypatch):
     """Where rows are few for the features one worker learns; where there is little to merge rounds are not tiny."""
     monkeypatch.undo()
     wide = sp.csr_array((np.ones(40), np.arange(40), [0, 20, 40]), shape=(2, 10**6))
-    first, most = dispatch.choose_round_sizes(wide)
+    first, max_rows = dispatch.choose_round_sizes(wide)
     assert first // dispatch.ROUND_GROWTH * 20 >= 10**6
-    assert most * 20 >= 10**6
+    assert max_rows * 20 >= 10**6
     narrow = sp.csr_array(np.ones((100, 10)))
     assert dispatch.choose_round_sizes(narrow) == (dispatch.SERIAL_UPDATES, dispatch.ROUND_ROWS[0])
     assert dispatch.choose_round_sizes(sp.csr_array((0, 5)))[0] == dispatch.SERIAL_UPDATES

@@ -40,10 +40,10 @@ from adagrad_nb.minimize.objectives import Objective
 from adagrad_nb.testing import Quadratic, Rosenbrock, quadratic
 
 needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code, or slow without")
-LONG = 20_000  # steps of a run that is to converge
+MAX_STEPS = 20_000  # steps of a run that is to converge
 
 
-def same(a, b):
+def assert_same(a, b):
     np.testing.assert_array_equal(a, b)
     assert np.asarray(a).dtype == np.asarray(b).dtype
 
@@ -78,8 +78,8 @@ MODES = {
     "compiled, both": {"fun": both_nb, "jac": True, "args": DATA},
     "record": {"fun": Quadratic(*DATA)},
 }
-each_mode = pytest.mark.parametrize("mode", MODES)
-either_loop = pytest.mark.parametrize("mode", ["python", "record"])  # where only the loop makes a difference
+every_mode = pytest.mark.parametrize("mode", MODES)
+python_and_record = pytest.mark.parametrize("mode", ["python", "record"])  # where only the loop makes a difference
 
 SETTINGS = {
     "plain": {},
@@ -106,14 +106,14 @@ def test_every_mode_gives_the_same_iterates(setting):
     assert np.abs(expected.x - START).max() > 0.1
     for mode in MODES:
         res = run(mode, **SETTINGS[setting])
-        same(res.x, expected.x)
-        same(res.state.slots[0][0], expected.state.slots[0][0])
+        assert_same(res.x, expected.x)
+        assert_same(res.state.slots[0][0], expected.state.slots[0][0])
         assert res.fun == pytest.approx(expected.fun, rel=1e-14)
         np.testing.assert_allclose(res.jac, expected.jac, rtol=1e-14)
         assert (res.nit, res.status, res.message) == (expected.nit, expected.status, expected.message)
 
 
-@each_mode
+@every_mode
 def test_iterates_are_those_of_the_paper(mode):
     x, gradients = START.copy(), []
     for _ in range(10):
@@ -122,16 +122,16 @@ def test_iterates_are_those_of_the_paper(mode):
     np.testing.assert_allclose(run(mode, maxiter=10).x, x, rtol=1e-12)
 
 
-@either_loop
+@python_and_record
 def test_norms_in_the_loop(mode):
     """The order of summation of a norm differs between loops: the iterates are equal up to rounding."""
     options = {"transforms": (L2Decay(0.1), ClipNorm(1.0)), "rule": Adagrad(eps=0.5)}
     np.testing.assert_allclose(run(mode, **options).x, run("python", **options).x, rtol=1e-12)
 
 
-@each_mode
+@every_mode
 def test_converges_and_says_so(mode):
-    res = run(mode, maxiter=LONG, gtol=1e-6)
+    res = run(mode, maxiter=MAX_STEPS, gtol=1e-6)
     assert isinstance(res, OptimizeResult)
     assert isinstance(res.state, State)
     assert (res.success, res.status) == (True, 0)
@@ -139,23 +139,23 @@ def test_converges_and_says_so(mode):
     np.testing.assert_allclose(res.x, MINIMUM, atol=2e-6)
     assert np.abs(res.jac).max() <= 1e-6
     assert res.fun == fun(res.x, *DATA)
-    assert 10 < res.nit < LONG
+    assert 10 < res.nit < MAX_STEPS
     assert res.nit == res.state.t
     before = run(mode, maxiter=res.nit - 1, gtol=1e-6)
     assert np.abs(before.jac).max() > 1e-6
 
 
-@each_mode
+@every_mode
 def test_not_converged_and_says_so(mode):
     res = run(mode, maxiter=7)
     assert (res.success, res.status, res.nit) == (False, 1, 7)
     assert "iterations" in res.message
 
 
-@each_mode
+@every_mode
 def test_no_iterations(mode):
     res = run(mode, maxiter=0)
-    same(res.x, START)
+    assert_same(res.x, START)
     assert (res.nit, res.status, res.state.t) == (0, 1, 0)
     assert res.fun == pytest.approx(fun(START, *DATA))
     res = run(mode, maxiter=0, x0=MINIMUM, gtol=1e-5)
@@ -166,7 +166,7 @@ def test_no_iterations(mode):
 def test_counts():
     calls = {"fun": 0, "jac": 0}
 
-    def counted(x):
+    def counting_fun(x):
         calls["fun"] += 1
         return fun(x, *DATA)
 
@@ -174,12 +174,12 @@ def test_counts():
         calls["jac"] += 1
         return jac(x, *DATA)
 
-    res = minimize_adagrad(counted, START, jac=gradient, maxiter=100, gtol=0.0)
+    res = minimize_adagrad(counting_fun, START, jac=gradient, maxiter=100, gtol=0.0)
     assert (res.nfev, res.njev) == (calls["fun"], calls["jac"])
     assert 100 <= res.njev <= 110
     assert res.nfev <= 12  # at the start, at the end, after 1, 2, 4, …
     calls.update(fun=0, jac=0)
-    res = minimize_adagrad(counted, START, maxiter=10, gtol=0.0)
+    res = minimize_adagrad(counting_fun, START, maxiter=10, gtol=0.0)
     assert res.nfev == calls["fun"] >= 10 * (N + 1)
     for mode in ("compiled", "compiled, both", "record"):
         res = run(mode, maxiter=100)
@@ -190,7 +190,7 @@ def test_the_arguments_stay_as_they_are():
     x0 = START.copy()
     for mode in ("python", "record"):
         res = run(mode, x0=x0, bounds=[(0, 0.1)] * N)
-        same(x0, START)
+        assert_same(x0, START)
         assert not np.shares_memory(res.x, x0)
 
 
@@ -203,7 +203,7 @@ def test_a_list_or_a_number_to_start_from():
 # --- precision ---------------------------------------------------------------------------------------------------
 
 
-@either_loop
+@python_and_record
 def test_single_precision_stays(mode):
     kinds = set()
 
@@ -225,8 +225,8 @@ def test_single_precision_in_every_mode_is_the_same():
         expected = run("python", x0=start, args=args, **options)
         if not options:
             for mode in ("compiled", "compiled, both"):
-                same(run(mode, x0=start, args=args).x, expected.x)
-        same(run("record", fun=Quadratic(*args), x0=start, **options).x, expected.x)
+                assert_same(run(mode, x0=start, args=args).x, expected.x)
+        assert_same(run("record", fun=Quadratic(*args), x0=start, **options).x, expected.x)
 
 
 def test_double_gradients_of_single_precision_iterates():
@@ -277,15 +277,15 @@ def test_differences(method):
 
 
 def test_differences_stay_within_bounds():
-    asked = []
+    points = []
 
     def guarded(x):
-        asked.append(x.copy())
+        points.append(x.copy())
         return fun(x, *DATA)
 
     res = minimize_adagrad(guarded, np.zeros(N), bounds=[(0, 0.2)] * N, maxiter=50)
-    assert np.min(asked) >= 0
-    assert np.max(asked) <= 0.2
+    assert np.min(points) >= 0
+    assert np.max(points) <= 0.2
     np.testing.assert_allclose(res.x, np.clip(MINIMUM, 0, 0.2))
 
 
@@ -326,7 +326,7 @@ def test_bad_gradients_raise(gradient):
 
 def test_a_gradient_in_another_shape():
     res = run("python", jac=lambda x, *args: jac(x, *args)[:, None])
-    same(res.x, run("python").x)
+    assert_same(res.x, run("python").x)
 
 
 SPARSE = {
@@ -337,9 +337,9 @@ SPARSE = {
 }
 
 
-@pytest.mark.parametrize("form", SPARSE)
+@pytest.mark.parametrize("sparse_format", SPARSE)
 @pytest.mark.parametrize("average", [None, Polyak()], ids=["last", "mean"])
-def test_sparse_gradients(form, average):
+def test_sparse_gradients(sparse_format, average):
     """Dense and sparse gradients of two coordinates give the same run."""
 
     def dense(x, counter=None):
@@ -352,13 +352,13 @@ def test_sparse_gradients(form, average):
     def sparse(x):
         g = dense(x)
         where = np.flatnonzero(g)
-        return SPARSE[form](where, g[where])
+        return SPARSE[sparse_format](where, g[where])
 
     dense.calls = 0
     expected = minimize_adagrad(lambda x: fun(x, *DATA), START, jac=dense, maxiter=40, gtol=0.0, average=average)
     dense.calls = 0
     res = minimize_adagrad(lambda x: fun(x, *DATA), START, jac=sparse, maxiter=40, gtol=0.0, average=average)
-    same(res.x, expected.x)
+    assert_same(res.x, expected.x)
     assert res.fun < fun(START, *DATA) / 2
 
 
@@ -376,7 +376,7 @@ def test_a_compiled_sparse_gradient():
     def sparse(x, curvature, minimum):
         return np.arange(x.size), curvature * (x - minimum)
 
-    same(run("compiled", jac=sparse).x, run("python").x)
+    assert_same(run("compiled", jac=sparse).x, run("python").x)
 
 
 # --- bounds ------------------------------------------------------------------------------------------------------
@@ -394,18 +394,18 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_bounds(spelling):
-    res = run("python", bounds=SPELLINGS[spelling], maxiter=LONG // 10, gtol=1e-6)
+    res = run("python", bounds=SPELLINGS[spelling], maxiter=MAX_STEPS // 10, gtol=1e-6)
     assert res.status == 0
     np.testing.assert_allclose(res.x, np.clip(MINIMUM, LOWER, UPPER), atol=1e-5)
 
 
-@each_mode
+@every_mode
 def test_every_iterate_is_within(mode):
-    seen = []
-    run(mode, bounds=Bounds(LOWER, UPPER), callback=lambda xk: seen.append(xk))
-    assert len(seen) == 30
-    assert (np.array(seen) >= LOWER).all()
-    assert (np.array(seen) <= UPPER).all()
+    recorded = []
+    run(mode, bounds=Bounds(LOWER, UPPER), callback=lambda xk: recorded.append(xk))
+    assert len(recorded) == 30
+    assert (np.array(recorded) >= LOWER).all()
+    assert (np.array(recorded) <= UPPER).all()
 
 
 def test_bounds_of_one_number():
@@ -417,7 +417,7 @@ def test_bounds_of_one_number():
 
 
 def test_bounds_and_a_penalty():
-    res = run("python", bounds=[(0, None)] * N, penalty=L1(0.5), maxiter=LONG // 2, gtol=1e-8)
+    res = run("python", bounds=[(0, None)] * N, penalty=L1(0.5), maxiter=MAX_STEPS // 2, gtol=1e-8)
     np.testing.assert_allclose(res.x, np.maximum(MINIMUM - 0.5 / CURVATURE, 0), atol=1e-7)
 
 
@@ -486,20 +486,20 @@ def test_a_penalty_of_no_strength(penalty):
     np.testing.assert_allclose(run("python", penalty=penalty).x, run("python").x, rtol=1e-14)
 
 
-@either_loop
+@python_and_record
 def test_a_penalty_per_coordinate(mode):
     strength = np.array([0.0, 1.0, 0.5, 0.0, 100.0])
-    res = run(mode, penalty=L1(strength), maxiter=LONG // 10, gtol=1e-7)
+    res = run(mode, penalty=L1(strength), maxiter=MAX_STEPS // 10, gtol=1e-7)
     expected = np.sign(MINIMUM) * np.maximum(np.abs(MINIMUM) - strength / CURVATURE, 0)
     np.testing.assert_allclose(res.x, expected, atol=1e-6)
     assert res.fun == pytest.approx(fun(res.x, *DATA) + np.sum(strength * np.abs(res.x)))
 
 
-@either_loop
+@python_and_record
 def test_a_start_outside_of_the_domain_is_brought_in(mode):
     for penalty, lower, upper in ((NonNegative(), 0, np.inf), (Bounded(L1(0.0), -0.2, 0.4), -0.2, 0.4)):
-        same(run(mode, penalty=penalty, maxiter=0).x, np.clip(START, lower, upper))
-        res = run(mode, penalty=penalty, maxiter=LONG // 10)
+        assert_same(run(mode, penalty=penalty, maxiter=0).x, np.clip(START, lower, upper))
+        res = run(mode, penalty=penalty, maxiter=MAX_STEPS // 10)
         np.testing.assert_allclose(res.x, np.clip(MINIMUM, lower, upper), atol=1e-4)
         assert np.isfinite(res.fun)
 
@@ -520,7 +520,7 @@ RATES = {
 
 
 @pytest.mark.parametrize("rate", RATES)
-@either_loop
+@python_and_record
 def test_rates(mode, rate):
     lr, naive = RATES[rate]
     x, G = START.copy(), np.zeros(N)
@@ -531,7 +531,7 @@ def test_rates(mode, rate):
     np.testing.assert_allclose(run(mode, lr=lr, maxiter=20).x, x, rtol=1e-12)
 
 
-@either_loop
+@python_and_record
 @pytest.mark.parametrize(
     "lr", [np.ones(3), Constant(np.ones(3)), lambda t: np.ones(3), lambda t: np.ones(N + 1)], ids=range(4)
 )
@@ -540,7 +540,7 @@ def test_rates_of_another_shape_raise(mode, lr):
         run(mode, lr=lr)
 
 
-@either_loop
+@python_and_record
 def test_bad_rates_raise(mode):
     with pytest.raises(ValueError, match=r"^lr\(3\): got -1\.0; must be a number in \[0, inf\)$"):
         run(mode, lr=lambda t: 1.0 if t < 3 else -1.0)
@@ -554,36 +554,36 @@ def test_a_long_table_of_rates_is_cut():
     expected = run("record", lr=lr, maxiter=60)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CompiledStepper, "MAX_TABLE_SIZE", 2 * N)
-        same(run("record", lr=lr, maxiter=60).x, expected.x)
+        assert_same(run("record", lr=lr, maxiter=60).x, expected.x)
 
 
 # --- callbacks ---------------------------------------------------------------------------------------------------
 
 
-@each_mode
+@every_mode
 def test_callback_of_iterates(mode):
-    seen = []
-    res = run(mode, callback=lambda xk: seen.append(xk), maxiter=12)
-    assert len(seen) == 12
-    same(seen[-1], res.x)
+    recorded = []
+    res = run(mode, callback=lambda xk: recorded.append(xk), maxiter=12)
+    assert len(recorded) == 12
+    assert_same(recorded[-1], res.x)
     for k in (1, 5):
-        same(seen[k - 1], run(mode, maxiter=k).x)
+        assert_same(recorded[k - 1], run(mode, maxiter=k).x)
 
 
-@either_loop
+@python_and_record
 def test_callback_of_results(mode):
-    seen = []
+    recorded = []
 
     def callback(*, intermediate_result):
-        seen.append(intermediate_result)
+        recorded.append(intermediate_result)
 
     res = run(mode, callback=callback, maxiter=12, penalty=L2(0.5))
-    assert [r.nit for r in seen] == list(range(1, 13))
-    for r in seen:
+    assert [r.nit for r in recorded] == list(range(1, 13))
+    for r in recorded:
         assert isinstance(r, OptimizeResult)
         assert r.fun == pytest.approx(fun(r.x, *DATA) + 0.25 * np.sum(r.x**2), rel=1e-13)
-    same(seen[-1].x, res.x)
-    assert seen[-1].fun == res.fun
+    assert_same(recorded[-1].x, res.x)
+    assert recorded[-1].fun == res.fun
 
 
 def test_callbacks_may_take_either_kind_of_argument():
@@ -595,39 +595,39 @@ def test_callbacks_may_take_either_kind_of_argument():
         run("python", callback=3)
 
 
-@each_mode
+@every_mode
 def test_callbacks_get_copies(mode):
-    def spoil(xk):
+    def overwrite(xk):
         xk[:] = np.nan
 
-    def spoil_result(intermediate_result):
+    def overwrite_result(intermediate_result):
         intermediate_result.x[:] = np.nan
 
     expected = run(mode)
     for average in (None, Polyak()):
-        assert np.isfinite(run(mode, callback=spoil, average=average).x).all()
-    for callback in (spoil, spoil_result):
-        same(run(mode, callback=callback).x, expected.x)
+        assert np.isfinite(run(mode, callback=overwrite, average=average).x).all()
+    for callback in (overwrite, overwrite_result):
+        assert_same(run(mode, callback=callback).x, expected.x)
 
 
-@each_mode
+@every_mode
 def test_a_callback_does_not_change_the_run(mode):
-    same(run(mode, callback=lambda xk: None).x, run(mode).x)
+    assert_same(run(mode, callback=lambda xk: None).x, run(mode).x)
 
 
-@each_mode
+@every_mode
 def test_stop_iteration(mode):
-    seen = []
+    recorded = []
 
     def callback(xk):
-        seen.append(xk)
-        if len(seen) == 7:
+        recorded.append(xk)
+        if len(recorded) == 7:
             raise StopIteration
 
     res = run(mode, callback=callback)
     assert (res.nit, res.status, res.success) == (7, 99, False)
     assert "StopIteration" in res.message
-    same(res.x, run(mode, maxiter=7).x)
+    assert_same(res.x, run(mode, maxiter=7).x)
     assert np.isfinite(res.fun)
 
 
@@ -653,63 +653,67 @@ def test_other_errors_pass_through():
 # --- what is not finite ------------------------------------------------------------------------------------------
 
 
-class Cliff(NamedTuple):
-    """Half of |x|**2 until a coordinate falls below the edge; there the value or gradient is `beyond`."""
+class NonFiniteBelowEdge(NamedTuple):
+    """Half of |x|**2 until a coordinate falls below the edge; there the value or gradient is `bad_value`."""
 
     edge: float
-    beyond: float
+    bad_value: float
     where: int  # 0 the gradient, 1 the value, 2 both
 
     def value_grad(self, x, g):
         value = x[0] - x[0]
-        outside = False
+        is_below = False
         for i in range(x.shape[0]):
             g[i] = x[i]
             value += x[i] * x[i] / type(self.edge)(2)
-            outside = outside or x[i] < self.edge
-        if outside and self.where != 1:
-            g[0] = self.beyond
-        return self.beyond if outside and self.where != 0 else value
+            is_below = is_below or x[i] < self.edge
+        if is_below and self.where != 1:
+            g[0] = self.bad_value
+        return self.bad_value if is_below and self.where != 0 else value
 
 
-def cliff_both(x, edge, beyond, where):
+def value_and_gradient_below_edge(x, edge, bad_value, where):
     g = x.copy()
-    outside = (x < edge).any()
-    if outside and where != 1:
-        g[0] = beyond
-    return (beyond if outside and where != 0 else 0.5 * np.sum(x * x)), g
+    is_below = (x < edge).any()
+    if is_below and where != 1:
+        g[0] = bad_value
+    return (bad_value if is_below and where != 0 else 0.5 * np.sum(x * x)), g
 
 
-def cliff_fun(x, edge, beyond, where):
-    return beyond if (x < edge).any() and where != 0 else 0.5 * np.sum(x * x)
+def value_below_edge(x, edge, bad_value, where):
+    return bad_value if (x < edge).any() and where != 0 else 0.5 * np.sum(x * x)
 
 
-def cliff_jac(x, edge, beyond, where):
+def gradient_below_edge(x, edge, bad_value, where):
     g = x.copy()
     if (x < edge).any() and where != 1:
-        g[0] = beyond
+        g[0] = bad_value
     return g
 
 
-cliff_fun_nb, cliff_jac_nb, cliff_both_nb = numba.njit(cliff_fun), numba.njit(cliff_jac), numba.njit(cliff_both)
+compiled_value, compiled_gradient, compiled_both = (
+    numba.njit(value_below_edge),
+    numba.njit(gradient_below_edge),
+    numba.njit(value_and_gradient_below_edge),
+)
 
-CLIFFS = {
-    "python": lambda *args: {"fun": cliff_fun, "jac": cliff_jac, "args": args},
-    "python, both": lambda *args: {"fun": cliff_both, "jac": True, "args": args},
-    "compiled": lambda *args: {"fun": cliff_fun_nb, "jac": cliff_jac_nb, "args": args},
-    "compiled, both": lambda *args: {"fun": cliff_both_nb, "jac": True, "args": args},
-    "record": lambda *args: {"fun": Cliff(*args)},
+NON_FINITE = {
+    "python": lambda *args: {"fun": value_below_edge, "jac": gradient_below_edge, "args": args},
+    "python, both": lambda *args: {"fun": value_and_gradient_below_edge, "jac": True, "args": args},
+    "compiled": lambda *args: {"fun": compiled_value, "jac": compiled_gradient, "args": args},
+    "compiled, both": lambda *args: {"fun": compiled_both, "jac": True, "args": args},
+    "record": lambda *args: {"fun": NonFiniteBelowEdge(*args)},
 }
 
 
-@pytest.mark.parametrize("beyond", [math.nan, math.inf])
+@pytest.mark.parametrize("bad_value", [math.nan, math.inf])
 @pytest.mark.parametrize("where", [0, 1, 2], ids=["gradient", "value", "both"])
-def test_not_finite(beyond, where):
+def test_not_finite(bad_value, where):
     """Every mode ends at the same x, the last one with a finite value and gradient."""
     # The steps from 2 are 0.1, 0.07, 0.06, …: the edge is crossed by the sixth.
     results = {}
-    for mode, problem in CLIFFS.items():
-        options = problem(1.6, beyond, where)
+    for mode, problem in NON_FINITE.items():
+        options = problem(1.6, bad_value, where)
         with np.errstate(all="ignore"):
             res = minimize_adagrad(options.pop("fun"), [2.0, 3.0], lr=0.1, maxiter=200, **options)
         assert res.status == 2, mode
@@ -728,41 +732,41 @@ def test_not_finite(beyond, where):
         if where == 1 and mode in ("python", "compiled"):
             # The value is not part of a step there: it is looked at after 1, 2, 4, … of them.
             assert res.nit == 4
-            same(res.x, minimize_adagrad(Cliff(-9.0, 0.0, 0), [2.0, 3.0], lr=0.1, maxiter=4).x)
+            assert_same(res.x, minimize_adagrad(NonFiniteBelowEdge(-9.0, 0.0, 0), [2.0, 3.0], lr=0.1, maxiter=4).x)
         else:
             assert res.nit == expected.nit, mode
-            same(res.x, expected.x)
+            assert_same(res.x, expected.x)
 
 
-@pytest.mark.parametrize("mode", CLIFFS)
+@pytest.mark.parametrize("mode", NON_FINITE)
 def test_not_finite_at_the_start(mode):
-    options = CLIFFS[mode](9.0, math.nan, 2)
+    options = NON_FINITE[mode](9.0, math.nan, 2)
     res = minimize_adagrad(options.pop("fun"), [2.0, 3.0], **options)
     assert (res.status, res.nit, res.success) == (2, 0, False)
-    same(res.x, np.array([2.0, 3.0]))
+    assert_same(res.x, np.array([2.0, 3.0]))
 
 
-@pytest.mark.parametrize("mode", CLIFFS)
+@pytest.mark.parametrize("mode", NON_FINITE)
 def test_not_finite_with_a_callback(mode):
-    options = CLIFFS[mode](1.6, math.nan, 2)
-    seen = []
+    options = NON_FINITE[mode](1.6, math.nan, 2)
+    recorded = []
     res = minimize_adagrad(
-        options.pop("fun"), [2.0, 3.0], lr=0.1, maxiter=200, callback=lambda xk: seen.append(xk), **options
+        options.pop("fun"), [2.0, 3.0], lr=0.1, maxiter=200, callback=lambda xk: recorded.append(xk), **options
     )
     assert res.status == 2
-    assert np.isfinite(seen).all()
+    assert np.isfinite(recorded).all()
     assert np.isfinite(res.x).all()
     assert res.x.min() >= 1.6
 
 
 @pytest.mark.parametrize("mode", ["python, both", "record"])
 def test_not_finite_with_an_average(mode):
-    options = CLIFFS[mode](1.6, math.nan, 2)
+    options = NON_FINITE[mode](1.6, math.nan, 2)
     res = minimize_adagrad(options.pop("fun"), [2.0, 3.0], lr=0.1, maxiter=200, average=Polyak(), **options)
-    expected = minimize_adagrad(Cliff(-9.0, 0.0, 0), [2.0, 3.0], lr=0.1, maxiter=res.nit, average=Polyak())
+    expected = minimize_adagrad(NonFiniteBelowEdge(-9.0, 0.0, 0), [2.0, 3.0], lr=0.1, maxiter=res.nit, average=Polyak())
     assert res.status == 2
-    same(res.x, expected.x)
-    same(res.state.iterate, expected.state.iterate)
+    assert_same(res.x, expected.x)
+    assert_same(res.state.iterate, expected.state.iterate)
 
 
 def test_a_sparse_step_is_taken_back():
@@ -772,8 +776,8 @@ def test_a_sparse_step_is_taken_back():
     res = minimize_adagrad(lambda x: 0.5 * x @ x, [2.0, 3.0], jac=gradient, lr=0.1, maxiter=50)
     expected = minimize_adagrad(lambda x: 0.5 * x @ x, [2.0, 3.0], jac=lambda x: ([0], x[:1]), lr=0.1, maxiter=res.nit)
     assert res.status == 2
-    same(res.x, expected.x)
-    same(res.state.slots[0][0], expected.state.slots[0][0])
+    assert_same(res.x, expected.x)
+    assert_same(res.state.slots[0][0], expected.state.slots[0][0])
 
 
 def test_a_snapshot_restores_an_accumulated_gradient():
@@ -787,11 +791,11 @@ def test_a_snapshot_restores_an_accumulated_gradient():
         snapshot.restore(state)
         assert state.micro == micro
         if micro:
-            same(state.leaves[0].accumulated, jac(START, *DATA))
+            assert_same(state.leaves[0].accumulated, jac(START, *DATA))
     assert state.leaves[0].accumulated is None
 
 
-@each_mode
+@every_mode
 def test_overflow_ends_finite(mode):
     with np.errstate(all="ignore"):
         res = run(mode, x0=START * 1e160, lr=1e170, maxiter=100)
@@ -812,18 +816,18 @@ RESUMED = {
 }
 
 
-@either_loop
+@python_and_record
 @pytest.mark.parametrize("setting", RESUMED)
 def test_resumed_is_uninterrupted(mode, setting):
     first = run(mode, maxiter=40, **RESUMED[setting])
-    kept = first.x.copy(), first.state.slots[0][0].copy()
+    copies = first.x.copy(), first.state.slots[0][0].copy()
     second = run(mode, x0=first.x, state=first.state, maxiter=60)
-    whole = run(mode, maxiter=100, **RESUMED[setting])
-    same(second.x, whole.x)
-    same(second.state.slots[0][0], whole.state.slots[0][0])
+    uninterrupted = run(mode, maxiter=100, **RESUMED[setting])
+    assert_same(second.x, uninterrupted.x)
+    assert_same(second.state.slots[0][0], uninterrupted.state.slots[0][0])
     assert second.state.t == 100
-    assert (second.fun, second.nit) == (whole.fun, 60)
-    same(first.state.slots[0][0], kept[1])  # the state that was given stays as it was
+    assert (second.fun, second.nit) == (uninterrupted.fun, 60)
+    assert_same(first.state.slots[0][0], copies[1])  # the state that was given stays as it was
     assert first.state.t == 40
 
 
@@ -833,16 +837,16 @@ def test_options_of_the_state_may_be_replaced():
     assert second.state.lr == 0.1
     assert first.state.lr == 0.5
     assert second.state.t == 20
-    same(run("python", x0=first.x, state=first.state, maxiter=0).state.slots[0][0], first.state.slots[0][0])
+    assert_same(run("python", x0=first.x, state=first.state, maxiter=0).state.slots[0][0], first.state.slots[0][0])
 
 
 def test_lr_scale_of_a_resumed_run_may_be_replaced():
     first = run("python", maxiter=10)
     second = run("python", x0=first.x, state=first.state, maxiter=10, lr_scale=0.2)
-    same(second.x, run("python", x0=first.x, state=first.state, maxiter=10, lr=0.1).x)
+    assert_same(second.x, run("python", x0=first.x, state=first.state, maxiter=10, lr=0.1).x)
     scales = np.linspace(0.1, 1.0, N)
     second = run("python", x0=first.x, state=first.state, maxiter=10, lr_scale=scales)
-    same(second.x, run("python", x0=first.x, state=first.state, maxiter=10, lr=0.5 * scales).x)
+    assert_same(second.x, run("python", x0=first.x, state=first.state, maxiter=10, lr=0.5 * scales).x)
 
 
 def test_states_that_do_not_fit():
@@ -858,16 +862,16 @@ def test_states_that_do_not_fit():
 
 
 def test_as_a_method_of_scipy():
-    seen = []
+    recorded = []
     res = scipy.optimize.minimize(
         fun, START, args=DATA, jac=jac, method=minimize_adagrad, bounds=[(-1, 1)] * N, tol=1e-6,
-        callback=lambda xk: seen.append(xk), options={"lr": 0.4, "maxiter": 5000, "penalty": L1(0.1)},
+        callback=lambda xk: recorded.append(xk), options={"lr": 0.4, "maxiter": 5000, "penalty": L1(0.1)},
     )  # fmt: skip
     expected = minimize_adagrad(
         fun, START, DATA, jac, bounds=[(-1, 1)] * N, lr=0.4, maxiter=5000, penalty=L1(0.1), gtol=1e-6
     )
-    same(res.x, expected.x)
-    assert len(seen) == res.nit
+    assert_same(res.x, expected.x)
+    assert len(recorded) == res.nit
     assert res.success
 
 
@@ -889,7 +893,7 @@ def test_constraints_raise(constraints):
 
 def test_no_constraints_are_fine():
     for constraints in ((), [], None):
-        same(run("python", constraints=constraints).x, run("python").x)
+        assert_same(run("python", constraints=constraints).x, run("python").x)
 
 
 def test_what_is_not_used():
@@ -927,7 +931,7 @@ def test_bad_options(option, message):
 
 def test_args_need_not_be_a_tuple():
     res = minimize_adagrad(lambda x, a: a * x @ x, START, 2.0, lambda x, a: 2 * a * x, maxiter=5)
-    same(res.x, minimize_adagrad(lambda x: 2 * x @ x, START, jac=lambda x: 4.0 * x, maxiter=5).x)
+    assert_same(res.x, minimize_adagrad(lambda x: 2 * x @ x, START, jac=lambda x: 4.0 * x, maxiter=5).x)
 
 
 @needs_compiler
@@ -941,10 +945,10 @@ def test_an_objective_that_does_not_compile_runs_in_python():
 
     with pytest.warns(
         RuntimeWarning, match=r"^fun: could not be compiled into the loop, which runs in Python: "
-    ) as caught:
+    ) as raised:
         res = minimize_adagrad(Printed(["a"]), START, maxiter=10)
-    assert [warning.filename for warning in caught] == [__file__]
-    same(res.x, minimize_adagrad(lambda x: 0.5 * x @ x, START, jac=lambda x: x, maxiter=10).x)
+    assert [warning.filename for warning in raised] == [__file__]
+    assert_same(res.x, minimize_adagrad(lambda x: 0.5 * x @ x, START, jac=lambda x: x, maxiter=10).x)
 
 
 @needs_compiler
@@ -1107,10 +1111,10 @@ BATCHES = {
     "compiled, both": {"fun": numba.njit(batch_loop), "jac": True, "args": (A, B)},
     "record": {"fun": LeastSquares(A, B)},
 }
-each_batch_mode = pytest.mark.parametrize("mode", BATCHES)
+every_batch_mode = pytest.mark.parametrize("mode", BATCHES)
 
 
-def learn(mode, **options):
+def run_batches(mode, **options):
     options = {"x0": START, "n_samples": M, "batch_size": 4, "epochs": 3, "rng": 7} | BATCHES[mode] | options
     return minimize_stochastic(options.pop("fun"), **options)
 
@@ -1118,35 +1122,35 @@ def learn(mode, **options):
 def test_batches_are_a_permutation_in_each_epoch():
     batches = []
 
-    def watched(x, batch):
+    def recording_jac(x, batch):
         batches.append(batch)
         return batch_jac(x, batch, A, B)
 
     res = minimize_stochastic(
-        lambda x, batch: batch_fun(x, batch, A, B), START, M, jac=watched, batch_size=4, epochs=3, rng=0
+        lambda x, batch: batch_fun(x, batch, A, B), START, M, jac=recording_jac, batch_size=4, epochs=3, rng=0
     )
     used = [batch for batch in batches if len(batch) < M]
     assert len(used) == res.nit == res.state.t == 18
     assert all(batch.dtype == np.int64 for batch in batches)
     epochs = [np.concatenate(used[k : k + 6]) for k in (0, 6, 12)]
     for epoch in epochs:
-        same(np.sort(epoch), np.arange(M))
+        assert_same(np.sort(epoch), np.arange(M))
     assert not np.array_equal(epochs[0], epochs[1])
     assert [len(batch) for batch in used[:6]] == [4] * 5 + [3]
     assert (res.success, res.status, res.message) == (True, 0, "All epochs are done.")
-    everything = np.arange(M)
-    assert res.fun == pytest.approx(batch_fun(res.x, everything, A, B))
-    np.testing.assert_allclose(res.jac, batch_jac(res.x, everything, A, B))
+    all_samples = np.arange(M)
+    assert res.fun == pytest.approx(batch_fun(res.x, all_samples, A, B))
+    np.testing.assert_allclose(res.jac, batch_jac(res.x, all_samples, A, B))
 
 
 def test_drawn_with_replacement():
     batches = []
 
-    def watched(x, batch):
+    def recording_jac(x, batch):
         batches.append(batch)
         return batch_jac(x, batch, A, B)
 
-    minimize_stochastic(lambda x, b: batch_fun(x, b, A, B), START, M, jac=watched, epochs=40, rng=0, replace=True)
+    minimize_stochastic(lambda x, b: batch_fun(x, b, A, B), START, M, jac=recording_jac, epochs=40, rng=0, replace=True)
     used = np.concatenate([batch for batch in batches if len(batch) == 1])
     assert used.size == 40 * M
     counts = np.bincount(used, minlength=M)
@@ -1156,52 +1160,52 @@ def test_drawn_with_replacement():
 
 @pytest.mark.parametrize("options", [{}, {"replace": True}, {"average": Polyak(5), "penalty": L1(0.1)}], ids=str)
 def test_every_batch_mode_gives_the_same_iterates(options):
-    expected = learn("python", **options)
+    expected = run_batches("python", **options)
     for mode in BATCHES:
-        res = learn(mode, **options)
+        res = run_batches(mode, **options)
         np.testing.assert_allclose(res.x, expected.x, rtol=1e-12)
         assert (res.nit, res.status) == (expected.nit, 0) == (18, 0)
         assert res.fun == pytest.approx(expected.fun, rel=1e-12)
 
 
-@each_batch_mode
+@every_batch_mode
 def test_the_seed_is_the_run(mode):
-    same(learn(mode).x, learn(mode).x)
-    same(learn(mode, rng=np.random.default_rng(3)).x, learn(mode, rng=np.random.default_rng(3)).x)
-    assert not np.array_equal(learn(mode).x, learn(mode, rng=8).x)
-    assert not np.array_equal(learn(mode, rng=None).x, learn(mode, rng=None).x)
+    assert_same(run_batches(mode).x, run_batches(mode).x)
+    assert_same(run_batches(mode, rng=np.random.default_rng(3)).x, run_batches(mode, rng=np.random.default_rng(3)).x)
+    assert not np.array_equal(run_batches(mode).x, run_batches(mode, rng=8).x)
+    assert not np.array_equal(run_batches(mode, rng=None).x, run_batches(mode, rng=None).x)
 
 
 @pytest.mark.parametrize("mode", ["python", "compiled", "record"])
 @pytest.mark.parametrize("cut", [1, 6, 8, 17])
 @pytest.mark.parametrize("options", [{}, {"average": Polyak(3), "lr": lambda t: 0.5 / (1 + t)}], ids=["plain", "mean"])
 def test_resumed_within_an_epoch(mode, cut, options):
-    whole = learn(mode, **options)
-    first = learn(mode, maxiter=cut, **options)
+    uninterrupted = run_batches(mode, **options)
+    first = run_batches(mode, maxiter=cut, **options)
     assert (first.status, first.nit, first.success) == (1, cut, False)
-    second = learn(mode, x0=first.x, state=first.state, rng=None, epochs=3 - cut // 6)
-    same(second.x, whole.x)
+    second = run_batches(mode, x0=first.x, state=first.state, rng=None, epochs=3 - cut // 6)
+    assert_same(second.x, uninterrupted.x)
     assert second.state.t == 18
     assert (second.status, second.nit) == (0, 18 - cut)
 
 
-@each_batch_mode
+@every_batch_mode
 def test_batches_with_callbacks(mode):
-    seen = []
+    recorded = []
 
     def callback(xk):
-        seen.append(xk)
-        if len(seen) == 8:
+        recorded.append(xk)
+        if len(recorded) == 8:
             raise StopIteration
 
-    res = learn(mode, callback=callback)
-    assert (res.status, res.nit, len(seen)) == (99, 8, 8)
-    same(res.x, learn(mode, maxiter=8).x)
+    res = run_batches(mode, callback=callback)
+    assert (res.status, res.nit, len(recorded)) == (99, 8, 8)
+    assert_same(res.x, run_batches(mode, maxiter=8).x)
 
 
-@each_batch_mode
+@every_batch_mode
 def test_batches_that_learn(mode):
-    res = learn(mode, epochs=150 if numba.config.DISABLE_JIT else 400, average=Polyak(100))
+    res = run_batches(mode, epochs=150 if numba.config.DISABLE_JIT else 400, average=Polyak(100))
     exact = np.linalg.lstsq(A, B, rcond=None)[0]
     np.testing.assert_allclose(res.x, exact, atol=0.02)
 
@@ -1211,9 +1215,9 @@ def test_a_bad_sample_ends_the_run(mode):
     b = B.copy()
     b[11] = np.nan
     options = {"fun": LeastSquares(A, b)} if mode == "record" else {"args": (A, b)}
-    res = learn(mode, **options)
+    res = run_batches(mode, **options)
     assert res.status == 2
-    same(res.x, START)  # over all samples nothing is finite from the start
+    assert_same(res.x, START)  # over all samples nothing is finite from the start
 
 
 @pytest.mark.parametrize(
@@ -1232,22 +1236,22 @@ def test_a_bad_sample_ends_the_run(mode):
 )
 def test_bad_batches(option, message):
     with pytest.raises((TypeError, ValueError)) as raised:
-        learn("python", **option)
+        run_batches("python", **option)
     assert str(raised.value) == message
 
 
 @pytest.mark.parametrize("size", [M, M + 10])
 def test_one_batch_of_everything(size):
     """A run with one batch of all samples is the deterministic run."""
-    res = learn("python", batch_size=size, epochs=12, jac=batch_jac)
-    full = minimize_adagrad(batch_fun, START, (np.arange(M), A, B), batch_jac, maxiter=12, gtol=0.0)
-    np.testing.assert_allclose(res.x, full.x, rtol=1e-12)
+    res = run_batches("python", batch_size=size, epochs=12, jac=batch_jac)
+    full_batch = minimize_adagrad(batch_fun, START, (np.arange(M), A, B), batch_jac, maxiter=12, gtol=0.0)
+    np.testing.assert_allclose(res.x, full_batch.x, rtol=1e-12)
     assert res.nit == 12
 
 
 def test_no_epochs():
-    res = learn("python", epochs=0)
-    same(res.x, START)
+    res = run_batches("python", epochs=0)
+    assert_same(res.x, START)
     assert res.nit == 0
 
 
@@ -1255,7 +1259,7 @@ def test_sparse_batches():
     def listed(x, batch, A, b):
         return np.arange(N), batch_loop_jac(x, batch, A, b)
 
-    same(learn("python", jac=listed).x, learn("python").x)
+    assert_same(run_batches("python", jac=listed).x, run_batches("python").x)
 
 
 def test_quietly():

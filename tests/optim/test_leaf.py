@@ -64,11 +64,11 @@ def test_complex(shape, dtype, modulus, rng):
 def test_complex_updates_in_place_and_with_sparse_gradients_equal_dense_ones(modulus, rng):
     rule = Adagrad(modulus=modulus)
     x, g = complex_normal(rng, (5, 4), complex), complex_normal(rng, (5, 4), complex)
-    expected, kept = update(x, g, init(x, rule))
+    expected, expected_state = update(x, g, init(x, rule))
     for gradient in ((np.arange(5), g), scipy.sparse.csr_array(g)):
-        moved, state = update(x, gradient, init(x, rule))
-        np.testing.assert_array_equal(moved, expected)
-        np.testing.assert_array_equal(state.slots[0][0], kept.slots[0][0])
+        x_new, state = update(x, gradient, init(x, rule))
+        np.testing.assert_array_equal(x_new, expected)
+        np.testing.assert_array_equal(state.slots[0][0], expected_state.slots[0][0])
     strided = np.zeros((5, 8), complex)[:, ::2]
     strided[:] = x
     state = init(strided, rule)
@@ -78,17 +78,17 @@ def test_complex_updates_in_place_and_with_sparse_gradients_equal_dense_ones(mod
 
 def test_complex_norms_and_learning_rates_are_per_entry(rng):
     x, g = np.zeros(3, complex), np.array([3 + 4j, 0, 0])
-    moved, _ = update(x, g, init(x, MomentumAdagrad(0.0, eps=1e12), lr=1e6, transforms=(ClipNorm(1.0),)))
-    np.testing.assert_allclose(moved, -g / 5, rtol=1e-9)
+    x_new, _ = update(x, g, init(x, MomentumAdagrad(0.0, eps=1e12), lr=1e6, transforms=(ClipNorm(1.0),)))
+    np.testing.assert_allclose(x_new, -g / 5, rtol=1e-9)
     lr = np.array([1.0, 2.0, 4.0])
-    moved, _ = update(x, np.ones(3) * (1 + 1j), init(x, lr=lr))
-    np.testing.assert_allclose(moved, -lr * (1 + 1j), rtol=1e-9)
+    x_new, _ = update(x, np.ones(3) * (1 + 1j), init(x, lr=lr))
+    np.testing.assert_allclose(x_new, -lr * (1 + 1j), rtol=1e-9)
 
 
 def test_real_gradients_of_complex_arrays_and_complex_gradients_of_real_ones(rng):
     x = complex_normal(rng, 3, complex)
-    moved, _ = update(x, np.ones(3), init(x, lr=1.0))
-    np.testing.assert_allclose(moved, x - 1, rtol=1e-9)
+    x_new, _ = update(x, np.ones(3), init(x, lr=1.0))
+    np.testing.assert_allclose(x_new, x - 1, rtol=1e-9)
     with pytest.raises(TypeError, match=r"g: got dtype complex128; must be real numbers"):
         update(x.real.copy(), x, init(x.real.copy()))
 
@@ -149,27 +149,27 @@ def test_saved_states_load(dtype, tmp_path, rng):
     x = rng.normal(size=4).astype(dtype)
     x, state = update(x, np.ones(4, dtype), init(x, average=EMA(0.9)))
     state.save(tmp_path / "state.npz")
-    again = load_state(tmp_path / "state.npz")
-    for one, other in ((state, again), (again, state)):
+    loaded = load_state(tmp_path / "state.npz")
+    for one, other in ((state, loaded), (loaded, state)):
         assert one.leaves[0].dtype == other.leaves[0].dtype
-    np.testing.assert_array_equal(update(x, x, again)[0], update(x, x, state)[0])
+    np.testing.assert_array_equal(update(x, x, loaded)[0], update(x, x, state)[0])
 
 
 # --- rows ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("inside", [False, True])
-@pytest.mark.parametrize("form", ["dense", "listed", "elements", "strided"])
-def test_rowwise(form, inside, dtype, tolerance, rng):
+@pytest.mark.parametrize("gradient_form", ["dense", "listed", "elements", "strided"])
+def test_rowwise(gradient_form, inside, dtype, tolerance, rng):
     x = rng.normal(size=(6, 5)).astype(dtype)
     expected, h = x.astype(float), np.full(6, 0.3)
     state = init(x, RowAdagrad(0.1, inside, initial_accumulator=0.3), lr=0.5)
-    if form == "strided":
+    if gradient_form == "strided":
         x = np.asfortranarray(x)
     for _ in range(10):
         g = rng.normal(size=x.shape).astype(dtype)
         expected, h = reference.row_adagrad(expected, g.astype(float), h, 0.5, 0.1, inside)
-        gradient = {"listed": (np.arange(6), g), "elements": scipy.sparse.coo_array(g)}.get(form, g)
+        gradient = {"listed": (np.arange(6), g), "elements": scipy.sparse.coo_array(g)}.get(gradient_form, g)
         x, state = update(x, gradient, state)
     np.testing.assert_allclose(x, expected, rtol=10 * tolerance, atol=tolerance)
     assert state.slots[0][0].shape == (6,)
@@ -196,10 +196,10 @@ def test_rowwise_of_vectors_and_of_more_axes(rng):
 
 def test_rowwise_with_penalty_and_transforms(rng):
     x, g = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
-    moved, _ = update(x, g, init(x, RowAdagrad(0.0), lr=0.5, transforms=(Rescale(2.0),), penalty=L1(0.1)))
-    width = 0.5 / np.sqrt(((2 * g) ** 2).mean(axis=1))[:, None]
-    step = x - width * 2 * g
-    np.testing.assert_allclose(moved, np.sign(step) * np.maximum(abs(step) - width * 0.1, 0), rtol=1e-14)
+    x_new, _ = update(x, g, init(x, RowAdagrad(0.0), lr=0.5, transforms=(Rescale(2.0),), penalty=L1(0.1)))
+    step_size = 0.5 / np.sqrt(((2 * g) ** 2).mean(axis=1))[:, None]
+    step = x - step_size * 2 * g
+    np.testing.assert_allclose(x_new, np.sign(step) * np.maximum(abs(step) - step_size * 0.1, 0), rtol=1e-14)
 
 
 # --- sparse gradients: duplicates and decay ------------------------------------------------------------------------
@@ -251,15 +251,15 @@ def test_sparse_decay(decay, rng):
     dense[where] = values
     options = {"lr": 0.5, "transforms": (decay,)}
     whole, _ = update(x, dense, init(x, **options))
-    moved = {
+    x_new = {
         choice: update(x, (where, values), init(x, **options, sparse_decay=choice))[0]
         for choice in ("touched", "whole")
     }
-    np.testing.assert_array_equal(moved["whole"], whole)
-    np.testing.assert_array_equal(moved["touched"][where], whole[where])
-    others = np.delete(np.arange(6), where)
-    np.testing.assert_array_equal(moved["touched"][others], x[others])
-    assert (whole[others] != x[others]).all()
+    np.testing.assert_array_equal(x_new["whole"], whole)
+    np.testing.assert_array_equal(x_new["touched"][where], whole[where])
+    unlisted = np.delete(np.arange(6), where)
+    np.testing.assert_array_equal(x_new["touched"][unlisted], x[unlisted])
+    assert (whole[unlisted] != x[unlisted]).all()
     with pytest.raises(ValueError, match=r"g: is sparse, and sparse_decay='refuse' rejects weight decay"):
         update(x, (where, values), init(x, **options, sparse_decay="refuse"))
     assert update(x, dense, init(x, **options, sparse_decay="refuse"))[1].t == 1
@@ -367,17 +367,17 @@ def test_patterns_select_arrays(rng):
     zero = {"enc": {"kernel": np.zeros(2), "bias": np.zeros(2)}, "dec": [np.zeros(2)]}
     decay = DecoupledDecay(0.5)
     for item in (Except(decay, "bias"), Only(decay, (r"\['dec'\]", "kernel"))):
-        moved, _ = update(x, zero, init(x, lr=1.0, transforms=(item,)))
-        for part in (moved["enc"]["kernel"], moved["dec"][0]):
+        x_new, _ = update(x, zero, init(x, lr=1.0, transforms=(item,)))
+        for part in (x_new["enc"]["kernel"], x_new["dec"][0]):
             assert (part == 0.5).all()
-        assert (moved["enc"]["bias"] == 1.0).all()
+        assert (x_new["enc"]["bias"] == 1.0).all()
 
 
 def test_a_global_norm_of_some_arrays_only():
     x = [np.zeros(1), np.zeros(1), np.zeros(1)]
     state = init(x, MomentumAdagrad(0.0, eps=1e12), lr=1e6, transforms=(Only(ClipGlobalNorm(1.0), ("0", "1")),))
-    moved, _ = update(x, [np.array([3.0]), np.array([4.0]), np.array([12.0])], state)
-    np.testing.assert_allclose([part[0] for part in moved], [-0.6, -0.8, -12.0], rtol=1e-9)
+    x_new, _ = update(x, [np.array([3.0]), np.array([4.0]), np.array([12.0])], state)
+    np.testing.assert_allclose([part[0] for part in x_new], [-0.6, -0.8, -12.0], rtol=1e-9)
 
 
 @pytest.mark.parametrize("bad", ["(", ("a", 1), 3, None])
@@ -393,11 +393,11 @@ def test_strengths_and_learning_rates_per_coordinate(rng):
         ValueError, match=r"L2Decay.strength: got shape \(2,\); must be a number or have the shape of x"
     ):
         init(x, transforms=(L2Decay(strength[:, 0]),))
-    moved, _ = update(x, g, init(x, lr=0.5, transforms=(L2Decay(strength),)))
+    x_new, _ = update(x, g, init(x, lr=0.5, transforms=(L2Decay(strength),)))
     expected, _ = update(x, g + strength * x, init(x, lr=0.5))
-    np.testing.assert_allclose(moved, expected, rtol=1e-14)
-    moved, _ = update(x, g, init(x, lr=0.5, lr_scale=strength))
-    np.testing.assert_array_equal(moved, update(x, g, init(x, lr=0.5 * strength))[0])
+    np.testing.assert_allclose(x_new, expected, rtol=1e-14)
+    x_new, _ = update(x, g, init(x, lr=0.5, lr_scale=strength))
+    np.testing.assert_array_equal(x_new, update(x, g, init(x, lr=0.5 * strength))[0])
     result = minimize_adagrad(lambda x: x @ x, np.ones(2), jac=lambda x: 2 * x, lr_scale=[0.0, 1.0], maxiter=100)
     assert result.x[0] == 1
     assert abs(result.x[1]) < 1e-2
@@ -415,8 +415,8 @@ def test_invalid_lr_scale(bad, message):
 
 def test_maximize_negates_the_gradient_only():
     x, g = np.array([2.0]), np.array([1.0])
-    up, _ = update(x, g, init(x, lr=0.5, transforms=(Maximize(),)))
-    assert up == pytest.approx(2.5)
+    maximized, _ = update(x, g, init(x, lr=0.5, transforms=(Maximize(),)))
+    assert maximized == pytest.approx(2.5)
     both, _ = update(x, g, init(x, MomentumAdagrad(0.0, eps=1e12), lr=1e6, transforms=(Maximize(), L2Decay(1.0))))
     np.testing.assert_allclose(both, 1.0, rtol=1e-9)  # -1 + 2: the decay still shrinks x
 

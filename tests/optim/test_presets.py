@@ -29,7 +29,7 @@ from adagrad_nb import (
 STEPS = 60
 
 
-def ours(options, x, gradients):
+def apply_updates(options, x, gradients):
     state = init(x, **options)
     for g in gradients:
         x, state = update(x, g, state)
@@ -135,7 +135,9 @@ def test_iterates_follow_the_formula_of_the_system(formula, system, method, sett
     expected, s = x.copy(), {}
     for t, g in enumerate(gradients):
         expected = formula(expected, g, s, t)
-    np.testing.assert_allclose(ours(like(system, method, **settings), x, gradients), expected, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(
+        apply_updates(like(system, method, **settings), x, gradients), expected, rtol=1e-12, atol=1e-14
+    )
 
 
 def test_mxnet_counts_from_one():
@@ -272,9 +274,9 @@ def test_options_fit_the_minimisers():
     ids=str,
 )
 def test_errors_name_the_setting(arguments, settings, part):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError) as raised:
         like(*arguments, **settings)
-    assert part in str(caught.value)
+    assert part in str(raised.value)
 
 
 @pytest.mark.parametrize("rho", [-0.1, 1.0, float("nan")])
@@ -302,8 +304,8 @@ def group2(x, g, h, lr=0.1, eps=1e-6):
 
 def table(x, g, h, lr=0.1, eps=1e-8, wd=0.05):
     """FBGEMM, rowwise_adagrad with WeightDecayMode.L2: the decay enters the statistic and the step."""
-    decayed = g + wd * x
-    h = h + np.mean(decayed**2, axis=1, keepdims=True)
+    gradient = g + wd * x
+    h = h + np.mean(gradient**2, axis=1, keepdims=True)
     m = lr / (np.sqrt(h) + eps)
     return (1 - m * wd) * x - m * g, h
 
@@ -338,17 +340,17 @@ def test_row_wise_systems(formula, system, settings, rng):
 def test_the_factor_scheduler_of_mxnet():
     """MXNet, FactorScheduler: while num_update > count + step: count += step, base_lr *= factor, down to a floor."""
     base, count, step, factor, floor = 0.5, 0, 4, 0.6, 0.1
-    ours = Exponential(0.5, factor, step, staircase=True, final=floor)
+    apply_updates = Exponential(0.5, factor, step, staircase=True, final=floor)
     for num_update in range(1, 40):
         while num_update > count + step:
             count += step
             base = max(base * factor, floor)
-        assert ours.at(num_update - 1) == pytest.approx(base, rel=1e-14)
+        assert apply_updates.at(num_update - 1) == pytest.approx(base, rel=1e-14)
 
 
 def test_the_polynomial_scheduler_of_mxnet():
     """MXNet, PolyScheduler: final_lr + (base_lr - final_lr) (1 - num_update / max_update)**pwr, num_update from 1."""
-    ours = like("mxnet2", lr=Polynomial(0.5, 20, 0.01, 2.0))["lr"]
+    apply_updates = like("mxnet2", lr=Polynomial(0.5, 20, 0.01, 2.0))["lr"]
     for num_update in range(1, 30):
         expected = 0.01 + (0.5 - 0.01) * (1 - min(num_update, 20) / 20) ** 2
-        assert ours.at(num_update - 1) == pytest.approx(expected, rel=1e-14)
+        assert apply_updates.at(num_update - 1) == pytest.approx(expected, rel=1e-14)

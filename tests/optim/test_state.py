@@ -58,17 +58,17 @@ def test_a_saved_state_resumes_bit_for_bit(dtype, options, tmp_path):
     np.testing.assert_array_equal(one["b"][0], two["b"][0])
     assert first.t == second.t == 6
     assert [leaf.path for leaf in second.leaves] == ["x['a']", "x['b'][0]"]
-    for mine, theirs in zip(first.means, second.means, strict=True):
-        np.testing.assert_array_equal(mine, theirs)
+    for actual, expected in zip(first.means, second.means, strict=True):
+        np.testing.assert_array_equal(actual, expected)
 
 
 def test_a_saved_run_resumes_bit_for_bit(tmp_path):
     options = {"lr": 1.0, "average": Polyak(), "maxiter": 50}
     half = minimize_adagrad(Rosenbrock(), np.zeros(4), **options)
     half.state.save(tmp_path / "state.npz")
-    rest = minimize_adagrad(Rosenbrock(), half.x, maxiter=50, state=load_state(tmp_path / "state.npz"))
-    whole = minimize_adagrad(Rosenbrock(), np.zeros(4), **{**options, "maxiter": 100})
-    np.testing.assert_array_equal(rest.x, whole.x)
+    second = minimize_adagrad(Rosenbrock(), half.x, maxiter=50, state=load_state(tmp_path / "state.npz"))
+    uninterrupted = minimize_adagrad(Rosenbrock(), np.zeros(4), **{**options, "maxiter": 100})
+    np.testing.assert_array_equal(second.x, uninterrupted.x)
 
 
 def test_a_python_schedule_cannot_be_saved(tmp_path):
@@ -148,12 +148,12 @@ def test_an_average_overwrites_the_iterate_in_every_loop():
 
 def test_adadelta_minimises_and_resumes():
     start = np.array([3.0, -2.0, 1.0])
-    whole = minimize_adadelta(quadratic(3, 10.0), start, maxiter=2000)
-    assert whole.fun < 1e-2 < quadratic(3, 10.0).value_grad(start, np.empty(3))
+    uninterrupted = minimize_adadelta(quadratic(3, 10.0), start, maxiter=2000)
+    assert uninterrupted.fun < 1e-2 < quadratic(3, 10.0).value_grad(start, np.empty(3))
     half = minimize_adadelta(quadratic(3, 10.0), start, maxiter=1000)
-    rest = minimize_adadelta(quadratic(3, 10.0), half.x, maxiter=1000, state=half.state)
-    np.testing.assert_array_equal(rest.x, whole.x)
-    assert rest.state.rule == Adadelta()
+    second = minimize_adadelta(quadratic(3, 10.0), half.x, maxiter=1000, state=half.state)
+    np.testing.assert_array_equal(second.x, uninterrupted.x)
+    assert second.state.rule == Adadelta()
 
 
 def test_adadelta_follows_the_paper():

@@ -94,7 +94,7 @@ N = 6
 RATES = [0.5, 0.25, 0.4]
 
 
-def through_kernel(choose):
+def backend_of_kernel(kernel_of):
     """Return a backend that calls one of the dense kernels directly."""
 
     def run(x, gradients, options):
@@ -106,31 +106,31 @@ def through_kernel(choose):
             if leaf.needs_reduction:
                 transforms = resolve_norms(records.transforms, leaf.resolved_prefix, array_update.ALL, x, g, lr)
                 records = records._replace(transforms=transforms)
-            choose(leaf)(records, array_update.ALL, x, g, leaf.flat_slots, lr, t)
+            kernel_of(leaf)(records, array_update.ALL, x, g, leaf.flat_slots, lr, t)
         return x, np.array(state.slots[0])
 
     return run
 
 
-def through_update(present, shape=(N,)):
+def backend_of_update(convert, shape=(N,)):
     """Return a backend that calls `update` with the gradient in some form."""
 
     def run(x, gradients, options):
         x = x.reshape(shape)
         state = init(x, lr=1.0, **options)
         for g, rate in zip(gradients, RATES, strict=True):
-            x, state = update(x, present(g), state, lr=rate)
+            x, state = update(x, convert(g), state, lr=rate)
         return x.ravel(), np.array([slot.ravel() for slot in state.slots[0]])
 
     return run
 
 
 BACKENDS = {
-    "python": through_kernel(lambda leaf: array_update.update_coordinates),
-    "serial": through_update(lambda g: g),
-    "threaded": through_kernel(lambda leaf: compiled_for(array_update.threaded, leaf.uncast_update)),
-    "sparse": through_update(lambda g: (np.arange(N), g)),
-    "rows": through_update(lambda g: (np.arange(3), g.reshape(3, 2)), (3, 2)),
+    "python": backend_of_kernel(lambda leaf: array_update.update_coordinates),
+    "serial": backend_of_update(lambda g: g),
+    "threaded": backend_of_kernel(lambda leaf: compiled_for(array_update.threaded, leaf.uncast_update)),
+    "sparse": backend_of_update(lambda g: (np.arange(N), g)),
+    "rows": backend_of_update(lambda g: (np.arange(3), g.reshape(3, 2)), (3, 2)),
 }
 
 
@@ -145,9 +145,9 @@ def check(rules, backend, transforms, penalty, dtype, tolerance, rng, dual=False
             x, gradients, RATES, rule=formula, first=first, transforms=functions, prox=prox, dual=dual
         )
         options = {"rule": rule, "transforms": records, "penalty": record}
-        moved, s = BACKENDS[backend](x.copy(), gradients, options)
-        assert moved.dtype == s.dtype == dtype
-        np.testing.assert_allclose(moved, expected[0], rtol=tolerance, atol=tolerance)
+        x_new, s = BACKENDS[backend](x.copy(), gradients, options)
+        assert x_new.dtype == s.dtype == dtype
+        np.testing.assert_allclose(x_new, expected[0], rtol=tolerance, atol=tolerance)
         np.testing.assert_allclose(s, expected[1], rtol=tolerance, atol=tolerance)
 
 
@@ -183,8 +183,8 @@ def test_backends_agree_to_the_bit(dtype, rng):
     for transforms in ((), records):
         options = {"rule": Adagrad(eps=0.1), "transforms": transforms, "penalty": PENALTIES["bounded"][0]}
         results = [backend(x.copy(), gradients, options) for backend in BACKENDS.values()]
-        for moved, G in results[1:]:
-            np.testing.assert_array_equal(moved, results[0][0])
+        for x_new, G in results[1:]:
+            np.testing.assert_array_equal(x_new, results[0][0])
             np.testing.assert_array_equal(G, results[0][1])
 
 
@@ -306,7 +306,7 @@ def test_outputs_that_share_memory_are_refused(n, rng):
 # --- properties --------------------------------------------------------------------------------------------------
 
 
-def same(a, b):
+def assert_same(a, b):
     np.testing.assert_array_equal(a, b)
     assert a.dtype == b.dtype
 
@@ -319,25 +319,25 @@ def test_a_sparse_gradient_equals_a_dense_one_with_zeros(dtype, rng):
         g = np.zeros(9, dtype)
         g[where] = rng.normal(size=4)
         a, b = update(a[0], g, a[1]), update(b[0], (where, g[where]), b[1])
-    same(a[0], b[0])
-    same(a[1].slots[0][0], b[1].slots[0][0])
+    assert_same(a[0], b[0])
+    assert_same(a[1].slots[0][0], b[1].slots[0][0])
 
 
 def test_unlisted_coordinates_are_unchanged(rng):
     """The penalty acts on the listed coordinates only, too."""
     x = rng.normal(size=5) + 3
-    moved, state = update(x, ([1, 3], [0.5, -0.5]), init(x, penalty=L1(0.1), transforms=(L2Decay(0.1),)))
-    same(moved[[0, 2, 4]], x[[0, 2, 4]])
-    assert (moved[[1, 3]] != x[[1, 3]]).all()
-    same(state.slots[0][0] != 0, np.array([False, True, False, True, False]))
+    x_new, state = update(x, ([1, 3], [0.5, -0.5]), init(x, penalty=L1(0.1), transforms=(L2Decay(0.1),)))
+    assert_same(x_new[[0, 2, 4]], x[[0, 2, 4]])
+    assert (x_new[[1, 3]] != x[[1, 3]]).all()
+    assert_same(state.slots[0][0] != 0, np.array([False, True, False, True, False]))
 
 
 def test_duplicates_are_summed_before_squaring(dtype, rng):
     x = rng.normal(size=5).astype(dtype)
     listed = update(x, ([3, 1, 3, 1, 3], np.array([1.0, 5.0, 2.0, -4.0, 4.0], dtype)), init(x))
     summed = update(x, ([1, 3], np.array([1.0, 7.0], dtype)), init(x))
-    same(listed[0], summed[0])
-    same(listed[1].slots[0][0], summed[1].slots[0][0])
+    assert_same(listed[0], summed[0])
+    assert_same(listed[1].slots[0][0], summed[1].slots[0][0])
     assert listed[1].slots[0][0][3] == 49.0
 
 
@@ -345,7 +345,7 @@ def test_duplicate_rows_are_summed(rng):
     x = rng.normal(size=(4, 3))
     rows = rng.normal(size=(3, 3))
     listed = update(x, ([2, 0, 2], rows), init(x))[0]
-    same(listed, update(x, ([0, 2], np.array([rows[1], rows[0] + rows[2]])), init(x))[0])
+    assert_same(listed, update(x, ([0, 2], np.array([rows[1], rows[0] + rows[2]])), init(x))[0])
 
 
 def test_permuting_coordinates_commutes(rng):
@@ -358,23 +358,23 @@ def test_permuting_coordinates_commutes(rng):
             x, state = update(x, gt, state)
         return x
 
-    same(run(x[order], g[:, order], strength[order], lr[order]), run(x, g, strength, lr)[order])
+    assert_same(run(x[order], g[:, order], strength[order], lr[order]), run(x, g, strength, lr)[order])
 
 
 def test_a_zero_gradient_changes_nothing(dtype, rng):
     x = rng.normal(size=5).astype(dtype)
     for eps, inside in itertools.product([0.0, 1e-10, 0.1], [False, True]):
-        moved, state = update(x, np.zeros(5, dtype), init(x, Adagrad(eps, inside)))
-        same(moved, x)
-        same(state.slots[0][0], np.zeros(5, dtype))
+        x_new, state = update(x, np.zeros(5, dtype), init(x, Adagrad(eps, inside)))
+        assert_same(x_new, x)
+        assert_same(state.slots[0][0], np.zeros(5, dtype))
 
 
 def test_nan_affects_its_coordinate_only(rng):
     x, g = rng.normal(size=5), rng.normal(size=5)
     g[2] = np.nan
-    moved, state = update(x, g, init(x, penalty=L1(0.1)))
-    same(np.isnan(moved), np.arange(5) == 2)
-    same(np.isnan(state.slots[0][0]), np.arange(5) == 2)
+    x_new, state = update(x, g, init(x, penalty=L1(0.1)))
+    assert_same(np.isnan(x_new), np.arange(5) == 2)
+    assert_same(np.isnan(state.slots[0][0]), np.arange(5) == 2)
 
 
 # --- new arrays and out= -----------------------------------------------------------------------------------------
@@ -398,27 +398,27 @@ def snapshot(x, state):
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(options) or "plain")
-@pytest.mark.parametrize("form", ["dense", "sparse"])
-def test_out_gives_the_same_as_new_arrays(options, form, dtype, rng):
+@pytest.mark.parametrize("gradient_form", ["dense", "sparse"])
+def test_out_gives_the_same_as_new_arrays(options, gradient_form, dtype, rng):
     x = rng.normal(size=6).astype(dtype)
     gradients = [rng.normal(size=6).astype(dtype) for _ in range(4)]
-    if form == "sparse":
+    if gradient_form == "sparse":
         gradients = [([4, 0], g[[4, 0]]) for g in gradients]
     new = (x, init(x, **options))
-    place = (x.copy(), init(x, **options))
+    in_place = (x.copy(), init(x, **options))
     other = (np.zeros_like(x), init(x, lr=9.0))
     for g in gradients:
         before = snapshot(*new)
         after = update(*new[:1], g, new[1])
         assert snapshot(*new) == before  # the arguments are unchanged
-        returned = update(place[0], g, place[1], out=place)
-        assert returned[0] is place[0]
-        assert returned[1] is place[1]
+        returned = update(in_place[0], g, in_place[1], out=in_place)
+        assert returned[0] is in_place[0]
+        assert returned[1] is in_place[1]
         returned = update(new[0], g, new[1], out=other)
         assert returned[0] is other[0]
         assert returned[1] is other[1]
         new = after
-        assert snapshot(*new) == snapshot(*place) == snapshot(*other)
+        assert snapshot(*new) == snapshot(*in_place) == snapshot(*other)
 
 
 def test_states_share_no_memory(rng):
@@ -436,7 +436,7 @@ def test_the_state_copies_its_options():
     state = init(x, lr=lr, penalty=L1(strength))
     expected = update(x, x, state)[0]
     lr[:], strength[:] = np.nan, np.nan
-    same(update(x, x, state)[0], expected)
+    assert_same(update(x, x, state)[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_trees(kind, dtype, rng):
         "empty": lambda f: {"a": f(a), "nothing": [], "c": f(c)},
     }[kind]
 
-    def alone(leaf):
+    def update_alone(leaf):
         y, state = leaf, init(leaf, lr=0.3)
         for k in (1, 2):
             y, state = update(y, leaf * k, state)
@@ -485,18 +485,18 @@ def test_trees(kind, dtype, rng):
     x, state = tree(lambda leaf: leaf), init(tree(lambda leaf: leaf), lr=0.3)
     for k in (1, 2):
         x, state = update(x, tree(lambda leaf, k=k: leaf * dtype.type(k)), state)
-    np.testing.assert_equal(x, tree(alone))
-    place, state = tree(np.copy), init(tree(np.copy), lr=0.3)
+    np.testing.assert_equal(x, tree(update_alone))
+    in_place, state = tree(np.copy), init(tree(np.copy), lr=0.3)
     for k in (1, 2):
-        out = update(place, tree(lambda leaf, k=k: leaf * dtype.type(k)), state, out=(place, state))
-        assert out[0] is place
-    np.testing.assert_equal(place, tree(alone))
+        out = update(in_place, tree(lambda leaf, k=k: leaf * dtype.type(k)), state, out=(in_place, state))
+        assert out[0] is in_place
+    np.testing.assert_equal(in_place, tree(update_alone))
 
 
 def test_keys_of_the_gradient_may_be_in_any_order(rng):
     x = {"a": np.ones(2), "b": np.ones(3)}
-    moved, _ = update(x, {"b": np.full(3, 2.0), "a": np.zeros(2)}, init(x))
-    np.testing.assert_equal(moved, {"a": np.ones(2), "b": update(np.ones(3), np.full(3, 2.0), init(np.ones(3)))[0]})
+    x_new, _ = update(x, {"b": np.full(3, 2.0), "a": np.zeros(2)}, init(x))
+    np.testing.assert_equal(x_new, {"a": np.ones(2), "b": update(np.ones(3), np.full(3, 2.0), init(np.ones(3)))[0]})
 
 
 def test_containers_keep_their_class():
@@ -504,15 +504,15 @@ def test_containers_keep_their_class():
 
     Pair = namedtuple("Pair", "w b")
     for x in (OrderedDict(a=V), defaultdict(list, a=V), Pair(V, np.zeros(2)), [Pair(V, V)]):
-        moved, _ = update(x, x, init(x))
-        assert type(moved) is type(x)
-        np.testing.assert_equal(moved, x)
+        x_new, _ = update(x, x, init(x))
+        assert type(x_new) is type(x)
+        np.testing.assert_equal(x_new, x)
 
 
 def test_leaves_of_two_precisions(rng):
     x = [np.ones(2, np.float32), np.ones(2)]
-    moved, state = update(x, [np.ones(2), np.ones(2, np.float32)], init(x))
-    assert [leaf.dtype for leaf in moved] == [np.float32, np.float64]
+    x_new, state = update(x, [np.ones(2), np.ones(2, np.float32)], init(x))
+    assert [leaf.dtype for leaf in x_new] == [np.float32, np.float64]
     assert [slots[0].dtype for slots in state.slots] == [np.float32, np.float64]
 
 
@@ -522,42 +522,42 @@ def test_leaves_of_two_precisions(rng):
 def test_learning_rate_of_one_step(dtype, rng):
     x, g = rng.normal(size=4).astype(dtype), rng.normal(size=4).astype(dtype)
     state = init(x, lr=0.1)
-    same(update(x, g, state, lr=0.7)[0], update(x, g, init(x, lr=0.7))[0])
+    assert_same(update(x, g, state, lr=0.7)[0], update(x, g, init(x, lr=0.7))[0])
     array = np.linspace(0.1, 0.9, 4)
-    same(update(x, g, state, lr=array)[0], update(x, g, init(x, lr=array))[0])
+    assert_same(update(x, g, state, lr=array)[0], update(x, g, init(x, lr=array))[0])
     after = update(x, g, state, lr=0.7)[1]
     assert after.lr == 0.1
-    same(update(x, g, after)[0], update(x, g, update(x, g, init(x, lr=0.1))[1])[0])
+    assert_same(update(x, g, after)[0], update(x, g, update(x, g, init(x, lr=0.1))[1])[0])
 
 
 def test_learning_rate_per_coordinate(dtype, rng):
     x, g = rng.normal(size=(2, 3)).astype(dtype), rng.normal(size=(2, 3)).astype(dtype)
     lr = rng.uniform(size=(2, 3))
-    moved = update(x, g, init(x, lr=lr))[0]
+    x_new = update(x, g, init(x, lr=lr))[0]
     for i in np.ndindex(2, 3):
-        alone = x[i].reshape(1)
-        assert moved[i] == update(alone, g[i].reshape(1), init(alone, lr=float(lr[i])))[0][0]
+        update_alone = x[i].reshape(1)
+        assert x_new[i] == update(update_alone, g[i].reshape(1), init(update_alone, lr=float(lr[i])))[0][0]
 
 
 def test_callable_and_schedule(rng):
     x, g = rng.normal(size=4), rng.normal(size=4)
-    asked = []
+    update_numbers = []
 
     def rate(t):
-        asked.append(t)
+        update_numbers.append(t)
         return 0.5 / (1 + t) ** 0.5
 
     a, b = (x, init(x, lr=rate)), (x, init(x, lr=InverseSqrt(0.5)))
     for _ in range(5):
         a, b = update(a[0], g, a[1]), update(b[0], g, b[1])
     np.testing.assert_allclose(a[0], b[0], rtol=1e-14)
-    assert asked == [0, 1, 2, 3, 4]
+    assert update_numbers == [0, 1, 2, 3, 4]
 
 
 def test_callable_learning_rate_per_coordinate(rng):
     x, lr = rng.normal(size=4), rng.uniform(size=4)
-    same(update(x, x, init(x, lr=lambda t: lr))[0], update(x, x, init(x, lr=lr))[0])
-    same(update(x, x, init(x, lr=Constant(lr)))[0], update(x, x, init(x, lr=lr))[0])
+    assert_same(update(x, x, init(x, lr=lambda t: lr))[0], update(x, x, init(x, lr=lr))[0])
+    assert_same(update(x, x, init(x, lr=Constant(lr)))[0], update(x, x, init(x, lr=lr))[0])
 
 
 # --- averages ----------------------------------------------------------------------------------------------------
@@ -590,24 +590,24 @@ def test_scipy_sparse(fmt, kind, rng):
     g = np.zeros((4, 6))
     g[[0, 0, 2, 3, 3], [1, 4, 0, 2, 5]] = rng.normal(size=5)
     x = rng.normal(size=(4, 6))
-    same(update(x, sparse(g), init(x))[0], update(x, g, init(x))[0])
+    assert_same(update(x, sparse(g), init(x))[0], update(x, g, init(x))[0])
     row, column = x[0].copy(), x[:, 2].copy()
-    same(update(row, sparse(g[:1]), init(row))[0], update(row, g[0], init(row))[0])
-    same(update(column, sparse(g[:, 2:3]), init(column))[0], update(column, g[:, 2], init(column))[0])
+    assert_same(update(row, sparse(g[:1]), init(row))[0], update(row, g[0], init(row))[0])
+    assert_same(update(column, sparse(g[:, 2:3]), init(column))[0], update(column, g[:, 2], init(column))[0])
 
 
 def test_scipy_sparse_vectors(rng):
     g, x = np.array([0.0, 2.0, 0.0, -1.0]), rng.normal(size=4)
-    for form in (scipy.sparse.coo_array, scipy.sparse.csr_array, scipy.sparse.dok_array):
-        same(update(x, form(g), init(x))[0], update(x, g, init(x))[0])
+    for gradient_form in (scipy.sparse.coo_array, scipy.sparse.csr_array, scipy.sparse.dok_array):
+        assert_same(update(x, gradient_form(g), init(x))[0], update(x, g, init(x))[0])
 
 
 def test_scipy_sparse_sums_duplicates():
     g = scipy.sparse.coo_array(([1.0, 2.0, 4.0], ([0, 1, 0], [2, 0, 2])), shape=(2, 3))
     x = np.zeros((2, 3))
-    same(update(x, g, init(x, Adagrad(eps=1.0)))[0], update(x, g.toarray(), init(x, Adagrad(eps=1.0)))[0])
+    assert_same(update(x, g, init(x, Adagrad(eps=1.0)))[0], update(x, g.toarray(), init(x, Adagrad(eps=1.0)))[0])
     csr = scipy.sparse.csr_array(([1.0, 4.0, 2.0], [2, 2, 0], [0, 2, 3]), shape=(2, 3))
-    same(update(x, csr, init(x, Adagrad(eps=1.0)))[0], update(x, g.toarray(), init(x, Adagrad(eps=1.0)))[0])
+    assert_same(update(x, csr, init(x, Adagrad(eps=1.0)))[0], update(x, g.toarray(), init(x, Adagrad(eps=1.0)))[0])
 
 
 @pytest.mark.parametrize("fmt", ["csr", "csc", "bsr"])
@@ -618,9 +618,9 @@ def test_unused_entries_after_the_last_are_ignored(fmt, rng):
     g.indptr[-1] = 2
     if fmt == "csc":
         g.indptr[3] = 2
-    kept = g.data.size
-    same(update(x, g, init(x))[0], update(x, np.array([1.0, 2.0, 0.0, 0.0]), init(x))[0])
-    assert g.data.size == kept  # g itself is unchanged
+    n_entries = g.data.size
+    assert_same(update(x, g, init(x))[0], update(x, np.array([1.0, 2.0, 0.0, 0.0]), init(x))[0])
+    assert g.data.size == n_entries  # g itself is unchanged
 
 
 @pytest.mark.parametrize("index", [np.int8, np.uint8, np.int32, np.int64, np.uint64])
@@ -628,7 +628,7 @@ def test_rows(index, dtype, rng):
     x, rows = rng.normal(size=(5, 3)).astype(dtype), rng.normal(size=(2, 3)).astype(dtype)
     g = np.zeros((5, 3), dtype)
     g[[4, 1]] = rows
-    same(update(x, (np.array([4, 1], index), rows), init(x))[0], update(x, g, init(x))[0])
+    assert_same(update(x, (np.array([4, 1], index), rows), init(x))[0], update(x, g, init(x))[0])
 
 
 def test_rows_of_three_dimensions(rng):
@@ -642,11 +642,11 @@ def test_rows_of_three_dimensions(rng):
 @pytest.mark.parametrize("empty", [([], []), (np.zeros(0, np.int32), np.zeros(0))], ids=["lists", "arrays"])
 def test_an_empty_gradient(empty, rng):
     x = rng.normal(size=4)
-    moved, state = update(x, empty, init(x, transforms=(ClipNorm(1.0),)))
-    same(moved, x)
+    x_new, state = update(x, empty, init(x, transforms=(ClipNorm(1.0),)))
+    assert_same(x_new, x)
     assert state.t == 1
     matrix = rng.normal(size=(3, 2))
-    same(update(matrix, (empty[0], np.zeros((0, 2))), init(matrix))[0], matrix)
+    assert_same(update(matrix, (empty[0], np.zeros((0, 2))), init(matrix))[0], matrix)
 
 
 @pytest.mark.parametrize("shape", [(0,), (3, 0), (0, 3)])
@@ -673,10 +673,10 @@ def test_layouts(shape, dtype, rng):
     expected = update(x, g, init(x))[0]
     for view, other in itertools.product(views(x), views(g)):
         state = init(view)
-        same(update(view, other, state)[0], expected)
+        assert_same(update(view, other, state)[0], expected)
         returned = update(view, other, state, out=(view, state))
         assert returned[0] is view
-        same(view, expected)
+        assert_same(view, expected)
         view[...] = x
 
 
@@ -688,9 +688,9 @@ def test_read_only_gradients(rng):
     where.flags.writeable = False
     state = init(x)
     for gradient in (g, (where, g)):
-        same(update(x, gradient, state)[0], expected)
+        assert_same(update(x, gradient, state)[0], expected)
     x.flags.writeable = False
-    same(update(x, g, init(x))[0], expected)
+    assert_same(update(x, g, init(x))[0], expected)
 
 
 @pytest.mark.parametrize("kind", ["i1", "i4", "i8", "u2", "f4", "f8", ">f8", ">i4"])
@@ -698,15 +698,15 @@ def test_gradients_of_any_real_kind(kind, dtype):
     x = np.array([1.0, 2.0, 3.0], dtype)
     g = np.array([3.0, 0.0, 5.0])
     expected = update(x, g, init(x))[0]
-    same(update(x, g.astype(kind), init(x))[0], expected)
-    same(update(x, (np.arange(3), g.astype(kind)), init(x))[0], expected)
+    assert_same(update(x, g.astype(kind), init(x))[0], expected)
+    assert_same(update(x, (np.arange(3), g.astype(kind)), init(x))[0], expected)
 
 
 @pytest.mark.parametrize("kind", ["i1", "i8", "u4"])
 def test_integer_x_counts_as_float64(kind):
     x = np.array([1, 2, 3], kind)
-    moved, state = update(x, np.array([1.0, 0.0, -1.0]), init(x, Adagrad(eps=0.0)))
-    same(moved, np.array([0.5, 2.0, 3.5]))
+    x_new, state = update(x, np.array([1.0, 0.0, -1.0]), init(x, Adagrad(eps=0.0)))
+    assert_same(x_new, np.array([0.5, 2.0, 3.5]))
     assert x.dtype == kind
     with pytest.raises(ValueError, match=r"^out: x must be a writable array of float64; call update without out$"):
         update(x, x, state, out=(x, state))
@@ -714,9 +714,9 @@ def test_integer_x_counts_as_float64(kind):
 
 def test_scalars_in_a_tree():
     x = {"w": np.ones(2), "b": 3.0}
-    moved, _ = update(x, {"w": np.zeros(2), "b": 1}, init(x, Adagrad(eps=0.0)))
-    assert moved["b"] == 2.5
-    assert moved["b"].shape == ()
+    x_new, _ = update(x, {"w": np.zeros(2), "b": 1}, init(x, Adagrad(eps=0.0)))
+    assert x_new["b"] == 2.5
+    assert x_new["b"].shape == ()
 
 
 # --- errors leave x and the state unchanged ----------------------------------------------------------------------
@@ -824,7 +824,7 @@ def test_structures_differ(x, g, message):
 
 def test_a_state_for_another_x():
     state = init(np.zeros(4))
-    others = [
+    wrong_states = [
         np.zeros(3),
         np.zeros(4, np.float32),
         np.zeros((4, 1)),
@@ -833,7 +833,7 @@ def test_a_state_for_another_x():
         {},
         [],
     ]
-    for x in others:
+    for x in wrong_states:
         with pytest.raises((TypeError, ValueError), match=r"^(x|g)"):
             update(x, x, state)
     assert state.t == 0
@@ -846,13 +846,13 @@ class Marked(np.ndarray):
 @pytest.mark.parametrize("kind", [np.ma.masked_array, lambda array: array.view(Marked)], ids=["masked", "own class"])
 def test_subclasses_of_ndarray_give_the_same(kind, rng):
     x, g = rng.normal(size=6), rng.normal(size=6)
-    wanted, _ = update(x, g, init(x, Adagrad(0.25)))
+    expected, _ = update(x, g, init(x, Adagrad(0.25)))
     got, _ = update(kind(x), kind(g), init(kind(x), Adagrad(0.25)))
-    np.testing.assert_array_equal(np.asarray(got), wanted)
-    own = kind(x.copy())
-    state = init(own, Adagrad(0.25))  # without compiled kernels
-    update(own, kind(g), state, out=(own, state))
-    np.testing.assert_array_equal(np.asarray(own), wanted)
+    np.testing.assert_array_equal(np.asarray(got), expected)
+    subclass_array = kind(x.copy())
+    state = init(subclass_array, Adagrad(0.25))  # without compiled kernels
+    update(subclass_array, kind(g), state, out=(subclass_array, state))
+    np.testing.assert_array_equal(np.asarray(subclass_array), expected)
 
 
 def test_out_for_another_x():
@@ -884,7 +884,7 @@ FUZZ = """
 
     warnings.simplefilter("ignore")
     rng = np.random.default_rng(int(sys.argv[1]))
-    worked = rejected = 0
+    n_accepted = n_rejected = 0
     for trial in range(int(sys.argv[2])):
         shape = [(1, 12), (12, 1), (3, 4)][rng.integers(3)]
         x = rng.normal(size=shape if shape == (3, 4) else 12)
@@ -919,23 +919,23 @@ FUZZ = """
         state = init(x)
         before = x.tobytes(), state.slots[0][0].tobytes()
         try:
-            moved, after = update(x, g, state)
+            x_new, after = update(x, g, state)
         except (ValueError, TypeError):
-            rejected += 1
+            n_rejected += 1
         else:
-            worked += 1
-            assert np.isfinite(moved).all() and np.abs(moved - x).max() <= 0.5 + 1e-12, (kind, shape)
+            n_accepted += 1
+            assert np.isfinite(x_new).all() and np.abs(x_new - x).max() <= 0.5 + 1e-12, (kind, shape)
         assert (x.tobytes(), state.slots[0][0].tobytes()) == before
-    print(worked, rejected)
+    print(n_accepted, n_rejected)
 """
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_corrupted_matrices_raise_or_work(seed, python):
     """In a subprocess, since a failure would be a crash."""
-    worked, rejected = map(int, python(textwrap.dedent(FUZZ), str(seed), "250").split())
-    assert worked > 20
-    assert rejected > 100
+    n_accepted, n_rejected = map(int, python(textwrap.dedent(FUZZ), str(seed), "250").split())
+    assert n_accepted > 20
+    assert n_rejected > 100
 
 
 def test_no_warnings_from_ordinary_updates():

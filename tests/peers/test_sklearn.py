@@ -14,9 +14,9 @@ pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="300,000 
 N, D = 200, 12
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(N, D)) * (RNG.random((N, D)) < 0.6)
-SCORE = X @ (RNG.normal(size=D) * (RNG.random(D) < 0.5)) + 0.5
-NUMBERS = SCORE + 0.3 * RNG.normal(size=N)
-LABELS = np.where(SCORE + 0.5 * RNG.normal(size=N) > 0, 1, -1)
+SCORES = X @ (RNG.normal(size=D) * (RNG.random(D) < 0.5)) + 0.5
+NUMBERS = SCORES + 0.3 * RNG.normal(size=N)
+LABELS = np.where(SCORES + 0.5 * RNG.normal(size=N) > 0, 1, -1)
 
 
 def objective(loss, w, b, l1, l2):
@@ -61,12 +61,12 @@ def batch(loss, l1, l2):
 @pytest.mark.parametrize("rule", [Adagrad(), RDA()], ids=["mirror descent", "dual averaging"])
 def test_optimum(loss, penalty, l1, l2, rule):
     y = NUMBERS if loss == "squared" else LABELS
-    theirs = batch(loss, l1, l2)
-    best = objective(loss, theirs.coef_, theirs.intercept_, l1, l2)
+    expected = batch(loss, l1, l2)
+    best = objective(loss, expected.coef_, expected.intercept_, l1, l2)
     # Dual averaging weighs all gradients alike, at a rate that stays.
     rate = InverseTime(0.5, 1e-3) if rule == Adagrad() else 0.3 if loss == "squared" else 1.0
     model = fit_linear(X, y, loss=loss, penalty=penalty, rule=rule, lr=rate, passes=1500, shuffle=True, rng=0)
-    mine = objective(loss, model.coef, model.intercept, l1, l2)
-    assert best * (1 - 1e-6) < mine < best * (1 + 1e-4)
-    np.testing.assert_allclose(model.coef, np.ravel(theirs.coef_), atol=0.03)
+    actual = objective(loss, model.coef, model.intercept, l1, l2)
+    assert best * (1 - 1e-6) < actual < best * (1 + 1e-4)
+    np.testing.assert_allclose(model.coef, np.ravel(expected.coef_), atol=0.03)
     assert objective(loss, np.zeros(D), 0.0, l1, l2) > 1.3 * best

@@ -54,11 +54,11 @@ def ours(options, dtype, n=64):
     return x, peak
 
 
-def assert_same(mine, theirs, ulp=4, single=1e-6):
+def assert_same(actual, theirs, ulp=4, single=1e-6):
     """4 ulp in float64, 1e-6 relative in float32, of the largest size that the coordinate had on its way."""
-    mine, size = mine
-    bound = ulp * np.finfo(np.float64).eps if mine.dtype == np.float64 else single
-    np.testing.assert_array_less(np.abs(mine - theirs) / size, bound)
+    actual, size = actual
+    bound = ulp * np.finfo(np.float64).eps if actual.dtype == np.float64 else single
+    np.testing.assert_array_less(np.abs(actual - theirs) / size, bound)
 
 
 TORCH = [
@@ -121,8 +121,8 @@ def test_torch_complex(settings, path, dtype):
         update(x, g, state, out=(x, state))
         peak = np.maximum(peak, np.abs(x))
     theirs = p.detach().numpy()
-    for mine, other in ((x.real, theirs.real), (x.imag, theirs.imag)):
-        assert_same((np.ascontiguousarray(mine), peak), other)
+    for actual, other in ((x.real, theirs.real), (x.imag, theirs.imag)):
+        assert_same((np.ascontiguousarray(actual), peak), other)
     np.testing.assert_allclose(state.slots[0][0], optimizer.state[p]["sum"].numpy(), rtol=1e-6)
 
 
@@ -309,19 +309,19 @@ def test_optax_complex(dtype):
     with jax.enable_x64(dtype == np.complex128):
         optimizer = optax.adagrad(0.1)
         theirs = jax.numpy.asarray(x)
-        kept = optimizer.init(theirs)
+        optax_state = optimizer.init(theirs)
         step = jax.jit(optimizer.update)
         state = init(x, **like("optax", lr=0.1))
         for g in parts(64, dtype):
-            move, kept = step(jax.numpy.asarray(g), kept, theirs)
-            theirs = optax.apply_updates(theirs, move)
+            change, optax_state = step(jax.numpy.asarray(g), optax_state, theirs)
+            theirs = optax.apply_updates(theirs, change)
             update(x, g, state, out=(x, state))
         np.testing.assert_allclose(
-            from_optax(init(x, **like("optax", lr=0.1)), kept, x).slots[0][0], state.slots[0][0], 1e-6
+            from_optax(init(x, **like("optax", lr=0.1)), optax_state, x).slots[0][0], state.slots[0][0], 1e-6
         )
     theirs = np.asarray(theirs)
-    for mine, other in ((x.real, theirs.real), (x.imag, theirs.imag)):
-        assert_same((np.ascontiguousarray(mine), np.abs(x) + 1), other)
+    for actual, other in ((x.real, theirs.real), (x.imag, theirs.imag)):
+        assert_same((np.ascontiguousarray(actual), np.abs(x) + 1), other)
 
 
 @pytest.mark.parametrize("mean", [True, False])
@@ -344,10 +344,10 @@ def test_optax_skips_what_is_not_finite():
     with jax.enable_x64(True):
         optimizer = optax.apply_if_finite(optax.adagrad(0.1), max_consecutive_errors=3)
         theirs = jax.numpy.asarray(start(64, np.float64))
-        kept, step = optimizer.init(theirs), jax.jit(optimizer.update)
+        optax_state, step = optimizer.init(theirs), jax.jit(optimizer.update)
         for g in poisoned:
-            move, kept = step(jax.numpy.asarray(g), kept, theirs)
-            theirs = optax.apply_updates(theirs, move)
+            change, optax_state = step(jax.numpy.asarray(g), optax_state, theirs)
+            theirs = optax.apply_updates(theirs, change)
         theirs = np.asarray(theirs)
     x = start(64, np.float64)
     state = init(x, **{**like("optax", lr=0.1), "transforms": (SkipNonFinite(limit=3),)})
@@ -379,11 +379,11 @@ def test_braintools(method, settings):
         x = np.asarray(parameter.value)
     # The factor 1 / (1 + t lr_decay) is rounded to float32 there.
     single = 1e-6 if settings.get("lr_decay") else None
-    mine, peak = ours(like("braintools", method, **settings), np.float64)
+    actual, peak = ours(like("braintools", method, **settings), np.float64)
     if single is None:
-        assert_same((mine, peak), x, ulp=8 if method == "adadelta" else 4)
+        assert_same((actual, peak), x, ulp=8 if method == "adadelta" else 4)
     else:
-        np.testing.assert_array_less(np.abs(mine - x) / peak, single)
+        np.testing.assert_array_less(np.abs(actual - x) / peak, single)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -411,8 +411,8 @@ def run_optax(jax, optimizer, dtype):
     state = optimizer.init(x)
     step = jax.jit(optimizer.update)
     for g in gradients(64, dtype):
-        move, state = step(jax.numpy.asarray(g), state, x)
-        x = optax.apply_updates(x, move)
+        change, state = step(jax.numpy.asarray(g), state, x)
+        x = optax.apply_updates(x, change)
     return np.asarray(x)
 
 
@@ -458,10 +458,12 @@ def test_a_run_of_torch_goes_on_here_and_back(method, settings):
         update(x, g, state, out=(x, state))
     # and back again for the rest
     q = torch.nn.Parameter(torch.from_numpy(x.copy()))
-    back = kind([q], **settings)
-    entries = {i: {k: torch.as_tensor(v) for k, v in entry.items()} for i, entry in to_torch(state).items()}
-    back.load_state_dict({"state": entries, "param_groups": back.state_dict()["param_groups"]})
-    stepped(q, back, gs[140:])
+    resumed_optimizer = kind([q], **settings)
+    torch_state = {i: {k: torch.as_tensor(v) for k, v in entry.items()} for i, entry in to_torch(state).items()}
+    resumed_optimizer.load_state_dict(
+        {"state": torch_state, "param_groups": resumed_optimizer.state_dict()["param_groups"]}
+    )
+    stepped(q, resumed_optimizer, gs[140:])
     stepped(p, optimizer, gs[70:])
     assert_same((q.detach().numpy(), np.abs(start(64, np.float64)) + 1), p.detach().numpy(), ulp=8)
 
@@ -477,8 +479,8 @@ def test_a_run_of_optax_goes_on_here_and_back(method):
 
         def stepped(x, state, gradients):
             for g in gradients:
-                move, state = step({"w": jax.numpy.asarray(g)}, state, x)
-                x = optax.apply_updates(x, move)
+                change, state = step({"w": jax.numpy.asarray(g)}, state, x)
+                x = optax.apply_updates(x, change)
             return x, state
 
         first = {"w": jax.numpy.asarray(start(64, np.float64))}
@@ -491,6 +493,6 @@ def test_a_run_of_optax_goes_on_here_and_back(method):
         assert state.t == 70
         for g in gs[70:140]:
             update(x, {"w": g}, state, out=(x, state))
-        again = optax.tree_utils.tree_set(at_middle, **to_optax(state, x), count=jax.numpy.asarray(140))
-        last, _ = stepped({"w": jax.numpy.asarray(x["w"])}, again, gs[140:])
+        resumed_state = optax.tree_utils.tree_set(at_middle, **to_optax(state, x), count=jax.numpy.asarray(140))
+        last, _ = stepped({"w": jax.numpy.asarray(x["w"])}, resumed_state, gs[140:])
     assert_same((np.asarray(last["w"]), np.abs(start(64, np.float64)) + 1), np.asarray(end["w"]), ulp=8)

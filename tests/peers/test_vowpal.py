@@ -47,41 +47,43 @@ def test_unseen_rows(data, names, tmp_path):
     """One pass by the defaults of each; both have an intercept."""
     load = load_svmlight if data is a9a else load_vw
     parts = [load(DATA / name)[:2] for name in names]
-    width = max(X.shape[1] for X, _ in parts)
-    (X, y), (A, b) = ((sp.csr_array((P.data, P.indices, P.indptr), shape=(P.shape[0], width)), t) for P, t in parts)
+    n_columns = max(X.shape[1] for X, _ in parts)
+    (X, y), (A, b) = ((sp.csr_array((P.data, P.indices, P.indptr), shape=(P.shape[0], n_columns)), t) for P, t in parts)
     logistic, model = "--loss_function logistic", tmp_path / "model"
     vowpal(X, y, np.ones(y.size), tmp_path / "train", logistic, f"-f {model}", update="")
-    theirs = vowpal(A, b, np.ones(b.size), tmp_path / "test", logistic, f"-t -i {model}", update="")
-    ours = fit_linear(X, y, normalized=True, invariant=True).mean_loss(A, b)
-    assert ours <= 1.001 * theirs
-    assert fit_linear(X, y, lr="auto").mean_loss(A, b) <= 1.001 * theirs
+    vw_loss = vowpal(A, b, np.ones(b.size), tmp_path / "test", logistic, f"-t -i {model}", update="")
+    loss = fit_linear(X, y, normalized=True, invariant=True).mean_loss(A, b)
+    assert loss <= 1.001 * vw_loss
+    assert fit_linear(X, y, lr="auto").mean_loss(A, b) <= 1.001 * vw_loss
 
 
 @pytest.mark.parametrize("data", [a9a, rcv1])
 def test_logistic(data, tmp_path):
     X, y, weight = data()
-    theirs = vowpal(X, y, weight, tmp_path / "data", "--loss_function logistic")
+    vw_loss = vowpal(X, y, weight, tmp_path / "data", "--loss_function logistic")
     model = fit_linear(X, y, rule=Adagrad(eps=1e-30), lr=0.5, intercept=False)
-    assert model.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
+    assert model.progressive_loss == pytest.approx(vw_loss, rel=TOLERANCE)
     single = fit_linear(X, y, rule=Adagrad(eps=1e-30), lr=0.5, intercept=False, dtype=np.float32)
-    assert single.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
+    assert single.progressive_loss == pytest.approx(vw_loss, rel=TOLERANCE)
 
 
 def test_squared(tmp_path):
     """Theirs is the square and ours is half of it, which is one to Adagrad; theirs clips p to the range of y."""
     X, _, weight = rcv1()
     y = np.asarray(X.sum(axis=1)).ravel() - 5 + np.random.default_rng(0).normal(size=X.shape[0])
-    theirs = vowpal(X, y, weight, tmp_path / "data", "--loss_function squared --min_prediction -99 --max_prediction 99")
+    vw_loss = vowpal(
+        X, y, weight, tmp_path / "data", "--loss_function squared --min_prediction -99 --max_prediction 99"
+    )
     model = fit_linear(X, y, loss="squared", rule=Adagrad(eps=1e-30), lr=0.5, intercept=False)
-    assert 2 * model.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
+    assert 2 * model.progressive_loss == pytest.approx(vw_loss, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("data", [a9a, rcv1])
 def test_hinge(data, tmp_path):
     X, y, weight = data()
-    theirs = vowpal(X, y, weight, tmp_path / "data", "--loss_function hinge --min_prediction -99 --max_prediction 99")
+    vw_loss = vowpal(X, y, weight, tmp_path / "data", "--loss_function hinge --min_prediction -99 --max_prediction 99")
     model = fit_linear(X, y, loss="hinge", rule=Adagrad(eps=1e-30), lr=0.5, intercept=False)
-    assert model.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
+    assert model.progressive_loss == pytest.approx(vw_loss, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("tau", [0.5, 0.8])
@@ -89,9 +91,9 @@ def test_quantile(tau, tmp_path):
     X, _, weight = rcv1()
     y = np.asarray(X.sum(axis=1)).ravel() - 5 + np.random.default_rng(0).normal(size=X.shape[0])
     options = f"--loss_function quantile --quantile_tau {tau} --min_prediction -99 --max_prediction 99"
-    theirs = vowpal(X, y, weight, tmp_path / "data", options)
+    vw_loss = vowpal(X, y, weight, tmp_path / "data", options)
     model = fit_linear(X, y, loss=Quantile(tau), rule=Adagrad(eps=1e-30), lr=0.5, intercept=False)
-    assert model.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
+    assert model.progressive_loss == pytest.approx(vw_loss, rel=TOLERANCE)
 
 
 def test_poisson(tmp_path):
@@ -99,10 +101,10 @@ def test_poisson(tmp_path):
     X, _, weight = rcv1()
     y = np.random.default_rng(0).poisson(np.asarray(X.sum(axis=1)).ravel() / 5).astype(float)
     options = "--loss_function poisson --min_prediction -50 --max_prediction 50"
-    theirs = vowpal(X, y, weight, tmp_path / "data", options)
+    vw_loss = vowpal(X, y, weight, tmp_path / "data", options)
     model = fit_linear(X, y, loss="poisson", rule=Adagrad(eps=1e-30), lr=0.5, intercept=False)
     perfect = np.mean(y - y * np.log(y + 1e-6))
-    assert 2 * (model.progressive_loss - perfect) == pytest.approx(theirs, rel=TOLERANCE)
+    assert 2 * (model.progressive_loss - perfect) == pytest.approx(vw_loss, rel=TOLERANCE)
 
 
 def test_weights_mean_another_thing(tmp_path):
@@ -112,9 +114,9 @@ def test_weights_mean_another_thing(tmp_path):
     """
     X, y, _ = rcv1()
     weight = np.full(y.size, 4.0)
-    theirs = vowpal(X, y, weight, tmp_path / "data", "--loss_function logistic")
+    vw_loss = vowpal(X, y, weight, tmp_path / "data", "--loss_function logistic")
     model = fit_linear(X, y, rule=Adagrad(eps=1e-30), lr=1.0, intercept=False, sample_weight=weight)
-    assert model.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
+    assert model.progressive_loss == pytest.approx(vw_loss, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("data", [a9a, rcv1])
@@ -133,13 +135,13 @@ def test_scaled_steps(data, flags, weighted, unit, tmp_path):
     if weighted:
         weight = weight * rng.integers(1, 6, y.size)
     update = " ".join([ADAPTIVE, *(f"--{flag}" for flag in flags.split())])
-    theirs = vowpal(X, y, weight, tmp_path / "data", "--loss_function logistic", update=update)
+    vw_loss = vowpal(X, y, weight, tmp_path / "data", "--loss_function logistic", update=update)
     options = dict.fromkeys(flags.split(), True)
     for dtype in (np.float64, np.float32):
         model = fit_linear(
             X, y, rule=Adagrad(0.0), lr=0.5, intercept=False, sample_weight=weight, dtype=dtype, **options
         )
-        assert model.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
+        assert model.progressive_loss == pytest.approx(vw_loss, rel=TOLERANCE)
 
 
 @pytest.mark.parametrize("loss", ["squared", "hinge", "quantile", "poisson"])
@@ -149,7 +151,7 @@ def test_scaled_steps_of_other_losses(loss, tmp_path):
     if loss != "hinge":
         y = np.asarray(X.sum(axis=1)).ravel() - 5 + np.random.default_rng(0).normal(size=X.shape[0])
         y = np.floor(np.abs(y)) if loss == "poisson" else y
-    theirs = vowpal(
+    vw_loss = vowpal(
         X, y, weight, tmp_path / "data", f"--loss_function {loss} --min_prediction -50 --max_prediction 50",
         update=f"{ADAPTIVE} --invariant --normalized",
     )  # fmt: skip
@@ -157,19 +159,19 @@ def test_scaled_steps_of_other_losses(loss, tmp_path):
         X, y, loss=loss, rule=Adagrad(0.0), lr=0.5, intercept=False, sample_weight=weight, normalized=True,
         invariant=True,
     )  # fmt: skip
-    ours = model.progressive_loss * (2 if loss == "squared" else 1)
+    progressive_loss = model.progressive_loss * (2 if loss == "squared" else 1)
     if loss == "poisson":
-        ours = 2 * (ours - np.average(y - y * np.log(y + 1e-6), weights=weight))  # the deviance
-    assert ours == pytest.approx(theirs, rel=1e-3)
+        progressive_loss = 2 * (progressive_loss - np.average(y - y * np.log(y + 1e-6), weights=weight))  # the deviance
+    assert progressive_loss == pytest.approx(vw_loss, rel=1e-3)
 
 
 def test_the_default_with_its_constant(tmp_path):
     """On the RCV1 sample our intercept is their constant: the same figure, and no worse on test data."""
     X, y, weight = rcv1()
-    theirs = vowpal(X, y, weight, tmp_path / "data", "--loss_function logistic", update="-l 0.5")
+    vw_loss = vowpal(X, y, weight, tmp_path / "data", "--loss_function logistic", update="-l 0.5")
     model = fit_linear(X, y, rule=Adagrad(0.0), normalized=True, invariant=True)
-    assert model.progressive_loss == pytest.approx(theirs, rel=TOLERANCE)
-    assert fit_linear(X, y).progressive_loss < theirs
+    assert model.progressive_loss == pytest.approx(vw_loss, rel=TOLERANCE)
+    assert fit_linear(X, y).progressive_loss < vw_loss
 
 
 @pytest.mark.parametrize("data", [a9a, rcv1])
@@ -180,9 +182,9 @@ def test_ftrl(data, lr, rule, tmp_path):
     """No square roots are estimated here: the figures agree to single precision, with weights, too."""
     X, y, weight = data()
     weight = weight * np.random.default_rng(0).integers(1, 6, y.size)
-    theirs = vowpal(
+    vw_loss = vowpal(
         X, y, weight, tmp_path / "data", "--loss_function logistic --noconstant",
         update=f"--ftrl --ftrl_alpha {lr} --ftrl_beta {rule.beta} --l1 {rule.l1} --l2 {rule.l2}",
     )  # fmt: skip
     model = fit_linear(X, y, rule=rule, lr=lr, intercept=False, sample_weight=weight)
-    assert model.progressive_loss == pytest.approx(theirs, rel=1e-6)
+    assert model.progressive_loss == pytest.approx(vw_loss, rel=1e-6)

@@ -36,16 +36,16 @@ from adagrad_nb.records.rules import cumulative_step_size, step, step_size
 from adagrad_nb.testing import check_rule
 
 # name: (the record, its function in the reference, that of the intercept, the first accumulator)
-FREE = functools.partial(reference.ftrl, beta=0.5)
+UNPENALIZED = functools.partial(reference.ftrl, beta=0.5)
 RULES = {
     "rda": (RDA(), reference.rda, None, 0.0),
     "rda eps": (RDA(0.2), functools.partial(reference.rda, eps=0.2), None, 0.0),
     "rda initial": (
         RDA(initial_accumulator=0.3), functools.partial(reference.rda, initial=0.3), None, 0.3,
     ),
-    "ftrl": (FTRL(0.5), FREE, None, 0.0),
-    "ftrl l1": (FTRL(0.5, l1=0.3), functools.partial(reference.ftrl, beta=0.5, l1=0.3), FREE, 0.0),
-    "ftrl l1 l2": (FTRL(0.5, 0.2, 0.4), functools.partial(reference.ftrl, beta=0.5, l1=0.2, l2=0.4), FREE, 0.0),
+    "ftrl": (FTRL(0.5), UNPENALIZED, None, 0.0),
+    "ftrl l1": (FTRL(0.5, l1=0.3), functools.partial(reference.ftrl, beta=0.5, l1=0.3), UNPENALIZED, 0.0),
+    "ftrl l1 l2": (FTRL(0.5, 0.2, 0.4), functools.partial(reference.ftrl, beta=0.5, l1=0.2, l2=0.4), UNPENALIZED, 0.0),
 }  # fmt: skip
 names = pytest.mark.parametrize("rule", RULES)
 
@@ -56,8 +56,8 @@ names = pytest.mark.parametrize("rule", RULES)
 def test_a_zero_gradient_keeps_the_start(rule):
     check_rule(rule)
     for x in (3.0, -0.25, 0.0):
-        moved, s = step(rule, x, 0.0, rule.initial_slots(), 0.5)
-        assert moved == x
+        x_new, s = step(rule, x, 0.0, rule.initial_slots(), 0.5)
+        assert x_new == x
         assert cumulative_step_size(rule, s, 0.5, 7) == 7 * step_size(rule, s, 0.5)
     assert math.isnan(step(rule, 3.0, math.nan, rule.initial_slots(), 0.5)[0])
 
@@ -93,8 +93,8 @@ def test_the_closed_form_of_lightning_and_tensorflow(rng):
         for t, g in enumerate(gradients, 1):
             x, state = update(x, g, state)
             z, h = gradients[:t].sum(axis=0), delta + np.sqrt(k + (gradients[:t] ** 2).sum(axis=0))
-            theirs = -np.sign(z) * lr * t * np.maximum(np.abs(z) / t - l1, 0) / (h + lr * t * l2)
-            assert_allclose(x, theirs, rtol=1e-12, atol=1e-15)
+            expected = -np.sign(z) * lr * t * np.maximum(np.abs(z) / t - l1, 0) / (h + lr * t * l2)
+            assert_allclose(x, expected, rtol=1e-12, atol=1e-15)
             zeros += np.count_nonzero(x == 0)
         assert 10 < zeros < 200
 
@@ -107,10 +107,10 @@ def test_ftrl_is_the_algorithm_of_the_paper(l1, l2, rng):
     w, state = np.zeros(6), init(np.zeros(6), FTRL(beta, l1, l2), lr=alpha)
     n, z = np.zeros(6), np.zeros(6)
     for g in gradients:
-        theirs = np.where(np.abs(z) <= l1, 0.0, -(z - np.sign(z) * l1) / ((beta + np.sqrt(n)) / alpha + l2))
-        assert_allclose(w, theirs, rtol=1e-12, atol=1e-15)
+        expected = np.where(np.abs(z) <= l1, 0.0, -(z - np.sign(z) * l1) / ((beta + np.sqrt(n)) / alpha + l2))
+        assert_allclose(w, expected, rtol=1e-12, atol=1e-15)
         sigma = (np.sqrt(n + g**2) - np.sqrt(n)) / alpha
-        z, n = z + g - sigma * theirs, n + g**2
+        z, n = z + g - sigma * expected, n + g**2
         w, state = update(w, g, state)
     assert_allclose(state.slots[0], (n, alpha * z), rtol=1e-12)
 
@@ -118,9 +118,9 @@ def test_ftrl_is_the_algorithm_of_the_paper(l1, l2, rng):
 @pytest.mark.parametrize("lr", [0.3, InverseSqrt(0.5)], ids=str)
 def test_ftrl_without_penalties_is_adagrad_with_eps_beta(lr, rng):
     x = y = rng.normal(size=5)
-    mine, adagrad = init(x, FTRL(0.4), lr=lr), init(y, Adagrad(0.4), lr=lr)
+    ftrl, adagrad = init(x, FTRL(0.4), lr=lr), init(y, Adagrad(0.4), lr=lr)
     for g in rng.normal(size=(50, 5)):
-        x, mine = update(x, g, mine)
+        x, ftrl = update(x, g, ftrl)
         y, adagrad = update(y, g, adagrad)
         assert_allclose(x, y, rtol=1e-12)
 
@@ -130,21 +130,21 @@ def test_ftrl_avoids_four_common_errors(rng):
     # A zero or small gradient keeps the start, which is the solution before the first gradient.
     for start in (2.0, -2.0):
         rule = FTRL(beta, l1, l2)
-        moved, s = step(rule, start, 0.0, (0.0, 0.0), lr)
-        assert moved == start
-        moved, s = step(rule, start, g, s, lr)
+        x_new, s = step(rule, start, 0.0, (0.0, 0.0), lr)
+        assert x_new == start
+        x_new, s = step(rule, start, g, s, lr)
         z = -start * (beta / lr + l2) - np.sign(start) * l1 + g - g / lr * start
-        assert moved == pytest.approx(-(z - np.sign(z) * l1) / ((beta + g) / lr + l2))
-        assert abs(moved - start) < lr * g * 2
+        assert x_new == pytest.approx(-(z - np.sign(z) * l1) / ((beta + g) / lr + l2))
+        assert abs(x_new - start) < lr * g * 2
         # Only the gradient of the loss enters n.
         assert s[0] == g * g
     # l2 once, not twice: with beta = 0 and one gradient, x = -g / (|g| / rate + l2).
     assert step(FTRL(0.0, 0.0, l2), 0.0, 3.0, (0.0, 0.0), lr)[0] == pytest.approx(-3 / (3 / lr + l2))
     # A penalty shrinks x on either side of zero.
     for sign in (1.0, -1.0):
-        bias_rule = step(FTRL(beta), 0.0, 3 * sign, (0.0, 0.0), lr)[0]
-        assert 0 < step(FTRL(beta, l1), 0.0, 3 * sign, (0.0, 0.0), lr)[0] / bias_rule < 1
-        assert 0 < step(FTRL(beta, 0.0, l2), 0.0, 3 * sign, (0.0, 0.0), lr)[0] / bias_rule < 1
+        unpenalized = step(FTRL(beta), 0.0, 3 * sign, (0.0, 0.0), lr)[0]
+        assert 0 < step(FTRL(beta, l1), 0.0, 3 * sign, (0.0, 0.0), lr)[0] / unpenalized < 1
+        assert 0 < step(FTRL(beta, 0.0, l2), 0.0, 3 * sign, (0.0, 0.0), lr)[0] / unpenalized < 1
 
 
 def test_a_square_that_underflows_keeps_x():
@@ -155,10 +155,10 @@ def test_a_square_that_underflows_keeps_x():
 
 def test_a_rate_of_zero(rng):
     x = rng.normal(size=4)
-    moved, state = update(x, rng.normal(size=4), init(x, FTRL(0.5, 0.1, 0.1), lr=0.2))
-    assert_allclose(update(moved, rng.normal(size=4), state, lr=0.0)[0], moved, rtol=0.1)
-    bias_rule, state = update(x, rng.normal(size=4), init(x, FTRL(0.5), lr=0.2))
-    assert_allclose(update(bias_rule, rng.normal(size=4), state, lr=0.0)[0], bias_rule, rtol=1e-13)
+    x_new, state = update(x, rng.normal(size=4), init(x, FTRL(0.5, 0.1, 0.1), lr=0.2))
+    assert_allclose(update(x_new, rng.normal(size=4), state, lr=0.0)[0], x_new, rtol=0.1)
+    unpenalized, state = update(x, rng.normal(size=4), init(x, FTRL(0.5), lr=0.2))
+    assert_allclose(update(unpenalized, rng.normal(size=4), state, lr=0.0)[0], unpenalized, rtol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -222,10 +222,10 @@ def test_state_files(tmp_path, rng):
         for number, g in enumerate(gradients):
             if number == 3:
                 state.save(tmp_path / "state")
-                y, other = x, load_state(tmp_path / "state")
+                y, loaded = x, load_state(tmp_path / "state")
             x, state = update(x, g, state)
             if number >= 3:
-                y, other = update(y, g, other)
+                y, loaded = update(y, g, loaded)
         assert_array_equal(x, y)
 
 
@@ -251,8 +251,8 @@ def assert_eager(rule, penalty, loss, rate, intercept, weighted, dtype=None, tol
     assert_allclose(model.intercept, eager.b, **close)
     assert_allclose(model.progressive_loss, reference_linear.progressive_loss(eager.losses), **close)
     assert model.state.t == eager.t
-    touched = np.diff(X.tocsc().indptr) > 0
-    assert_allclose(np.array(model.state.slots[0])[:, touched], eager.G.T[:, touched], **close)
+    is_updated = np.diff(X.tocsc().indptr) > 0
+    assert_allclose(np.array(model.state.slots[0])[:, is_updated], eager.G.T[:, is_updated], **close)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -279,19 +279,19 @@ def test_lazy_is_eager_compiled(rule, penalty, rate):
 def test_a_then_b_is_a_and_b(penalty, rate, rule, tmp_path):
     X, Y = linear_problems.X, linear_problems.Y
     options = {"rule": RULES[rule][0], "penalty": PENALTIES[penalty][0], "lr": RATES[rate][0]}
-    whole = fit_linear(X, Y, **options)
+    one_call = fit_linear(X, Y, **options)
     first = fit_linear(X[:17], Y[:17], **options)
     before = model_values(first)
-    assert_same_model(fit_linear(X[17:], Y[17:], model=first), whole)
+    assert_same_model(fit_linear(X[17:], Y[17:], model=first), one_call)
     assert model_values(first) == before
     first.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     assert_same_model(loaded, first)
-    assert_same_model(fit_linear(X[17:], Y[17:], model=loaded), whole)
+    assert_same_model(fit_linear(X[17:], Y[17:], model=loaded), one_call)
     grown = sp.csr_array(X[:, np.argsort(-np.diff(X[:17].tocsc().indptr), kind="stable")])
-    seen = int(grown[:17].indices.max()) + 1
-    assert seen < grown.shape[1]
-    narrow = fit_linear(grown[:17, :seen], Y[:17], **options)
+    n_columns = int(grown[:17].indices.max()) + 1
+    assert n_columns < grown.shape[1]
+    narrow = fit_linear(grown[:17, :n_columns], Y[:17], **options)
     assert_same_model(fit_linear(grown[17:], Y[17:], model=narrow), fit_linear(grown, Y, **options))
 
 

@@ -61,24 +61,24 @@ def test_accumulate_in_the_order_of_the_tuple(rng):
         ((Accumulate(2), ClipNorm(1.0)), g.mean(axis=0) / np.linalg.norm(g.mean(axis=0))),
         ((Rescale(2.0), Accumulate(2, "sum"), Rescale(0.5)), g.sum(axis=0)),
     ):
-        moved, state = x, init(x, Adagrad(0.3), transforms=transforms)
-        for one in g:
-            moved, state = update(moved, one, state)
-        np.testing.assert_allclose(moved, update(x, mean, init(x, Adagrad(0.3)))[0], rtol=1e-13)
+        x_new, state = x, init(x, Adagrad(0.3), transforms=transforms)
+        for gradient in g:
+            x_new, state = update(x_new, gradient, state)
+        np.testing.assert_allclose(x_new, update(x, mean, init(x, Adagrad(0.3)))[0], rtol=1e-13)
 
 
 def test_accumulated_sparse_gradients_of_many_arrays(rng):
     x = {"a": rng.normal(size=(4, 2)), "b": rng.normal(size=3)}
     g = [{"a": ([1, 1], rng.normal(size=(2, 2))), "b": rng.normal(size=3)} for _ in range(2)]
     state = init(x, transforms=(Accumulate(2, "sum"),))
-    moved = x
-    for one in g:
-        moved, state = update(moved, one, state)
-    full = {"a": np.zeros((4, 2)), "b": g[0]["b"] + g[1]["b"]}
-    full["a"][1] = sum(one["a"][1].sum(axis=0) for one in g)
-    expected, _ = update(x, full, init(x))
+    x_new = x
+    for gradient in g:
+        x_new, state = update(x_new, gradient, state)
+    dense = {"a": np.zeros((4, 2)), "b": g[0]["b"] + g[1]["b"]}
+    dense["a"][1] = sum(gradient["a"][1].sum(axis=0) for gradient in g)
+    expected, _ = update(x, dense, init(x))
     for name in x:
-        np.testing.assert_allclose(moved[name], expected[name], rtol=1e-13)
+        np.testing.assert_allclose(x_new[name], expected[name], rtol=1e-13)
 
 
 def test_averages_count_what_accumulate_counts(rng):
@@ -108,17 +108,17 @@ def test_skip(poison, rng):
     bad = {"a": np.ones(3), "b": np.array([1.0, poison])}
     state = init(x, transforms=(SkipNonFinite(limit=2),), average=EMA())
     for _ in range(2):
-        moved, state = update(x, bad, state)
+        x_new, state = update(x, bad, state)
         assert (state.t, state.micro) == (0, 0)
         for name in x:
-            np.testing.assert_array_equal(moved[name], x[name])
+            np.testing.assert_array_equal(x_new[name], x[name])
     with pytest.raises(FloatingPointError, match=r"g: got 3 gradients in a row that are not finite"):
-        update(moved, bad, state)
-    moved, state = update(moved, x, state)
+        update(x_new, bad, state)
+    x_new, state = update(x_new, x, state)
     expected, _ = update(x, x, init(x))
     for name in x:
-        np.testing.assert_array_equal(moved[name], expected[name])
-    assert update(moved, bad, state)[1].t == 1  # counted from zero again
+        np.testing.assert_array_equal(x_new[name], expected[name])
+    assert update(x_new, bad, state)[1].t == 1  # counted from zero again
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered")
@@ -132,12 +132,12 @@ def test_loss_scale(rng, tmp_path):
     expected, plain = x, init(x)
     state = init(x, transforms=(LossScale(initial=1024.0, every=3),))
     scales = []
-    for step, one in enumerate(g):
+    for step, gradient in enumerate(g):
         if step == 4:
             x, state = update(x, np.array([1.0, np.nan, 1.0]), state)
             scales.append(state.scale)
-        x, state = update(x, one * state.scale, state)
-        expected, plain = update(expected, one, plain)
+        x, state = update(x, gradient * state.scale, state)
+        expected, plain = update(expected, gradient, plain)
         np.testing.assert_array_equal(x, expected)
         state.save(tmp_path / "state.npz")
         state = load_state(tmp_path / "state.npz")
@@ -160,8 +160,8 @@ def test_minimisers_accumulate_but_do_not_skip(rng):
     assert (big.nit, small.nit, small.state.t) == (10, 40, 10)
     np.testing.assert_allclose(small.x, big.x, rtol=1e-12)
     half = minimize_stochastic(fun, np.zeros(3), 40, batch_size=2, transforms=(Accumulate(4),), maxiter=17, **options)
-    rest = minimize_stochastic(fun, half.x, 40, batch_size=2, state=half.state, jac=jac, epochs=2, maxiter=23)
-    np.testing.assert_array_equal(rest.x, small.x)
+    second = minimize_stochastic(fun, half.x, 40, batch_size=2, state=half.state, jac=jac, epochs=2, maxiter=23)
+    np.testing.assert_array_equal(second.x, small.x)
     for gate in (SkipNonFinite(), LossScale()):
         with pytest.raises(ValueError, match=rf"transforms: {type(gate).__name__} works with update only"):
             minimize_adagrad(lambda x: x @ x, np.ones(2), jac=lambda x: 2 * x, transforms=(gate,))

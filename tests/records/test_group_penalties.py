@@ -48,23 +48,25 @@ def test_step_is_the_minimiser(kind):
     """SciPy finds no smaller value, from the result or from other starts."""
     cls, _, norm = KINDS[kind]
     for x, w, strength in cases(16):
-        free = w > 0
+        is_penalized = w > 0
 
-        def objective(z, x=x, w=w, free=free, strength=strength):
-            full = np.zeros_like(x)
-            full[free] = z
-            return strength * norm(full) + np.sum((full[free] - x[free]) ** 2 / (2 * w[free]))
+        def objective(z, x=x, w=w, is_penalized=is_penalized, strength=strength):
+            all_values = np.zeros_like(x)
+            all_values[is_penalized] = z
+            return strength * norm(all_values) + np.sum(
+                (all_values[is_penalized] - x[is_penalized]) ** 2 / (2 * w[is_penalized])
+            )
 
         z = stepped(cls(strength), x, w)
-        least = objective(z[free])
+        minimum = objective(z[is_penalized])
         assert cls(strength).group_value(z, 0) == pytest.approx(strength * norm(z))
-        for start in (z[free], x[free], np.zeros(free.sum())):
+        for start in (z[is_penalized], x[is_penalized], np.zeros(is_penalized.sum())):
             found = minimize(objective, start, method="Powell", options={"maxiter": 2000, "xtol": 1e-10, "ftol": 1e-12})
-            assert found.fun >= least * (1 - 1e-9) - 1e-12
+            assert found.fun >= minimum * (1 - 1e-9) - 1e-12
         for _ in range(50):
-            assert objective(z[free] + RNG.normal(size=free.sum()) * 1e-4 * np.abs(x).max()) >= least - 1e-15 * abs(
-                least
-            )
+            assert objective(
+                z[is_penalized] + RNG.normal(size=is_penalized.sum()) * 1e-4 * np.abs(x).max()
+            ) >= minimum - 1e-15 * abs(minimum)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -147,11 +149,11 @@ def test_lazy_is_eager_compiled(kind, dtype, tolerance):
 def test_continued_training(kind, tmp_path):
     X, y, _ = data()
     options = {"penalty": KINDS[kind][0](0.05), "loss": OneVsRest(Logistic())}
-    whole = fit_linear(X, y, **options)
+    one_call = fit_linear(X, y, **options)
     first = fit_linear(X[:25], y[:25], classes=None, **options)
-    assert model_values(fit_linear(X[25:], y[25:], model=first)) == model_values(whole)
+    assert model_values(fit_linear(X[25:], y[25:], model=first)) == model_values(one_call)
     first.save(tmp_path / "model")
-    assert model_values(fit_linear(X[25:], y[25:], model=load_model(tmp_path / "model"))) == model_values(whole)
+    assert model_values(fit_linear(X[25:], y[25:], model=load_model(tmp_path / "model"))) == model_values(one_call)
 
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="so many passes take minutes in pure Python")

@@ -70,7 +70,7 @@ KINKS = [
     (Quantile(0.9), (0.0,)),
     (Poisson(), ()),
 ]
-each = pytest.mark.parametrize("loss", [loss for loss, _ in KINKS], ids=str)
+every_loss = pytest.mark.parametrize("loss", [loss for loss, _ in KINKS], ids=str)
 at_kinks = pytest.mark.parametrize(("loss", "kinks"), KINKS, ids=str)
 TARGETS = {"binary": (-1.0, 1.0), "continuous": (-2.5, 0.0, 0.3, 7.0), "count": (0.0, 1.0, 2.5, 40.0)}
 NAMES = {cls: name for name, cls in LOSSES.items()}
@@ -81,7 +81,7 @@ def naive(loss, kind=""):
     return functools.partial(getattr(reference, NAMES[type(loss)] + kind), **loss._asdict())
 
 
-def places(loss, rng, n=60):
+def targets_and_predictions(loss, rng, n=60):
     """Yield targets and predictions, among them predictions at and near kinks."""
     for y in TARGETS[loss.target_type]:
         special = [at * y if loss.target_type == "binary" else at + y for at in (-1.0, -0.1, 0.0, 0.1, 0.5, 1.0)]
@@ -95,9 +95,9 @@ def test_every_loss_is_tested():
     assert records | {Softmax} == set(LOSSES.values())
 
 
-@each
+@every_loss
 def test_value_and_slope_equal_the_reference(loss, rng):
-    for y, p in places(loss, rng):
+    for y, p in targets_and_predictions(loss, rng):
         assert value(loss, y, p) == pytest.approx(naive(loss)(y, p), rel=1e-12, abs=1e-15)
         assert slope(loss, y, p) == pytest.approx(naive(loss, "_slope")(y, p), rel=1e-12, abs=1e-15)
 
@@ -105,15 +105,15 @@ def test_value_and_slope_equal_the_reference(loss, rng):
 @at_kinks
 def test_slope_is_the_derivative_of_the_value(loss, kinks, rng):
     h = 1e-6
-    tried = 0
-    for y, p in places(loss, rng):
+    n_points = 0
+    for y, p in targets_and_predictions(loss, rng):
         at = y * p if loss.target_type == "binary" else p - y
         if any(abs(at - kink) < 1e-5 for kink in kinks):
             continue
-        tried += 1
+        n_points += 1
         difference = (value(loss, y, p + h) - value(loss, y, p - h)) / (2 * h)
         assert slope(loss, y, p) == pytest.approx(difference, rel=1e-6, abs=1e-5)
-    assert tried > 100
+    assert n_points > 100
 
 
 @at_kinks
@@ -136,7 +136,7 @@ def test_slope_at_a_kink(y):
     assert slope(EpsilonInsensitive(0.5), y, y + 0.5) == slope(EpsilonInsensitive(0.5), y, y - 0.5) == 0.0
 
 
-@each
+@every_loss
 def test_inverse_link_makes_p_optimal(loss, rng):
     """If the mean of y is inverse_link(p), the mean slope at p is 0."""
     if (loss.target_type == "binary" and not has_probabilities(loss)) or isinstance(loss, Quantile):
@@ -174,7 +174,7 @@ def test_modified_huber_link():
         assert inverse_link(ModifiedHuber(), p) == reference.modified_huber_link(p)
 
 
-@each
+@every_loss
 def test_slope_increases(loss):
     """The losses are convex: the slope never decreases with p."""
     for y in TARGETS[loss.target_type]:
@@ -185,7 +185,7 @@ def test_slope_increases(loss):
             assert min(values) >= 0
 
 
-@each
+@every_loss
 def test_finite_for_finite_predictions(loss):
     """Only squares and exponentials of huge predictions are infinite."""
     largest = {Squared: 1e150, SquaredHinge: 1e150, SquaredEpsilonInsensitive: 1e150, Poisson: 709.0}
@@ -205,7 +205,7 @@ def test_poisson_overflow():
     assert value(Poisson(), 3.0, -1e3) == 3e3
 
 
-@each
+@every_loss
 def test_not_a_number_propagates(loss):
     for function in (value, slope):
         assert math.isnan(function(loss, 1.0, math.nan))
@@ -213,7 +213,7 @@ def test_not_a_number_propagates(loss):
     assert math.isnan(inverse_link(loss, math.nan))
 
 
-@each
+@every_loss
 def test_single_precision(loss):
     for p in np.float32([-90.0, -1.5, 0.0, 2.0, 70.0]):
         for y in np.float32(TARGETS[loss.target_type]):
@@ -221,7 +221,7 @@ def test_single_precision(loss):
             assert slope(loss, y, p) == pytest.approx(slope(loss, float(y), float(p)), rel=1e-5, abs=1e-6)
 
 
-@each
+@every_loss
 def test_check_loss_accepts_all_losses(loss):
     check_loss(loss)
 
@@ -288,15 +288,15 @@ def problem(loss, rng, n=1000):
     return X, score + 0.3 * rng.normal(size=n)
 
 
-@each
+@every_loss
 def test_learning_beats_the_best_constant(loss, rng, dtype):
     """The progressive loss of one pass beats constant predictions; names give the same model as records."""
     X, y = problem(loss, rng)
     model = fit_linear(X, y, loss=loss, dtype=dtype)
     target = np.where(y == "up", 1.0, -1.0) if loss.target_type == "binary" else y.astype(float)
     # The perceptron loss of the constant 0 is 0, so it is compared with non-zero constants.
-    places = (-1.0, 1.0) if isinstance(loss, Perceptron) else np.linspace(-5, 5, 101).tolist()
-    constants = [np.mean([value(loss, t, p) for t in target.tolist()]) for p in places]
+    predictions = (-1.0, 1.0) if isinstance(loss, Perceptron) else np.linspace(-5, 5, 101).tolist()
+    constants = [np.mean([value(loss, t, p) for t in target.tolist()]) for p in predictions]
     assert model.progressive_loss < min(constants) - 0.3 * abs(min(constants))
     mean = [value(loss, t, p) for t, p in zip(target.tolist(), model.decision_function(X).tolist(), strict=True)]
     assert model.mean_loss(X, y) == pytest.approx(np.mean(mean), rel=1e-6)
@@ -305,7 +305,7 @@ def test_learning_beats_the_best_constant(loss, rng, dtype):
         assert fit_linear(X, y, loss=NAMES[type(loss)], dtype=dtype).coef.tobytes() == model.coef.tobytes()
 
 
-@each
+@every_loss
 def test_saved_and_loaded(loss, rng, tmp_path):
     X, y = problem(loss, rng, 50)
     model = fit_linear(X[:30], y[:30], loss=loss)
@@ -313,12 +313,12 @@ def test_saved_and_loaded(loss, rng, tmp_path):
     loaded = load_model(tmp_path / "model")
     assert loaded.loss == model.loss
     assert type(loaded.loss) is type(loss)
-    again = fit_linear(X[30:], y[30:], model=loaded)
-    assert again.coef.tobytes() == fit_linear(X[30:], y[30:], model=model).coef.tobytes()
-    assert again.loss == loss
+    resumed = fit_linear(X[30:], y[30:], model=loaded)
+    assert resumed.coef.tobytes() == fit_linear(X[30:], y[30:], model=model).coef.tobytes()
+    assert resumed.loss == loss
 
 
-@each
+@every_loss
 def test_predictions(loss, rng):
     X, y = problem(loss, rng, 100)
     model = fit_linear(X, y, loss=loss, passes=3)
@@ -335,12 +335,12 @@ def test_predictions(loss, rng):
         np.testing.assert_allclose(probability.sum(axis=1), 1.0, rtol=1e-15)
         assert (model.predict(X) == model.classes[probability.argmax(axis=1)]).all()
     else:
-        why = (
+        reason = (
             "predicts numbers; use predict"
             if loss.target_type != "binary"
             else "has no probabilities; use decision_fun"
         )
-        with pytest.raises(AttributeError, match=rf"^predict_proba: the loss {type(loss).__name__} {why}"):
+        with pytest.raises(AttributeError, match=rf"^predict_proba: the loss {type(loss).__name__} {reason}"):
             model.predict_proba(X)
 
 
@@ -361,23 +361,23 @@ def test_poisson_models_are_never_nan():
 # --- comparison with scikit-learn ------------------------------------------------------------------------------------
 
 
-@each
+@every_loss
 def test_mean_loss_of_scikit_learn(loss, rng):
     """The mean loss equals the public metric of scikit-learn, if there is one."""
     metrics = pytest.importorskip("sklearn.metrics")
     X, y = problem(loss, rng, 200)
     model = fit_linear(X, y, loss=loss)
     margin, weight = model.decision_function(X), rng.random(200)
-    theirs = {
+    expected = {
         Logistic: lambda: metrics.log_loss(y, model.predict_proba(X), sample_weight=weight),
         Hinge: lambda: metrics.hinge_loss(y, margin, sample_weight=weight),
         Squared: lambda: metrics.mean_squared_error(y, margin, sample_weight=weight) / 2,
         Absolute: lambda: metrics.mean_absolute_error(y, margin, sample_weight=weight),
         Quantile: lambda: metrics.mean_pinball_loss(y, margin, sample_weight=weight, alpha=loss.tau),
     }
-    if type(loss) in theirs:
-        assert model.mean_loss(X, y, weight) == pytest.approx(theirs[type(loss)](), rel=1e-12)
+    if type(loss) in expected:
+        assert model.mean_loss(X, y, weight) == pytest.approx(expected[type(loss)](), rel=1e-12)
     elif isinstance(loss, Poisson):  # the deviance: twice the loss above that of a perfect prediction
         perfect = np.array([t - t * math.log(t) if t else 0.0 for t in y.tolist()])
-        excess = model.mean_loss(X, y, weight) - np.average(perfect, weights=weight)
-        assert 2 * excess == pytest.approx(metrics.mean_poisson_deviance(y, model.predict(X), sample_weight=weight))
+        regret = model.mean_loss(X, y, weight) - np.average(perfect, weights=weight)
+        assert 2 * regret == pytest.approx(metrics.mean_poisson_deviance(y, model.predict(X), sample_weight=weight))

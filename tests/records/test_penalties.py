@@ -49,7 +49,7 @@ CASES = {
         lambda x, w: reference.box_prox(reference.elastic_net_prox(x, w, 0.3, 0.7), w, -1.0, -0.25),
     ),
 }
-each = pytest.mark.parametrize(("penalty", "naive", "naive_prox"), CASES.values(), ids=CASES.keys())
+every_case = pytest.mark.parametrize(("penalty", "naive", "naive_prox"), CASES.values(), ids=CASES.keys())
 
 
 def points(rng, n=60):
@@ -59,19 +59,19 @@ def points(rng, n=60):
     return zip(x.tolist(), (10.0 ** rng.uniform(-6, 4, n)).tolist(), strict=True)
 
 
-@each
+@every_case
 def test_value(penalty, naive, naive_prox, rng):
     for x, _ in points(rng):
         assert value(penalty, x, 0) == pytest.approx(naive(x), rel=1e-15)
 
 
-@each
+@every_case
 def test_prox_equals_the_reference(penalty, naive, naive_prox, rng):
     for x, w in points(rng):
         assert prox(penalty, x, w, 0) == pytest.approx(naive_prox(x, w), rel=1e-14, abs=1e-15 * abs(x))
 
 
-@each
+@every_case
 def test_prox_is_the_minimiser(penalty, naive, naive_prox, rng):
     """No point of a fine grid, and none near the result, has a smaller value."""
     for x, w in points(rng):
@@ -84,13 +84,13 @@ def test_prox_is_the_minimiser(penalty, naive, naive_prox, rng):
             assert at_best <= other + 1e-14 * max(abs(x) ** 2 / w, abs(at_best), 1e-300)
 
 
-@each
+@every_case
 def test_prox_of_step_size_zero_is_the_projection_on_the_domain(penalty, naive, naive_prox):
     for x in (-3.0, -0.1, 0.0, 0.3, 4.0):
         assert prox(penalty, x, 0.0, 0) == naive_prox(x, 0.0)
 
 
-@each
+@every_case
 @pytest.mark.parametrize("k", [0, 1, 2, 7, 100])
 def test_prox_k_is_k_steps(penalty, naive, naive_prox, k, rng):
     for x, w in points(rng):
@@ -101,7 +101,7 @@ def test_prox_k_is_k_steps(penalty, naive, naive_prox, k, rng):
         assert prox_k(penalty, x, w, k, 0) == pytest.approx(expected, rel=1e-12, abs=1e-12 * abs(x))
 
 
-@each
+@every_case
 @pytest.mark.parametrize("k", [0, 1, 2, 7, 100])
 def test_prox_k_sum_is_the_sum_of_the_iterates(penalty, naive, naive_prox, k, rng):
     for x, w in points(rng):
@@ -146,7 +146,7 @@ def test_prox_k_sum_defaults_to_single_steps():
     assert prox_k_sum(Cauchy(), 0.0, 1.0, 10**15, 0) == 0.0  # once x is constant, the rest is a product
 
 
-@each
+@every_case
 def test_prox_k_of_many_steps_is_finite(penalty, naive, naive_prox):
     """A million steps in closed form: the limit, without overflow."""
     for x in (-2.0, 0.1, 3.0):
@@ -165,7 +165,7 @@ def test_prox_k_defaults_to_single_steps():
     assert prox_k(Cauchy(), 8.0, 1.0, 3, 0) == 1.0
 
 
-@each
+@every_case
 def test_gradient_mapping_is_the_distance_from_optimality(penalty, naive, naive_prox, rng):
     for x, g in rng.normal(size=(50, 2)):
         assert gradient_mapping(penalty, x, g, 0) == pytest.approx(
@@ -173,13 +173,13 @@ def test_gradient_mapping_is_the_distance_from_optimality(penalty, naive, naive_
         )
 
 
-@each
+@every_case
 def test_not_a_number_propagates(penalty, naive, naive_prox):
     assert math.isnan(prox(penalty, math.nan, 0.5, 0))
     assert math.isnan(prox_k(penalty, math.nan, 0.5, 3, 0))
 
 
-@each
+@every_case
 def test_single_precision_needs_no_double(penalty, naive, naive_prox):
     """Results are float32 numbers, also if their type is float."""
     penalty = cast(penalty, np.dtype(np.float32))

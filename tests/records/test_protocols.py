@@ -26,7 +26,7 @@ from adagrad_nb.compiler.jit import pick
 from adagrad_nb.records.transforms import Identity
 from adagrad_nb.testing import Quadratic, check_loss, check_penalty, check_rule
 
-OLD_WORDS = {new: old for old, new in OLD_TARGET_TYPES.items()}
+OLD_NAMES_OF_TARGETS = {new: old for old, new in OLD_TARGET_TYPES.items()}
 
 
 def respelled(record):
@@ -36,7 +36,7 @@ def respelled(record):
     old.__annotations__ = cls.__annotations__
     for name, member in vars(cls).items():
         if not name.startswith("_") and name not in cls._fields:
-            member = OLD_WORDS.get(member, member) if name == "target_type" else member
+            member = OLD_NAMES_OF_TARGETS.get(member, member) if name == "target_type" else member
             setattr(old, OLD_NAMES.get(name, name), member)
     return old(*record)
 
@@ -145,23 +145,23 @@ class MyPenalty(NamedTuple):
         return pick(self.strength, i) * abs(x)
 
     def prox(self, x, w, i):
-        rest = abs(x) - w * pick(self.strength, i)
-        return math.copysign(rest, x) if rest > 0 else x - x
+        excess = abs(x) - w * pick(self.strength, i)
+        return math.copysign(excess, x) if excess > 0 else x - x
 
     def prox_k(self, x, w, k, i):
-        rest = abs(x) - type(w)(k) * (w * pick(self.strength, i))
-        return math.copysign(rest, x) if rest > 0 else x - x
+        excess = abs(x) - type(w)(k) * (w * pick(self.strength, i))
+        return math.copysign(excess, x) if excess > 0 else x - x
 
     def prox_k_sum(self, x, w, k, i):
         step, total = w * pick(self.strength, i), x - x
         for j in range(1, k + 1):
-            rest = abs(x) - type(w)(j) * step
-            total += math.copysign(rest, x) if rest > 0 else x - x
+            excess = abs(x) - type(w)(j) * step
+            total += math.copysign(excess, x) if excess > 0 else x - x
         return total
 
     def gradient_mapping(self, x, g, i):
-        rest = abs(x - g) - pick(self.strength, i)
-        return type(x)(2) * abs(x - (math.copysign(rest, x - g) if rest > 0 else x - x))  # not the default
+        excess = abs(x - g) - pick(self.strength, i)
+        return type(x)(2) * abs(x - (math.copysign(excess, x - g) if excess > 0 else x - x))  # not the default
 
 
 class MyGroupPenalty(NamedTuple):
@@ -264,13 +264,13 @@ class MyMulticlassLoss(NamedTuple):
 
     def loss_and_gradient(self, y, p, z, h, loss_sums):
         for l in range(p.shape[0]):
-            rest = p[l] - (type(p[l])(1) if l == y else type(p[l])(0))
-            z[l] = h * self.scale * rest
-            loss_sums[0] += h * self.scale * rest * rest / type(p[l])(2)
+            excess = p[l] - (type(p[l])(1) if l == y else type(p[l])(0))
+            z[l] = h * self.scale * excess
+            loss_sums[0] += h * self.scale * excess * excess / type(p[l])(2)
 
     def inverse_link(self, p):
-        share = np.exp(self.scale * p)
-        return share / share.sum()
+        exponentials = np.exp(self.scale * p)
+        return exponentials / exponentials.sum()
 
 
 RECORDS = [
@@ -360,8 +360,8 @@ def test_records_in_the_old_spelling_give_the_same_bits(case):
 
 
 def test_the_cases_cover_every_old_name():
-    spelled = {name for record, _ in CASES.values() for name in vars(type(record))}
-    assert spelled >= OLD_NAMES.keys()
+    old_names = {name for record, _ in CASES.values() for name in vars(type(record))}
+    assert old_names >= OLD_NAMES.keys()
     for record, _ in CASES.values():
         old = respelled(record)
         for name in OLD_NAMES:
@@ -370,10 +370,10 @@ def test_the_cases_cover_every_old_name():
 
 
 def test_checks_of_records_take_both_spellings():
-    for again in (lambda record: record, respelled):
-        check_rule(again(MyRule()))
-        check_penalty(again(MyPenalty(0.1)))
-        check_loss(again(MyLoss()))
+    for convert in (lambda record: record, respelled):
+        check_rule(convert(MyRule()))
+        check_penalty(convert(MyPenalty(0.1)))
+        check_loss(convert(MyLoss()))
     X, y, _ = rows()
     expected = AdagradRegressor(loss=MyLoss(), random_state=0).fit(X, y).coef_
     assert_array_equal(AdagradRegressor(loss=respelled(MyLoss()), random_state=0).fit(X, y).coef_, expected)
@@ -383,7 +383,7 @@ def test_checks_of_records_take_both_spellings():
 
 
 def test_a_field_with_an_old_name_is_not_a_method():
-    class Mine(NamedTuple):
+    class OldFieldNames(NamedTuple):
         """A penalty with a field that has the old name of a method."""
 
         total: float
@@ -395,17 +395,17 @@ def test_a_field_with_an_old_name_is_not_a_method():
         def prox(self, x, w, i):
             return x / (type(x)(1) + self.total * w)
 
-    assert not has_member(Mine(0.1), "prox_k_sum")
-    assert get_member(Mine(0.1), "prox_k", "default") == "default"
+    assert not has_member(OldFieldNames(0.1), "prox_k_sum")
+    assert get_member(OldFieldNames(0.1), "prox_k", "default") == "default"
     X, y, _ = rows()
-    assert np.isfinite(fit_linear(X, y > 0, penalty=Mine(0.1), average=Polyak()).coef).all()
+    assert np.isfinite(fit_linear(X, y > 0, penalty=OldFieldNames(0.1), average=Polyak()).coef).all()
 
 
-class Nothing(NamedTuple):
+class Empty(NamedTuple):
     """A record without methods."""
 
 
-class Slopes(NamedTuple):
+class GradientOnly(NamedTuple):
     """An incomplete multi-class loss."""
 
     def gradient(self, y, p, z, h, tally):
@@ -415,12 +415,12 @@ class Slopes(NamedTuple):
 @pytest.mark.parametrize(
     ("run", "names"),
     [
-        (lambda: init(np.zeros(2), Nothing()), "slots and no initial_slots and no step and no step_size"),
-        (lambda: init(np.zeros(2), penalty=Nothing()), "value and no prox"),
-        (lambda: init(np.zeros(2), transforms=(Nothing(),)), "transform"),
-        (lambda: fit_linear(np.eye(2), [0, 1], loss=Nothing()), "value and no slope and no inverse_link and no target"),
-        (lambda: fit_linear(np.eye(2), [0, 1], loss=Slopes()), "can_learn_from and no target_type"),
-        (lambda: fit_linear(np.eye(2), [0, 1], loss=OneVsRest(Nothing())), "value and no slope and no inverse_link"),
+        (lambda: init(np.zeros(2), Empty()), "slots and no initial_slots and no step and no step_size"),
+        (lambda: init(np.zeros(2), penalty=Empty()), "value and no prox"),
+        (lambda: init(np.zeros(2), transforms=(Empty(),)), "transform"),
+        (lambda: fit_linear(np.eye(2), [0, 1], loss=Empty()), "value and no slope and no inverse_link and no target"),
+        (lambda: fit_linear(np.eye(2), [0, 1], loss=GradientOnly()), "can_learn_from and no target_type"),
+        (lambda: fit_linear(np.eye(2), [0, 1], loss=OneVsRest(Empty())), "value and no slope and no inverse_link"),
     ],
 )  # fmt: skip
 def test_errors_give_the_present_names(run, names):

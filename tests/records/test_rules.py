@@ -18,7 +18,7 @@ def completed(rule):
     return init(np.zeros(1), rule).leaves[0].update.rule
 
 
-def say(rule):
+def options_of(rule):
     return {"eps": rule.eps, "inside": rule.inside}
 
 
@@ -26,9 +26,9 @@ def say(rule):
 def test_step_equals_the_reference(rule, rng):
     for x, g, G, lr in rng.normal(size=(200, 4)) ** 3:
         G, lr = abs(G), abs(lr)
-        expected, total, size = reference.adagrad(x, g, G, lr, **say(rule))
-        moved, s = step(rule, x, g, (G,), lr)
-        assert moved == pytest.approx(expected, rel=1e-13, abs=1e-300)
+        expected, total, size = reference.adagrad(x, g, G, lr, **options_of(rule))
+        x_new, s = step(rule, x, g, (G,), lr)
+        assert x_new == pytest.approx(expected, rel=1e-13, abs=1e-300)
         assert s == (pytest.approx(total, rel=1e-15),)
         assert step_size(rule, s, lr) == pytest.approx(size, rel=1e-14)
 
@@ -38,9 +38,9 @@ def test_step_equals_the_reference(rule, rng):
 def test_momentum(momentum, eps, rng):
     rule = completed(MomentumAdagrad(momentum, eps))
     for x, g, G, m, lr in rng.normal(size=(100, 5)):
-        moved, s, size = reference.momentum_adagrad(x, g, (abs(G), m), abs(lr), momentum, eps)
+        x_new, s, size = reference.momentum_adagrad(x, g, (abs(G), m), abs(lr), momentum, eps)
         result = step(rule, x, g, (abs(G), m), abs(lr))
-        assert result == (pytest.approx(moved, rel=1e-13), (pytest.approx(s[0]), pytest.approx(s[1], rel=1e-13)))
+        assert result == (pytest.approx(x_new, rel=1e-13), (pytest.approx(s[0]), pytest.approx(s[1], rel=1e-13)))
         assert step_size(rule, result[1], abs(lr)) == pytest.approx(size, rel=1e-13)
 
 
@@ -49,9 +49,9 @@ def test_momentum(momentum, eps, rng):
 def test_adadelta(rho, eps, rng):
     rule = completed(Adadelta(rho, eps))
     for x, g, E, D, lr in rng.normal(size=(100, 5)):
-        moved, s, size = reference.adadelta(x, g, (abs(E), abs(D)), abs(lr), rho, eps)
+        x_new, s, size = reference.adadelta(x, g, (abs(E), abs(D)), abs(lr), rho, eps)
         result = step(rule, x, g, (abs(E), abs(D)), abs(lr))
-        assert result == (pytest.approx(moved, rel=1e-13), (pytest.approx(s[0]), pytest.approx(s[1], rel=1e-13)))
+        assert result == (pytest.approx(x_new, rel=1e-13), (pytest.approx(s[0]), pytest.approx(s[1], rel=1e-13)))
         assert step_size(rule, result[1], abs(lr)) == pytest.approx(size, rel=1e-13)
 
 
@@ -80,8 +80,8 @@ def test_other_domains(rule, message):
 
 def test_eps_is_inside_or_outside_the_root():
     # G = 1 after the step, so that the three denominators are 1, 1.5 and sqrt(1.5).
-    moved = [step(rule, 0.0, 1.0, (0.0,), 1.0)[0] for rule in (Adagrad(0.0), Adagrad(0.5), Adagrad(0.5, True))]
-    np.testing.assert_allclose(moved, [-1.0, -1 / 1.5, -1 / math.sqrt(1.5)], rtol=1e-15)
+    x_new = [step(rule, 0.0, 1.0, (0.0,), 1.0)[0] for rule in (Adagrad(0.0), Adagrad(0.5), Adagrad(0.5, True))]
+    np.testing.assert_allclose(x_new, [-1.0, -1 / 1.5, -1 / math.sqrt(1.5)], rtol=1e-15)
 
 
 @names
@@ -95,15 +95,15 @@ def test_first_accumulator(rule):
 @pytest.mark.parametrize("inside", [False, True])
 def test_zero_gradient_with_zero_accumulator_keeps_x(eps, inside):
     for x in (3.0, -0.0, 1e300):
-        moved, s = step(Adagrad(eps, inside), x, 0.0, (0.0,), 0.5)
-        assert moved == x
+        x_new, s = step(Adagrad(eps, inside), x, 0.0, (0.0,), 0.5)
+        assert x_new == x
         assert s == (0.0,)
 
 
 def test_a_square_that_underflows_keeps_x_without_eps():
     x = np.float32(1.0)
-    moved, _ = step(Adagrad(np.float32(0.0)), x, np.float32(1e-30), (np.float32(0.0),), np.float32(0.5))
-    assert moved == 1.0
+    x_new, _ = step(Adagrad(np.float32(0.0)), x, np.float32(1e-30), (np.float32(0.0),), np.float32(0.5))
+    assert x_new == 1.0
 
 
 @names
@@ -122,8 +122,8 @@ def test_an_infinite_accumulator_keeps_x(rule):
 
 def test_step_keeps_the_precision_of_its_arguments():
     one = np.float32(1.0)
-    moved, (G,) = step(Adagrad(np.float32(1e-3)), one, one, (one,), one)
-    assert type(moved) is type(G) is np.float32
+    x_new, (G,) = step(Adagrad(np.float32(1e-3)), one, one, (one,), one)
+    assert type(x_new) is type(G) is np.float32
 
 
 @pytest.mark.parametrize("bad", [-1e-10, math.nan, math.inf, -math.inf])

@@ -57,16 +57,16 @@ CASES = {
     "table": (PrecomputedSchedule(np.arange(7.0, 107.0), 0), lambda t: t + 7.0),
     "later table": (PrecomputedSchedule(np.arange(107.0), -7), lambda t: t + 7.0),
 }
-each = pytest.mark.parametrize(("schedule", "naive"), CASES.values(), ids=CASES.keys())
+every_case = pytest.mark.parametrize(("schedule", "naive"), CASES.values(), ids=CASES.keys())
 
 
-@each
+@every_case
 def test_rate(schedule, naive):
     for t in [*range(30), 99]:
         assert at(schedule, t) == pytest.approx(naive(t), rel=1e-14, abs=1e-17)
 
 
-@each
+@every_case
 def test_update_uses_the_learning_rate_of_its_number(schedule, naive):
     """With g = 1 and eps = 0 update t moves x by rate / sqrt(t + 1)."""
     from adagrad_nb import Adagrad

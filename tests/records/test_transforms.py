@@ -29,8 +29,8 @@ ELEMENTWISE = [name for name in CASES if "norm" not in name]
 def test_transform_of_one_coordinate(name, rng):
     record, naive = CASES[name]
     for x, g in rng.normal(size=(50, 2)) * 2:
-        (moved,), (changed,) = naive([x], [g], 0.5)
-        assert transform(record, x, g, 0.5) == (pytest.approx(moved, rel=1e-14), pytest.approx(changed, rel=1e-14))
+        (x_new,), (changed,) = naive([x], [g], 0.5)
+        assert transform(record, x, g, 0.5) == (pytest.approx(x_new, rel=1e-14), pytest.approx(changed, rel=1e-14))
 
 
 def test_chain_transforms():
@@ -84,17 +84,17 @@ def test_two_norms(rng):
 def test_clip_norm_is_per_array(rng):
     x = {"a": np.zeros(3), "b": np.zeros(2)}
     g = {"a": np.full(3, 5.0), "b": np.full(2, 0.1)}
-    together = update(x, g, init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
+    updated_tree = update(x, g, init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
     for key in x:
-        alone = update(x[key], g[key], init(x[key], Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
-        np.testing.assert_array_equal(together[key], alone)
+        single = update(x[key], g[key], init(x[key], Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
+        np.testing.assert_array_equal(updated_tree[key], single)
 
 
 def test_clip_global_norm_is_of_all_arrays(rng):
     x = {"a": rng.normal(size=3), "b": rng.normal(size=(2, 2))}
     g = {"a": rng.normal(size=3) * 3, "b": rng.normal(size=(2, 2)) * 3}
-    moved, _ = update(x, g, init(x, Adagrad(eps=1.0), transforms=(L2Decay(0.1), ClipGlobalNorm(1.0))))
-    flat = [np.concatenate([leaf.ravel() for leaf in tree.values()]) for tree in (x, g, moved)]
+    x_new, _ = update(x, g, init(x, Adagrad(eps=1.0), transforms=(L2Decay(0.1), ClipGlobalNorm(1.0))))
+    flat = [np.concatenate([leaf.ravel() for leaf in tree.values()]) for tree in (x, g, x_new)]
     functions = [
         functools.partial(reference.l2_decay, strength=0.1),
         functools.partial(reference.clip_norm, bound=1.0),
@@ -108,8 +108,8 @@ def test_clip_global_norm_is_of_all_arrays(rng):
 def test_clip_global_norm_spreads_non_finite_values(bad):
     x = [np.ones(2), np.ones(3, np.float32)]
     g = [np.array([bad, 0.5]), np.zeros(3)]
-    moved, _ = update(x, g, init(x, Adagrad(eps=1.0), transforms=(ClipGlobalNorm(1.0),)))
-    assert all(np.isnan(leaf).all() for leaf in moved)
+    x_new, _ = update(x, g, init(x, Adagrad(eps=1.0), transforms=(ClipGlobalNorm(1.0),)))
+    assert all(np.isnan(leaf).all() for leaf in x_new)
 
 
 def test_clip_norm_within_the_bound_changes_no_bit(dtype, rng):
@@ -123,8 +123,8 @@ def test_clip_norm_of_a_sparse_gradient(rng):
     dense = np.zeros(8)
     dense[[1, 4, 6]] = g
     listed = update(x, ([1, 4, 6], g), init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
-    full = update(x, dense, init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
-    np.testing.assert_allclose(listed, full, rtol=1e-14)
+    from_dense = update(x, dense, init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
+    np.testing.assert_allclose(listed, from_dense, rtol=1e-14)
     assert np.abs(listed - x).max() > 0.1
 
 
@@ -132,8 +132,8 @@ def test_clip_norm_of_a_sparse_gradient(rng):
 def test_clip_norm_spreads_non_finite_values(bad, dtype):
     x = np.ones(4, dtype)
     g = np.array([0.5, bad, 0.25, 0.0], dtype)
-    moved = update(x, g, init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
-    assert np.isnan(moved).all()
+    x_new = update(x, g, init(x, Adagrad(eps=1.0), transforms=(ClipNorm(1.0),)))[0]
+    assert np.isnan(x_new).all()
 
 
 def test_clip_norm_computes_in_the_precision_of_the_array(rng):
@@ -143,12 +143,12 @@ def test_clip_norm_computes_in_the_precision_of_the_array(rng):
     bound = ClipNorm(0.9)
     after_small = init(x, Adagrad(eps=1.0), transforms=(bound,))
     update(x, small, after_small)  # this call decides what is compiled
-    alone = init(x, Adagrad(eps=1.0), transforms=(bound,))
-    np.testing.assert_array_equal(update(x, large, after_small)[0], update(x, large, alone)[0])
+    single = init(x, Adagrad(eps=1.0), transforms=(bound,))
+    np.testing.assert_array_equal(update(x, large, after_small)[0], update(x, large, single)[0])
     norm = np.float32(np.sqrt(np.sum(large.astype(np.float64) ** 2)))
     scaled = large * (np.float32(0.9) / norm)
     exact = init(x, Adagrad(eps=1.0))
-    np.testing.assert_allclose(update(x, large, alone)[0], update(x, scaled, exact)[0], rtol=3e-7)
+    np.testing.assert_allclose(update(x, large, single)[0], update(x, scaled, exact)[0], rtol=3e-7)
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)

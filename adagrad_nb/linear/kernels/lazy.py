@@ -242,7 +242,7 @@ class LazyIterateSums(NamedTuple):
 
 @jitable
 def missed_sum(spec, x, s, first, first_update, t, i):
-    """Return the sum of the iterates of coordinate i after the missed updates max(first, since), …, t - 1."""
+    """Return the sum of the iterates of coordinate i after the missed updates max(first, first_update), …, t - 1."""
     begin = max(first, first_update)
     return x - x if begin >= t else sum_missed_iterates(spec.lazy.lazy, spec, x, s, first, begin, t, i)
 

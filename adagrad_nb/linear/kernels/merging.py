@@ -36,8 +36,8 @@ MAX_BLEND = 0.9  # b at most
 class WorkerResults(NamedTuple):
     """Results of workers that started from the same weights, and the workspace of the merge.
 
-    Row k of the first five arrays belongs to worker k, which made `counts[k]` updates.  `average`, `sum_minus_average`
-    and `growth` (of the accumulators) have one entry for each coordinate.  `bias_ends` holds the first two for the
+    Row k of the first five arrays belongs to worker k, which made `n_updates[k]` updates.  `average`,
+    `sum_minus_average` and `growth` (of the accumulators) have one entry for each coordinate.  `bias_ends` holds the first two for the
     intercept, and `sample_scores` the scores of sampled rows by each.
     """
 
