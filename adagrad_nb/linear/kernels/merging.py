@@ -37,8 +37,8 @@ class WorkerResults(NamedTuple):
     """Results of workers that started from the same weights, and the workspace of the merge.
 
     Row k of the first five arrays belongs to worker k, which made `n_updates[k]` updates.  `average`,
-    `sum_minus_average` and `growth` (of the accumulators) have one entry for each coordinate.  `bias_ends` holds the first two for the
-    intercept, and `sample_scores` the scores of sampled rows by each.
+    `sum_minus_average` and `growth` (of the accumulators) have one entry for each coordinate.  `bias_ends` holds the
+    first two for the intercept, and `sample_scores` the scores of sampled rows by each.
     """
 
     w: Any
