@@ -39,7 +39,7 @@ _COUNTERS = ("t", "n_micro_steps", "n_pending", "n_skipped", "n_good_steps", "sc
 _COUNTER_KEYS = dict(zip(_COUNTERS, ("t", "arrived", "pending", "skipped", "good", "scale"), strict=True))
 _ARRAY_KEYS = {"mean": "mean", "accumulated": "gathered", "applied_log_decay": "decayed"}
 _KIND = "state"
-_DERIVED = ("array_groups", "distinct_ids", "fast_leaf")  # attributes that `State._refresh` sets
+_DERIVED = ("array_groups", "fast_leaf")  # attributes that `State._refresh` sets
 _DTYPES = ("float32", "float64", "complex64", "complex128", "float16", "bfloat16")
 _LARGEST_SIZE = 2**56  # entries of an array; more cannot be addressed
 _LARGEST_EMPTY = 2**31  # rows of an array without entries
@@ -95,8 +95,6 @@ class State:
         Whether schedules count gradients instead of updates.
     log_decay : list of float
         For each array the logarithm of the product of its decay factors so far, with ``sparse_decay="lazy"``.
-    distinct_ids : tuple of int
-        Identities of the arrays that were last found to share no memory.
     iterate : ndarray or None
         The last iterate of a minimiser if x is the average, so that the run can resume.
     seed : int or None
@@ -114,7 +112,6 @@ class State:
     __slots__ = (
         "array_groups",
         "counts_micro_steps",
-        "distinct_ids",
         "log_decay",
         "has_device_arrays",
         "iterate",
@@ -172,7 +169,6 @@ class State:
 
     def _refresh(self):
         """Derive the groups of small arrays and the fast path of `update` from the leaves."""
-        self.distinct_ids = ()
         leaf = self.leaves[0] if len(self.leaves) == 1 else None
         is_plain_vector = (
             leaf is not None
@@ -276,7 +272,6 @@ class State:
         grouped = {i for group in self.array_groups for i in group.members}
         new.leaves = [leaf.copy(without_slots=without_slots or i in grouped) for i, leaf in enumerate(self.leaves)]
         new.array_groups = [group.copy(new.leaves) for group in self.array_groups]
-        new.distinct_ids = ()
         new.fast_leaf = None if self.fast_leaf is None else new.leaves[0]
         new.log_decay = list(self.log_decay)
         new.iterate = None if self.iterate is None else self.leaves[0].copy_array(self.iterate)

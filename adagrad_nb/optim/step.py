@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _check
 from ..cuda import arrays
-from . import lazy_decay
+from . import lazy_decay, overlap
 from .device_gradients import is_sparse_gradient, prepare_sparse_gradient
 from .gradients import PreparedGradient, prepare_gradient
 from .kernels.array_update import ALL
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .state import State
 
 _NULL_CONTEXT = contextlib.nullcontext()
+_may_share_memory = np.may_share_memory  # `update` of small arrays notices the look-up in the module
 
 
 def update(
@@ -46,7 +47,8 @@ def update(
         The learning rate of this step instead of that of the state.
     out : (x, state), optional
         Write the results to these two objects and return them.  If they are the arguments themselves, no memory is
-        allocated for arrays.
+        allocated for arrays.  No two arrays of x may share memory here.  A gradient that shares memory with x is
+        copied, unless it is x itself.
 
     Returns
     -------
@@ -56,7 +58,7 @@ def update(
     Raises
     ------
     TypeError, ValueError
-        If g does not fit x.  Nothing has been written then.
+        If g does not fit x, or if two arrays of `out` share memory.  Nothing has been written then.
     FloatingPointError
         If the limit of `SkipNonFinite` is exceeded.
 
@@ -91,8 +93,6 @@ def update(
     targets = [x] if is_single and not isinstance(x, (dict, list, tuple)) else list_leaves(x)
     if len(targets) != len(leaves):
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(leaves)}")
-    if out is not None and not is_single:
-        _check_distinct(state_out, targets if x_out is x else list_leaves(x_out))
     gradients = [g] if is_single and targets[0] is x else align(x, g, "g")
     lr = _resolve_lr(state, lr)
     if (
@@ -105,6 +105,7 @@ def update(
     ):
         group = state.array_groups[0]
         if len(group.members) == len(leaves) and group.can_pack(targets, gradients):
+            overlap.check_distinct(targets, leaves)
             with arrays.on_stream([targets[0], gradients[0]]) if group.leaf.on_device else _NULL_CONTEXT:
                 gradient, rate = group.pack(targets, gradients), group.leaf.cast_lr(lr)
                 _apply_leaf_steps(state, targets, [LeafStep(group.leaf, group.x, gradient, rate)])
@@ -121,17 +122,15 @@ def _update_arrays(x, state, targets, gradients, lr, out, is_new):
     rates = [leaf.constant_lr if lr is state.options.lr else leaf.cast_lr(lr) for leaf in leaves]
     gradients = [_prepare_gradient(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
     lazy_decay.check_rates(state, gradients, rates)
-    if not is_new:
-        gradients = _copy_shared_gradients(gradients, list_leaves(x_out))
     if is_new:
         state_out = state.copy()
         targets = [leaf.copy_iterate(target) for leaf, target in zip(leaves, targets, strict=True)]
         x_out = rebuild(x, iter(targets))
-    elif x_out is not x or state_out is not state:
-        targets = _copy_to_out(x, state, targets, x_out, state_out)
     else:
-        for leaf, target in zip(leaves, targets, strict=True):
-            _check_writable(leaf, target)
+        sources, targets = targets, _check_out(x, state, targets, x_out, state_out)
+        gradients, rates = overlap.copy_shared(gradients, rates, targets)
+        if x_out is not x or state_out is not state:
+            _copy_to_out(x, state, sources, targets, x_out, state_out)
     lazy_decay.apply_missed_decay(state_out, targets, gradients)
     if _apply_leaf_steps(state_out, targets, _make_leaf_steps(state_out, targets, gradients, rates)):
         lazy_decay.record_decay(state_out, gradients, rates)
@@ -191,7 +190,10 @@ def _can_step_as_group(group, steps):
 
 
 def _is_kernel_ready(x, g, leaf):
-    """Return whether x and g have the type, shape, dtype and layout of the kernel: the fast path of `update`."""
+    """Return whether x and g have the type, shape, dtype and layout of the kernel: the fast path of `update`.
+
+    They must be the same array or disjoint.  Two arrays without a base own their memory.
+    """
     return (
         leaf is not None
         and type(x) is np.ndarray
@@ -200,8 +202,7 @@ def _is_kernel_ready(x, g, leaf):
         and x.dtype == leaf.precision == g.dtype
         and x.flags.carray
         and g.flags.carray
-        and (x is g or x.base is None or (x.base is not g.base and x.base is not g))
-        and (g.base is None or g.base is not x)
+        and (g.base is None is x.base or x is g or not _may_share_memory(x, g))
     )
 
 
@@ -254,40 +255,6 @@ def _prepare_device_gradient(state, leaf, x, g):
     return PreparedGradient(ALL, arrays.flat_view(g, "g" + leaf.path[1:]))
 
 
-def _owner(array):
-    """Return the object that owns the memory of a NumPy array; other arrays own their memory."""
-    base = getattr(array, "base", None)
-    return array if base is None else base
-
-
-def _check_distinct(state, targets):
-    """Raise ValueError if two arrays that are written in place share memory.  The last arrays are not checked again."""
-    ids = tuple(map(id, targets))
-    if ids == state.distinct_ids:
-        return
-    seen = {}
-    for leaf, target in zip(state.leaves, targets, strict=True):
-        for other_leaf, other in seen.setdefault(id(_owner(target)), []):
-            if other is target or np.may_share_memory(other, target):
-                raise ValueError(
-                    f"x: {other_leaf.path} and {leaf.path} share memory, so they cannot be updated in place; "
-                    "copy one of them, or call update without out"
-                )
-        seen[id(_owner(target))].append((leaf, target))
-    state.distinct_ids = ids
-
-
-def _copy_shared_gradients(gradients, targets):
-    """Return the gradients, with copies of those that share memory with an array that is written."""
-    owners = {id(_owner(target)) for target in targets}
-    if owners.isdisjoint(id(_owner(gradient.values)) for gradient in gradients):
-        return gradients
-    return [
-        gradient._replace(values=gradient.values.copy()) if id(_owner(gradient.values)) in owners else gradient
-        for gradient in gradients
-    ]
-
-
 def _check_writable(leaf, x):
     """Check that an array of `out` can be written in place."""
     if leaf.on_device:
@@ -296,18 +263,33 @@ def _check_writable(leaf, x):
         return
     if not isinstance(x, np.ndarray) or not x.flags.writeable or x.dtype != leaf.dtype:
         raise ValueError(f"out: {leaf.path} must be a writable array of {leaf.dtype}; call update without out")
+    overlap.check_iterate(x, leaf)
 
 
-def _copy_to_out(x, state, sources, x_out, state_out):
-    """Copy x and state to the objects of `out`; return its arrays."""
-    if [(leaf.shape, leaf.dtype) for leaf in state_out.leaves] != [(leaf.shape, leaf.dtype) for leaf in state.leaves]:
+def _check_out(x, state, sources, x_out, state_out):
+    """Return the arrays of `out`, checked."""
+    if state_out is not state and _layout(state_out) != _layout(state):
         raise ValueError("out: its state was made for arrays of other shapes or dtypes")
-    targets = list(align(x, x_out, "out")) if isinstance(x, (dict, list, tuple)) else [x_out]
+    targets = sources
+    if x_out is not x:
+        targets = list(align(x, x_out, "out")) if isinstance(x, (dict, list, tuple)) else [x_out]
     for leaf, target in zip(state_out.leaves, targets, strict=True):
         _check_writable(leaf, target)
-        if tuple(target.shape) != tuple(leaf.shape):
+        if targets is not sources and tuple(target.shape) != leaf.shape:
             raise ValueError(f"out: {leaf.path} has shape {target.shape}; must have {leaf.shape}")
+    if len(targets) > 1:
+        overlap.check_distinct(targets, state_out.leaves)
+    return targets
+
+
+def _layout(state):
+    return [(leaf.shape, leaf.dtype) for leaf in state.leaves]
+
+
+def _copy_to_out(x, state, sources, targets, x_out, state_out):
+    """Copy x and state to the objects of `out`."""
     if x_out is not x:
+        sources = overlap.copy_shared_sources(sources, targets)
         for leaf, target, source in zip(state_out.leaves, targets, sources, strict=True):
             if leaf.on_device:
                 arrays.copy_into(target, source)
@@ -315,4 +297,3 @@ def _copy_to_out(x, state, sources, x_out, state_out):
                 target[...] = source
     if state_out is not state:
         state_out.copy_from(state)
-    return targets

@@ -290,7 +290,7 @@ def test_outputs_that_share_memory_are_refused(n, rng):
         g = {name: np.ones_like(array) for name, array in x.items()}
         state = init(x)
         for out in ((x, state), (x, init(x))):
-            with pytest.raises(ValueError, match=r"^x: x\['a'\] and x\['b'\] share memory"):
+            with pytest.raises(ValueError, match=r"^out: x\['a'\] and x\['b'\]: share memory"):
                 update(x, g, state, out=out)
         np.testing.assert_array_equal(buffer, before)
         assert state.t == 0
