@@ -20,6 +20,7 @@ MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ\x00": "xz", b"BZh": "bzip2", b"\x28\xb5
 LONGEST_MAGIC = max(map(len, MAGIC))
 # A block of zstd has at least 4 bytes and at most 128 KiB of text: at most 64 MiB of text are in memory at once.
 ZSTD_INPUT = 1 << 11
+MAX_LINE = 1 << 27  # bytes of a line of compressed text; a few bytes may expand to gigabytes without a line end
 ZSTD_CHECKSUM = 4  # bit of the fifth byte of a frame
 DECOMPRESSION_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
@@ -95,6 +96,11 @@ class Source:
                     return
                 rest = buffer[end:filled]
                 if not end:  # a line longer than the block
+                    if compression and filled > MAX_LINE:
+                        raise ValueError(
+                            f"{self.name}: the {compression} data has a line of more than {MAX_LINE >> 20} MiB; "
+                            "decompress the file to read it"
+                        )
                     buffer = bytearray(2 * len(buffer))
                 elif len(rest) <= size < len(buffer) - 1:  # the long line has been read
                     buffer = bytearray(size + 1)

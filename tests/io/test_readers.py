@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from adagrad_nb.io import source
 from adagrad_nb.io.readers import Chunk, load_svmlight, read_svmlight
 from adagrad_nb.io.source import Source
 from adagrad_nb.io.vowpal import load_vw, read_vw
@@ -511,6 +512,15 @@ def test_a_zstd_bomb_does_not_fill_the_memory():
     tracemalloc.stop()
     assert size == n * 131072
     assert peak < 2e8
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_a_compressed_line_has_a_largest_length(kind, monkeypatch):
+    monkeypatch.setattr(source, "MAX_LINE", 10_000)
+    raw = b"1 " + b" " * 1_000_000 + b"1:1\n"
+    with pytest.raises(ValueError, match=f"the {kind} data has a line of more than 0 MiB; decompress the file to read"):
+        list(read_svmlight(io.BytesIO(COMPRESS[kind](raw)), chunk_bytes=1000))
+    assert len(list(read_svmlight(io.BytesIO(raw), chunk_bytes=1000))) == 1
 
 
 # --- pipes and other formats -----------------------------------------------------------------------------------------
