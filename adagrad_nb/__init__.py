@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING
 
 from .cuda.arrays import has_cuda
 from .io.readers import Chunk, load_svmlight, read_svmlight
-from .io.vowpal import load_vw
+from .io.vowpal import load_vw, read_vw
 from .linear.device_trainer import DeviceRows, to_device
 from .linear.early_stopping import EarlyStopping
 from .linear.fit import fit_linear
@@ -127,5 +127,5 @@ __all__ = [
     "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State",
     "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model",
     "load_state", "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
-    "read_svmlight", "to_device", "to_optax", "to_torch", "update", "warm_up",
+    "read_svmlight", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

@@ -132,9 +132,11 @@ def _run_train(options):
     # Check the output paths and the test file first, because the training may take hours.
     for path in (options.model, options.plot):
         _check_folder(path)
-    if options.test:
+    if options.test and os.path.isfile(options.test):  # a pipe can be opened only once
         with open(options.test, "rb"):
             pass
+    elif options.test:
+        read_svmlight(options.test)
     with TrainingMonitor(reader, options.passes, options.quiet) as monitor:
         model = fit_linear(reader, dtype=dtype, rng=options.seed, callback=monitor, **fit_options)
     _print_summary(model, monitor)

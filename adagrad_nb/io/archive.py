@@ -5,6 +5,7 @@ more than the file holds.  It checks how the file is made; `schema` checks what 
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -284,6 +285,8 @@ def _open_temporary(path, permissions):
     Its name is fixed, unless another process writes it now: an abandoned file is not locked.
     """
     folder, base = os.path.split(path)
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
     temporary = os.path.join(folder, f".{base[:200]}.partial")
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
     while True:

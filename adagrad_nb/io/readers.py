@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 CHUNK_BYTES = 1 << 20  # fits into the cache: 930 MB/s on a9a, against 880 with 4 MiB and 740 with 8 MiB
+DUPLICATES = ("error", "sum")
 LOAD_BYTES = 8 << 20  # for whole files, a few large arrays are faster to allocate: 500 MB/s, against 360 with 1 MiB
 
 
@@ -53,6 +54,7 @@ def load_svmlight(
     n_features: int | None = None,
     zero_based: bool | Literal["auto"] = False,
     dtype: "npt.DTypeLike" = np.float64,
+    duplicates: Literal["error", "sum"] = "error",
 ) -> "tuple[scipy.sparse.csr_array, np.ndarray]":
     """Load a file in svmlight (LIBSVM) format into memory.
 
@@ -63,7 +65,7 @@ def load_svmlight(
     ----------
     path : str, os.PathLike or binary file
         Plain file, or a file compressed by gzip, xz, bzip2 or zstd, whatever its name.  zstd requires Python 3.14 or
-        the package ``zstandard``.
+        the package ``zstandard``.  Pipes can be read once; "-" is standard input.
     n_features : int, optional
         Number of columns of `X`.  By default the largest index determines it; pass it if a test file must have the
         columns of a training file.
@@ -71,6 +73,8 @@ def load_svmlight(
         Whether indices start at 0; otherwise they start at 1.  ``"auto"`` means True if index 0 occurs in the file.
     dtype : {numpy.float64, numpy.float32}
         Data type of `X`.
+    duplicates : {"error", "sum"}, default "error"
+        Treatment of an index that occurs twice in a row: raise ValueError, or add up the values, as Vowpal Wabbit does.
 
     Returns
     -------
@@ -103,9 +107,9 @@ def load_svmlight(
     array([ 1., -1.])
     """
     if isinstance(zero_based, str) and zero_based == "auto":
-        return _load_auto_based(path, n_features, dtype)
-    file = SvmlightFile(Source(path), n_features, zero_based, dtype, LOAD_BYTES)
-    return _stack_chunks(file.name, list(file), file.n_features)
+        return _load_auto_based(path, n_features, dtype, duplicates)
+    file = SvmlightFile(Source(path), n_features, zero_based, dtype, LOAD_BYTES, duplicates)
+    return stack_chunks(file.name, list(file), file.n_features)
 
 
 def read_svmlight(
@@ -115,6 +119,7 @@ def read_svmlight(
     zero_based: bool = False,
     dtype: "npt.DTypeLike" = np.float64,
     chunk_bytes: int = CHUNK_BYTES,
+    duplicates: Literal["error", "sum"] = "error",
 ) -> "SvmlightFile":
     """Return an iterable that reads a file in svmlight (LIBSVM) format in chunks, once per iteration.
 
@@ -133,6 +138,8 @@ def read_svmlight(
         Data type of `X`.
     chunk_bytes : int, default 1 MiB
         Bytes of decompressed text per chunk.  A chunk is longer if a single line is.
+    duplicates : {"error", "sum"}, default "error"
+        As in `load_svmlight`.
 
     Returns
     -------
@@ -152,7 +159,7 @@ def read_svmlight(
     >>> [chunk.X.shape for chunk in file], file.position / file.size
     ([(1, 1), (1, 2), (1, 5)], 1.0)
     """
-    return SvmlightFile(Source(path), n_features, zero_based, dtype, chunk_bytes)
+    return SvmlightFile(Source(path), n_features, zero_based, dtype, chunk_bytes, duplicates)
 
 
 class SvmlightFile:
@@ -172,7 +179,7 @@ class SvmlightFile:
 
     n_features: int
 
-    def __init__(self, source, n_features, zero_based, dtype, chunk_bytes):
+    def __init__(self, source, n_features, zero_based, dtype, chunk_bytes, duplicates="error"):
         if isinstance(zero_based, str):
             raise ValueError(
                 f"zero_based: got {zero_based!r}; read_svmlight takes True or False, only load_svmlight takes 'auto'"
@@ -181,7 +188,10 @@ class SvmlightFile:
         if n_features is not None:
             n_features = _check.positive_count("n_features", n_features)
         self._source = source
-        self._text_format = TextFormat(source.name, n_features, 0 if zero_based else 1, check_value_dtype(dtype))
+        self._text_format = TextFormat(
+            source.name, n_features, 0 if zero_based else 1, check_value_dtype(dtype),
+            _check.one_of("duplicates", duplicates, DUPLICATES),
+        )  # fmt: skip
         self._chunk_bytes = _check.positive_count("chunk_bytes", chunk_bytes)
         self.n_features = n_features or 0
 
@@ -196,7 +206,7 @@ class SvmlightFile:
                 yield Chunk(X, y)
 
     def __repr__(self) -> str:
-        _, n_features, first_index, dtype = self._text_format
+        _, n_features, first_index, dtype, _ = self._text_format
         return (
             f"read_svmlight({self.name!r}, n_features={n_features}, zero_based={first_index == 0}, "
             f"dtype={dtype.name!r}, chunk_bytes={self._chunk_bytes})"
@@ -223,24 +233,24 @@ def check_value_dtype(dtype):
     return dtype
 
 
-def _load_auto_based(path, n_features, dtype):
+def _load_auto_based(path, n_features, dtype, duplicates):
     """Load a file with ``zero_based="auto"``: read it zero-based, then shift the columns if index 0 is missing."""
     source = Source(path)
     SvmlightFile(source, n_features, True, dtype, LOAD_BYTES)  # to check the arguments
-    file = SvmlightFile(source, None, True, dtype, LOAD_BYTES)
+    file = SvmlightFile(source, None, True, dtype, LOAD_BYTES, duplicates)
     chunks = list(file)
     zero_based = any((chunk.X.indices == 0).any() for chunk in chunks)
-    X, y = _stack_chunks(file.name, chunks, file.n_features)
+    X, y = stack_chunks(file.name, chunks, file.n_features)
     if not zero_based and X.nnz:
         X = scipy.sparse.csr_array((X.data, X.indices - 1, X.indptr), shape=(X.shape[0], X.shape[1] - 1))
     if n_features is None:
         return X, y
     if X.shape[1] > n_features:  # read again, for the error that names the line
-        list(SvmlightFile(source, n_features, zero_based, dtype, LOAD_BYTES))
+        list(SvmlightFile(source, n_features, zero_based, dtype, LOAD_BYTES, duplicates))
     return scipy.sparse.csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], n_features)), y
 
 
-def _stack_chunks(name, chunks, n_features):
+def stack_chunks(name, chunks, n_features):
     """Return (X, y) of all chunks with `n_features` columns; the list of chunks is emptied."""
     if not chunks:
         raise ValueError(f"{name}: there are no rows; the file must have lines such as '1 3:0.5 7:1'")

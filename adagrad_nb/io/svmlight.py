@@ -12,6 +12,12 @@ INT32_COLUMNS = np.iinfo(np.int32).max  # most columns for which SciPy uses int3
 LARGEST_INDEX = 10**18 - 1  # the scanner reads up to 18 digits
 NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
 TOKEN = re.compile(rb"[^ \t\r\n#]*")
+LINE = re.compile(rb"[^\n]*")
+# Lines of other formats, for error messages.
+LIBFFM_LINE = re.compile(r"(?:^|\s)\d+:\d+:[-+.\d]")
+SVMLIGHT_LINE = re.compile(r"^\s*[-+.\deE]+\s(?:\s*\d+:[-+.\deE]+)+\s*(?:#|$)")
+SEPARATED_LINE = re.compile(r"^[^:|]*[^:|\s][,;][^:|]*$")
+VOWPAL_LINE = re.compile(r"\s\S*\|")
 
 
 class TextFormat(NamedTuple):
@@ -21,6 +27,7 @@ class TextFormat(NamedTuple):
     n_features: int | None
     first_index: int  # index of the first column: 0 or 1
     dtype: np.dtype
+    duplicates: str = "error"  # or "sum"
 
 
 class TextBlock(NamedTuple):
@@ -38,6 +45,11 @@ class TextBlock(NamedTuple):
         lines = self.text.tobytes().split(b"\n")
         labelled = [number for number, line in enumerate(lines) if line.partition(b"#")[0].strip(b" \t\r")]
         return self.line + labelled[row]
+
+    def text_of_line(self, position):
+        """Return the line with the byte at `position`."""
+        start = self.text.data[:position].tobytes().rfind(b"\n") + 1
+        return LINE.match(self.text[start:].data).group().decode("utf-8", "backslashreplace")
 
     def token_at(self, position):
         """Return the token that starts at `position`."""
@@ -103,6 +115,9 @@ def _scan_block(text_format, block, lines, colons, index_dtype, max_index):
 def _round_in_python(text_format, block, position, numbers, k):
     """Parse by `float` a number that the scanner cannot round: more than 19 digits, subnormal or infinite."""
     token = block.token_at(position)
+    if token.endswith(":"):  # a blank before the value
+        blanks = re.compile(rb"[ \t]*").match(block.text[position + len(token) :].data).end()
+        token += block.token_at(position + len(token) + blanks)
     with np.errstate(over="ignore"):
         numbers[k] = float(token.rpartition(":")[2])
     if not np.isfinite(numbers[k]):
@@ -117,6 +132,9 @@ def _sort_columns(text_format, block, X):
     X.sort_indices()
     if X.has_canonical_format:
         return
+    if text_format.duplicates == "sum":
+        sum_duplicates(text_format.name, X)
+        return
     row_of_entry = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
     is_duplicate = (X.indices[1:] == X.indices[:-1]) & (row_of_entry[1:] == row_of_entry[:-1])
     k = int(is_duplicate.argmax())
@@ -125,8 +143,19 @@ def _sort_columns(text_format, block, X):
         text_format,
         block.line_of_row(row_of_entry[k]),
         f"index {index} occurs twice",
-        "add the two values or drop one",
+        "add the two values, drop one, or pass duplicates='sum'",
     )
+
+
+def sum_duplicates(name, X):
+    """Add up the values of the same column in each row, in place."""
+    with np.errstate(over="ignore"):
+        X.sum_duplicates()
+    if not np.isfinite(X.data).all():
+        raise ValueError(
+            f"{name}: the sum of the values of a feature exceeds the largest {X.dtype}; pass dtype=np.float64 or scale "
+            "the data"
+        )
 
 
 # --- error messages ----------------------------------------------------------------------------------------------
@@ -150,7 +179,23 @@ def _raise_for_token(text_format, block, status, position):
         INDEX_TOO_SMALL: _explain_index_too_small,
         INDEX_TOO_LARGE: _explain_index_too_large,
     }[status]
-    _raise_at_line(text_format, block.line_at(position), *explain(text_format, token))
+    explained = _explain_format(block.text_of_line(position)) or explain(text_format, token)
+    _raise_at_line(text_format, block.line_at(position), *explained)
+
+
+def _explain_format(line):
+    """Return what is wrong with a line in another format, and the remedy, or None."""
+    line = line.partition("#")[0].rstrip()
+    if LIBFFM_LINE.search(line):
+        return "this is LIBFFM text, field:feature:value", "remove the fields and number the features"
+    if VOWPAL_LINE.search(line):
+        return "this is Vowpal Wabbit text", "read it with load_vw"
+    if SEPARATED_LINE.search(line):
+        return (
+            f"got {_shorten_repr(line)}; this is comma-separated text",
+            "load it with numpy.loadtxt or pandas.read_csv and pass the arrays",
+        )
+    return None
 
 
 def _explain_label(text_format, token):
@@ -161,7 +206,8 @@ def _explain_label(text_format, token):
     if ":" in token:
         return (
             f"got {_shorten_repr(token)} in place of the label",
-            "start each row with a number, 0 if the label is unknown",
+            "start each row with a number, 0 if the label is unknown; label:weight, as XGBoost reads it, is not "
+            "supported, so pass the weights as sample_weight",
         )
     return f"got the label {_shorten_repr(token)}", "labels must be numbers; replace class names by 1, 2, 3"
 
@@ -201,7 +247,10 @@ def _explain_index_too_small(text_format, token):
 
 
 def _explain_index_too_large(text_format, token):
-    index = int(token.partition(":")[0])
+    digits = token.partition(":")[0]
+    if len(digits) > 18 and len(digits.lstrip("0")) <= 18:
+        return f"got the index {_shorten_repr(digits)} of {len(digits)} digits", "write it without leading zeros"
+    index = int(digits[:60])
     if text_format.n_features is None:
         return f"got the index {index}", f"the largest supported index is {LARGEST_INDEX}; renumber the features"
     needed = index + 1 - text_format.first_index

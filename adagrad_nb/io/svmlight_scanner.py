@@ -266,6 +266,10 @@ def scan(text, first_index, max_index, labels, indptr, indices, values, unrounde
                     i += _1
                 else:
                     value, i, state = parse_number(text, i)
+                    if state == MALFORMED and (text[i] == SPACE or text[i] == TAB) and text[i - _1] == COLON:
+                        while text[i] == SPACE or text[i] == TAB:  # "7: 0.5" is a feature, as for LIBSVM
+                            i += _1
+                        value, i, state = parse_number(text, i)
                     if state == MALFORMED or not ends_token(text[i]):
                         return BAD_VALUE, start, rows, nnz, max_column, is_sorted, n_unrounded
                     if state == UNROUNDED:

@@ -1,23 +1,35 @@
-"""Reader of a subset of Vowpal Wabbit's text format: one namespace with numbered features."""
+"""Readers of a subset of Vowpal Wabbit's text format: one namespace with numbered features."""
 
+import math
 import os
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import scipy
 
 from .. import _check
-from .readers import CHUNK_BYTES, check_value_dtype
+from .readers import CHUNK_BYTES, DUPLICATES, LOAD_BYTES, Chunk, check_value_dtype, stack_chunks
 from .source import Source
+from .svmlight import INT32_COLUMNS, LIBFFM_LINE, SEPARATED_LINE, SVMLIGHT_LINE, sum_duplicates
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+BLANKS = " \t\r"  # other white space and control characters are part of a word
+WORD = re.compile(r"[^ \t\r]+")
+NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+MAX_DIGITS = 18
 HASHING_HINT = "feature names require hashing, which is not supported; number the features from 0 in one namespace"
 
 
 def load_vw(
-    path: str | os.PathLike | BinaryIO, *, n_features: int | None = None, dtype: "npt.DTypeLike" = np.float64
+    path: str | os.PathLike | BinaryIO,
+    *,
+    n_features: int | None = None,
+    dtype: "npt.DTypeLike" = np.float64,
+    duplicates: Literal["error", "sum"] = "error",
 ) -> "tuple[scipy.sparse.csr_array, np.ndarray, np.ndarray]":
     """Load a file in Vowpal Wabbit text format with numbered features into memory.
 
@@ -28,11 +40,14 @@ def load_vw(
     Parameters
     ----------
     path : str, os.PathLike or binary file
-        Plain file, or a file compressed by gzip, xz, bzip2 or zstd, whatever its name.
+        Plain file, or a file compressed by gzip, xz, bzip2 or zstd, whatever its name.  "-" is standard input.
     n_features : int, optional
         Number of columns of `X`.  By default the largest feature number determines it.
     dtype : {numpy.float64, numpy.float32}
         Data type of `X`.
+    duplicates : {"error", "sum"}, default "error"
+        Treatment of a feature that occurs twice in a line: raise ValueError, or add up the values, as Vowpal Wabbit
+        does.
 
     Returns
     -------
@@ -51,6 +66,10 @@ def load_vw(
     ImportError
         If the file is compressed by zstd and no zstd library is installed.
 
+    See Also
+    --------
+    read_vw : Read a file in chunks.
+
     Examples
     --------
     >>> import io
@@ -62,34 +81,134 @@ def load_vw(
     >>> y, weight
     (array([ 1., -1.]), array([1., 2.]))
     """
-    dtype = check_value_dtype(dtype)
-    if n_features is not None:
-        n_features = _check.positive_count("n_features", n_features)
-    source = Source(path)
-    labels, weights, indptr, indices, values = [], [], [0], [], []
-    namespace = None
-    for number, line in _read_lines(source):
-        try:
-            row = _parse_row(line, namespace, n_features)
-        except _LineError as error:
-            raise ValueError(f"{source.name}:line {number}: {error}") from None
-        namespace = row.namespace
-        labels.append(row.label)
-        weights.append(row.weight)
-        indices += row.features
-        values += row.values
-        indptr.append(len(indices))
-    if not labels:
-        raise ValueError(f"{source.name}: there are no rows; the file must have lines such as '1 |f 3:0.5 7'")
-    n = n_features or max(indices, default=-1) + 1
-    index_dtype = np.int32 if max(n, len(indices)) <= np.iinfo(np.int32).max else np.int64
-    with np.errstate(over="ignore"):
-        data = np.array(values).astype(dtype, copy=False)
-    parts = data, np.array(indices, index_dtype), np.array(indptr, index_dtype)
-    X = scipy.sparse.csr_array(parts, shape=(len(labels), n))
-    _check_overflow(source.name, X)
-    X.sort_indices()
-    return X, np.array(labels), np.array(weights)
+    file = VwFile(Source(path), n_features, dtype, LOAD_BYTES, duplicates)
+    chunks = list(file)
+    if not chunks:
+        raise ValueError(f"{file.name}: there are no rows; the file must have lines such as '1 |f 3:0.5 7'")
+    weight = np.concatenate([chunk.weight for chunk in chunks])
+    return *stack_chunks(file.name, chunks, file.n_features), weight
+
+
+def read_vw(
+    path: str | os.PathLike | BinaryIO,
+    *,
+    n_features: int | None = None,
+    dtype: "npt.DTypeLike" = np.float64,
+    chunk_bytes: int = CHUNK_BYTES,
+    duplicates: Literal["error", "sum"] = "error",
+) -> "VwFile":
+    """Return an iterable that reads a file in Vowpal Wabbit text format in chunks, once per iteration.
+
+    Only one chunk is in memory at a time.  See `load_vw` for the format.
+
+    Parameters
+    ----------
+    path : str, os.PathLike or binary file
+        As in `load_vw`.  An open file is read from its current position, and stays open.
+    n_features : int, optional
+        Number of columns of each chunk.  By default the largest feature number so far determines it, and later chunks
+        may be wider.
+    dtype : {numpy.float64, numpy.float32}
+        Data type of `X`.
+    chunk_bytes : int, default 1 MiB
+        Bytes of decompressed text per chunk.  A chunk is longer if a single line is.
+    duplicates : {"error", "sum"}, default "error"
+        As in `load_vw`.
+
+    Returns
+    -------
+    VwFile
+        Iterable of `Chunk` with the attribute `n_features` and, for a progress bar, `size` and `position`.
+
+    Raises
+    ------
+    ValueError, ImportError
+        As in `load_vw`, raised when the chunk is read.  A file without rows yields no chunks.
+
+    Examples
+    --------
+    >>> import io
+    >>> from adagrad_nb import read_vw
+    >>> file = read_vw(io.BytesIO(b"1 |f 0\\n-1 |f 1\\n1 2 |f 4\\n"), chunk_bytes=12)
+    >>> [(chunk.X.shape, chunk.weight.tolist()) for chunk in file]
+    [((1, 1), [1.0]), ((1, 2), [1.0]), ((1, 5), [2.0])]
+    """
+    return VwFile(Source(path), n_features, dtype, chunk_bytes, duplicates)
+
+
+class VwFile:
+    """Iterable of `Chunk`, returned by `read_vw`.  Each iteration reads the file from the start.
+
+    Attributes
+    ----------
+    name : str
+        Name of the file.
+    n_features : int
+        Requested number of columns or, by default, the number determined by all rows so far, earlier passes included.
+    size : int or None
+        Size in bytes as stored, compressed or not; None for a stream without a known size.
+    position : int
+        Number of stored bytes that the current pass has read.
+    """
+
+    n_features: int
+
+    def __init__(self, source, n_features, dtype, chunk_bytes, duplicates):
+        self._source, self._dtype = source, check_value_dtype(dtype)
+        self._wanted = None if n_features is None else _check.positive_count("n_features", n_features)
+        self._chunk_bytes = _check.positive_count("chunk_bytes", chunk_bytes)
+        self._duplicates = _check.one_of("duplicates", duplicates, DUPLICATES)
+        self.n_features = self._wanted or 0
+
+    def __iter__(self) -> Iterator[Chunk]:
+        number, namespace = 0, None
+        for block in self._source.read_blocks(self._chunk_bytes):
+            lines = block.tobytes().decode("utf-8", "backslashreplace").split("\n")[:-1]
+            rows = []
+            for line in lines:
+                number += 1
+                if not line.strip(BLANKS):
+                    continue
+                try:
+                    rows.append(_parse_row(line, namespace, self._wanted, self._duplicates))
+                except _LineError as error:
+                    raise ValueError(f"{self.name}:line {number}: {error}") from None
+                namespace = rows[-1].namespace
+            if rows:
+                yield self._to_chunk(rows)
+
+    def _to_chunk(self, rows):
+        """Return rows as a chunk."""
+        indices = [column for row in rows for column in row.features]
+        self.n_features = max(self.n_features, max(indices, default=-1) + 1)
+        index_dtype = np.int32 if max(self.n_features, len(indices)) <= INT32_COLUMNS else np.int64
+        indptr = np.cumsum([0, *(len(row.features) for row in rows)], dtype=index_dtype)
+        with np.errstate(over="ignore"):
+            data = np.array([value for row in rows for value in row.values], np.float64).astype(self._dtype, copy=False)
+        X = scipy.sparse.csr_array((data, np.array(indices, index_dtype), indptr), shape=(len(rows), self.n_features))
+        _check_overflow(self.name, X)
+        X.sort_indices()
+        if self._duplicates == "sum":
+            sum_duplicates(self.name, X)
+        return Chunk(X, np.array([row.label for row in rows]), np.array([row.weight for row in rows]))
+
+    def __repr__(self) -> str:
+        return (
+            f"read_vw({self.name!r}, n_features={self._wanted}, dtype={self._dtype.name!r}, "
+            f"chunk_bytes={self._chunk_bytes})"
+        )
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def size(self) -> int | None:
+        return self._source.size
+
+    @property
+    def position(self) -> int:
+        return self._source.position
 
 
 class _LineError(Exception):
@@ -104,26 +223,16 @@ class _Row(NamedTuple):
     values: list
 
 
-def _read_lines(source):
-    """Yield the number and the text of each line that is not blank."""
-    number = 0
-    for block in source.read_blocks(CHUNK_BYTES):
-        for line in block.tobytes().decode("utf-8", "backslashreplace").split("\n")[:-1]:
-            number += 1
-            if line.strip():
-                yield number, line
-
-
-def _parse_row(line, namespace, n_features):
+def _parse_row(line, namespace, n_features, duplicates):
     head, bar, body = line.partition("|")
     if not bar:
-        raise _LineError("there is no '|'; write the label, '|' and the features")
+        raise _LineError(f"there is no '|'; {_explain_format(line)}")
     if "|" in body:
         raise _LineError(f"got several namespaces; {HASHING_HINT}")
     label, weight = _parse_label(head)
-    names = body.split()
+    names = WORD.findall(body)
     name, scale = "", 1.0
-    if names and not body[0].isspace():
+    if names and body[0] not in BLANKS:
         name, colon, scale_text = names.pop(0).partition(":")
         scale = _parse_number(scale_text, "the scale of the namespace") if colon else 1.0
     if namespace not in (None, name):
@@ -133,16 +242,27 @@ def _parse_row(line, namespace, n_features):
         feature, colon, value = token.partition(":")
         features.append(_parse_column(feature, n_features))
         values.append(scale * (_parse_number(value, f"the value of feature {feature}") if colon else 1.0))
-    if len(set(features)) < len(features):
+    if duplicates == "error" and len(set(features)) < len(features):
         duplicate = next(f for f in features if features.count(f) > 1)
-        raise _LineError(f"feature {duplicate} occurs twice; add the two values or drop one")
+        raise _LineError(f"feature {duplicate} occurs twice; add the two values, drop one, or pass duplicates='sum'")
     return _Row(label, weight, name, features, values)
+
+
+def _explain_format(line):
+    """Return a remedy for a line without a bar: the name of the format that it seems to have."""
+    if LIBFFM_LINE.search(line):
+        return "this is LIBFFM text, field:feature:value; number the features and write label | feature:value"
+    if SVMLIGHT_LINE.search(line):
+        return "this is svmlight text; read it with load_svmlight"
+    if SEPARATED_LINE.search(line):
+        return "this is comma-separated text; write label | feature:value"
+    return "write the label, '|' and the features"
 
 
 def _parse_label(head):
     """Return the label and the importance weight in the text before the bar."""
-    words = head.split()
-    if words and (words[-1].startswith("'") or not head[-1].isspace()):
+    words = WORD.findall(head)
+    if words and (words[-1].startswith("'") or head[-1] not in BLANKS):
         words.pop()  # a tag touches the bar or starts with a quote
     if not words:
         raise _LineError("there is no label; write a label and a blank before the '|'")
@@ -158,11 +278,8 @@ def _parse_label(head):
 
 
 def _parse_number(word, meaning):
-    try:
-        number = float(word)
-    except ValueError:
-        number = np.nan
-    if not np.isfinite(number) or "_" in word:
+    number = float(word) if NUMBER.fullmatch(word) else math.nan
+    if not math.isfinite(number):
         raise _LineError(f"got {word!r} for {meaning}; write a finite number")
     return number
 
@@ -170,14 +287,19 @@ def _parse_number(word, meaning):
 def _parse_column(feature, n_features):
     if not (feature.isascii() and feature.isdigit()):
         raise _LineError(f"got the feature {feature!r}; {HASHING_HINT}")
-    column = int(feature[:20])
+    digits = feature.lstrip("0") if feature[0] == "0" else feature
+    if len(digits) > MAX_DIGITS:
+        raise _LineError(f"got the feature {_shorten(feature)!r}; the largest supported number is {10**MAX_DIGITS - 1}")
+    column = int(digits or "0")
     if n_features is not None and column >= n_features:
         raise _LineError(
             f"got the feature {column} with n_features={n_features}; pass {column + 1} or more, or omit it"
         )
-    if column > 10**18 - 1:
-        raise _LineError(f"got the feature {feature!r}; the largest supported number is {10**18 - 1}")
     return column
+
+
+def _shorten(word):
+    return word if len(word) <= 60 else word[:57] + "..."
 
 
 def _check_overflow(name, X):

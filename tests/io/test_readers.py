@@ -5,13 +5,16 @@ import contextlib
 import gzip
 import hashlib
 import io
+import itertools
 import lzma
 import os
 import pathlib
 import re
 import struct
+import subprocess
 import sys
 import threading
+import tracemalloc
 from fractions import Fraction
 
 import numba
@@ -19,9 +22,10 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
+from adagrad_nb.io import source
 from adagrad_nb.io.readers import Chunk, load_svmlight, read_svmlight
 from adagrad_nb.io.source import Source
-from adagrad_nb.io.vowpal import load_vw
+from adagrad_nb.io.vowpal import load_vw, read_vw
 
 DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
 needs_compiler = pytest.mark.skipif(
@@ -334,16 +338,28 @@ ERRORS = {
     b"1 3:nan": "got the value nan in '3:nan'; omit a missing feature",
     b"1 3:-Infinity # x": "got the value -Infinity in '3:-Infinity'; omit a missing feature",
     b"1 3:": "got the value '' in '3:'; write a number, as in 3:0.5",
-    b"1 3: 4": "got the value '' in '3:'; write a number",
+    b"1 3: x": "got the value '' in '3:'; write a number",
+    b"1 3: 4:5": "got the value '' in '3:'; write a number",
     b"1 3:.": "got the value '.' in '3:.'; write a number",
     b"1 3:--4": "got the value '--4' in '3:--4'; write a number",
     b"1 3:1e+": "got the value '1e+' in '3:1e+'; write a number",
     b"1 3:1.2.3": "got the value '1.2.3' in '3:1.2.3'; write a number",
-    b"1 3:4:5": "got the value '4:5' in '3:4:5'; write a number",
+    b"1 3:4:5": "this is LIBFFM text, field:feature:value; remove the fields and number the features",
+    b"1 0:3:1 1:5:0.5": "this is LIBFFM text, field:feature:value",
+    b"label,f1,f2": "got 'label,f1,f2'; this is comma-separated text; load it with numpy.loadtxt or pandas",
+    b"1,0.5,2": "got '1,0.5,2'; this is comma-separated text",
+    b"1, 0.5, 2": "got '1, 0.5, 2'; this is comma-separated text",
+    b"1;0,5;2": "got '1;0,5;2'; this is comma-separated text",
+    b"1 |f 3:1": "this is Vowpal Wabbit text; read it with load_vw",
+    b"1:2 12:0.1": "got '1:2' in place of the label; start each row with a number, 0 if the label is unknown; "
+    "label:weight, as XGBoost reads it, is not supported, so pass the weights as sample_weight",
+    b"1 0000000000000000000005:1": "got the index '0000000000000000000005' of 22 digits; write it without leading",
+    "1 \uff13:1".encode(): "got the index '\uff13' in '\uff13:1'; an index must be an integer",
+    b"1\x0c3:1": "got the index '\\x0c3' in '\\x0c3:1'; an index must be an integer",
     b"1 3:x#y": "got the value 'x' in '3:x'; write a number",
     b"1 3:\xc3\xa9": "got the value 'é' in '3:é'; write a number",
     b"1 3:1e400": "got '3:1e400', which exceeds the largest float64; scale the data",
-    b"1 3:1 4:1 3:2": "index 3 occurs twice; add the two values or drop one",
+    b"1 3:1 4:1 3:2": "index 3 occurs twice; add the two values, drop one, or pass duplicates='sum'",
     b"1 3:1 3:2": "index 3 occurs twice",
     b"1 1000000000000000000:1": "got the index 1000000000000000000; the largest supported index is 9999",
     b"1 99999999999999999999999:1": "got the index 99999999999999999999999; the largest supported index is",
@@ -413,8 +429,8 @@ def zstd_compress(raw):
     with contextlib.suppress(ImportError):
         from compression import zstd
 
-        return zstd.compress(raw)
-    return pytest.importorskip("zstandard").ZstdCompressor().compress(raw)
+        return zstd.compress(raw, options={zstd.CompressionParameter.checksum_flag: 1})
+    return pytest.importorskip("zstandard").ZstdCompressor(write_checksum=True).compress(raw)
 
 
 COMPRESS = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "zstd": zstd_compress}
@@ -470,6 +486,164 @@ def test_blocks_do_not_depend_on_the_read_size_of_a_stream():
     blocks = [[block.tobytes() for block in Source(file(raw)).read_blocks(70)] for file in (io.BytesIO, Slow)]
     assert blocks[0] == blocks[1]
     assert b"".join(blocks[0]) == raw + (b"" if raw.endswith(b"\n") else b"\n")
+
+
+def zstd_without_checksum(raw):
+    return pytest.importorskip("zstandard").ZstdCompressor(write_checksum=False).compress(raw)
+
+
+@pytest.mark.parametrize("first", [b"", b"1 1:1\n"])
+def test_zstd_without_a_checksum_is_warned_of(first):
+    start = zstd_compress(first) if first else b""
+    with pytest.warns(UserWarning, match="<BytesIO>: the zstd data has no checksum, so damage may remain unnoticed"):
+        X, _ = load(start + zstd_without_checksum(b"1 1:1\n") + zstd_without_checksum(b"1 1:1\n"))
+    assert X.shape[0] == 2 + bool(first)
+
+
+def test_a_zstd_bomb_does_not_fill_the_memory():
+    pytest.importorskip("zstandard")
+    n = 8000  # blocks of 4 bytes, each for 128 KiB of blanks
+    blocks = (struct.pack("<I", (131072 << 3) | 2 | (k == n - 1))[:3] + b"\n" for k in range(n))
+    raw = b"\x28\xb5\x2f\xfd" + bytes([0, 0x38]) + b"".join(blocks)
+    tracemalloc.start()
+    with pytest.warns(UserWarning, match="no checksum"):
+        size = sum(block.size for block in Source(io.BytesIO(raw)).read_blocks(1 << 20))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert size == n * 131072
+    assert peak < 2e8
+
+
+@pytest.mark.parametrize("kind", COMPRESS)
+def test_a_compressed_line_has_a_largest_length(kind, monkeypatch):
+    monkeypatch.setattr(source, "MAX_LINE", 10_000)
+    raw = b"1 " + b" " * 1_000_000 + b"1:1\n"
+    with pytest.raises(ValueError, match=f"the {kind} data has a line of more than 0 MiB; decompress the file to read"):
+        list(read_svmlight(io.BytesIO(COMPRESS[kind](raw)), chunk_bytes=1000))
+    assert len(list(read_svmlight(io.BytesIO(raw), chunk_bytes=1000))) == 1
+
+
+# --- pipes and other formats -----------------------------------------------------------------------------------------
+
+
+class Trickle(io.RawIOBase):
+    """A pipe that gives as many bytes as it likes."""
+
+    def __init__(self, raw, sizes):
+        self.raw, self.sizes = io.BytesIO(raw), itertools.cycle(sizes)
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        return self.raw.readinto(memoryview(buffer)[: next(self.sizes)])
+
+
+@pytest.mark.parametrize("kind", [*COMPRESS, "plain"])
+@pytest.mark.parametrize("sizes", [(1,), (1, 100_000), (3, 2, 7)])
+@pytest.mark.parametrize("is_buffered", [True, False])
+def test_compression_is_detected_however_a_pipe_delivers(kind, sizes, is_buffered):
+    raw = random_text(np.random.default_rng(3), 30)
+    pipe = Trickle(COMPRESS.get(kind, bytes)(raw), sizes)
+    assert_is(*load_svmlight(io.BufferedReader(pipe) if is_buffered else pipe), parse_naively(raw))
+
+
+def test_a_stream_without_data_yet_is_not_taken_for_its_end():
+    class NonBlocking(Trickle):
+        def readinto(self, buffer):
+            return super().readinto(buffer) or None
+
+    with pytest.raises(ValueError, match="the stream is non-blocking and has no data yet; make it blocking"):
+        load_svmlight(NonBlocking(b"1 1:1\n-1 2:1\n", (8,)))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes are those of POSIX")
+@pytest.mark.parametrize("kind", [*COMPRESS, "plain"])
+def test_a_named_pipe_is_read_once(kind, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    compress = COMPRESS.get(kind, bytes)
+    raw = compress(b"1 1:1 2:1\n-1 3:1\n")
+    for load_pipe, text in ((load_svmlight, raw), (load_vw, compress(b"1 | 0 1\n-1 | 2\n"))):
+        writer = threading.Thread(target=pipe.write_bytes, args=(text,))
+        writer.start()
+        assert_array_equal(load_pipe(pipe)[1], [1, -1])
+        writer.join(10)
+    writer = threading.Thread(target=pipe.write_bytes, args=(raw,))
+    writer.start()
+    file = read_svmlight(pipe)
+    assert (file.size, len(list(file))) == (None, 1)
+    writer.join(10)
+    with pytest.raises(ValueError, match="a stream can be read only once; save it to a file to read it again"):
+        list(file)
+
+
+STDIN = """
+import sys
+from adagrad_nb import load_svmlight
+for path in sys.argv[1:]:
+    print(load_svmlight(path)[1].tolist())
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdin"), reason="there is no /dev/stdin")
+@pytest.mark.parametrize("is_pipe", [True, False])
+@pytest.mark.parametrize("name", ["-", "/dev/stdin"])
+def test_standard_input(name, is_pipe, tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes(gzip.compress(b"1 1:1\n-1 2:1\n"))
+    with open(path, "rb") as file:
+        given = {"input": path.read_bytes()} if is_pipe else {"stdin": file}
+        done = subprocess.run([sys.executable, "-c", STDIN, name], capture_output=True, check=False, **given)
+    assert done.stdout.decode().strip() == "[1.0, -1.0]", done.stderr
+
+
+def test_standard_input_as_text_names_its_buffer(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("1 1:1\n"))
+    with pytest.raises(TypeError, match=r"got sys\.stdin, which is text; pass sys\.stdin\.buffer or '-'"):
+        load_svmlight(sys.stdin)
+    with pytest.raises(ValueError, match="got '-', but there is no standard input"):
+        load_svmlight("-")
+
+
+FORMATS = [
+    ("is UTF-16 text; save it as UTF-8", "1 1:1\n".encode("utf-16")),
+    ("is UTF-16 text; save it as UTF-8", "1 1:1\n".encode("utf-16-le")),
+    ("is UTF-16 text; save it as UTF-8", "1 1:1\n".encode("utf-16-be")),
+    ("is a ZIP archive; extract the text and pass that file", b"PK\x03\x04\x14\x00"),
+    ("is a Parquet file; pass a text file", b"PAR1\x15"),
+    ("is a pickle; pass a text file", b"\x80\x04\x95"),
+    ("is a NumPy array (.npy); pass a text file", b"\x93NUMPY\x01\x00"),
+]
+
+
+@pytest.mark.parametrize(("sentence", "raw"), FORMATS)
+@pytest.mark.parametrize("load_file", [load_svmlight, load_vw, lambda file: list(read_svmlight(file))])
+@pytest.mark.parametrize("compress", [bytes, gzip.compress])
+def test_other_formats_are_named(sentence, raw, load_file, compress):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        load_file(io.BytesIO(compress(raw)))
+
+
+def test_a_blank_before_the_value_is_skipped():
+    raw = b"0 21:1.00 42: 1\t63: .50\n1 7:\t -2 8:1 9:  0.12345678901234567890123 # x\n"
+    X, _ = load(raw)
+    assert_array_equal(X.indices + 1, [21, 42, 63, 7, 8, 9])
+    assert_same_bits(X.data, [1, 1, 0.5, -2, 1, 0.12345678901234567890123])
+
+
+def test_duplicates_are_summed_on_request():
+    for first_index in (0, 1):
+        X, _ = load(b"1 5:1 7:1 5:2\n2 3:1\n3 2:1 2:-1\n", duplicates="sum", zero_based=first_index == 0)
+        assert_array_equal(X.toarray()[:, [5 - first_index, 7 - first_index]], [[3, 1], [0, 0], [0, 0]])
+        assert X.has_canonical_format
+    X, _, _ = load_vw(io.BytesIO(b"1 | 5:1 5:2 7\n"), duplicates="sum")
+    assert_array_equal(X.toarray(), [[0, 0, 0, 0, 0, 3, 0, 1]])
+    for load_file, line in ((load_svmlight, b"1 1:3e38 1:3e38\n"), (load_vw, b"1 | 1:3e38 1:3e38\n")):
+        with pytest.raises(ValueError, match="the sum of the values of a feature exceeds the largest float32"):
+            load_file(io.BytesIO(line), duplicates="sum", dtype=np.float32)
+        with pytest.raises(ValueError, match="duplicates: got 'add'; must be one of 'error', 'sum'"):
+            load_file(io.BytesIO(line), duplicates="add")
 
 
 # --- real data -----------------------------------------------------------------------------------------------------
@@ -560,7 +734,21 @@ VW_ERRORS = {
     b"1 | 1": "got the namespace '' after 'f'; feature names require hashing",
     b"|f 1": "there is no label; write a label and a blank before the '|'",
     b"1|f 1": "there is no label; write a label and a blank before the '|'",
-    b"1 1:2": "there is no '|'; write the label, '|' and the features",
+    b"1 1:2": "there is no '|'; this is svmlight text; read it with load_svmlight",
+    b"1 1:2:3": "there is no '|'; this is LIBFFM text, field:feature:value; number the features",
+    b"1,2,3": "there is no '|'; this is comma-separated text",
+    b"1 spam": "there is no '|'; write the label, '|' and the features",
+    b"1 |f 1234567890123456789012:1": "got the feature '1234567890123456789012'; the largest supported number is",
+    "\uff11 |f 1".encode(): "got '\uff11' for the label; write a finite number",
+    "1 |f \uff15".encode(): "got the feature '\uff15'; feature names require hashing",
+    "1 |f 5:\uff11".encode(): "got '\uff11' for the value of feature 5; write a finite number",
+    "1 |f 5\u20036".encode(): "got the feature '5\\u20036'; feature names require hashing",
+    "1\xa0|f 5".encode(): "there is no label; write a label and a blank before the '|'",
+    b"1 |f 5\x0b6": "got the feature '5\\x0b6'; feature names require hashing",
+    b"1 |f 5\x1f6:1": "got the feature '5\\x1f6'; feature names require hashing",
+    b"\x0c": "there is no '|'; write the label, '|' and the features",
+    b"1 |f 5:1_0": "got '1_0' for the value of feature 5; write a finite number",
+    b"1 |f 5:infinity": "got 'infinity' for the value of feature 5; write a finite number",
     b"spam |f 1": "got 'spam' for the label; write a finite number",
     b"nan |f 1": "got 'nan' for the label; write a finite number",
     b"1 x |f 1": "got 'x' for the importance; write a finite number",
@@ -569,7 +757,7 @@ VW_ERRORS = {
     b"1 |f 1:": "got '' for the value of feature 1; write a finite number",
     b"1 |f 1:inf": "got 'inf' for the value of feature 1; write a finite number",
     b"1 |f:x 1": "got 'x' for the scale of the namespace; write a finite number",
-    b"1 |f 2 1 2:3": "feature 2 occurs twice; add the two values or drop one",
+    b"1 |f 2 1 2:3": "feature 2 occurs twice; add the two values, drop one, or pass duplicates='sum'",
     b"1 |f 1000000000000000000": "the largest supported number is 999999999999999999",
 }
 
@@ -580,6 +768,32 @@ def test_vw_errors_name_file_line_and_remedy(line, tmp_path):
     path.write_bytes(b"1 |f 1\n\n" + line + b"\n")
     with pytest.raises(ValueError, match=f"^{re.escape(f'{path}:line 3: ')}.*{re.escape(VW_ERRORS[line])}"):
         load_vw(path)
+
+
+def test_vw_leading_zeros():
+    raw = b"1 |f 00000000000000000005:1 000000000000000000000006:1 0\n1 |f 0000000000000000000012345:1\n"
+    X, _, _ = load_vw(io.BytesIO(raw))
+    assert_array_equal(X.indices, [0, 5, 6, 12345])
+
+
+@pytest.mark.parametrize("chunk_bytes", [8, 30, 4096])
+def test_vw_chunks_make_up_the_whole(chunk_bytes, tmp_path):
+    path = tmp_path / "text"
+    path.write_bytes(b"1 |f 4:0.5 0\n\n-1 2 |f  4:1e-1 1:-3\n0.5 0.25 'tag|f 9\n2 |f\n")
+    X, y, weight = load_vw(path)
+    file = read_vw(path, chunk_bytes=chunk_bytes)
+    for _ in range(2):
+        chunks = list(file)
+        assert chunk_bytes > 100 or len(chunks) > 1
+        assert_array_equal(np.concatenate([chunk.y for chunk in chunks]), y)
+        assert_array_equal(np.concatenate([chunk.weight for chunk in chunks]), weight)
+        assert_array_equal(np.concatenate([chunk.X.indices for chunk in chunks]), X.indices)
+        assert_array_equal(np.concatenate([chunk.X.data for chunk in chunks]), X.data)
+        assert (file.n_features, file.position, file.size) == (10, file.size, path.stat().st_size)
+    assert repr(file) == f"read_vw({str(path)!r}, n_features=None, dtype='float64', chunk_bytes={chunk_bytes})"
+    path.write_bytes(b"1 |f 1\n" * 9 + b"1 |g 1\n")
+    with pytest.raises(ValueError, match="line 10: got the namespace 'g' after 'f'"):
+        list(read_vw(path, chunk_bytes=chunk_bytes))
 
 
 def test_vw_errors_that_depend_on_options():
