@@ -14,7 +14,7 @@ if importlib.util.find_spec("adagrad_nb") is None:  # `asv run --python=same` wi
 PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
 
 
-def _cache():
+def _cache_directory():
     """Return a cache directory for these sources only; Numba's disk cache misses edits in other modules."""
     digest = hashlib.sha256(importlib.metadata.version("numba").encode())
     for folder in (PACKAGE, pathlib.Path(__file__).parent):
@@ -30,4 +30,4 @@ def _cache():
 
 if "numba" in sys.modules:
     raise ImportError("numba was imported before the benchmarks could set NUMBA_CACHE_DIR: import benchmarks first")
-os.environ["NUMBA_CACHE_DIR"] = _cache()
+os.environ["NUMBA_CACHE_DIR"] = _cache_directory()
