@@ -220,9 +220,9 @@ def check_penalty(penalty: Any, size: int = 5) -> None:
             for w in (0.1, 1.5):
                 z = prox(penalty, x, w, i)
                 near = [z + d for d in (-1e-3, -1e-5, 1e-5, 1e-3)]
-                here = value(penalty, z, i) + (z - x) ** 2 / (2 * w)
+                at_prox = value(penalty, z, i) + (z - x) ** 2 / (2 * w)
                 best = min(value(penalty, n, i) + (n - x) ** 2 / (2 * w) for n in near)
-                if not here <= best + 1e-12:
+                if not at_prox <= best + 1e-12:
                     raise AssertionError(f"{name}.prox: got {z} at x={x}, w={w}, i={i}; this is not the minimiser")
                 after_steps, iterate_sum = x, 0.0
                 for _ in range(3):

@@ -15,20 +15,20 @@ from adagrad_nb.testing import Rosenbrock, check_loss, check_rule
 class Adam(NamedTuple):
     """Adam without bias correction: exponential averages of the gradient and of its square."""
 
-    keep_first: float = 0.9
-    keep_second: float = 0.999
+    beta1: float = 0.9
+    beta2: float = 0.999
     eps: float = 1e-8
 
     slots = 2
-    domain = {"keep_first": "[0, 1)", "keep_second": "[0, 1)", "eps": "(0, inf)"}
+    domain = {"beta1": "[0, 1)", "beta2": "[0, 1)", "eps": "(0, inf)"}
 
     def initial_slots(self):
         return (0.0, 0.0)
 
     def step(self, x, g, s, lr):
         # Written without the literal 1, so that float32 code contains no double.
-        first = g + self.keep_first * (s[0] - g)
-        second = g * g + self.keep_second * (s[1] - g * g)
+        first = g + self.beta1 * (s[0] - g)
+        second = g * g + self.beta2 * (s[1] - g * g)
         return x - lr * first / (math.sqrt(second) + self.eps), (first, second)
 
     def step_size(self, s, lr):
@@ -41,8 +41,8 @@ class LogCosh(NamedTuple):
     target_type = "continuous"
 
     def value(self, y, p):
-        distance = abs(p - y)
-        return distance + math.log1p(math.exp(-(distance + distance))) - math.log(2.0)
+        error = abs(p - y)
+        return error + math.log1p(math.exp(-(error + error))) - math.log(2.0)
 
     def slope(self, y, p):
         return math.tanh(p - y)

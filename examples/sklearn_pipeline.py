@@ -40,8 +40,10 @@ def main():
     grid = {"adagradclassifier__alpha": [1e-5, 1e-4, 1e-3], "adagradclassifier__lr": [0.2, 0.5]}
     start = time.perf_counter()
     search = GridSearchCV(pipeline, grid, scoring="neg_log_loss", cv=3).fit(X, y)
-    chosen = search.best_estimator_[-1]
-    print(f"grid search, 19 fits in {time.perf_counter() - start:.1f} s: alpha {chosen.alpha:g}, lr {chosen.lr:g}")
+    best_model = search.best_estimator_[-1]
+    print(
+        f"grid search, 19 fits in {time.perf_counter() - start:.1f} s: alpha {best_model.alpha:g}, lr {best_model.lr:g}"
+    )
     show("best model of the grid", search.best_estimator_)
 
     daily = AdagradClassifier(penalty="l1", alpha=3e-3)

@@ -330,17 +330,17 @@ def counts(modules):
     return [
         *rows,
         ("functions and methods", len(every)),
-        ("  with a name of one word", _share(f.has_one_word for f in every)),
+        ("  with a name of one word", _percentage(f.has_one_word for f in every)),
         ("functions and methods without __special__ ones", len(plain)),
-        ("  with a name of one word", _share(f.has_one_word for f in plain)),
+        ("  with a name of one word", _percentage(f.has_one_word for f in plain)),
         ("functions and methods with a public name", len(public)),
-        ("  with an annotation", _share(f.is_annotated for f in public)),
+        ("  with an annotation", _percentage(f.is_annotated for f in public)),
         ("functions and public methods that the package exports", len(shown)),
-        ("  with an annotation", _share(f.is_annotated for f in shown)),
+        ("  with an annotation", _percentage(f.is_annotated for f in shown)),
     ]
 
 
-def _share(flags):
+def _percentage(flags):
     flags = list(flags)
     return f"{sum(flags) / max(len(flags), 1):.1%}"
 

@@ -38,7 +38,7 @@ from adagrad_nb.records.multiclass_losses import IndependentOutputs
 from adagrad_nb.records.transforms import chain_transforms
 
 if numba.config.ENABLE_CUDASIM or numba.config.DISABLE_JIT:
-    pytest.skip("nothing is compiled in this lane", allow_module_level=True)
+    pytest.skip("nothing is compiled with the JIT off", allow_module_level=True)
 pytest.importorskip("numba_cuda", reason="numba-cuda is not installed")
 from numba import cuda, types
 

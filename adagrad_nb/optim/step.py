@@ -169,7 +169,7 @@ def _resolve_lr(state, lr):
 
 def _make_leaf_steps(state, targets, gradients, rates):
     """Return a `LeafStep` for each array, and one for each group of small arrays with dense gradients."""
-    steps = [LeafStep(*each) for each in zip(state.leaves, targets, gradients, rates, strict=True)]
+    steps = [LeafStep(*arguments) for arguments in zip(state.leaves, targets, gradients, rates, strict=True)]
     for group in state.array_groups:
         group_steps = [steps[i] for i in group.members]
         if _can_step_as_group(group, group_steps):

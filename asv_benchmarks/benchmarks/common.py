@@ -100,7 +100,7 @@ def median_seconds(function, calls=1, repeat=5):
 
 _IMPORT = "import time; begin = time.perf_counter(); import adagrad_nb; print(time.perf_counter() - begin)"
 
-_FIRST = """
+_FIRST_CALL_PROGRAM = """
 import time
 import numpy as np
 import adagrad_nb
@@ -133,8 +133,8 @@ def import_seconds(cache):
 
 def first_call(name, cache):
     """Return the seconds of the first call after the import, in a new process with the disk cache `cache`."""
-    prepare, call = FIRST_CALLS[name]
-    return fresh_process(_FIRST.format(_refresh=prepare, call=call), cache)
+    setup, call = FIRST_CALLS[name]
+    return fresh_process(_FIRST_CALL_PROGRAM.format(_refresh=setup, call=call), cache)
 
 
 def fresh_process(program, cache):

@@ -9,8 +9,8 @@ import pairs
 
 
 def main():
-    options = pairs.options(__doc__, data="word counts")
-    pairs.need("sklearn", "scikit-learn")
+    options = pairs.parse_options(__doc__, data="word counts")
+    pairs.import_peer("sklearn", "scikit-learn")
     import numpy as np
     from benchmarks.common import text_classes
     from sklearn.linear_model import SGDClassifier
@@ -19,16 +19,16 @@ def main():
 
     warnings.simplefilter("ignore")  # SGDClassifier warns that one pass does not converge
     if options.train:
-        X, y = _weighted(*load_svmlight(options.train))
+        X, y = _weigh_counts(*load_svmlight(options.train))
     else:
         X, y = text_classes(2_000 if options.quick else 12_000)
     tests = [("on the training rows", X, y)]
     if options.test:
         counts, labels = load_svmlight(options.test)
-        tests = [("on the test rows", *_weighted(counts[:, : X.shape[1]], labels))]
-    pairs.header("scikit-learn", ours=1, sklearn=1)
-    words = X.nnz / X.shape[0]
-    print(f"{X.shape[0]} rows, {X.shape[1]} features, {words:.1f} stored values a row, {np.unique(y).size} classes")
+        tests = [("on the test rows", *_weigh_counts(counts[:, : X.shape[1]], labels))]
+    pairs.print_versions("scikit-learn", ours=1, sklearn=1)
+    mean_nnz = X.nnz / X.shape[0]
+    print(f"{X.shape[0]} rows, {X.shape[1]} features, {mean_nnz:.1f} stored values a row, {np.unique(y).size} classes")
 
     def sgd():
         return SGDClassifier(
@@ -43,15 +43,17 @@ def main():
             return fit_linear(A, y)
 
         models = ours(), sgd()
-        timings = pairs.interleave(ours, sgd, 3 if options.quick else 7)
-        ratios[dtype] = pairs.report(f"softmax {dtype}, SGD float64", timings, X.shape[0] * 1e-3, "k rows/s", rate=True)
+        timings = pairs.time_alternately(ours, sgd, 3 if options.quick else 7)
+        ratios[dtype] = pairs.print_timings(
+            f"softmax {dtype}, SGD float64", timings, X.shape[0] * 1e-3, "k rows/s", rate=True
+        )
         for name, rows, labels in tests:
             right = [(m.predict(rows) == labels).mean() for m in models]
             print(f"  accuracy {name}: softmax {right[0]:.4f}, SGD {right[1]:.4f}")
-    pairs.verdict(("float64 rows/s / SGD's", ratios["float64"], ">=", 5), ("float32", ratios["float32"], ">=", 5))
+    pairs.print_targets(("float64 rows/s / SGD's", ratios["float64"], ">=", 5), ("float32", ratios["float32"], ">=", 5))
 
 
-def _weighted(counts, labels):
+def _weigh_counts(counts, labels):
     """Return rows of log(1 + count), normalised to unit length, and the labels."""
     from sklearn.preprocessing import normalize
 

@@ -6,8 +6,8 @@ import pairs
 
 
 def main():
-    quick = pairs.options(__doc__).quick
-    pairs.need("sklearn", "scikit-learn")
+    quick = pairs.parse_options(__doc__).quick
+    pairs.import_peer("sklearn", "scikit-learn")
     from benchmarks.common import text_like
     from sklearn.linear_model import SGDClassifier
 
@@ -15,7 +15,7 @@ def main():
 
     warnings.simplefilter("ignore")  # SGDClassifier warns that one pass does not converge
     X, y = text_like(20_000 if quick else 200_000)
-    pairs.header("scikit-learn", ours=1, sklearn=1)
+    pairs.print_versions("scikit-learn", ours=1, sklearn=1)
     print(f"{X.shape[0]} rows, {X.shape[1]} features, {X.nnz / X.shape[0]:.1f} stored values a row")
 
     def sgd(penalty=None):
@@ -36,12 +36,12 @@ def main():
                 return sgd(None if name == "none" else name)
 
             models = ours(), peer()
-            timings = pairs.interleave(ours, peer, 3 if quick else 7)
+            timings = pairs.time_alternately(ours, peer, 3 if quick else 7)
             title = f"penalty {name}, ours {dtype}, SGD float64"
-            ratios[name, dtype] = pairs.report(title, timings, X.shape[0] * 1e-6, "M rows/s", rate=True)
+            ratios[name, dtype] = pairs.print_timings(title, timings, X.shape[0] * 1e-6, "M rows/s", rate=True)
             right = [(m.predict(X) == y).mean() for m in models]
             print(f"  training accuracy: Adagrad {right[0]:.4f}, SGD {right[1]:.4f}")
-    pairs.verdict(
+    pairs.print_targets(
         ("our float64 rows/s / SGD's", ratios["none", "float64"], ">=", 0.8),
         ("float32", ratios["none", "float32"], ">=", 1.0),
         ("with L1 float64", ratios["l1", "float64"], ">=", 1.5),

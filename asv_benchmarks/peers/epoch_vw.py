@@ -10,12 +10,12 @@ import tempfile
 import numpy as np
 import pairs
 
-WIDE = 24
+WIDE_BITS = 24
 
 
 def main():
-    quick = pairs.options(__doc__).quick
-    vowpalwabbit = pairs.need("vowpalwabbit")
+    quick = pairs.parse_options(__doc__).quick
+    vowpalwabbit = pairs.import_peer("vowpalwabbit")
     from benchmarks.common import even_rows, text_like
 
     from adagrad_nb import Adagrad, fit_linear
@@ -43,15 +43,15 @@ def main():
                 return fit_linear(X, y, intercept=False, **options).progressive_loss
 
             losses = ours(), vw()
-            timings = pairs.interleave(ours, vw, 3 if quick else 7, pause=0.05)
-        ratio = pairs.report(name, timings, X.shape[0] * 1e-6, "M rows/s", rate=True)
+            timings = pairs.time_alternately(ours, vw, 3 if quick else 7, pause=0.05)
+        ratio = pairs.print_timings(name, timings, X.shape[0] * 1e-6, "M rows/s", rate=True)
         print(f"progressive loss: ours {losses[0]:.6f}, peer {losses[1]:.6f}")
         # With scaled steps ours may reach a lower loss, because it limits the effect of tiny first values.
         assert losses[0] < losses[1] + 1e-3, "our progressive loss is higher"
         assert flags or losses[0] > losses[1] - 1e-3, "the progressive losses differ"
         return ratio
 
-    pairs.header("vowpalwabbit", ours=1, vw="1 for learning, 1 for reading the cache")
+    pairs.print_versions("vowpalwabbit", ours=1, vw="1 for learning, 1 for reading the cache")
     X, y = text_like(20_000 if quick else 200_000)
     X = X.astype(np.float32)
     plain = compare("float32", X, y, 18)
@@ -59,22 +59,22 @@ def main():
         "float32, normalised and invariant", X, y, 18, "--normalized --invariant", rule=Adagrad(0.0), normalized=True,
         invariant=True,
     )  # fmt: skip
-    X, y = even_rows(20_000 if quick else 200_000, 2**WIDE)
-    wide = compare(f"float32, 2^{WIDE} features", X, y, WIDE)
-    pairs.verdict(
+    X, y = even_rows(20_000 if quick else 200_000, 2**WIDE_BITS)
+    wide = compare(f"float32, 2^{WIDE_BITS} features", X, y, WIDE_BITS)
+    pairs.print_targets(
         ("our rows/s / Vowpal Wabbit's", plain, ">=", 2.5),
         ("with its default steps", scaled, ">=", 1),
-        (f"with 2^{WIDE} features", wide, ">=", 2.5),
+        (f"with 2^{WIDE_BITS} features", wide, ">=", 2.5),
     )
 
 
 def write(path, X, y):
     """Write rows as Vowpal Wabbit text.  A numeric feature name is the index of the feature."""
-    ends = X.indptr.tolist()
-    words = [f"{i}:{v:.8g}" for i, v in zip(X.indices.tolist(), X.data.tolist(), strict=True)]
+    indptr = X.indptr.tolist()
+    features = [f"{i}:{v:.8g}" for i, v in zip(X.indices.tolist(), X.data.tolist(), strict=True)]
     with open(path, "w") as file:
         for row, label in enumerate(y.tolist()):
-            file.write(f"{label:.0f} | {' '.join(words[ends[row] : ends[row + 1]])}\n")
+            file.write(f"{label:.0f} | {' '.join(features[indptr[row] : indptr[row + 1]])}\n")
 
 
 if __name__ == "__main__":

@@ -7,10 +7,10 @@ import pairs
 
 
 def main():
-    quick = pairs.options(__doc__).quick
+    quick = pairs.parse_options(__doc__).quick
     from benchmarks.common import FIRST_CALLS, first_call, import_seconds
 
-    pairs.header(ours="default")
+    pairs.print_versions(ours="default")
     count = 3 if quick else 7
     firsts = {}
     for name in ("fit_linear",) if quick else FIRST_CALLS:
@@ -21,7 +21,7 @@ def main():
     with tempfile.TemporaryDirectory() as cache:
         imported = statistics.median(import_seconds(cache) for _ in range(count))
     print(f"import adagrad_nb, NumPy included: {imported:.3f} s (median of {count})")
-    pairs.verdict(("import in s", imported, "<=", 0.6), ("warm fit_linear in s", firsts["fit_linear"], "<=", 0.4))
+    pairs.print_targets(("import in s", imported, "<=", 0.6), ("warm fit_linear in s", firsts["fit_linear"], "<=", 0.4))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Timings(NamedTuple):
         return statistics.median(self.peer) / statistics.median(self.ours)
 
 
-def options(description, threads=False, data=None):
+def parse_options(description, threads=False, data=None):
     """Parse the command line shared by all comparisons.
 
     `threads` adds an option for the number of threads of each side.  `data`, a description such as "word counts", adds
@@ -52,7 +52,7 @@ def options(description, threads=False, data=None):
     return arguments
 
 
-def need(module, package=None):
+def import_peer(module, package=None):
     """Return a peer's module, or exit with the command that installs it."""
     try:
         return importlib.import_module(module)
@@ -61,7 +61,7 @@ def need(module, package=None):
         sys.exit(f"This comparison needs {package}, which is not installed: pip install {package}")
 
 
-def interleave(ours, peer, pairs=7, pause=0.0):
+def time_alternately(ours, peer, pairs=7, pause=0.0):
     """Time `ours` and `peer` alternately, and alternate which runs first.  Call both once before.
 
     A `pause` in seconds before each run lets idle threads of the other side go to sleep.
@@ -76,7 +76,7 @@ def interleave(ours, peer, pairs=7, pause=0.0):
     return Timings(*times)
 
 
-def loop(function, calls):
+def repeat(function, calls):
     """Return a function that calls `function` `calls` times."""
 
     def run():
@@ -86,7 +86,7 @@ def loop(function, calls):
     return run
 
 
-def header(*packages, **threads):
+def print_versions(*packages, **threads):
     """Print package versions, the processor and the number of threads of each side."""
     names = ("numba", "numpy", "scipy", *packages)
     print(" ".join(["python", platform.python_version()] + [f"{n} {importlib.metadata.version(n)}" for n in names]))
@@ -100,7 +100,7 @@ def _processor():
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def report(name, timings, amount=1.0, unit="s", rate=False):
+def print_timings(name, timings, amount=1.0, unit="s", rate=False):
     """Print both medians, in time per `amount` or in `amount` per time, and the ratios; return the ratio of medians."""
     ours, peer = (statistics.median(side) for side in timings)
     scaled = [amount / t if rate else t / amount for t in (ours, peer)]
@@ -112,11 +112,11 @@ def report(name, timings, amount=1.0, unit="s", rate=False):
     return timings.ratio
 
 
-def verdict(*targets):
-    """Print whether all targets were met.  A target is ``(name, reached, ">=" or "<=", wanted)``."""
-    parts, met = [], True
-    for name, reached, sign, wanted in targets:
-        ok = reached >= wanted if sign == ">=" else reached <= wanted
-        met = met and ok
-        parts.append(f"{name} {reached:.3g} (target {sign} {wanted:g}{'' if ok else ': missed'})")
-    print(f"{'; '.join(parts)}: {'met' if met else 'NOT met'} in this run")
+def print_targets(*targets):
+    """Print whether all targets were reached.  A target is ``(name, reached, ">=" or "<=", target)``."""
+    parts, all_reached = [], True
+    for name, reached, sign, target in targets:
+        ok = reached >= target if sign == ">=" else reached <= target
+        all_reached = all_reached and ok
+        parts.append(f"{name} {reached:.3g} (target {sign} {target:g}{'' if ok else ': missed'})")
+    print(f"{'; '.join(parts)}: {'met' if all_reached else 'NOT met'} in this run")

@@ -6,7 +6,7 @@ import pairs
 
 
 def main():
-    quick = pairs.options(__doc__).quick
+    quick = pairs.parse_options(__doc__).quick
     import numba
     import numpy as np
 
@@ -22,7 +22,7 @@ def main():
             if root != 0:
                 x[i] -= lr * g[i] / root
 
-    pairs.header(ours=1)
+    pairs.print_versions(ours=1)
     rng = np.random.default_rng(0)
     targets = []
     for kind in (np.float32, np.float64):
@@ -35,22 +35,22 @@ def main():
             # Compare compiled entry points, without the dispatch overhead of Numba.
             leaf = state.leaves[0]
             arguments = leaf.update, array_update.ALL, x, g, leaf.flat_slots, leaf.constant_lr, 0
-            others = y, g, G, kind(0.01), kind(1e-10)
-            loops = compiled_entry(array_update.serial, *arguments), compiled_entry(by_hand, *others)
+            values = y, g, G, kind(0.01), kind(1e-10)
+            loops = compiled_entry(array_update.serial, *arguments), compiled_entry(by_hand, *values)
 
             def ours(loop=loops[0], arguments=arguments):
                 loop(*arguments)
 
-            def plain(loop=loops[1], others=others):
-                loop(*others)
+            def plain(loop=loops[1], values=values):
+                loop(*values)
 
-            first, second = pairs.loop(ours, calls), pairs.loop(plain, calls)
+            first, second = pairs.repeat(ours, calls), pairs.repeat(plain, calls)
             first(), second()
             assert np.array_equal(x, y), "the results differ"
-            timings = pairs.interleave(first, second, 5 if quick else 25)
-            ratio = pairs.report(f"{np.dtype(kind)}, n = {n:,}", timings, calls * 1e-6, "us")
+            timings = pairs.time_alternately(first, second, 5 if quick else 25)
+            ratio = pairs.print_timings(f"{np.dtype(kind)}, n = {n:,}", timings, calls * 1e-6, "us")
             targets.append((f"{np.dtype(kind)}, n = {n:,}: our time / by hand", 1 / ratio, "<=", 1.03))
-    pairs.verdict(*targets)
+    pairs.print_targets(*targets)
 
 
 if __name__ == "__main__":

@@ -9,15 +9,15 @@ LR, EPS = 0.5, 1e-10
 
 
 def main():
-    quick = pairs.options(__doc__).quick
-    jax = pairs.need("jax")
-    torch = pairs.need("torch")
+    quick = pairs.parse_options(__doc__).quick
+    jax = pairs.import_peer("jax")
+    torch = pairs.import_peer("torch")
     jax.config.update("jax_enable_x64", True)
-    pairs.header("jax", "torch", ours=1, jax="its own pool", torch=torch.get_num_threads())
+    pairs.print_versions("jax", "torch", ours=1, jax="its own pool", torch=torch.get_num_threads())
     from adagrad_nb import minimize_adagrad
     from adagrad_nb.testing import Rosenbrock
 
-    descend = jax_loop(jax)
+    jax_minimize = jax_loop(jax)
     targets = []
     for n, steps in ((2, 10**6), (10, 5 * 10**5), (100, 10**5)):
         steps //= 10 if quick else 1
@@ -27,22 +27,22 @@ def main():
             return minimize_adagrad(Rosenbrock(), x0, lr=LR, maxiter=steps, gtol=0)
 
         def peer(x0=x0, steps=steps):
-            return np.asarray(descend(x0, steps))
+            return np.asarray(jax_minimize(x0, steps))
 
-        result, theirs = ours(), peer()
+        result, expected = ours(), peer()
         assert result.nit == steps
-        apart = np.abs(result.x - theirs).max() / np.abs(theirs).max()
-        timings = pairs.interleave(ours, peer, 3 if quick else 7)
-        ratio = pairs.report(f"n = {n}, JAX", timings, steps * 1e-6, "us/step")
-        print(f"{'':34s} after {steps} steps f = {result.fun:.3g}; relative difference of x {apart:.1e}")
-        assert apart < 1e-6, "the results differ"
+        difference = np.abs(result.x - expected).max() / np.abs(expected).max()
+        timings = pairs.time_alternately(ours, peer, 3 if quick else 7)
+        ratio = pairs.print_timings(f"n = {n}, JAX", timings, steps * 1e-6, "us/step")
+        print(f"{'':34s} after {steps} steps f = {result.fun:.3g}; relative difference of x {difference:.1e}")
+        assert difference < 1e-6, "the results differ"
         targets.append((f"n = {n}: our time / JAX's", 1 / ratio, "<=", 1.3))
         if n == 10:
             ours_per_step = float(np.median(timings.ours)) / steps
-    theirs = torch_seconds(torch, 10, 200 if quick else 2000)
-    print(f"n = 10, PyTorch: {1e6 * theirs:.4g} us/step, ours {1e6 * ours_per_step:.4g} us/step")
-    targets.append(("n = 10: PyTorch's time / ours", theirs / ours_per_step, ">=", 1000))
-    pairs.verdict(*targets)
+    seconds = torch_seconds(torch, 10, 200 if quick else 2000)
+    print(f"n = 10, PyTorch: {1e6 * seconds:.4g} us/step, ours {1e6 * ours_per_step:.4g} us/step")
+    targets.append(("n = 10: PyTorch's time / ours", seconds / ours_per_step, ">=", 1000))
+    pairs.print_targets(*targets)
 
 
 def jax_loop(jax):
@@ -54,8 +54,8 @@ def jax_loop(jax):
 
     gradient = jax.grad(rosenbrock)
 
-    def step(_, carry):
-        x, G = carry
+    def step(_, state):
+        x, G = state
         g = gradient(x)
         G = G + g * g
         return x - LR * g / (jnp.sqrt(G) + EPS), G

@@ -9,7 +9,7 @@ import pairs
 
 
 def main():
-    quick = pairs.options(__doc__).quick
+    quick = pairs.parse_options(__doc__).quick
     import numpy as np
     from benchmarks.common import A9A, text_like
 
@@ -17,35 +17,36 @@ def main():
 
     n = 20_000 if quick else 200_000
     X, y = text_like(n + n // 5)
-    pairs.header(ours=2, peer=1)
+    pairs.print_versions(ours=2, peer=1)
     print(f"{n} rows, {X.shape[1]} features, {X.nnz / X.shape[0]:.1f} stored values a row")
     targets = []
     for dtype in ("float64", "float32"):
         A = X.astype(dtype)
-        rows, labels, rest, unseen = A[:n], y[:n], A[n:], y[n:]
+        rows, labels, test_rows, test_labels = A[:n], y[:n], A[n:], y[n:]
 
-        def learn(threads, rows=rows, labels=labels):
+        def fit(threads, rows=rows, labels=labels):
             return fit_linear(rows, labels, threads=threads)
 
         halves = [(rows[part], labels[part]) for part in (slice(n // 2), slice(n // 2, n))]
 
-        def apart(halves=halves):
-            other = threading.Thread(target=fit_linear, args=halves[1])
-            other.start()
+        def fit_halves(halves=halves):
+            thread = threading.Thread(target=fit_linear, args=halves[1])
+            thread.start()
             fit_linear(*halves[0])
-            other.join()
+            thread.join()
 
-        one, two = learn(1), learn(2)
-        apart()
-        timings = pairs.interleave(
-            pairs.loop(lambda learn=learn: learn(2), 5), pairs.loop(lambda learn=learn: learn(1), 5), 11
+        one_thread, two_threads = fit(1), fit(2)
+        fit_halves()
+        timings = pairs.time_alternately(
+            pairs.repeat(lambda fit=fit: fit(2), 5), pairs.repeat(lambda fit=fit: fit(1), 5), 11
         )
-        ratio = pairs.report(f"{dtype}: two threads, one thread", timings, 5e-6 * n, "M rows/s", rate=True)
-        timings = pairs.interleave(pairs.loop(apart, 5), pairs.loop(lambda learn=learn: learn(1), 5), 11)
-        pairs.report(f"{dtype}: two independent halves, one thread", timings, 5e-6 * n, "M rows/s", rate=True)
-        same = {learn(2).coef.tobytes() for _ in range(5)} == {two.coef.tobytes()}
-        losses = [model.mean_loss(rest, unseen) for model in (one, two)]
-        print(f"  test log-loss {losses[0]:.4f}, {losses[1]:.4f} with two threads; identical bits in five runs: {same}")
+        ratio = pairs.print_timings(f"{dtype}: two threads, one thread", timings, 5e-6 * n, "M rows/s", rate=True)
+        timings = pairs.time_alternately(pairs.repeat(fit_halves, 5), pairs.repeat(lambda fit=fit: fit(1), 5), 11)
+        pairs.print_timings(f"{dtype}: two independent halves, one thread", timings, 5e-6 * n, "M rows/s", rate=True)
+        is_reproducible = {fit(2).coef.tobytes() for _ in range(5)} == {two_threads.coef.tobytes()}
+        losses = [model.mean_loss(test_rows, test_labels) for model in (one_thread, two_threads)]
+        print(f"  test log-loss {losses[0]:.4f}, {losses[1]:.4f} with two threads; ", end="")
+        print(f"identical bits in five runs: {is_reproducible}")
         targets.append((f"{dtype} two threads / one", ratio, ">=", 1.6))
         targets.append(("its test loss / one's", losses[1] / losses[0], "<=", 1.01))
     X, y = load_svmlight(A9A, n_features=123)
@@ -53,7 +54,7 @@ def main():
     losses = [fit_linear(X, y, threads=threads).mean_loss(X_test, y_test) for threads in (1, 2, 4)]
     print("a9a test log-loss with 1, 2, 4 threads:", np.round(losses, 4))
     targets.append(("a9a loss with two / with one", losses[1] / losses[0], "<=", 1.01))
-    pairs.verdict(*targets)
+    pairs.print_targets(*targets)
 
 
 if __name__ == "__main__":

@@ -118,7 +118,7 @@ def test_a_rate_that_is_too_large_is_out(dtype):
     assert device.progressive_losses[1] == np.inf
 
 
-def test_going_on_in_chunks_with_new_classes_and_features(case, dtype):
+def test_resuming_in_chunks_with_new_classes_and_features(case, dtype):
     X, _, _ = case
     y = NAMES[np.r_[[3, 0, 1] * 2, np.arange(5) % 4]]
     options = {"batch_size": 4, "penalty": L1(0.01)}
@@ -149,7 +149,7 @@ def test_a_feature_of_all_rows(rng):
     assert_same_outputs(fit_linear(to_device(X), y, batch_size=70), fit_linear(X, y, batch_size=70), np.float64)
 
 
-def test_what_is_refused(case, dtype):
+def test_rejected_arguments(case, dtype):
     X, y, _ = case
     device_rows = to_device(X)
     with pytest.raises(ValueError, match=r"^average: got .*, which training on a device does not support"):

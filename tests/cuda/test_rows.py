@@ -47,7 +47,7 @@ def test_same_as_on_the_host(options, case, dtype):
     assert abs(device.mean_loss(device_rows, y) - device.mean_loss(X, y)) < 1e-6
 
 
-def test_going_on_in_chunks(case, dtype):
+def test_resuming_in_chunks(case, dtype):
     X, y, _ = case
     host = fit_linear(X[:10], y[:10], batch_size=4, penalty=L1(0.01))
     device = fit_linear([Chunk(to_device(X[:10]), y[:10])], batch_size=4, penalty=L1(0.01))
@@ -74,12 +74,12 @@ def test_the_same_bits_twice(case):
     np.testing.assert_array_equal(*coefs)
 
 
-def test_what_is_listed_twice_in_a_row(dtype):
+def test_columns_listed_twice_in_a_row(dtype):
     X = scipy.sparse.csr_matrix((np.array([1, 2, 3, 4], dtype), [2, 0, 2, 1], [0, 3, 4]), (2, 3))
     assert_same_model(fit_linear(to_device(X), [0, 1], batch_size=2), fit_linear(X, [0, 1], batch_size=2), dtype)
 
 
-def test_what_is_refused(case, dtype):
+def test_rejected_arguments(case, dtype):
     X, y, _ = case
     with pytest.raises(ValueError, match=r"^average: got .*, which training on a device does not support"):
         fit_linear(to_device(X), y, batch_size=2, average=Polyak())

@@ -162,7 +162,7 @@ def test_rows_without_features_and_explicit_zeros_are_kept():
 
 
 @pytest.mark.parametrize("chunk_bytes", [1, 2, 7, 64, 500])
-def test_chunks_of_any_size_make_up_the_whole(chunk_bytes):
+def test_chunks_of_any_size_hold_all_rows(chunk_bytes):
     raw = random_text(np.random.default_rng(11), 50)
     file = read_svmlight(io.BytesIO(raw), chunk_bytes=chunk_bytes)
     chunks = list(file)
@@ -437,7 +437,7 @@ COMPRESS = {"gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "
 
 
 @pytest.mark.parametrize("kind", COMPRESS)
-def test_compression_is_detected_by_content(kind, tmp_path):
+def test_compression_is_detected_by_magic_bytes(kind, tmp_path):
     raw = random_text(np.random.default_rng(3), 80)
     path = tmp_path / "suffix.txt"
     path.write_bytes(COMPRESS[kind](raw[:900]) + COMPRESS[kind](raw[900:]))  # two members, as pigz and cat write them

@@ -61,7 +61,7 @@ def test_mean_is_that_of_all_iterates_compiled(penalty, rate, dtype):
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_going_on_changes_no_bit(penalty, rate, tmp_path):
+def test_resuming_changes_no_bit(penalty, rate, tmp_path):
     options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0], "average": Polyak(9)}
     one_call = fit_linear(X, Y, **options)
     for split in (5, 17):
@@ -91,7 +91,7 @@ def test_late_features_count_from_the_start():
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_averaging_begun_and_options_changed_on_the_way():
+def test_averaging_started_and_options_changed_between_calls():
     """Iterates count from where averaging was asked for; those of an earlier penalty keep what it made of them."""
     dense, ones = X.toarray(), np.ones(40)
     parts = [(L1(0.02), 0.5), (L2(0.3), InverseSqrt(0.7, 0.3)), (NoPenalty(), 0.2)]
@@ -140,6 +140,6 @@ def test_rows_of_weight_zero_are_no_updates():
         (Polyak(-1), ValueError, r"^Polyak.start: got -1"),
     ],
 )
-def test_averages_that_are_refused(average, error, message):
+def test_averages_that_are_rejected(average, error, message):
     with pytest.raises(error, match=message):
         fit_linear(X, Y, average=average)

@@ -68,7 +68,7 @@ def test_class_weights_and_early_stopping_and_batches():
         ({"class_weight": {1: 1.0}, "loss": "squared"}, ValueError, "^class_weight: the loss Squared takes numbers"),
     ],
 )
-def test_class_weights_that_are_refused(options, error, message):
+def test_class_weights_that_are_rejected(options, error, message):
     with pytest.raises(error, match=message):
         fit_linear(X, Y, **options)
 

@@ -17,7 +17,7 @@ def validation_rows(n, position=0, seed=0, fraction=0.25):
 
 
 @pytest.mark.parametrize("average", [None, Polyak()])
-def test_held_out_rows_are_not_learnt_and_are_what_is_looked_at(average):
+def test_held_out_rows_are_not_learnt_and_give_the_validation_loss(average):
     validation = validation_rows(40)
     assert validation.size == 10
     training = np.setdiff1d(np.arange(40), validation)
@@ -136,11 +136,11 @@ def test_a_held_out_row_that_is_malformed_is_named():
         (EarlyStopping(tol=-1.0), ValueError, r"^EarlyStopping.tol: got -1.0"),
     ],
 )
-def test_what_is_refused(given, error, message):
+def test_rejected_arguments(given, error, message):
     with pytest.raises(error, match=message):
         fit_linear(X, Y, early_stopping=given)
 
 
-def test_nothing_to_look_at():
+def test_no_held_out_rows():
     with pytest.raises(ValueError, match=r"^early_stopping: validation_fraction=0.1 holds out no row"):
         fit_linear(X[:2], [1, -1], early_stopping=True, sample_weight=[0, 0])

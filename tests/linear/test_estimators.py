@@ -159,7 +159,7 @@ def test_partial_fit_is_fit_linear_chunk_by_chunk(kind):
 
 
 @both
-def test_fit_begins_anew_and_warm_start_goes_on(kind):
+def test_fit_starts_from_zero_and_warm_start_resumes(kind):
     X, y = problem(kind)
     options = {"shuffle": False, "penalty": "l1", "alpha": 0.01}
     five_passes = kind(max_iter=5, **options).fit(X, y)
@@ -208,7 +208,7 @@ def test_the_objective_is_that_of_scikit_learn():
 
 @both
 @pytest.mark.parametrize("dense", [False, True])
-def test_what_is_learnt_does_not_depend_on_the_order_of_the_rows(kind, dense):
+def test_the_fit_does_not_depend_on_the_order_of_the_rows(kind, dense):
     X, y = problem(kind)
     X = X.toarray() if dense else X
     weight = np.random.default_rng(0).integers(0, 4, 200)
@@ -223,7 +223,7 @@ def test_what_is_learnt_does_not_depend_on_the_order_of_the_rows(kind, dense):
     assert not are_equal(kind(shuffle=False, **options).fit(X, y, weight), model)
 
 
-def test_rows_by_content(dtype):
+def test_rows_sorted_by_hash(dtype):
     rng = np.random.default_rng(0)
     X = sp.csr_array(rng.integers(0, 3, (300, 4)).astype(dtype))
     y, weight = rng.integers(0, 2, 300), rng.integers(0, 3, 300).astype(float)
@@ -249,7 +249,7 @@ def test_rows_by_content(dtype):
         assert_array_equal(total_again, total)
 
 
-def test_rows_by_content_are_in_a_random_order():
+def test_rows_sorted_by_hash_are_in_a_random_order():
     """Of 20 numbers, far from sorted, each at every place about as often, and another order for each seed."""
     X, n = sp.csr_array(np.arange(1.0, 21.0)[:, None]), 2000
     orders = np.array([sort_rows_by_hash(X, np.zeros(20), np.ones(20), seed)[0].toarray().ravel() for seed in range(n)])
@@ -259,7 +259,7 @@ def test_rows_by_content_are_in_a_random_order():
         assert np.sum((counts - n / 20) ** 2 / (n / 20)) < 50  # chi squared of 19 degrees: one in 10,000
 
 
-def test_rows_by_content_when_hashes_collide(monkeypatch):
+def test_rows_sorted_by_hash_when_hashes_collide(monkeypatch):
     """Rows are only taken for equal when they are."""
     monkeypatch.setattr(contents_module, "hash_rows", lambda *arrays: arrays[-1].fill(7))
     X = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
@@ -268,7 +268,7 @@ def test_rows_by_content_when_hashes_collide(monkeypatch):
     assert (targets.tolist(), total.tolist()) == ([0, 1, 1, 1], [2.0, 1.0, 1.0, 1.0])
 
 
-def test_rows_by_content_of_nothing():
+def test_no_rows_sorted_by_hash():
     X = sp.csr_array((3, 2))
     rows, targets, total = sort_rows_by_hash(X, np.zeros(3), np.zeros(3), 0)
     assert rows.shape == (0, 2)
@@ -309,7 +309,7 @@ def test_labels_of_any_kind(pair):
     assert are_equal(model, AdagradClassifier(random_state=0).fit(X, y))
 
 
-def test_classes_announced_or_found():
+def test_classes_declared_or_found():
     X, y = problem(AdagradClassifier)
     first = np.flatnonzero(y == "yes")[:20]
     model = AdagradClassifier().partial_fit(X[first], y[first], classes=["yes", "no"])
@@ -329,7 +329,7 @@ def test_classes_announced_or_found():
 
 @both
 def test_long_indices(kind):
-    """scikit-learn's SGD refuses them."""
+    """scikit-learn's SGD rejects them."""
     X, y = problem(kind)
     long = X.copy()
     long.indptr, long.indices = X.indptr.astype(np.int64), X.indices.astype(np.int64)
@@ -535,7 +535,7 @@ def test_coefficients_that_are_set_are_used(kind):
 
 
 @both
-def test_pickle_goes_on_bit_for_bit(kind):
+def test_pickled_estimators_resume_bit_for_bit(kind):
     X, y = problem(kind)
     model = kind(penalty="l1", alpha=0.01, lr=InverseTime(0.5, 0.1), random_state=0).fit(X, y)
     loaded = pickle.loads(pickle.dumps(model))
@@ -625,13 +625,13 @@ def test_quantiles_and_counts():
         ({"random_state": "x"}, ValueError, r"'x' cannot be used to seed"),
     ],
 )
-def test_parameters_that_are_refused(options, error, message):
+def test_parameters_that_are_rejected(options, error, message):
     X, y = problem(AdagradClassifier)
     with pytest.raises(error, match=message):
         AdagradClassifier(**options).fit(X, y)
 
 
-def test_what_else_is_refused():
+def test_other_rejected_arguments():
     X, y = problem(AdagradClassifier)
     with pytest.raises(ValueError, match=r"^class_weight: 'balanced' needs all of y"):
         AdagradClassifier(class_weight="balanced").partial_fit(X, y)

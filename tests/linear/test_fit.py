@@ -247,7 +247,7 @@ def test_unsorted_and_repeated_columns_are_sorted_and_summed():
     assert stops == expected
 
 
-def test_more_room_than_values():
+def test_arrays_longer_than_the_stored_values():
     """A CSR whose arrays are longer than its last row needs, and read-only, as a memory map is."""
     oversized = X.copy()
     oversized.indices, oversized.data = np.r_[X.indices, [10**6] * 3].astype(np.int32), np.r_[X.data, [np.nan] * 3]
@@ -273,7 +273,7 @@ def test_no_rows_and_no_columns():
     assert intercept_only.intercept == fit_linear(sp.csr_array((40, 3)), Y).intercept != 0
 
 
-# --- what is refused -----------------------------------------------------------------------------------------------
+# --- rejected arguments --------------------------------------------------------------------------------------------
 
 
 def with_arrays(**parts):
@@ -373,7 +373,7 @@ def _bad_coo():
 
 
 def valid_model(penalty=L1(0.02)):  # noqa: B008 - a record cannot be changed
-    """(model, what it holds) of a model that a refused call is to leave alone."""
+    """Return a model and its values, which a rejected call must not change."""
     model = fit_linear(X, Y, penalty=penalty)
     return model, model_values(model)
 
@@ -554,7 +554,7 @@ NEW_BAD = {
 
 
 @pytest.mark.parametrize(("options", "error", "message"), OPTIONS_BAD.values(), ids=OPTIONS_BAD)
-def test_options_that_are_refused(options, error, message):
+def test_options_that_are_rejected(options, error, message):
     model, before = valid_model()
     for given in ({}, {"model": model}):
         with pytest.raises(error, match=message):
@@ -563,12 +563,12 @@ def test_options_that_are_refused(options, error, message):
 
 
 @pytest.mark.parametrize(("options", "error", "message"), NEW_BAD.values(), ids=NEW_BAD)
-def test_options_of_a_new_model_that_are_refused(options, error, message):
+def test_options_of_a_new_model_that_are_rejected(options, error, message):
     with pytest.raises(error, match=message):
         fit_linear(X, Y, **options)
 
 
-def test_what_a_model_cannot_change():
+def test_options_that_a_model_cannot_change():
     model, before = valid_model()
     with pytest.raises(ValueError, match=r"^intercept: got False, but the model has intercept=True"):
         fit_linear(X, Y, model=model, intercept=False)
@@ -580,7 +580,7 @@ def test_what_a_model_cannot_change():
     assert model_values(model) == before
 
 
-def test_what_are_no_chunks():
+def test_invalid_chunks():
     with pytest.raises(ValueError, match=r"^X: got no chunks; there is nothing to learn from"):
         fit_linear(iter([]))
     with pytest.raises(TypeError, match=r"^X: the iterable yields a tuple; must yield Chunk\(X, y, weight\)"):
@@ -603,7 +603,7 @@ def test_what_are_no_chunks():
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")  # where nothing is compiled
 @pytest.mark.parametrize("value", [1e200, 1e308])
 def test_a_model_is_never_nan(value):
-    """A step that overflows is noticed at the next row that meets the weight, or else at the end."""
+    """An overflow is detected at the next row that uses the weight, or else at the end."""
     model = fit_linear(np.ones((3, 1)), [1.0, 2.0, 3.0], loss="squared", intercept=False)
     before = model_values(model)
     ones, targets = np.ones((3, 1)), np.ones(3)
@@ -629,8 +629,8 @@ def test_a_rate_that_is_too_large(lr):
         assert np.isfinite(model.coef).all()
 
 
-def test_what_overflows_in_single_precision():
-    """Numbers that are finite as given and not as float32, refused by their place and without a warning."""
+def test_numbers_that_overflow_in_single_precision():
+    """Numbers that are finite as given and not as float32, rejected with their position and without a warning."""
     single = np.ones((3, 1), np.float32)
     with pytest.raises(ValueError, match=r"^y: got 1e.39 at index 2; must be finite in float32"):
         fit_linear(single, [1.0, 2.0, 1e39], loss="squared")

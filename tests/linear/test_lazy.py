@@ -100,7 +100,7 @@ def test_long_absence_in_closed_form():
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_penalty_of_ones_own():
+def test_user_penalty():
     """A record with a proximal step and nothing else is lazy too: k steps are taken one by one."""
 
     class PullTowardConstant(NamedTuple):

@@ -1,4 +1,4 @@
-"""Thousands of damaged sparse matrices: each is learnt, or refused in words; none crashes, none leaves a trace."""
+"""Thousands of damaged sparse matrices: each is learnt or rejected with a message, and none crashes."""
 
 N = 2_000
 
@@ -123,7 +123,7 @@ for trial in range(int(sys.argv[1])):
             if name == "in place":
                 x, state = np.frombuffer(before[2]).copy(), init(x)
         except (ValueError, TypeError) as error:
-            outcome = "refused"
+            outcome = "rejected"
             assert str(error), (trial, name)
         except Exception as error:
             raise SystemExit(f"trial {trial}, {name}: {type(error).__name__}: {error}; {was}")
@@ -143,6 +143,6 @@ def test_corrupted_matrices(python):
     names = {name for name, _ in counts}
     assert names == {"learn", "begin", "predict", "update", "in_place"}
     for name in names:
-        done, rejected = counts[name, "done"], counts[name, "refused"]
+        done, rejected = counts[name, "done"], counts[name, "rejected"]
         assert done + rejected == N
         assert min(done, rejected) > N / 10

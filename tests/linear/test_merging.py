@@ -35,7 +35,7 @@ def assert_near(a, b, tolerance=1e-12):
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("rule", ["average", "sum"])
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_rules_are_what_they_are_defined_to_be(penalty, rule):
+def test_rules_equal_the_reference(penalty, rule):
     record, prox = PENALTIES[penalty]
     dense = X.toarray()
 
@@ -122,8 +122,8 @@ def test_the_blend_minimises_the_loss_of_the_sample():
         coefs, biases = [endpoint.coef for endpoint in endpoints], [endpoint.intercept for endpoint in endpoints]
 
         def loss(b, coefs=coefs, biases=biases, sample=sample):
-            margins = sample.X @ (coefs[0] + b * (coefs[1] - coefs[0])) + biases[0] + b * (biases[1] - biases[0])
-            return np.average(np.logaddexp(0, -sample.y * margins), weights=sample.weight)
+            scores = sample.X @ (coefs[0] + b * (coefs[1] - coefs[0])) + biases[0] + b * (biases[1] - biases[0])
+            return np.average(np.logaddexp(0, -sample.y * scores), weights=sample.weight)
 
         best = min(loss(b) for b in np.linspace(0, 0.9, 1001))
         blended_loss = blended.mean_loss(sample.X, sample.y, sample.weight)
@@ -147,7 +147,7 @@ def test_a_penalty_keeps_zeros_and_its_balance():
         assert_allclose(merge(halves, one_model, rule=rule).coef, one_model.coef, atol=0.02)
 
 
-def test_what_is_merged_goes_on(tmp_path):
+def test_merged_models_resume(tmp_path):
     models = parts(penalty=L1(0.02))
     before = [model_values(model) for model in models]
     merged = merge(models)
@@ -158,7 +158,7 @@ def test_what_is_merged_goes_on(tmp_path):
     assert continued.state.t == merged.state.t + 80
 
 
-def test_more_features_and_labels_by_and_by():
+def test_features_and_labels_added_in_later_parts():
     narrow = fit_linear(X[:40, :4], np.ones(40))
     wide = fit_linear(X[40:], np.where(Y[40:] > 0, 1, -1))
     for pair in ([narrow, wide], [wide, narrow]):
@@ -201,7 +201,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize(("arguments", "options", "error", "message"), INVALID.values(), ids=INVALID)
-def test_what_is_refused(arguments, options, error, message):
+def test_rejected_arguments(arguments, options, error, message):
     with pytest.raises(error, match=message):
         merge(*arguments, **options)
     assert MODEL.loss == Logistic()

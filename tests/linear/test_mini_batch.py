@@ -39,7 +39,7 @@ def assert_eager(penalty, loss, rate, size, intercept=True, dtype=None, toleranc
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("rate", RATES)
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_batches_are_what_they_are_defined_to_be(penalty, rate):
+def test_batches_equal_the_reference(penalty, rate):
     for loss, size in itertools.product(("logistic", "squared"), (2, 5, 1000)):
         assert_eager(penalty, loss, rate, size, intercept=size != 5)
 
@@ -62,7 +62,7 @@ def test_the_loop_for_batches_with_batches_of_one_changes_no_bit(penalty, dtype,
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("penalty", ["none", "l2", "box by feature"])
-def test_going_on_where_a_batch_ends_changes_no_bit(penalty, tmp_path):
+def test_resuming_where_a_batch_ends_changes_no_bit(penalty, tmp_path):
     options = {"penalty": PENALTIES[penalty][0], "batch_size": 4}
     one_call = fit_linear(X, Y, **options)
     first = fit_linear(X[:16], Y[:16], **options)
@@ -113,7 +113,7 @@ def test_unsorted_rows_are_sorted_and_summed():
         assert model_values(fit_linear(late, Y, batch_size=size)) == model_values(one_call)
 
 
-def test_a_row_that_is_refused_is_named():
+def test_a_row_that_is_rejected_is_named():
     first = X.indptr[27]
     bad = X.copy()
     bad.data = with_value(X.data, first, np.nan)
@@ -125,7 +125,7 @@ def test_a_row_that_is_refused_is_named():
         fit_linear(bad, Y, batch_size=8)
 
 
-def test_a_batch_that_is_refused_has_changed_nothing():
+def test_a_batch_that_is_rejected_has_changed_nothing():
     model = fit_linear(X, Y)
     bad = X.copy()
     bad.data = with_value(X.data, X.indptr[6], np.nan)
@@ -156,6 +156,6 @@ def test_no_rows_and_no_columns():
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, "all"])
-def test_sizes_that_are_refused(size):
+def test_sizes_that_are_rejected(size):
     with pytest.raises(ValueError, match="^batch_size: got .*; must be an integer of at least 1"):
         fit_linear(X, Y, batch_size=size)

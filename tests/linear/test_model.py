@@ -60,7 +60,7 @@ def test_predictions_of_numbers():
         model.predict_proba(X)
 
 
-def test_columns_of_what_is_predicted():
+def test_columns_of_predictions():
     model = fit_linear(X, Y)
     padded = np.hstack([X[:, :4].toarray(), np.zeros((40, 5))])
     assert_array_equal(model.decision_function(X[:, :4]), model.decision_function(padded))
@@ -72,7 +72,7 @@ def test_columns_of_what_is_predicted():
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")  # where nothing is compiled
 @pytest.mark.parametrize("method", ["decision_function", "predict", "predict_proba"])
-def test_what_cannot_be_predicted(method):
+def test_invalid_rows_to_predict(method):
     predict = getattr(fit_linear(X, Y), method)
     for value in (np.nan, np.inf):
         bad = X[:5].toarray()
@@ -87,7 +87,7 @@ def test_what_cannot_be_predicted(method):
         predict(np.full((1, 9), 1e308))
 
 
-def test_mean_loss_is_careful():
+def test_mean_loss_checks_its_arguments():
     model = fit_linear(X, Y)
     with pytest.raises(ValueError, match=r"^sample_weight: got -1"):
         model.mean_loss(X, Y, -np.ones(40))

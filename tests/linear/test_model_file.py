@@ -89,7 +89,7 @@ def test_saved_and_loaded(tmp_path):
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_records_of_ones_own_in_a_file(tmp_path):
+def test_user_records_in_a_file(tmp_path):
     path = tmp_path / "model"
     model = fit_linear(X[:20], Y[:20], loss=Capped(0.3), penalty=RidgePerFeature(np.linspace(0.1, 1, COLUMNS)))
     model.save(path)
@@ -103,7 +103,7 @@ def test_records_of_ones_own_in_a_file(tmp_path):
     assert_same_model(fit_linear(X[20:], Y[20:], model=loaded), fit_linear(X[20:], Y[20:], model=model))
 
 
-def test_a_damaged_file_is_refused(saved, tmp_path):
+def test_a_damaged_file_is_rejected(saved, tmp_path):
     """Every other byte, any length: an error that says so, or the very same model."""
     model, path = saved
     data = path.read_bytes()
@@ -126,7 +126,7 @@ def test_a_damaged_file_is_refused(saved, tmp_path):
             load_model(damaged)
 
 
-def test_other_files_are_refused(saved, tmp_path):
+def test_other_files_are_rejected(saved, tmp_path):
     damaged = tmp_path / "other"
     with pytest.raises(FileNotFoundError):
         load_model(damaged)

@@ -53,7 +53,7 @@ PENALTIES = {
     "non-negative": (NonNegative(), lambda i, x, w: reference.box_prox(x, w, 0.0, math.inf)),
     "l1 by feature": (L1(STRENGTHS), lambda i, x, w: reference.l1_prox(x, w, STRENGTHS[i])),
 }
-CASES = {  # name: (loss, the data, the reference's loss, lanes)
+CASES = {  # name: (loss, the data, the reference's loss, outputs)
     "softmax": (Softmax(), "classes", reference_multi_output.softmax, CLASSES),
     "logistic means softmax": ("logistic", "classes", reference_multi_output.softmax, CLASSES),
     "one against the rest": (
@@ -72,7 +72,7 @@ CASES = {  # name: (loss, the data, the reference's loss, lanes)
 
 
 def assert_eager(case, penalty, decays=False, intercept=True, weighted=True, dtype=None, tolerance=1e-10, rule=None):
-    """fit_linear gives what the slow eager learner of all lanes gives."""
+    """Compare fit_linear with the reference, which updates every weight of every output."""
     loss, kind, expected, n_outputs = CASES[case]
     X, y, weight = data(kind)
     record, prox = PENALTIES[penalty]
@@ -152,8 +152,8 @@ def test_lazy_is_eager_in_single_precision(case, penalty, decays):
 
 
 @pytest.mark.parametrize("n_outputs", [1, 3, 8, 9, 24])
-def test_any_number_of_lanes(n_outputs, dtype):
-    """Each lane is what the model of its rate alone is, bit for bit but for the order of the sums."""
+def test_any_number_of_outputs(n_outputs, dtype):
+    """Each output equals a model of its rate alone, up to the order of the sums."""
     X, y, weight = data("signs")
     rates = tuple(np.linspace(0.05, 1.5, n_outputs).tolist())
     model = fit_linear(X, y, lr=Rates(rates), sample_weight=weight, dtype=dtype, penalty=L1(0.01))
@@ -296,7 +296,7 @@ def test_probabilities():
     assert_allclose(against.mean_loss(X, y), expected, rtol=1e-12)
 
 
-def test_two_lanes_of_softmax_are_a_logistic_model():
+def test_two_outputs_of_softmax_are_a_logistic_model():
     """By symmetry w1 = -w0, and w1 - w0 moves as one weight whose rate is twice as high."""
     X, y, weight = data("signs")
     two = fit_linear(X, y, loss="softmax", lr=0.25, sample_weight=weight)
@@ -359,7 +359,7 @@ def test_a_mean_is_that_of_all_iterates(penalty, rule, batch_size):
 @pytest.mark.parametrize("batch_size", [1, 7])
 @pytest.mark.parametrize("rule", [Adagrad(), RDA(0.1), FTRL(0.5)], ids=str)
 @pytest.mark.parametrize("penalty", [None, L1(0.02)], ids=str)
-def test_the_best_rate_is_that_rate_alone(penalty, rule, batch_size, average):
+def test_the_best_rate_equals_a_model_of_that_rate(penalty, rule, batch_size, average):
     X, y, _ = data("signs")
     options = {"penalty": penalty, "rule": rule, "batch_size": batch_size, "average": average}
     best = fit_linear(X, y, lr=Rates(GRID), **options)
@@ -369,7 +369,7 @@ def test_the_best_rate_is_that_rate_alone(penalty, rule, batch_size, average):
     assert_allclose(best.progressive_loss, single.progressive_loss, rtol=1e-12)
 
 
-def test_announced_classes():
+def test_declared_classes():
     X, y, _ = data()
     order = np.argsort(y, kind="stable")  # each class comes in its turn
     X, y = X[order], y[order]
@@ -383,8 +383,8 @@ def test_announced_classes():
         fit_linear(X, y, classes=[0, 0, 1, 2])
 
 
-def test_a_class_that_comes_late():
-    """It joins with weights of zero; lanes move aside so that the classes stay in order."""
+def test_a_class_first_seen_in_a_later_chunk():
+    """Its weights are zero at first; columns are inserted so that the classes remain in order."""
     X, y, _ = data()
     is_known = y != 1
     first = fit_linear(X[is_known], y[is_known])
@@ -404,14 +404,14 @@ def test_a_class_that_comes_late():
         start=reference_multi_output.Outcome(*initial_arrays, start.t, start.losses),
     )  # fmt: skip
     assert_allclose(model.coef, eager.w.T, rtol=1e-10, atol=1e-12)
-    names = np.array([f"class {k:02}" for k in range(30)])  # from one vector of lanes to four
+    names = np.array([f"class {k:02}" for k in range(30)])  # from one SIMD vector to four
     from_chunks = fit_linear([Chunk(X[k : k + 10], names[k : k + 10]) for k in (0, 10, 20)])
     assert_array_equal(from_chunks.classes, names)
     with pytest.raises(TypeError, match=r"^y: got the label 'x', but the model has"):
         fit_linear(X[:2], ["x", "x"], model=first)
 
 
-def test_what_is_no_class():
+def test_targets_that_are_no_class():
     X, y, _ = data()
     model = fit_linear(X, y)
     with pytest.raises(ValueError, match=r"^y: got the label 7; the model knows \[0, 1, 2, 3, 4\]"):
@@ -450,7 +450,7 @@ def test_a_rate_that_diverges_is_out():
     assert np.isfinite(model.predict(X)).all()
 
 
-def test_callback_tells_of_the_best_rate():
+def test_callback_reports_the_best_rate():
     X, y, _ = data("signs")
     reported = []
     model = fit_linear(X, y, lr=Rates((1e-9, 0.5)), passes=2, callback=reported.append)
@@ -471,13 +471,13 @@ def test_callback_tells_of_the_best_rate():
         ({"lr": "fast"}, TypeError, r"^lr: got 'fast'"),
     ],
 )
-def test_rates_that_are_refused(options, error, message):
+def test_rates_that_are_rejected(options, error, message):
     X, y, _ = data("signs")
     with pytest.raises(error, match=message):
         fit_linear(X, y, **options)
 
 
-def test_what_cannot_change():
+def test_options_that_cannot_change():
     X, y, _ = data("signs")
     several, single = fit_linear(X, y, lr="auto"), fit_linear(X, y)
     with pytest.raises(ValueError, match=r"^lr: got 0.5, but the model has several learning rates"):
@@ -543,7 +543,7 @@ def test_index_types(indices):
     assert_array_equal(fit_linear(other, y).coef, fit_linear(X, y).coef)
 
 
-def test_columns_of_what_is_predicted():
+def test_columns_of_predictions():
     X, y, _ = data()
     model = fit_linear(X, y)
     assert_allclose(model.decision_function(X[:, :5]), X[:, :5] @ model.coef[:, :5].T + model.intercept)
@@ -576,7 +576,7 @@ def test_a_table_that_is_not_in_the_cache():
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code")
 @pytest.mark.parametrize("kind", [np.float32, np.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("penalty", [None, L1(0.1), ElasticNet(0.1, 0.1), Box(-1.0, 1.0)], ids=str)
-def test_the_lanes_move_in_vectors(kind, penalty):
+def test_outputs_are_updated_in_simd_vectors(kind, penalty):
     """Square roots and quotients of eight at a time; in single precision none of doubles."""
     X, y, _ = data("signs")
     X = X.astype(kind)

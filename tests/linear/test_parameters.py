@@ -1,4 +1,4 @@
-"""What is known of a feature lies side by side in memory, and nobody can tell."""
+"""The interleaved memory layout of the values of a feature, which does not change results."""
 
 import numba
 import numpy as np
@@ -83,7 +83,7 @@ def test_the_state_of_a_model_is_a_copy_to_step_with(classes, rng):
     assert model.state.t == 50
 
 
-def test_the_state_of_several_rates_asks_for_one(rng):
+def test_the_state_of_several_rates_requires_one(rng):
     state = fit_linear(rng.normal(size=(50, 4)), np.arange(50) % 2, lr="auto").state
     x = np.zeros(state.slots[0][0].shape)
     with pytest.raises(TypeError, match=r"^state: its model has several learning rates"):

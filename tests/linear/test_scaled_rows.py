@@ -80,7 +80,7 @@ def targets(loss, rng):
 
 
 @pytest.mark.parametrize("loss", FLOWS)
-def test_flow_is_where_the_slope_leads(loss, rng):
+def test_invariant_step_solves_the_differential_equation(loss, rng):
     for _ in range(30):
         y, p, q, tau = targets(loss, rng), 2 * rng.normal(), rng.exponential(2), rng.exponential(1)
         expected = reference_linear.integrate_flow(reference_linear.LOSSES[loss][1], KINKS[loss](y), y, p, q, tau)
@@ -88,7 +88,7 @@ def test_flow_is_where_the_slope_leads(loss, rng):
 
 
 @pytest.mark.parametrize("loss", FLOWS)
-def test_flow_in_two_legs_is_flow(loss, rng):
+def test_two_consecutive_invariant_steps_equal_one(loss, rng):
     """Weight 2 is the row twice: to rounding."""
     record = LOSSES[loss]()
     for _ in range(50):
@@ -110,7 +110,7 @@ def test_a_short_flow_is_a_plain_step(loss, rng):
 
 
 @pytest.mark.parametrize("loss", FLOWS)
-def test_a_long_flow_never_overshoots(loss, rng):
+def test_a_long_invariant_step_never_overshoots(loss, rng):
     """However long, it comes to the minimum over p, or towards infinity where that is, and not beyond."""
     record = LOSSES[loss]()
     for tau in (1e2, 1e6, 1e200):
@@ -271,7 +271,7 @@ def test_weight_two_is_about_the_row_twice_by_adagrad():
         assert np.abs(once.coef - two.coef).max() < 0.2 * np.abs(two.coef).max()
 
 
-def test_heavy_weights_do_no_harm():
+def test_large_weights_do_not_diverge_with_invariant_steps():
     """Rows of weight 1000 throw plain steps off, and not invariant ones."""
     X, y, _ = data("squared", n=400)
     weight = np.where(np.arange(400) % 50 == 0, 1000.0, 1.0)
@@ -360,13 +360,13 @@ def test_options_given_again():
     ],
     ids=str,
 )  # fmt: skip
-def test_refused(options, error, message):
+def test_rejected(options, error, message):
     with pytest.raises(error, match=f"^{message}"):
         fit_linear(linear_problems.X, linear_problems.Y, **options)
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_refused_where_it_goes_on():
+def test_rejected_on_resuming():
     X, Y = linear_problems.X, linear_problems.Y
     plain, scaled = fit_linear(X, Y), fit_linear(X, Y, normalized=True)
     for model, value in ((plain, True), (scaled, False)):
@@ -378,7 +378,7 @@ def test_refused_where_it_goes_on():
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_a_loss_of_ones_own_takes_plain_steps():
+def test_a_user_loss_without_invariant_step_takes_plain_steps():
     class UserLoss(NamedTuple):
         target_type = "continuous"
 

@@ -98,7 +98,7 @@ def test_one_label_only(label, pair):
     assert_array_equal(model.predict(X), [label] * 40)
 
 
-def test_announced_labels():
+def test_declared_labels():
     y = np.array(["b"] * 10 + ["a", "b"] * 15)
     model = fit_linear([Chunk(X[:10], y[:10]), Chunk(X[10:], y[10:])], classes=["b", "a"])
     assert_array_equal(model.classes, ["a", "b"])
@@ -122,7 +122,7 @@ def test_announced_labels():
         ([3] * 40, r"^y: has the single label 3; pass classes="),
     ],
 )
-def test_labels_that_are_refused(y, message):
+def test_labels_that_are_rejected(y, message):
     with pytest.raises(ValueError, match=message):
         fit_linear(X, y)
 

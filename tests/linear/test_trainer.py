@@ -69,7 +69,7 @@ def test_shuffle_visits_each_row_once_in_each_pass_in_a_new_order():
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("rows", [1, 7, 10**6])
 def test_slices_do_not_change_bits(rows, monkeypatch):
-    """How often the loop returns to Python is nobody's business."""
+    """The results do not depend on how often the loop returns to Python."""
     options = {"penalty": L1(0.02), "lr": InverseSqrt(0.5), "passes": 2, "shuffle": True, "rng": 0}
     one_call = fit_linear(X, Y, **options)
     stops = []
@@ -80,7 +80,7 @@ def test_slices_do_not_change_bits(rows, monkeypatch):
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e9])
-def test_the_pace_does_not_change_bits(seconds, monkeypatch):
+def test_the_slice_length_does_not_change_bits(seconds, monkeypatch):
     parts = [data(seed=seed) for seed in range(60)]
     X, y = sp.vstack([part[0] for part in parts], format="csr"), np.concatenate([part[1] for part in parts])
     one_call = fit_linear(X, y)
@@ -90,7 +90,7 @@ def test_the_pace_does_not_change_bits(seconds, monkeypatch):
     assert (max(np.diff(stops)) < 512) == (seconds == 0.0)
 
 
-# --- what is told on the way ---------------------------------------------------------------------------------------
+# --- progress --------------------------------------------------------------------------------------------------------
 
 
 def test_progressive_loss():
@@ -138,7 +138,7 @@ def test_callback():
     assert_allclose(spans[~first] @ recent[~first], second, rtol=1e-12)
 
 
-def test_callback_of_a_model_that_goes_on():
+def test_callback_of_a_resumed_model():
     """`recent_loss` is of the rows of this call alone."""
     first, reported = fit_linear(X[:20], Y[:20]), []
     model = fit_linear(X[20:], Y[20:], model=first, callback=reported.append)

@@ -60,7 +60,7 @@ def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=Tr
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("penalty", PENALTIES)
 @pytest.mark.parametrize("b", [0.0, 0.4, 1.0])
-def test_rounds_are_what_they_are_defined_to_be(penalty, b, monkeypatch):
+def test_rounds_equal_the_reference(penalty, b, monkeypatch):
     assert_rounds(penalty, "logistic", 2, b, monkeypatch)
     assert_rounds(penalty, "squared", 3, b, monkeypatch, passes=2, intercept=False)
 
@@ -87,7 +87,7 @@ def test_compiled_and_interpreted_agree(options, dtype):
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 @pytest.mark.parametrize("workers", [2, 3])
-def test_the_same_bits_whoever_runs_them(options, workers, monkeypatch):
+def test_the_same_bits_for_any_number_of_cores(options, workers, monkeypatch):
     options = {**options, "threads": workers, "passes": 3}
     monkeypatch.setattr(dispatch, "available_cores", lambda: 1)
     one_thread = model_values(fit_linear(X, Y, **options))
@@ -112,7 +112,7 @@ def test_slices_do_not_cut_rounds(rows, batch_size, monkeypatch):
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_going_on_where_a_chunk_ends(options, tmp_path):
+def test_resuming_where_a_chunk_ends(options, tmp_path):
     options = {**options, "threads": 2}
     one_call = model_values(fit_linear([Chunk(X[:33], Y[:33]), Chunk(X[33:], Y[33:])], **options))
     first = fit_linear(X[:33], Y[:33], **options)
@@ -174,7 +174,7 @@ def test_unsorted_rows_are_sorted_and_summed():
 
 
 @pytest.mark.parametrize("row", [3, 41, 55, 79])
-def test_a_row_that_is_refused_is_named(row):
+def test_a_row_that_is_rejected_is_named(row):
     row = next(r for r in range(row, 80) if X.indptr[r] < X.indptr[r + 1]) if row < 79 else 77
     model = fit_linear(X, Y)
     before = model_values(model)
@@ -226,7 +226,7 @@ def test_callbacks_may_stop():
 
 
 @pytest.mark.parametrize("threads", [0, -2, 1.5, True, "all"])
-def test_numbers_that_are_refused(threads):
+def test_numbers_that_are_rejected(threads):
     with pytest.raises(ValueError, match="^threads: got .*; must be an integer of at least 1"):
         fit_linear(X, Y, threads=threads)
 
@@ -307,7 +307,7 @@ def test_the_blend_is_no_worse_than_either_end(monkeypatch):
     assert found["blend"] < 1.02 * min(found["sum"], found["average"])
 
 
-def test_threads_meet():
+def test_barrier_waits_for_all_threads():
     """No thread leaves the barrier before all have reached it, with more threads than cores as well."""
     if not hasattr(workers_module.run_rounds, "py_func"):
         assert barrier_wait(np.zeros(1, np.int64), 1, 4) == 5
@@ -340,7 +340,7 @@ def test_threads_meet():
         assert early == [0] * threads
 
 
-def test_rounds_are_worth_their_merge(monkeypatch):
+def test_round_sizes_justify_the_merge(monkeypatch):
     """Where rows are few for the features one worker learns; where there is little to merge rounds are not tiny."""
     monkeypatch.undo()
     wide = sp.csr_array((np.ones(40), np.arange(40), [0, 20, 40]), shape=(2, 10**6))

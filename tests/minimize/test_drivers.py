@@ -186,7 +186,7 @@ def test_counts():
         assert 100 <= res.njev <= 130
 
 
-def test_the_arguments_stay_as_they_are():
+def test_the_arguments_are_unchanged():
     x0 = START.copy()
     for mode in ("python", "record"):
         res = run(mode, x0=x0, bounds=[(0, 0.1)] * N)
@@ -204,7 +204,7 @@ def test_a_list_or_a_number_to_start_from():
 
 
 @python_and_record
-def test_single_precision_stays(mode):
+def test_single_precision_is_kept(mode):
     kinds = set()
 
     def callback(xk):
@@ -896,7 +896,7 @@ def test_no_constraints_are_fine():
         assert_same(run("python", constraints=constraints).x, run("python").x)
 
 
-def test_what_is_not_used():
+def test_unused_options():
     for name in ("hess", "hessp"):
         with pytest.warns(RuntimeWarning, match=f"^minimize_adagrad does not use {name}: it needs gradients only$"):
             run("python", **{name: lambda x: x})

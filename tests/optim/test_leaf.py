@@ -250,16 +250,16 @@ def test_sparse_decay(decay, rng):
     dense = np.zeros((6, 2))
     dense[where] = values
     options = {"lr": 0.5, "transforms": (decay,)}
-    whole, _ = update(x, dense, init(x, **options))
+    decayed, _ = update(x, dense, init(x, **options))
     x_new = {
         choice: update(x, (where, values), init(x, **options, sparse_decay=choice))[0]
         for choice in ("touched", "whole")
     }
-    np.testing.assert_array_equal(x_new["whole"], whole)
-    np.testing.assert_array_equal(x_new["touched"][where], whole[where])
+    np.testing.assert_array_equal(x_new["whole"], decayed)
+    np.testing.assert_array_equal(x_new["touched"][where], decayed[where])
     unlisted = np.delete(np.arange(6), where)
     np.testing.assert_array_equal(x_new["touched"][unlisted], x[unlisted])
-    assert (whole[unlisted] != x[unlisted]).all()
+    assert (decayed[unlisted] != x[unlisted]).all()
     with pytest.raises(ValueError, match=r"g: is sparse, and sparse_decay='refuse' rejects weight decay"):
         update(x, (where, values), init(x, **options, sparse_decay="refuse"))
     assert update(x, dense, init(x, **options, sparse_decay="refuse"))[1].t == 1
@@ -421,7 +421,7 @@ def test_maximize_negates_the_gradient_only():
     np.testing.assert_allclose(both, 1.0, rtol=1e-9)  # -1 + 2: the decay still shrinks x
 
 
-def test_guarded_coordinates_stay_if_their_square_underflows():
+def test_guarded_coordinates_are_unchanged_if_their_square_underflows():
     x, g = np.zeros(1, np.float32), np.array([1e-30], np.float32)
     assert update(x, g, init(x, Adagrad(1e-7, inside=True, guarded=True)))[0] == 0
     assert update(x, g, init(x, Adagrad(1e-7, inside=True)))[0] != 0

@@ -44,7 +44,7 @@ def start(n, dtype):
     return np.random.default_rng(1).normal(size=n).astype(dtype)
 
 
-def ours(options, dtype, n=64):
+def run_updates(options, dtype, n=64):
     x = start(n, dtype)
     state = init(x, **options)
     peak = np.abs(x)
@@ -54,11 +54,11 @@ def ours(options, dtype, n=64):
     return x, peak
 
 
-def assert_same(actual, theirs, ulp=4, single=1e-6):
+def assert_same(actual, expected, ulp=4, single=1e-6):
     """4 ulp in float64, 1e-6 relative in float32, of the largest size that the coordinate had on its way."""
     actual, size = actual
     bound = ulp * np.finfo(np.float64).eps if actual.dtype == np.float64 else single
-    np.testing.assert_array_less(np.abs(actual - theirs) / size, bound)
+    np.testing.assert_array_less(np.abs(actual - expected) / size, bound)
 
 
 TORCH = [
@@ -81,7 +81,7 @@ def test_torch(settings, path, dtype):
     for g in gradients(64, dtype):
         p.grad = torch.from_numpy(g)
         optimizer.step()
-    assert_same(ours(like("torch", **settings), dtype), p.detach().numpy())
+    assert_same(run_updates(like("torch", **settings), dtype), p.detach().numpy())
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -94,7 +94,7 @@ def test_torch_adadelta(settings, dtype):
         p.grad = torch.from_numpy(g)
         optimizer.step()
     # PyTorch contracts multiplications and additions; what that rounds once less, the running means carry on.
-    assert_same(ours(like("torch", "adadelta", **settings), dtype), p.detach().numpy(), ulp=8)
+    assert_same(run_updates(like("torch", "adadelta", **settings), dtype), p.detach().numpy(), ulp=8)
 
 
 def parts(n, dtype, seed=0):
@@ -120,8 +120,8 @@ def test_torch_complex(settings, path, dtype):
         optimizer.step()
         update(x, g, state, out=(x, state))
         peak = np.maximum(peak, np.abs(x))
-    theirs = p.detach().numpy()
-    for actual, other in ((x.real, theirs.real), (x.imag, theirs.imag)):
+    expected = p.detach().numpy()
+    for actual, other in ((x.real, expected.real), (x.imag, expected.imag)):
         assert_same((np.ascontiguousarray(actual), peak), other)
     np.testing.assert_allclose(state.slots[0][0], optimizer.state[p]["sum"].numpy(), rtol=1e-6)
 
@@ -203,7 +203,7 @@ def test_keras(settings, method, keras):
     optimizer.build([variable])
     for g in gradients(64, np.float32):
         optimizer.apply([g], [variable])
-    assert_same(ours(like("keras", method, **settings), np.float32), np.asarray(variable.value))
+    assert_same(run_updates(like("keras", method, **settings), np.float32), np.asarray(variable.value))
 
 
 @pytest.fixture
@@ -215,25 +215,25 @@ def keras(monkeypatch):
     return module
 
 
-def test_keras_schedules_are_ours(keras):
-    theirs = keras.optimizers.schedules
+def test_keras_schedules_equal_the_schedule_records(keras):
+    expected = keras.optimizers.schedules
     pairs = [
-        (theirs.ExponentialDecay(0.5, 7, 0.9), Exponential(0.5, 0.9, 7)),
-        (theirs.ExponentialDecay(0.5, 7, 0.9, staircase=True), Exponential(0.5, 0.9, 7, staircase=True)),
-        (theirs.InverseTimeDecay(0.5, 7, 0.3), InverseTime(0.5, 0.3, 7)),
-        (theirs.InverseTimeDecay(0.5, 7, 0.3, staircase=True), InverseTime(0.5, 0.3, 7, staircase=True)),
-        (theirs.PolynomialDecay(0.5, 20, 0.01, 2.0), Polynomial(0.5, 20, 0.01, 2.0)),
-        (theirs.PolynomialDecay(0.5, 20, 0.01, 1.0, cycle=True), Polynomial(0.5, 20, 0.01, 1.0, cycle=True)),
-        (theirs.PiecewiseConstantDecay([5, 9], [0.5, 0.2, 0.1]), Piecewise((6, 10), (0.5, 0.2, 0.1))),
-        (theirs.CosineDecay(0.5, 20, alpha=0.1), Cosine(0.5, 20, 0.05)),
-        (theirs.CosineDecayRestarts(0.5, 10, 2.0, 0.8, 0.1), CosineRestarts(0.5, 10, 2.0, 0.8, 0.05)),
+        (expected.ExponentialDecay(0.5, 7, 0.9), Exponential(0.5, 0.9, 7)),
+        (expected.ExponentialDecay(0.5, 7, 0.9, staircase=True), Exponential(0.5, 0.9, 7, staircase=True)),
+        (expected.InverseTimeDecay(0.5, 7, 0.3), InverseTime(0.5, 0.3, 7)),
+        (expected.InverseTimeDecay(0.5, 7, 0.3, staircase=True), InverseTime(0.5, 0.3, 7, staircase=True)),
+        (expected.PolynomialDecay(0.5, 20, 0.01, 2.0), Polynomial(0.5, 20, 0.01, 2.0)),
+        (expected.PolynomialDecay(0.5, 20, 0.01, 1.0, cycle=True), Polynomial(0.5, 20, 0.01, 1.0, cycle=True)),
+        (expected.PiecewiseConstantDecay([5, 9], [0.5, 0.2, 0.1]), Piecewise((6, 10), (0.5, 0.2, 0.1))),
+        (expected.CosineDecay(0.5, 20, alpha=0.1), Cosine(0.5, 20, 0.05)),
+        (expected.CosineDecayRestarts(0.5, 10, 2.0, 0.8, 0.1), CosineRestarts(0.5, 10, 2.0, 0.8, 0.05)),
     ]
     for schedule, ours in pairs:
         rates = [float(schedule(t)) for t in range(80)]
         np.testing.assert_allclose([ours.at(t) for t in range(80)], rates, rtol=1e-5, atol=1e-7)
 
 
-def test_torch_schedules_are_ours():
+def test_torch_schedules_equal_the_schedule_records():
     torch = pytest.importorskip("torch")
     schedulers = torch.optim.lr_scheduler
     pairs = [
@@ -261,7 +261,7 @@ def test_keras_schedules_count_micro_steps(keras):
     for g in gradients(64, np.float32):
         optimizer.apply([g], [variable])
     options = like("keras", learning_rate=InverseTime(0.5, 0.1), gradient_accumulation_steps=3)
-    assert_same(ours(options, np.float32), np.asarray(variable.value))
+    assert_same(run_updates(options, np.float32), np.asarray(variable.value))
 
 
 def test_keras_scales_the_loss_and_skips(keras):
@@ -308,19 +308,19 @@ def test_optax_complex(dtype):
     x = (start(64, np.float64) + 1j * start(64, np.float64)[::-1]).astype(dtype)
     with jax.enable_x64(dtype == np.complex128):
         optimizer = optax.adagrad(0.1)
-        theirs = jax.numpy.asarray(x)
-        optax_state = optimizer.init(theirs)
+        expected = jax.numpy.asarray(x)
+        optax_state = optimizer.init(expected)
         step = jax.jit(optimizer.update)
         state = init(x, **like("optax", lr=0.1))
         for g in parts(64, dtype):
-            change, optax_state = step(jax.numpy.asarray(g), optax_state, theirs)
-            theirs = optax.apply_updates(theirs, change)
+            change, optax_state = step(jax.numpy.asarray(g), optax_state, expected)
+            expected = optax.apply_updates(expected, change)
             update(x, g, state, out=(x, state))
         np.testing.assert_allclose(
             from_optax(init(x, **like("optax", lr=0.1)), optax_state, x).slots[0][0], state.slots[0][0], 1e-6
         )
-    theirs = np.asarray(theirs)
-    for actual, other in ((x.real, theirs.real), (x.imag, theirs.imag)):
+    expected = np.asarray(expected)
+    for actual, other in ((x.real, expected.real), (x.imag, expected.imag)):
         assert_same((np.ascontiguousarray(actual), np.abs(x) + 1), other)
 
 
@@ -333,27 +333,27 @@ def test_optax_multi_steps(mean, dtype):
         optimizer = optax.MultiSteps(inner, 4, use_grad_mean=mean, accumulator_dtype=dtype)
         x = run_optax(jax, optimizer, dtype)
     options = like("optax", lr=InverseTime(0.5, 0.1), every_k_schedule=4, use_grad_mean=mean)
-    assert_same(ours(options, dtype), x)
+    assert_same(run_updates(options, dtype), x)
 
 
-def test_optax_skips_what_is_not_finite():
+def test_optax_skips_non_finite_gradients():
     jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
     poisoned = [g.copy() for g in gradients(64, np.float64)]
     for g in poisoned[::9]:
         g[5] = np.nan
     with jax.enable_x64(True):
         optimizer = optax.apply_if_finite(optax.adagrad(0.1), max_consecutive_errors=3)
-        theirs = jax.numpy.asarray(start(64, np.float64))
-        optax_state, step = optimizer.init(theirs), jax.jit(optimizer.update)
+        expected = jax.numpy.asarray(start(64, np.float64))
+        optax_state, step = optimizer.init(expected), jax.jit(optimizer.update)
         for g in poisoned:
-            change, optax_state = step(jax.numpy.asarray(g), optax_state, theirs)
-            theirs = optax.apply_updates(theirs, change)
-        theirs = np.asarray(theirs)
+            change, optax_state = step(jax.numpy.asarray(g), optax_state, expected)
+            expected = optax.apply_updates(expected, change)
+        expected = np.asarray(expected)
     x = start(64, np.float64)
     state = init(x, **{**like("optax", lr=0.1), "transforms": (SkipNonFinite(limit=3),)})
     for g in poisoned:
         update(x, g, state, out=(x, state))
-    assert_same((x, np.abs(x) + 1), theirs)
+    assert_same((x, np.abs(x) + 1), expected)
 
 
 BRAINTOOLS = [
@@ -379,7 +379,7 @@ def test_braintools(method, settings):
         x = np.asarray(parameter.value)
     # The factor 1 / (1 + t lr_decay) is rounded to float32 there.
     single = 1e-6 if settings.get("lr_decay") else None
-    actual, peak = ours(like("braintools", method, **settings), np.float64)
+    actual, peak = run_updates(like("braintools", method, **settings), np.float64)
     if single is None:
         assert_same((actual, peak), x, ulp=8 if method == "adadelta" else 4)
     else:
@@ -392,7 +392,7 @@ def test_optax(settings, dtype):
     jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
     with jax.enable_x64(dtype == np.float64):
         x = run_optax(jax, optax.adagrad(0.1, **settings), dtype)
-    assert_same(ours(like("optax", learning_rate=0.1, **settings), dtype), x)
+    assert_same(run_updates(like("optax", learning_rate=0.1, **settings), dtype), x)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -401,7 +401,7 @@ def test_optax_adadelta(settings, dtype):
     jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
     with jax.enable_x64(dtype == np.float64):
         x = run_optax(jax, optax.adadelta(0.5, **settings), dtype)
-    assert_same(ours(like("optax", "adadelta", lr=0.5, **settings), dtype), x)
+    assert_same(run_updates(like("optax", "adadelta", lr=0.5, **settings), dtype), x)
 
 
 def run_optax(jax, optimizer, dtype):
@@ -428,7 +428,7 @@ def test_jax_example(momentum, dtype):
         for t, g in enumerate(gradients(64, dtype)):
             state = step(t, jax.numpy.asarray(g), state)
         x = np.asarray(params(state))
-    assert_same(ours(like("jax", step_size=0.1, momentum=momentum), dtype), x)
+    assert_same(run_updates(like("jax", step_size=0.1, momentum=momentum), dtype), x)
 
 
 # --- a run that moves over in the middle ---------------------------------------------------------------------------
@@ -436,7 +436,7 @@ def test_jax_example(momentum, dtype):
 
 @pytest.mark.parametrize("method", ["adagrad", "adadelta"])
 @pytest.mark.parametrize("settings", [{"lr": 0.1}, {"lr": 0.1, "weight_decay": 0.1}], ids=str)
-def test_a_run_of_torch_goes_on_here_and_back(method, settings):
+def test_a_run_of_torch_resumes_here_and_in_torch(method, settings):
     torch = pytest.importorskip("torch")
     if method == "adagrad":
         settings = {**settings, "lr_decay": 0.01}
@@ -469,7 +469,7 @@ def test_a_run_of_torch_goes_on_here_and_back(method, settings):
 
 
 @pytest.mark.parametrize("method", ["adagrad", "adadelta"])
-def test_a_run_of_optax_goes_on_here_and_back(method):
+def test_a_run_of_optax_resumes_here_and_in_optax(method):
     jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
     make = {"adagrad": optax.adagrad, "adadelta": optax.adadelta}[method]
     gs = list(gradients(64, np.float64))
