@@ -15,7 +15,7 @@ def resolve_seed(rng):
         return int(np.random.SeedSequence().entropy % 2**63)
     if isinstance(rng, np.random.Generator):
         return int(rng.integers(2**63 - 1))
-    return count("rng", rng)
+    return count("rng", rng, maximum=math.inf)
 
 
 def _shorten_repr(value):
@@ -26,10 +26,12 @@ def _shorten_repr(value):
 # --- numbers -----------------------------------------------------------------------------------------------------
 
 
-def count(name, value, minimum=0):
-    """Return an integer; raise if it is less than `minimum`."""
+def count(name, value, minimum=0, maximum=2**63 - 1):
+    """Return an integer; raise if it is less than `minimum`, or too large for the kernels."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
         raise ValueError(f"{name}: got {_shorten_repr(value)}; must be an integer of at least {minimum}")
+    if value > maximum:
+        raise ValueError(f"{name}: got {_shorten_repr(value)}; must be at most {maximum}")
     return int(value)
 
 
@@ -196,8 +198,18 @@ def check_known_options(name, given, known):
 # --- arrays ------------------------------------------------------------------------------------------------------
 
 
+def no_mask(name, array):
+    """Raise for a masked array with masked entries, which NumPy converts to the numbers behind the mask."""
+    if type(array) is not np.ndarray and isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        at = first_true(np.atleast_1d(np.ma.getmaskarray(array)))
+        raise ValueError(
+            f"{name}: entry {at} is masked; replace masked entries, as with {name}.filled(0), or leave their rows out"
+        )
+
+
 def real_array(name, array):
     """Return a real array as float32 or float64; integers become float64."""
+    no_mask(name, array)
     array = np.asarray(array)
     if array.dtype.kind in "iub":
         return array.astype(np.float64)
@@ -208,6 +220,7 @@ def real_array(name, array):
 
 def parameter_array(name, array):
     """Return an array of parameters with its float or complex dtype; integers become float64."""
+    no_mask(name, array)
     array = np.asarray(array)
     if array.dtype in (np.complex64, np.complex128) or is_half(array.dtype):
         return array

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy
 
-from ._check import first_true
+from ._check import first_true, no_mask
 
 UNSIGNED_DTYPES = {np.dtype(np.int32): np.uint32, np.dtype(np.int64): np.uint64}
 
@@ -43,6 +43,7 @@ def with_own_indptr(X):
 
 def as_dense(values):
     """Convert any matrix but a sparse one to a NumPy array."""
+    no_mask("X", values)
     try:
         return np.asarray(values)
     except ValueError as error:  # lists of different lengths

@@ -138,6 +138,7 @@ def check_sample_weight(weight, n, dtype):
     """Return sample weights of shape (n,), ones by default."""
     if weight is None:
         return np.ones(n, dtype)
+    _check.no_mask("sample_weight", weight)
     weight = np.asarray(weight)
     if weight.dtype.kind not in "fiub":
         raise TypeError(f"sample_weight: got dtype {weight.dtype}; must be real numbers")
@@ -302,6 +303,7 @@ def _as_targets(y, n):
     """Return y as an array of n finite numbers or labels."""
     if y is None:
         raise ValueError("y: got None; must have one target for each row of X, unless X is chunks")
+    _check.no_mask("y", y)
     y = np.asarray(y)
     _check.same_length("y", y, n, "row of X")
     if y.dtype.kind in "fc":

@@ -84,6 +84,7 @@ def prepare_gradient(g, shape, dtype, path="g", duplicates="merge"):
         g
     ):  # the attribute scipy.sparse imports the module, which takes 0.1 s
         return _from_scipy(g, x, path, duplicates)
+    _check.no_mask(path, g)
     g = np.asarray(g)
     if not _can_cast(g.dtype, x.dtype):
         raise TypeError(f"{path}: got dtype {g.dtype}; must be {_describe_numbers(x.dtype)}")

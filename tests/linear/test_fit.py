@@ -678,3 +678,23 @@ def test_rows_whose_squared_gradients_overflow_are_named(options, argument, dtyp
         fit_linear(X, y, sample_weight=weight, **options)
     X[7], weight[7] = 1, 1
     assert np.isfinite(fit_linear(X, y, sample_weight=weight, **options).coef).all()
+
+
+def test_masked_entries_are_refused():
+    X, y = np.eye(4), np.array([0.0, 1.0, 0.0, 1.0])
+    for name, message in (
+        ("X", r"^X: entry \(0, 0\) is masked"),
+        ("y", "^y: entry 0"),
+        ("w", "^sample_weight: entry 0"),
+    ):
+        given = {"X": X, "y": y, "w": np.ones(4)}
+        given[name] = np.ma.masked_array(given[name], given[name] == given[name].flat[0])
+        with pytest.raises(ValueError, match=message):
+            fit_linear(given["X"], given["y"], sample_weight=given["w"])
+
+
+@pytest.mark.parametrize("value", [2**63, 10**30])
+def test_counts_that_no_kernel_can_hold_are_refused(value):
+    for name in ("batch_size", "passes", "threads"):
+        with pytest.raises(ValueError, match=rf"^{name}: got {value}; must be at most 9223372036854775807"):
+            fit_linear(np.eye(2), [0, 1], **{name: value})

@@ -244,6 +244,16 @@ def test_options_that_overflow_in_single_precision(options, name):
     init(np.ones(2), **options)
 
 
+def test_masked_gradients_are_refused():
+    """NumPy would convert them to the numbers behind the mask."""
+    x = np.ones(2)
+    state = init(x)
+    with pytest.raises(ValueError, match=r"^g: entry 0 is masked; replace masked entries"):
+        update(x, np.ma.masked_array(np.ones(2), [True, False]), state)
+    moved, _ = update(x, np.ma.masked_array(np.ones(2), [False, False]), state)
+    np.testing.assert_allclose(moved, 0.5)
+
+
 # --- shared memory -----------------------------------------------------------------------------------------------
 
 
