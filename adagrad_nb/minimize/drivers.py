@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from scipy.optimize import Bounds, OptimizeResult
 
+_OWN_OPTIONS = (
+    "average", "duplicates", "gtol", "lr", "lr_scale", "maxiter", "penalty", "rule", "sparse_decay", "state", "transforms",
+)  # fmt: skip
 _SCIPY_EXTRAS = ("hess", "hessp", "constraints", "tol", "disp")
 
 
@@ -338,7 +341,7 @@ def _check_step_options(options):
 
 def _check_scipy_extras(extras, gtol):
     """Check the arguments that only scipy.optimize.minimize passes; return gtol."""
-    _check.check_known_options("minimize_adagrad", extras, _SCIPY_EXTRAS)
+    _check.check_known_options("minimize_adagrad", extras, (*_OWN_OPTIONS, *_SCIPY_EXTRAS))
     _check.no_constraints(extras.get("constraints"))
     for unused in ("hess", "hessp"):
         if extras.get(unused) is not None:
