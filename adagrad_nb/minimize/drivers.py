@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from scipy.optimize import Bounds, OptimizeResult
 
 _OWN_OPTIONS = (
-    "average", "duplicates", "gtol", "lr", "lr_scale", "maxiter", "penalty", "rule", "sparse_decay", "state", "transforms",
+    "average", "duplicates", "gtol", "lr", "lr_scale", "maxiter", "penalty", "rule", "sparse_decay", "state",
+    "transforms",
 )  # fmt: skip
 _SCIPY_EXTRAS = ("hess", "hessp", "constraints", "tol", "disp")
 
