@@ -18,8 +18,12 @@ def resolve_seed(rng):
     return count("rng", rng, maximum=math.inf)
 
 
-def _shorten_repr(value):
-    text = repr(value)
+def shorten_repr(value):
+    """Return the repr of a value, cut to 60 characters, for an error message."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        text = f"an integer of {value.bit_length()} bits"
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -29,9 +33,9 @@ def _shorten_repr(value):
 def count(name, value, minimum=0, maximum=2**63 - 1):
     """Return an integer; raise if it is less than `minimum`, or too large for the kernels."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < minimum:
-        raise ValueError(f"{name}: got {_shorten_repr(value)}; must be an integer of at least {minimum}")
+        raise ValueError(f"{name}: got {shorten_repr(value)}; must be an integer of at least {minimum}")
     if value > maximum:
-        raise ValueError(f"{name}: got {_shorten_repr(value)}; must be at most {maximum}")
+        raise ValueError(f"{name}: got {shorten_repr(value)}; must be at most {maximum}")
     return int(value)
 
 
@@ -46,15 +50,15 @@ def in_interval(name, value, domain):
     try:
         array = np.asarray(value, dtype=np.float64)
     except (TypeError, ValueError):
-        raise TypeError(f"{name}: got {_shorten_repr(value)}; must be a number in {domain}") from None
+        raise TypeError(f"{name}: got {shorten_repr(value)}; must be a number in {domain}") from None
     if value is None or isinstance(value, (bool, str)) or np.iscomplexobj(value):
-        raise TypeError(f"{name}: got {_shorten_repr(value)}; must be a number in {domain}")
+        raise TypeError(f"{name}: got {shorten_repr(value)}; must be a number in {domain}")
     above = array >= low if domain[0] == "[" else array > low
     below = array <= high if domain[-1] == "]" else array < high
     is_invalid = ~(above & below)
     if is_invalid.any():
         if array.ndim == 0:
-            raise ValueError(f"{name}: got {_shorten_repr(value)}; must be a number in {domain}")
+            raise ValueError(f"{name}: got {shorten_repr(value)}; must be a number in {domain}")
         position = first_true(is_invalid)
         raise ValueError(f"{name}: got {array[is_invalid][0]} at index {position}; every entry must be in {domain}")
     return value
@@ -69,7 +73,7 @@ def first_true(mask):
 def boolean(name, value):
     """Return a Boolean as `bool`; raise for other types."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: got {_shorten_repr(value)}; must be True or False")
+        raise TypeError(f"{name}: got {shorten_repr(value)}; must be True or False")
     return bool(value)
 
 
@@ -77,7 +81,7 @@ def one_of(name, value, allowed):
     """Return a string; raise if it is not in `allowed`."""
     if not isinstance(value, str) or value not in allowed:
         raise ValueError(
-            f"{name}: got {_shorten_repr(value)}; must be one of {', '.join(repr(word) for word in allowed)}"
+            f"{name}: got {shorten_repr(value)}; must be one of {', '.join(repr(word) for word in allowed)}"
         )
     return value
 
@@ -100,7 +104,7 @@ def schedule_steps(name, boundaries, values):
     for boundary in boundaries:
         count(f"{name}.boundaries", boundary)
     if any(a >= b for a, b in zip(boundaries, boundaries[1:], strict=False)):
-        raise ValueError(f"{name}.boundaries: got {_shorten_repr(boundaries)}; must increase")
+        raise ValueError(f"{name}.boundaries: got {shorten_repr(boundaries)}; must increase")
     if len(values) != len(boundaries) + 1:
         raise ValueError(
             f"{name}.values: got {len(values)} values for {len(boundaries)} boundaries; there must be one value more"
@@ -111,7 +115,7 @@ def name_patterns(name, value):
     """Raise unless `value` is a regular expression or a tuple of regular expressions."""
     for pattern in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else (None,):
         if not isinstance(pattern, str):
-            raise TypeError(f"{name}: got {_shorten_repr(value)}; must be a regular expression or a tuple of them")
+            raise TypeError(f"{name}: got {shorten_repr(value)}; must be a regular expression or a tuple of them")
         try:
             re.compile(pattern)
         except re.error as error:
@@ -126,9 +130,9 @@ def matches_any(patterns, name):
 def distinct_rates(name, values):
     """Raise unless `values` is a tuple of distinct numbers."""
     if not isinstance(values, tuple) or not values:
-        raise TypeError(f"{name}: got {_shorten_repr(values)}; must be a tuple of numbers, such as (0.1, 1.0)")
+        raise TypeError(f"{name}: got {shorten_repr(values)}; must be a tuple of numbers, such as (0.1, 1.0)")
     if len(set(values)) < len(values):
-        raise ValueError(f"{name}: got {_shorten_repr(values)}; must be different from each other")
+        raise ValueError(f"{name}: got {shorten_repr(values)}; must be different from each other")
 
 
 # --- records -----------------------------------------------------------------------------------------------------
@@ -139,7 +143,7 @@ def record_methods(name, value, required, examples):
     if isinstance(value, type):
         raise TypeError(f"{name}: got the class {value.__name__}; pass an instance, such as {value.__name__}(…)")
     if not hasattr(value, "_fields"):
-        raise TypeError(f"{name}: got {_shorten_repr(value)}; must be a record such as {examples}")
+        raise TypeError(f"{name}: got {shorten_repr(value)}; must be a record such as {examples}")
     missing = [member for member in required if not has_member(value, member)]
     if missing:
         raise TypeError(
@@ -173,7 +177,7 @@ def fields_finite_in(dtype, record):
         if hasattr(item, "_fields"):
             fields_finite_in(dtype, item)
         elif str(domains.get(field)).endswith("inf)") and np.any(np.abs(item) > np.finfo(dtype).max):
-            raise ValueError(f"{type(record).__name__}.{field}: got {_shorten_repr(item)}; must be finite in {dtype}")
+            raise ValueError(f"{type(record).__name__}.{field}: got {shorten_repr(item)}; must be finite in {dtype}")
 
 
 def penalty_shape(penalty, n):
@@ -281,7 +285,7 @@ def scipy_bounds(value, n, dtype):
             lower, upper = zip(*pairs, strict=True) if pairs else ((), ())
         except (TypeError, ValueError):
             raise ValueError(
-                f"bounds: got {_shorten_repr(value)}; "
+                f"bounds: got {shorten_repr(value)}; "
                 "must be a sequence of (lower, upper) pairs or scipy.optimize.Bounds"
             ) from None
         if len(pairs) != n:

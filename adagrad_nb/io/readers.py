@@ -162,8 +162,8 @@ def read_svmlight(
     return SvmlightFile(Source(path), n_features, zero_based, dtype, chunk_bytes, duplicates)
 
 
-class SvmlightFile:
-    """Iterable of `Chunk`, returned by `read_svmlight`.  Each iteration reads the file from the start.
+class ChunkedFile:
+    """Iterable of `Chunk`.  Each iteration reads the file from the start.
 
     Attributes
     ----------
@@ -179,6 +179,27 @@ class SvmlightFile:
 
     n_features: int
 
+    def __init__(self, source, n_features, chunk_bytes):
+        self._source = source
+        self._chunk_bytes = _check.positive_count("chunk_bytes", chunk_bytes)
+        self.n_features = n_features or 0
+
+    @property
+    def name(self) -> str:
+        return self._source.name
+
+    @property
+    def size(self) -> int | None:
+        return self._source.size
+
+    @property
+    def position(self) -> int:
+        return self._source.position
+
+
+class SvmlightFile(ChunkedFile):
+    """Iterable of `Chunk`, returned by `read_svmlight`; see `ChunkedFile` for its attributes."""
+
     def __init__(self, source, n_features, zero_based, dtype, chunk_bytes, duplicates="error"):
         if isinstance(zero_based, str):
             raise ValueError(
@@ -187,13 +208,11 @@ class SvmlightFile:
         zero_based = _check.boolean("zero_based", zero_based)
         if n_features is not None:
             n_features = _check.positive_count("n_features", n_features)
-        self._source = source
+        super().__init__(source, n_features, chunk_bytes)
         self._text_format = TextFormat(
             source.name, n_features, 0 if zero_based else 1, check_value_dtype(dtype),
             _check.one_of("duplicates", duplicates, DUPLICATES),
         )  # fmt: skip
-        self._chunk_bytes = _check.positive_count("chunk_bytes", chunk_bytes)
-        self.n_features = n_features or 0
 
     def __iter__(self) -> Iterator[Chunk]:
         line = 1
@@ -211,18 +230,6 @@ class SvmlightFile:
             f"read_svmlight({self.name!r}, n_features={n_features}, zero_based={first_index == 0}, "
             f"dtype={dtype.name!r}, chunk_bytes={self._chunk_bytes})"
         )
-
-    @property
-    def name(self) -> str:
-        return self._source.name
-
-    @property
-    def size(self) -> int | None:
-        return self._source.size
-
-    @property
-    def position(self) -> int:
-        return self._source.position
 
 
 def check_value_dtype(dtype):

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._check import shorten_repr
+
 LARGEST_COUNT = 2**53  # of updates and rows; larger integers are not exact in double precision
 FINITE = "(-inf, inf)"
 
@@ -65,7 +67,7 @@ def entry(mapping, name, type_):
     value = mapping[name]
     if not isinstance(value, type_) or (isinstance(value, bool) and type_ is not bool):
         names = " or ".join(one.__name__ for one in (type_ if isinstance(type_, tuple) else (type_,)))
-        raise ValueError(f"{name}: got {_shorten_repr(value)}; must be of type {names}")
+        raise ValueError(f"{name}: got {shorten_repr(value)}; must be of type {names}")
     return value
 
 
@@ -73,14 +75,14 @@ def count_entry(mapping, name, low=0, high=LARGEST_COUNT):
     """Return an integer of JSON data; raise ValueError if it is outside [low, high]."""
     value = entry(mapping, name, int)
     if not low <= value <= high:
-        raise ValueError(f"{name}: got {_shorten_repr(value)}; must be an integer in [{low}, {high}]")
+        raise ValueError(f"{name}: got {shorten_repr(value)}; must be an integer in [{low}, {high}]")
     return value
 
 
 def check_number(name, value):
     """Return a number, Boolean, string or None of JSON data; raise ValueError for NaN and overlong integers."""
     if value != value or (isinstance(value, int) and not _is_float(value)):
-        raise ValueError(f"{name}: got {_shorten_repr(value)}; must be a number within float64")
+        raise ValueError(f"{name}: got {shorten_repr(value)}; must be a number within float64")
     return value
 
 
@@ -135,12 +137,4 @@ def check_field_type(name, cls, field, value):
         wanted = ", ".join(getattr(type_, "__name__", str(type_)) for type_ in types).replace(
             "Any", "array" if len(types) > 1 else "record"
         )
-        raise ValueError(f"{name}: got {_shorten_repr(value)}; must be of type {wanted}")
-
-
-def _shorten_repr(value):
-    try:
-        text = repr(value)
-    except ValueError:  # an integer of thousands of digits
-        text = f"an integer of {value.bit_length()} bits"
-    return text if len(text) <= 60 else text[:57] + "..."
+        raise ValueError(f"{name}: got {shorten_repr(value)}; must be of type {wanted}")

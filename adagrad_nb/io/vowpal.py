@@ -10,7 +10,7 @@ import numpy as np
 import scipy
 
 from .. import _check
-from .readers import CHUNK_BYTES, DUPLICATES, LOAD_BYTES, Chunk, check_value_dtype, stack_chunks
+from .readers import CHUNK_BYTES, DUPLICATES, LOAD_BYTES, Chunk, ChunkedFile, check_value_dtype, stack_chunks
 from .source import Source
 from .svmlight import INT32_COLUMNS, LIBFFM_LINE, SEPARATED_LINE, SVMLIGHT_LINE, sum_duplicates
 
@@ -136,29 +136,14 @@ def read_vw(
     return VwFile(Source(path), n_features, dtype, chunk_bytes, duplicates)
 
 
-class VwFile:
-    """Iterable of `Chunk`, returned by `read_vw`.  Each iteration reads the file from the start.
-
-    Attributes
-    ----------
-    name : str
-        Name of the file.
-    n_features : int
-        Requested number of columns or, by default, the number determined by all rows so far, earlier passes included.
-    size : int or None
-        Size in bytes as stored, compressed or not; None for a stream without a known size.
-    position : int
-        Number of stored bytes that the current pass has read.
-    """
-
-    n_features: int
+class VwFile(ChunkedFile):
+    """Iterable of `Chunk`, returned by `read_vw`; see `ChunkedFile` for its attributes."""
 
     def __init__(self, source, n_features, dtype, chunk_bytes, duplicates):
-        self._source, self._dtype = source, check_value_dtype(dtype)
+        self._dtype = check_value_dtype(dtype)
         self._wanted = None if n_features is None else _check.positive_count("n_features", n_features)
-        self._chunk_bytes = _check.positive_count("chunk_bytes", chunk_bytes)
+        super().__init__(source, self._wanted, chunk_bytes)
         self._duplicates = _check.one_of("duplicates", duplicates, DUPLICATES)
-        self.n_features = self._wanted or 0
 
     def __iter__(self) -> Iterator[Chunk]:
         number, namespace = 0, None
@@ -197,18 +182,6 @@ class VwFile:
             f"read_vw({self.name!r}, n_features={self._wanted}, dtype={self._dtype.name!r}, "
             f"chunk_bytes={self._chunk_bytes})"
         )
-
-    @property
-    def name(self) -> str:
-        return self._source.name
-
-    @property
-    def size(self) -> int | None:
-        return self._source.size
-
-    @property
-    def position(self) -> int:
-        return self._source.position
 
 
 class _LineError(Exception):

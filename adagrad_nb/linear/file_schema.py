@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 
+from .._check import shorten_repr
 from ..io import schema
 from ..io.schema import FINITE, ArrayField
 from ..records.multiclass_losses import is_multi_output_loss
@@ -68,24 +69,26 @@ def check_labels(target, labels):
     known = labels
     if isinstance(target, MulticlassLabels):
         if not labels or not isinstance(labels[0], bool):
-            raise ValueError(f"labels: got {_shorten(labels)}; the first entry must be True or False")
+            raise ValueError(f"labels: got {shorten_repr(labels[:8])}; the first entry must be True or False")
         known = labels[1:]
     elif len(labels) != 2:
-        raise ValueError(f"labels: got {_shorten(labels)}; must have two entries")
+        raise ValueError(f"labels: got {shorten_repr(labels[:8])}; must have two entries")
     elif not isinstance(target, BinaryLabels):
         if labels != [None, None]:
-            raise ValueError(f"labels: got {_shorten(labels)}; the loss takes numbers")
+            raise ValueError(f"labels: got {shorten_repr(labels[:8])}; the loss takes numbers")
         return
     else:
         known = [label for label in labels if label is not None]
         if len(known) == 1 and known[0] not in ((-1, 0) if labels[1] is None else (1,)):
-            raise ValueError(f"labels: got {_shorten(labels)}; the only label must be 1, or 0 or -1 as the first one")
+            raise ValueError(
+                f"labels: got {shorten_repr(labels[:8])}; the only label must be 1, or 0 or -1 as the first one"
+            )
     if any(not isinstance(label, (bool, int, float, str)) or label != label for label in known):
-        raise ValueError(f"labels: got {_shorten(labels)}; must be numbers, Booleans or strings")
+        raise ValueError(f"labels: got {shorten_repr(labels[:8])}; must be numbers, Booleans or strings")
     if len({isinstance(label, str) for label in known}) > 1:
-        raise ValueError(f"labels: got {_shorten(labels)}; must be of one kind, all numbers or all strings")
+        raise ValueError(f"labels: got {shorten_repr(labels[:8])}; must be of one kind, all numbers or all strings")
     if not all(a < b for a, b in itertools.pairwise(known)):
-        raise ValueError(f"labels: got {_shorten(labels)}; must be different and in increasing order")
+        raise ValueError(f"labels: got {shorten_repr(labels[:8])}; must be different and in increasing order")
 
 
 def check_arrays(model, like, arrays, t):
@@ -124,8 +127,3 @@ def check_arrays(model, like, arrays, t):
     if "last" in arrays:
         current = float(arrays["totals"][2]) if "totals" in arrays else t
         schema.check_entries("last", arrays["last"], f"[0, {current!r}]")
-
-
-def _shorten(labels):
-    text = repr(labels[:8])
-    return text if len(text) <= 60 else text[:57] + "..."
