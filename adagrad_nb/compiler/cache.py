@@ -9,7 +9,7 @@ kernels if processes compile at once.  Here each kernel is one file:
 - it holds that hash and a checksum, and is discarded if either differs;
 - it is written to a temporary file and renamed.
 
-Whatever fails on the disk, the kernel is compiled in memory.
+If reading or writing a file fails, the kernel is compiled in memory.
 """
 
 import contextlib

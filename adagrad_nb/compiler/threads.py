@@ -1,4 +1,4 @@
-"""Use of Numba's thread pool: only where it is safe, and only while it is quicker than one thread."""
+"""Numba's thread pool: checks that its use is safe, and a choice between one thread and several by measured time."""
 
 import os
 import threading

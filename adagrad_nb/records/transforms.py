@@ -78,7 +78,7 @@ def clip_scale(clip, norm):
 class LimitMagnitude(NamedTuple):
     """Limit the magnitude of the gradient, so that its square does not overflow: the end of the chain of every array.
 
-    An infinite sum of squares would stop its coordinate.  NaN and infinity become NaN.
+    With an infinite accumulator all later steps of a coordinate would be zero.  NaN and infinity become NaN.
     """
 
     limit: float
