@@ -6,9 +6,10 @@ import time
 
 import numba
 
-# After threads took longer than one thread would have, all kernels use one thread for this many times the loss, so
+# Once threads have lost more time than they have saved, all kernels use one thread for this many times the loss, so
 # that a busy machine costs at most a twentieth.  A waiting thread can lose a time slice of 24 ms for 0.04 ms of work.
 BACKOFF = 20
+MAX_SAVED = 0.01  # seconds; older savings do not count, so that the threads stop soon on a machine that becomes busy
 SERIAL_CALLS = 3  # calls in one thread that measure its time; the first one also touches new memory
 
 
@@ -22,6 +23,7 @@ class ThreadPool:
     def __init__(self):
         self.lock = threading.Lock()
         self.is_usable, self.blocked_until = True, 0.0
+        self.saved_seconds = 0.0  # by the threads, less what they lost
 
     def acquire(self, now):
         """Return whether the caller may use the threads at the time `now`; it must then call `release`."""
@@ -30,7 +32,9 @@ class ThreadPool:
     def release(self, start, serial_seconds):
         """End the use that began at `start`, of a call that takes `serial_seconds` in one thread."""
         now = time.perf_counter()
-        self.blocked_until = now + BACKOFF * max(now - start - serial_seconds, 0.0)
+        self.saved_seconds = min(self.saved_seconds + serial_seconds - (now - start), MAX_SAVED)
+        if self.saved_seconds < 0:
+            self.blocked_until, self.saved_seconds = now - BACKOFF * self.saved_seconds, 0.0
         self.lock.release()
 
     def after_fork(self):
