@@ -46,6 +46,7 @@ def positive_count(name, value):
 
 def in_interval(name, value, domain):
     """Return a number or array; raise if an entry is NaN or outside an interval such as ``"[0, inf)"``."""
+    no_mask(name, value)
     low, high = (float(part) for part in domain[1:-1].split(","))
     try:
         array = np.asarray(value, dtype=np.float64)
@@ -294,6 +295,7 @@ def scipy_bounds(value, n, dtype):
         upper = [math.inf if b is None else b for b in upper]
     sides = []
     for side, values in (("lower", lower), ("upper", upper)):
+        no_mask(f"bounds: {side}", values)
         values = np.asarray(in_interval(f"bounds: {side}", np.asarray(values), "[-inf, inf]"), dtype)
         if values.shape not in ((), (1,), (n,)):
             raise ValueError(f"bounds: {side} has shape {values.shape}; must be a number or have shape ({n},)")

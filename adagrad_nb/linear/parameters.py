@@ -267,9 +267,9 @@ class SingleOutput(Parameters):
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
             new.weights = self.catch_up_all()
-            new.state = new.state._with_options(new.weights, **options)
+            new.state = new.state.with_options(new.weights, **options)
             options.pop("penalty", None)
-            new.bias_state = new.bias_state._with_options(new.bias, **options)
+            new.bias_state = new.bias_state.with_options(new.bias, **options)
             new.last_update = ()
             if is_dual_averaging(new.state.rule):
                 new.weights = new.catch_up_all(FromAccumulators(0))

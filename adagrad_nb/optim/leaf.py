@@ -14,6 +14,7 @@ from .. import _check
 from ..compiler.jit import cast, compiled_entry, compiled_for, num_threads
 from ..compiler.simd import MAGNITUDE_LIMITS
 from ..compiler.threads import ThreadedKernel
+from ..cuda import arrays
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
 from ..records.gates import is_gate
@@ -180,11 +181,22 @@ class Leaf:
             lr = np.asarray(lr, np.float64) * self.lr_scale
         if isinstance(lr, float) or np.ndim(lr) == 0:
             return self.precision.type(lr)
-        array = np.ascontiguousarray(lr, self.precision)
+        array = own_array(np.ascontiguousarray(lr, self.precision))
         if array.shape != self.shape:
             raise ValueError(f"lr: got shape {array.shape}; must be a number or have the shape of x, {self.shape}")
         array = array.reshape(-1)
         return np.repeat(array, self.reals_per_entry) if self.reals_per_entry > 1 else array
+
+    def check_iterate(self, x):
+        """Raise unless x is an array that this leaf was made for, or integers of its shape."""
+        if arrays.is_device_array(x):
+            raise TypeError(f"{self.path}: the state was made for an array on the host; copy x and g to the host")
+        if not isinstance(x, np.ndarray):
+            x = _check.parameter_array(self.path, x)
+        if x.shape != self.shape or (x.dtype != self.dtype and x.dtype.kind not in "iu"):
+            raise ValueError(
+                f"{self.path}: got {x.dtype} of shape {x.shape}; the state was made for {self.dtype} of {self.shape}"
+            )
 
     # --- kernels -------------------------------------------------------------------------------------------------
 

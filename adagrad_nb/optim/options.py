@@ -70,8 +70,8 @@ class Options(NamedTuple):
             else:
                 _check_device_array(self, rule, has_rows, path, arrays.array_spec(array))
         lr_scale = None if self.lr_scale is None else _check_lr_scale(self.lr_scale, leaves)
-        copies = _copy_arrays((rule, lr, tuple(transforms), penalty))
-        return Options(*copies, self.average, lr_scale, self.duplicates, self.sparse_decay)
+        copies = freeze_arrays((rule, lr, tuple(transforms), penalty, self.average, lr_scale))
+        return Options(*copies, self.duplicates, self.sparse_decay)
 
 
 def _check_gates(transforms):
@@ -137,10 +137,14 @@ def _check_lr_scale(given, leaves):
     return tuple(scales)
 
 
-def _copy_arrays(option):
-    """Return an option with copies of its arrays, so that later changes by the caller cannot make it invalid."""
+def freeze_arrays(option):
+    """Return an option with read-only copies of its arrays: the checks of their entries stay valid."""
     if hasattr(option, "_fields"):
-        return type(option)(*(_copy_arrays(field) for field in option))
+        return type(option)(*(freeze_arrays(field) for field in option))
     if isinstance(option, tuple):
-        return tuple(_copy_arrays(item) for item in option)
-    return np.array(option) if isinstance(option, (np.ndarray, list)) else option
+        return tuple(freeze_arrays(item) for item in option)
+    if not isinstance(option, (np.ndarray, list)):
+        return option
+    array = np.array(option)
+    array.flags.writeable = False
+    return array

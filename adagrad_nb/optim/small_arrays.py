@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from ..compiler.jit import is_user_defined
 from ..cuda import arrays
 from ..records.gates import accumulates_gradients
 from ..records.transforms import needs_norm, uses_global_norm
@@ -91,13 +92,18 @@ def _needs_own_arrays(options):
 
 
 def _can_join_group(leaf):
-    """Return whether an array is small and has nothing of its own but its accumulators."""
+    """Return whether an array is small and has nothing of its own but its accumulators.
+
+    The methods of a user's transform or penalty may depend on the index of a coordinate, which a group changes.
+    """
+    update = leaf.uncast_update
     return (
         leaf.dtype == leaf.precision
         and leaf.group_size == 1
         and leaf.lr_scale is None
         and 0 < leaf.size <= (MAX_SIZE_ON_DEVICE if leaf.on_device else MAX_SIZE)
-        and not _has_arrays(leaf.uncast_update)
+        and not _has_arrays(update)
+        and not is_user_defined((update.transforms, update.penalty))
     )
 
 

@@ -296,6 +296,8 @@ def test_lazy_decay_without_closed_form_is_rejected():
         init(x, transforms=(L2Decay(0.1),), sparse_decay="lazy")
     with pytest.raises(ValueError, match=r"duplicates: 'sequential' decays a row more than once"):
         init(x, transforms=(DecoupledDecay(0.1),), sparse_decay="lazy", duplicates="sequential")
+    with pytest.raises(ValueError, match=r"sparse_decay: 'lazy' cannot be combined with average"):
+        init(x, transforms=(DecoupledDecay(0.1),), sparse_decay="lazy", average=Polyak())
     state = init(x, lr=2.0, transforms=(DecoupledDecay(0.5),), sparse_decay="lazy")
     with pytest.raises(ValueError, match=r"sparse_decay: lr times DecoupledDecay.strength for x: got 1.0"):
         update(x, ([0], [1.0]), state)

@@ -6,12 +6,14 @@ import itertools
 import textwrap
 import tracemalloc
 import warnings
+from typing import NamedTuple
 
 import numba
 import numpy as np
 import pytest
 import reference
 import scipy.sparse
+from scipy.optimize import Bounds
 
 from adagrad_nb import (
     FTRL,
@@ -35,6 +37,7 @@ from adagrad_nb import (
     Rescale,
     RowAdagrad,
     init,
+    minimize_adagrad,
     update,
 )
 from adagrad_nb.compiler.jit import compiled_for
@@ -252,6 +255,68 @@ def test_masked_gradients_are_refused():
         update(x, np.ma.masked_array(np.ones(2), [True, False]), state)
     moved, _ = update(x, np.ma.masked_array(np.ones(2), [False, False]), state)
     np.testing.assert_allclose(moved, 0.5)
+
+
+MASKED = np.ma.masked_array(np.ones(2), [False, True])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("lr", {"lr": MASKED}), ("L1.strength", {"penalty": L1(MASKED)}), ("lr_scale", {"lr_scale": MASKED})],
+)
+def test_masked_options_are_refused(name, options):
+    with pytest.raises(ValueError, match=rf"^{name}: entry 1 is masked"):
+        init(np.ones(2), **options)
+
+
+def test_masked_bounds_are_refused():
+    bounds = Bounds(0, 1)
+    bounds.lb = MASKED
+    with pytest.raises(ValueError, match=r"^bounds: lower: entry 1 is masked"):
+        minimize_adagrad(lambda x: x @ x, np.ones(2), bounds=bounds)
+
+
+class WeightByIndex(NamedTuple):
+    """Penalty and transform of a user whose methods depend on the coordinate."""
+
+    def value(self, x, i):
+        return x - x
+
+    def prox(self, x, w, i):
+        return x * (i + 1)
+
+    def transform_at(self, x, g, lr, i):
+        return x, g * (i + 1)
+
+    def transform(self, x, g, lr):
+        return x, g
+
+
+@pytest.mark.parametrize("options", [{"penalty": WeightByIndex()}, {"transforms": (WeightByIndex(),)}], ids=str)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_users_records_see_the_coordinate_of_the_array(options, in_place):
+    """In a group of small arrays, too, whose kernel takes one vector."""
+    x, g = [np.ones(2), np.ones(3)], [np.full(2, 0.5), np.full(3, 0.5)]
+    state = init(x, lr=0.1, rule=Adagrad(eps=1.0), **options)
+    expected = [
+        update(xk, gk, init(xk, lr=0.1, rule=Adagrad(eps=1.0), **options))[0] for xk, gk in zip(x, g, strict=True)
+    ]
+    moved, _ = update(x, g, state, out=(x, state) if in_place else None)
+    for k in range(2):
+        assert_same(moved[k], expected[k])
+
+
+@pytest.mark.parametrize(
+    ("made_for", "given"), [(np.complex128, np.float64), (np.float16, np.float32), (np.float32, np.float16)]
+)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_an_array_of_another_dtype_is_refused(made_for, given, in_place):
+    x = np.ones(3, given)
+    state = init(np.ones(3, made_for))
+    with pytest.raises(ValueError, match=rf"^x: got {np.dtype(given)} of shape \(3,\); the state was made for"):
+        update(x, np.ones(3, given), state, out=(x, state) if in_place else None)
+    assert np.all(x == 1)
+    assert state.t == 0
 
 
 # --- shared memory -----------------------------------------------------------------------------------------------
