@@ -81,6 +81,7 @@ from .records.schedules import (
     Piecewise,
     Polynomial,
     Rates,
+    RateSearch,
     Shift,
     WarmUp,
 )
@@ -123,7 +124,7 @@ __all__ = [
     "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge",
     "Huber", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize",
     "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise",
-    "Poisson", "Polyak", "Polynomial", "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift",
+    "Poisson", "Polyak", "Polynomial", "Progress", "Quantile", "Rates", "RateSearch", "Rescale", "RowAdagrad", "Shift",
     "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State",
     "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model",
     "load_state", "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",

@@ -1,5 +1,6 @@
 """Argument checks.  An error names the argument, the value, the position and a remedy."""
 
+import itertools
 import math
 import numbers
 import re
@@ -104,8 +105,7 @@ def schedule_steps(name, boundaries, values):
         raise TypeError(f"{name}: boundaries and values must be tuples")
     for boundary in boundaries:
         count(f"{name}.boundaries", boundary)
-    if any(a >= b for a, b in zip(boundaries, boundaries[1:], strict=False)):
-        raise ValueError(f"{name}.boundaries: got {shorten_repr(boundaries)}; must increase")
+    increasing(f"{name}.boundaries", boundaries)
     if len(values) != len(boundaries) + 1:
         raise ValueError(
             f"{name}.values: got {len(values)} values for {len(boundaries)} boundaries; there must be one value more"
@@ -134,6 +134,12 @@ def distinct_rates(name, values):
         raise TypeError(f"{name}: got {shorten_repr(values)}; must be a tuple of numbers, such as (0.1, 1.0)")
     if len(set(values)) < len(values):
         raise ValueError(f"{name}: got {shorten_repr(values)}; must be different from each other")
+
+
+def increasing(name, values):
+    """Raise unless the numbers of a tuple increase strictly."""
+    if any(a >= b for a, b in itertools.pairwise(values)):
+        raise ValueError(f"{name}: got {shorten_repr(values)}; must increase")
 
 
 # --- records -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import numpy as np
 from .._csr import as_unsigned
 from ..compiler.jit import compiled_for, is_compiled
 from ..records.rules import has_additive_accumulators
-from .kernels import mini_batch, multi_batch, multi_rows, rows, scaled_rows, workers
+from .kernels import mini_batch, multi_batch, multi_rows, rows, scaled_rows, search_rows, workers
 from .kernels.merging import WorkerResults
 from .parameters import SingleOutput
 
@@ -40,6 +40,7 @@ def choose_kernel(parameters, batch_size, X, spec, n_workers=1):
                                invariant
     one       `batch_size`     plain           1                  `mini_batch`
     several   1                plain           1                  `multi_rows`
+    several   1                rate search     1                  `search_rows`
     several   `batch_size`     plain           1                  `multi_batch`
     one       any              any but         `n_workers`        `workers`, which calls
                                normalised                         one of the first three
@@ -82,6 +83,9 @@ def batch_kernel(parameters, batch_size, X, spec, leading=()):
 
 def _multi_output_kernel(parameters, batch_size, X, spec):
     """Return a kernel of several outputs."""
+    if isinstance(spec, search_rows.SearchSpec):
+        workspace = parameters.search_workspace(as_unsigned(X.indices).dtype, _longest_row(X))
+        return compiled_for(search_rows.learn_search_rows, spec), workspace
     row = parameters.row_workspace(as_unsigned(X.indices).dtype)
     if batch_size == 1:
         return compiled_for(multi_rows.learn_multi_rows, spec), row

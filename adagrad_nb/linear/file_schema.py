@@ -9,7 +9,7 @@ from ..io import schema
 from ..io.schema import FINITE, ArrayField
 from ..records.multiclass_losses import is_multi_output_loss
 from ..records.rules import slot_domains
-from ..records.schedules import Rates
+from ..records.schedules import has_several_rates
 from .selection import BestOutput
 from .targets import BinaryLabels, MulticlassLabels
 
@@ -48,7 +48,7 @@ def read_n_features(meta, arrays, loss, lr):
     A model of this size may be allocated: it takes no more than a few times the bytes of the file.
     """
     n_features = schema.count_entry(meta, "n_features")
-    is_multi_output = is_multi_output_loss(loss) or isinstance(lr, Rates)
+    is_multi_output = is_multi_output_loss(loss) or has_several_rates(lr)
     name = "table" if is_multi_output else "w"
     schema.check_names(arrays, (name,), arrays)
     shape = arrays[name].shape
@@ -56,7 +56,7 @@ def read_n_features(meta, arrays, loss, lr):
         if shape != (n_features,):
             raise ValueError(f"n_features: got {n_features}, but w has shape {shape}")
         return n_features
-    n_outputs = len(lr.values) if isinstance(lr, Rates) else len(schema.entry(meta, "labels", list)) - 1
+    n_outputs = len(lr.values) if has_several_rates(lr) else len(schema.entry(meta, "labels", list)) - 1
     if len(shape) != 3 or (shape[0], shape[2]) != (n_features, n_outputs) or (n_outputs and not shape[1]):
         raise ValueError(f"n_features: got {n_features} with {n_outputs} outputs, but the table has shape {shape}")
     if not n_outputs and n_features > 2**31:
@@ -111,7 +111,8 @@ def check_arrays(model, like, arrays, t):
     schema.check_entries("tally", tally[-1:], "[0, inf]")
     domains = slot_domains(model.parameters.state.rule)
     of_slots = {f"{name}{k}": domain for name in ("slot", "bias_slot") for k, domain in enumerate(domains)}
-    of_slots |= {"tally": None, "targets": None, "totals": "[0, inf)", "largest": "[0, inf)"}
+    of_slots |= {"tally": None, "targets": None, "totals": "[0, inf)", "largest": "[0, inf)", "removed": None}
+    of_slots |= {"mean_square": "[0, inf)", "scale_weight": "[0, inf)"}
     best = model.selection.best(tally) if has_rates else None
     reported = slice(None) if best is None else slice(best, best + 1)
     for name, array in arrays.items():

@@ -11,7 +11,8 @@ from .._check import resolve_seed
 from ..io.readers import Chunk
 from ..records.losses import LOSSES
 from ..records.multiclass_losses import is_multi_output_loss
-from ..records.schedules import Constant, Rates
+from ..records.rules import Adagrad, is_scaled_gradient
+from ..records.schedules import Constant, Rates, RateSearch, has_several_rates
 from .early_stopping import early_stopping_monitor
 from .model import LinearModel
 from .parameters import check_average
@@ -219,6 +220,12 @@ def _as_chunks(X, y, weight, passes):
     return X
 
 
+def _automatic_rates(options):
+    """Return the learning rates of ``lr="auto"``: a search if the rule and the batches support its steps."""
+    is_supported = is_scaled_gradient(options.get("rule", Adagrad())) and options.get("batch_size", 1) == 1
+    return RateSearch() if is_supported else Rates()
+
+
 # --- options ---------------------------------------------------------------------------------------------------------
 
 
@@ -245,8 +252,8 @@ def check_options(loss, lr, **options):
     if "batch_size" in options:
         _check.positive_count("batch_size", options["batch_size"])
     if isinstance(lr, str) and lr == "auto":
-        lr = options["lr"] = Rates()
-    if isinstance(lr, Rates):
+        lr = options["lr"] = _automatic_rates(options)
+    if has_several_rates(lr):
         _check.record_methods("lr", lr, ("values",), "Rates()")
     if isinstance(lr, Constant) and np.ndim(lr.lr):
         raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")

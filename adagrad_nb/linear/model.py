@@ -18,11 +18,12 @@ from ..io import archive, schema
 from ..records.group_penalties import is_group_penalty
 from ..records.losses import has_probabilities, target_type
 from ..records.multiclass_losses import IndependentOutputs, OneVsRest, is_multi_output_loss
-from ..records.schedules import Rates
+from ..records.schedules import RateSearch, has_several_rates
 from . import file_schema
 from .kernels import multi_rows, rows
 from .parameters import MultiOutput, SingleOutput
-from .selection import AllOutputs, BestOutput, OnlyOutput
+from .rate_search import Candidate, SearchedParameters
+from .selection import AllOutputs, BestOutput, OnlyOutput, SearchedOutput
 from .target_scaling import TargetScaling, can_standardize
 from .targets import (
     BinaryLabels,
@@ -128,7 +129,9 @@ class LinearModel:
         self.target = MulticlassLabels() if is_multi_output_loss(loss) else _single_target(loss)
         if is_multi_output_loss(loss):
             self.selection, self.parameters = AllOutputs(), MultiOutput(*shared, (), average)
-        elif isinstance(lr, Rates):
+        elif isinstance(lr, RateSearch):
+            self.selection, self.parameters = SearchedOutput(), SearchedParameters(*shared, average)
+        elif has_several_rates(lr):
             self.selection, self.parameters = BestOutput(), MultiOutput(*shared, lr.values, average)
         else:
             self.selection = OnlyOutput()
@@ -286,8 +289,27 @@ class LinearModel:
     def progressive_losses(self) -> np.ndarray:
         """Progressive loss of each learning rate."""
         self._require_rates("progressive_losses")
-        losses, weight = self.loss_sums[:-1], self.loss_sums[-1]
+        losses, weight = self.selection.losses(self.loss_sums), self.loss_sums[-1]
         return losses / weight if weight else np.full(losses.size, np.nan)
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether the model searches for its learning rate."""
+        return isinstance(self.selection, SearchedOutput)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Learning rates of a search, with their losses and the updates at which they were removed."""
+        if not self.is_searching:
+            raise AttributeError("candidates: the model did not search for its learning rate; use lr='auto'")
+        return self.parameters.candidates(self.progressive_losses)
+
+    def _halve_candidates(self):
+        """Remove learning rates of a search if it is time to; return the positions of those that remain, or None."""
+        kept = self.parameters.halve(self.loss_sums)
+        if kept is not None:
+            self.loss_sums = self.selection.keep_outputs(self.loss_sums, kept)
+        return kept
 
     def _require_rates(self, name):
         if not isinstance(self.selection, BestOutput):
@@ -502,6 +524,9 @@ class LinearModel:
         file_schema.check_labels(self.target, labels)
         self._set_target(self.target.from_json(labels))
         t, first_update, self.n_seen = file_schema.read_counts(meta, self.average)
+        if self.is_searching:
+            self.parameters.fit_to_file(*file_schema.read_candidates(arrays))
+            self.loss_sums = np.zeros(self.parameters.n_loss_sums)
         file_schema.check_arrays(self, self._arrays(), arrays, t)
         self.loss_sums = arrays["tally"]
         self.parameters.restore(arrays, t, first_update)
@@ -525,12 +550,12 @@ def _single_target(loss):
 
 def _row_loss(loss, lr):
     """Return the loss of one row, over all outputs."""
-    return IndependentOutputs(loss) if isinstance(lr, Rates) else loss
+    return IndependentOutputs(loss) if has_several_rates(lr) else loss
 
 
 def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=None):
     """Raise ValueError for options that the outputs of a new model, or those of `model`, do not support."""
-    has_rates = isinstance(lr, Rates)
+    has_rates = has_several_rates(lr)
     if is_multi_output_loss(loss) and has_rates:
         raise ValueError(
             "lr: 'auto' and several rates support two classes or numbers, not more classes; use one rate such as 0.5"
@@ -538,7 +563,10 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
     if model is not None and isinstance(model.selection, BestOutput):
         if not has_rates:
             raise ValueError(f"lr: got {lr!r}, but the model has several learning rates; leave lr out, or use 'auto'")
-        if len(lr.values) != model.parameters.n_outputs:
+        if isinstance(lr, RateSearch) or isinstance(model.selection, SearchedOutput):
+            if lr != model.parameters.state.lr:
+                raise ValueError(f"lr: got {lr!r}, but the model searches with {model.parameters.state.lr!r}; leave lr out")
+        elif len(lr.values) != model.parameters.n_outputs:
             raise ValueError(
                 f"lr: got {len(lr.values)} learning rates, but the model has {model.parameters.n_outputs}, each with "
                 "its own weights; leave lr out, or train a new model"

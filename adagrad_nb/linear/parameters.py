@@ -22,7 +22,7 @@ from ..records.group_penalties import is_group_penalty
 from ..records.multiclass_losses import IndependentOutputs
 from ..records.penalties import NoPenalty, has_additive_prox
 from ..records.rules import initial_slots, is_scaled_gradient, unpenalized
-from ..records.schedules import Constant, Rates
+from ..records.schedules import Constant, has_several_rates
 from ..records.transforms import Identity
 from .kernels import multi_rows, rows, scaled_rows
 from .kernels.lazy import (
@@ -271,7 +271,7 @@ class SingleOutput(Parameters):
         self, loss: Any, average: Any, invariant: bool, *, rate_scale: float | None = None, **options: Any
     ) -> SingleOutput:
         """Return a copy with other values of these options and of the options of the state."""
-        if isinstance(options.get("lr"), Rates):
+        if has_several_rates(options.get("lr")):
             raise ValueError(
                 "lr: got several learning rates, but the model has one; leave lr out, or train a new model with them"
             )
@@ -386,7 +386,7 @@ class MultiOutput(Parameters):
         self.loss, self.has_intercept = loss, has_intercept
         self.scaling = FeatureScaling(0, dtype, False, False)
         self.rate_factors = np.array(rate_factors, np.float64)
-        step_lr = lr.schedule if isinstance(lr, Rates) else lr
+        step_lr = lr.schedule if has_several_rates(lr) else lr
         self.state = init(np.broadcast_to(dtype.type(0), n_features), rule, lr=step_lr, penalty=penalty)
         self.bias_state = init(np.zeros(1, dtype), rule, lr=step_lr)
         for state in (self.state, self.bias_state):
@@ -421,7 +421,7 @@ class MultiOutput(Parameters):
     def _unscaled_schedule(self):
         """Return the learning-rate schedule, which each output multiplies by its factor."""
         lr = self.state.lr
-        return cast(lr.schedule, np.float64) if isinstance(lr, Rates) else self.state.schedule()
+        return cast(lr.schedule, np.float64) if has_several_rates(lr) else self.state.schedule()
 
     def _new_iterate_sums(self, average):
         return IterateSums(average, (self.n_features, self.n_outputs), self.state.t) if average else None
@@ -465,10 +465,7 @@ class MultiOutput(Parameters):
     ) -> MultiOutput:
         """Return a copy with other values of `loss`, `average`, `rate_scale` and the options of the state."""
         merged = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")} | options
-        factors = merged["lr"].values if isinstance(merged["lr"], Rates) else self.rate_factors
-        fresh = MultiOutput(
-            self.n_features, self.dtype, loss, self.has_intercept, **merged, rate_factors=factors, average=average
-        )
+        fresh = self._similar(loss, average, **merged)
         if fresh.table.shape[1] != self.table.shape[1]:
             raise ValueError(
                 f"rule: {type(merged['rule']).__name__} has {fresh.table.shape[1] - 1} accumulators, but the model has "
@@ -491,6 +488,13 @@ class MultiOutput(Parameters):
         if isinstance(new.last_update, tuple) or not (average or needs_last_update(merged["rule"], new.state.penalty)):
             new.last_update = new.initial_last_update()
         return new
+
+    def _similar(self, loss, average, **options):
+        """Return new parameters with as many outputs and other options."""
+        factors = options["lr"].values if has_several_rates(options["lr"]) else self.rate_factors
+        return MultiOutput(
+            self.n_features, self.dtype, loss, self.has_intercept, **options, rate_factors=factors, average=average
+        )
 
     def resize(self, n_features: int) -> None:
         """Grow to `n_features` features in place; new weights are zero."""
@@ -609,6 +613,10 @@ class IterateSums:
             new = np.zeros((old.shape[0], n_outputs))
             new[:, positions] = old
             setattr(self, name, new)
+
+    def keep_outputs(self, kept: np.ndarray) -> None:
+        """Remove the sums of the outputs that are not in `kept`."""
+        self.sums, self.bias_sums = self.sums[:, kept], self.bias_sums[:, kept]
 
     def as_lazy_record(self, last_update: Any, n_features: int | None = None) -> LazyIterateSums:
         """Return the sums and update numbers as the record that the kernels take."""

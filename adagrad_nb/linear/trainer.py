@@ -169,6 +169,14 @@ class Trainer:
         if self.start_time is None:
             self.start_time = time.perf_counter()
 
+    def halve_candidates(self):
+        """Remove learning rates of a search if it is time to; return whether some were removed."""
+        kept = self.model._halve_candidates()
+        if kept is None:
+            return False
+        self.later_sums = self.model.selection.keep_outputs(self.later_sums, kept)
+        return True
+
     def _new_model(self, X, y):
         defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
         options = defaults | self.options
@@ -258,7 +266,14 @@ def _learn_on_host(trainer, X, y, weight, order, loss_sums):
     trainer.start_clock()
 
     def learn_slice(position, stop):
-        nonlocal X, rows
+        nonlocal X, rows, spec, weights, workspace, loss_sums
+        if model.is_searching:
+            is_first_pass = loss_sums is model.loss_sums
+            if trainer.halve_candidates():
+                loss_sums = model.loss_sums if is_first_pass else trainer.later_sums
+                spec, weights = parameters.spec(), parameters.kernel_arrays(X.shape[1])
+                _, workspace = choose_kernel(parameters, model.batch_size, X, spec)
+            stop = min(stop, position + (parameters.updates_until_halving() or stop))
         while True:
             before = position
             with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code, which checks predictions

@@ -19,7 +19,7 @@ from ..io import archive, schema
 from ..io.schema import ArrayField
 from ..records.gates import accumulates_gradients, is_gate
 from ..records.rules import has_row_accumulators, initial_slots, slot_domains
-from ..records.schedules import Constant, Rates, at
+from ..records.schedules import Constant, at, has_several_rates
 from . import lazy_decay
 from .device_leaf import DeviceLeaf
 from .leaf import Leaf, own_array
@@ -233,7 +233,7 @@ class State:
 
     def lr_at(self, t: int) -> Any:
         """Return the learning rate of update t: a number or an array."""
-        if isinstance(self.options.lr, Rates):
+        if has_several_rates(self.options.lr):
             raise TypeError("state: its model has several learning rates; choose one with lr=…")
         if hasattr(self.options.lr, "_fields"):
             return at(self.options.lr, t)
