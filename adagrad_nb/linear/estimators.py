@@ -30,6 +30,7 @@ from ..records.rules import Adagrad
 from . import targets
 from .fit import fit_linear
 from .row_order import sort_rows_by_hash
+from .target_scaling import can_standardize
 from .targets import MulticlassLabels, apply_class_weight, check_class_weight
 
 if TYPE_CHECKING:
@@ -532,10 +533,16 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         "quantile"; "poisson" for counts, which predicts their mean, the exponential of the linear function; or a
         record such as ``Quantile(0.9)`` or ``Huber(1.35)``.
     {PENALTY}
-    lr : float or schedule record, default 0.5
-        Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.
-        The first step changes a weight by `lr`.  If y is far from 1, scale y or the learning rate.
+    lr : float or schedule record, default 0.1
+        Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.  With
+        `standardize_targets` it is in units of the standard deviation of y: the first step changes a weight by `lr`
+        standard deviations.
     {FITTING}
+    standardize_targets : bool, default True
+        Whether y is standardised during training, by its first value and a running estimate of its scale (see
+        `fit_linear`).  So y may have any unit and any mean.  `coef_`, `intercept_`, predictions, losses and the
+        parameters of losses and penalties are in the units of y.  It has no effect on counts, and on custom losses
+        without an attribute ``is_residual = True``.
     {CALLBACK}
 
     Attributes
@@ -570,15 +577,16 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
     def __init__(
         self, loss: str | tuple[Any, ...] = "squared", *, penalty: str | tuple[Any, ...] | None = None,
         alpha: float = 1e-4, l1_ratio: float = 0.15, rule: tuple[Any, ...] | None = None,
-        lr: float | tuple[Any, ...] = 0.5, average: bool | int | Polyak = False, batch_size: int = 1,
+        lr: float | tuple[Any, ...] = 0.1, average: bool | int | Polyak = False, batch_size: int = 1,
         max_iter: int = 10, early_stopping: bool | EarlyStopping = False, fit_intercept: bool = True,
-        shuffle: bool = True, random_state: Any = None, warm_start: bool = False,
+        shuffle: bool = True, random_state: Any = None, warm_start: bool = False, standardize_targets: bool = True,
         callback: Callable[..., Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(
             loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
             shuffle, random_state, warm_start, callback,
         )  # fmt: skip
+        self.standardize_targets = standardize_targets
 
     def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> AdagradRegressor:
         """Train on rows, in `max_iter` passes.
@@ -626,6 +634,11 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         """
         scores = self._decision_scores(X)
         return self.model_.predict_from_scores(scores)
+
+    def _fit_linear_options(self):
+        options = super()._fit_linear_options()
+        is_wanted = _check.boolean("standardize_targets", self.standardize_targets)
+        return options | {"standardize_targets": is_wanted and can_standardize(options["loss"])}
 
     def _encode_targets(self, y, is_continued, classes=None):
         return y

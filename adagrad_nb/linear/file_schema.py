@@ -21,9 +21,9 @@ OPTIONS = ("rule", "lr", "penalty", "average")
 def read_numbers(meta):
     """Return the options that are numbers or Booleans."""
     numbers = schema.entry(meta, "numbers", dict)
-    if set(numbers) != set(NUMBERS):
+    if set(numbers) - {"standardize_targets"} != set(NUMBERS):
         raise ValueError(f"numbers: got {sorted(numbers)}; must be {sorted(NUMBERS)}")
-    flags = {name: schema.entry(numbers, name, bool) for name in NUMBERS[1:]}
+    flags = {name: schema.entry(numbers, name, bool) for name in numbers if name != "batch_size"}
     return {"batch_size": schema.count_entry(numbers, "batch_size", 1)} | flags
 
 
@@ -111,7 +111,7 @@ def check_arrays(model, like, arrays, t):
     schema.check_entries("tally", tally[-1:], "[0, inf]")
     domains = slot_domains(model.parameters.state.rule)
     of_slots = {f"{name}{k}": domain for name in ("slot", "bias_slot") for k, domain in enumerate(domains)}
-    of_slots |= {"tally": None, "totals": "[0, inf)", "largest": "[0, inf)"}
+    of_slots |= {"tally": None, "targets": None, "totals": "[0, inf)", "largest": "[0, inf)"}
     best = model.selection.best(tally) if has_rates else None
     reported = slice(None) if best is None else slice(best, best + 1)
     for name, array in arrays.items():
@@ -124,6 +124,10 @@ def check_arrays(model, like, arrays, t):
             schema.check_entries(name, array[..., reported], FINITE)
         elif name != "last":
             schema.check_entries(name, array, of_slots.get(name, FINITE))
+    if model.standardize_targets:
+        schema.check_entries("targets", arrays["targets"], FINITE)
+        schema.check_entries("targets", arrays["targets"][2:], "[0, inf)")
+        schema.check_entries("targets", arrays["targets"][2:3], "[1, 2]")
     if "last" in arrays:
         current = float(arrays["totals"][2]) if "totals" in arrays else t
         schema.check_entries("last", arrays["last"], f"[0, {current!r}]")

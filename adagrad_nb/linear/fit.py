@@ -44,6 +44,7 @@ def fit_linear(
     batch_size: int | None = None,
     normalized: bool | None = None,
     invariant: bool | None = None,
+    standardize_targets: bool | None = None,
     early_stopping: bool | EarlyStopping | None = None,
     threads: int = 1,
     shuffle: bool = False,
@@ -127,6 +128,12 @@ def fit_linear(
         update does not overshoot its target, and a row of weight 2 counts as two rows.  The accumulators grow by
         the weight of a row, not by its square.  Supports `Adagrad`.  With `normalized`, `invariant` and
         ``rule=Adagrad(eps=0)`` the updates are those of Vowpal Wabbit's defaults, for which 0.5 is a good rate.
+    standardize_targets : bool, default False
+        Train as if each target were (y - a) / s, where a is the first target and s is the standard deviation of the
+        targets so far, or their mean absolute deviation for losses that grow linearly.  The learning rate is then in
+        units of s, and the intercept starts at a.  `coef`, `intercept`, losses and the strength of penalties are in
+        the units of y.  The scale is estimated before rows 2, 4, 8, … of all passes together; the weights do not
+        change before row 2.  For losses of the residual p - y; a custom one has an attribute ``is_residual = True``.
     class_weight : dict or "balanced", optional
         Factor of the sample weights for each label; labels that the dict lacks have the factor 1.  "balanced"
         gives every label the same total weight, with a mean factor of 1; it requires data in memory.
@@ -165,7 +172,7 @@ def fit_linear(
     """
     options = check_options(
         loss, lr, penalty=penalty, rule=rule, intercept=intercept, average=average, batch_size=batch_size,
-        normalized=normalized, invariant=invariant,
+        normalized=normalized, invariant=invariant, standardize_targets=standardize_targets,
     )  # fmt: skip
     _check.positive_count("passes", passes)
     _check.boolean("shuffle", shuffle)
@@ -230,7 +237,7 @@ def check_options(loss, lr, **options):
             else ("value", "slope", "inverse_link", "target_type")
         )
         _check.record_methods("loss", loss, needs, "Logistic()")
-    for name in ("intercept", "normalized", "invariant"):
+    for name in ("intercept", "normalized", "invariant", "standardize_targets"):
         if name in options:
             _check.boolean(name, options[name])
     if "average" in options:

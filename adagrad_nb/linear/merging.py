@@ -103,6 +103,11 @@ def merge(
         if not isinstance(model, LinearModel):
             raise TypeError(f"models: got {type(model).__name__} at index {k}; must be a LinearModel")
         dispatch.check_mergeable("models", model.parameters)
+        if model.standardize_targets:
+            raise ValueError(
+                f"models: got standardize_targets=True at index {k}, with a scale of its own; standardise y before "
+                "training, or use standardize_targets=False"
+            )
     if start is None:
         start = _untrained_copy(models[0], min(model.n_features for model in models))
     elif not isinstance(start, LinearModel):

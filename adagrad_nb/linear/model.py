@@ -23,6 +23,7 @@ from . import file_schema
 from .kernels import multi_rows, rows
 from .parameters import MultiOutput, SingleOutput
 from .selection import AllOutputs, BestOutput, OnlyOutput
+from .target_scaling import TargetScaling, can_standardize
 from .targets import (
     BinaryLabels,
     MulticlassLabels,
@@ -70,7 +71,7 @@ class LinearModel:
         Mean loss of the first pass, by sample weight.  The loss of a row is computed before the update by that row.
     n_seen : int
         Number of rows trained on, over all passes.
-    normalized, invariant : bool
+    normalized, invariant, standardize_targets : bool
         Options of `fit_linear`.
     n_features : int
         Number of features.
@@ -102,6 +103,7 @@ class LinearModel:
     selection: Any  # OnlyOutput, BestOutput or AllOutputs
     parameters: Any  # SingleOutput or MultiOutput
     target: Any  # Numbers, BinaryLabels or MulticlassLabels
+    target_scaling: TargetScaling | None = None
     pass_losses: list[float]
 
     def __init__(
@@ -117,6 +119,7 @@ class LinearModel:
         batch_size: int = 1,
         normalized: bool = False,
         invariant: bool = False,
+        standardize_targets: bool = False,
     ) -> None:
         self.loss, self.batch_size, self.dtype = loss, batch_size, np.dtype(dtype)
         self.n_seen, self.pass_losses = 0, []
@@ -131,6 +134,10 @@ class LinearModel:
             self.selection = OnlyOutput()
             self.parameters = SingleOutput(*shared, average, normalized, invariant)
         self.loss_sums = np.zeros(self.parameters.n_loss_sums)
+        if standardize_targets:
+            _check_standardized(loss)
+            self.target_scaling = TargetScaling(loss, intercept)
+            self.parameters.rate_scale = self.target_scaling.scale
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -140,6 +147,7 @@ class LinearModel:
         new.__dict__.update(self.__dict__)
         new.loss_sums, new.parameters = self.loss_sums.copy(), self.parameters.copy()
         new.pass_losses = list(self.pass_losses)
+        new.target_scaling = None if self.target_scaling is None else self.target_scaling.copy()
         return new
 
     def __copy__(self) -> LinearModel:
@@ -159,6 +167,8 @@ class LinearModel:
         invariant = options.get("invariant", self.invariant)
         batch_size = options.get("batch_size", self.batch_size)
         _check_outputs(merged["loss"], merged["lr"], merged["penalty"], self.normalized, invariant, batch_size, self)
+        if self.standardize_targets:
+            _check_standardized(merged["loss"])
         new = self.copy()
         new.loss, new.batch_size = merged["loss"], batch_size
         new.parameters = self.parameters.with_options(
@@ -166,6 +176,13 @@ class LinearModel:
             **{name: options[name] for name in ("rule", "lr", "penalty") if name in options},
         )  # fmt: skip
         return new
+
+    def _rescale_rate(self):
+        """Estimate the scale of the targets anew, and multiply the learning rate by it from the next update on."""
+        self.target_scaling.update_scale()
+        self.parameters = self.parameters.with_options(
+            self.parameters.loss, self.average, self.invariant, rate_scale=self.target_scaling.scale
+        )
 
     def _declare_classes(self, classes):
         """Set the labels that the caller declares."""
@@ -218,6 +235,15 @@ class LinearModel:
         return self.parameters.scaling.invariant
 
     @property
+    def standardize_targets(self) -> bool:
+        """Whether the learning rate is multiplied by the scale of the targets."""
+        return self.target_scaling is not None
+
+    @property
+    def _offset(self):
+        return 0.0 if self.target_scaling is None else self.target_scaling.offset
+
+    @property
     def coef(self) -> np.ndarray:
         """Weights, with the penalty of all updates applied."""
         return self.selection.coef(self.parameters, self.loss_sums)
@@ -225,7 +251,7 @@ class LinearModel:
     @property
     def intercept(self) -> float | np.ndarray:
         """Intercept as a float, or an array with one for each class."""
-        return self.selection.intercept(self.parameters, self.loss_sums)
+        return self._offset + self.selection.intercept(self.parameters, self.loss_sums)
 
     @property
     def classes(self) -> Any:
@@ -299,7 +325,8 @@ class LinearModel:
             If X has more columns than the model, indices out of range, or non-finite values.
         """
         if hasattr(X, "decision_values"):  # rows on a device
-            return X.decision_values(*self.selection.device_weights(self.parameters, self.loss_sums))
+            coef, intercept = self.selection.device_weights(self.parameters, self.loss_sums)
+            return X.decision_values(coef, self._offset + intercept)
         X = as_csr(X, self.dtype)
         if X.shape[1] > self.n_features:
             raise ValueError(
@@ -311,7 +338,7 @@ class LinearModel:
             out, row = self.selection.decision_values(self.parameters, self.loss_sums, arrays)
         if row < X.shape[0]:
             _csr.raise_for_row(X, row)
-        return out
+        return out + self.dtype.type(self._offset) if self._offset else out
 
     def _host_scores(self, X):
         scores = self.decision_function(X)
@@ -452,7 +479,8 @@ class LinearModel:
             "kind": type(self.selection).__name__,
             "options": {name: archive.to_json(value, arrays) for name, value in options.items()},
             "numbers": {name: getattr(self, name) for name in ("batch_size", "normalized", "invariant")}
-            | {"intercept": self.has_intercept},
+            | {"intercept": self.has_intercept}
+            | ({"standardize_targets": True} if self.standardize_targets else {}),
             "loss": archive.to_json(self.loss, arrays),
             "labels": [label.item() if isinstance(label, np.generic) else label for label in self.target.to_json()],
             "n_features": self.n_features,
@@ -465,7 +493,8 @@ class LinearModel:
 
     def _arrays(self):
         """Return all arrays under their names in a file."""
-        return {"tally": self.loss_sums} | self.parameters.to_arrays()
+        arrays = {"tally": self.loss_sums} | self.parameters.to_arrays()
+        return arrays | ({"targets": self.target_scaling.values} if self.standardize_targets else {})
 
     def _restore(self, meta, arrays):
         """Set a new model to the content of a file; raise ValueError for what does not fit its options."""
@@ -476,6 +505,18 @@ class LinearModel:
         file_schema.check_arrays(self, self._arrays(), arrays, t)
         self.loss_sums = arrays["tally"]
         self.parameters.restore(arrays, t, first_update)
+        if self.standardize_targets:
+            self.target_scaling.values = arrays["targets"]
+            self.parameters.rate_scale = self.target_scaling.scale
+
+
+def _check_standardized(loss):
+    """Raise ValueError for a loss whose targets cannot be standardised."""
+    if not can_standardize(loss):
+        raise ValueError(
+            f"standardize_targets: got True, which the loss {type(loss).__name__} does not support; use a loss of the "
+            "residual p - y such as 'squared', or set is_residual = True in the record if it is one"
+        )
 
 
 def _single_target(loss):
@@ -534,7 +575,8 @@ def continue_from(model: LinearModel, options: dict[str, Any], dtype: npt.DTypeL
         raise ValueError(
             f"dtype: got {np.dtype(dtype)}, but the model is {model.dtype}; leave dtype out, or train a new model"
         )
-    for name, value in (("intercept", model.has_intercept), ("normalized", model.normalized)):
+    fixed = {"intercept": model.has_intercept, "normalized": model.normalized}
+    for name, value in (fixed | {"standardize_targets": model.standardize_targets}).items():
         if options.get(name, value) != value:
             raise ValueError(f"{name}: got {options[name]}, but the model has {name}={value}; train a new model")
     own = {name: getattr(model.parameters.state, name) for name in ("penalty", "rule", "lr")}

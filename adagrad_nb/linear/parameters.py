@@ -22,7 +22,7 @@ from ..records.group_penalties import is_group_penalty
 from ..records.multiclass_losses import IndependentOutputs
 from ..records.penalties import NoPenalty, has_additive_prox
 from ..records.rules import initial_slots, is_scaled_gradient, unpenalized
-from ..records.schedules import Rates
+from ..records.schedules import Constant, Rates
 from ..records.transforms import Identity
 from .kernels import multi_rows, rows, scaled_rows
 from .kernels.lazy import (
@@ -34,6 +34,7 @@ from .kernels.lazy import (
     choose_strategy,
     needs_last_update,
 )
+from .kernels.multi_lazy import OutputSchedule
 from .kernels.rows import PREFETCH_FROM
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Parameters:
         Sums of the iterates, with Polyak averaging.
     last_update : ndarray of shape (n_features,) or ()
         Update up to which each feature is current; () if lazy updates do not need it.
+    rate_scale : float or None
+        Factor of the learning rate: the scale of the targets, if they are standardised.
     """
 
     loss: Any
@@ -71,6 +74,7 @@ class Parameters:
     scaling: FeatureScaling
     iterate_sums: Any
     last_update: Any
+    rate_scale: float | None = None
 
     # Members that the subclasses define.
     kernels: Any  # module with the loops over all features
@@ -108,7 +112,15 @@ class Parameters:
         return np.broadcast_to(now, self.n_features)
 
     def schedule(self) -> Any:
-        """Return the learning-rate schedule as a record."""
+        """Return the learning-rate schedule as a record, `rate_scale` included."""
+        schedule, factor = self._unscaled_schedule(), self.rate_scale
+        if factor is None:
+            return schedule
+        if isinstance(schedule, Constant):  # for which there are closed forms
+            return schedule._replace(lr=type(schedule.lr)(schedule.lr * factor))
+        return cast(OutputSchedule(schedule, factor), np.float64)
+
+    def _unscaled_schedule(self):
         return self.state.schedule()
 
     def spec(self) -> Any:
@@ -255,15 +267,18 @@ class SingleOutput(Parameters):
         self.bias = self.bias.copy()
         self._allocate(self.weights, self.state.slots[0], self.last_update)
 
-    def with_options(self, loss: Any, average: Any, invariant: bool, **options: Any) -> SingleOutput:
-        """Return a copy with other values of `loss`, `average`, `invariant` and the options of the state."""
+    def with_options(
+        self, loss: Any, average: Any, invariant: bool, *, rate_scale: float | None = None, **options: Any
+    ) -> SingleOutput:
+        """Return a copy with other values of these options and of the options of the state."""
         if isinstance(options.get("lr"), Rates):
             raise ValueError(
                 "lr: got several learning rates, but the model has one; leave lr out, or train a new model with them"
             )
         new = self.copy()
         new.loss, new.scaling.invariant = loss, invariant
-        if options:
+        if options or rate_scale is not None:
+            new.rate_scale = self.rate_scale if rate_scale is None else rate_scale
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
             new.weights = self.catch_up_all()
@@ -403,8 +418,8 @@ class MultiOutput(Parameters):
         last_update = super().initial_last_update()
         return last_update if isinstance(last_update, tuple) else last_update.copy()
 
-    def schedule(self) -> Any:
-        """Return the learning-rate schedule as a record; each output multiplies it by its factor."""
+    def _unscaled_schedule(self):
+        """Return the learning-rate schedule, which each output multiplies by its factor."""
         lr = self.state.lr
         return cast(lr.schedule, np.float64) if isinstance(lr, Rates) else self.state.schedule()
 
@@ -445,8 +460,10 @@ class MultiOutput(Parameters):
         self.bias_table = self._resized_table(self.bias_table, 1)
         self.last_update = self.last_update if isinstance(self.last_update, tuple) else self.last_update.copy()
 
-    def with_options(self, loss: Any, average: Any, invariant: bool = False, **options: Any) -> MultiOutput:
-        """Return a copy with other values of `loss`, `average` and the options of the state."""
+    def with_options(
+        self, loss: Any, average: Any, invariant: bool = False, *, rate_scale: float | None = None, **options: Any
+    ) -> MultiOutput:
+        """Return a copy with other values of `loss`, `average`, `rate_scale` and the options of the state."""
         merged = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")} | options
         factors = merged["lr"].values if isinstance(merged["lr"], Rates) else self.rate_factors
         fresh = MultiOutput(
@@ -459,7 +476,8 @@ class MultiOutput(Parameters):
             )
         new = self.copy()
         new.loss = loss
-        if options:
+        if options or rate_scale is not None:
+            new.rate_scale = self.rate_scale if rate_scale is None else rate_scale
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
             new.table[:, 0] = self.catch_up_all()

@@ -109,7 +109,10 @@ class Trainer:
             order = order[~np.isin(order, held_out)]
         loss_sums = model.loss_sums if pass_index == 0 else self.later_sums
         learn = learn_on_device if isinstance(X, DeviceRows) else _learn_on_host
-        should_continue = learn(self, X, y, weight, order, loss_sums)
+        if model.standardize_targets:
+            should_continue = _learn_standardized(self, learn, X, chunk.y, weight, order, loss_sums)
+        else:
+            should_continue = learn(self, X, y, weight, order, loss_sums)
         if held_out is not None and held_out.size:
             self.early_stopping.add_validation_loss(model, X, chunk.y, weight, held_out)
         return should_continue
@@ -210,6 +213,38 @@ class Trainer:
         except StopIteration:
             return False
         return True
+
+
+def _learn_standardized(trainer, learn, X, y, weight, order, loss_sums):
+    """Train on the rows of a chunk in parts, between which the scale of the targets is estimated anew."""
+    model, scaling = trainer.model, trainer.model.target_scaling
+    active = np.flatnonzero(weight[order] > 0)
+    if not active.size:
+        return learn(trainer, X, np.asarray(y, model.dtype), weight, order, loss_sums)
+    y = np.asarray(y, np.float64)
+    if not scaling.has_rows:
+        first = order[active[0]]
+        scaling.start(y[first])
+        # The prediction for the first row was 0, before the intercept started at its target.
+        untrained_loss = model.loss.value(y[first], 0.0) - model.loss.value(y[first], scaling.offset)
+        loss_sums[:-1] += weight[first] * untrained_loss
+    residual = y - scaling.offset
+    y = residual.astype(model.dtype)
+    position, n_learnt = 0, 0
+    while position < order.size:
+        if scaling.is_due:
+            model._rescale_rate()
+        n_learnt += -(-scaling.rows_until_due() // model.batch_size) * model.batch_size  # whole batches
+        end = int(active[n_learnt - 1]) + 1 if n_learnt < active.size else order.size
+        before = model.n_seen
+        should_continue = learn(trainer, X, y, weight, order[position:end], loss_sums)
+        learnt = order[position : position + model.n_seen - before]
+        learnt = learnt[weight[learnt] > 0]
+        scaling.add_rows(residual[learnt], weight[learnt].astype(np.float64))
+        if not should_continue:
+            return False
+        position = end
+    return True
 
 
 def _learn_on_host(trainer, X, y, weight, order, loss_sums):

@@ -34,8 +34,9 @@ from adagrad_nb.linear.row_order import sort_rows_by_hash
 pytest.importorskip("sklearn", minversion="1.6")
 
 from sklearn.base import clone
+from sklearn.datasets import load_diabetes
 from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, SGDRegressor
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -44,6 +45,11 @@ from sklearn.utils.estimator_checks import check_estimator
 from adagrad_nb import AdagradClassifier, AdagradRegressor
 
 BOTH = [AdagradClassifier, AdagradRegressor]
+# The options of `fit_linear` that the estimators have by default.
+DEFAULTS = {
+    AdagradClassifier: {"loss": "logistic"},
+    AdagradRegressor: {"loss": "squared", "lr": 0.1, "standardize_targets": True},
+}
 both = pytest.mark.parametrize("kind", BOTH)
 slow_without_compiler = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="hundreds of thousands of updates take minutes in pure Python"
@@ -113,7 +119,6 @@ def test_every_parameter_and_attribute_is_documented(kind):
 def test_fit_is_fit_linear(kind, dtype):
     X, y = problem(kind)
     X = X.astype(dtype)
-    loss = "logistic" if kind is AdagradClassifier else "squared"
     options = {"lr": 0.3, "rule": Adagrad(1e-6)}
     for shuffle in (False, True):
         estimator = kind(penalty="l1", alpha=0.01, max_iter=3, shuffle=shuffle, random_state=0, **options).fit(X, y)
@@ -124,10 +129,11 @@ def test_fit_is_fit_linear(kind, dtype):
             weight_option = {"sample_weight": weight / weight.mean()}
         else:
             rows, targets, weight_option = X, y, {}
-        model = fit_linear(rows, targets, loss=loss, penalty=L1(0.01), passes=3, **options, **weight_option)
+        linear_options = DEFAULTS[kind] | options | weight_option
+        model = fit_linear(rows, targets, penalty=L1(0.01), passes=3, **linear_options)
         assert estimator.coef_.dtype == dtype
         assert np.ravel(estimator.coef_).tobytes() == model.coef.tobytes()
-        assert_array_equal(estimator.intercept_, [model.intercept])
+        assert_array_equal(estimator.intercept_, np.array([model.intercept], dtype))
         assert estimator.t_ == model.state.t
         scores = model.decision_function(X)
         if kind is AdagradClassifier:
@@ -153,7 +159,7 @@ def test_partial_fit_is_fit_linear_chunk_by_chunk(kind):
         parts.partial_fit(X[rows], y[rows], **classes_option)
     assert are_equal(parts, one_call)
     assert len(parts.loss_curve_) == 7
-    model = fit_linear(X, y, penalty=L2(1e-4), loss="logistic" if kind is AdagradClassifier else "squared")
+    model = fit_linear(X, y, penalty=L2(1e-4), **DEFAULTS[kind])
     assert np.ravel(one_call.coef_).tobytes() == model.coef.tobytes()
     assert one_call.t_ == 200
 
@@ -201,6 +207,44 @@ def test_the_objective_is_that_of_scikit_learn():
     ).fit(X, y, sample_weight=weight)
     assert_allclose(one_pass.coef_, batch.coef_, atol=0.01)
     assert_allclose(one_pass.intercept_, batch.intercept_, atol=0.01)
+
+
+# --- targets in any unit -------------------------------------------------------------------------------------------
+
+
+def house_prices():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 6))
+    return X, 2e5 + X @ [8e4, -3e4, 1e4, 0.0, 0.0, 2e4] + 2e4 * rng.normal(size=2000)
+
+
+def diabetes():
+    X, y = load_diabetes(return_X_y=True)
+    return StandardScaler().fit_transform(X), y
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("data", [house_prices, diabetes])
+@slow_without_compiler
+def test_targets_in_any_unit(data, unit):
+    """By default, as good as scikit-learn's regressor on standardised targets."""
+    X, y = data()
+    standardized = (y - y.mean()) / y.std()
+    peer = np.mean([SGDRegressor(random_state=k).fit(X, standardized).score(X, standardized) for k in range(5)])
+    scores = [AdagradRegressor(random_state=k).fit(X, unit * y).score(X, unit * y) for k in range(5)]
+    assert min(scores) > peer - 0.02
+    part = AdagradRegressor(random_state=0)
+    for _ in range(10):
+        part.partial_fit(X, unit * y)
+    assert part.score(X, unit * y) > peer - 0.02
+
+
+def test_targets_that_are_not_standardised():
+    X, y = problem(AdagradRegressor)
+    model = AdagradRegressor(standardize_targets=False, shuffle=False, max_iter=1, lr=0.5).fit(X, y)
+    assert model.coef_.tobytes() == fit_linear(X, y, loss="squared").coef.tobytes()
+    counts = np.round(np.exp(y))
+    assert not AdagradRegressor("poisson").fit(X, counts).model_.standardize_targets
 
 
 # --- order and weights ---------------------------------------------------------------------------------------------
@@ -425,10 +469,10 @@ def test_loss_curve(kind):
     options = {"shuffle": False, "lr": 0.1}
     curve = kind(max_iter=4, **options).fit(X, y, weight).loss_curve_
     assert len(curve) == 4
-    losses, model, loss = [], None, "logistic" if kind is AdagradClassifier else "squared"
+    losses, model, linear_options = [], None, DEFAULTS[kind] | {"lr": 0.1}
     for _ in range(4):
         before = np.zeros(2) if model is None else model.loss_sums
-        model = fit_linear(X, y, sample_weight=weight / weight[weight > 0].mean(), loss=loss, lr=0.1, model=model)
+        model = fit_linear(X, y, sample_weight=weight / weight[weight > 0].mean(), model=model, **linear_options)
         losses.append(float(np.divide(*(model.loss_sums - before))))
     assert_allclose(curve, losses, rtol=1e-9)
     assert curve[0] > curve[-1]
@@ -461,14 +505,14 @@ def test_early_stopping(kind, shuffle):
 def test_averages_and_batches(kind):
     X, y = problem(kind)
     options = {"shuffle": False, "max_iter": 2}
-    loss = "logistic" if kind is AdagradClassifier else "squared"
     for average, record in ((True, Polyak()), (100, Polyak(100)), (Polyak(3), Polyak(3)), (0, Polyak(0))):
         model = kind(average=average, **options).fit(X, y)
-        linear = fit_linear(X, y, average=record, passes=2, loss=loss)
+        linear = fit_linear(X, y, average=record, passes=2, **DEFAULTS[kind])
         assert np.ravel(model.coef_).tobytes() == linear.coef.tobytes()
         assert not are_equal(model, kind(**options).fit(X, y))
     model = kind(batch_size=8, **options).fit(X, y)
-    assert np.ravel(model.coef_).tobytes() == fit_linear(X, y, batch_size=8, passes=2, loss=loss).coef.tobytes()
+    linear = fit_linear(X, y, batch_size=8, passes=2, **DEFAULTS[kind])
+    assert np.ravel(model.coef_).tobytes() == linear.coef.tobytes()
     assert model.t_ == 2 * 25
 
 
