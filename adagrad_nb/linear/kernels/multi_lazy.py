@@ -23,6 +23,10 @@ class OutputSchedule(NamedTuple):
         """Return the learning rate of update t."""
         return self.rate_factor * at(self.schedule, t)
 
+    def output_factor(self):
+        """Return the factor of this output."""
+        return self.rate_factor
+
 
 @jitable
 def output_spec(spec, rate_factor):
