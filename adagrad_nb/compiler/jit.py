@@ -230,22 +230,24 @@ bind(unpack_record)(lambda packed: lambda packed: _extract_record(packed))  # ty
 # --- arrays without reference counting ---------------------------------------------------------------------------
 
 
+def clear_meminfo(context, builder, numba_type, value):
+    """Return a native value with the same arrays without reference counting, while code is generated."""
+    if isinstance(numba_type, types.Array):
+        array = cgutils.create_struct_proxy(numba_type)(context, builder, value)
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        array.parent = cgutils.get_null_value(array.parent.type)
+        return array._getvalue()
+    if isinstance(numba_type, types.BaseTuple):
+        for index, part_type in enumerate(numba_type):
+            part = clear_meminfo(context, builder, part_type, builder.extract_value(value, index))
+            value = builder.insert_value(value, part, index)
+    return value
+
+
 @intrinsic
 def _clear_meminfo(context, record):
-    def strip_meminfo(context, builder, numba_type, value):
-        if isinstance(numba_type, types.Array):
-            array = cgutils.create_struct_proxy(numba_type)(context, builder, value)
-            array.meminfo = cgutils.get_null_value(array.meminfo.type)
-            array.parent = cgutils.get_null_value(array.parent.type)
-            return array._getvalue()
-        if isinstance(numba_type, types.BaseTuple):
-            for index, part_type in enumerate(numba_type):
-                stripped = strip_meminfo(context, builder, part_type, builder.extract_value(value, index))
-                value = builder.insert_value(value, stripped, index)
-        return value
-
     def codegen(context, builder, signature, args):
-        return strip_meminfo(context, builder, signature.args[0], args[0])
+        return clear_meminfo(context, builder, signature.args[0], args[0])
 
     return record(record), codegen
 

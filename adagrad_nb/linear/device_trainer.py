@@ -178,7 +178,7 @@ class DeviceTrainer:
         self.model, self.X = model, X
         self.active_rows = np.flatnonzero(weight[order] != 0)  # batches skip rows of weight zero
         visited = order[self.active_rows]
-        spec = model.parameters.spec()
+        spec = model.parameters.spec(order.size)
         self._spec, self.schedule = arrays.to_device_record(spec), spec.schedule
         self.rows = Rows(X.indptr, X.indices, X.data, *map(arrays.to_device_array, (y, weight, visited)))
         self.host_arrays = self._trained_arrays()

@@ -68,7 +68,7 @@ def row_kernel(parameters, batch_size, X, spec, leading=()):
         return compiled_for(scaled_rows.learn_scaled_rows, spec), scaled_rows.ScaledRowBuffers(
             w, slots, max_abs, inverse_scale, r
         )
-    return compiled_for(rows.learn_rows, spec), rows.RowBuffers(w, slots, np.empty(shape, np.int64))
+    return compiled_for(rows.learn_rows, spec), rows.RowBuffers(w, slots, np.empty(shape, _time_dtype(parameters)))
 
 
 def batch_kernel(parameters, batch_size, X, spec, leading=()):
@@ -105,6 +105,11 @@ def allocate_batch_index(X, batch_size, leading=()):
 
 def _longest_row(X):
     return int(np.diff(X.indptr).max(initial=0))
+
+
+def _time_dtype(parameters):
+    """Return the dtype of the times in `last_update`."""
+    return np.int64 if isinstance(parameters.last_update, tuple) else parameters.last_update.dtype
 
 
 def _allocate_slots(parameters, shape):
@@ -170,7 +175,7 @@ def allocate_worker_results(parameters, n_features, n_workers, n_samples):
     shape = (n_workers, n_features)
     return WorkerResults(
         np.empty(shape, dtype), _allocate_slots(parameters, shape),
-        () if isinstance(parameters.last_update, tuple) else np.empty(shape, np.int64),
+        () if isinstance(parameters.last_update, tuple) else np.empty(shape, parameters.last_update.dtype),
         np.empty((n_workers, PADDING), dtype), _allocate_slots(parameters, (n_workers, PADDING)),
         np.zeros(n_workers, np.int64),
         np.empty(n_features, dtype), np.empty(n_features, dtype), _allocate_slots(parameters, n_features),

@@ -101,6 +101,10 @@ def check_arrays(model, like, arrays, t):
     like : dict
         The arrays of such a model by name, of which only shapes and dtypes matter.
     """
+    if "summed_rates" in like and "summed_rates" not in arrays:
+        # A file of 0.1.0: lazy updates measured time in updates.
+        like = {name: array for name, array in like.items() if name != "summed_rates"}
+        like["last"] = like["last"].astype(np.int64)
     schema.check_names(arrays, like)
     for name, array in like.items():
         schema.check_array(name, arrays[name], ArrayField.like(array, None))
@@ -113,6 +117,7 @@ def check_arrays(model, like, arrays, t):
     of_slots = {f"{name}{k}": domain for name in ("slot", "bias_slot") for k, domain in enumerate(domains)}
     of_slots |= {"tally": None, "targets": None, "totals": "[0, inf)", "largest": "[0, inf)", "removed": None}
     of_slots |= {"mean_square": "[0, inf)", "scale_weight": "[0, inf)"}
+    of_slots["summed_rates"] = "[0, inf)"
     best = model.selection.best(tally) if has_rates else None
     reported = slice(None) if best is None else slice(best, best + 1)
     for name, array in arrays.items():
@@ -130,5 +135,9 @@ def check_arrays(model, like, arrays, t):
         schema.check_entries("targets", arrays["targets"][2:], "[0, inf)")
         schema.check_entries("targets", arrays["targets"][2:3], "[1, 2]")
     if "last" in arrays:
-        current = float(arrays["totals"][2]) if "totals" in arrays else t
+        current = t
+        if "totals" in arrays:
+            current = float(arrays["totals"][2])
+        elif "summed_rates" in arrays:
+            current = float(arrays["summed_rates"][0])
         schema.check_entries("last", arrays["last"], f"[0, {current!r}]")

@@ -29,12 +29,15 @@ from .kernels.lazy import (
     FromAccumulators,
     LazyIterateSums,
     NoCatchUp,
+    SummedRates,
     WithAveraging,
     acts_on_untouched,
     choose_strategy,
     needs_last_update,
+    sum_rates,
+    sum_rates_between,
 )
-from .kernels.multi_lazy import OutputSchedule
+from .kernels.multi_lazy import ScaledSchedule
 from .kernels.rows import PREFETCH_FROM
 
 if TYPE_CHECKING:
@@ -61,7 +64,10 @@ class Parameters:
     iterate_sums : IterateSums or None
         Sums of the iterates, with Polyak averaging.
     last_update : ndarray of shape (n_features,) or ()
-        Update up to which each feature is current; () if lazy updates do not need it.
+        Time of the update up to which each feature is current (see `kernels.lazy`); () if lazy updates do not need it.
+    summed_rates : tuple (int, float)
+        An update t, and the sum of the learning rates of the updates before it since the options last changed.  Only
+        lazy updates that measure time in summed rates need it.
     rate_scale : float or None
         Factor of the learning rate: the scale of the targets, if they are standardised.
     """
@@ -75,6 +81,7 @@ class Parameters:
     iterate_sums: Any
     last_update: Any
     rate_scale: float | None = None
+    summed_rates: tuple[int, float] = (0, 0.0)
 
     # Members that the subclasses define.
     kernels: Any  # module with the loops over all features
@@ -108,8 +115,45 @@ class Parameters:
         is_lazy = needs_last_update(self.state.rule, self.state.penalty)
         if not is_lazy and not self.average:
             return ()
-        now = self.scaling.summed_step_sizes if is_lazy and self.scaling.normalized else self.state.t
+        now: Any = self.state.t
+        if is_lazy and self.scaling.normalized:
+            now = self.scaling.summed_step_sizes
+        elif self.sums_rates:
+            now = self.rate_sums()[0]
         return np.broadcast_to(now, self.n_features)
+
+    def lazy_strategy(self, averaged: bool | None = None) -> Any:
+        """Return the strategy of the lazy updates, or that with averaged iterates or without."""
+        state, averaged = self.state, self.iterate_sums is not None if averaged is None else averaged
+        return choose_strategy(state.rule, state.penalty, self.schedule(), self.scaling.normalized, averaged)
+
+    @property
+    def sums_rates(self) -> bool:
+        """Whether lazy updates measure time in summed learning rates."""
+        return isinstance(self.lazy_strategy(), SummedRates)
+
+    def _time_depends_on(self, average: Any) -> bool:
+        """Return whether lazy updates measure time differently if the average changes to `average`."""
+        return average != self.average and isinstance(self.lazy_strategy(averaged=False), SummedRates)
+
+    def rate_sums(self, n_updates: int = 0) -> np.ndarray:
+        """Return the summed learning rates of all updates so far, and after each of the next `n_updates`."""
+        t, total = self.summed_rates
+        sums = np.zeros(self.state.t - t + n_updates + 1)
+        sums[0], schedule = total, self.schedule()
+        compiled_for(sum_rates, schedule)(schedule, t, sums)
+        sums = sums[self.state.t - t :]
+        self.summed_rates = self.state.t, float(sums[0])
+        return sums
+
+    def _times_of_updates(self, updates: np.ndarray) -> np.ndarray:
+        """Return the summed learning rates at update numbers, counted from the smallest one."""
+        schedule = self.schedule()
+        distinct, positions = np.unique(np.append(updates, self.state.t), return_inverse=True)
+        times = np.zeros(distinct.size)
+        compiled_for(sum_rates_between, schedule)(schedule, distinct, times)
+        self.summed_rates = self.state.t, float(times[-1])
+        return times[positions[:-1]]
 
     def schedule(self) -> Any:
         """Return the learning-rate schedule as a record, `rate_scale` included."""
@@ -118,15 +162,16 @@ class Parameters:
             return schedule
         if isinstance(schedule, Constant):  # for which there are closed forms
             return schedule._replace(lr=type(schedule.lr)(schedule.lr * factor))
-        return cast(OutputSchedule(schedule, factor), np.float64)
+        return cast(ScaledSchedule(schedule, factor), np.float64)
 
     def _unscaled_schedule(self):
         return self.state.schedule()
 
-    def spec(self) -> Any:
-        """Return the records that the learning kernels are compiled for."""
-        state, schedule = self.state, self.schedule()
-        lazy = choose_strategy(state.rule, state.penalty, schedule, self.scaling.normalized)
+    def spec(self, n_updates: int = 0) -> Any:
+        """Return the records that the learning kernels are compiled for; they make at most `n_updates` updates."""
+        state, schedule, lazy = self.state, self.schedule(), self.lazy_strategy()
+        if isinstance(lazy, SummedRates):
+            lazy = SummedRates(self.rate_sums(n_updates), state.t)
         bias_update = Update(unpenalized(state.rule), Identity(), NoPenalty())  # type: ignore[call-arg]
         spec = rows.LearnerSpec(
             cast(self.loss, self.dtype),
@@ -185,19 +230,26 @@ class Parameters:
 
     def restore(self, arrays: dict[str, Any], t: int, first_update: int) -> None:
         """Set the parameters to the arrays of a file."""
+        self.t = t
+        if self.sums_rates:
+            if "summed_rates" in arrays:
+                self.summed_rates = t, float(arrays["summed_rates"][0])
+            else:  # a file of 0.1.0 has update numbers
+                arrays["last"] = self._times_of_updates(arrays["last"])
         if self.scaling.normalized:
             self.scaling.max_abs, self.scaling.running_sums = arrays["largest"], arrays["totals"]
         self._from_arrays(arrays)
         if self.iterate_sums is not None:
             self.iterate_sums.first_update = first_update
             self.iterate_sums.sums, self.iterate_sums.bias_sums = arrays["total"], arrays["bias_total"]
-        self.t = t
 
     def to_arrays(self) -> dict[str, Any]:
         """Return all arrays under their names in a file."""
         arrays = self._table_arrays()
         if not isinstance(self.last_update, tuple):
             arrays["last"] = self.last_update
+            if self.sums_rates:
+                arrays["summed_rates"] = self.rate_sums()
         if self.iterate_sums is not None:
             arrays |= {"total": self.iterate_sums.sums, "bias_total": self.iterate_sums.bias_sums}
         if self.scaling.normalized:
@@ -277,7 +329,7 @@ class SingleOutput(Parameters):
             )
         new = self.copy()
         new.loss, new.scaling.invariant = loss, invariant
-        if options or rate_scale is not None:
+        if options or rate_scale is not None or self._time_depends_on(average):
             new.rate_scale = self.rate_scale if rate_scale is None else rate_scale
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
@@ -285,7 +337,7 @@ class SingleOutput(Parameters):
             new.state = new.state.with_options(new.weights, **options)
             options.pop("penalty", None)
             new.bias_state = new.bias_state.with_options(new.bias, **options)
-            new.last_update = ()
+            new.last_update, new.summed_rates = (), (new.state.t, 0.0)
             if is_dual_averaging(new.state.rule):
                 new.weights = new.catch_up_all(FromAccumulators(0))
         if average != self.average:
@@ -473,14 +525,14 @@ class MultiOutput(Parameters):
             )
         new = self.copy()
         new.loss = loss
-        if options or rate_scale is not None:
+        if options or rate_scale is not None or self._time_depends_on(average):
             new.rate_scale = self.rate_scale if rate_scale is None else rate_scale
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
             new.table[:, 0] = self.catch_up_all()
             new.state, new.bias_state, new.rate_factors = fresh.state, fresh.bias_state, fresh.rate_factors
             new.t = self.t
-            new.last_update = ()
+            new.last_update, new.summed_rates = (), (new.t, 0.0)
             if is_dual_averaging(merged["rule"]):
                 new.table[:, 0] = new.catch_up_all(FromAccumulators(0))
         if average != self.average:

@@ -258,7 +258,7 @@ def _learn_standardized(trainer, learn, X, y, weight, order, loss_sums):
 def _learn_on_host(trainer, X, y, weight, order, loss_sums):
     """Train on the rows of a chunk; return whether to continue."""
     model, parameters = trainer.model, trainer.model.parameters
-    spec, weights = parameters.spec(), parameters.kernel_arrays(X.shape[1])
+    spec, weights = parameters.spec(order.size), parameters.kernel_arrays(X.shape[1])
     rows = row_kernels.Rows(X.indptr, as_unsigned(X.indices), X.data, y, weight, order)
     kernel, workspace = choose_kernel(parameters, model.batch_size, X, spec, trainer.threads)
     if trainer.start_time is None:

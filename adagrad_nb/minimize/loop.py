@@ -14,6 +14,7 @@ from numba.core.errors import NumbaError
 
 from .. import _check
 from ..compiler.jit import cast, compiled_for
+from ..compiler.pointers import bind_kernel
 from ..optim.gradients import PreparedGradient, prepare_gradient
 from ..optim.kernels.array_update import ALL
 from ..optim.kernels.reductions import (
@@ -23,7 +24,17 @@ from ..optim.kernels.reductions import (
 )
 from ..optim.step import update
 from ..records.schedules import PrecomputedSchedule
-from .loop_kernel import CONVERGED, NOT_FINITE, RUNNING, LoopArrays, PerStep, minimize_loop
+from .loop_kernel import (
+    CONVERGED,
+    NOT_FINITE,
+    RUNNING,
+    STEP_TYPES,
+    LoopArrays,
+    PerStep,
+    StepArguments,
+    make_step,
+    minimize_loop,
+)
 from .objectives import Objective
 
 __all__ = ["MinimizeLoop", "Objective", "project_start", "resume", "start_point"]
@@ -155,13 +166,9 @@ class CompiledStepper:
         self.average = () if self.state.average is None else self.leaf.average
         mean = () if self.leaf.mean is None else self.leaf.mean
         self.arrays = LoopArrays(self.x, np.empty_like(self.x), np.zeros_like(self.x), self.leaf.flat_slots, mean)
-        self.kernel = compiled_for(
-            minimize_loop,
-            self.leaf.update,
-            self.objective.as_record(self.state.t),
-            self.state.schedule(),
-            self.average,
-        )
+        self.kernel = compiled_for(minimize_loop, self.objective.as_record(self.state.t))
+        schedule = self.state.schedule()
+        self.constant_step = None if schedule is None else self._bind_step(schedule)
 
     def run_steps(self, n):
         """Make at most n steps; return (steps, status)."""
@@ -179,18 +186,25 @@ class CompiledStepper:
         return 0
 
     def _run_kernel(self, n):
-        schedule = self.state.schedule()
-        if schedule is None:
+        if self.constant_step is not None:
+            step, _owner = self.constant_step
+        else:
             schedule = self._tabulate_schedule(n)
             n = min(n, len(schedule.values))
-        steps, status, _ = self.kernel(
-            self.objective.as_record(self.state.t), self.leaf.update, PerStep(schedule, self.average), self.arrays,
-            self.leaf.resolved_prefix, self.state.t, n, self.gtol,
-        )  # fmt: skip
+            step, _owner = self._bind_step(schedule)
+        np.copyto(self.arrays.given, self.x)
+        objective = self.objective.as_record(self.state.t)
+        steps, status = self.kernel(objective, self.arrays.given, self.arrays.g, step, self.state.t, n)
         self.objective.njev += steps + 1
         self.objective.nfev += steps + 1 if self.objective.gradient_has_value else 0
         self.state.t += steps
         return steps, status
+
+    def _bind_step(self, schedule):
+        """Return the step with a schedule of learning rates as a bound kernel, and the owner of its memory."""
+        per_step = PerStep(schedule, self.average)
+        arguments = StepArguments(self.leaf.update, per_step, self.arrays, self.leaf.resolved_prefix, self.gtol)
+        return bind_kernel(make_step, arguments, *STEP_TYPES)
 
     def _tabulate_schedule(self, n):
         """Return the learning rates of a Python schedule for at most n updates."""

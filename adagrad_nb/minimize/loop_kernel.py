@@ -1,4 +1,7 @@
-"""The minimisation loop as one kernel, compiled with the objective."""
+"""The compiled minimisation loop: one kernel with the objective, and one with the step, which it calls by address.
+
+So a new objective compiles the loop alone, which is short, and the step of each rule comes from the disk cache.
+"""
 
 import math
 from typing import Any, NamedTuple
@@ -6,6 +9,7 @@ from typing import Any, NamedTuple
 from numba import types
 
 from ..compiler.jit import bind, cast_like, jit, jitable, method
+from ..compiler.pointers import call_kernel, load_record
 from ..optim.kernels.array_update import ALL, update_average, update_coordinates
 from ..optim.kernels.reductions import count_unconverged, resolve_norms
 from ..records.averaging import overwrites, weight
@@ -76,24 +80,50 @@ def _update_mean_by_type(mean, x, average, t):
     return lambda mean, x, average, t: _update_mean_array(mean, x, average, t)
 
 
+class StepArguments(NamedTuple):
+    """The records and arrays of `make_step`."""
+
+    update: Any
+    per_step: Any
+    arrays: Any
+    resolved_prefix: Any
+    gtol: Any
+
+
+STEP_TYPES = (types.float64, types.int64, types.boolean)  # of the arguments of `make_step` after the first
+
+
 @jit
-def minimize_loop(objective, update, per_step, arrays, resolved_prefix, t, n, gtol):
-    """Make at most n updates of x; return (steps, status, value), where value and g are those of the last x."""
+def make_step(arguments, f, t, is_last):
+    """Make update t of x unless the run ends at x, where the objective has the value f; return the status."""
+    update, per_step, arrays, resolved_prefix, gtol = load_record(arguments)
     x, given, g, s, mean = arrays
-    steps = 0
-    while True:
+    n_unconverged, n_nonfinite = count_unconverged(update.penalty, ALL, x, g, gtol)
+    if n_nonfinite > 0 or not math.isfinite(f):
+        return NOT_FINITE
+    if n_unconverged == 0 and gtol > 0:
+        return CONVERGED
+    if not is_last:
+        lr = cast_like(at(per_step.schedule, t), x)
+        transforms = resolve_norms(update.transforms, resolved_prefix, ALL, x, g, lr)
+        update_coordinates(Update(update.rule, transforms, update.penalty), ALL, x, g, s, lr, t)
+        update_mean(mean, x, per_step.average, t)
         for i in range(x.shape[0]):
             given[i] = x[i]
+    return RUNNING
+
+
+@jit
+def minimize_loop(objective, given, g, step, t, n):
+    """Make at most n updates with `step`, the bound `make_step`; return (steps, status).
+
+    `given` is the copy of x for the objective, which writes its gradient into g.
+    """
+    steps = 0
+    while True:
         f = evaluate(objective, given, g, t + steps)
-        n_unconverged, n_nonfinite = count_unconverged(update.penalty, ALL, x, g, gtol)
-        if n_nonfinite > 0 or not math.isfinite(f):
-            return steps, NOT_FINITE, f
-        if n_unconverged == 0 and gtol > 0:
-            return steps, CONVERGED, f
-        if steps == n:
-            return steps, RUNNING, f
-        lr = cast_like(at(per_step.schedule, t + steps), x)
-        transforms = resolve_norms(update.transforms, resolved_prefix, ALL, x, g, lr)
-        update_coordinates(Update(update.rule, transforms, update.penalty), ALL, x, g, s, lr, t + steps)
-        update_mean(mean, x, per_step.average, t + steps)
+        is_last = steps == n
+        status = call_kernel(step, float(f), t + steps, is_last)
+        if is_last or status != RUNNING:
+            return steps, status
         steps += 1

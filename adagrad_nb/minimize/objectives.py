@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
+from numba import types
 from numba.core.errors import NumbaError
 
-from ..compiler.jit import cast, compiled_for, is_compiled, jitable
+from ..compiler.jit import bind, cast, compiled_for, is_compiled, jitable
 from ..records.penalties import Bounded, Box, NoPenalty
 from .loop_kernel import call_value_grad, value_grad
 
@@ -70,6 +71,36 @@ class Sampler:
 # --- records for the compiled loop -------------------------------------------------------------------------------
 
 
+def write_gradient(g, gradient):
+    """Copy a gradient of any shape into the vector g, or raise if it has another size."""
+    gradient = np.asarray(gradient)
+    if gradient.size != g.size:
+        raise ValueError("jac: the gradient must have the shape of x")
+    g[:] = gradient.reshape(-1)
+
+
+@bind(write_gradient)
+def _write_gradient_by_type(g, gradient):
+    # Numba's `g[:] = gradient` formats an error message with both shapes: compiling that takes more than a second.
+    if isinstance(gradient, types.Array):
+
+        def write_array(g, gradient):
+            if gradient.size != g.size:
+                raise ValueError("jac: the gradient must have the shape of x")
+            values = gradient.flat
+            for i in range(g.size):
+                g[i] = values[i]
+
+        def write_vector(g, gradient):
+            if gradient.size != g.size:
+                raise ValueError("jac: the gradient must have the shape of x")
+            for i in range(g.size):
+                g[i] = gradient[i]
+
+        return write_vector if gradient.ndim == 1 else write_array
+    return None
+
+
 class Gradient(NamedTuple):
     """A compiled gradient without a value; the value counts as zero."""
 
@@ -77,7 +108,7 @@ class Gradient(NamedTuple):
     args: tuple
 
     def evaluate(self, x, g, t):
-        g[:] = self.jac(x, *self.args)
+        write_gradient(g, self.jac(x, *self.args))
         return 0.0
 
 
@@ -89,7 +120,7 @@ class ValueAndGradient(NamedTuple):
 
     def evaluate(self, x, g, t):
         f, gradient = self.fun(x, *self.args)
-        g[:] = gradient
+        write_gradient(g, gradient)
         return f
 
 
@@ -101,7 +132,7 @@ class BatchGradient(NamedTuple):
     epoch_order: Any
 
     def evaluate(self, x, g, t):
-        g[:] = self.jac(x, batch_at(self.epoch_order, t).copy(), *self.args)
+        write_gradient(g, self.jac(x, batch_at(self.epoch_order, t).copy(), *self.args))
         return 0.0
 
 
@@ -114,7 +145,7 @@ class BatchValueAndGradient(NamedTuple):
 
     def evaluate(self, x, g, t):
         f, gradient = self.fun(x, batch_at(self.epoch_order, t).copy(), *self.args)
-        g[:] = gradient
+        write_gradient(g, gradient)
         return f
 
 

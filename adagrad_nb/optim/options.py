@@ -10,6 +10,7 @@ from ..records.gates import accumulates_gradients, is_gate
 from ..records.penalties import NoPenalty
 from ..records.rules import Adagrad, can_accumulate_squares, has_row_accumulators
 from ..records.transforms import is_for_some_arrays, needs_norm
+from .external_schedules import as_schedule
 from .gradients import DUPLICATES
 
 SPARSE_DECAY = ("touched", "whole", "lazy", "refuse")
@@ -37,7 +38,7 @@ class Options(NamedTuple):
         """
         rule = Adagrad() if self.rule is None else self.rule
         penalty = NoPenalty() if self.penalty is None else self.penalty
-        lr, transforms = self.lr, self.transforms
+        lr, transforms = as_schedule(self.lr), self.transforms
         has_device_lr = arrays.is_device_array(lr)  # the kernels read its entries when they run
         _check.record_methods("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
         if hasattr(lr, "_fields"):

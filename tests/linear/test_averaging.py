@@ -10,6 +10,7 @@ from linear_problems import COLUMNS, PENALTIES, RATES, WEIGHT, X, Y, data, model
 from numpy.testing import assert_allclose
 
 from adagrad_nb import EMA, L1, L2, Chunk, InverseSqrt, NoPenalty, Polyak, fit_linear, load_model
+from adagrad_nb.records.penalties import has_additive_prox
 
 
 def iterates(X, y, loss, at, prox, weight, passes, start=None):
@@ -36,8 +37,13 @@ def assert_mean(penalty, loss, rate, start, dtype=None, tolerance=1e-12):
     assert_allclose(model.decision_function(X), X @ model.coef + model.intercept, rtol=10 * tolerance, atol=tolerance)
     # The learning is that of the iterate.
     plain = fit_linear(X, y, average=None, **options)
-    assert model_values(fit_linear(X[:0], y[:0], model=model, average=False)) == model_values(plain)
-    assert model.progressive_loss == plain.progressive_loss
+    iterate = fit_linear(X[:0], y[:0], model=model, average=False)
+    if rate == "constant" or not has_additive_prox(record):
+        assert model_values(iterate) == model_values(plain)
+        assert model.progressive_loss == plain.progressive_loss
+    else:  # without averages, missed steps at a changing rate are taken at once
+        assert_allclose(iterate.coef, plain.coef, **close)
+        assert_allclose(model.progressive_loss, plain.progressive_loss, **close)
     if start < len(states) - 1:
         assert np.abs(model.coef - plain.coef).max() > 1e-3
 

@@ -1,5 +1,7 @@
 """Trajectories of 200 steps against the real systems, where they are installed."""
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -429,6 +431,184 @@ def test_jax_example(momentum, dtype):
             state = step(t, jax.numpy.asarray(g), state)
         x = np.asarray(params(state))
     assert_same(run_updates(like("jax", step_size=0.1, momentum=momentum), dtype), x)
+
+
+# --- schedules and constructors of the systems --------------------------------------------------------------------
+
+N_RATES = 1000
+
+
+def rates_of(options, n=N_RATES):
+    """Return the learning rates of the first n updates."""
+    state = init(np.zeros(1), **options)
+    return [float(state.lr_at(t)) for t in range(n)]
+
+
+TORCH_SCHEDULERS = {
+    "step": lambda s, o: s.StepLR(o, 70, 0.3),
+    "multi-step": lambda s, o: s.MultiStepLR(o, [5, 90, 400], 0.1),
+    "multiplicative": lambda s, o: s.MultiplicativeLR(o, lambda epoch: 0.99),
+    "lambda": lambda s, o: s.LambdaLR(o, lambda epoch: 1 / (1 + epoch)),
+    "constant": lambda s, o: s.ConstantLR(o, 0.3, 50),
+    "linear": lambda s, o: s.LinearLR(o, 0.1, 1.0, 300),
+    "exponential": lambda s, o: s.ExponentialLR(o, 0.99),
+    "polynomial": lambda s, o: s.PolynomialLR(o, 700, 2.0),
+    "cosine": lambda s, o: s.CosineAnnealingLR(o, 90, 0.01),
+    "restarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, 10, 2, 0.01),
+    "cyclic": lambda s, o: s.CyclicLR(o, 0.01, 0.5, 70, 50, mode="exp_range", gamma=0.999, cycle_momentum=False),
+    "cyclic, own shape": lambda s, o: s.CyclicLR(o, 0.01, 0.5, 70, scale_fn=lambda x: 0.5, cycle_momentum=False),
+    "one cycle": lambda s, o: s.OneCycleLR(o, 0.5, total_steps=N_RATES + 1, cycle_momentum=False),
+    "three phases": lambda s, o: s.OneCycleLR(
+        o, 0.5, total_steps=N_RATES + 1, cycle_momentum=False, three_phase=True, anneal_strategy="linear"
+    ),
+    "chained": lambda s, o: s.ChainedScheduler([s.ConstantLR(o, 0.1, 20), s.ExponentialLR(o, 0.99)]),
+    "sequential": lambda s, o: s.SequentialLR(
+        o, [s.LinearLR(o, 0.1, 1.0, 20), s.CosineAnnealingLR(o, 900)], milestones=[20]
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*lr_scheduler.step", "ignore:To get the last learning rate")
+@pytest.mark.parametrize("name", TORCH_SCHEDULERS)
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_schedulers_of_torch(name, as_tensor):
+    torch = pytest.importorskip("torch")
+
+    def make():
+        lr = torch.tensor(0.5, dtype=torch.float64) if as_tensor else 0.5
+        optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1000))], lr=lr)
+        return optimizer, TORCH_SCHEDULERS[name](torch.optim.lr_scheduler, optimizer)
+
+    optimizer, scheduler = make()
+    given_optimizer, given = make()
+    state_before = str(given.state_dict()), str(given_optimizer.state_dict())
+    options = like("torch", lr=given)
+    actual = rates_of(options)
+    assert (str(given.state_dict()), str(given_optimizer.state_dict())) == state_before
+    expected = []
+    for _ in range(N_RATES):
+        expected.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        scheduler.step()
+    assert actual == expected
+    with pytest.raises(ValueError, match="has already taken 1000 steps"):
+        like("torch", lr=scheduler)
+
+
+def test_a_scheduler_of_torch_drives_a_run():
+    torch = pytest.importorskip("torch")
+    p = torch.nn.Parameter(torch.from_numpy(start(64, np.float64)))
+    optimizer = torch.optim.Adagrad([p], lr=0.5, lr_decay=0.01)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 90)
+    options = like("torch", lr=scheduler, lr_decay=0.01)
+    for g in gradients(64, np.float64):
+        p.grad = torch.from_numpy(g)
+        optimizer.step()
+        scheduler.step()
+    assert_same(run_updates(options, np.float64), p.detach().numpy())
+
+
+def test_a_scheduler_of_the_loss_is_refused():
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    with pytest.raises(ValueError, match="lr: ReduceLROnPlateau depends on the loss"):
+        like("torch", lr=torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer))
+
+
+def test_schedules_of_keras(keras):
+    schedules = keras.optimizers.schedules
+    for schedule in [
+        schedules.ExponentialDecay(0.5, 7, 0.9, staircase=True),
+        schedules.InverseTimeDecay(0.5, 7, 0.3),
+        schedules.PolynomialDecay(0.5, 200, 0.01, 2.0, cycle=True),
+        schedules.PiecewiseConstantDecay([5, 900], [0.5, 0.2, 0.1]),
+        schedules.CosineDecay(0.1, 500, alpha=0.1, warmup_target=0.5, warmup_steps=100),
+        schedules.CosineDecayRestarts(0.5, 100, 2.0, 0.8, 0.1),
+    ]:
+        expected = [float(schedule(step)) for step in range(N_RATES)]
+        assert rates_of(like("keras", learning_rate=schedule)) == expected
+    assert rates_of(like("keras", learning_rate=lambda: 0.25), 3) == [0.25] * 3
+
+
+def test_schedules_of_keras_drive_a_run(keras):
+    schedule = keras.optimizers.schedules.CosineDecay(0.5, 150)
+    optimizer = keras.optimizers.Adagrad(schedule, gradient_accumulation_steps=3)
+    variable = keras.Variable(start(64, np.float32), dtype="float32")
+    optimizer.build([variable])
+    for g in gradients(64, np.float32):
+        optimizer.apply([g], [variable])
+    options = like("keras", learning_rate=schedule, gradient_accumulation_steps=3)
+    assert_same(run_updates(options, np.float32), np.asarray(variable.value))
+
+
+def test_schedules_of_optax():
+    optax = pytest.importorskip("optax")
+    for schedule in [
+        optax.constant_schedule(0.3),
+        optax.cosine_decay_schedule(0.5, 900, 0.1, exponent=2.0),
+        optax.warmup_cosine_decay_schedule(0.0, 0.5, 100, 900, 0.01),
+        optax.exponential_decay(0.5, 50, 0.9, transition_begin=10, staircase=True),
+        optax.polynomial_schedule(0.1, 0.5, 2.0, 300, 20),
+        optax.piecewise_constant_schedule(0.5, {100: 0.1, 500: 0.5}),
+        optax.cosine_onecycle_schedule(900, 0.5),
+        optax.linear_onecycle_schedule(900, 0.5),
+        optax.join_schedules([optax.linear_schedule(0.0, 0.5, 50), optax.constant_schedule(0.2)], [50]),
+    ]:
+        lr = like("optax", learning_rate=schedule)["lr"]
+        assert lr is schedule
+        assert rates_of({"lr": lr}, 3) == [float(schedule(count)) for count in range(3)]
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 0.5, 100, 900, 0.01)
+    expected = np.asarray(schedule(np.arange(N_RATES)))
+    np.testing.assert_allclose(rates_of(like("optax", learning_rate=schedule)), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_schedulers_of_braintools():
+    optim = pytest.importorskip("braintools").optim
+    for make, n in [
+        (lambda: optim.StepLR(0.5, 70, 0.3), 200),
+        (lambda: optim.CosineAnnealingLR(0.5, 10, 0.01), 30),
+        # each step of this one is compiled, in a tenth of a second
+        (lambda: optim.SequentialLR([optim.LinearLR(0.5, 0.1, 1.0, 5), optim.ExponentialLR(0.5, 0.99)], [5]), 10),
+    ]:
+        given, scheduler = make(), make()
+        actual = rates_of(like("braintools", lr=given), n)
+        assert float(given.get_last_lr()[0]) == actual[0]
+        expected = []
+        for _ in range(n):
+            expected.append(float(scheduler.get_last_lr()[0]))
+            scheduler.step()
+        assert actual == expected
+        with pytest.raises(ValueError, match=f"has already taken {n} steps"):
+            like("braintools", lr=scheduler)
+
+
+CONSTRUCTORS = [
+    ("torch", "adagrad", "torch.optim", "Adagrad"),
+    ("torch", "adadelta", "torch.optim", "Adadelta"),
+    ("keras", "adagrad", "keras.optimizers", "Adagrad"),
+    ("keras", "adadelta", "keras.optimizers", "Adadelta"),
+    ("optax", "adagrad", "optax", "adagrad"),
+    ("optax", "adadelta", "optax", "adadelta"),
+    ("jax", "adagrad", "jax.example_libraries.optimizers", "adagrad"),
+    ("braintools", "adagrad", "braintools.optim", "Adagrad"),
+    ("braintools", "adadelta", "braintools.optim", "Adadelta"),
+]
+
+
+@pytest.mark.parametrize(("system", "method", "module", "name"), CONSTRUCTORS, ids=lambda item: item)
+def test_all_arguments_of_the_constructor_are_accepted(system, method, module, name, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    constructor = getattr(pytest.importorskip(module), name)
+    settings = {}
+    for argument in inspect.signature(constructor).parameters.values():
+        if argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
+            settings[argument.name] = None if argument.default is argument.empty else argument.default
+    for rate in ("learning_rate", "step_size"):
+        if settings.get(rate, 0) is None:
+            settings[rate] = 0.1
+    options = like(system, method, **settings)
+    rates = {name: value for name, value in settings.items() if name in ("lr", "learning_rate", "step_size")}
+    assert options == like(system, method, **rates)
 
 
 # --- a run that moves over in the middle ---------------------------------------------------------------------------

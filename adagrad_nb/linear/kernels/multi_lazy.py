@@ -13,6 +13,17 @@ from .lazy import ClosedForm, NoCatchUp, add_bias_iterate, add_iterate, add_miss
 from .rows import LearnerSpec
 
 
+class ScaledSchedule(NamedTuple):
+    """Learning-rate schedule times a factor, of all outputs."""
+
+    schedule: Any
+    factor: float
+
+    def at(self, t):
+        """Return the learning rate of update t."""
+        return self.factor * at(self.schedule, t)
+
+
 class OutputSchedule(NamedTuple):
     """Learning-rate schedule of one output."""
 
@@ -22,6 +33,10 @@ class OutputSchedule(NamedTuple):
     def at(self, t):
         """Return the learning rate of update t."""
         return self.rate_factor * at(self.schedule, t)
+
+    def output_factor(self):
+        """Return the factor of this output."""
+        return self.rate_factor
 
 
 @jitable

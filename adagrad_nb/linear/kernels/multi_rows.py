@@ -36,7 +36,7 @@ from .multi_lazy import (
     output_spec,
     record_features,
 )
-from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row, spec_at_update
 
 PREFETCH_BYTES = (
     1 << 20
@@ -323,7 +323,7 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             if status == NO_WEIGHT:
                 continue
             return position, status, t
-        catch_up_features(spec, weights, buffers, columns, t)
+        catch_up_features(spec_at_update(spec, t), weights, buffers, columns, t)
         dot_outputs(w, columns, x, bias, p)
         if not can_learn_from(spec.loss, scores):
             return position, NOT_FINITE, t
@@ -342,7 +342,7 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
         if spec.intercept:
             update_features(spec.bias_update, bias, bias_slots, buffers.bias_column, buffers.bias_value, buffers, t)
         t += 1
-        record_features(spec, weights, buffers, columns, t)
+        record_features(spec_at_update(spec, t), weights, buffers, columns, t)
     return stop, DONE, t
 
 

@@ -4,7 +4,19 @@ A dense step of Adagrad moves five words per coordinate: it reads x, g and the a
 accumulator.  For arrays larger than the caches, memory bandwidth sets the time.
 """
 
-from ...compiler.jit import coordinate_of, jit, jitable, load, pack_record, parallel, pick, prange, store, unpack_record
+from ...compiler.jit import (
+    coordinate_of,
+    force_inline,
+    jit,
+    jitable,
+    load,
+    pack_record,
+    parallel,
+    pick,
+    prange,
+    store,
+    unpack_record,
+)
 from ...records.averaging import mix
 from ...records.coordinate import apply_with_shared_slots, update_at
 from ...records.rules import accumulate, pool_squares
@@ -17,7 +29,7 @@ PARALLEL_FROM = 2**16
 ALL = ()  # the `where` of a dense gradient
 
 
-@jitable
+@force_inline()
 def update_coordinates(update, where, x, g, s, lr, t):
     """x[i], s[i] = update(x[i], g[k], s[i]) with i = where[k]"""
     for k in range(g.shape[0]):
