@@ -157,6 +157,8 @@ def _check_device(model):
             f"penalty: got {model.parameters.state.penalty!r}, a group penalty, which training on a device does not "
             "support; use L1 there, or train on the host"
         )
+    if model.is_searching:
+        raise ValueError("lr: training on a device does not support a search over learning rates; use one rate")
     if model.normalized or model.invariant:
         raise ValueError(
             "normalized: training on a device supports neither normalized=True nor invariant=True; use False"

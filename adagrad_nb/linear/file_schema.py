@@ -9,7 +9,7 @@ from ..io import schema
 from ..io.schema import FINITE, ArrayField
 from ..records.multiclass_losses import is_multi_output_loss
 from ..records.rules import slot_domains
-from ..records.schedules import has_several_rates
+from ..records.schedules import RateSearch, has_several_rates
 from .selection import BestOutput
 from .targets import BinaryLabels, MulticlassLabels
 
@@ -56,12 +56,29 @@ def read_n_features(meta, arrays, loss, lr):
         if shape != (n_features,):
             raise ValueError(f"n_features: got {n_features}, but w has shape {shape}")
         return n_features
-    n_outputs = len(lr.values) if has_several_rates(lr) else len(schema.entry(meta, "labels", list)) - 1
+    if isinstance(lr, RateSearch):
+        n_outputs = read_candidates(arrays)[0].size
+    else:
+        n_outputs = len(lr.values) if has_several_rates(lr) else len(schema.entry(meta, "labels", list)) - 1
     if len(shape) != 3 or (shape[0], shape[2]) != (n_features, n_outputs) or (n_outputs and not shape[1]):
         raise ValueError(f"n_features: got {n_features} with {n_outputs} outputs, but the table has shape {shape}")
     if not n_outputs and n_features > 2**31:
         raise ValueError(f"n_features: got {n_features} without any output")
     return n_features
+
+
+def read_candidates(arrays):
+    """Return the remaining learning rates of a search, and (rate, mean loss, update number) of the removed ones."""
+    schema.check_names(arrays, ("rates", "removed"), arrays)
+    rates, removed = arrays["rates"], arrays["removed"]
+    for name, array, shape in (("rates", rates, rates.shape[:1]), ("removed", removed, (*removed.shape[:1], 3))):
+        if array.dtype != np.float64 or array.shape != shape:
+            raise ValueError(f"{name}: got {array.dtype} of shape {array.shape}; must be float64 of shape {shape}")
+    schema.check_entries("rates", rates, "(0, inf)")
+    schema.check_entries("removed", removed[:, 2], "[1, 9e15]")
+    if np.any(removed[:, 2] != np.floor(removed[:, 2])):
+        raise ValueError("removed: update numbers must be integers")
+    return rates, removed
 
 
 def check_labels(target, labels):

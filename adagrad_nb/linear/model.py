@@ -581,6 +581,11 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
             f"{'normalized' if normalized else 'invariant'}: got True, which several classes or rates do not support; "
             "use False, or train on two classes or numbers with one rate"
         )
+    if isinstance(lr, RateSearch) and batch_size > 1:
+        raise ValueError(
+            f"batch_size: got {batch_size}, but a search over learning rates makes one update for each row; leave "
+            "batch_size out, or use lr=Rates()"
+        )
     if (normalized or invariant) and batch_size > 1:
         option = "normalized" if normalized else "invariant"
         raise ValueError(

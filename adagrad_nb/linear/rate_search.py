@@ -74,9 +74,9 @@ class SearchedParameters(MultiOutput):
         """Number of loss sums: see `SearchedOutput`."""
         return 2 * self.n_outputs + 2
 
-    def spec(self) -> SearchSpec:
-        """Return the records that the learning kernel is compiled for."""
-        return SearchSpec(*super().spec(), self.scales)
+    def spec(self, n_updates: int = 0) -> SearchSpec:
+        """Return the records that the learning kernel is compiled for; it makes at most `n_updates` updates."""
+        return SearchSpec(*super().spec(n_updates), self.scales)
 
     def _similar(self, loss, average, **options):
         """Return new parameters for the same rates with other options."""

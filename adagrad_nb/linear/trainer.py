@@ -271,7 +271,7 @@ def _learn_on_host(trainer, X, y, weight, order, loss_sums):
             is_first_pass = loss_sums is model.loss_sums
             if trainer.halve_candidates():
                 loss_sums = model.loss_sums if is_first_pass else trainer.later_sums
-                spec, weights = parameters.spec(), parameters.kernel_arrays(X.shape[1])
+                spec, weights = parameters.spec(order.size), parameters.kernel_arrays(X.shape[1])
                 _, workspace = choose_kernel(parameters, model.batch_size, X, spec)
             stop = min(stop, position + (parameters.updates_until_halving() or stop))
         while True:

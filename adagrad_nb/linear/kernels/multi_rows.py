@@ -365,7 +365,7 @@ def sum_iterates(spec, weights, buffers, t, out):
     w, s, lazy_sums, _, _ = weights
     for i in range(w.shape[0]):
         for c in range(out.shape[1]):
-            spec_c = output_spec(spec, buffers.rate_factors[c])
+            spec_c = output_spec(spec, buffers.rate_factors[c], i)
             missed = missed_sum(
                 spec_c, w[i, c], load(s, (i, c)), lazy_sums.last_update[i], lazy_sums.first_update, t, i
             )

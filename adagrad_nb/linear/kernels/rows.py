@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch, prefetch_each
-from ...compiler.jit import borrow_arrays, cast_like, force_inline, jit, jitable, load, store
+from ...compiler.jit import borrow_arrays, cast_like, force_inline, jit, jitable, load, method, store
 from ...compiler.simd import magnitude_limit_like, one_like
 from ...records.coordinate import apply_update
 from ...records.losses import inverse_link, slope, value
@@ -79,12 +79,18 @@ class LearnerSpec(NamedTuple):
     lazy: Any
     intercept: int
 
+    def with_lazy(self, lazy):
+        """Return the records with another strategy of the lazy updates."""
+        return LearnerSpec(self.loss, self.update, self.bias_update, self.schedule, lazy, self.intercept)
+
+
+_with_lazy = method("with_lazy")
+
 
 @jitable
 def spec_at_update(spec, t):
     """Return the records of a kernel with the lazy-update strategy for the values of a row in update t."""
-    loss, update, bias_update, schedule, lazy, intercept = spec
-    return LearnerSpec(loss, update, bias_update, schedule, at_update(lazy, t), intercept)
+    return _with_lazy(spec, at_update(spec.lazy, t))
 
 
 @jitable

@@ -29,7 +29,7 @@ from .multi_rows import (
     prefetch_row,
     store_slots,
 )
-from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row, spec_at_update
 from .scaled_rows import MAX_RATIO
 
 
@@ -44,17 +44,23 @@ class SearchSpec(NamedTuple):
     intercept: int
     scales: Any
 
+    def with_lazy(self, lazy):
+        """Return the records with another strategy of the lazy updates."""
+        return SearchSpec(
+            self.loss, self.update, self.bias_update, self.schedule, lazy, self.intercept, self.scales
+        )
+
+    def feature_rate_factor(self, factor, i):
+        """Return the factor of the learning rate of a model at feature i: `factor` divided by the scale."""
+        square = self.scales.mean_square[i]
+        return factor / math.sqrt(square) if square > 0 else factor - factor
+
 
 class FeatureScales(NamedTuple):
     """Weighted mean of the squares of the non-zero values of each feature so far, and the sum of their weights."""
 
     mean_square: Any
     weight: Any
-
-    def rate_factor(self, factor, i):
-        """Return the factor of the learning rate of a model at feature i: `factor` divided by the scale."""
-        square = self.mean_square[i]
-        return factor / math.sqrt(square) if square > 0 else factor - factor
 
 
 class SearchRowBuffers(NamedTuple):
@@ -213,7 +219,7 @@ def learn_search_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             return position, status, t
         if has_too_large(x, h):
             return position, TOO_LARGE, t
-        catch_up_features(spec, weights, buffers, columns, t)
+        catch_up_features(spec_at_update(spec, t), weights, buffers, columns, t)
         scale_row(scales, columns, x, h, buffers.row)
         dot_outputs(w, columns, clipped, bias, p)
         if not can_learn_from(spec.loss, scores):
@@ -250,5 +256,5 @@ def learn_search_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
         for k in range(last):
             scales.mean_square[columns[k]], scales.weight[columns[k]] = mean_square[k], weight[k]
         t += 1
-        record_features(spec, weights, buffers, columns, t)
+        record_features(spec_at_update(spec, t), weights, buffers, columns, t)
     return stop, DONE, t
