@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _check
 from ..compiler.jit import cast, compiled_entry, compiled_for, num_threads
-from ..compiler.simd import MAGNITUDE_LIMITS
+from ..compiler.simd import MAGNITUDE_LIMITS, is_accurate_norm
 from ..compiler.threads import ThreadedKernel
 from ..cuda import arrays
 from ..records.averaging import overwrites, weight
@@ -253,7 +253,10 @@ class Leaf:
 
     def gradient_norm(self, position, transforms, x, gradient, lr):
         """Return the 2-norm of a gradient after the first `position` transforms."""
-        return self._reduce_gradient(reductions.compiled_norm, position, transforms, x, gradient, lr)
+        norm = self._reduce_gradient(reductions.compiled_norm, position, transforms, x, gradient, lr)
+        if is_accurate_norm(self.precision.type(norm)):
+            return norm
+        return self._reduce_gradient(reductions.compiled_scaled_norm, position, transforms, x, gradient, lr)
 
     def count_nonfinite(self, position, transforms, x, gradient, lr):
         """Return the number of its entries that are not finite after the first `position` transforms."""
