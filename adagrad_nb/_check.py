@@ -223,6 +223,28 @@ def real_array(name, array):
     return array
 
 
+def numbers_of_objects(name, array):
+    """Return an array of objects, such as the columns of a data frame, as float64; return other arrays unchanged."""
+    if array.dtype.kind != "O":
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        position = first_true(np.vectorize(_is_no_float, otypes=[bool])(array)) if array.ndim else 0
+        raise ValueError(
+            f"{name}: got {shorten_repr(array[position] if array.ndim else array[()])} at index {position}; must be a "
+            "number"
+        ) from None
+
+
+def _is_no_float(value):
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return True
+    return False
+
+
 def parameter_array(name, array):
     """Return an array of parameters with its float or complex dtype; integers become float64."""
     no_mask(name, array)

@@ -367,6 +367,10 @@ class SingleOutput(Parameters):
         slots, bias_slots = self.state.leaves[0].flat_slots, self.bias_state.leaves[0].flat_slots
         return rows.Weights(self.weights[:n_features], slots, self.lazy_state(n_features), self.bias, bias_slots)
 
+    def set_weights(self, coef: np.ndarray, intercept: np.ndarray) -> None:
+        """Set the weights, of shape (n_features,), and the intercept."""
+        self.weights[:], self.bias[:] = coef, intercept
+
     def reported_weights(self) -> np.ndarray:
         """Return the weights for predictions, of shape (n_features,)."""
         if not self.n_averaged:
@@ -577,6 +581,11 @@ class MultiOutput(Parameters):
     def catch_up_workspace(self) -> tuple[Any, ...]:
         """Return the workspace of the loops over all features, as a tuple."""
         return (self.row_workspace(np.uint32),)
+
+    def set_weights(self, coef: np.ndarray, intercept: np.ndarray) -> None:
+        """Set the weights, of shape (n_outputs, n_features), or (n_features,) for all outputs, and the intercepts."""
+        self.table[:, 0, : self.n_outputs] = np.atleast_2d(coef).T
+        self.bias_table[0, 0, : self.n_outputs] = intercept
 
     def reported_weights(self) -> np.ndarray:
         """Return the weights for predictions, of shape (n_features, n_outputs + padding)."""
