@@ -14,7 +14,8 @@ import numpy as np
 from .. import _check
 from ..compiler.jit import cast, compiled_for
 from ..compiler.simd import LANES4
-from ..optim.state import init
+from ..optim.options import Options
+from ..optim.state import State, init
 from ..records.averaging import Polyak
 from ..records.coordinate import Update
 from ..records.dual_averaging import is_dual_averaging
@@ -45,7 +46,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ..optim.state import State
+
+def weight_state(weights: np.ndarray, rule: Any, lr: Any, penalty: Any) -> State:
+    """Return the state of one weight for each feature; `init` refuses group penalties of vectors."""
+    return State([("x", weights)], Options(rule, lr, penalty=penalty))
 
 
 class Parameters:
@@ -281,7 +285,7 @@ class SingleOutput(Parameters):
         _check.fields_finite_in(dtype, loss)
         self.loss, self.has_intercept = loss, has_intercept
         self.weights, self.bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
-        self.state, self.bias_state = init(self.weights, rule, lr=lr, penalty=penalty), init(self.bias, rule, lr=lr)
+        self.state, self.bias_state = weight_state(self.weights, rule, lr, penalty), init(self.bias, rule, lr=lr)
         self.scaling = FeatureScaling(n_features, dtype, normalized, invariant)
         self.iterate_sums = IterateSums(average, n_features, 0) if average else None
         slots = (np.broadcast_to(dtype.type(value), n_features) for value in initial_slots(self.state.rule))
@@ -443,7 +447,7 @@ class MultiOutput(Parameters):
         self.scaling = FeatureScaling(0, dtype, False, False)
         self.rate_factors = np.array(rate_factors, np.float64)
         step_lr = lr.schedule if isinstance(lr, Rates) else lr
-        self.state = init(np.broadcast_to(dtype.type(0), n_features), rule, lr=step_lr, penalty=penalty)
+        self.state = weight_state(np.broadcast_to(dtype.type(0), n_features), rule, step_lr, penalty)
         self.bias_state = init(np.zeros(1, dtype), rule, lr=step_lr)
         for state in (self.state, self.bias_state):
             state.options = state.options._replace(lr=lr)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _check
 from ..cuda.arrays import is_device_array
+from ..optim.options import check_group_penalty
 from ..optim.state import State, init
 from ..records.gates import may_skip_steps
 from ..records.penalties import Bounded
@@ -319,6 +320,7 @@ def _prepare_start(x0, bounds, penalty, state, options):
         penalty = state.penalty
         if limits is not None and isinstance(penalty, Bounded):
             penalty = penalty.penalty  # without the bounds of the earlier run
+    check_group_penalty(penalty, "merge", [("x0", x)])
     if limits is not None:
         penalty = add_bounds(penalty, limits)
     if penalty is not None:
