@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
-from .jit import bind, bind_inlined
+from .jit import bind, bind_inlined, jitable
 
 LANES4 = 4
 LANES8 = 8
@@ -86,6 +86,35 @@ def magnitude_limit_like(x):
 def _overload_magnitude_limit_like(x):
     limit = MAGNITUDE_LIMITS[getattr(np, (x.dtype if isinstance(x, Vector) else x).name)]
     return lambda x: limit
+
+
+LARGEST = {np.float32: np.finfo(np.float32).max, np.float64: np.finfo(np.float64).max}
+
+
+def largest_like(x):
+    """Return the largest finite number in the precision of x."""
+    return LARGEST[np.float32 if type(x) is np.float32 else np.float64]
+
+
+@bind(largest_like)
+def _overload_largest_like(x):
+    largest = LARGEST[getattr(np, x.name)]
+    return lambda x: largest
+
+
+@jitable
+def is_accurate_norm(norm):
+    """Return whether the root of a sum of squares is accurate: none overflowed, and underflows are negligible."""
+    return norm * magnitude_limit_like(norm) >= type(norm)(1) and norm < type(norm)(math.inf)
+
+
+@jitable
+def rescale_norm(largest, total):
+    """Return largest * sqrt(total): the norm of a vector, where `total` is the sum of squares of the vector / largest.
+
+    A norm beyond the largest finite number is that number, so that a finite vector has a finite norm.
+    """
+    return min(largest * math.sqrt(total), largest_like(total))
 
 
 # --- loads and stores --------------------------------------------------------------------------------------------

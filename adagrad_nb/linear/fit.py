@@ -244,6 +244,10 @@ def check_options(loss, lr, **options):
             else ("value", "slope", "inverse_link", "target_type")
         )
         _check.record_methods("loss", loss, needs, "Logistic()")
+    if "rule" in options:
+        _check.record_methods("rule", options["rule"], ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
+    if "penalty" in options:
+        _check.record_methods("penalty", options["penalty"], ("value", "prox"), "L1(1e-4)")
     for name in ("intercept", "normalized", "invariant", "standardize_targets"):
         if name in options:
             _check.boolean(name, options[name])
@@ -255,6 +259,8 @@ def check_options(loss, lr, **options):
         lr = options["lr"] = _automatic_rates(options)
     if has_several_rates(lr):
         _check.record_methods("lr", lr, ("values",), "Rates()")
+    elif hasattr(lr, "_fields"):
+        _check.record_methods("lr", lr, ("at",), "InverseSqrt(0.5)")
     if isinstance(lr, Constant) and np.ndim(lr.lr):
         raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
     if lr is not None and not hasattr(lr, "_fields"):

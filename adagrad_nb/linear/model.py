@@ -15,6 +15,7 @@ from .._csr import as_csr, as_unsigned
 from ..compiler.jit import cast, compiled_for
 from ..cuda.arrays import is_device_array, to_host
 from ..io import archive, schema
+from ..records.dual_averaging import is_dual_averaging
 from ..records.group_penalties import is_group_penalty
 from ..records.losses import has_probabilities, target_type
 from ..records.multiclass_losses import IndependentOutputs, OneVsRest, is_multi_output_loss
@@ -179,6 +180,30 @@ class LinearModel:
             **{name: options[name] for name in ("rule", "lr", "penalty") if name in options},
         )  # fmt: skip
         return new
+
+    def _with_target(self, target):
+        """Return a model that shares all arrays with this one and has other labels."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, target=target)
+        return new
+
+    def _set_initial_weights(self, coef, intercept):
+        """Start an untrained model at these weights, of the shapes of `coef` and `intercept`."""
+        if is_dual_averaging(self.parameters.state.rule):
+            name = type(self.parameters.state.rule).__name__
+            raise ValueError(
+                f"coef_init: got initial weights, but the weights of the rule {name} follow from its accumulators; use "
+                "Adagrad(…), or no initial weights"
+            )
+        if self.normalized and np.any(coef):
+            raise ValueError(
+                "coef_init: got initial weights, which normalized=True would scale down when larger values of their "
+                "features occur; use normalized=False, or no initial weights"
+            )
+        if self.standardize_targets and self.has_intercept:
+            self.target_scaling.set_offset(float(np.ravel(intercept)[0]))
+            intercept = np.zeros_like(intercept)
+        self.parameters.set_weights(np.asarray(coef, self.dtype), np.asarray(intercept, self.dtype))
 
     def _rescale_rate(self):
         """Estimate the scale of the targets anew, and multiply the learning rate by it from the next update on."""
@@ -531,7 +556,7 @@ class LinearModel:
         self.loss_sums = arrays["tally"]
         self.parameters.restore(arrays, t, first_update)
         if self.standardize_targets:
-            self.target_scaling.values = arrays["targets"]
+            self.target_scaling.restore(arrays["targets"])
             self.parameters.rate_scale = self.target_scaling.scale
 
 
@@ -565,7 +590,9 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
             raise ValueError(f"lr: got {lr!r}, but the model has several learning rates; leave lr out, or use 'auto'")
         if isinstance(lr, RateSearch) or isinstance(model.selection, SearchedOutput):
             if lr != model.parameters.state.lr:
-                raise ValueError(f"lr: got {lr!r}, but the model searches with {model.parameters.state.lr!r}; leave lr out")
+                raise ValueError(
+                    f"lr: got {lr!r}, but the model searches with {model.parameters.state.lr!r}; leave lr out"
+                )
         elif len(lr.values) != model.parameters.n_outputs:
             raise ValueError(
                 f"lr: got {len(lr.values)} learning rates, but the model has {model.parameters.n_outputs}, each with "

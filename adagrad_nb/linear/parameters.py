@@ -14,7 +14,8 @@ import numpy as np
 from .. import _check
 from ..compiler.jit import cast, compiled_for
 from ..compiler.simd import LANES4
-from ..optim.state import init
+from ..optim.options import Options
+from ..optim.state import State, init
 from ..records.averaging import Polyak
 from ..records.coordinate import Update
 from ..records.dual_averaging import is_dual_averaging
@@ -45,7 +46,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ..optim.state import State
+
+def weight_state(weights: np.ndarray, rule: Any, lr: Any, penalty: Any) -> State:
+    """Return the state of one weight for each feature; `init` refuses group penalties of vectors."""
+    return State([("x", weights)], Options(rule, lr, penalty=penalty))
 
 
 class Parameters:
@@ -281,7 +285,7 @@ class SingleOutput(Parameters):
         _check.fields_finite_in(dtype, loss)
         self.loss, self.has_intercept = loss, has_intercept
         self.weights, self.bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
-        self.state, self.bias_state = init(self.weights, rule, lr=lr, penalty=penalty), init(self.bias, rule, lr=lr)
+        self.state, self.bias_state = weight_state(self.weights, rule, lr, penalty), init(self.bias, rule, lr=lr)
         self.scaling = FeatureScaling(n_features, dtype, normalized, invariant)
         self.iterate_sums = IterateSums(average, n_features, 0) if average else None
         slots = (np.broadcast_to(dtype.type(value), n_features) for value in initial_slots(self.state.rule))
@@ -367,6 +371,10 @@ class SingleOutput(Parameters):
         slots, bias_slots = self.state.leaves[0].flat_slots, self.bias_state.leaves[0].flat_slots
         return rows.Weights(self.weights[:n_features], slots, self.lazy_state(n_features), self.bias, bias_slots)
 
+    def set_weights(self, coef: np.ndarray, intercept: np.ndarray) -> None:
+        """Set the weights, of shape (n_features,), and the intercept."""
+        self.weights[:], self.bias[:] = coef, intercept
+
     def reported_weights(self) -> np.ndarray:
         """Return the weights for predictions, of shape (n_features,)."""
         if not self.n_averaged:
@@ -439,7 +447,7 @@ class MultiOutput(Parameters):
         self.scaling = FeatureScaling(0, dtype, False, False)
         self.rate_factors = np.array(rate_factors, np.float64)
         step_lr = lr.schedule if has_several_rates(lr) else lr
-        self.state = init(np.broadcast_to(dtype.type(0), n_features), rule, lr=step_lr, penalty=penalty)
+        self.state = weight_state(np.broadcast_to(dtype.type(0), n_features), rule, step_lr, penalty)
         self.bias_state = init(np.zeros(1, dtype), rule, lr=step_lr)
         for state in (self.state, self.bias_state):
             state.options = state.options._replace(lr=lr)
@@ -581,6 +589,11 @@ class MultiOutput(Parameters):
     def catch_up_workspace(self) -> tuple[Any, ...]:
         """Return the workspace of the loops over all features, as a tuple."""
         return (self.row_workspace(np.uint32),)
+
+    def set_weights(self, coef: np.ndarray, intercept: np.ndarray) -> None:
+        """Set the weights, of shape (n_outputs, n_features), or (n_features,) for all outputs, and the intercepts."""
+        self.table[:, 0, : self.n_outputs] = np.atleast_2d(coef).T
+        self.bias_table[0, 0, : self.n_outputs] = intercept
 
     def reported_weights(self) -> np.ndarray:
         """Return the weights for predictions, of shape (n_features, n_outputs + padding)."""

@@ -50,16 +50,14 @@ class TargetScaling:
         the scale.
     """
 
-    N_VALUES = 8
-
     def __init__(self, loss: Any, has_intercept: bool) -> None:
-        self.is_centered = has_intercept
+        self.is_centered, self.has_offset = has_intercept, not has_intercept
         self.values = np.array([0, 0, 2 if isinstance(loss, QUADRATIC_LOSSES) else 1, 0, 0, 0, 2, 0], np.float64)
 
     def copy(self) -> TargetScaling:
         """Return a copy with its own array."""
         new = object.__new__(TargetScaling)
-        new.is_centered, new.values = self.is_centered, self.values.copy()
+        new.is_centered, new.has_offset, new.values = self.is_centered, self.has_offset, self.values.copy()
         return new
 
     @property
@@ -73,18 +71,23 @@ class TargetScaling:
         return float(self.values[7])
 
     @property
-    def has_rows(self) -> bool:
-        """Whether a row of non-zero weight was seen."""
-        return bool(self.values[3])
+    def loss_unit(self) -> float:
+        """The scale squared, or the scale itself for losses that grow linearly."""
+        return self.scale ** float(self.values[2])
 
     @property
     def is_due(self) -> bool:
         """Whether the scale is to be estimated before the next row."""
         return bool(self.values[3] >= self.values[6])
 
-    def start(self, target: float) -> None:
-        """Set the offset to the first target."""
-        self.values[0] = target if self.is_centered else 0.0
+    def set_offset(self, target: float) -> None:
+        """Set the offset, once."""
+        self.values[0], self.has_offset = target, True
+
+    def restore(self, values: np.ndarray) -> None:
+        """Set the state to that of a file."""
+        self.values = values
+        self.has_offset = self.has_offset or bool(values[3])
 
     def rows_until_due(self) -> int:
         """Return the number of rows up to the next estimate."""

@@ -98,13 +98,13 @@ class Trainer:
         if getattr(X, "indptr", None) is getattr(chunk.X, "indptr", ()):
             X = _csr.with_own_indptr(X)  # kernels trust it, and callbacks may change the array of the caller
         if self.model is None:
-            self._set_model(self._new_model(X, chunk.y))
+            self._set_model(new_model(X, chunk.y, self.classes, self.options))
         model, n = self.model, X.shape[0]
         y, weight, target = encode_chunk(chunk, n, model, self.class_weight)
         order = np.arange(n) if shuffle_key is None else np.random.default_rng(shuffle_key).permutation(n)
         model._set_target(target)
         model.parameters.resize(X.shape[1])
-        held_out = None if self.early_stopping is None else self.early_stopping.validation_rows(n, chunk_index)
+        held_out = None if self.early_stopping is None else self.early_stopping.validation_rows(weight, chunk_index)
         if held_out is not None and held_out.size:
             order = order[~np.isin(order, held_out)]
         loss_sums = model.loss_sums if pass_index == 0 else self.later_sums
@@ -122,8 +122,8 @@ class Trainer:
         self.passes += 1
         if self.early_stopping is None or self.model is None:
             return True
-        recent, _, self.sums_before_pass = self._loss_since(self.sums_before_pass)
-        return not self.early_stopping.should_stop(self.model, recent)
+        recent, weight, self.sums_before_pass = self._loss_since(self.sums_before_pass)
+        return not self.early_stopping.should_stop(self.model, recent, weight)
 
     def result(self):
         """Return the trained model.
@@ -177,13 +177,6 @@ class Trainer:
         self.later_sums = self.model.selection.keep_outputs(self.later_sums, kept)
         return True
 
-    def _new_model(self, X, y):
-        defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
-        options = defaults | self.options
-        if is_multiclass(options["loss"], y, self.classes):
-            options["loss"] = multiclass_loss(options["loss"])
-        return LinearModel(X.shape[1], X.dtype, **options)
-
     def _set_model(self, model):
         if self.classes is not None:
             model._declare_classes(self.classes)
@@ -223,6 +216,15 @@ class Trainer:
         return True
 
 
+def new_model(X, y, classes, options):
+    """Return an untrained model for the rows X, with the checked `options` and the defaults of others."""
+    defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
+    options = defaults | options
+    if is_multiclass(options["loss"], y, classes):
+        options["loss"] = multiclass_loss(options["loss"])
+    return LinearModel(X.shape[1], X.dtype, **options)
+
+
 def _learn_standardized(trainer, learn, X, y, weight, order, loss_sums):
     """Train on the rows of a chunk in parts, between which the scale of the targets is estimated anew."""
     model, scaling = trainer.model, trainer.model.target_scaling
@@ -230,9 +232,9 @@ def _learn_standardized(trainer, learn, X, y, weight, order, loss_sums):
     if not active.size:
         return learn(trainer, X, np.asarray(y, model.dtype), weight, order, loss_sums)
     y = np.asarray(y, np.float64)
-    if not scaling.has_rows:
+    if not scaling.has_offset:
         first = order[active[0]]
-        scaling.start(y[first])
+        scaling.set_offset(y[first])
         # The prediction for the first row was 0, before the intercept started at its target.
         untrained_loss = model.loss.value(y[first], 0.0) - model.loss.value(y[first], scaling.offset)
         loss_sums[:-1] += weight[first] * untrained_loss

@@ -6,6 +6,7 @@ So a new objective compiles the loop alone, which is short, and the step of each
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
 from numba import types
 
 from ..compiler.jit import bind, cast_like, jit, jitable, method
@@ -30,13 +31,41 @@ def _evaluate_at_any_step(objective, x, g, t):
 evaluate = method("evaluate", default=_evaluate_at_any_step)
 
 
+def to_number(f):
+    """Convert the value of an objective to a float; an array of one element counts as a number."""
+    return float(np.asarray(f).item())
+
+
+@bind(to_number)
+def _to_number_by_type(f):
+    if isinstance(f, types.Array):
+
+        def take_element(f):
+            if f.size != 1:
+                raise TypeError("fun: must return one real number")
+            return float(f.flat[0])
+
+        return take_element
+    if isinstance(f, (types.UniTuple, types.List)):
+
+        def take_only(f):
+            if len(f) != 1:
+                raise TypeError("fun: must return one real number")
+            return float(f[0])
+
+        return take_only
+    if isinstance(f, types.Boolean):
+        return lambda f: 1.0 if f else 0.0
+    return lambda f: float(f)
+
+
 @jit
 def call_value_grad(objective, batch, x, g):
     """Return the value of an objective record at x and write its gradient into g.
 
     `batch` is () or a tuple of the sample numbers.
     """
-    return value_grad(objective, x, g, *batch)
+    return to_number(value_grad(objective, x, g, *batch))
 
 
 class PerStep(NamedTuple):
@@ -114,16 +143,19 @@ def make_step(arguments, f, t, is_last):
 
 
 @jit
-def minimize_loop(objective, given, g, step, t, n):
-    """Make at most n updates with `step`, the bound `make_step`; return (steps, status).
+def minimize_loop(objective, given, g, step, t, n, f, is_evaluated):
+    """Make at most n updates with `step`, the bound `make_step`; return (steps, status, f).
 
-    `given` is the copy of x for the objective, which writes its gradient into g.
+    `given` is the copy of x for the objective, which writes its gradient into g.  With `is_evaluated`, f and g are
+    those of x already.
     """
     steps = 0
     while True:
-        f = evaluate(objective, given, g, t + steps)
+        if not is_evaluated:
+            f = to_number(evaluate(objective, given, g, t + steps))
+        is_evaluated = False
         is_last = steps == n
-        status = call_kernel(step, float(f), t + steps, is_last)
+        status = call_kernel(step, f, t + steps, is_last)
         if is_last or status != RUNNING:
-            return steps, status
+            return steps, status, f
         steps += 1

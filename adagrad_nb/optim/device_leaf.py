@@ -103,10 +103,9 @@ class DeviceLeaf(Leaf):
     def write_norm(self, norms, position, transforms, x, gradient, lr):
         """Write the 2-norm of a gradient after `transforms` to norms[position], on the device."""
         kernels, g = update_kernels(), gradient.values
-        parts = self.workspace("parts", arrays.n_sum_blocks(g.size))
-        arrays.launch_blocks(
-            kernels.sum_squares, parts.size, transforms, self.as_coordinates(gradient), self.as_vector(x), g, lr, parts
-        )
+        n_blocks, where = arrays.n_sum_blocks(g.size), self.as_coordinates(gradient)
+        parts = self.workspace("parts", 2 * n_blocks)
+        arrays.launch_blocks(kernels.sum_squares, n_blocks, transforms, where, self.as_vector(x), g, lr, parts)
         arrays.launch_blocks(kernels.sqrt_of_sum, 1, parts, norms, position)
 
     def gradient_norm(self, position, transforms, x, gradient, lr):

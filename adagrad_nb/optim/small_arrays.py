@@ -5,6 +5,7 @@ import numpy as np
 from ..compiler.jit import is_user_defined
 from ..cuda import arrays
 from ..records.gates import accumulates_gradients
+from ..records.group_penalties import is_group_penalty
 from ..records.transforms import needs_norm, uses_global_norm
 from .array_group import ArrayGroup
 from .device_small_arrays import DeviceArrayGroup
@@ -101,6 +102,7 @@ def _can_join_group(leaf):
         leaf.dtype == leaf.precision
         and leaf.group_size == 1
         and leaf.lr_scale is None
+        and not is_group_penalty(leaf.update.penalty)
         and 0 < leaf.size <= (MAX_SIZE_ON_DEVICE if leaf.on_device else MAX_SIZE)
         and not _has_arrays(update)
         and not is_user_defined((update.transforms, update.penalty))

@@ -23,7 +23,7 @@ from ..records.schedules import Constant, at, has_several_rates
 from . import lazy_decay
 from .device_leaf import DeviceLeaf
 from .leaf import Leaf, own_array
-from .options import Options, freeze_arrays
+from .options import Options, check_group_penalty, freeze_arrays
 from .small_arrays import group_small_arrays
 from .trees import align, walk
 
@@ -479,6 +479,7 @@ def init(
     penalty : penalty record, optional
         Applied by its proximal step after each update.  The entries of an array-valued strength belong to the
         coordinates of x in C order; the real and the imaginary part of a complex number are two coordinates.
+        `GroupL2` and `GroupLinf` take matrices, whose rows are the groups; their strengths belong to the rows.
     average : averaging record, optional
         Keep an average of the iterates in ``state.means``.
     lr_scale : number, array or containers of them like x, optional
@@ -521,6 +522,7 @@ def init(
     True
     """
     leaves = _list_arrays(x)
+    check_group_penalty(penalty, duplicates, leaves)
     scales = None if lr_scale is None else align(x, lr_scale, "lr_scale")
     return State(leaves, Options(rule, lr, transforms, penalty, average, scales, duplicates, sparse_decay))
 
@@ -581,6 +583,7 @@ def _restore_state(meta, file_arrays, records):
         raise ValueError(f"lr_scale: must have one entry for each of {len(leaves)} arrays")
     for i, (_, x) in enumerate(leaves):
         _check_size(options, i, x, file_arrays)
+    check_group_penalty(options.penalty, options.duplicates, leaves)
     state = State(leaves, options)
     counts, log_decay, seed = schema.entry(meta, "counts", dict), schema.entry(meta, "decay", list), meta.get("seed")
     state._check_counts(counts, log_decay)

@@ -1,8 +1,10 @@
 """Transforms of a step that depend on more than one coordinate: norms over arrays, and gates."""
 
 import math
+import sys
 from typing import Any, NamedTuple
 
+from ..compiler.simd import LARGEST
 from ..records.gates import accumulates_gradients, may_skip_steps
 from ..records.transforms import Chain, Identity, Rescale, needs_norm, scale_for_norm, uses_global_norm
 from . import device_leaf
@@ -66,12 +68,23 @@ def _resolve_factors(position, first_records, prefixes, steps):
     ]
     norm_record = next(record for record in first_records if needs_norm(record))
     if uses_global_norm(norm_record):
-        norms = [math.hypot(*norms)] * len(norms)
+        norms = [_global_norm(norms)] * len(norms)
     return [
-        Rescale(step.leaf.precision.type(scale_for_norm(first, step.leaf.precision.type(norm))))
+        Rescale(step.leaf.precision.type(scale_for_norm(first, _cast_norm(norm, step.leaf.precision))))
         if needs_norm(first) else first
         for first, norm, step in zip(first_records, norms, steps, strict=True)
     ]  # fmt: skip
+
+
+def _global_norm(norms):
+    """Return the 2-norm of norms: the largest number if they are finite and it is not."""
+    norm = math.hypot(*norms)
+    return sys.float_info.max if math.isinf(norm) and all(map(math.isfinite, norms)) else norm
+
+
+def _cast_norm(norm, precision):
+    """Return a norm in a precision: its largest number if the norm is finite and larger."""
+    return precision.type(min(norm, float(LARGEST[precision.type])) if math.isfinite(norm) else norm)
 
 
 def _accumulate_gradients(state, gate, prefixes, steps):

@@ -105,22 +105,22 @@ class InverseSqrt(NamedTuple):
 
 
 class Exponential(NamedTuple):
-    """Exponential decay: max(lr rate**(t / steps), final).
+    """Exponential decay: max(lr rate**(t / steps), final), or growth up to `final`.
 
-    This is the exponential decay of Keras and BrainPy; with ``staircase=True``, MXNet's FactorScheduler.
+    This is the exponential decay of Keras, optax and BrainPy; with ``staircase=True``, MXNet's FactorScheduler.
 
     Parameters
     ----------
     lr : float
         Initial learning rate, in [0, inf).
     rate : float
-        Factor per `steps` updates, in [0, inf).
+        Factor per `steps` updates, in [0, inf).  With a factor above 1 the learning rate grows.
     steps : float, default 1.0
         In (0, inf).
     staircase : bool, default False
         Whether t / steps is rounded down, so that the learning rate changes every `steps` updates.
     final : float, default 0.0
-        Smallest learning rate, in [0, inf).
+        Smallest learning rate, in [0, inf).  If `rate` is above 1: the largest one, or 0 for none.
 
     Examples
     --------
@@ -140,11 +140,14 @@ class Exponential(NamedTuple):
     }  # fmt: skip
 
     def at(self, t):
-        return max(self.lr * self.rate ** elapsed_periods(t, self.steps, self.staircase), self.final)
+        value = self.lr * self.rate ** elapsed_periods(t, self.steps, self.staircase)
+        return min(value, self.final) if self.rate > 1.0 and self.final > 0.0 else max(value, self.final)
 
 
 class Polynomial(NamedTuple):
     """Polynomial decay: final + (lr - final) (1 - t / steps)**power up to t = steps, then final.
+
+    The learning rate rises if `final` is larger than `lr`.
 
     Parameters
     ----------
@@ -197,7 +200,7 @@ class CosineRestarts(NamedTuple):
     steps : float
         Length of the first period in updates, in (0, inf).
     stretch : float, default 2.0
-        Factor of the length from one period to the next, in [1, inf).
+        Factor of the length from one period to the next, in [1, inf); an integer is `T_mult` of PyTorch.
     shrink : float, default 1.0
         Factor of the amplitude from one period to the next, in (0, 1].
     final : float, default 0.0
@@ -225,7 +228,10 @@ class CosineRestarts(NamedTuple):
     }  # fmt: skip
 
     def at(self, t):
-        elapsed, period, amplitude = t * 1.0, self.steps, self.lr - self.final
+        elapsed, period, amplitude = t * 1.0, self.steps * 1.0, self.lr - self.final
+        if self.stretch == 1.0:
+            k = math.floor(elapsed / period) * 1.0
+            elapsed, amplitude = elapsed - k * period, amplitude * self.shrink**k
         while elapsed >= period:
             elapsed -= period
             period *= self.stretch
@@ -261,7 +267,10 @@ class Shift(NamedTuple):
 
 
 class Cosine(NamedTuple):
-    """Cosine decay: final + (lr - final) (1 + cos(pi t / steps)) / 2 up to t = steps, then final.
+    r"""Cosine decay to `final`, reached at t = steps.
+
+    .. math:: \mathrm{final} + (\mathrm{lr} - \mathrm{final})
+              \left(\tfrac12 (1 + \cos(\pi t / \mathrm{steps}))\right)^{\mathrm{power}}
 
     Parameters
     ----------
@@ -271,6 +280,11 @@ class Cosine(NamedTuple):
         Length of the decay, in (0, inf).
     final : float, default 0.0
         Final learning rate, in [0, inf).
+    power : float, default 1.0
+        In (0, inf): ``exponent`` of optax' cosine_decay_schedule.
+    cycle : bool, default False
+        Whether the learning rate rises again after `steps` updates, with the period 2 steps, as in PyTorch's
+        CosineAnnealingLR.  For sudden restarts use `CosineRestarts`.
 
     References
     ----------
@@ -286,12 +300,120 @@ class Cosine(NamedTuple):
     lr: float
     steps: float
     final: float = 0.0
+    power: float = 1.0
+    cycle: bool = False
 
-    domain = {"lr": "[0, inf)", "steps": "(0, inf)", "final": "[0, inf)"}
+    domain = {"lr": "[0, inf)", "steps": "(0, inf)", "final": "[0, inf)", "power": "(0, inf)", "cycle": "bool"}
 
     def at(self, t):
-        angle = math.pi * min(t / self.steps, 1.0)
-        return self.final + (self.lr - self.final) * (1.0 + math.cos(angle)) / 2.0
+        fraction = t / self.steps if self.cycle else min(t / self.steps, 1.0)
+        return self.final + (self.lr - self.final) * ((1.0 + math.cos(math.pi * fraction)) / 2.0) ** self.power
+
+
+class Cyclic(NamedTuple):
+    """Cyclic learning rate: a linear rise from `lr` to `peak` in `up` updates and a fall to `lr` in `down` updates.
+
+    The height of cycle k = 0, 1, … in update t is (peak - lr) shrink**k decay**t.
+
+    Parameters
+    ----------
+    lr : float
+        Lowest learning rate, in [0, inf).
+    peak : float
+        Highest learning rate, in [0, inf).
+    up, down : float
+        Length of the rise and of the fall in updates, each in (0, inf).
+    shrink : float, default 1.0
+        Factor of the height from one cycle to the next, in (0, 1]: 0.5 is the mode "triangular2" of PyTorch.
+    decay : float, default 1.0
+        Factor of the height from one update to the next, in (0, 1]: gamma of the mode "exp_range".
+
+    References
+    ----------
+    .. [1] L. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Cyclic
+    >>> [Cyclic(0.0, 1.0, up=2, down=2, shrink=0.5).at(t) for t in range(7)]
+    [0.0, 0.5, 1.0, 0.5, 0.0, 0.25, 0.5]
+    """
+
+    lr: float
+    peak: float
+    up: float
+    down: float
+    shrink: float = 1.0
+    decay: float = 1.0
+
+    domain = {
+        "lr": "[0, inf)", "peak": "[0, inf)", "up": "(0, inf)", "down": "(0, inf)", "shrink": "(0, 1]",
+        "decay": "(0, 1]",
+    }  # fmt: skip
+
+    def at(self, t):
+        period = self.up + self.down
+        k = math.floor(t / period) * 1.0
+        elapsed = t - k * period
+        fraction = elapsed / self.up if elapsed < self.up else (period - elapsed) / self.down
+        return self.lr + (self.peak - self.lr) * fraction * self.shrink**k * self.decay ** (t * 1.0)
+
+
+class OneCycle(NamedTuple):
+    """One-cycle schedule: a rise from peak / div_factor to `peak`, then a fall to peak / (div_factor final_div_factor).
+
+    Parameters
+    ----------
+    peak : float
+        Highest learning rate, in [0, inf).
+    steps : float
+        Length of both phases in updates, in (0, inf).  Afterwards the learning rate is constant.
+    rise : float, default 0.3
+        Fraction of the updates in which the learning rate rises, in (0, 1).
+    div_factor : float, default 25.0
+        In (0, inf).
+    final_div_factor : float, default 1e4
+        In (0, inf).
+    linear : bool, default False
+        Whether both phases are linear instead of half a cosine wave.
+
+    Notes
+    -----
+    This is optax' cosine_onecycle_schedule.  PyTorch's OneCycleLR counts from 0 to ``n = total_steps - 1``: it is
+    ``OneCycle(max_lr, n, rise=(pct_start * total_steps - 1) / n)``.
+
+    References
+    ----------
+    .. [1] L. Smith, N. Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates",
+       arXiv:1708.07120 (2018).
+
+    Examples
+    --------
+    >>> from adagrad_nb import OneCycle
+    >>> [OneCycle(1.0, 4, rise=0.5, div_factor=4, final_div_factor=2, linear=True).at(t) for t in range(6)]
+    [0.25, 0.625, 1.0, 0.5625, 0.125, 0.125]
+    """
+
+    peak: float
+    steps: float
+    rise: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+    linear: bool = False
+
+    domain = {
+        "peak": "[0, inf)", "steps": "(0, inf)", "rise": "(0, 1)", "div_factor": "(0, inf)",
+        "final_div_factor": "(0, inf)", "linear": "bool",
+    }  # fmt: skip
+
+    def at(self, t):
+        lowest, turn = self.peak / self.div_factor, self.rise * self.steps
+        if t < turn:
+            begin, end, fraction = lowest, self.peak, t / turn
+        else:
+            begin, end, fraction = self.peak, lowest / self.final_div_factor, (t - turn) / (self.steps - turn)
+        fraction = min(fraction, 1.0)
+        return begin + (end - begin) * (fraction if self.linear else (1.0 - math.cos(math.pi * fraction)) / 2.0)
 
 
 class Piecewise(NamedTuple):
@@ -335,7 +457,8 @@ class Piecewise(NamedTuple):
 class WarmUp(NamedTuple):
     """Linear warm-up to the initial learning rate of another schedule, then that schedule.
 
-    The learning rate is inner.at(0) (t + 1) / steps for t < steps, then inner.at(t - steps).
+    The learning rate is inner.at(0) (t + 1) / steps for t < steps, then inner.at(t - steps).  For a warm-up from a
+    given learning rate, as in optax and Keras, use `Sequential`.
 
     Parameters
     ----------
@@ -360,6 +483,40 @@ class WarmUp(NamedTuple):
     def at(self, t):
         fraction = min((t + 1.0) / self.steps, 1.0)
         return fraction * at(self.inner, max(t - self.steps, 0))
+
+
+class Sequential(NamedTuple):
+    """Two schedules, one after the other: first.at(t) for t < steps, then second.at(t - steps).
+
+    Parameters
+    ----------
+    first : schedule record
+    steps : int
+        Number of updates of the first schedule, at least 0.
+    second : schedule record
+        It may be another `Sequential`.
+
+    Examples
+    --------
+    Warm up from 0.1 to 0.5 in four updates, then decay:
+
+    >>> from adagrad_nb import Cosine, Polynomial, Sequential
+    >>> warmed = Sequential(Polynomial(0.1, steps=4, final=0.5), 4, Cosine(0.5, steps=2))
+    >>> [round(warmed.at(t), 2) for t in range(8)]
+    [0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.0, 0.0]
+    """
+
+    first: Any
+    steps: int
+    second: Any
+
+    def check(self):
+        count("Sequential.steps", self.steps)
+        record_methods("Sequential.first", self.first, ("at",), "InverseSqrt(1.0)")
+        record_methods("Sequential.second", self.second, ("at",), "InverseSqrt(1.0)")
+
+    def at(self, t):
+        return at(self.first, t) if t < self.steps else at(self.second, t - self.steps)
 
 
 class Rates(NamedTuple):

@@ -160,8 +160,8 @@ class ClipNorm(NamedTuple):
 
     Notes
     -----
-    A gradient within the bound is unchanged, bit for bit.  If it has a NaN or an infinity, or if its sum of squares
-    overflows, all of it becomes NaN.
+    A gradient within the bound is unchanged, bit for bit.  If it has a NaN or an infinity, all of it becomes NaN.  The
+    norm neither overflows nor underflows with the squares.
 
     References
     ----------
@@ -192,8 +192,8 @@ class ClipGlobalNorm(NamedTuple):
 
     Notes
     -----
-    Gradients within the bound are unchanged, bit for bit.  If one of them has a NaN or an infinity, or if the sum of
-    squares overflows, all of them become NaN.
+    Gradients within the bound are unchanged, bit for bit.  If one of them has a NaN or an infinity, all of them become
+    NaN.  The norm neither overflows nor underflows with the squares.
 
     Examples
     --------

@@ -217,6 +217,23 @@ def test_nan_affects_its_coordinate_only(case):
 # --- norms, gates, rows --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("power", [-0.75, 0.6, 0.99], ids=["small", "large", "largest"])
+@pytest.mark.parametrize("record", [ClipNorm, ClipGlobalNorm])
+@pytest.mark.parametrize("sizes", [(7,), (3, 600), (700,)], ids=str)
+def test_norms_whose_squares_overflow_or_underflow(record, power, sizes, dtype, rng):
+    """One array or several in one launch, of one block of threads or more, one of them with zeros."""
+    scale = float(np.finfo(dtype).max) ** power
+    x = [rng.normal(size=size).astype(dtype) for size in sizes]
+    g = [(rng.uniform(0.5, 1.0, size) * scale).astype(dtype) for size in sizes]
+    g[-1][: sizes[-1] // 2] = 0
+    options = {"transforms": (record(scale / 4 if power < 0 else 0.25), Rescale(1 / scale if power < 0 else 1.0))}
+    host, _ = update(x, g, init(x, **options))
+    device, _ = update(copy_to_device(x), copy_to_device(g), init(copy_to_device(x), **options))
+    assert all(np.isfinite(array).all() and np.any(array != before) for array, before in zip(host, x, strict=True))
+    assert_same(device, host, ulps=8)
+
+
 @pytest.mark.parametrize("transforms", [(ClipGlobalNorm(0.7),), (ClipNorm(0.7),), (Only(ClipGlobalNorm(0.7), "w"),)])
 def test_norms_over_a_tree(transforms, dtype, rng):
     x = {"w": rng.normal(size=(5, 9)).astype(dtype), "b": [rng.normal(size=3).astype(dtype)]}

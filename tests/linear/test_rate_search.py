@@ -30,9 +30,7 @@ def soft(strength):
 def test_the_search_follows_its_definition(penalty):
     X, y, weight = problems.data("signs")
     prox = {L1: soft(0.05), L2: lambda w, step: w / (1 + 0.1 * step)}.get(type(penalty))
-    expected = search(
-        X.toarray(), y, weight, logistic, logistic_slope, SEARCH.values, SEARCH.halve_at, prox=prox
-    )
+    expected = search(X.toarray(), y, weight, logistic, logistic_slope, SEARCH.values, SEARCH.halve_at, prox=prox)
     model = fit_linear(X, y, sample_weight=weight, lr=SEARCH, penalty=penalty)
     assert model.rates.tolist() == expected.rates
     np.testing.assert_allclose(model.progressive_losses, expected.losses / expected.weight, rtol=1e-8)

@@ -57,7 +57,7 @@ def test_offset_and_scale(loss, power):
     _, y = problem(70)
     weight = np.random.default_rng(1).integers(1, 4, 70).astype(float)
     scaling = TargetScaling(loss, True)
-    scaling.start(y[0])
+    scaling.set_offset(y[0])
     total = total_weight = deviation = 0.0
     for k in range(70):
         if k:
@@ -222,10 +222,13 @@ def test_batches_and_threads():
 
 def test_early_stopping():
     X, y = problem(400)
-    model = fit_linear(X, y, passes=100, early_stopping=EarlyStopping(tol=1e5), rng=0, **OPTIONS)
-    assert len(model.pass_losses) < 100
+    model = fit_linear(X, y, passes=100, early_stopping=EarlyStopping(n_iter_no_change=3), rng=0, **OPTIONS)
+    assert 4 < len(model.pass_losses) < 60
     assert model.pass_losses[0] < np.var(y)
     assert r2(model, X, y) > 0.9
+    for unit in (1e-6, 1e6):  # the tolerance has no unit
+        scaled = fit_linear(X, unit * y, passes=100, early_stopping=EarlyStopping(n_iter_no_change=3), rng=0, **OPTIONS)
+        assert_allclose(np.array(scaled.pass_losses) / unit**2, model.pass_losses, rtol=1e-3)
 
 
 def test_predictions(tmp_path):

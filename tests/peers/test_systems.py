@@ -9,13 +9,16 @@ from adagrad_nb import (
     ClipGlobalNorm,
     Cosine,
     CosineRestarts,
+    Cyclic,
     Except,
     Exponential,
     InverseTime,
     L2Decay,
     LossScale,
+    OneCycle,
     Piecewise,
     Polynomial,
+    Sequential,
     SkipNonFinite,
     from_optax,
     from_torch,
@@ -229,12 +232,18 @@ def test_keras_schedules_equal_the_schedule_records(keras):
         (expected.PiecewiseConstantDecay([5, 9], [0.5, 0.2, 0.1]), Piecewise((6, 10), (0.5, 0.2, 0.1))),
         (expected.CosineDecay(0.5, 20, alpha=0.1), Cosine(0.5, 20, 0.05)),
         (expected.CosineDecayRestarts(0.5, 10, 2.0, 0.8, 0.1), CosineRestarts(0.5, 10, 2.0, 0.8, 0.05)),
+        (expected.CosineDecayRestarts(0.5, 10, 1.0, 0.8, 0.1), CosineRestarts(0.5, 10, 1.0, 0.8, 0.05)),
+        (
+            expected.CosineDecay(0.1, 50, 0.0, warmup_target=0.5, warmup_steps=10),
+            Sequential(Polynomial(0.1, 10, 0.5), 10, Cosine(0.5, 50)),
+        ),
     ]
     for schedule, ours in pairs:
         rates = [float(schedule(t)) for t in range(80)]
         np.testing.assert_allclose([ours.at(t) for t in range(80)], rates, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore:.*lr_scheduler.step")
 def test_torch_schedules_equal_the_schedule_records():
     torch = pytest.importorskip("torch")
     schedulers = torch.optim.lr_scheduler
@@ -244,6 +253,32 @@ def test_torch_schedules_equal_the_schedule_records():
         (lambda o: schedulers.ExponentialLR(o, 0.9), Exponential(0.5, 0.9)),
         (lambda o: schedulers.PolynomialLR(o, 20, 2.0), Polynomial(0.5, 20, power=2.0)),
         (lambda o: schedulers.CosineAnnealingWarmRestarts(o, 10, 2, 0.01), CosineRestarts(0.5, 10, 2.0, final=0.01)),
+        (lambda o: schedulers.CosineAnnealingLR(o, 10, 0.01), Cosine(0.5, 10, 0.01, cycle=True)),
+        (lambda o: schedulers.CyclicLR(o, 0.1, 0.5, 7, 4, cycle_momentum=False), Cyclic(0.1, 0.5, 7, 4)),
+        (
+            lambda o: schedulers.CyclicLR(o, 0.1, 0.5, 7, mode="triangular2", cycle_momentum=False),
+            Cyclic(0.1, 0.5, 7, 7, shrink=0.5),
+        ),
+        (
+            lambda o: schedulers.CyclicLR(o, 0.1, 0.5, 7, mode="exp_range", gamma=0.98, cycle_momentum=False),
+            Cyclic(0.1, 0.5, 7, 7, decay=0.98),
+        ),
+        (
+            lambda o: schedulers.OneCycleLR(o, 0.5, total_steps=61, cycle_momentum=False),
+            OneCycle(0.5, 60, rise=(0.3 * 61 - 1) / 60),
+        ),
+        (
+            lambda o: schedulers.OneCycleLR(
+                o, 0.5, total_steps=61, pct_start=0.5, anneal_strategy="linear", cycle_momentum=False
+            ),
+            OneCycle(0.5, 60, rise=(0.5 * 61 - 1) / 60, linear=True),
+        ),
+        (
+            lambda o: schedulers.SequentialLR(
+                o, [schedulers.LinearLR(o, 0.2, 1.0, 20), schedulers.ExponentialLR(o, 0.9)], milestones=[20]
+            ),
+            Sequential(Polynomial(0.1, 20, 0.5), 20, Exponential(0.5, 0.9)),
+        ),
     ]
     for make, ours in pairs:
         optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
@@ -253,6 +288,24 @@ def test_torch_schedules_equal_the_schedule_records():
             optimizer.step()
             schedule.step()
         np.testing.assert_allclose([ours.at(t) for t in range(60)], rates, rtol=1e-9, atol=1e-15)
+
+
+def test_optax_schedules_equal_the_schedule_records():
+    optax = pytest.importorskip("optax")
+    pairs = [
+        (optax.cosine_decay_schedule(0.5, 50, 0.1, exponent=2.5), Cosine(0.5, 50, 0.05, power=2.5)),
+        (optax.exponential_decay(0.5, 10, 1.3, end_value=0.9), Exponential(0.5, 1.3, 10, final=0.9)),
+        (optax.exponential_decay(0.5, 10, 0.7, end_value=0.2), Exponential(0.5, 0.7, 10, final=0.2)),
+        (optax.polynomial_schedule(0.1, 0.5, 2.0, 50), Polynomial(0.1, 50, 0.5, 2.0)),
+        (optax.cosine_onecycle_schedule(50, 0.5), OneCycle(0.5, 50)),
+        (
+            optax.warmup_cosine_decay_schedule(0.1, 0.5, 10, 60, 0.05),
+            Sequential(Polynomial(0.1, 10, 0.5), 10, Cosine(0.5, 50, 0.05)),
+        ),
+    ]
+    for schedule, ours in pairs:
+        rates = [float(schedule(t)) for t in range(80)]
+        np.testing.assert_allclose([ours.at(t) for t in range(80)], rates, rtol=1e-5, atol=1e-7)
 
 
 def test_keras_schedules_count_micro_steps(keras):

@@ -151,6 +151,52 @@ def test_clip_norm_computes_in_the_precision_of_the_array(rng):
     np.testing.assert_allclose(update(x, large, single)[0], update(x, scaled, exact)[0], rtol=3e-7)
 
 
+EXTREME = {
+    # squares overflow
+    "large": {np.float32: [3e19, -4e19, 0.0, 1.0], np.float64: [3e200, -4e200, 0.0, 1.0]},
+    # squares underflow
+    "small": {np.float32: [3e-30, -4e-30, 0.0, 0.0], np.float64: [3e-200, -4e-200, 0.0, 0.0]},
+}
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("size", EXTREME)
+@pytest.mark.parametrize("record", [ClipNorm, ClipGlobalNorm])
+def test_clip_norm_of_gradients_whose_squares_overflow_or_underflow(record, size, dtype):
+    g = np.array(EXTREME[size][dtype.type], dtype)
+    norm = 5 * abs(float(g[0])) / 3
+    bound = norm / 8 if size == "small" else 0.5
+    x = np.zeros(4, dtype)
+    state = init(x, Adagrad(eps=1.0, initial_accumulator=0.0), lr=1.0, transforms=(record(bound), Rescale(1 / bound)))
+    x_new, state = update(x, g, state)
+    clipped = np.array([0.6, -0.8, g[2] / norm, g[3] / norm])
+    np.testing.assert_allclose(x_new, -clipped / (1 + np.abs(clipped)), rtol=4 * np.finfo(dtype).eps)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_the_norm_of_a_finite_gradient_is_finite(dtype):
+    """A norm beyond the largest number counts as that number."""
+    largest = np.finfo(dtype).max
+    g = np.array([largest, -largest, 1.0], dtype)
+    for transform_of in (ClipNorm, ClipGlobalNorm):
+        x, g_list = [np.zeros(3, dtype), np.zeros(3, dtype)], [g, g]
+        state = init(x, Adagrad(eps=1.0), lr=1.0, transforms=(transform_of(0.5), Rescale(2.0)))
+        for changed in update(x, g_list, state)[0]:
+            np.testing.assert_allclose(changed, [-0.5, 0.5, 0.0], rtol=4 * np.finfo(dtype).eps, atol=1e-37)
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+def test_clip_norm_of_large_gradients_in_a_compiled_loop():
+    from adagrad_nb import minimize_adagrad
+    from adagrad_nb.testing import Quadratic
+
+    options = {"lr": 1.0, "transforms": (ClipNorm(1.0),), "maxiter": 1, "gtol": 0}
+    steep = Quadratic(np.array([3e19, 4e19]), np.zeros(2))
+    for dtype in (np.float32, np.float64):
+        x = minimize_adagrad(steep, np.ones(2, dtype), **options).x
+        np.testing.assert_allclose(x, 1 - np.ones(2), atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ELEMENTWISE)
 def test_not_a_number_propagates(name):
     assert math.isnan(transform(CASES[name][0], 1.0, math.nan, 0.5)[1])

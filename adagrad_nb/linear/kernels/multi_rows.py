@@ -139,9 +139,7 @@ def store_slots(arrays, i, c, values):
 def _overload_load_slots(arrays, i, c, vector):
     if len(arrays) == 0:
         return lambda arrays, i, c, vector: ()
-    return lambda arrays, i, c, vector: (
-        (load_entry(arrays[0], i, c, vector),) + load_slots(arrays[1:], i, c, vector)
-    )
+    return lambda arrays, i, c, vector: (load_entry(arrays[0], i, c, vector),) + load_slots(arrays[1:], i, c, vector)
 
 
 @bind(store_slots)

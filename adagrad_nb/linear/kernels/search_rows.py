@@ -46,9 +46,7 @@ class SearchSpec(NamedTuple):
 
     def with_lazy(self, lazy):
         """Return the records with another strategy of the lazy updates."""
-        return SearchSpec(
-            self.loss, self.update, self.bias_update, self.schedule, lazy, self.intercept, self.scales
-        )
+        return SearchSpec(self.loss, self.update, self.bias_update, self.schedule, lazy, self.intercept, self.scales)
 
     def feature_rate_factor(self, factor, i):
         """Return the factor of the learning rate of a model at feature i: `factor` divided by the scale."""
