@@ -80,7 +80,7 @@ def _build_parser():
         "--loss-parameter", type=float, metavar="X",
         help="tau of quantile, delta of huber, gamma of smooth_hinge, epsilon of the epsilon-insensitive losses",
     )  # fmt: skip
-    train.add_argument("--lr", type=_parse_rate, help="learning rate, or 'auto' to try several; default: 0.5")
+    train.add_argument("--lr", type=_parse_rate, help="learning rate, or 'auto' to search; default: 0.5")
     train.add_argument("--rule", choices=sorted(RULES), help="default: adagrad")
     train.add_argument("--eps", type=float, help="eps of the rule; default: 1e-10 (adagrad), 0 (rda), 1e-6 (adadelta)")
     train.add_argument(
@@ -249,8 +249,17 @@ def _print_summary(model, monitor):
     print(
         f"trained on {model.n_seen:,} rows in {seconds:.2f} s, {np.count_nonzero(coef):,} of {coef.size:,} weights "
         f"are non-zero\nprogressive loss {model.progressive_loss:.5f}"
-        + (f" at the learning rate {model.rate:g}, the best of {model.rates.size}" if hasattr(model, "rates") else "")
+        + (
+            f" at the learning rate {model.rate:g}, the best of {_count_rates(model)}"
+            if hasattr(model, "rates")
+            else ""
+        )
     )
+
+
+def _count_rates(model):
+    """Return the number of learning rates that a model has tried."""
+    return len(model.candidates) if model.is_searching else model.rates.size
 
 
 def _evaluate_test_data(model, options):

@@ -401,7 +401,7 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
     {PENALTY}
     lr : float, schedule record or "auto", default 0.5
         Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.
-        "auto" trains eight models with different rates in the same pass and keeps the best, for two classes.
+        "auto" searches among eight rates in the same pass, for two classes; see `RateSearch`.
     {FITTING}
     class_weight : dict, "balanced" or None, default None
         Factors of the sample weights by label; labels that a dict lacks have the factor 1.  "balanced" gives every
@@ -644,7 +644,7 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
     {PENALTY}
     lr : float, schedule record or "auto", default 0.1
         Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.
-        "auto" trains eight models with different rates in the same pass and keeps the best.  With
+        "auto" searches among eight rates in the same pass; see `RateSearch`.  With
         `standardize_targets` it is in units of the standard deviation of y: the first step changes a weight by `lr`
         standard deviations.
     {FITTING}

@@ -80,10 +80,12 @@ def fit_linear(
         Penalty on the weights.  The intercept is never penalised.
     rule : rule record, default Adagrad()
         Update rule: `Adagrad` and its variants, dual averaging (`RDA`, `FTRL`), or `Adadelta`.
-    lr : float, schedule record, "auto" or Rates, default 0.5
+    lr : float, schedule record, "auto", RateSearch or Rates, default 0.5
         Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.  "auto"
-        is ``Rates()``: it trains eight models with learning rates from 0.02 to 1.5 in the same pass, and the result
-        is the one with the lowest progressive loss.
+        is ``RateSearch()``: it trains eight models with learning rates from 0.025 to 3.2 in the same pass, with
+        steps that do not depend on the units of the columns, and removes the worse half after 4,096, 16,384 and
+        65,536 rows.  The progressive loss is that of the model that was the best one before each row.  For rules
+        other than `Adagrad`, and for batches, "auto" is ``Rates()``, which keeps eight models with plain steps.
     passes : int, default 1
         Number of passes over the rows.
     intercept : bool, default True

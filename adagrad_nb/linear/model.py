@@ -85,7 +85,10 @@ class LinearModel:
         Options and accumulators of the weights and of the intercept, as copies.  ``state.t`` is the number of updates.
         With several outputs the accumulators have shape (n_features, n_outputs).
     rates : ndarray of shape (n_rates,)
-        Learning rates, or their factors on the schedule.  Only with ``lr="auto"`` or `Rates`.
+        Learning rates that remain, or their factors on the schedule.  Only with ``lr="auto"``, `RateSearch` or
+        `Rates`.
+    candidates : list of Candidate
+        The learning rates of a search, with the progressive loss of each and the update at which it was removed.
     rate : float
         Learning rate with the lowest progressive loss.  `coef`, `intercept` and predictions are those of this rate.
     progressive_losses : ndarray of shape (n_rates,)

@@ -121,7 +121,8 @@ class SearchedParameters(MultiOutput):
         tables = []
         for table in (self.table, self.bias_table):
             new = self._new_table(table.shape[0])
-            new[:, :, : kept.size] = table[:, :, kept]
+            rows = self.scales.weight > 0 if table is self.table else slice(None)  # others have no updates
+            new[rows, :, : kept.size] = table[rows][:, :, kept]
             tables.append(new)
         self.table, self.bias_table = tables
         if self.iterate_sums is not None:

@@ -131,8 +131,8 @@ def load_slots(arrays, i, c, vector):
 
 def store_slots(arrays, i, c, values):
     """Store numbers or SIMD vectors at (i, c) of a tuple of arrays."""
-    for array, value in zip(arrays, values, strict=True):
-        array[i, c] = value
+    for array, entry in zip(arrays, values, strict=True):
+        array[i, c] = entry
 
 
 @bind(load_slots)

@@ -5,8 +5,8 @@ far, weighted by the sample weights, so the updates do not depend on the units o
 of the rule at learning rate one divided by the scale, and q = sum of x² r.  A row changes the weights by u r x, where
 u is the importance-weight-aware step of the loss over the time lr h (see `records.invariant_steps`).
 
-Work per stored value and model: the weight and the accumulators are read twice and written, with one square root and
-one division.
+Work per stored value and model: the weight is read twice and written once, the accumulator read and written once, with
+one square root and one division.
 """
 
 import math
@@ -66,8 +66,9 @@ class SearchRowBuffers(NamedTuple):
 
     Each of `p`, `z`, `losses`, `lr`, `q` and `u` has shape (1, padded models): scores, slopes, losses, learning rates,
     sums of x² r, and steps.  `r` has shape (longest row + 1, padded models).  `row` has a line for each of: values
-    limited for the prediction, factors that rescale the weights, inverse scales, mean squares and weights.  `step_sizes`
-    is workspace of lazy updates.  The intercept is updated as the feature `bias_column`, [0], with the value `bias_value`, [1].
+    limited for the prediction, factors that rescale the weights, inverse scales, mean squares and weights.
+    `step_sizes` is workspace of lazy updates.  The intercept is updated as the feature `bias_column`, [0], with the
+    value `bias_value`, [1].
     """
 
     p: Any
@@ -103,8 +104,9 @@ def scale_row(scales, columns, x, h, row):
 
 
 @force_inline()
-def _accumulate_squares(rule, s, columns, x, inverse, r, q, c, z):
-    """Add (z x)² to the accumulators, and set r and q, of the models at c."""
+def _accumulate_squares(rule, s, columns, x, inverse, arrays, c, z):
+    """Add (z x)² to the accumulators, and set the arrays r and q, of the models at c."""
+    r, q = arrays
     total, one = load_entry(q, 0, c, z), one_like(z)
     for k in range(columns.shape[0]):
         i = columns[k]
@@ -117,8 +119,9 @@ def _accumulate_squares(rule, s, columns, x, inverse, r, q, c, z):
 
 
 @force_inline()
-def _move_weights(penalty, w, columns, x, growth, r, c, u, lr):
+def _move_weights(penalty, w, columns, x, growth, r, c, steps):
     """w = prox(growth w + u x r), of the models at c"""
+    u, lr = steps
     for k in range(columns.shape[0]):
         i, rk = columns[k], load_entry(r, k, c, u)
         wk = load_entry(w, i, c, u) * growth[k] + u * (rk * x[k])
@@ -128,13 +131,13 @@ def _move_weights(penalty, w, columns, x, growth, r, c, u, lr):
 def accumulate_squares(update, s, columns, x, inverse, r, buffers):
     """Add the squared gradients of a row to the accumulators of all models, and set r and q."""
     for c in range(buffers.z.shape[1]):
-        _accumulate_squares(update.rule, s, columns, x, inverse, r, buffers.q, c, buffers.z[0, c])
+        _accumulate_squares(update.rule, s, columns, x, inverse, (r, buffers.q), c, buffers.z[0, c])
 
 
 def move_weights(update, w, columns, x, growth, r, buffers):
     """Move the weights of all models by u r x, and apply the penalty."""
     for c in range(buffers.u.shape[1]):
-        _move_weights(update.penalty, w, columns, x, growth, r, c, buffers.u[0, c], buffers.lr[0, c])
+        _move_weights(update.penalty, w, columns, x, growth, r, c, (buffers.u[0, c], buffers.lr[0, c]))
 
 
 @bind_inlined(accumulate_squares)
@@ -143,17 +146,17 @@ def _overload_accumulate_squares(update, s, columns, x, inverse, r, buffers):
 
         def accumulate_each(update, s, columns, x, inverse, r, buffers):
             for c in range(buffers.z.shape[1]):
-                _accumulate_squares(update.rule, s, columns, x, inverse, r, buffers.q, c, buffers.z[0, c])
+                _accumulate_squares(update.rule, s, columns, x, inverse, (r, buffers.q), c, buffers.z[0, c])
 
         return accumulate_each
 
     def accumulate_vectors(update, s, columns, x, inverse, r, buffers):
         z, q, c = buffers.z, buffers.q, 0
         while c + LANES8 <= z.shape[1]:
-            _accumulate_squares(update.rule, s, columns, x, inverse, r, q, c, load_lanes8(z, 0, c))
+            _accumulate_squares(update.rule, s, columns, x, inverse, (r, q), c, load_lanes8(z, 0, c))
             c += LANES8
         if c < z.shape[1]:
-            _accumulate_squares(update.rule, s, columns, x, inverse, r, q, c, load_lanes4(z, 0, c))
+            _accumulate_squares(update.rule, s, columns, x, inverse, (r, q), c, load_lanes4(z, 0, c))
 
     return accumulate_vectors
 
@@ -164,17 +167,17 @@ def _overload_move_weights(update, w, columns, x, growth, r, buffers):
 
         def move_each(update, w, columns, x, growth, r, buffers):
             for c in range(buffers.u.shape[1]):
-                _move_weights(update.penalty, w, columns, x, growth, r, c, buffers.u[0, c], buffers.lr[0, c])
+                _move_weights(update.penalty, w, columns, x, growth, r, c, (buffers.u[0, c], buffers.lr[0, c]))
 
         return move_each
 
     def move_vectors(update, w, columns, x, growth, r, buffers):
         u, lr, c = buffers.u, buffers.lr, 0
         while c + LANES8 <= u.shape[1]:
-            _move_weights(update.penalty, w, columns, x, growth, r, c, load_lanes8(u, 0, c), load_lanes8(lr, 0, c))
+            _move_weights(update.penalty, w, columns, x, growth, r, c, (load_lanes8(u, 0, c), load_lanes8(lr, 0, c)))
             c += LANES8
         if c < u.shape[1]:
-            _move_weights(update.penalty, w, columns, x, growth, r, c, load_lanes4(u, 0, c), load_lanes4(lr, 0, c))
+            _move_weights(update.penalty, w, columns, x, growth, r, c, (load_lanes4(u, 0, c), load_lanes4(lr, 0, c)))
 
     return move_vectors
 
