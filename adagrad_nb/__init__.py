@@ -88,8 +88,11 @@ from .records.schedules import (
     WarmUp,
 )
 from .records.transforms import (
+    AdaptiveClip,
+    AddNoise,
     ClipGlobalNorm,
     ClipNorm,
+    ClipRMS,
     ClipValue,
     DecoupledDecay,
     Except,
@@ -97,6 +100,7 @@ from .records.transforms import (
     Maximize,
     Only,
     Rescale,
+    ZeroNaN,
 )
 from .warmup import warm_up
 
@@ -121,14 +125,15 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk",
-    "ClipGlobalNorm", "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay",
-    "DeviceRows", "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf",
-    "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize",
-    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneCycle", "OneVsRest", "Only", "Perceptron",
-    "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad",
-    "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive",
-    "SquaredHinge", "State", "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like",
-    "load_model", "load_state", "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad",
-    "minimize_stochastic", "read_svmlight", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up",
+    "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise",
+    "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Constant", "Cosine",
+    "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows", "EarlyStopping", "ElasticNet", "EpsilonInsensitive",
+    "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
+    "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative",
+    "OneCycle", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress",
+    "Quantile", "Rates", "Rescale", "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax",
+    "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN", "catch_up", "fit_linear",
+    "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw",
+    "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "read_vw", "to_device",
+    "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

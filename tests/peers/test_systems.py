@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 
 from adagrad_nb import (
+    AdaptiveClip,
+    AddNoise,
     ClipGlobalNorm,
+    ClipRMS,
     Cosine,
     CosineRestarts,
     Cyclic,
@@ -16,10 +19,12 @@ from adagrad_nb import (
     L2Decay,
     LossScale,
     OneCycle,
+    Only,
     Piecewise,
     Polynomial,
     Sequential,
     SkipNonFinite,
+    ZeroNaN,
     from_optax,
     from_torch,
     init,
@@ -391,6 +396,18 @@ def test_optax_multi_steps(mean, dtype):
     assert_same(run_updates(options, dtype), x)
 
 
+def test_optax_multi_steps_of_varying_length():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+
+    def every(step):
+        return 1 + step // 10 % 3
+
+    with jax.enable_x64(True):
+        inner = optax.adagrad(lambda t: 0.5 / (1 + 0.1 * t))
+        x = run_optax(jax, optax.MultiSteps(inner, every, accumulator_dtype=np.float64), np.float64)
+    assert_same(run_updates(like("optax", lr=InverseTime(0.5, 0.1), every_k_schedule=every), np.float64), x)
+
+
 def test_optax_skips_non_finite_gradients():
     jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
     poisoned = [g.copy() for g in gradients(64, np.float64)]
@@ -484,6 +501,64 @@ def test_jax_example(momentum, dtype):
             state = step(t, jax.numpy.asarray(g), state)
         x = np.asarray(params(state))
     assert_same(run_updates(like("jax", step_size=0.1, momentum=momentum), dtype), x)
+
+
+TRANSFORMS = [
+    ("clip_by_block_rms", (0.3,), ClipRMS(0.3)),
+    ("adaptive_grad_clip", (0.05,), AdaptiveClip(0.05)),
+    ("adaptive_grad_clip", (0.05, 0.1), AdaptiveClip(0.05, 0.1)),
+    ("zero_nans", (), ZeroNaN()),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "record"), TRANSFORMS, ids=str)
+@pytest.mark.parametrize("shape", [(24,), (6, 4), (2, 3, 4), (2, 2, 3, 2)], ids=str)
+def test_transforms_of_optax(name, arguments, record, shape):
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 1, shape[-1])
+    state = init(x, **(like("optax", lr=0.1) | {"transforms": (record,)}))
+    with jax.enable_x64(True):
+        optimizer = optax.chain(getattr(optax, name)(*arguments), optax.adagrad(0.1))
+        expected = jax.numpy.asarray(x)
+        optax_state, step = optimizer.init(expected), jax.jit(optimizer.update)
+        for _ in range(20):
+            g = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 3, shape[-1])
+            if name == "zero_nans":
+                g[rng.random(shape) < 0.2] = np.nan
+            change, optax_state = step(jax.numpy.asarray(g), optax_state, expected)
+            expected = optax.apply_updates(expected, change)
+            x, state = update(x, g, state)
+        np.testing.assert_allclose(x, np.asarray(expected), rtol=1e-12, atol=1e-13)
+
+
+def test_masked_of_optax():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    rng = np.random.default_rng(0)
+    x = {"w": rng.normal(size=8), "b": rng.normal(size=8)}
+    record = Only(ClipRMS(0.1), lambda path: path == "x['w']")
+    state = init(x, **(like("optax", lr=0.1) | {"transforms": (record,)}))
+    with jax.enable_x64(True):
+        optimizer = optax.chain(optax.masked(optax.clip_by_block_rms(0.1), {"w": True, "b": False}), optax.adagrad(0.1))
+        expected = {key: jax.numpy.asarray(array) for key, array in x.items()}
+        optax_state = optimizer.init(expected)
+        for _ in range(10):
+            g = {"w": rng.normal(size=8), "b": rng.normal(size=8)}
+            change, optax_state = optimizer.update(jax.tree.map(jax.numpy.asarray, g), optax_state, expected)
+            expected = optax.apply_updates(expected, change)
+            x, state = update(x, g, state)
+        for key in x:
+            np.testing.assert_allclose(x[key], np.asarray(expected[key]), rtol=1e-12, atol=1e-13)
+
+
+def test_the_noise_of_optax_has_the_same_deviation():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    transform = optax.add_noise(0.04, 0.55, jax.random.key(0))
+    zero = jax.numpy.zeros(50_000)
+    state = transform.init(zero)
+    for t in range(4):
+        sample, state = transform.update(zero, state)
+        assert float(np.std(np.asarray(sample))) == pytest.approx(AddNoise(0.04, 0.55).deviation(t), rel=0.02)
 
 
 # --- schedules and constructors of the systems --------------------------------------------------------------------
