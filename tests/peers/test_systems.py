@@ -1,6 +1,7 @@
 """Trajectories of 200 steps against the real systems, where they are installed."""
 
 import inspect
+import warnings
 
 import numpy as np
 import pytest
@@ -360,6 +361,33 @@ def test_keras_decays_all_but_the_arrays_that_are_named(keras):
     for name, variable in zip(names, variables, strict=True):
         assert_same((x[name], np.abs(x[name]) + 1), np.asarray(variable.value))
     assert not np.allclose(x["kernel"], x["bias"])
+
+
+def test_keras_and_torch_skip_arrays_without_gradient(keras):
+    torch = pytest.importorskip("torch")
+    first = start(8, np.float32)
+    variables = [keras.Variable(first, dtype="float32") for _ in range(2)]
+    schedule = keras.optimizers.schedules.InverseTimeDecay(0.5, 1, 0.1)
+    ours = {"keras": like("keras", learning_rate=schedule, weight_decay=0.1, clipnorm=2.0), "torch": like("torch")}
+    optimizer = keras.optimizers.Adagrad(schedule, weight_decay=0.1, clipnorm=2.0)
+    optimizer.build(variables)
+    ps = [torch.nn.Parameter(torch.from_numpy(first.copy())) for _ in range(2)]
+    torch_optimizer = torch.optim.Adagrad(ps)
+    states = {name: init([first, first], **options) for name, options in ours.items()}
+    xs = {name: [first, first] for name in ours}
+    for t, g in enumerate(list(gradients(8, np.float32))[60:90]):
+        given = [None if t % 3 == 0 else g, g]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns about each missing gradient
+            optimizer.apply(given, variables)
+        for p, each in zip(ps, given, strict=True):
+            p.grad = None if each is None else torch.from_numpy(each)
+        torch_optimizer.step()
+        for name, state in states.items():
+            xs[name], states[name] = update(xs[name], given, state)
+    for k in range(2):
+        assert_same((xs["keras"][k], np.abs(first) + 1), np.asarray(variables[k].value))
+        assert_same((xs["torch"][k], np.abs(first) + 1), ps[k].detach().numpy())
 
 
 @pytest.mark.parametrize("dtype", [np.complex128, np.complex64])
