@@ -118,10 +118,14 @@ def schedule_steps(name, boundaries, values):
 
 
 def name_patterns(name, value):
-    """Raise unless `value` is a regular expression or a tuple of regular expressions."""
+    """Raise unless `value` is a regular expression, a tuple of regular expressions or a function of a name."""
+    if callable(value) and not isinstance(value, type):
+        return
     for pattern in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else (None,):
         if not isinstance(pattern, str):
-            raise TypeError(f"{name}: got {shorten_repr(value)}; must be a regular expression or a tuple of them")
+            raise TypeError(
+                f"{name}: got {shorten_repr(value)}; must be a regular expression, a tuple of them or a function"
+            )
         try:
             re.compile(pattern)
         except re.error as error:
@@ -129,7 +133,9 @@ def name_patterns(name, value):
 
 
 def matches_any(patterns, name):
-    """Return whether one of the regular expressions matches a part of a name."""
+    """Return whether one of the regular expressions matches a part of a name, or whether the function accepts it."""
+    if callable(patterns):
+        return bool(patterns(name))
     return any(re.search(pattern, name) for pattern in ((patterns,) if isinstance(patterns, str) else patterns))
 
 

@@ -387,6 +387,19 @@ def clip_norm(x, g, lr, bound):
     return x, [gi * bound / norm for gi in g] if norm > bound else g
 
 
+def clip_rms(x, g, lr, bound):
+    """Shazeer 2018, section 6: g / max(1, RMS(g) / bound)."""
+    rms = math.sqrt(math.fsum(gi * gi for gi in g) / len(g))
+    return x, [gi / max(1.0, rms / bound) for gi in g]
+
+
+def adaptive_clip(x, g, lr, ratio, eps):
+    """Brock 2021, equation 3, for one unit."""
+    norm = math.sqrt(math.fsum(gi * gi for gi in g))
+    limit = ratio * max(math.sqrt(math.fsum(xi * xi for xi in x)), eps)
+    return x, [limit * gi / norm for gi in g] if norm > limit else g
+
+
 def l2_decay(x, g, lr, strength):
     """Loshchilov 2019, algorithm 1: the decay is part of the gradient."""
     return x, [gi + strength * xi for xi, gi in zip(x, g, strict=True)]

@@ -154,11 +154,11 @@ def _touched_rows(leaf, gradient):
     return np.unique(gradient.where.astype(np.int64) * gradient.block_size // numbers_per_row)
 
 
-def record_decay(state, gradients, rates):
-    """Record that this update has decayed the rows that the gradients list, and no others."""
+def record_decay(state, gradients, rates, is_missing):
+    """Record that this update has decayed the rows that the gradients list; arrays without gradient do not decay."""
     if state.options.sparse_decay != "lazy":
         return
     for i, (leaf, gradient, lr) in enumerate(zip(state.leaves, gradients, rates, strict=True)):
-        if leaf.applied_log_decay is not None:
+        if leaf.applied_log_decay is not None and not is_missing[i]:
             state.log_decay[i] += _log_factor(state, leaf, lr)
             leaf.applied_log_decay[_touched_rows(leaf, gradient)] = state.log_decay[i]

@@ -21,7 +21,14 @@ from ..records.gates import is_gate
 from ..records.group_penalties import is_group_penalty
 from ..records.penalties import NoPenalty
 from ..records.rules import has_row_accumulators, initial_slots
-from ..records.transforms import Identity, LimitMagnitude, chain_transforms, for_array, is_weight_decay, needs_norm
+from ..records.transforms import (
+    Identity,
+    LimitMagnitude,
+    chain_transforms,
+    for_array,
+    is_weight_decay,
+    needs_whole_array,
+)
 from .gradients import PreparedGradient, reblock
 from .kernels import array_update, reductions
 
@@ -111,12 +118,12 @@ class Leaf:
         self.precision = np.dtype(_PRECISION_OF[self.dtype.str[1:]])
         for record in (options.rule, options.penalty):
             _check.fields_finite_in(self.precision, record)
-        transforms = tuple(self._flatten_strength(for_array(item, path)) for item in options.transforms)
+        transforms = tuple(self._flatten_strength(for_array(item, path, self.size)) for item in options.transforms)
         last = LimitMagnitude(float(MAGNITUDE_LIMITS[self.precision.type]))
         self.uncast_update = Update(options.rule, chain_transforms(transforms, last), options.penalty)
         self.update = cast(self.uncast_update, self.precision)
         self.average = None if options.average is None else cast(options.average, self.precision)
-        self.needs_reduction = any(needs_norm(item) or is_gate(item) for item in transforms)
+        self.needs_reduction = any(needs_whole_array(item) or is_gate(item) for item in transforms)
         self.decays = any(is_weight_decay(item) for item in transforms)
         self.resolved_prefix = Identity()
         self.cache = {}

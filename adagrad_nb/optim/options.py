@@ -10,7 +10,7 @@ from ..records.gates import accumulates_gradients, is_gate
 from ..records.group_penalties import is_group_penalty
 from ..records.penalties import NoPenalty
 from ..records.rules import Adagrad, can_accumulate_squares, has_row_accumulators
-from ..records.transforms import is_for_some_arrays, needs_norm
+from ..records.transforms import is_for_some_arrays, needs_unit_norms, needs_whole_array
 from .external_schedules import as_schedule
 from .gradients import DUPLICATES
 
@@ -51,7 +51,7 @@ class Options(NamedTuple):
         if hasattr(transforms, "_fields") or not isinstance(transforms, (tuple, list)):
             raise TypeError(f"transforms: got {transforms!r}; must be a tuple of records, such as (ClipNorm(1.0),)")
         for item in transforms:
-            needs_no_transform = needs_norm(item) or is_gate(item) or is_for_some_arrays(item)
+            needs_no_transform = needs_whole_array(item) or is_gate(item) or is_for_some_arrays(item)
             _check.record_methods("transforms", item, () if needs_no_transform else ("transform",), "ClipNorm(1.0)")
         if self.penalty is not None:
             _check.record_methods("penalty", penalty, ("value", "prox"), "L1(1e-4)")
@@ -130,6 +130,8 @@ def _check_array(options, rule, has_rows, path, array):
     if options.duplicates == "simultaneous" and is_complex and getattr(rule, "modulus", False):
         raise ValueError("duplicates: 'simultaneous' needs one accumulator for each real number; use 'merge'")
     for item in options.transforms:
+        if needs_unit_norms(getattr(item, "inner", item)) and len(array.shape) > 4:
+            raise ValueError(f"{path}: has {len(array.shape)} axes; AdaptiveClip takes arrays of at most four")
         if is_for_some_arrays(item):
             continue
         for record in (item, getattr(item, "inner", None)):
@@ -150,6 +152,8 @@ def _check_device_array(options, rule, has_rows, path, spec):
         )
     if options.sparse_decay == "lazy":
         raise ValueError("sparse_decay: 'lazy' does not work on a device; use 'touched' or 'whole'")
+    if any(needs_unit_norms(getattr(item, "inner", item)) for item in options.transforms):
+        raise ValueError("transforms: AdaptiveClip does not work on a device; use ClipNorm or ClipRMS")
     _check_array(options, rule, has_rows, path, spec)
 
 

@@ -154,7 +154,7 @@ def _check_settings(given):
     for name in ("weight_decay", "clip_norm", "clip_value", "clip_global_norm", "loss_scale_factor"):
         if given.get(name) is not None:
             _check.in_interval(name, given[name], "[0, inf)" if name == "weight_decay" else "(0, inf)")
-    if given.get("accumulate") is not None:
+    if isinstance(given.get("accumulate"), (bool, int, float)):
         _check.positive_count("accumulate", given["accumulate"])
     if "begin_num_update" in given:
         _check.count("begin_num_update", given["begin_num_update"])

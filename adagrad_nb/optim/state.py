@@ -17,9 +17,10 @@ from ..compiler.jit import cast
 from ..cuda import arrays
 from ..io import archive, schema
 from ..io.schema import ArrayField
-from ..records.gates import accumulates_gradients, is_gate
+from ..records.gates import accumulates_gradients, gradients_per_step, is_gate
 from ..records.rules import has_row_accumulators, initial_slots, slot_domains
 from ..records.schedules import Constant, at, has_several_rates
+from ..records.transforms import needs_python
 from . import lazy_decay
 from .device_leaf import DeviceLeaf
 from .leaf import Leaf, own_array
@@ -77,7 +78,8 @@ class State:
     means : tuple
         For each array of x the average of the iterates, of its shape, or None without averaging.
     is_compilable : bool
-        Whether a compiled loop can run the updates, which it cannot if a transform is a gate.
+        Whether a compiled loop can run the updates, which it cannot if a transform is a gate, adds noise or needs the
+        norms of units.
     schedule_step : int
         Argument of the schedule at the next update: `micro` or `t`.
     leaves : list of Leaf
@@ -207,8 +209,8 @@ class State:
 
     @property
     def is_compilable(self) -> bool:
-        """Whether a compiled loop can run the updates: no transform is a gate."""
-        return not any(is_gate(item) for item in self.options.transforms)
+        """Whether a compiled loop can run the updates: no transform is a gate or needs Python."""
+        return not any(is_gate(item) or needs_python(item) for item in self.options.transforms)
 
     @property
     def counts(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -415,7 +417,8 @@ class State:
         for name, key in _COUNTER_KEYS.items():
             if name != "scale":
                 schema.count_entry(counts, key)
-        every = next((item.every for item in self.transforms if accumulates_gradients(item)), 1)
+        gates = (item for item in self.transforms if accumulates_gradients(item))
+        every = next((gradients_per_step(gate, counts["t"]) for gate in gates), 1)
         schema.count_entry(counts, "pending", 0, every - 1)
         _check.in_interval("scale", schema.entry(counts, "scale", (int, float)), "(0, inf)")
         if len(log_decay) != len(self.leaves):

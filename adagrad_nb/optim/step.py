@@ -41,7 +41,8 @@ def update(
         The gradient in the same containers.  The gradient of an array is dense; or a ``scipy.sparse`` matrix of its
         shape (for a vector, a row or column); or a pair ``(indices, values)``, for a matrix
         ``(row_indices, rows)``.  A sparse gradient updates only the listed coordinates, and the penalty acts only
-        on these.  Duplicate indices are summed, or treated as ``init(duplicates=…)`` says.
+        on these.  Duplicate indices are summed, or treated as ``init(duplicates=…)`` says.  None leaves an array of
+        several unchanged: no step, no decay and no penalty.  t counts the update nevertheless.
     state : State
     lr : float or ndarray, optional
         The learning rate of this step instead of that of the state.
@@ -120,6 +121,9 @@ def _update_arrays(x, state, targets, gradients, lr, out, is_new):
     """Check all arguments, then write: `update` for lists of arrays and gradients."""
     leaves, (x_out, state_out) = state.leaves, out
     rates = [leaf.constant_lr if lr is state.options.lr else leaf.cast_lr(lr) for leaf in leaves]
+    is_missing = [gradient is None for gradient in gradients]
+    if all(is_missing) and is_missing:
+        raise ValueError("g: is None for all arrays; call update only if there is a gradient")
     gradients = [_prepare_gradient(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
     lazy_decay.check_rates(state, gradients, rates)
     if is_new:
@@ -133,7 +137,7 @@ def _update_arrays(x, state, targets, gradients, lr, out, is_new):
             _copy_to_out(x, state, sources, targets, x_out, state_out)
     lazy_decay.apply_missed_decay(state_out, targets, gradients)
     if _apply_leaf_steps(state_out, targets, _make_leaf_steps(state_out, targets, gradients, rates)):
-        lazy_decay.record_decay(state_out, gradients, rates)
+        lazy_decay.record_decay(state_out, gradients, rates, is_missing)
     return x_out, state_out
 
 
@@ -208,7 +212,15 @@ def _is_kernel_ready(x, g, leaf):
 
 
 def _prepare_gradient(state, leaf, x, g):
-    """Check the array and its gradient; return the gradient in the form that the kernels take."""
+    """Check the array and its gradient; return the gradient in the form that the kernels take.
+
+    For None this is a sparse gradient that lists no coordinate.
+    """
+    if g is None:
+        where, values = np.empty(0, np.int64), np.empty(0, leaf.precision)
+        if leaf.on_device:
+            where, values = arrays.to_device_array(where), arrays.to_device_array(values)
+        return PreparedGradient(where, values)
     if leaf.dtype == leaf.precision and _is_kernel_ready(x, g, leaf):
         return PreparedGradient(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:

@@ -7,12 +7,19 @@ A schedule is a record with one method:
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .._check import count, distinct_rates, increasing, positive_count, record_methods, schedule_steps
 from ..compiler.jit import jitable, method
 
 at = method("at")
+
+
+class Schedule(Protocol):
+    """Type of the fields of records that hold a schedule or a number."""
+
+    def at(self, t: int) -> Any:
+        """Return the value of update t."""
 
 
 class Constant(NamedTuple):

@@ -20,10 +20,12 @@ from adagrad_nb import (
     L1,
     L2,
     RDA,
+    Accumulate,
     Adadelta,
     Adagrad,
     Bounded,
     Box,
+    ClipGlobalNorm,
     ClipNorm,
     ClipValue,
     Constant,
@@ -36,6 +38,8 @@ from adagrad_nb import (
     Polyak,
     Rescale,
     RowAdagrad,
+    SkipNonFinite,
+    catch_up,
     init,
     minimize_adagrad,
     update,
@@ -317,6 +321,61 @@ def test_an_array_of_another_dtype_is_refused(made_for, given, in_place):
         update(x, np.ones(3, given), state, out=(x, state) if in_place else None)
     assert np.all(x == 1)
     assert state.t == 0
+
+
+# --- arrays without gradient -------------------------------------------------------------------------------------
+
+WITHOUT = {
+    "plain": {},
+    "clips": {"transforms": (ClipNorm(1.0), ClipGlobalNorm(2.0))},
+    "decay of whole arrays": {"transforms": (DecoupledDecay(0.1),), "sparse_decay": "whole"},
+    "refused decay": {"transforms": (L2Decay(0.1),), "sparse_decay": "refuse"},
+    "lazy decay": {"transforms": (DecoupledDecay(0.1),), "sparse_decay": "lazy"},
+    "rows": {"rule": RowAdagrad()},
+    "penalty": {"penalty": L1(0.1)},
+    "sequential": {"duplicates": "sequential"},
+    "gate": {"transforms": (SkipNonFinite(),)},
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_an_array_without_gradient_is_unchanged(name, in_place, dtype, rng):
+    x = {"a": rng.normal(size=(4, 3)).astype(dtype), "b": rng.normal(size=5).astype(dtype), "c": np.ones(3, dtype)}
+    options = WITHOUT[name] | ({} if name == "lazy decay" else {"average": Polyak()})
+    state = init(x, **options)
+    twin = {key: x[key].copy() for key in "bc"}
+    twin_state = init(twin, **options)
+    before, mean = x["a"].copy(), copy.copy(state.means[0])
+    for t in range(3):
+        g = {"a": None, "b": rng.normal(size=5).astype(dtype), "c": rng.normal(size=3).astype(dtype)}
+        if t == 1:
+            g["b"] = None
+        x, state = update(x, g, state, out=(x, state) if in_place else None)
+        twin, twin_state = update(twin, {key: g[key] for key in "bc"}, twin_state)
+    np.testing.assert_array_equal(x["a"], before)
+    np.testing.assert_array_equal(state.means[0], mean)
+    assert not np.any(state.slots[0][0])
+    for key in "bc":
+        np.testing.assert_array_equal(x[key], twin[key])
+    assert state.t == 3
+    if name == "lazy decay":
+        np.testing.assert_array_equal(catch_up(x, state)[0]["a"], before)
+
+
+def test_an_array_without_gradient_accumulates_zeros():
+    x = [np.zeros(2), np.zeros(2)]
+    state = init(x, Adagrad(eps=1.0), transforms=(Accumulate(2),))
+    for g in ([None, np.ones(2)], [np.full(2, 4.0), None]):
+        x, state = update(x, g, state)
+    np.testing.assert_array_equal([slots[0] for slots in state.slots], [[4, 4], [0.25, 0.25]])
+
+
+@pytest.mark.parametrize("g", [None, [None, None]])
+def test_a_step_without_any_gradient_is_refused(g):
+    x = np.ones(2) if g is None else [np.ones(2), np.ones(2)]
+    with pytest.raises(ValueError, match=r"^g: is None for all arrays; call update only if there is a gradient"):
+        update(x, g, init(x))
 
 
 # --- shared memory -----------------------------------------------------------------------------------------------

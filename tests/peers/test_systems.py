@@ -1,12 +1,16 @@
 """Trajectories of 200 steps against the real systems, where they are installed."""
 
 import inspect
+import warnings
 
 import numpy as np
 import pytest
 
 from adagrad_nb import (
+    AdaptiveClip,
+    AddNoise,
     ClipGlobalNorm,
+    ClipRMS,
     Cosine,
     CosineRestarts,
     Cyclic,
@@ -16,10 +20,12 @@ from adagrad_nb import (
     L2Decay,
     LossScale,
     OneCycle,
+    Only,
     Piecewise,
     Polynomial,
     Sequential,
     SkipNonFinite,
+    ZeroNaN,
     from_optax,
     from_torch,
     init,
@@ -357,6 +363,33 @@ def test_keras_decays_all_but_the_arrays_that_are_named(keras):
     assert not np.allclose(x["kernel"], x["bias"])
 
 
+def test_keras_and_torch_skip_arrays_without_gradient(keras):
+    torch = pytest.importorskip("torch")
+    first = start(8, np.float32)
+    variables = [keras.Variable(first, dtype="float32") for _ in range(2)]
+    schedule = keras.optimizers.schedules.InverseTimeDecay(0.5, 1, 0.1)
+    ours = {"keras": like("keras", learning_rate=schedule, weight_decay=0.1, clipnorm=2.0), "torch": like("torch")}
+    optimizer = keras.optimizers.Adagrad(schedule, weight_decay=0.1, clipnorm=2.0)
+    optimizer.build(variables)
+    ps = [torch.nn.Parameter(torch.from_numpy(first.copy())) for _ in range(2)]
+    torch_optimizer = torch.optim.Adagrad(ps)
+    states = {name: init([first, first], **options) for name, options in ours.items()}
+    xs = {name: [first, first] for name in ours}
+    for t, g in enumerate(list(gradients(8, np.float32))[60:90]):
+        given = [None if t % 3 == 0 else g, g]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns about each missing gradient
+            optimizer.apply(given, variables)
+        for p, each in zip(ps, given, strict=True):
+            p.grad = None if each is None else torch.from_numpy(each)
+        torch_optimizer.step()
+        for name, state in states.items():
+            xs[name], states[name] = update(xs[name], given, state)
+    for k in range(2):
+        assert_same((xs["keras"][k], np.abs(first) + 1), np.asarray(variables[k].value))
+        assert_same((xs["torch"][k], np.abs(first) + 1), ps[k].detach().numpy())
+
+
 @pytest.mark.parametrize("dtype", [np.complex128, np.complex64])
 def test_optax_complex(dtype):
     jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
@@ -389,6 +422,18 @@ def test_optax_multi_steps(mean, dtype):
         x = run_optax(jax, optimizer, dtype)
     options = like("optax", lr=InverseTime(0.5, 0.1), every_k_schedule=4, use_grad_mean=mean)
     assert_same(run_updates(options, dtype), x)
+
+
+def test_optax_multi_steps_of_varying_length():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+
+    def every(step):
+        return 1 + step // 10 % 3
+
+    with jax.enable_x64(True):
+        inner = optax.adagrad(lambda t: 0.5 / (1 + 0.1 * t))
+        x = run_optax(jax, optax.MultiSteps(inner, every, accumulator_dtype=np.float64), np.float64)
+    assert_same(run_updates(like("optax", lr=InverseTime(0.5, 0.1), every_k_schedule=every), np.float64), x)
 
 
 def test_optax_skips_non_finite_gradients():
@@ -484,6 +529,64 @@ def test_jax_example(momentum, dtype):
             state = step(t, jax.numpy.asarray(g), state)
         x = np.asarray(params(state))
     assert_same(run_updates(like("jax", step_size=0.1, momentum=momentum), dtype), x)
+
+
+TRANSFORMS = [
+    ("clip_by_block_rms", (0.3,), ClipRMS(0.3)),
+    ("adaptive_grad_clip", (0.05,), AdaptiveClip(0.05)),
+    ("adaptive_grad_clip", (0.05, 0.1), AdaptiveClip(0.05, 0.1)),
+    ("zero_nans", (), ZeroNaN()),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "record"), TRANSFORMS, ids=str)
+@pytest.mark.parametrize("shape", [(24,), (6, 4), (2, 3, 4), (2, 2, 3, 2)], ids=str)
+def test_transforms_of_optax(name, arguments, record, shape):
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 1, shape[-1])
+    state = init(x, **(like("optax", lr=0.1) | {"transforms": (record,)}))
+    with jax.enable_x64(True):
+        optimizer = optax.chain(getattr(optax, name)(*arguments), optax.adagrad(0.1))
+        expected = jax.numpy.asarray(x)
+        optax_state, step = optimizer.init(expected), jax.jit(optimizer.update)
+        for _ in range(20):
+            g = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 3, shape[-1])
+            if name == "zero_nans":
+                g[rng.random(shape) < 0.2] = np.nan
+            change, optax_state = step(jax.numpy.asarray(g), optax_state, expected)
+            expected = optax.apply_updates(expected, change)
+            x, state = update(x, g, state)
+        np.testing.assert_allclose(x, np.asarray(expected), rtol=1e-12, atol=1e-13)
+
+
+def test_masked_of_optax():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    rng = np.random.default_rng(0)
+    x = {"w": rng.normal(size=8), "b": rng.normal(size=8)}
+    record = Only(ClipRMS(0.1), lambda path: path == "x['w']")
+    state = init(x, **(like("optax", lr=0.1) | {"transforms": (record,)}))
+    with jax.enable_x64(True):
+        optimizer = optax.chain(optax.masked(optax.clip_by_block_rms(0.1), {"w": True, "b": False}), optax.adagrad(0.1))
+        expected = {key: jax.numpy.asarray(array) for key, array in x.items()}
+        optax_state = optimizer.init(expected)
+        for _ in range(10):
+            g = {"w": rng.normal(size=8), "b": rng.normal(size=8)}
+            change, optax_state = optimizer.update(jax.tree.map(jax.numpy.asarray, g), optax_state, expected)
+            expected = optax.apply_updates(expected, change)
+            x, state = update(x, g, state)
+        for key in x:
+            np.testing.assert_allclose(x[key], np.asarray(expected[key]), rtol=1e-12, atol=1e-13)
+
+
+def test_the_noise_of_optax_has_the_same_deviation():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    transform = optax.add_noise(0.04, 0.55, jax.random.key(0))
+    zero = jax.numpy.zeros(50_000)
+    state = transform.init(zero)
+    for t in range(4):
+        sample, state = transform.update(zero, state)
+        assert float(np.std(np.asarray(sample))) == pytest.approx(AddNoise(0.04, 0.55).deviation(t), rel=0.02)
 
 
 # --- schedules and constructors of the systems --------------------------------------------------------------------
