@@ -26,7 +26,7 @@ def as_csr(X, dtype=None):
             raise ValueError(f"X: got shape {X.shape}; must have two dimensions, such as X.reshape(1, -1)")
         if X.dtype.kind not in "fiub":
             raise TypeError(f"X: got dtype {X.dtype}; must be real numbers")
-        if X.dtype.kind == "f" and (X.dtype.itemsize not in (4, 8) or not X.dtype.isnative):
+        if not X.dtype.isnative or (X.dtype.kind == "f" and X.dtype.itemsize not in (4, 8)):
             with np.errstate(over="ignore"):
                 X = X.astype(dtype)  # scipy.sparse takes neither 16 bits nor another byte order
         X = scipy.sparse.csr_array(X)

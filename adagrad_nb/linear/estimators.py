@@ -610,7 +610,8 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        probabilities = self.model_.predict_from_scores(self._decision_scores(X))
+        scores = self._decision_scores(X)
+        probabilities = self.model_.predict_from_scores(scores)
         return probabilities if probabilities.ndim == 2 else np.column_stack([1 - probabilities, probabilities])
 
     @available_if(_supports_probabilities)

@@ -64,7 +64,8 @@ def fit_linear(
     Parameters
     ----------
     X : sparse matrix, array of shape (n, n_features), or iterable of Chunk
-        The rows.  Other formats are converted to CSR; indices may have 32 or 64 bits.  Rows from `to_device` are
+        The rows.  Other formats, and data frames of numbers and booleans, are converted to CSR; indices may have 32
+        or 64 bits.  Rows from `to_device` are
         trained on the device.  Of an iterable of chunks, such as ``read_svmlight(path)``, only one chunk is in memory
         at a time.  Later chunks may have more features.
     y : array_like of shape (n,)

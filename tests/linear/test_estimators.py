@@ -606,14 +606,16 @@ def test_initial_weights(kind, options):
     X, y = problem(kind)
     coef, intercept = np.arange(6.0) - 2, [1.5]
     rate = Rates((0.0, 0.0001)) if options.get("lr") == "auto" else 0.0
-    model = kind(**options | {"lr": rate, "max_iter": 1}).fit(X, y, coef_init=coef, intercept_init=intercept)
+    model = kind(random_state=0, **options | {"lr": rate, "max_iter": 1}).fit(
+        X, y, coef_init=coef, intercept_init=intercept
+    )
     assert_allclose(model.coef_.ravel(), coef, atol=0.01)
     assert_allclose(model.intercept_, intercept, atol=0.01)
     score = X @ coef + 1.5
     losses = np.logaddexp(0, np.where(y == "yes", -score, score)) if kind is AdagradClassifier else (score - y) ** 2 / 2
     assert_allclose(model.loss_curve_, [losses.mean()], rtol=1e-3)
-    trained = kind(max_iter=2, **options).fit(X, y)
-    warm = kind(max_iter=1, warm_start=True, **options).fit(X, y)
+    trained = kind(max_iter=2, random_state=0, **options).fit(X, y)
+    warm = kind(max_iter=1, warm_start=True, random_state=1, **options).fit(X, y)
     warm.fit(X, y, coef_init=trained.coef_, intercept_init=trained.intercept_)
     assert warm.t_ == 200  # a new model
     assert warm.loss_curve_[0] < trained.loss_curve_[0]
