@@ -49,7 +49,7 @@ from .optim.lazy_decay import catch_up
 from .optim.presets import like
 from .optim.state import State, init, load_state
 from .optim.step import update
-from .records.averaging import EMA, Polyak
+from .records.averaging import EMA, OnlineToBatch, Polyak
 from .records.dual_averaging import FTRL, RDA
 from .records.gates import Accumulate, LossScale, SkipNonFinite
 from .records.group_penalties import GroupL2, GroupLinf
@@ -122,8 +122,8 @@ __all__ = [
     "ClipGlobalNorm", "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "DeviceRows",
     "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge",
     "Huber", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize",
-    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise",
-    "Poisson", "Polyak", "Polynomial", "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift",
+    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneVsRest", "OnlineToBatch", "Only", "Perceptron",
+    "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift",
     "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State",
     "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model",
     "load_state", "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",

@@ -231,9 +231,9 @@ l1_ratio : float, default 0.15
 rule : rule record, optional
     Update rule, by default ``Adagrad()``.""",
     "FITTING": """\
-average : bool, int or Polyak, default False
+average : bool, int, Polyak or OnlineToBatch, default False
     Whether `coef_` and `intercept_` are means of the iterates.  An int or ``Polyak(start)`` is the first update of the
-    mean.
+    mean; ``OnlineToBatch(start)`` takes the iterates before the updates.
 batch_size : int, default 1
     Number of rows for each update.
 max_iter : int, default 10
