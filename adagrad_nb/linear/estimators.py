@@ -311,9 +311,10 @@ l1_ratio : float or None, default 0.15
 rule : rule record, optional
     Update rule, by default ``Adagrad()``.""",
     "FITTING": """\
-average : bool, int or Polyak, default False
+average : bool, int, Polyak or OnlineToBatch, default False
     Whether `coef_` and `intercept_` are means of the iterates.  With an int n the mean begins with the n-th update, as
-    in scikit-learn; 0 is False.  ``Polyak(start)`` counts updates from 0.
+    in scikit-learn; 0 is False.  ``Polyak(start)`` counts updates from 0; ``OnlineToBatch(start)`` takes the iterates
+    before the updates.
 batch_size : int, default 1
     Number of rows for each update.
 normalized : bool, default False

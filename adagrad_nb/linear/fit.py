@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ..records.averaging import Polyak
+    from ..records.averaging import OnlineToBatch, Polyak
     from .early_stopping import EarlyStopping
     from .trainer import Progress
 
@@ -41,7 +41,7 @@ def fit_linear(
     intercept: bool | None = None,
     sample_weight: npt.ArrayLike | None = None,
     model: LinearModel | None = None,
-    average: Polyak | bool | None = None,
+    average: Polyak | OnlineToBatch | bool | None = None,
     batch_size: int | None = None,
     normalized: bool | None = None,
     invariant: bool | None = None,
@@ -96,11 +96,11 @@ def fit_linear(
     model : LinearModel, optional
         Model to continue from; it is not changed.  Options that are not given are those of the model.  Training on
         A and then on B is bit-equal to training on A and B in one call.
-    average : Polyak or False, optional
+    average : Polyak, OnlineToBatch or False, optional
         Report the mean of the iterates after updates ``start``, ``start`` + 1, … in `coef`, `intercept` and
-        predictions.  The mean is exact, and updating it costs time only for the features of a row.  Training and
-        the progressive loss use the last iterate.  When training continues from a model, averaging begins at the
-        given start, and False ends it.
+        predictions.  `OnlineToBatch` takes the iterates before these updates, which predicted the rows.  The mean is
+        exact, and updating it costs time only for the features of a row.  Training and the progressive loss use the
+        last iterate.  When training continues from a model, averaging begins at the given start, and False ends it.
     batch_size : int, default 1
         Number of rows for each update.  The update uses the sum of the gradients at the weights before it, each
         times its sample weight, divided by the number of rows.  A batch holds the next rows of non-zero weight in

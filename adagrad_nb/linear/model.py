@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..optim.state import State
-    from ..records.averaging import Polyak
+    from ..records.averaging import OnlineToBatch, Polyak
 
 FILE_KIND = "linear model"
 
@@ -251,7 +251,7 @@ class LinearModel:
         return self.parameters.states()[1]
 
     @property
-    def average(self) -> Polyak | bool:
+    def average(self) -> Polyak | OnlineToBatch | bool:
         """Average that the model reports, or False."""
         return self.parameters.average
 

@@ -16,7 +16,7 @@ from ..compiler.jit import cast, compiled_for
 from ..compiler.simd import LANES4
 from ..optim.options import Options
 from ..optim.state import State, init
-from ..records.averaging import Polyak
+from ..records.averaging import OnlineToBatch, Polyak, averages_before
 from ..records.coordinate import Update
 from ..records.dual_averaging import is_dual_averaging
 from ..records.group_penalties import is_group_penalty
@@ -42,7 +42,7 @@ from .kernels.multi_lazy import ScaledSchedule
 from .kernels.rows import PREFETCH_FROM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
@@ -136,9 +136,18 @@ class Parameters:
         """Whether lazy updates measure time in summed learning rates."""
         return isinstance(self.lazy_strategy(), SummedRates)
 
-    def _time_depends_on(self, average: Any) -> bool:
-        """Return whether lazy updates measure time differently if the average changes to `average`."""
-        return average != self.average and isinstance(self.lazy_strategy(averaged=False), SummedRates)
+    def _is_other_average(self, average: Any) -> bool:
+        """Return whether an average differs from the present one; two classes may have equal entries."""
+        return type(average) is not type(self.average) or average != self.average
+
+    def _must_catch_up(self, average: Any) -> bool:
+        """Return whether the average can only change to `average` when no feature has missed an update.
+
+        So it is if lazy updates then measure time differently, or if the present iterate is the first in the mean.
+        """
+        if not self._is_other_average(average):
+            return False
+        return averages_before(average) or isinstance(self.lazy_strategy(averaged=False), SummedRates)
 
     def rate_sums(self, n_updates: int = 0) -> np.ndarray:
         """Return the summed learning rates of all updates so far, and after each of the next `n_updates`."""
@@ -287,7 +296,7 @@ class SingleOutput(Parameters):
         self.weights, self.bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
         self.state, self.bias_state = weight_state(self.weights, rule, lr, penalty), init(self.bias, rule, lr=lr)
         self.scaling = FeatureScaling(n_features, dtype, normalized, invariant)
-        self.iterate_sums = IterateSums(average, n_features, 0) if average else None
+        self.iterate_sums = IterateSums(average, self.weights, self.bias, 0) if average else None
         slots = (np.broadcast_to(dtype.type(value), n_features) for value in initial_slots(self.state.rule))
         self._allocate(self.weights, slots, self.initial_last_update())
         self._check_options()
@@ -333,7 +342,7 @@ class SingleOutput(Parameters):
             )
         new = self.copy()
         new.loss, new.scaling.invariant = loss, invariant
-        if options or rate_scale is not None or self._time_depends_on(average):
+        if options or rate_scale is not None or self._must_catch_up(average):
             new.rate_scale = self.rate_scale if rate_scale is None else rate_scale
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
@@ -344,8 +353,8 @@ class SingleOutput(Parameters):
             new.last_update, new.summed_rates = (), (new.state.t, 0.0)
             if is_dual_averaging(new.state.rule):
                 new.weights = new.catch_up_all(FromAccumulators(0))
-        if average != self.average:
-            new.iterate_sums = IterateSums(average, new.n_features, new.state.t) if average else None
+        if self._is_other_average(average):
+            new.iterate_sums = IterateSums(average, new.weights, new.bias, new.state.t) if average else None
         if isinstance(new.last_update, tuple) or not (average or needs_last_update(new.state.rule, new.state.penalty)):
             new.last_update = new.initial_last_update()
         new._allocate(new.weights, new.state.slots[0], new.last_update)
@@ -379,13 +388,13 @@ class SingleOutput(Parameters):
         """Return the weights for predictions, of shape (n_features,)."""
         if not self.n_averaged:
             return self.catch_up_all()
-        return (self.catch_up_sums() / self.n_averaged).astype(self.dtype)
+        return self.iterate_sums.mean(self.catch_up_sums(), self.catch_up_all, self.t).astype(self.dtype)
 
     def reported_bias(self) -> np.ndarray:
         """Return the intercept for predictions, of shape (1,)."""
         if not self.n_averaged:
             return self.bias
-        return (self.iterate_sums.bias_sums / self.n_averaged).astype(self.dtype)
+        return self.iterate_sums.mean(self.iterate_sums.bias_sums, lambda: self.bias, self.t).astype(self.dtype)
 
     def states(self) -> tuple[State, State]:
         """Return copies of the states of the weights and of the intercept."""
@@ -484,7 +493,10 @@ class MultiOutput(Parameters):
         return cast(lr.schedule, np.float64) if has_several_rates(lr) else self.state.schedule()
 
     def _new_iterate_sums(self, average):
-        return IterateSums(average, (self.n_features, self.n_outputs), self.state.t) if average else None
+        if not average:
+            return None
+        weights, bias = (table[:, 0, : self.n_outputs] for table in (self.table, self.bias_table))
+        return IterateSums(average, weights, bias, self.state.t)
 
     def _new_table(self, n_features):
         """Return a table of features without updates.  It starts at the boundary of a cache line."""
@@ -533,7 +545,7 @@ class MultiOutput(Parameters):
             )
         new = self.copy()
         new.loss = loss
-        if options or rate_scale is not None or self._time_depends_on(average):
+        if options or rate_scale is not None or self._must_catch_up(average):
             new.rate_scale = self.rate_scale if rate_scale is None else rate_scale
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
@@ -543,7 +555,7 @@ class MultiOutput(Parameters):
             new.last_update, new.summed_rates = (), (new.t, 0.0)
             if is_dual_averaging(merged["rule"]):
                 new.table[:, 0] = new.catch_up_all(FromAccumulators(0))
-        if average != self.average:
+        if self._is_other_average(average):
             new.iterate_sums = new._new_iterate_sums(average)
         if isinstance(new.last_update, tuple) or not (average or needs_last_update(merged["rule"], new.state.penalty)):
             new.last_update = new.initial_last_update()
@@ -600,7 +612,9 @@ class MultiOutput(Parameters):
         if not self.n_averaged:
             return self.catch_up_all()
         out = np.zeros_like(self.table[:, 0])
-        out[:, : self.n_outputs] = self.catch_up_sums() / self.n_averaged
+        out[:, : self.n_outputs] = self.iterate_sums.mean(
+            self.catch_up_sums(), lambda: self.catch_up_all()[:, : self.n_outputs], self.t
+        )
         return out
 
     def reported_bias(self) -> np.ndarray:
@@ -608,7 +622,9 @@ class MultiOutput(Parameters):
         if not self.n_averaged:
             return self.bias_table[:, 0]
         out = np.zeros_like(self.bias_table[:, 0])
-        out[:, : self.n_outputs] = self.iterate_sums.bias_sums / self.n_averaged
+        out[:, : self.n_outputs] = self.iterate_sums.mean(
+            self.iterate_sums.bias_sums, lambda: self.bias_table[:, 0, : self.n_outputs], self.t
+        )
         return out
 
     def states(self) -> tuple[State, State]:
@@ -642,23 +658,42 @@ class MultiOutput(Parameters):
 
 
 class IterateSums:
-    """Sums of the iterates, for ``average=Polyak(start)``.
+    """Sums of the iterates, for ``average=Polyak(start)`` or ``OnlineToBatch(start)``.
 
     The sums have double precision, because in single precision they lose digits after 10⁵ rows.
 
+    The iterates before the updates s, …, t - 1 are those after the updates s - 1, …, t - 2.  So `OnlineToBatch` sums
+    the iterates after the updates from s - 1 on, and subtracts the last one to report the mean.
+
     Attributes
     ----------
-    average : Polyak
+    average : Polyak or OnlineToBatch
     first_update : int
-        First update whose iterate is summed: `start`, or the update at which averaging began if that was later.
+        First update whose iterate is averaged: `start`, or the update at which averaging began if that was later.
     sums, bias_sums : ndarray
         Sums of the iterates.  The sum of a weight includes the updates up to its `last_update`.
+
+    Parameters
+    ----------
+    average : Polyak or OnlineToBatch
+    weights, bias : ndarray
+        The iterate before update `t`; `Polyak` takes only their shapes.
+    t : int
+        The next update.
     """
 
-    def __init__(self, average: Polyak, shape: int | tuple[int, ...], t: int) -> None:
+    def __init__(self, average: Any, weights: np.ndarray, bias: np.ndarray, t: int) -> None:
         self.average, self.first_update = average, max(int(average.start), t)
-        self.sums = np.zeros(shape)
-        self.bias_sums = np.zeros((1, *self.sums.shape[1:]))
+        self.sums, self.bias_sums = np.zeros(weights.shape), np.zeros(bias.shape)
+        if averages_before(average) and self.first_update == t:
+            self.sums += weights
+            self.bias_sums += bias
+
+    def mean(self, sums: np.ndarray, iterate: Callable[[], np.ndarray], t: int) -> np.ndarray:
+        """Return the mean of the iterates before update t, given their sums and a function that returns the last."""
+        if averages_before(self.average):
+            sums = sums - iterate()
+        return sums / self.count_iterates(t)
 
     def copy(self) -> IterateSums:
         """Return a copy with its own arrays."""
@@ -685,7 +720,8 @@ class IterateSums:
 
     def as_lazy_record(self, last_update: Any, n_features: int | None = None) -> LazyIterateSums:
         """Return the sums and update numbers as the record that the kernels take."""
-        return LazyIterateSums(last_update, self.sums[:n_features], self.bias_sums, self.first_update)
+        first = self.first_update - averages_before(self.average)
+        return LazyIterateSums(last_update, self.sums[:n_features], self.bias_sums, first)
 
     def count_iterates(self, t: int) -> int:
         """Return the number of iterates in the sums before update t."""
@@ -693,14 +729,14 @@ class IterateSums:
 
 
 def check_average(average: Any) -> Any:
-    """Return `average` if a linear model supports it: `Polyak`, or False for no average."""
+    """Return `average` if a linear model supports it: `Polyak`, `OnlineToBatch`, or False for no average."""
     if average is False:
         return average
     _check.record_methods("average", average, ("weight",), "Polyak()")
-    if not isinstance(average, Polyak):
+    if not isinstance(average, (Polyak, OnlineToBatch)):
         raise ValueError(
-            f"average: got {average!r}; fit_linear supports Polyak(start) only, because an exponential average "
-            "cannot be updated lazily"
+            f"average: got {average!r}; fit_linear supports Polyak(start) and OnlineToBatch(start), because an "
+            "exponential average cannot be updated lazily"
         )
     return average
 

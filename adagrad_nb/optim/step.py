@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _check
 from ..cuda import arrays
+from ..records.averaging import averages_before
 from . import lazy_decay, overlap
 from .device_gradients import is_sparse_gradient, prepare_sparse_gradient
 from .gradients import PreparedGradient, prepare_gradient
@@ -149,11 +150,16 @@ def _apply_leaf_steps(state, targets, steps):
     status, resolved, records = resolve_transforms(state, steps)
     if status == SKIPPED:
         return False
+    is_averaged = state.options.average is not None and (status == READY or state.counts_micro_steps)
+    is_before = is_averaged and averages_before(state.options.average)
+    if is_before:
+        for leaf, x, _, _ in steps:
+            leaf.update_average(x, state.t)
     if status == READY:
         for (leaf, x, gradient, lr), record in zip(resolved, records, strict=True):
             leaf.apply_gradient(x, gradient, record, lr, state.t)
         grow_loss_scale(state, state.options.transforms)
-    if state.options.average is not None and (status == READY or state.counts_micro_steps):
+    if is_averaged and not is_before:
         for leaf, x, _, _ in steps:
             leaf.update_average(x, state.t)
     for group in state.array_groups:

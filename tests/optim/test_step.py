@@ -35,6 +35,7 @@ from adagrad_nb import (
     L2Decay,
     MomentumAdagrad,
     NonNegative,
+    OnlineToBatch,
     Polyak,
     Rescale,
     RowAdagrad,
@@ -710,6 +711,23 @@ def test_polyak(start, dtype, tolerance, rng):
             np.testing.assert_allclose(mean, expected, rtol=tolerance, atol=tolerance)
             assert mean.dtype == dtype
             assert mean.shape == x[key].shape
+
+
+@pytest.mark.parametrize("start", [0, 2])
+@pytest.mark.parametrize("transforms", [(), (ClipNorm(1.0),), (Accumulate(2),)])
+def test_the_mean_of_the_points_of_the_gradients(start, transforms, dtype, tolerance, rng):
+    x = {"a": rng.normal(size=3).astype(dtype), "b": rng.normal(size=(2, 2)).astype(dtype)}
+    state = init(x, average=OnlineToBatch(start), transforms=transforms)
+    points = []
+    for _ in range(8):
+        before, t = x, state.t
+        x, state = update(x, {key: leaf * 2 for key, leaf in x.items()}, state)
+        points += [before] * (state.t - t)  # none while gradients are accumulated
+        for mean, key in zip(state.means, x, strict=True):
+            if points:
+                expected = reference.means([np.float64(point[key]) for point in points], start)[-1]
+                np.testing.assert_allclose(mean, expected, rtol=tolerance, atol=tolerance)
+    assert len(points) > 3
 
 
 # --- gradients in every form -------------------------------------------------------------------------------------
