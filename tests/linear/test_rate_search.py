@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 from reference_rate_search import search
 
-from adagrad_nb import L1, L2, Adadelta, InverseSqrt, Polyak, Rates, RateSearch, fit_linear, load_model
+from adagrad_nb import L1, L2, Adadelta, InverseSqrt, OnlineToBatch, Polyak, Rates, RateSearch, fit_linear, load_model
 
 SEARCH = RateSearch((0.05, 0.2, 0.8, 1.6, 3.2), halve_at=(10, 20))
 
@@ -88,7 +88,7 @@ def test_a_row_of_weight_two_counts_as_two_rows_in_the_scales():
         np.testing.assert_allclose(weighted._arrays()[name], repeated._arrays()[name], rtol=1e-12)
 
 
-@pytest.mark.parametrize("average", [False, Polyak(15)])
+@pytest.mark.parametrize("average", [False, Polyak(15), OnlineToBatch(3)], ids=str)
 def test_chunks_with_more_features(average):
     X, y, weight = problems.data("signs")
     whole = fit_linear(X, y, sample_weight=weight, lr=SEARCH, average=average, penalty=L1(0.01))
