@@ -50,7 +50,7 @@ from .optim.presets import like
 from .optim.state import State, init, load_state
 from .optim.step import update
 from .records.averaging import EMA, Polyak
-from .records.dual_averaging import FTRL, RDA
+from .records.dual_averaging import FTRL, RDA, PowerFTRL
 from .records.gates import Accumulate, LossScale, SkipNonFinite
 from .records.group_penalties import GroupL2, GroupLinf
 from .records.losses import (
@@ -130,10 +130,10 @@ __all__ = [
     "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows", "EarlyStopping", "ElasticNet", "EpsilonInsensitive",
     "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
     "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative",
-    "OneCycle", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "Progress",
-    "Quantile", "Rates", "Rescale", "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax",
-    "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN", "catch_up", "fit_linear",
-    "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw",
-    "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "read_vw", "to_device",
-    "to_optax", "to_torch", "update", "warm_up",
+    "OneCycle", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerFTRL",
+    "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge",
+    "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN", "catch_up",
+    "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight",
+    "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "read_vw",
+    "to_device", "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

@@ -217,6 +217,32 @@ def test_keras(settings, method, keras):
     assert_same(run_updates(like("keras", method, **settings), np.float32), np.asarray(variable.value))
 
 
+FTRL_OF_KERAS = [
+    {},
+    {"learning_rate": 0.1, "l1_regularization_strength": 0.01, "l2_regularization_strength": 0.1},
+    {"learning_rate": 0.1, "l2_shrinkage_regularization_strength": 0.1, "initial_accumulator_value": 0.5},
+    {"learning_rate": 0.1, "learning_rate_power": -0.3, "beta": 0.5},
+    {"learning_rate": 0.1, "weight_decay": 0.1, "clipnorm": 2.0},
+]
+
+
+@pytest.mark.parametrize("settings", FTRL_OF_KERAS, ids=str)
+def test_ftrl_of_keras(settings, keras):
+    optimizer = keras.optimizers.Ftrl(**settings)
+    variable = keras.Variable(start(64, np.float32), dtype="float32")
+    optimizer.build([variable])
+    for g in gradients(64, np.float32):
+        optimizer.apply([np.clip(g, -10, 10)], [variable])
+    x = start(64, np.float32)
+    state = init(x, **like("keras", "ftrl", **settings))
+    peak = np.abs(x)
+    for g in gradients(64, np.float32):
+        update(x, np.clip(g, -10, 10), state, out=(x, state))
+        peak = np.maximum(peak, np.abs(x))
+    # z is a difference of large sums
+    assert_same((x, peak + 1e-3), np.asarray(variable.value), single=1e-4)
+
+
 @pytest.fixture
 def keras(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "numpy")
@@ -743,6 +769,7 @@ CONSTRUCTORS = [
     ("torch", "adadelta", "torch.optim", "Adadelta"),
     ("keras", "adagrad", "keras.optimizers", "Adagrad"),
     ("keras", "adadelta", "keras.optimizers", "Adadelta"),
+    ("keras", "ftrl", "keras.optimizers", "Ftrl"),
     ("optax", "adagrad", "optax", "adagrad"),
     ("optax", "adadelta", "optax", "adadelta"),
     ("jax", "adagrad", "jax.example_libraries.optimizers", "adagrad"),
