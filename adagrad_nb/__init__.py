@@ -46,6 +46,7 @@ from .linear.trainer import Progress
 from .minimize.drivers import minimize_adadelta, minimize_adagrad, minimize_stochastic
 from .optim.interop import from_optax, from_torch, to_optax, to_torch
 from .optim.lazy_decay import catch_up
+from .optim.plateau import ReduceOnPlateau
 from .optim.presets import like
 from .optim.state import State, init, load_state
 from .optim.step import update
@@ -131,9 +132,9 @@ __all__ = [
     "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
     "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative",
     "OneCycle", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerFTRL",
-    "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge",
-    "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN", "catch_up",
-    "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight",
-    "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "read_vw",
-    "to_device", "to_optax", "to_torch", "update", "warm_up",
+    "Progress", "Quantile", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "Sequential", "Shift", "SkipNonFinite",
+    "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN",
+    "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state",
+    "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
+    "read_svmlight", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

@@ -101,7 +101,7 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
     -----
     ``lr`` may be a schedule of the system: of Keras, optax or BrainPy, a ``torch.optim.lr_scheduler`` or a scheduler of
     braintools, which then takes one step after each update.  A copy is used, so the scheduler itself does not change;
-    it must be new.  Schedules of the loss, such as ReduceLROnPlateau, are refused.
+    it must be new.  Schedules of the loss are refused; see `ReduceOnPlateau`.
 
     MXNet counts updates from 1: with "mxnet1" and "mxnet2", a schedule is evaluated at ``begin_num_update`` + 1, + 2,
     …, and so is ``lr_scheduler``.  As there, a ``learning_rate`` replaces the initial rate of the scheduler, and 0.01,

@@ -23,6 +23,7 @@ from adagrad_nb import (
     Only,
     Piecewise,
     Polynomial,
+    ReduceOnPlateau,
     Sequential,
     SkipNonFinite,
     ZeroNaN,
@@ -695,6 +696,33 @@ def test_a_scheduler_of_the_loss_is_refused():
     optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
     with pytest.raises(ValueError, match="lr: ReduceLROnPlateau depends on the loss"):
         like("torch", lr=torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"patience": 2, "factor": 0.5, "cooldown": 3},
+        {"patience": 1, "threshold": 0.1, "min_lr": 0.05, "factor": 0.7},
+        {"patience": 0, "threshold_mode": "abs", "threshold": 0.01, "eps": 0.01, "factor": 0.9},
+        {"mode": "max", "patience": 1, "factor": 0.8},
+        {"mode": "max", "patience": 1, "factor": 0.8, "threshold_mode": "abs", "threshold": 0.05},
+    ],
+    ids=str,
+)
+def test_reduce_on_plateau_of_torch(settings):
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **settings)
+    renamed = {name: value for name, value in settings.items() if name not in ("mode", "threshold_mode")}
+    is_relative, is_max = settings.get("threshold_mode") != "abs", settings.get("mode") == "max"
+    lr = ReduceOnPlateau(0.5, relative=is_relative, maximize=is_max, **renamed)
+    rng = np.random.default_rng(0)
+    for step in range(200):
+        loss = float(np.exp(-step / 40) + rng.normal() * 0.05)
+        scheduler.step(loss)
+        assert lr.observe(loss) == optimizer.param_groups[0]["lr"]
+    assert lr.lr < 0.5
 
 
 def test_schedules_of_keras(keras):
