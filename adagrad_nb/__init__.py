@@ -50,7 +50,7 @@ from .optim.plateau import ReduceOnPlateau
 from .optim.presets import like
 from .optim.state import State, init, load_state
 from .optim.step import update
-from .records.averaging import EMA, Polyak
+from .records.averaging import EMA, OnlineToBatch, Polyak
 from .records.dual_averaging import FTRL, RDA, PowerFTRL
 from .records.gates import Accumulate, LossScale, SkipNonFinite
 from .records.group_penalties import GroupL2, GroupLinf
@@ -84,6 +84,7 @@ from .records.schedules import (
     Piecewise,
     Polynomial,
     Rates,
+    RateSearch,
     Sequential,
     Shift,
     WarmUp,
@@ -131,10 +132,11 @@ __all__ = [
     "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows", "EarlyStopping", "ElasticNet", "EpsilonInsensitive",
     "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
     "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative",
-    "OneCycle", "OneVsRest", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerFTRL",
-    "Progress", "Quantile", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "Sequential", "Shift", "SkipNonFinite",
-    "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN",
-    "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state",
-    "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
-    "read_svmlight", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up",
+    "OneCycle", "OneVsRest", "OnlineToBatch", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
+    "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad",
+    "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive",
+    "SquaredHinge", "State", "WarmUp", "ZeroNaN", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda",
+    "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "merge", "minimize_adadelta",
+    "minimize_adagrad", "minimize_stochastic", "read_svmlight", "read_vw", "to_device", "to_optax", "to_torch",
+    "update", "warm_up",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Argument checks.  An error names the argument, the value, the position and a remedy."""
 
+import itertools
 import math
 import numbers
 import re
@@ -39,6 +40,11 @@ def count(name, value, minimum=0, maximum=2**63 - 1):
     return int(value)
 
 
+def iterations(name, value):
+    """Return a number of iterations; a float without a fraction counts as an integer, as in SciPy."""
+    return count(name, int(value) if isinstance(value, (float, np.floating)) and float(value).is_integer() else value)
+
+
 def positive_count(name, value):
     """Return an integer; raise if it is less than 1."""
     return count(name, value, 1)
@@ -46,6 +52,7 @@ def positive_count(name, value):
 
 def in_interval(name, value, domain):
     """Return a number or array; raise if an entry is NaN or outside an interval such as ``"[0, inf)"``."""
+    no_mask(name, value)
     low, high = (float(part) for part in domain[1:-1].split(","))
     try:
         array = np.asarray(value, dtype=np.float64)
@@ -103,8 +110,7 @@ def schedule_steps(name, boundaries, values):
         raise TypeError(f"{name}: boundaries and values must be tuples")
     for boundary in boundaries:
         count(f"{name}.boundaries", boundary)
-    if any(a >= b for a, b in zip(boundaries, boundaries[1:], strict=False)):
-        raise ValueError(f"{name}.boundaries: got {shorten_repr(boundaries)}; must increase")
+    increasing(f"{name}.boundaries", boundaries)
     if len(values) != len(boundaries) + 1:
         raise ValueError(
             f"{name}.values: got {len(values)} values for {len(boundaries)} boundaries; there must be one value more"
@@ -139,6 +145,12 @@ def distinct_rates(name, values):
         raise TypeError(f"{name}: got {shorten_repr(values)}; must be a tuple of numbers, such as (0.1, 1.0)")
     if len(set(values)) < len(values):
         raise ValueError(f"{name}: got {shorten_repr(values)}; must be different from each other")
+
+
+def increasing(name, values):
+    """Raise unless the numbers of a tuple increase strictly."""
+    if any(a >= b for a, b in itertools.pairwise(values)):
+        raise ValueError(f"{name}: got {shorten_repr(values)}; must increase")
 
 
 # --- records -----------------------------------------------------------------------------------------------------
@@ -228,6 +240,28 @@ def real_array(name, array):
     return array
 
 
+def numbers_of_objects(name, array):
+    """Return an array of objects, such as the columns of a data frame, as float64; return other arrays unchanged."""
+    if array.dtype.kind != "O":
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        position = first_true(np.vectorize(_is_no_float, otypes=[bool])(array)) if array.ndim else 0
+        raise ValueError(
+            f"{name}: got {shorten_repr(array[position] if array.ndim else array[()])} at index {position}; must be a "
+            "number"
+        ) from None
+
+
+def _is_no_float(value):
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return True
+    return False
+
+
 def parameter_array(name, array):
     """Return an array of parameters with its float or complex dtype; integers become float64."""
     no_mask(name, array)
@@ -296,16 +330,21 @@ def scipy_bounds(value, n, dtype):
             ) from None
         if len(pairs) != n:
             raise ValueError(f"bounds: got {len(pairs)} pairs for {n} variables; give one pair per variable")
-        lower = [-math.inf if b is None else b for b in lower]
-        upper = [math.inf if b is None else b for b in upper]
+        lower = [-math.inf if b is None else _take_scalar(b) for b in lower]
+        upper = [math.inf if b is None else _take_scalar(b) for b in upper]
     sides = []
     for side, values in (("lower", lower), ("upper", upper)):
-        values = np.asarray(in_interval(f"bounds: {side}", np.asarray(values), "[-inf, inf]"), dtype)
+        values = np.asarray(in_interval(f"bounds: {side}", values, "[-inf, inf]"), dtype)
         if values.shape not in ((), (1,), (n,)):
             raise ValueError(f"bounds: {side} has shape {values.shape}; must be a number or have shape ({n},)")
         sides.append(np.array(np.broadcast_to(values, n)))
     check_bounds_order("bounds", *sides)
     return None if np.isinf(sides[0]).all() and np.isinf(sides[1]).all() else tuple(sides)
+
+
+def _take_scalar(value):
+    """Return the element of an array with one element, and other values unchanged."""
+    return value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
 
 
 def no_constraints(constraints):

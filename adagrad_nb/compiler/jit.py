@@ -230,22 +230,24 @@ bind(unpack_record)(lambda packed: lambda packed: _extract_record(packed))  # ty
 # --- arrays without reference counting ---------------------------------------------------------------------------
 
 
+def clear_meminfo(context, builder, numba_type, value):
+    """Return a native value with the same arrays without reference counting, while code is generated."""
+    if isinstance(numba_type, types.Array):
+        array = cgutils.create_struct_proxy(numba_type)(context, builder, value)
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        array.parent = cgutils.get_null_value(array.parent.type)
+        return array._getvalue()
+    if isinstance(numba_type, types.BaseTuple):
+        for index, part_type in enumerate(numba_type):
+            part = clear_meminfo(context, builder, part_type, builder.extract_value(value, index))
+            value = builder.insert_value(value, part, index)
+    return value
+
+
 @intrinsic
 def _clear_meminfo(context, record):
-    def strip_meminfo(context, builder, numba_type, value):
-        if isinstance(numba_type, types.Array):
-            array = cgutils.create_struct_proxy(numba_type)(context, builder, value)
-            array.meminfo = cgutils.get_null_value(array.meminfo.type)
-            array.parent = cgutils.get_null_value(array.parent.type)
-            return array._getvalue()
-        if isinstance(numba_type, types.BaseTuple):
-            for index, part_type in enumerate(numba_type):
-                stripped = strip_meminfo(context, builder, part_type, builder.extract_value(value, index))
-                value = builder.insert_value(value, stripped, index)
-        return value
-
     def codegen(context, builder, signature, args):
-        return strip_meminfo(context, builder, signature.args[0], args[0])
+        return clear_meminfo(context, builder, signature.args[0], args[0])
 
     return record(record), codegen
 
@@ -314,7 +316,8 @@ def _cast_field(value, dtype, is_float):
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]  # `ascontiguousarray` would return an array with one element
     if isinstance(value, np.ndarray):
-        return np.ascontiguousarray(value, dtype) if value.dtype.kind == "f" or is_float else value
+        value = np.ascontiguousarray(value, dtype) if value.dtype.kind == "f" or is_float else value
+        return value if value.flags.writeable else value.copy()  # Numba would compile the kernels again
     if isinstance(value, (bool, np.bool_)):
         return int(value)  # `Packed` cannot hold a boolean: it is one bit in a register and one byte in memory
     if isinstance(value, (float, np.floating)) or (is_float and isinstance(value, (int, np.integer))):
@@ -322,12 +325,13 @@ def _cast_field(value, dtype, is_float):
     return value
 
 
-def _is_user_defined(record):
+def is_user_defined(record):
+    """Return whether a record, or one in a tuple or field of it, or a compiled function is not of this package."""
     if is_compiled(record):
         return True
     if hasattr(record, "_fields") and type(record).__module__.split(".")[0] != __name__.partition(".")[0]:
         return True
-    return isinstance(record, tuple) and any(_is_user_defined(item) for item in record)
+    return isinstance(record, tuple) and any(is_user_defined(item) for item in record)
 
 
 def compiled_for(kernel, *records):
@@ -337,7 +341,7 @@ def compiled_for(kernel, *records):
     machine code is stale.  A script that cannot import the class fails to load the index.  Code that calls a user's
     compiled function is never found again by another process and only fills the disk.
     """
-    if not is_compiled(kernel) or not any(_is_user_defined(record) for record in records):
+    if not is_compiled(kernel) or not any(is_user_defined(record) for record in records):
         return kernel
     return _compile_uncached(kernel)
 

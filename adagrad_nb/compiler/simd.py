@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
-from .jit import bind, jitable
+from .jit import bind, bind_inlined, jitable
 
 LANES4 = 4
 LANES8 = 8
@@ -192,6 +192,34 @@ def store_lanes(context, array, i, c, value):
         return context.get_dummy_value()
 
     return types.void(array, types.unliteral(i), types.unliteral(c), value), codegen
+
+
+def load_entry(array, i, c, like):
+    """Return array[i, c], or the SIMD vector from there on if `like` is a vector."""
+    return array[i, c]
+
+
+@bind_inlined(load_entry)
+def _overload_load_entry(array, i, c, like):
+    if isinstance(like, Vector):
+        return lambda array, i, c, like: load_lanes_like(array, i, c, like)
+    return lambda array, i, c, like: array[i, c]
+
+
+def store_entry(array, i, c, value):
+    """Set array[i, c], or the SIMD vector from there on, to `value`."""
+    array[i, c] = value
+
+
+@bind_inlined(store_entry)
+def _overload_store_entry(array, i, c, value):
+    if isinstance(value, Vector):
+        return lambda array, i, c, value: store_lanes(array, i, c, value)
+
+    def store_number(array, i, c, value):
+        array[i, c] = value
+
+    return store_number
 
 
 # --- arithmetic --------------------------------------------------------------------------------------------------

@@ -80,6 +80,8 @@ class DeviceObjective(objectives.Objective):
             )
         super().__init__(fun, jac, args, x, bounds, sampler)
 
+    arrays_equal = staticmethod(arrays_equal)
+
     @staticmethod
     def copy_iterate(x):
         """Return a copy of x on the device for a function of the user."""
@@ -110,6 +112,7 @@ class DeviceStepper(loop.PythonStepper):
 
     def __init__(self, loop):
         super().__init__(loop)
+        self.known = None  # the checks at the end of a block evaluate nothing
         self.last_block = None  # the snapshot before the last block that did not end the run, and its steps
         self.block_length = 1
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _check
 from ..cuda.arrays import is_device_array
-from ..optim.options import Options
-from ..optim.state import State
+from ..optim.options import check_group_penalty
+from ..optim.state import State, init
 from ..records.gates import may_skip_steps
 from ..records.penalties import Bounded
 from ..records.rules import Adadelta
@@ -31,6 +31,7 @@ _OWN_OPTIONS = (
     "average", "duplicates", "gtol", "lr", "lr_scale", "maxiter", "penalty", "rule", "sparse_decay", "state",
     "transforms",
 )  # fmt: skip
+_DEFAULT_MAXITER = 10_000
 _SCIPY_EXTRAS = ("hess", "hessp", "constraints", "tol", "disp")
 
 
@@ -50,7 +51,7 @@ def minimize_adagrad(
     lr_scale: npt.ArrayLike | None = None,
     duplicates: str | None = None,
     sparse_decay: str | None = None,
-    maxiter: int = 10_000,
+    maxiter: int | None = _DEFAULT_MAXITER,
     gtol: float = 1e-5,
     state: State | None = None,
     **scipy_extras: Any,
@@ -71,10 +72,11 @@ def minimize_adagrad(
         Further arguments of fun and jac.
     jac : callable, bool or {"2-point", "3-point", "cs"}, optional
         ``jac(x, *args) -> g``; True if fun returns ``(f, g)``; else SciPy's finite differences, "2-point" by
-        default.  g is dense of shape (n,), a ``scipy.sparse`` row or column, or a pair ``(indices, values)``.
-        A sparse gradient updates only the listed coordinates; duplicate indices are summed.
+        default.  g is dense with n numbers in any shape, a ``scipy.sparse`` row or column, or a pair
+        ``(indices, values)``.  A sparse gradient updates only the listed coordinates; duplicate indices are summed.
     bounds : sequence of (lower, upper) or scipy.optimize.Bounds, optional
-        None or an infinity means no bound.  Every iterate is within the bounds.
+        None or an infinity means no bound.  Every iterate is within the bounds.  Equal bounds keep a coordinate
+        fixed; finite differences leave it out, and its entry of the gradient is 0.
     callback : callable, optional
         ``callback(xk)`` or ``callback(intermediate_result=…)`` after each iteration.  It stops the run by raising
         StopIteration.
@@ -115,8 +117,11 @@ def minimize_adagrad(
 
     Notes
     -----
-    fun is evaluated at the start, at the end, and for callbacks that take an ``intermediate_result``.  It is also
-    evaluated after 1, 2, 4, … and then every 1024 or more iterations, to check that it is finite.
+    If jac is a function, fun is evaluated at the start, at the end, and for callbacks that take an
+    ``intermediate_result``.  It is also evaluated after 1, 2, 4, … and then every 1024 or more iterations, to check
+    that it is finite.  Its last value is not computed again at the same x.
+
+    A record with ``value_grad(x, g)`` is faster than a compiled jac if n is small, because it allocates no gradient.
 
     The default learning rate is larger than is usual in deep learning.  On ten classic problems, 10,000 steps reach
     the best or second-best value with rates of 0.5 to 1, and almost never with 0.01.
@@ -136,7 +141,7 @@ def minimize_adagrad(
     (True, True)
     """
     gtol = _check_scipy_extras(scipy_extras, gtol)
-    _check.count("maxiter", maxiter)
+    maxiter = _DEFAULT_MAXITER if maxiter is None else _check.iterations("maxiter", maxiter)
     _check.in_interval("gtol", gtol, "[0, inf)")
     options = {"lr": lr, "rule": rule, "transforms": transforms, "average": average, "lr_scale": lr_scale}
     options |= {"duplicates": duplicates, "sparse_decay": sparse_decay}
@@ -279,7 +284,7 @@ def minimize_stochastic(
     _check.count("epochs", epochs)
     _check.boolean("replace", replace)
     if maxiter is not None:
-        _check.count("maxiter", maxiter)
+        maxiter = _check.iterations("maxiter", maxiter)
     options = {"lr": lr, "rule": rule, "transforms": transforms, "average": average}
     backend, x, limits, state = _prepare_start(x0, bounds, penalty, state, options)
     if state.seed is None or rng is not None:
@@ -304,9 +309,9 @@ def _prepare_start(x0, bounds, penalty, state, options):
     (lower, upper) or None, and `state` a new state.
     """
     options = {name: value for name, value in options.items() if value is not None}
-    _check_step_options(options)
     if state is not None and not isinstance(state, State):
         raise TypeError(f"state: got {type(state).__name__}; must be the state of an earlier result, res.state")
+    _check_step_options(options if state is None else state.options._asdict() | options)
     backend = device_loop if is_device_array(x0) else loop
     x, limits = backend.start_point(x0, bounds)
     if penalty is not None:
@@ -315,15 +320,14 @@ def _prepare_start(x0, bounds, penalty, state, options):
         penalty = state.penalty
         if limits is not None and isinstance(penalty, Bounded):
             penalty = penalty.penalty  # without the bounds of the earlier run
+    check_group_penalty(penalty, "merge", [("x0", x)])
     if limits is not None:
         penalty = add_bounds(penalty, limits)
     if penalty is not None:
         backend.project_start(x, penalty)
         options["penalty"] = penalty
-    if "lr_scale" in options:
-        options["lr_scale"] = (options["lr_scale"],)  # one entry for each array of the state
     if state is None:
-        return backend, x, limits, State([("x", x)], Options(**options))
+        return backend, x, limits, init(x, **options)
     x, state = backend.resume(x, state, options)
     return backend, x, limits, state
 

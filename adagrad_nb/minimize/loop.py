@@ -14,6 +14,7 @@ from numba.core.errors import NumbaError
 
 from .. import _check
 from ..compiler.jit import cast, compiled_for
+from ..compiler.pointers import bind_kernel
 from ..optim.gradients import PreparedGradient, prepare_gradient
 from ..optim.kernels.array_update import ALL
 from ..optim.kernels.reductions import (
@@ -23,7 +24,17 @@ from ..optim.kernels.reductions import (
 )
 from ..optim.step import update
 from ..records.schedules import PrecomputedSchedule
-from .loop_kernel import CONVERGED, NOT_FINITE, RUNNING, LoopArrays, PerStep, minimize_loop
+from .loop_kernel import (
+    CONVERGED,
+    NOT_FINITE,
+    RUNNING,
+    STEP_TYPES,
+    LoopArrays,
+    PerStep,
+    StepArguments,
+    make_step,
+    minimize_loop,
+)
 from .objectives import Objective
 
 __all__ = ["MinimizeLoop", "Objective", "project_start", "resume", "start_point"]
@@ -66,7 +77,7 @@ def resume(x, state, options, arrays_equal=np.array_equal, copy_array=np.copy):
     mean = state.leaves[0].mean
     if mean is not None and state.iterate is not None and arrays_equal(x, mean):
         x = copy_array(state.iterate)
-    return x, state._with_options(x, **options)
+    return x, state.with_options(x, **options)
 
 
 # --- steps -------------------------------------------------------------------------------------------------------
@@ -100,23 +111,32 @@ class Snapshot:
 
 
 class PythonStepper:
-    """Iterations with an objective in Python."""
+    """Iterations with an objective in Python.
+
+    Attributes
+    ----------
+    known : (value or None, gradient) or None
+        Those at x, if they have been evaluated there.
+    """
 
     MAX_STEPS_UNCHECKED = 2**10  # the most steps between two checks of the value
 
     def __init__(self, loop):
         self.loop, self.objective, self.x, self.state = loop, loop.objective, loop.x, loop.state
         self.last_snapshot = None  # of the entries that the last step changed
+        self.known = (loop.unpenalized_f, loop.g) if loop.reports_steps else None
 
     def run_steps(self, n):
         """Make at most n steps; return (steps, status)."""
         for step in range(n):
-            f, g = self.objective.gradient(self.x, self.state)
+            f, g = self.known or self.objective.gradient(self.x, self.state)
+            self.known = None
             gradient = self.loop.prepare_gradient(g)
             status = self.loop.check_convergence(self.x, f, gradient)
             if status == NOT_FINITE:
                 return step - self._undo_last(), status
             if status == CONVERGED:
+                self.known = f, self.loop.copy_gradient(g)  # fun may write into the buffer that jac returned
                 return step, status
             where, values = gradient.where, gradient.values
             moves_all = where is ALL or self.state.average is not None or not self.state.is_compilable
@@ -144,7 +164,7 @@ class PythonStepper:
 
 
 class CompiledStepper:
-    """Iterations in one compiled loop, with a compiled objective."""
+    """Iterations in one compiled loop, with a compiled objective; `known` is as in `PythonStepper`."""
 
     MAX_STEPS_UNCHECKED = 2**17
     MAX_TABLE_SIZE = 2**20  # the most numbers in a table of learning rates
@@ -155,13 +175,10 @@ class CompiledStepper:
         self.average = () if self.state.average is None else self.leaf.average
         mean = () if self.leaf.mean is None else self.leaf.mean
         self.arrays = LoopArrays(self.x, np.empty_like(self.x), np.zeros_like(self.x), self.leaf.flat_slots, mean)
-        self.kernel = compiled_for(
-            minimize_loop,
-            self.leaf.update,
-            self.objective.as_record(self.state.t),
-            self.state.schedule(),
-            self.average,
-        )
+        self.kernel = compiled_for(minimize_loop, self.objective.as_record(self.state.t))
+        schedule = self.state.schedule()
+        self.constant_step = None if schedule is None else self._bind_step(schedule)
+        self.known = None
 
     def run_steps(self, n):
         """Make at most n steps; return (steps, status)."""
@@ -171,6 +188,7 @@ class CompiledStepper:
         steps, status = self._run_kernel(n)
         if status == NOT_FINITE and steps > 0:  # run again, and stop one step earlier
             before.restore(self.state)
+            self.known = None
             steps, _ = self._run_kernel(steps - 1)
         return steps, status
 
@@ -179,18 +197,33 @@ class CompiledStepper:
         return 0
 
     def _run_kernel(self, n):
-        schedule = self.state.schedule()
-        if schedule is None:
+        if self.constant_step is not None:
+            step, _owner = self.constant_step
+        else:
             schedule = self._tabulate_schedule(n)
             n = min(n, len(schedule.values))
-        steps, status, _ = self.kernel(
-            self.objective.as_record(self.state.t), self.leaf.update, PerStep(schedule, self.average), self.arrays,
-            self.leaf.resolved_prefix, self.state.t, n, self.gtol,
+            step, _owner = self._bind_step(schedule)
+        np.copyto(self.arrays.given, self.x)
+        objective = self.objective.as_record(self.state.t)
+        is_evaluated = self.known is not None
+        f = 0.0 if self.known is None or self.known[0] is None else self.known[0]
+        steps, status, f = self.kernel(
+            objective, self.arrays.given, self.arrays.g, step, self.state.t, n, f, is_evaluated
         )  # fmt: skip
-        self.objective.njev += steps + 1
-        self.objective.nfev += steps + 1 if self.objective.gradient_has_value else 0
+        has_value = self.objective.gradient_has_value
+        n_evaluations = steps + 1 - is_evaluated
+        self.objective.njev += n_evaluations
+        self.objective.nfev += n_evaluations if has_value else 0
+        if self.objective.sampler is None:  # the batch of the next call may be of the next epoch
+            self.known = f if has_value else None, self.arrays.g
         self.state.t += steps
         return steps, status
+
+    def _bind_step(self, schedule):
+        """Return the step with a schedule of learning rates as a bound kernel, and the owner of its memory."""
+        per_step = PerStep(schedule, self.average)
+        arguments = StepArguments(self.leaf.update, per_step, self.arrays, self.leaf.resolved_prefix, self.gtol)
+        return bind_kernel(make_step, arguments, *STEP_TYPES)
 
     def _tabulate_schedule(self, n):
         """Return the learning rates of a Python schedule for at most n updates."""
@@ -244,8 +277,10 @@ class MinimizeLoop:
     ----------
     nit : int
         Iterations so far.
-    f, g : float, gradient
-        Value with the penalty, and gradient without it, at the reported iterate; see `evaluate_reported`.
+    f, unpenalized_f, g : float, float, gradient
+        Value with and without the penalty, and gradient without it, at the reported iterate; see `evaluate_reported`.
+    reports_steps : bool
+        Whether the reported iterate, value and gradient are those of the steps: there is no average and no sampler.
     """
 
     def __init__(self, objective, x, state, gtol, callback=None):
@@ -253,6 +288,7 @@ class MinimizeLoop:
         self.callback = None if callback is None else CallbackAdapter(callback)
         self.leaf = state.leaves[0]
         self.penalty = self.leaf.update.penalty
+        self.reports_steps = state.average is None and objective.sampler is None
         self.nit = 0
 
     def run(self, maxiter):
@@ -281,7 +317,7 @@ class MinimizeLoop:
                 next_check = self.nit + min(self.nit, max_steps_unchecked)
             if status == RUNNING and self.callback and self.callback.should_stop(self):
                 status = STOPPED
-        if not (finite and self.evaluate_reported()):
+        if not (finite and self.evaluate_reported(stepper.known)):
             status = NOT_FINITE
             self.nit -= stepper.roll_back()
             if not (self.is_finite() and self.evaluate_reported()):
@@ -314,11 +350,17 @@ class MinimizeLoop:
         """Return a copy of the iterate to report."""
         return self.copy_array(self.reported_iterate())
 
-    def evaluate_reported(self):
-        """Evaluate value and gradient at the iterate to report; return whether they and x are finite."""
+    def evaluate_reported(self, known=None):
+        """Evaluate value and gradient at the iterate to report; return whether they and x are finite.
+
+        `known` is (value or None, gradient) at x, or None.
+        """
         x = self.reported_iterate()
-        self.f = self.value(x)
-        _, self.g = self.objective.gradient(x)
+        has_value = self.objective.gradient_has_value
+        value = None if has_value else self.objective.value(x)
+        f, self.g = known if known is not None and self.reports_steps else self.objective.gradient(x)
+        self.unpenalized_f = self.objective.to_number(f) if has_value else value
+        self.f = self._penalty_value(x) + self.unpenalized_f
         gradient = self.prepare_gradient(self.g)
         return bool(np.isfinite(self.f)) and self._is_finite_gradient(x, gradient) and self._is_finite_array(self.x)
 
@@ -348,7 +390,7 @@ class MinimizeLoop:
     def make_stepper(self):
         """Return the stepper for the objective: compiled if it can be, else Python."""
         objective = self.objective
-        if objective.is_compiled and objective.has_float_gradient(self.x) and self.state.is_compilable:
+        if objective.is_compiled and self._has_float_gradient() and self.state.is_compilable:
             try:
                 stepper = CompiledStepper(self)
                 stepper.run_steps(0)
@@ -361,6 +403,10 @@ class MinimizeLoop:
                     stacklevel=4,
                 )
         return PythonStepper(self)
+
+    def _has_float_gradient(self):
+        """Return whether the gradient is a dense array of floats, which the compiled loop needs."""
+        return isinstance(self.g, np.ndarray) and self.g.dtype.kind == "f"
 
     @staticmethod
     def copy_array(array):

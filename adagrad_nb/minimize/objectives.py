@@ -3,14 +3,17 @@
 `Sampler` draws the batches of `minimize_stochastic`.
 """
 
+import contextlib
 import functools
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy
+from numba import types
 from numba.core.errors import NumbaError
 
-from ..compiler.jit import cast, compiled_for, is_compiled, jitable
+from .. import _check
+from ..compiler.jit import bind, cast, compiled_for, is_compiled, jitable
 from ..records.penalties import Bounded, Box, NoPenalty
 from .loop_kernel import call_value_grad, value_grad
 
@@ -70,6 +73,47 @@ class Sampler:
 # --- records for the compiled loop -------------------------------------------------------------------------------
 
 
+def write_gradient(g, gradient):
+    """Copy a gradient of any shape into the vector g, or raise if it has another size."""
+    gradient = np.asarray(gradient)
+    if gradient.size != g.size:
+        raise ValueError("jac: the gradient must have the shape of x")
+    g[:] = gradient.reshape(-1)
+
+
+@bind(write_gradient)
+def _write_gradient_by_type(g, gradient):
+    # Numba's `g[:] = gradient` formats an error message with both shapes: compiling that takes more than a second.
+    if isinstance(gradient, types.Array):
+
+        def write_array(g, gradient):
+            if gradient.size != g.size:
+                raise ValueError("jac: the gradient must have the shape of x")
+            values = gradient.flat
+            for i in range(g.size):
+                g[i] = values[i]
+
+        def write_vector(g, gradient):
+            if gradient.size != g.size:
+                raise ValueError("jac: the gradient must have the shape of x")
+            for i in range(g.size):
+                g[i] = gradient[i]
+
+        return write_vector if gradient.ndim == 1 else write_array
+    if isinstance(gradient, types.Number):
+        return lambda g, gradient: write_gradient(g, (gradient,))
+    if isinstance(gradient, (types.UniTuple, types.List, types.ListType)):
+
+        def write_sequence(g, gradient):
+            if len(gradient) != g.size:
+                raise ValueError("jac: the gradient must have the shape of x")
+            for i in range(g.size):
+                g[i] = gradient[i]
+
+        return write_sequence
+    return None
+
+
 class Gradient(NamedTuple):
     """A compiled gradient without a value; the value counts as zero."""
 
@@ -77,7 +121,7 @@ class Gradient(NamedTuple):
     args: tuple
 
     def evaluate(self, x, g, t):
-        g[:] = self.jac(x, *self.args)
+        write_gradient(g, self.jac(x, *self.args))
         return 0.0
 
 
@@ -89,7 +133,7 @@ class ValueAndGradient(NamedTuple):
 
     def evaluate(self, x, g, t):
         f, gradient = self.fun(x, *self.args)
-        g[:] = gradient
+        write_gradient(g, gradient)
         return f
 
 
@@ -101,7 +145,7 @@ class BatchGradient(NamedTuple):
     epoch_order: Any
 
     def evaluate(self, x, g, t):
-        g[:] = self.jac(x, batch_at(self.epoch_order, t).copy(), *self.args)
+        write_gradient(g, self.jac(x, batch_at(self.epoch_order, t).copy(), *self.args))
         return 0.0
 
 
@@ -114,7 +158,7 @@ class BatchValueAndGradient(NamedTuple):
 
     def evaluate(self, x, g, t):
         f, gradient = self.fun(x, batch_at(self.epoch_order, t).copy(), *self.args)
-        g[:] = gradient
+        write_gradient(g, gradient)
         return f
 
 
@@ -159,16 +203,22 @@ class Objective:
             raise TypeError(f"fun: got {fun!r}; must be callable, or an objective record with the method value_grad")
         elif jac is None or jac is False:
             jac = "2-point"
-        if not callable(jac) and jac is not True and jac not in FINITE_DIFFERENCES:
+        if not callable(jac) and jac is not True and not (isinstance(jac, str) and jac in FINITE_DIFFERENCES):
             raise ValueError(
                 f"jac: got {jac!r}; must be callable, True, None, or one of {', '.join(FINITE_DIFFERENCES)}"
             )
         self.fun, self.jac = fun, jac
-        self.gradient_has_value = jac is True
+        self.gradient_has_value = not callable(jac)
+        self._last_value = None  # (x, value) of the last call of `value`
         self.is_compiled = self.is_record or is_compiled(fun if jac is True else jac)
 
     def value(self, x):
-        """Return the value at x, over all samples if there is a sampler."""
+        """Return the value at x, over all samples if there is a sampler; the last value is kept for the same x."""
+        if self._last_value is None or not self.arrays_equal(x, self._last_value[0]):
+            self._last_value = self.copy_iterate(x), self._evaluate(x)
+        return self._last_value[1]
+
+    def _evaluate(self, x):
         self.nfev += 1
         batch = self._choose_batch(None)
         if self.is_record:
@@ -195,6 +245,8 @@ class Objective:
             return None, self.as_gradient(self.jac(self.copy_iterate(x), *batch, *self.args), x)
         return self._finite_differences(x, batch)
 
+    arrays_equal = staticmethod(np.array_equal)
+
     @staticmethod
     def copy_iterate(x):
         """Return a copy of x for a function of the user."""
@@ -204,25 +256,23 @@ class Objective:
     def to_number(f):
         """Convert a value to a float; an array of one element counts as a number, as in SciPy."""
         array = np.asarray(f)
-        if array.size != 1 or array.dtype.kind not in "fiub":
-            raise TypeError(f"fun: got a {type(f).__name__} of shape {array.shape}; must return one real number")
-        return float(array.reshape(-1)[0])
+        if array.size == 1 and array.dtype.kind in "fiubO":
+            with contextlib.suppress(TypeError, ValueError):
+                return float(array.item())
+        raise TypeError(f"fun: got a {type(f).__name__} of shape {array.shape}; must return one real number")
 
     def as_gradient(self, g, x):
         """Return a dense gradient as an array of the shape of x, and a sparse one unchanged."""
-        if isinstance(g, tuple) or (not isinstance(g, np.ndarray) and scipy.sparse.issparse(g)):
+        if _is_indices_and_values(g) or (not isinstance(g, np.ndarray) and scipy.sparse.issparse(g)):
             return g
-        g = np.asarray(g)
-        if g.size != x.size:
-            raise ValueError(f"jac: got a gradient of shape {g.shape}; must have shape {x.shape}")
-        return g.reshape(x.shape)
-
-    def has_float_gradient(self, x):
-        """Return whether the gradient at x is a dense array of floats, which the compiled loop needs."""
-        if self.is_record:
-            return True
-        _, g = self.gradient(x)
-        return isinstance(g, np.ndarray) and g.dtype.kind == "f"
+        try:
+            array = np.asarray(g)
+            array = array.astype(np.float64) if array.dtype.kind in "Ob" else array
+        except (TypeError, ValueError):
+            raise TypeError(f"jac: got {_check.shorten_repr(g)}; must be real numbers of shape {x.shape}") from None
+        if array.size != x.size:
+            raise ValueError(f"jac: got a gradient of shape {array.shape}; must have shape {x.shape}")
+        return array.reshape(x.shape)
 
     def as_record(self, t):
         """Return the objective as a record for the compiled loop, valid for `sampler.steps_left(t)` updates from t."""
@@ -243,12 +293,11 @@ class Objective:
         """Return the value of an objective record and write its gradient into g; compiled if Numba can compile it."""
         x = x.copy()
         try:
-            return float(self.kernel(self.fun, batch, x, g))
+            return self.kernel(self.fun, batch, x, g)
         except NumbaError:
-            self.kernel = (
-                call_value_grad.py_func
-            )  # no warning here: `make_stepper` warns if Numba cannot compile the record
-            return float(self.kernel(self.fun, batch, x, g))
+            # no warning here: `make_stepper` warns if Numba cannot compile the record
+            self.kernel = call_value_grad.py_func
+            return self.kernel(self.fun, batch, x, g)
 
     def _finite_differences(self, x, batch):
         """Return (value, gradient) at x, the gradient by SciPy's finite differences within the bounds."""
@@ -256,12 +305,39 @@ class Objective:
 
         def fun(z):
             self.nfev += 1
-            return self.fun(z.copy(), *batch, *self.args)
+            f = self.fun(z.copy(), *batch, *self.args)
+            if np.iscomplexobj(z):
+                return np.asarray(f).reshape(-1).copy()
+            return np.atleast_1d(self.to_number(f))
 
-        f = fun(x)
-        limits = {} if self.bounds is None else {"bounds": self.bounds}
-        g = approx_derivative(fun, x, method=self.jac, f0=np.atleast_1d(f), **limits)
-        return self.to_number(f), np.asarray(g, x.dtype).reshape(x.shape)
+        def fun_of_free(z):
+            point = x.astype(z.dtype)
+            point[is_free] = z
+            return fun(point)
+
+        f, g, is_free, limits = fun(x), np.zeros_like(x), np.full(x.size, True), {}
+        if self.bounds is not None:  # a coordinate whose bounds are equal has no room for a difference
+            lower, upper = self.bounds
+            is_free = lower < upper
+            limits = {"bounds": (lower[is_free], upper[is_free])}
+        if is_free.any():
+            g[is_free] = approx_derivative(fun_of_free, x[is_free], method=self.jac, f0=f, **limits).reshape(-1)
+        return float(f[0]), g
+
+
+def _is_indices_and_values(g):
+    """Return whether a gradient is a pair (indices, values); a tuple of numbers is a dense gradient."""
+    if not isinstance(g, tuple):
+        return False
+    has_vectors = any(np.ndim(part) > 0 for part in g)
+    return has_vectors and not all(_is_single_float(part) for part in g)
+
+
+def _is_single_float(value):
+    """Return whether a value is a float or an array of one float."""
+    if not isinstance(value, (float, np.floating, np.ndarray)):
+        return False
+    return np.size(value) == 1 and np.asarray(value).dtype.kind == "f"
 
 
 def _check_pair(result):

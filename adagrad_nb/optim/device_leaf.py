@@ -49,6 +49,14 @@ class DeviceLeaf(Leaf):
             )
         return DeviceScalar(arrays.flat_view(lr, "lr")) if spec.size == 1 else arrays.flat_view(lr, "lr")
 
+    def check_iterate(self, x):
+        """Raise unless x is a device array that this leaf was made for."""
+        spec = arrays.array_spec(x) if arrays.is_device_array(x) else None
+        if spec is None or (spec.shape, spec.dtype) != (self.shape, self.dtype):
+            raise ValueError(
+                f"{self.path}: the state was made for a device array of shape {self.shape} and {self.dtype}"
+            )
+
     # --- kernels -------------------------------------------------------------------------------------------------
 
     def workspace(self, name, size, dtype=None):

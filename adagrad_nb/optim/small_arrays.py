@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from ..compiler.jit import is_user_defined
 from ..cuda import arrays
 from ..records.gates import accumulates_gradients
+from ..records.group_penalties import is_group_penalty
 from ..records.transforms import list_transforms, needs_whole_array, uses_global_norm
 from .array_group import ArrayGroup
 from .device_small_arrays import DeviceArrayGroup
@@ -91,14 +93,20 @@ def _needs_own_arrays(options):
 
 
 def _can_join_group(leaf):
-    """Return whether an array is small and has nothing of its own but its accumulators."""
+    """Return whether an array is small and has nothing of its own but its accumulators.
+
+    The methods of a user's transform or penalty may depend on the index of a coordinate, which a group changes.
+    """
+    update = leaf.uncast_update
     return (
         leaf.dtype == leaf.precision
         and leaf.group_size == 1
         and leaf.lr_scale is None
+        and not is_group_penalty(leaf.update.penalty)
         and 0 < leaf.size <= (MAX_SIZE_ON_DEVICE if leaf.on_device else MAX_SIZE)
-        and not _has_arrays(leaf.uncast_update)
-        and not any(map(_needs_own_array, list_transforms(leaf.uncast_update.transforms)))
+        and not _has_arrays(update)
+        and not any(map(_needs_own_array, list_transforms(update.transforms)))
+        and not is_user_defined((update.transforms, update.penalty))
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _check
 from ..cuda import arrays
+from ..records.averaging import averages_before
 from . import lazy_decay, overlap
 from .device_gradients import is_sparse_gradient, prepare_sparse_gradient
 from .gradients import PreparedGradient, prepare_gradient
@@ -86,8 +87,8 @@ def update(
     x_out, state_out = (x, state) if out is None else out
     if lr is None and out is not None and x_out is x and state_out is state and _is_kernel_ready(x, g, state.fast_leaf):
         leaf = state.fast_leaf
-        leaf.apply_dense(leaf.update, ALL, x, g, leaf.constant_lr, state.t)
-        state.t += 1
+        leaf.apply_dense(leaf.update, ALL, x, g, leaf.constant_lr, state.n_updates)
+        state.n_updates += 1
         return out
     leaves = state.leaves
     is_single = len(leaves) == 1
@@ -149,18 +150,23 @@ def _apply_leaf_steps(state, targets, steps):
     status, resolved, records = resolve_transforms(state, steps)
     if status == SKIPPED:
         return False
+    is_averaged = state.options.average is not None and (status == READY or state.counts_micro_steps)
+    is_before = is_averaged and averages_before(state.options.average)
+    if is_before:
+        for leaf, x, _, _ in steps:
+            leaf.update_average(x, state.t)
     if status == READY:
         for (leaf, x, gradient, lr), record in zip(resolved, records, strict=True):
             leaf.apply_gradient(x, gradient, record, lr, state.t)
         grow_loss_scale(state, state.options.transforms)
-    if state.options.average is not None and (status == READY or state.counts_micro_steps):
+    if is_averaged and not is_before:
         for leaf, x, _, _ in steps:
             leaf.update_average(x, state.t)
     for group in state.array_groups:
         if any(step.x is group.x for step in steps):
             group.unpack([targets[i] for i in group.members])
     state.n_micro_steps += 1
-    state.t += status == READY
+    state.n_updates += status == READY
     return status == READY
 
 
@@ -196,7 +202,8 @@ def _can_step_as_group(group, steps):
 def _is_kernel_ready(x, g, leaf):
     """Return whether x and g have the type, shape, dtype and layout of the kernel: the fast path of `update`.
 
-    They must be the same array or disjoint.  Two arrays without a base own their memory.
+    `leaf` is None, or the leaf of a real array of 32 or 64 bits.  x and g must be the same array or disjoint.  Two
+    arrays without a base own their memory.
     """
     return (
         leaf is not None
@@ -220,18 +227,13 @@ def _prepare_gradient(state, leaf, x, g):
         if leaf.on_device:
             where, values = arrays.to_device_array(where), arrays.to_device_array(values)
         return PreparedGradient(where, values)
-    if _is_kernel_ready(x, g, leaf):
+    if leaf.dtype == leaf.precision and _is_kernel_ready(x, g, leaf):
         return PreparedGradient(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
         return _densify_for_decay(state, leaf, _prepare_device_gradient(state, leaf, x, g))
-    if arrays.is_device_array(x) or arrays.is_device_array(g):
-        raise TypeError(f"{leaf.path}: the state was made for an array on the host; copy x and g to the host")
-    if not isinstance(x, np.ndarray):
-        x = _check.parameter_array(leaf.path, x)
-    if x.shape != leaf.shape or (x.dtype != leaf.dtype and x.dtype.kind not in "iu"):
-        raise ValueError(
-            f"{leaf.path}: got {x.dtype} of shape {x.shape}; the state was made for {leaf.dtype} of {leaf.shape}"
-        )
+    leaf.check_iterate(x)
+    if arrays.is_device_array(g):
+        raise TypeError(f"g{leaf.path[1:]}: is on a device, but {leaf.path} is on the host; copy g to the host")
     is_complex = leaf.dtype.kind == "c"
     dtype = leaf.dtype if is_complex else leaf.precision
     gradient = prepare_gradient(g, leaf.shape, dtype, "g" + leaf.path[1:], state.options.duplicates)
@@ -253,9 +255,7 @@ def _densify_for_decay(state, leaf, gradient):
 
 def _prepare_device_gradient(state, leaf, x, g):
     """Check a device array and its gradient; return the gradient in the form that the CUDA kernels take."""
-    spec = arrays.array_spec(x) if arrays.is_device_array(x) else None
-    if spec is None or (spec.shape, spec.dtype) != (leaf.shape, leaf.dtype):
-        raise ValueError(f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and {leaf.dtype}")
+    leaf.check_iterate(x)
     if is_sparse_gradient(g):
         return prepare_sparse_gradient(leaf, g, state.options.duplicates, "g" + leaf.path[1:])
     spec = arrays.array_spec(g) if arrays.is_device_array(g) else None

@@ -9,7 +9,7 @@ A schedule is a record with one method:
 import math
 from typing import Any, NamedTuple, Protocol
 
-from .._check import count, distinct_rates, positive_count, record_methods, schedule_steps
+from .._check import count, distinct_rates, increasing, positive_count, record_methods, schedule_steps
 from ..compiler.jit import jitable, method
 
 at = method("at")
@@ -527,7 +527,7 @@ class Sequential(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """Several learning rates that `fit_linear` tries in the same pass; ``lr="auto"`` is ``Rates()``.
+    """Several learning rates that `fit_linear` tries in the same pass, with plain steps; see also `RateSearch`.
 
     The model predicts with the learning rate of the lowest progressive loss.  All of them are kept when training is
     continued.
@@ -558,6 +558,73 @@ class Rates(NamedTuple):
     def check(self):
         distinct_rates("Rates.values", self.values)
         record_methods("Rates.schedule", self.schedule, ("at",), "InverseSqrt(1.0)")
+
+
+class RateSearch(NamedTuple):
+    """Search for the learning rate of a linear model by successive halving [1]_; ``lr="auto"`` is ``RateSearch()``.
+
+    `fit_linear` trains one model for each rate in the same pass.  All models divide the learning rate of a feature by
+    the root mean square of its non-zero values so far, and take importance-weight-aware steps.  The units of the
+    columns therefore do not matter, and neither does a rate that is too large for a row.
+
+    Models are compared by the sum of their progressive losses, in which row k has the weight k: recent rows count
+    more.  At each update number in `halve_at` the better half remains.  The model with the smallest sum predicts.
+
+    Parameters
+    ----------
+    values : tuple of float
+        Learning rates in (0, inf), in increasing order.
+    schedule : schedule record, default Constant(1.0)
+        Factor of all learning rates in update t.
+    halve_at : tuple of int, default (4096, 16384, 65536)
+        Update numbers, in increasing order.
+
+    References
+    ----------
+    .. [1] K. Jamieson, A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
+       AISTATS 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import fit_linear
+    >>> X = np.random.default_rng(0).normal(size=(1000, 3)) * [1e-6, 1.0, 1e6]
+    >>> model = fit_linear(X, X @ [1e6, -2.0, 3e-6] > 0, lr="auto")
+    >>> model.progressive_loss < 0.15, model.rates.size
+    (True, 8)
+    """
+
+    values: tuple = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+    schedule: Any = Constant(1.0)  # type: ignore[call-arg]
+    halve_at: tuple = (4096, 16384, 65536)
+
+    domain = {"values": "(0, inf)"}
+
+    def check(self):
+        distinct_rates("RateSearch.values", self.values)
+        increasing("RateSearch.values", self.values)
+        record_methods("RateSearch.schedule", self.schedule, ("at",), "InverseSqrt(1.0)")
+        if not isinstance(self.halve_at, tuple):
+            raise TypeError(f"RateSearch.halve_at: got {self.halve_at!r}; must be a tuple of integers")
+        for update in self.halve_at:
+            positive_count("RateSearch.halve_at", update)
+        increasing("RateSearch.halve_at", self.halve_at)
+
+    def n_kept(self, t):
+        """Return the number of models that remain at update t."""
+        n = len(self.values)
+        for update in self.halve_at:
+            n = n if t < update else max((n + 1) // 2, 1)
+        return n
+
+    def next_halving(self, t):
+        """Return the first update number after t at which models are removed, or None."""
+        return next((update for update in self.halve_at if update > t and self.n_kept(update) < self.n_kept(t)), None)
+
+
+def has_several_rates(lr: Any) -> bool:
+    """Return whether a learning rate of `fit_linear` trains several models."""
+    return isinstance(lr, (Rates, RateSearch))
 
 
 class PrecomputedSchedule(NamedTuple):

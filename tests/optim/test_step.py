@@ -6,12 +6,14 @@ import itertools
 import textwrap
 import tracemalloc
 import warnings
+from typing import NamedTuple
 
 import numba
 import numpy as np
 import pytest
 import reference
 import scipy.sparse
+from scipy.optimize import Bounds
 
 from adagrad_nb import (
     FTRL,
@@ -33,6 +35,7 @@ from adagrad_nb import (
     L2Decay,
     MomentumAdagrad,
     NonNegative,
+    OnlineToBatch,
     Polyak,
     PowerFTRL,
     Rescale,
@@ -40,6 +43,7 @@ from adagrad_nb import (
     SkipNonFinite,
     catch_up,
     init,
+    minimize_adagrad,
     update,
 )
 from adagrad_nb.compiler.jit import compiled_for
@@ -264,6 +268,68 @@ def test_masked_gradients_are_refused():
     np.testing.assert_allclose(moved, 0.5)
 
 
+MASKED = np.ma.masked_array(np.ones(2), [False, True])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("lr", {"lr": MASKED}), ("L1.strength", {"penalty": L1(MASKED)}), ("lr_scale", {"lr_scale": MASKED})],
+)
+def test_masked_options_are_refused(name, options):
+    with pytest.raises(ValueError, match=rf"^{name}: entry 1 is masked"):
+        init(np.ones(2), **options)
+
+
+def test_masked_bounds_are_refused():
+    bounds = Bounds(0, 1)
+    bounds.lb = MASKED
+    with pytest.raises(ValueError, match=r"^bounds: lower: entry 1 is masked"):
+        minimize_adagrad(lambda x: x @ x, np.ones(2), bounds=bounds)
+
+
+class WeightByIndex(NamedTuple):
+    """Penalty and transform of a user whose methods depend on the coordinate."""
+
+    def value(self, x, i):
+        return x - x
+
+    def prox(self, x, w, i):
+        return x * (i + 1)
+
+    def transform_at(self, x, g, lr, i):
+        return x, g * (i + 1)
+
+    def transform(self, x, g, lr):
+        return x, g
+
+
+@pytest.mark.parametrize("options", [{"penalty": WeightByIndex()}, {"transforms": (WeightByIndex(),)}], ids=str)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_users_records_see_the_coordinate_of_the_array(options, in_place):
+    """In a group of small arrays, too, whose kernel takes one vector."""
+    x, g = [np.ones(2), np.ones(3)], [np.full(2, 0.5), np.full(3, 0.5)]
+    state = init(x, lr=0.1, rule=Adagrad(eps=1.0), **options)
+    expected = [
+        update(xk, gk, init(xk, lr=0.1, rule=Adagrad(eps=1.0), **options))[0] for xk, gk in zip(x, g, strict=True)
+    ]
+    moved, _ = update(x, g, state, out=(x, state) if in_place else None)
+    for k in range(2):
+        assert_same(moved[k], expected[k])
+
+
+@pytest.mark.parametrize(
+    ("made_for", "given"), [(np.complex128, np.float64), (np.float16, np.float32), (np.float32, np.float16)]
+)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_an_array_of_another_dtype_is_refused(made_for, given, in_place):
+    x = np.ones(3, given)
+    state = init(np.ones(3, made_for))
+    with pytest.raises(ValueError, match=rf"^x: got {np.dtype(given)} of shape \(3,\); the state was made for"):
+        update(x, np.ones(3, given), state, out=(x, state) if in_place else None)
+    assert np.all(x == 1)
+    assert state.t == 0
+
+
 # --- arrays without gradient -------------------------------------------------------------------------------------
 
 WITHOUT = {
@@ -283,10 +349,11 @@ WITHOUT = {
 @pytest.mark.parametrize("in_place", [False, True])
 def test_an_array_without_gradient_is_unchanged(name, in_place, dtype, rng):
     x = {"a": rng.normal(size=(4, 3)).astype(dtype), "b": rng.normal(size=5).astype(dtype), "c": np.ones(3, dtype)}
-    state = init(x, average=Polyak(), **WITHOUT[name])
+    options = WITHOUT[name] | ({} if name == "lazy decay" else {"average": Polyak()})
+    state = init(x, **options)
     twin = {key: x[key].copy() for key in "bc"}
-    twin_state = init(twin, average=Polyak(), **WITHOUT[name])
-    before, means = x["a"].copy(), state.means[0].copy()
+    twin_state = init(twin, **options)
+    before, mean = x["a"].copy(), copy.copy(state.means[0])
     for t in range(3):
         g = {"a": None, "b": rng.normal(size=5).astype(dtype), "c": rng.normal(size=3).astype(dtype)}
         if t == 1:
@@ -294,7 +361,7 @@ def test_an_array_without_gradient_is_unchanged(name, in_place, dtype, rng):
         x, state = update(x, g, state, out=(x, state) if in_place else None)
         twin, twin_state = update(twin, {key: g[key] for key in "bc"}, twin_state)
     np.testing.assert_array_equal(x["a"], before)
-    np.testing.assert_array_equal(state.means[0], means)
+    np.testing.assert_array_equal(state.means[0], mean)
     assert not np.any(state.slots[0][0])
     for key in "bc":
         np.testing.assert_array_equal(x[key], twin[key])
@@ -650,6 +717,23 @@ def test_polyak(start, dtype, tolerance, rng):
             np.testing.assert_allclose(mean, expected, rtol=tolerance, atol=tolerance)
             assert mean.dtype == dtype
             assert mean.shape == x[key].shape
+
+
+@pytest.mark.parametrize("start", [0, 2])
+@pytest.mark.parametrize("transforms", [(), (ClipNorm(1.0),), (Accumulate(2),)])
+def test_the_mean_of_the_points_of_the_gradients(start, transforms, dtype, tolerance, rng):
+    x = {"a": rng.normal(size=3).astype(dtype), "b": rng.normal(size=(2, 2)).astype(dtype)}
+    state = init(x, average=OnlineToBatch(start), transforms=transforms)
+    points = []
+    for _ in range(8):
+        before, t = x, state.t
+        x, state = update(x, {key: leaf * 2 for key, leaf in x.items()}, state)
+        points += [before] * (state.t - t)  # none while gradients are accumulated
+        for mean, key in zip(state.means, x, strict=True):
+            if points:
+                expected = reference.means([np.float64(point[key]) for point in points], start)[-1]
+                np.testing.assert_allclose(mean, expected, rtol=tolerance, atol=tolerance)
+    assert len(points) > 3
 
 
 # --- gradients in every form -------------------------------------------------------------------------------------
