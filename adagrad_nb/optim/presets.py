@@ -22,6 +22,7 @@ from ..records.transforms import (
     DecoupledDecay,
     Except,
     L2Decay,
+    MasterCopy,
     Maximize,
     Only,
     Rescale,
@@ -107,9 +108,7 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
     …, and so is ``lr_scheduler``.  As there, a ``learning_rate`` replaces the initial rate of the scheduler, and 0.01,
     the default of MXNet 2, does so too; ``learning_rate=None`` keeps it.
 
-    ``multi_precision`` of MXNet stores a float32 copy of 16-bit arrays.  Here their accumulators are float32 in any
-    case, and x is rounded after each update.  For the effect of ``multi_precision=True``, keep x in float32, and give
-    the model a 16-bit copy of it.
+    16-bit arrays have float32 accumulators also without MXNet's ``multi_precision=True``, which adds a `MasterCopy`.
 
     Examples
     --------
@@ -261,6 +260,7 @@ def _mxnet1_adagrad(
         "rule": Adagrad(eps, True),
         "lr": _mxnet_rate(lr, lr_scheduler, begin_num_update),
         "transforms": (
+            MasterCopy() if multi_precision else None,
             *_mxnet_gradient(rescale, clip_value),
             *_mxnet_decays(DecoupledDecay, weight_decay, factors, param_idx2name, param_dict, sym),
         ),
@@ -276,6 +276,7 @@ def _mxnet2_adagrad(
         "rule": Adagrad(eps, False),
         "lr": _mxnet_rate(lr, lr_scheduler, begin_num_update),
         "transforms": (
+            MasterCopy() if multi_precision else None,
             *_mxnet_gradient(rescale, clip_value),
             *_mxnet_decays(L2Decay, weight_decay, {}, param_idx2name, param_dict, sym),
         ),

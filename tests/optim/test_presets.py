@@ -450,6 +450,21 @@ def test_mxnet_decays_by_the_names_of_the_parameters():
         like("mxnet1", param_dict={3: Parameter("d", lr_mult=2.0)})
 
 
+def test_multi_precision_of_mxnet(problem):
+    """MXNet updates a float32 copy of a float16 weight, and casts it to the weight."""
+    x, gradients = problem
+    x, g = x.astype(np.float16), gradients.astype(np.float16)
+    state = init(x, **like("mxnet2", learning_rate=1e-3, multi_precision=True))
+    master, history = x.astype(np.float32), np.zeros(40, np.float32)
+    for gradient in g:
+        gradient = gradient.astype(np.float32)
+        history += gradient**2
+        master -= np.float32(1e-3) * (gradient / (np.sqrt(history) + np.float32(1e-6)))
+        x, state = update(x, gradient, state)
+        np.testing.assert_allclose(x.astype(float), master.astype(np.float16).astype(float), rtol=1.1e-3)
+    np.testing.assert_allclose(state.leaves[0].master, master, rtol=1e-5)
+
+
 def test_a_weight_decay_mask_selects_arrays():
     x = {"layer1": {"w": np.ones(1), "b": np.ones(1)}, "layer10": np.ones(1), "layer": np.ones(1)}
     mask = {"layer1": True, "layer10": False, "layer": {"w": True}}
