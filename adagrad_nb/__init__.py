@@ -46,11 +46,12 @@ from .linear.trainer import Progress
 from .minimize.drivers import minimize_adadelta, minimize_adagrad, minimize_stochastic
 from .optim.interop import from_optax, from_torch, to_optax, to_torch
 from .optim.lazy_decay import catch_up
+from .optim.plateau import ReduceOnPlateau
 from .optim.presets import like
 from .optim.state import State, init, load_state
 from .optim.step import update
 from .records.averaging import EMA, OnlineToBatch, Polyak
-from .records.dual_averaging import FTRL, RDA
+from .records.dual_averaging import FTRL, RDA, PowerFTRL
 from .records.gates import Accumulate, LossScale, SkipNonFinite
 from .records.group_penalties import GroupL2, GroupLinf
 from .records.losses import (
@@ -98,6 +99,7 @@ from .records.transforms import (
     DecoupledDecay,
     Except,
     L2Decay,
+    MasterCopy,
     Maximize,
     Only,
     Rescale,
@@ -130,11 +132,12 @@ __all__ = [
     "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Constant", "Cosine",
     "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows", "EarlyStopping", "ElasticNet", "EpsilonInsensitive",
     "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
-    "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative",
-    "OneCycle", "OneVsRest", "OnlineToBatch", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
-    "Progress", "Quantile", "RateSearch", "Rates", "Rescale", "RowAdagrad", "Sequential", "Shift", "SkipNonFinite",
-    "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN",
-    "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state",
-    "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
-    "read_svmlight", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up",
+    "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
+    "NonNegative", "OneCycle", "OneVsRest", "OnlineToBatch", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak",
+    "Polynomial", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale",
+    "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",
+    "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN", "catch_up", "fit_linear", "from_optax",
+    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "merge",
+    "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "read_vw", "to_device", "to_optax",
+    "to_torch", "update", "warm_up",
 ]  # fmt: skip

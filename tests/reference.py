@@ -83,17 +83,32 @@ def rda(x, g, s, lr, eps=0.0, initial=0.0):
     return -lr * z / H, (G, z), lr / H
 
 
-def ftrl(x, g, s, lr, beta=1.0, l1=0.0, l2=0.0):
-    """McMahan 2013, algorithm 1, with z times the rate: s is (n, z).  The first z makes x the solution."""
+def ftrl(x, g, s, lr, beta=1.0, l1=0.0, l2=0.0, initial=0.0, shrinkage=0.0, power=0.5):
+    """McMahan 2013, algorithm 1, with z times the rate: s is (n, z).  The first z makes x the solution.
+
+    The last three parameters are those of TensorFlow's ApplyFtrlV2.
+    """
     n, z = s
-    if n == 0.0:
-        z = -x * (beta + lr * l2) - np.sign(x) * lr * l1
-    sigma = math.sqrt(n + g * g) - math.sqrt(n)
-    z, n = z + lr * g - sigma * x, n + g * g
-    H = beta + math.sqrt(n) + lr * l2
+    if n == initial and z == 0.0:
+        if g == 0.0:
+            H = beta + n**power + lr * l2
+            return x, s, lr / H if H > 0.0 else 0.0
+        z = -x * (beta + n**power + lr * l2) - np.sign(x) * lr * l1
+    sigma = (n + g * g) ** power - n**power
+    z, n = z + lr * (g + shrinkage * x) - sigma * x, n + g * g
+    H = beta + n**power + lr * l2
     if n == 0.0:
         return x, (n, z), lr / H if H > 0.0 else 0.0
     return (0.0 if abs(z) <= lr * l1 else -(z - np.sign(z) * lr * l1) / H), (n, z), lr / H
+
+
+def ftrl_tensorflow(x, g, s, lr, l1=0.0, l2=0.0, shrinkage=0.0, power=-0.5, beta=0.0):
+    """TensorFlow's ApplyFtrlV2, in its own form: s is (accum, linear)."""
+    accum, linear = s
+    new = accum + g * g
+    linear += g + 2 * shrinkage * x - (new**-power - accum**-power) / lr * x
+    quadratic = new**-power / lr + 2 * (l2 + beta / (2 * lr))
+    return (np.clip(linear, -l1, l1) - linear) / quadratic, (new, linear)
 
 
 # --- penalties: value and proximal step --------------------------------------------------------------------------

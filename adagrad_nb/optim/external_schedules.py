@@ -63,8 +63,8 @@ def accepts_arguments(function: Any, *args: Any) -> bool:
 
 def _refuse_metric(scheduler, name):
     raise ValueError(
-        f"{name}: {type(scheduler).__name__} depends on the loss, not on the number of updates; use a "
-        "ReduceOnPlateau of this package and pass update(…, lr=plateau.observe(loss))"
+        f"{name}: {type(scheduler).__name__} depends on the loss, not on the number of updates; use "
+        "adagrad_nb.ReduceOnPlateau and pass each loss to its method observe"
     )
 
 

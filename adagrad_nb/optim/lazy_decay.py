@@ -51,6 +51,8 @@ def _check_options(state):
         raise ValueError(
             "sparse_decay: 'lazy' cannot be combined with average, which reads all of x at each update; use 'whole'"
         )
+    if any(leaf.keeps_master for leaf in state.leaves):
+        raise ValueError("sparse_decay: 'lazy' cannot be combined with MasterCopy; use 'whole'")
     if any(accumulates_gradients(item) for item in state.options.transforms):
         raise ValueError(
             "sparse_decay: 'lazy' cannot be combined with Accumulate, whose gradients are dense; use 'whole'"

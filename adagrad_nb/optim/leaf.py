@@ -27,6 +27,7 @@ from ..records.transforms import (
     chain_transforms,
     for_array,
     is_weight_decay,
+    keeps_master,
     needs_whole_array,
 )
 from .gradients import PreparedGradient, reblock
@@ -79,6 +80,8 @@ class Leaf:
     average : averaging record or None
     mean : array or None
         Average of the iterates.
+    master : vector or None
+        Float32 copy of a 16-bit array, made at the first update if `keeps_master`.
     accumulated : vector or None
         Sum of the gradients since the last update of `Accumulate`.
     applied_log_decay : vector or None
@@ -97,7 +100,9 @@ class Leaf:
         "dtype",
         "flat_slots",
         "group_size",
+        "keeps_master",
         "lr_scale",
+        "master",
         "mean",
         "needs_reduction",
         "path",
@@ -133,7 +138,8 @@ class Leaf:
             self.constant_lr = self.cast_lr(options.lr)
         self.group_size = self._count_reals_per_slot(options.rule)
         self.set_slots(tuple(self._init_slot(x, value) for value in initial_slots(options.rule)))
-        self.mean = self.accumulated = self.applied_log_decay = None
+        self.keeps_master = self.is_half and any(keeps_master(item) for item in transforms)
+        self.mean = self.accumulated = self.applied_log_decay = self.master = None
 
     def _flatten_strength(self, item):
         """Return a transform whose array-valued strength has one entry for each coordinate of the kernels' vector."""
@@ -173,6 +179,14 @@ class Leaf:
             return array
         vector = np.ascontiguousarray(array).reshape(-1)
         return vector.view(self.precision) if vector.dtype.kind == "c" else vector.astype(self.precision, copy=False)
+
+    def iterate_vector(self, x):
+        """Return the vector that the updates change: that of `as_vector`, or the float32 copy of a 16-bit array."""
+        if not self.keeps_master:
+            return self.as_vector(x)
+        if self.master is None:
+            self.master = self.as_vector(x)
+        return self.master
 
     def write_back(self, x, vector):
         """Copy a vector that `as_vector` returned back to x, unless it is a view of x."""
@@ -242,7 +256,7 @@ class Leaf:
 
     def apply_gradient(self, x, gradient, records, lr, t):
         """Apply the gradient of update t to the array x."""
-        vector, row_size = self.as_vector(x), self.penalized_row_size
+        vector, row_size = self.iterate_vector(x), self.penalized_row_size
         if row_size:
             records = records._replace(penalty=NoPenalty())
             if self.group_size == 1 and gradient.segment_starts is None:
@@ -271,7 +285,7 @@ class Leaf:
     def _reduce_gradient(self, loop, position, transforms, x, gradient, lr):
         """Return the result of a reduction of the gradient after the first `position` transforms."""
         where, values = gradient.to_coordinates()
-        x = self.as_vector(x)
+        x = self.iterate_vector(x)
         key = (loop, position, None if where is array_update.ALL else where.dtype.char, type(lr))
         kernel = self.cache.get(key)
         if kernel is None:
@@ -292,7 +306,7 @@ class Leaf:
 
     def accumulate_gradient(self, transforms, x, gradient, lr, n):
         """Add the gradient after the transforms to the sum; with n > 0, update the mean of n gradients instead."""
-        x = self.as_vector(x)
+        x = self.iterate_vector(x)
         if self.accumulated is None:
             self.accumulated = np.zeros_like(x)
         compiled_for(reductions.compiled_accumulate_gradient, transforms)(
@@ -313,7 +327,7 @@ class Leaf:
         """mean += weight(t) (x - mean); if the average overwrites at t, x = mean"""
         mean_weight = self.precision.type(weight(self.average, t))
         mean = self.as_vector(self.mean)
-        vector = self.as_vector(x)
+        vector = self.iterate_vector(x)
         kernel = self.cache.get("update_average")
         if kernel is None:
             kernel = compiled_entry(
@@ -328,6 +342,8 @@ class Leaf:
         self.write_back(self.mean, mean)
         if overwrites(self.average, t):
             x[...] = self.mean
+            if self.keeps_master:
+                self.master[:] = mean
 
     # --- pickles -------------------------------------------------------------------------------------------------
 
@@ -339,7 +355,7 @@ class Leaf:
         for name, value in attributes.items():
             setattr(self, name, value)
         self.cache = {}
-        for name in ("mean", "accumulated", "applied_log_decay"):
+        for name in ("mean", "accumulated", "applied_log_decay", "master"):
             array = getattr(self, name)
             setattr(self, name, None if array is None else own_array(array))
         self.set_slots(tuple(own_array(slot) for slot in self.slots))
@@ -364,7 +380,7 @@ class Leaf:
         new = object.__new__(type(self))
         for name in Leaf.__slots__:  # copy.copy takes three times as long
             setattr(new, name, getattr(self, name))
-        for name in ("accumulated", "applied_log_decay", *(() if without_slots else ("mean",))):
+        for name in ("accumulated", "applied_log_decay", "master", *(() if without_slots else ("mean",))):
             array = getattr(self, name)
             setattr(new, name, None if array is None else self.copy_array(array))
         if not without_slots:

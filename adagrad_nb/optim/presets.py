@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _check
 from ..records.averaging import EMA
+from ..records.dual_averaging import FTRL, PowerFTRL
 from ..records.gates import Accumulate, SkipNonFinite
 from ..records.rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
 from ..records.schedules import InverseTime
@@ -21,6 +22,7 @@ from ..records.transforms import (
     DecoupledDecay,
     Except,
     L2Decay,
+    MasterCopy,
     Maximize,
     Only,
     Rescale,
@@ -50,6 +52,10 @@ SETTING_ALIASES = {
     "gradient_accumulation_steps": "accumulate",
     "every_k_schedule": "accumulate",
     "exclude_from_weight_decay": "exclude",
+    "learning_rate_power": "lr_power",
+    "l1_regularization_strength": "l1",
+    "l2_regularization_strength": "l2",
+    "l2_shrinkage_regularization_strength": "l2_shrinkage",
 }
 
 # Arguments of the constructors that do not change the numbers.  They are accepted and ignored.
@@ -60,7 +66,7 @@ NO_EFFECT = {
     "mxnet2": ("aggregate_num", "use_fused_step"),
     "brainpy": ("name", "train_vars"),
     "optax": ("accumulator_dtype",),
-    "tensorflow": ("gradient_aggregator", "name", "use_locking"),
+    "tensorflow": ("accum_name", "gradient_aggregator", "linear_name", "name", "use_locking"),
 }
 
 
@@ -70,9 +76,9 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
     Parameters
     ----------
     system : {"torch", "keras", "mxnet1", "mxnet2", "brainpy", "braintools", "optax", "tensorflow", "jax", "duchi"}
-        The library.  Adadelta: "torch", "keras", "mxnet2", "brainpy", "braintools" and "optax".  Row-wise Adagrad:
-        "mxnet1", "mxnet2" (GroupAdaGrad) and "fbgemm".
-    method : {"adagrad", "adadelta", "rowwise"}, default "adagrad"
+        The library.  Adadelta: "torch", "keras", "mxnet2", "brainpy", "braintools" and "optax".  FTRL: "keras" and
+        "tensorflow".  Row-wise Adagrad: "mxnet1", "mxnet2" (GroupAdaGrad) and "fbgemm".
+    method : {"adagrad", "adadelta", "ftrl", "rowwise"}, default "adagrad"
     **settings
         Under the names of this package (``lr eps initial_accumulator weight_decay lr_decay maximize rho momentum
         clip_norm clip_value rescale accumulate``) or those of the system (``learning_rate``, ``clipnorm``,
@@ -96,15 +102,13 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
     -----
     ``lr`` may be a schedule of the system: of Keras, optax or BrainPy, a ``torch.optim.lr_scheduler`` or a scheduler of
     braintools, which then takes one step after each update.  A copy is used, so the scheduler itself does not change;
-    it must be new.  Schedules of the loss, such as ReduceLROnPlateau, are refused.
+    it must be new.  Schedules of the loss are refused; see `ReduceOnPlateau`.
 
     MXNet counts updates from 1: with "mxnet1" and "mxnet2", a schedule is evaluated at ``begin_num_update`` + 1, + 2,
     …, and so is ``lr_scheduler``.  As there, a ``learning_rate`` replaces the initial rate of the scheduler, and 0.01,
     the default of MXNet 2, does so too; ``learning_rate=None`` keeps it.
 
-    ``multi_precision`` of MXNet stores a float32 copy of 16-bit arrays.  Here their accumulators are float32 in any
-    case, and x is rounded after each update.  For the effect of ``multi_precision=True``, keep x in float32, and give
-    the model a 16-bit copy of it.
+    16-bit arrays have float32 accumulators also without MXNet's ``multi_precision=True``, which adds a `MasterCopy`.
 
     Examples
     --------
@@ -161,6 +165,11 @@ def _check_settings(given):
     for name in ("maximize", "use_ema", "use_grad_mean", "multi_precision"):
         if name in given:
             _check.boolean(name, given[name])
+    for name in ("l1", "l2", "l2_shrinkage", "beta"):
+        if name in given:
+            _check.in_interval(name, given[name], "[0, inf)")
+    if "lr_power" in given:
+        _check.in_interval("lr_power", given["lr_power"], "(-inf, 0]")
     for name in ("rho", "momentum", "ema_momentum"):
         if name in given:
             _check.in_interval(name, given[name], "[0, 1)")
@@ -251,6 +260,7 @@ def _mxnet1_adagrad(
         "rule": Adagrad(eps, True),
         "lr": _mxnet_rate(lr, lr_scheduler, begin_num_update),
         "transforms": (
+            MasterCopy() if multi_precision else None,
             *_mxnet_gradient(rescale, clip_value),
             *_mxnet_decays(DecoupledDecay, weight_decay, factors, param_idx2name, param_dict, sym),
         ),
@@ -266,6 +276,7 @@ def _mxnet2_adagrad(
         "rule": Adagrad(eps, False),
         "lr": _mxnet_rate(lr, lr_scheduler, begin_num_update),
         "transforms": (
+            MasterCopy() if multi_precision else None,
             *_mxnet_gradient(rescale, clip_value),
             *_mxnet_decays(L2Decay, weight_decay, {}, param_idx2name, param_dict, sym),
         ),
@@ -459,6 +470,39 @@ def _select_arrays(record, mask):
     return Only(record, patterns) if patterns else None
 
 
+# --- FTRL --------------------------------------------------------------------------------------------------------
+
+
+def _ftrl_rule(lr, lr_power, initial_accumulator, l1, l2, l2_shrinkage, beta):
+    """Return the rule of TensorFlow's FTRL: z is divided by the learning rate there, and L2 has a factor of 2."""
+    if hasattr(lr, "_fields") or callable(lr):
+        raise ValueError(
+            "lr: FTRL of TensorFlow and Keras is reproduced with a constant learning rate only; pass a number"
+        )
+    fields = (beta, l1, 2.0 * l2, initial_accumulator, 2.0 * l2_shrinkage, False)
+    return FTRL(*fields) if lr_power == -0.5 else PowerFTRL(-lr_power, *fields)
+
+
+def _keras_ftrl(
+    lr=0.001, lr_power=-0.5, initial_accumulator=0.1, l1=0.0, l2=0.0, l2_shrinkage=0.0, beta=0.0, weight_decay=None,
+    clip_norm=None, clip_value=None, clip_global_norm=None, use_ema=False, ema_momentum=0.99,
+    ema_overwrite_frequency=None, loss_scale_factor=None, accumulate=None, exclude=None,
+):  # fmt: skip
+    options = _keras_adagrad(
+        lr, 0.0, 0.0, weight_decay, clip_norm, clip_value, clip_global_norm, use_ema, ema_momentum,
+        ema_overwrite_frequency, loss_scale_factor, accumulate, exclude,
+    )  # fmt: skip
+    return {**options, "rule": _ftrl_rule(options["lr"], lr_power, initial_accumulator, l1, l2, l2_shrinkage, beta)}
+
+
+def _tensorflow_ftrl(
+    lr=0.001, lr_power=-0.5, initial_accumulator=0.1, l1=0.0, l2=0.0, l2_shrinkage=0.0, beta=0.0, clip_value=None,
+    clip_norm=None, clip_global_norm=None, decay=0.0, gradient_transformers=None,
+):  # fmt: skip
+    options = _tensorflow_adagrad(lr, 0.0, 0.0, clip_value, clip_norm, clip_global_norm, decay, gradient_transformers)
+    return {**options, "rule": _ftrl_rule(options["lr"], lr_power, initial_accumulator, l1, l2, l2_shrinkage, beta)}
+
+
 # --- one accumulator per row -------------------------------------------------------------------------------------
 
 
@@ -519,5 +563,6 @@ _SYSTEMS: dict[str, dict[str, Callable[..., dict[str, Any]]]] = {
         "braintools": _braintools_adadelta,
         "optax": _optax_adadelta,
     },
+    "ftrl": {"keras": _keras_ftrl, "tensorflow": _tensorflow_ftrl},
     "rowwise": {"mxnet1": _mxnet1_rowwise, "mxnet2": _mxnet2_rowwise, "fbgemm": _fbgemm_rowwise},
 }

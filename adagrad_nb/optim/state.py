@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _COUNTERS = ("t", "n_micro_steps", "n_pending", "n_skipped", "n_good_steps", "scale")
 # Names of counters and optional arrays in a file; those of version 0.1.0, whose files must load.
 _COUNTER_KEYS = dict(zip(_COUNTERS, ("t", "arrived", "pending", "skipped", "good", "scale"), strict=True))
-_ARRAY_KEYS = {"mean": "mean", "accumulated": "gathered", "applied_log_decay": "decayed"}
+_ARRAY_KEYS = {"mean": "mean", "accumulated": "gathered", "applied_log_decay": "decayed", "master": "master"}
 _KIND = "state"
 _DERIVED = ("array_groups", "fast_leaf")  # attributes that `State._refresh` sets
 _DTYPES = ("float32", "float64", "complex64", "complex128", "float16", "bfloat16")
@@ -303,6 +303,8 @@ class State:
                 leaf.mean = old.mean
             if leaf.accumulated is not None or old.accumulated is not None:
                 leaf.accumulated = old.accumulated
+            if leaf.keeps_master:
+                leaf.master = old.master
             if leaf.applied_log_decay is not None and old.applied_log_decay is not None:
                 leaf.applied_log_decay = old.applied_log_decay
         if new.options.sparse_decay != "lazy" and lazy_decay.has_missed_decay(self):
@@ -406,6 +408,8 @@ class State:
                 fields[f"decayed_of_{i}"] = ArrayField.like(leaf.applied_log_decay, domain)
             if any(accumulates_gradients(item) for item in self.transforms):
                 optional[f"gathered_of_{i}"] = ArrayField((leaf.size * leaf.reals_per_entry,), leaf.precision)
+            if leaf.keeps_master:
+                optional[f"master_of_{i}"] = ArrayField((leaf.size,), leaf.precision)
         if self.average is not None and len(self.leaves) == 1:
             optional["iterate"] = ArrayField(self.leaves[0].shape, self.leaves[0].dtype)
         schema.check_names(file_arrays, fields, optional)

@@ -124,7 +124,7 @@ def _scale_units(record, prefix, step):
     """Return the transform that multiplies the gradient of each unit of an array by a factor."""
     leaf = step.leaf
     n_units = leaf.reals_per_entry * _count_units(leaf.shape)
-    x, g = leaf.as_vector(step.x), np.zeros(leaf.size * leaf.reals_per_entry, leaf.precision)
+    x, g = leaf.iterate_vector(step.x), np.zeros(leaf.size * leaf.reals_per_entry, leaf.precision)
     kernel = compiled_for(reductions.compiled_accumulate_gradient, prefix)
     kernel(prefix, x, step.gradient.to_dense(g.size), step.lr, g, 0)
     norms, x_norms = (_unit_norms(vector.reshape(-1, n_units), leaf.reals_per_entry) for vector in (g, x))

@@ -23,6 +23,7 @@ from .rules import step_size
 
 primal = method("primal")
 _denominator = method("denominator")
+_root = method("root")
 
 
 def is_dual_averaging(rule: Any) -> bool:
@@ -110,7 +111,7 @@ class FTRL(NamedTuple):
     r"""FTRL-Proximal: follow the regularised leader, with per-coordinate learning rates.
 
     .. math:: \sigma = \sqrt{n + g^2} - \sqrt{n}, \qquad n \leftarrow n + g^2, \qquad
-              z \leftarrow z + \eta g - \sigma x, \qquad
+              z \leftarrow z + \eta (g + \kappa x) - \sigma x, \qquad
               x = -\frac{\operatorname{sign}(z) [|z| - \eta \lambda_1]_+}{\beta + \sqrt{n} + \eta \lambda_2}
 
     Parameters
@@ -121,6 +122,14 @@ class FTRL(NamedTuple):
         :math:`\lambda_1` and :math:`\lambda_2`, each in [0, inf).  They penalise the *sum* of the losses of the whole
         run, as in the paper and Vowpal Wabbit.  The argument ``penalty`` of `init` or `fit_linear` acts at every update
         instead, and so penalises the mean loss.  Neither penalises an intercept.
+    initial_accumulator : float, default 0.0
+        Initial value of each n, in [0, inf).  TensorFlow has 0.1.
+    shrinkage : float, default 0.0
+        :math:`\kappa` in [0, inf), an L2 penalty of each step that does not enter n: twice TensorFlow's
+        `l2_shrinkage_regularization_strength`.  As there, a sparse gradient or row shrinks only what it lists.
+    keep_start : bool, default True
+        Whether a start other than 0 is kept until the first non-zero gradient, and is part of z.  In TensorFlow and
+        Keras the first update forgets it.
 
     Notes
     -----
@@ -128,9 +137,9 @@ class FTRL(NamedTuple):
     penalties, a decreasing learning rate gives the steps of ``Adagrad(eps=beta)``.  Vowpal Wabbit calls the learning
     rate ``--ftrl_alpha``.
 
-    As in the paper, :math:`\lambda_2` has no factor of 2 and n accumulates the gradient of the loss only.  A non-zero
-    start is kept by zero gradients.  The first non-zero gradient sets z to the value for which the start is the
-    solution.
+    As in the paper, :math:`\lambda_2` has no factor of 2, which it has in TensorFlow, and n accumulates the gradient of
+    the loss only.  A non-zero start is kept by zero gradients.  The first non-zero gradient sets z to the value for
+    which the start is the solution.  For another exponent than 1/2 see `PowerFTRL`.
 
     `update` evaluates only the coordinates that a sparse gradient lists.  With a ``penalty``, the others keep their
     value of the update that last listed them.  `fit_linear` evaluates each weight when it is read.
@@ -154,26 +163,38 @@ class FTRL(NamedTuple):
     beta: float = 1.0
     l1: float = 0.0
     l2: float = 0.0
+    initial_accumulator: float = 0.0
+    shrinkage: float = 0.0
+    keep_start: bool = True
 
     slots = 2
     slot_domains = ("[0, inf)", "(-inf, inf)")
     accumulators_add = True
-    domain = {"beta": "[0, inf)", "l1": "[0, inf)", "l2": "[0, inf)"}
+    domain = {
+        "beta": "[0, inf)", "l1": "[0, inf)", "l2": "[0, inf)", "initial_accumulator": "[0, inf)",
+        "shrinkage": "[0, inf)", "keep_start": "bool",
+    }  # fmt: skip
 
     def initial_slots(self):
-        return (0.0, 0.0)
+        return (self.initial_accumulator, 0.0)
 
     def unpenalized(self):
-        return self._replace(l1=0.0, l2=0.0)
+        return self._replace(l1=0.0, l2=0.0, shrinkage=0.0)
+
+    def root(self, n):
+        """Return the power of n that the learning rate is divided by."""
+        return math.sqrt(n)
 
     def denominator(self, s, lr):
-        return math.sqrt(s[0]) + self.beta + lr * self.l2
+        return _root(self, s[0]) + self.beta + lr * self.l2
 
     def step(self, x, g, s, lr):
-        first = -x * (self.beta + lr * self.l2) - (math.copysign(lr * self.l1, x) if x != 0 else x)
-        z = first if s[0] == 0 else s[1]
+        rests = s[0] == self.initial_accumulator and s[1] == 0 and self.keep_start
+        start = -x * _denominator(self, s, lr) - (math.copysign(lr * self.l1, x) if x != 0 else x)
+        z = start if rests else s[1]
         n = s[0] + g * g
-        s = (n, z + lr * g - (math.sqrt(n) - math.sqrt(s[0])) * x)
+        z = z + lr * (g + self.shrinkage * x) - (_root(self, n) - _root(self, s[0])) * x
+        s = (n, s[1] if rests and g == 0 else z)
         return primal(self, x, s, lr), s
 
     def step_size(self, s, lr):
@@ -184,4 +205,54 @@ class FTRL(NamedTuple):
         return type(lr)(t) * step_size(self, s, lr)
 
     def primal(self, x, s, lr):
-        return x if s[0] == 0 else soft_threshold(-s[1], lr * self.l1) / _denominator(self, s, lr)
+        rests = s[0] == self.initial_accumulator and s[1] == 0 and self.keep_start
+        return x if rests or s[0] == 0 else soft_threshold(-s[1], lr * self.l1) / _denominator(self, s, lr)
+
+
+class PowerFTRL(NamedTuple):
+    r"""FTRL-Proximal with another exponent of n: `FTRL` with :math:`n^p` in place of :math:`\sqrt{n}`.
+
+    Parameters
+    ----------
+    power : float, default 0.5
+        p in [0, inf): the negative of TensorFlow's `learning_rate_power`.  0 is a constant learning rate.
+    beta, l1, l2, initial_accumulator, shrinkage, keep_start
+        As for `FTRL`.
+
+    References
+    ----------
+    .. [1] TensorFlow, ``ApplyFtrlV2``; Keras, ``Ftrl``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import PowerFTRL, init, update
+    >>> state = init(np.zeros(1), PowerFTRL(1.0, beta=0.0), lr=0.5)
+    >>> update(np.zeros(1), np.array([2.0]), state)[0]  # -lr g / n
+    array([-0.25])
+    """
+
+    power: float = 0.5
+    beta: float = 1.0
+    l1: float = 0.0
+    l2: float = 0.0
+    initial_accumulator: float = 0.0
+    shrinkage: float = 0.0
+    keep_start: bool = True
+
+    slots = FTRL.slots
+    slot_domains = FTRL.slot_domains
+    accumulators_add = True
+    domain = {"power": "[0, inf)", **FTRL.domain}
+
+    initial_slots = FTRL.initial_slots
+    unpenalized = FTRL.unpenalized
+    denominator = FTRL.denominator
+    step = FTRL.step
+    step_size = FTRL.step_size
+    cumulative_step_size = FTRL.cumulative_step_size
+    primal = FTRL.primal
+
+    def root(self, n):
+        """Return the power of n that the learning rate is divided by."""
+        return n**self.power

@@ -23,6 +23,8 @@ and these attributes, which are False by default:
     True if `scale_for_norm` takes the norm over the gradients of all arrays.
 ``decays``
     True if the transform is a weight decay.
+``keeps_master``
+    True if 16-bit arrays have a float32 copy in the state.
 
 Transforms that can hold a gradient back are in `gates`.
 """
@@ -445,6 +447,40 @@ class DecoupledDecay(NamedTuple):
         return (x - decay * lr if self.times_lr else x - decay), g
 
 
+class MasterCopy(NamedTuple):
+    """Keep a float32 copy of each 16-bit array in the state, which the updates change; x is the rounded copy.
+
+    It has no effect on other arrays, and its position among the transforms does not matter.
+
+    Notes
+    -----
+    The copy is made of x at the first update.  Later changes of x by the caller are overwritten.  Without it, x is
+    rounded after each update, so changes of less than half a unit in the last place are lost.
+
+    References
+    ----------
+    .. [1] P. Micikevicius et al., "Mixed Precision Training", ICLR 2018, section 3.1; MXNet, ``multi_precision``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import MasterCopy, init, update
+    >>> for transforms in ((), (MasterCopy(),)):
+    ...     x = np.ones(1, np.float16)
+    ...     state = init(x, lr=1e-4, transforms=transforms)
+    ...     for _ in range(100):
+    ...         x, state = update(x, np.ones(1), state)
+    ...     print(x)
+    [1.]
+    [0.998]
+    """
+
+    keeps_master = True
+
+    def transform(self, x, g, lr):
+        return x, g
+
+
 class Only(NamedTuple):
     """A transform for the arrays whose names match.
 
@@ -556,6 +592,11 @@ def needs_python(transform: Any) -> bool:
     """Return whether compiled loops cannot apply a transform, or the transform that it applies to some arrays."""
     inner = getattr(transform, "inner", transform)
     return needs_unit_norms(inner) or adds_noise(inner)
+
+
+def keeps_master(transform: Any) -> bool:
+    """Return whether a transform asks for a float32 copy of 16-bit arrays."""
+    return has_member(transform, "keeps_master")
 
 
 def list_transforms(chain: Any) -> list[Any]:

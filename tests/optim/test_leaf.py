@@ -1,5 +1,8 @@
 """Arrays other than real float32 and float64 vectors: complex, 16-bit, several arrays, row accumulators."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import reference
@@ -11,8 +14,10 @@ from adagrad_nb import (
     EMA,
     L1,
     RDA,
+    Accumulate,
     Adadelta,
     Adagrad,
+    AdaptiveClip,
     Bounded,
     ClipGlobalNorm,
     ClipNorm,
@@ -23,6 +28,7 @@ from adagrad_nb import (
     GroupLinf,
     InverseTime,
     L2Decay,
+    MasterCopy,
     Maximize,
     MomentumAdagrad,
     Only,
@@ -574,3 +580,50 @@ def test_a_group_penalty_of_several_arrays_and_in_place(tmp_path):
 def test_a_group_penalty_without_rows_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+# --- float32 copies of 16-bit arrays -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"average": Polyak()}, {"average": EMA(0.5, 3)}, {"transforms": (ClipNorm(0.5), L2Decay(0.1))},
+    {"transforms": (Accumulate(2),)}, {"transforms": (AdaptiveClip(0.1),)}, {"rule": RowAdagrad()},
+], ids=str)  # fmt: skip
+@pytest.mark.parametrize("sparse", [False, True])
+def test_a_master_copy_is_the_run_in_float32(options, sparse, rng, tmp_path):
+    """Updates of x in float16 are those of its float32 copy, rounded; files, pickles and copies have it too."""
+    x = rng.normal(size=(4, 3)).astype(np.float16)
+    twin = x.astype(np.float32)
+    transforms = (*options.get("transforms", ()), MasterCopy())
+    state = init(x, **(options | {"transforms": transforms, "lr": 1e-3}))
+    twin_state = init(twin, **(options | {"lr": 1e-3}))
+    for step in range(8):
+        g = rng.normal(size=(2, 3)).astype(np.float32) if sparse else rng.normal(size=(4, 3)).astype(np.float32)
+        g = ([0, 2], g) if sparse else g
+        if step % 2:
+            x, state = update(x, g, state)
+        else:
+            update(x, g, state, out=(x, state))
+        twin, twin_state = update(twin, g, twin_state)
+        np.testing.assert_array_equal(x, twin.astype(np.float16))
+        if step == 3:
+            state.save(tmp_path / "state.npz")
+            state = load_state(tmp_path / "state.npz")
+        if step == 5:
+            state = pickle.loads(pickle.dumps(copy.deepcopy(state)))
+    if "average" in options:
+        np.testing.assert_array_equal(state.means[0], twin_state.means[0])
+
+
+def test_a_master_copy_of_other_arrays_has_no_effect(rng):
+    for dtype in (np.float32, np.float64, np.complex64):
+        x, g = rng.normal(size=5).astype(dtype), rng.normal(size=5).astype(dtype)
+        state = init(x, transforms=(MasterCopy(),))
+        np.testing.assert_array_equal(update(x, g, state)[0], update(x, g, init(x))[0])
+        assert state.leaves[0].master is None
+    x = {"w": np.ones(3, np.float16), "b": np.ones(3, np.float16)}
+    state = init(x, transforms=(Only(MasterCopy(), "w"),))
+    _, state = update(x, {"w": np.ones(3), "b": np.ones(3)}, state)
+    assert [leaf.master is None for leaf in state.leaves] == [False, True]
+    with pytest.raises(ValueError, match=r"^sparse_decay: 'lazy' cannot be combined with MasterCopy"):
+        init(np.ones((2, 2), np.float16), transforms=(MasterCopy(), DecoupledDecay(0.1)), sparse_decay="lazy")

@@ -244,7 +244,7 @@ def test_options_fit_the_minimisers():
     [
         (("tourch",), {}, "torch, keras, mxnet1"),
         (("jax", "adadelta"), {"lr": 1.0}, "torch, keras, mxnet2, brainpy, braintools, optax"),
-        (("torch", "adam"), {}, "adagrad, adadelta, rowwise"),
+        (("torch", "adam"), {}, "adagrad, adadelta, ftrl, rowwise"),
         (("torch", "rowwise"), {}, "mxnet1, mxnet2, fbgemm"),
         (
             ("fbgemm", "rowwise"),
@@ -293,7 +293,7 @@ def test_rho_outside_its_range_is_rejected(rho):
 # --- all arguments of the constructors ------------------------------------------------------------------------------
 
 KERAS = {
-    "learning_rate": 0.01, "epsilon": 1e-7, "weight_decay": None, "clipnorm": None, "clipvalue": None,
+    "learning_rate": 0.01, "weight_decay": None, "clipnorm": None, "clipvalue": None,
     "global_clipnorm": None, "use_ema": False, "ema_momentum": 0.99, "ema_overwrite_frequency": None,
     "loss_scale_factor": None, "gradient_accumulation_steps": None, "name": "adagrad", "decay": 1e-6,
 }  # fmt: skip
@@ -311,8 +311,8 @@ CALLS = [
         "params": iter([np.ones(3)]), "lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0, "foreach": None,
         "capturable": True, "maximize": False, "differentiable": False,
     }),
-    ("keras", "adagrad", {**KERAS, "initial_accumulator_value": 0.1}),
-    ("keras", "adadelta", {**KERAS, "rho": 0.95}),
+    ("keras", "adagrad", {**KERAS, "epsilon": 1e-7, "initial_accumulator_value": 0.1}),
+    ("keras", "adadelta", {**KERAS, "epsilon": 1e-7, "rho": 0.95}),
     ("mxnet1", "adagrad", {**MXNET, "eps": 1e-7, "allow_np": False}),
     ("mxnet1", "rowwise", {**MXNET, "eps": 1e-5}),
     ("mxnet2", "adagrad", {**MXNET, "epsilon": 1e-6, "use_fused_step": True}),
@@ -342,6 +342,16 @@ CALLS = [
         "learning_rate": 0.001, "initial_accumulator_value": 0.1, "epsilon": 1e-7, "name": "Adagrad",
         "clipnorm": None, "clipvalue": None, "global_clipnorm": None, "decay": 0.0, "use_locking": False,
         "gradient_aggregator": None, "gradient_transformers": None,
+    }),
+    ("keras", "ftrl", {
+        **KERAS, "learning_rate_power": -0.5, "initial_accumulator_value": 0.1, "l1_regularization_strength": 0.0,
+        "l2_regularization_strength": 0.0, "l2_shrinkage_regularization_strength": 0.0, "beta": 0.0,
+    }),
+    ("tensorflow", "ftrl", {
+        "learning_rate": 0.001, "learning_rate_power": -0.5, "initial_accumulator_value": 0.1,
+        "l1_regularization_strength": 0.0, "l2_regularization_strength": 0.0, "use_locking": False, "name": "Ftrl",
+        "l2_shrinkage_regularization_strength": 0.0, "beta": 0.0, "clipnorm": None, "accum_name": None,
+        "linear_name": None,
     }),
     ("jax", "adagrad", {"step_size": 0.1, "momentum": 0.9}),
     ("duchi", "adagrad", {"lr": 0.1, "delta": 0.0}),
@@ -440,6 +450,21 @@ def test_mxnet_decays_by_the_names_of_the_parameters():
         like("mxnet1", param_dict={3: Parameter("d", lr_mult=2.0)})
 
 
+def test_multi_precision_of_mxnet(problem):
+    """MXNet updates a float32 copy of a float16 weight, and casts it to the weight."""
+    x, gradients = problem
+    x, g = x.astype(np.float16), gradients.astype(np.float16)
+    state = init(x, **like("mxnet2", learning_rate=1e-3, multi_precision=True))
+    master, history = x.astype(np.float32), np.zeros(40, np.float32)
+    for gradient in g:
+        gradient = gradient.astype(np.float32)
+        history += gradient**2
+        master -= np.float32(1e-3) * (gradient / (np.sqrt(history) + np.float32(1e-6)))
+        x, state = update(x, gradient, state)
+        np.testing.assert_allclose(x.astype(float), master.astype(np.float16).astype(float), rtol=1.1e-3)
+    np.testing.assert_allclose(state.leaves[0].master, master, rtol=1e-5)
+
+
 def test_a_weight_decay_mask_selects_arrays():
     x = {"layer1": {"w": np.ones(1), "b": np.ones(1)}, "layer10": np.ones(1), "layer": np.ones(1)}
     mask = {"layer1": True, "layer10": False, "layer": {"w": True}}
@@ -477,6 +502,14 @@ def skip_not_finite():
         (("mxnet1",), {"begin_num_update": -1}, ValueError, "begin_num_update: got -1"),
         (("mxnet1", "rowwise"), {"wd": 0.1}, ValueError, "weight_decay: got 0.1; GroupAdaGrad"),
         (("tensorflow",), {"clipnorm": 1.0, "global_clipnorm": 1.0}, ValueError, "only one of"),
+        (("keras", "ftrl"), {"lr": InverseSqrt(0.1)}, ValueError, "lr: FTRL of TensorFlow and Keras"),
+        (
+            ("keras", "ftrl"),
+            {"learning_rate_power": 0.5},
+            ValueError,
+            "lr_power: got 0.5; must be a number in (-inf, 0]",
+        ),
+        (("keras", "ftrl"), {"l1": -0.5}, ValueError, "l1: got -0.5"),
         (("tensorflow",), {"gradient_transformers": [len]}, ValueError, "gradient_transformers: must be empty"),
     ],
     ids=str,

@@ -37,6 +37,7 @@ from adagrad_nb import (
     NonNegative,
     OnlineToBatch,
     Polyak,
+    PowerFTRL,
     Rescale,
     RowAdagrad,
     SkipNonFinite,
@@ -72,6 +73,11 @@ DUAL_RULES = {
         RDA(0.1, initial_accumulator=0.3), functools.partial(reference.rda, eps=0.1, initial=0.3), (0.3, 0.0),
     ),
     "ftrl": (FTRL(0.5, l1=0.2, l2=0.3), functools.partial(reference.ftrl, beta=0.5, l1=0.2, l2=0.3), (0.0, 0.0)),
+    "power ftrl": (
+        PowerFTRL(0.7, 0.5, 0.1, 0.2, 0.3, 0.1),
+        functools.partial(reference.ftrl, beta=0.5, l1=0.1, l2=0.2, initial=0.3, shrinkage=0.1, power=0.7),
+        (0.3, 0.0),
+    ),
 }  # fmt: skip
 TRANSFORMS = {
     "raw": ((), ()),
@@ -887,7 +893,6 @@ BAD = {
     "object": (V, np.array([None] * 4), "g: got dtype object; must be real numbers"),
     "boolean": (V, np.array([True] * 4), "g: got dtype bool; must be real numbers"),
     "text": (V, "gradient", "g: got dtype <U8"),
-    "none": (V, None, "g: got dtype object"),
     "triple": (V, ([0], [1.0], [2.0]), "g: got a tuple of 3; a sparse gradient is a pair (indices, values)"),
     "outside": (V, ([0, 4], [1.0, 1.0]), "g[0]: got index 4 at position 1; must be in [0, 4)"),
     "negative": (V, ([-1, 2], [1.0, 1.0]), "g[0]: got index -1 at position 0; must be in [0, 4)"),

@@ -23,6 +23,7 @@ from adagrad_nb import (
     Only,
     Piecewise,
     Polynomial,
+    ReduceOnPlateau,
     Sequential,
     SkipNonFinite,
     ZeroNaN,
@@ -215,6 +216,32 @@ def test_keras(settings, method, keras):
     for g in gradients(64, np.float32):
         optimizer.apply([g], [variable])
     assert_same(run_updates(like("keras", method, **settings), np.float32), np.asarray(variable.value))
+
+
+FTRL_OF_KERAS = [
+    {},
+    {"learning_rate": 0.1, "l1_regularization_strength": 0.01, "l2_regularization_strength": 0.1},
+    {"learning_rate": 0.1, "l2_shrinkage_regularization_strength": 0.1, "initial_accumulator_value": 0.5},
+    {"learning_rate": 0.1, "learning_rate_power": -0.3, "beta": 0.5},
+    {"learning_rate": 0.1, "weight_decay": 0.1, "clipnorm": 2.0},
+]
+
+
+@pytest.mark.parametrize("settings", FTRL_OF_KERAS, ids=str)
+def test_ftrl_of_keras(settings, keras):
+    optimizer = keras.optimizers.Ftrl(**settings)
+    variable = keras.Variable(start(64, np.float32), dtype="float32")
+    optimizer.build([variable])
+    for g in gradients(64, np.float32):
+        optimizer.apply([np.clip(g, -10, 10)], [variable])
+    x = start(64, np.float32)
+    state = init(x, **like("keras", "ftrl", **settings))
+    peak = np.abs(x)
+    for g in gradients(64, np.float32):
+        update(x, np.clip(g, -10, 10), state, out=(x, state))
+        peak = np.maximum(peak, np.abs(x))
+    # z is a difference of large sums
+    assert_same((x, peak + 1e-3), np.asarray(variable.value), single=1e-4)
 
 
 @pytest.fixture
@@ -671,6 +698,33 @@ def test_a_scheduler_of_the_loss_is_refused():
         like("torch", lr=torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer))
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"patience": 2, "factor": 0.5, "cooldown": 3},
+        {"patience": 1, "threshold": 0.1, "min_lr": 0.05, "factor": 0.7},
+        {"patience": 0, "threshold_mode": "abs", "threshold": 0.01, "eps": 0.01, "factor": 0.9},
+        {"mode": "max", "patience": 1, "factor": 0.8},
+        {"mode": "max", "patience": 1, "factor": 0.8, "threshold_mode": "abs", "threshold": 0.05},
+    ],
+    ids=str,
+)
+def test_reduce_on_plateau_of_torch(settings):
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **settings)
+    renamed = {name: value for name, value in settings.items() if name not in ("mode", "threshold_mode")}
+    is_relative, is_max = settings.get("threshold_mode") != "abs", settings.get("mode") == "max"
+    lr = ReduceOnPlateau(0.5, relative=is_relative, maximize=is_max, **renamed)
+    rng = np.random.default_rng(0)
+    for step in range(200):
+        loss = float(np.exp(-step / 40) + rng.normal() * 0.05)
+        scheduler.step(loss)
+        assert lr.observe(loss) == optimizer.param_groups[0]["lr"]
+    assert lr.lr < 0.5
+
+
 def test_schedules_of_keras(keras):
     schedules = keras.optimizers.schedules
     for schedule in [
@@ -743,6 +797,7 @@ CONSTRUCTORS = [
     ("torch", "adadelta", "torch.optim", "Adadelta"),
     ("keras", "adagrad", "keras.optimizers", "Adagrad"),
     ("keras", "adadelta", "keras.optimizers", "Adadelta"),
+    ("keras", "ftrl", "keras.optimizers", "Ftrl"),
     ("optax", "adagrad", "optax", "adagrad"),
     ("optax", "adadelta", "optax", "adadelta"),
     ("jax", "adagrad", "jax.example_libraries.optimizers", "adagrad"),

@@ -23,6 +23,7 @@ from adagrad_nb import (
     ElasticNet,
     InverseSqrt,
     NoPenalty,
+    PowerFTRL,
     fit_linear,
     init,
     load_model,
@@ -46,13 +47,63 @@ RULES = {
     "ftrl": (FTRL(0.5), UNPENALIZED, None, 0.0),
     "ftrl l1": (FTRL(0.5, l1=0.3), functools.partial(reference.ftrl, beta=0.5, l1=0.3), UNPENALIZED, 0.0),
     "ftrl l1 l2": (FTRL(0.5, 0.2, 0.4), functools.partial(reference.ftrl, beta=0.5, l1=0.2, l2=0.4), UNPENALIZED, 0.0),
+    "ftrl initial": (
+        FTRL(0.5, initial_accumulator=0.3), functools.partial(reference.ftrl, beta=0.5, initial=0.3), None, 0.3,
+    ),
+    "power ftrl": (
+        PowerFTRL(0.7, 0.5, 0.1, 0.2, 0.3),
+        functools.partial(reference.ftrl, beta=0.5, l1=0.1, l2=0.2, initial=0.3, power=0.7),
+        functools.partial(reference.ftrl, beta=0.5, initial=0.3, power=0.7), 0.3,
+    ),
 }  # fmt: skip
 names = pytest.mark.parametrize("rule", RULES)
 
 # --- one step ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rule", [RDA(), RDA(0.1), RDA(0.1, 0.3), FTRL(), FTRL(0.0), FTRL(0.3, 0.1, 0.2)], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"shrinkage": 0.2}, {"l1": 0.1, "l2": 0.3, "power": -0.3, "beta": 0.2}], ids=str
+)
+@pytest.mark.parametrize("start", [0.0, 1.5])
+def test_ftrl_of_tensorflow(settings, start, rng):
+    """z is lr times that of TensorFlow, and L2 has its factor 2; the start is forgotten."""
+    lr = 0.4
+    l1, l2, shrinkage = (settings.get(name, 0.0) for name in ("l1", "l2", "shrinkage"))
+    rule = PowerFTRL(-settings.get("power", -0.5), settings.get("beta", 0.0), l1, 2 * l2, 0.1, 2 * shrinkage, False)
+    twin = FTRL(*rule[1:])
+    expected, theirs, x, s = start, (0.1, 0.0), start, rule.initial_slots()
+    other, twin_slots = start, s
+    for g in [0.0, *rng.normal(size=20)]:
+        expected, theirs = reference.ftrl_tensorflow(expected, g, theirs, lr, **settings)
+        x, s = step(rule, x, g, s, lr)
+        assert x == pytest.approx(expected, rel=1e-12, abs=1e-15)
+        if rule.power == 0.5:
+            other, twin_slots = step(twin, other, g, twin_slots, lr)
+            assert other == pytest.approx(expected, rel=1e-12, abs=1e-15)
+
+
+def test_small_gradients_add_up_with_an_initial_accumulator():
+    """n stays at its initial value, since the squares are below its rounding error, but z does not."""
+    x, state = np.zeros(1, np.float32), init(np.zeros(1, np.float32), FTRL(initial_accumulator=0.5), lr=0.1)
+    for _ in range(10):
+        x, state = update(x, np.full(1, 1e-6, np.float32), state)
+    np.testing.assert_allclose(x, -1e-6 / (1 + math.sqrt(0.5)), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        RDA(),
+        RDA(0.1),
+        RDA(0.1, 0.3),
+        FTRL(),
+        FTRL(0.0),
+        FTRL(0.3, 0.1, 0.2),
+        FTRL(0.3, 0.1, 0.2, 0.4, 0.1),
+        PowerFTRL(0.3, initial_accumulator=0.1),
+    ],
+    ids=str,
+)
 def test_a_zero_gradient_keeps_the_start(rule):
     check_rule(rule)
     for x in (3.0, -0.25, 0.0):
@@ -167,6 +218,9 @@ def test_a_rate_of_zero(rng):
         (RDA(-1.0), r"RDA\.eps: got -1\.0; must be a number in \[0, inf\)"),
         (RDA(0.0, math.nan), r"RDA\.initial_accumulator: got nan; must be a number in \[0, inf\)"),
         (FTRL(math.inf), r"FTRL\.beta: got inf; must be a number in \[0, inf\)"),
+        (FTRL(initial_accumulator=-0.5), r"FTRL\.initial_accumulator: got -0\.5; must be a number in \[0, inf\)"),
+        (FTRL(shrinkage=-0.5), r"FTRL\.shrinkage: got -0\.5; must be a number in \[0, inf\)"),
+        (PowerFTRL(-0.5), r"PowerFTRL\.power: got -0\.5; must be a number in \[0, inf\)"),
         (FTRL(1.0, -0.5), r"FTRL\.l1: got -0\.5; must be a number in \[0, inf\)"),
         (FTRL(1.0, 0.5, -0.5), r"FTRL\.l2: got -0\.5; must be a number in \[0, inf\)"),
     ],
