@@ -130,6 +130,9 @@ def _build_parser():
         "--normalized", action="store_true", help="divide each feature by its largest absolute value so far"
     )
     train.add_argument("--invariant", action="store_true", help="use importance-weight-aware updates")
+    train.add_argument(
+        "--standardize-targets", action="store_true", help="regression: estimate the mean and the scale of the targets"
+    )
     train.add_argument("--l1", type=float, default=0.0, help="strength of the lasso penalty; default: 0")
     train.add_argument("--l2", type=float, default=0.0, help="strength of the ridge penalty; default: 0")
     train.add_argument("--passes", type=int, default=1, help="number of passes through the data; default: 1")
@@ -182,6 +185,7 @@ def _run_train(options):
         "intercept": False if options.no_intercept else None,
         "normalized": options.normalized or None,
         "invariant": options.invariant or None,
+        "standardize_targets": options.standardize_targets or None,
         "model": load_model(options.initial_model) if options.initial_model else None,
     }
     fit_options |= {name: getattr(options, name) for name in ("lr", "passes", "shuffle")}
@@ -386,6 +390,7 @@ def _open_output(path):
 
 def _describe_steps(model):
     flags = [name for name in ("normalized", "invariant") if getattr(model, name)]
+    flags += ["standardised targets"] if model.standardize_targets else []
     return ", ".join(flags) or "plain"
 
 

@@ -64,6 +64,18 @@ def test_train_by_scaled_steps(files, tmp_path, capsys):
     assert "steps             normalized, invariant\n" in capsys.readouterr().out
 
 
+def test_train_on_standardised_targets(tmp_path, capsys):
+    data, model = tmp_path / "data.svm", str(tmp_path / "m.npz")
+    data.write_text("".join(f"{1e6 + 5e3 * k} 1:{k}\n" for k in range(40)))
+    options = ["--loss", "squared", "--standardize-targets", "--quiet", "--passes", "20", "--model", model]
+    assert main(["train", str(data), *options]) == 0
+    assert abs(load_model(model).predict([[20.0]])[0] - 1.1e6) < 2e4
+    assert main(["train", str(data), *options, "--initial-model", model]) == 0
+    capsys.readouterr()
+    assert main(["info", model]) == 0
+    assert "steps             standardised targets\n" in capsys.readouterr().out
+
+
 def test_train_prints_a_table_and_the_quality_on_test_data(files, tmp_path, capsys):
     train, test = map(str, files)
     model, picture = str(tmp_path / "m.npz"), str(tmp_path / "p.png")

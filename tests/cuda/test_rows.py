@@ -25,6 +25,7 @@ OPTIONS = [
     {"loss": "hinge", "passes": 2},
     {"loss": "squared", "rule": Adadelta()},
     {"loss": Huber(0.3)},
+    {"loss": "squared", "standardize_targets": True, "passes": 2, "batch_size": 2},
     {"batch_size": 1},
     {"batch_size": 23},
 ]
