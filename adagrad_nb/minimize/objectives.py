@@ -322,7 +322,9 @@ class Objective:
             lower, upper = self.bounds
             is_free = lower < upper
             limits = {"bounds": (lower[is_free], upper[is_free])}
-        if is_free.any():
+        if not np.isfinite(f[0]):
+            g[is_free] = np.nan
+        elif is_free.any():
             g[is_free] = approx_derivative(fun_of_free, x[is_free], method=self.jac, f0=f, **limits).reshape(-1)
         return float(f[0]), g
 
