@@ -31,6 +31,7 @@ array([1., 1., 1.])
 True
 """
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .cuda.arrays import has_cuda
@@ -124,7 +125,8 @@ def __getattr__(name: str) -> type:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ESTIMATORS])
+    # `help` evaluates all names: without scikit-learn that of an estimator raises an error
+    return sorted([*globals(), *(_ESTIMATORS if find_spec("sklearn") else ())])
 
 
 __all__ = [

@@ -158,8 +158,7 @@ def increasing(name, values):
 
 def record_methods(name, value, required, examples):
     """Return a record; raise if a method of `required` is missing or a field is outside its declared domain."""
-    if isinstance(value, type):
-        raise TypeError(f"{name}: got the class {value.__name__}; pass an instance, such as {value.__name__}(…)")
+    no_class(name, value)
     if not hasattr(value, "_fields"):
         raise TypeError(f"{name}: got {shorten_repr(value)}; must be a record such as {examples}")
     missing = [member for member in required if not has_member(value, member)]
@@ -171,11 +170,18 @@ def record_methods(name, value, required, examples):
     return value
 
 
+def no_class(name, value):
+    """Raise for a class where a record is expected."""
+    if isinstance(value, type):
+        raise TypeError(f"{name}: got the class {value.__name__}; pass an instance, such as {value.__name__}(…)")
+
+
 def field_domains(value):
     """Raise unless all fields of a record, nested records included, are in their declared domains."""
     class_name = type(value).__name__
     for field, item in zip(value._fields, value, strict=True):
         domain = getattr(value, "domain", {}).get(field)
+        no_class(f"{class_name}.{field}", item)
         if hasattr(item, "_fields"):
             field_domains(item)
         elif domain == "bool":

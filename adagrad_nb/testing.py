@@ -1,5 +1,8 @@
 """Test problems with known minima, and checks of user-defined rules, losses and penalties."""
 
+import dis
+import types
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,6 +87,27 @@ TARGETS = {"binary": (-1.0, 1.0, 1.0), "continuous": (-1.5, 0.0, 2.0), "count": 
 # --- checks of user-defined records ------------------------------------------------------------------------------
 
 
+def _warn_of_globals(record):
+    """Warn of numbers and arrays outside the record that its methods read: compiled code keeps their first values."""
+    cls = type(record)
+    for name in dir(cls):
+        function = getattr(cls, name)
+        if not isinstance(function, types.FunctionType):
+            continue
+        variables = dict(function.__globals__)
+        for cell_name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+            variables[cell_name] = cell.cell_contents
+        for instruction in dis.get_instructions(function):
+            value = variables.get(instruction.argval) if instruction.opname in ("LOAD_GLOBAL", "LOAD_DEREF") else None
+            if isinstance(value, (int, float, np.generic, np.ndarray)):
+                warnings.warn(
+                    f"{cls.__name__}.{name}: reads {instruction.argval}, which is not a field; compiled code keeps the "
+                    "value of its compilation, so make it a field if it may change",
+                    UserWarning,
+                    stacklevel=3,
+                )
+
+
 def check_rule(rule: Any) -> None:
     """Check a user-defined rule, interpreted and compiled, in float32 and float64.
 
@@ -103,6 +127,7 @@ def check_rule(rule: Any) -> None:
     >>> from adagrad_nb.testing import check_rule
     >>> check_rule(Adagrad())
     """
+    _warn_of_globals(rule)
     name = type(rule).__name__
     dtype: Any
     for dtype in (np.float32, np.float64):
@@ -168,6 +193,7 @@ def check_loss(loss: Any) -> None:
     >>> from adagrad_nb.testing import check_loss
     >>> check_loss(Logistic())
     """
+    _warn_of_globals(loss)
     name, h = type(loss).__name__, 1e-6
     kind = target_type(loss)
     if kind not in TARGETS:
@@ -214,6 +240,7 @@ def check_penalty(penalty: Any, size: int = 5) -> None:
     >>> from adagrad_nb.testing import check_penalty
     >>> check_penalty(ElasticNet(0.1, 0.2))
     """
+    _warn_of_globals(penalty)
     name = type(penalty).__name__
     for i in range(size):
         for x in (-2.0, -0.05, 0.0, 0.3, 4.0):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ._csr import common_dtype
 from .linear.fit import fit_linear
+from .minimize.drivers import minimize_adagrad
 from .optim.state import init
 from .optim.step import update
 
@@ -15,8 +16,16 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+class _HalfSquare(NamedTuple):
+    """Objective x[0]**2 / 2, to compile the step of the minimisers."""
+
+    def value_grad(self, x, g):
+        g[0] = x[0]
+        return x[0] * x[0] / type(x[0])(2)
+
+
 def warm_up(dtype: npt.DTypeLike = np.float64) -> None:
-    """Compile the default `update` and `fit_linear`, or load them from the disk cache.
+    """Compile the default `update`, `minimize_adagrad` and `fit_linear`, or load them from the disk cache.
 
     Call it once per machine before several processes start, and before timing.
 
@@ -37,5 +46,6 @@ def warm_up(dtype: npt.DTypeLike = np.float64) -> None:
     dtype = common_dtype(None, dtype)
     x = np.ones(2, dtype)
     update(x, x, init(x))
+    minimize_adagrad(_HalfSquare(), x[:1], maxiter=1)
     for loss in ("logistic", "squared"):
         fit_linear(np.eye(2, dtype=dtype), np.array([0, 1]), loss=loss).predict(np.eye(2))

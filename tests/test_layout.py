@@ -367,6 +367,23 @@ def test_importing_is_light(python, statement, loaded):
     assert python(f"{statement}\nimport sys; print([m for m in {heavy} if m in sys.modules])").strip() == loaded
 
 
+@pytest.mark.parametrize(("blocked", "expected"), [(False, "True True"), (True, "False True")])
+def test_help_works_without_scikit_learn(python, blocked, expected):
+    source = f"""
+import pydoc, sys
+if {blocked}:
+    sys.modules["sklearn"] = None
+import adagrad_nb
+text = pydoc.render_doc(adagrad_nb, renderer=pydoc.plaintext)
+print("AdagradClassifier" in dir(adagrad_nb), "minimize_adagrad" in text)
+try:
+    from adagrad_nb import AdagradClassifier
+except ImportError as error:
+    assert "pip install" in str(error)
+"""
+    assert python(source).strip() == expected
+
+
 @pytest.mark.parametrize("source", ["from numba import cuda", "import numba.cuda", "from numba.cuda import jit"])
 def test_an_import_of_cuda_is_found(fake, source):
     modules = fake({"optim/step.py": f"def f():\n    {source}"})

@@ -9,12 +9,15 @@ parallel and CUDA code, and also runs in the interpreter.
 import functools
 import re
 import typing
+from types import FunctionType
 from typing import Any
 
 import numba
 import numpy as np
 from numba import types
 from numba.core import cgutils
+from numba.core.errors import NumbaError, NumbaTypeError
+from numba.core.typing.templates import infer_getattr, make_overload_method_template
 from numba.extending import intrinsic, models, overload, register_jitable, register_model
 
 from .._legacy import get_member
@@ -266,6 +269,42 @@ bind(borrow_arrays)(lambda record: lambda record: _clear_meminfo(record))  # typ
 # --- records as kernel arguments ---------------------------------------------------------------------------------
 
 _class_owners: dict = {}  # (name, fields) -> the class that owns them
+_known_classes: set = set()  # user-defined classes whose methods may call each other in compiled code
+_bound_names: set = set()  # names of these methods
+_TUPLE_MEMBERS = frozenset(dir(typing.NamedTuple("Fields", [])))
+
+
+def _bind_methods(cls):
+    """Let compiled methods of a user-defined record call its other methods, as in ``self.root(x)``."""
+    _known_classes.add(cls)
+    if _is_own_class(cls):
+        return
+    for name in set(dir(cls)) - _TUPLE_MEMBERS - set(cls._fields) - _bound_names:
+        if isinstance(getattr(cls, name), FunctionType):
+            _bound_names.add(name)
+            _bind_method(name)
+
+
+def _bind_method(name):
+    """Let compiled code call ``record.<name>(*args)``; like `overload_method`, but fields of that name stay fields."""
+    call_method = method(name)
+
+    def resolve_method(record, *args):
+        cls = record.instance_class
+        if not isinstance(getattr(cls, name, None), FunctionType):
+            return None
+        if not cls._fields:  # Numba omits the argument `self` where the type of it is empty, and so false
+            raise NumbaTypeError(
+                f"{cls.__name__}.{name}: cannot be called by another compiled method, because {cls.__name__} has "
+                "no fields; give it a field"
+            )
+        return lambda record, *args: call_method(record, *args)
+
+    template = make_overload_method_template(types.BaseNamedTuple, name, resolve_method, "never")
+    resolve_any = template._resolve
+    template._resolve = lambda self, record, attr: None if attr in record.fields else resolve_any(self, record, attr)
+    infer_getattr(template)
+    bind(resolve_method)(resolve_method)
 
 
 def unique_class(cls):
@@ -276,6 +315,8 @@ def unique_class(cls):
     is not affected, because it uses ``__qualname__``.
     """
     owner = _class_owners.setdefault((cls.__name__, cls._fields), cls)
+    if cls not in _known_classes:
+        _bind_methods(cls)
     suffix = 1
     while owner is not cls:
         suffix += 1
@@ -325,11 +366,16 @@ def _cast_field(value, dtype, is_float):
     return value
 
 
+def _is_own_class(cls):
+    """Return whether a class is defined in the package."""
+    return cls.__module__.split(".")[0] == __name__.partition(".")[0]
+
+
 def is_user_defined(record):
     """Return whether a record, or one in a tuple or field of it, or a compiled function is not of this package."""
     if is_compiled(record):
         return True
-    if hasattr(record, "_fields") and type(record).__module__.split(".")[0] != __name__.partition(".")[0]:
+    if hasattr(record, "_fields") and not _is_own_class(type(record)):
         return True
     return isinstance(record, tuple) and any(is_user_defined(item) for item in record)
 
@@ -349,7 +395,71 @@ def compiled_for(kernel, *records):
 @functools.cache
 def _compile_uncached(kernel):
     options = {name: value for name, value in kernel.targetoptions.items() if name not in ("nopython", "cache")}
-    return numba.njit(kernel.py_func, **options)
+    compiled = numba.njit(kernel.py_func, **options)
+    compiled.compile = functools.partial(_compile_or_explain, compiled.compile)
+    return compiled
+
+
+def _compile_or_explain(compile_signature, signature):
+    """Compile a kernel; raise an error of one sentence where a method of a user's record is at fault."""
+    try:
+        return compile_signature(signature)
+    except NumbaError as error:
+        text = str(error)
+        for pattern, explain in _EXPLANATIONS:
+            found = re.search(pattern, text, re.DOTALL)
+            cls = found and _find_class(signature, found["cls"])
+            if cls:
+                raise explain(found, cls) from None
+        raise
+
+
+def _explain_attribute(found, cls):
+    """Return the error for an attribute that compiled code cannot read."""
+    name, where = f"{found['cls']}.{found['name']}", f"used in {found['file']}, line {found['line']}"
+    if hasattr(cls, found["name"]):  # interpreted code can read it: `minimize_adagrad` interprets such objectives
+        return NumbaTypeError(
+            f"{name}: an attribute of the class, which compiled code cannot read, but {where}; make it a field"
+        )
+    fields = ", ".join(cls._fields) or "none"
+    return AttributeError(f"{name}: not a field or method of {found['cls']}, but {where}; the fields are {fields}")
+
+
+def _explain_parameters(found, cls):
+    """Return the error for a method that is called with another number of arguments."""
+    return TypeError(
+        f"{found['cls']}.{found['method']}: has the parameters {found['parameters']}, with which it cannot be called: "
+        f"{found['reason']}; the modules of adagrad_nb.records describe the methods"
+    )
+
+
+_EXPLANATIONS = (
+    (
+        r"Unknown attribute '(?P<name>\w+)' of type (?P<cls>\w+)\(.*?get attribute at (?P<file>.*?) \((?P<line>\d+)\)",
+        _explain_attribute,
+    ),
+    (
+        r"Cannot bind 'args=\((?P<cls>\w+)\([^\n]* to signature '(?P<parameters>[^\n]*?)' due to "
+        r"\"TypeError: (?P<reason>[^\n]*?)\"\..*?resolving callee type: Function\(<function (?P<method>\w+) ",
+        _explain_parameters,
+    ),
+    (
+        r"(?P<message>(?P<cls>\w+)\.\w+: cannot be called by another compiled method.*?)\n",
+        lambda found, cls: NumbaTypeError(found["message"]),
+    ),
+)
+
+
+def _find_class(kinds, name):
+    """Return the class with this name among the types of records, or None."""
+    for kind in kinds:
+        if isinstance(kind, types.BaseNamedTuple) and kind.instance_class.__name__ == name:
+            return kind.instance_class
+        inner = kind if isinstance(kind, types.BaseTuple) else (kind.inner,) if hasattr(kind, "inner") else ()
+        cls = _find_class(inner, name)
+        if cls is not None:
+            return cls
+    return None
 
 
 def is_compiled(function):

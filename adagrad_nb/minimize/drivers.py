@@ -244,7 +244,8 @@ def minimize_stochastic(
     epochs : int, default 1
         Number of epochs.
     maxiter : int, optional
-        Maximum number of updates; the run may stop within an epoch.
+        Maximum number of updates; the run may stop within an epoch.  A run ends after `epochs` epochs even if maxiter
+        is larger; the message then says so.
     rng : int or numpy.random.Generator, optional
         Seed, or generator of the seed, of the sample order.  The same seed gives the same run, bit for bit.
     replace : bool, default False
@@ -296,7 +297,12 @@ def minimize_stochastic(
     objective = backend.Objective(fun, jac, args, x, limits, sampler)
     run = backend.MinimizeLoop(objective, x, state, 0.0, callback)
     status = run.run(n_steps)
-    return run.make_result(loop.ALL_EPOCHS_DONE if status == RUNNING and n_steps == n_remaining else status)
+    if status != RUNNING or n_steps < n_remaining:
+        return run.make_result(status)
+    note = ""
+    if maxiter is not None and maxiter > n_steps:
+        note = f" epochs={epochs} ended after {n_steps} of maxiter={maxiter} iterations; increase epochs to continue."
+    return run.make_result(loop.ALL_EPOCHS_DONE, note=note)
 
 
 # --- checks ------------------------------------------------------------------------------------------------------

@@ -328,11 +328,15 @@ class MinimizeLoop:
             status = self.check_convergence(self.reported_iterate(), self.f, self.prepare_gradient(self.g))
         return status
 
-    def make_result(self, status, disp=False):
-        """Return the result of a run that ended with `status`; with `disp`, print its message."""
+    def make_result(self, status, disp=False, note=""):
+        """Return the result of a run that ended with `status`; with `disp`, print its message.
+
+        `note` is appended to the message.
+        """
         from scipy.optimize import OptimizeResult  # here, because it doubles the import time of the package
 
         code, message = OUTCOMES[status]
+        message += note
         if self.state.average is not None:
             self.state.iterate = self.copy_array(self.x)
         if disp:

@@ -197,6 +197,8 @@ class Objective:
         self.nfev = self.njev = 0
         self.is_record = hasattr(fun, "value_grad")
         if self.is_record:
+            _check.no_class("fun", fun)
+        if self.is_record:
             fun, jac = cast(fun, x.dtype), True
             self.kernel = compiled_for(call_value_grad, fun)
         elif not callable(fun):
@@ -245,7 +247,7 @@ class Objective:
             return None, self.as_gradient(self.jac(self.copy_iterate(x), *batch, *self.args), x)
         return self._finite_differences(x, batch)
 
-    arrays_equal = staticmethod(np.array_equal)
+    arrays_equal: Any = staticmethod(np.array_equal)
 
     @staticmethod
     def copy_iterate(x):
@@ -320,7 +322,9 @@ class Objective:
             lower, upper = self.bounds
             is_free = lower < upper
             limits = {"bounds": (lower[is_free], upper[is_free])}
-        if is_free.any():
+        if not np.isfinite(f[0]):
+            g[is_free] = np.nan
+        elif is_free.any():
             g[is_free] = approx_derivative(fun_of_free, x[is_free], method=self.jac, f0=f, **limits).reshape(-1)
         return float(f[0]), g
 

@@ -5,12 +5,14 @@ import importlib.util
 import pathlib
 import re
 import textwrap
+import warnings
 from typing import NamedTuple
 
 import numba
 import numpy as np
 import pytest
 from numba.core import event
+from numba.core.errors import NumbaTypeError
 
 from adagrad_nb import (
     EMA,
@@ -150,16 +152,21 @@ def test_after_warming_up_nothing_is_compiled(python, tmp_path):
     printed = python(
         "import numpy as np, scipy.sparse as sp\n"
         "from numba.core import event\n"
-        "from adagrad_nb import fit_linear, init, update, warm_up\n"
+        "from adagrad_nb import fit_linear, init, minimize_adagrad, update, warm_up\n"
+        "from adagrad_nb.testing import Rosenbrock\n"
         "warm_up()\n"
         "with event.install_recorder('numba:compile') as recorder:\n"
         "    update(np.ones(5), np.ones(5), init(np.ones(5), lr=0.3))\n"
         "    fit_linear(sp.csr_array(np.eye(4)), [0, 1, 0, 1], lr=0.1)\n"
         "    fit_linear(np.eye(4), [0.5, 1.0, 0.0, 1.0], loss='squared')\n"
-        "print(len(recorder.buffer))\n",
+        "    minimize_adagrad(lambda x: x @ x, np.ones(3), jac=lambda x: 2 * x, maxiter=3)\n"
+        "print(len(recorder.buffer))\n"
+        "with event.install_recorder('numba:compile') as recorder:\n"
+        "    minimize_adagrad(Rosenbrock(), np.ones(3), maxiter=3, lr=0.1)\n"
+        "print(any('make_step' in str(event.data['dispatcher']) for _, event in recorder.buffer))\n",
         NUMBA_CACHE_DIR=str(tmp_path),
     )
-    assert printed == "0\n"
+    assert printed.split() == ["0", "False"]
 
 
 @needs_compiler
@@ -427,6 +434,205 @@ def test_functions_of_the_user_leave_nothing_in_the_cache(cache_results):
 def test_the_step_is_not_compiled_again_for_a_function_of_the_user(cache_results):
     """The loop calls the step by address: compiling both took 2 to 3 seconds in each process."""
     assert cache_results["function"][1:] == [1, 0]
+
+
+# --- methods of records that use other members ------------------------------------------------------------------
+
+
+class Shared(NamedTuple):
+    """Rule whose methods call each other."""
+
+    eps: float = 1e-3
+    half: float = 0.5
+    factor: float = 2.0
+
+    slots = 1
+
+    def initial_slots(self):
+        return (0.0,)
+
+    def _root(self, total, power=None):
+        return total ** (self.half if power is None else power) + self.eps
+
+    def scale(self, total):
+        return self._root(total) * self.factor
+
+    def step_size(self, s, lr):
+        return lr / self.scale(s[0])
+
+    def step(self, x, g, s, lr):
+        total = s[0] + g * g
+        return x - self.step_size((total,), lr) * g, (total,)
+
+
+class Inherited(Shared):
+    """The same rule."""
+
+
+class ScaledShrink(NamedTuple):
+    """Penalty with a field that is called like a method of `Shared`."""
+
+    scale: float
+
+    def value(self, x, i):
+        return abs(self.prox(x, x, i))
+
+    def prox(self, x, w, i):
+        return x * self.scale
+
+
+@pytest.mark.parametrize("rule", [Shared(), Inherited()], ids=["itself", "subclass"])
+def test_methods_of_a_record_may_call_each_other(rule):
+    x, g = np.array([1.0, -2.0]), np.array([0.5, 3.0])
+    expected = (x - 0.1 * g / (2 * (np.abs(g) + 1e-3))) * 0.25
+    penalty = ScaledShrink(0.25)
+    np.testing.assert_allclose(update(x, g, init(x, rule, lr=0.1, penalty=penalty))[0], expected)
+    res = minimize_adagrad(lambda x: x[0], x, jac=lambda x: g, rule=rule, lr=0.1, penalty=penalty, maxiter=1)
+    np.testing.assert_allclose(res.x, expected)
+    assert res.fun == pytest.approx(res.x[0] + 0.25 * np.abs(res.x).sum())
+
+
+def test_methods_of_an_objective_may_call_each_other():
+    class Sum(NamedTuple):
+        """Objective that calls another method for each coordinate."""
+
+        weight: float
+
+        def term(self, x):
+            return self.weight * x
+
+        def value_grad(self, x, g):
+            value = 0.0
+            for i in range(x.size):
+                g[i] = self.term(x[i])
+                value += g[i] * x[i] / 2
+            return value
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        res = minimize_adagrad(Sum(2.0), [1.0, -2.0], maxiter=500, gtol=1e-6)
+    np.testing.assert_allclose(res.x, 0, atol=1e-5)
+    assert res.success
+
+
+@needs_compiler
+def test_a_call_within_a_record_without_fields_is_explained():
+    class Empty(NamedTuple):
+        """Penalty without fields, whose methods Numba cannot bind."""
+
+        def factor(self):
+            return 0.5
+
+        def value(self, x, i):
+            return x - x
+
+        def prox(self, x, w, i):
+            return x * self.factor()
+
+    x = np.ones(1)
+    with pytest.raises(NumbaTypeError) as raised:
+        update(x, x, init(x, penalty=Empty()))
+    assert str(raised.value) == (
+        "Empty.factor: cannot be called by another compiled method, because Empty has no fields; give it a field"
+    )
+
+
+def misspelt(member):
+    """Return a rule, a penalty and an objective that use a member which they do not have."""
+
+    class Rule(NamedTuple):
+        """Rule with a misspelt field."""
+
+        eps: float = 1e-3
+        slots = 1
+
+        def initial_slots(self):
+            return (0.0,)
+
+        def step_size(self, s, lr):
+            return lr
+
+        def step(self, x, g, s, lr):
+            return x - lr * g / self.epz, s
+
+    class Penalty(NamedTuple):
+        """Penalty with a misspelt method."""
+
+        strength: float = 1.0
+
+        def value(self, x, i):
+            return x - x
+
+        def prox(self, x, w, i):
+            return self.shrnk(x)
+
+    class Objective(NamedTuple):
+        """Objective with a misspelt field."""
+
+        weight: float = 1.0
+        shift: float = 0.0
+
+        def value_grad(self, x, g):
+            g[0] = self.wieght * x[0]
+            return 0.0
+
+    return {"epz": Rule, "shrnk": Penalty, "wieght": Objective}[member]()
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("member", "argument", "fields"),
+    [("epz", "rule", "eps"), ("shrnk", "penalty", "strength"), ("wieght", "", "weight, shift")],
+)
+def test_a_misspelt_member_is_named(member, argument, fields):
+    """Before, the error was Numba's report of several thousand characters."""
+    record, x = misspelt(member), np.ones(3)
+    name = type(record).__name__
+    pattern = (
+        rf"^{name}\w*\.{member}: not a field or method of {name}\w*, but used in .*test_jit\.py, line \d+; "
+        rf"the fields are {fields}$"
+    )
+    if argument:
+        with pytest.raises(AttributeError, match=pattern):
+            update(x, x, init(x, **{argument: record}))
+    with pytest.raises(AttributeError, match=pattern):
+        minimize_adagrad(
+            *([lambda x: 1.0] if argument else [record]), x, jac=lambda x: x, **({argument: record} if argument else {})
+        )
+
+
+@needs_compiler
+def test_an_attribute_of_the_class_is_named():
+    class Halve(NamedTuple):
+        """Transform with a number that is not a field."""
+
+        factor: float = 1.0
+        half = 0.5
+
+        def transform(self, x, g, lr):
+            return x, self.factor * self.half * g
+
+    x = np.ones(3)
+    pattern = r"^Halve\.half: an attribute of the class, which compiled code cannot read, .*; make it a field$"
+    with pytest.raises(NumbaTypeError, match=pattern):
+        update(x, x, init(x, transforms=(Halve(),)))
+
+
+@needs_compiler
+def test_a_method_with_other_parameters_is_named():
+    class Double(NamedTuple):
+        """Transform with a parameter too few."""
+
+        factor: float = 0.5
+
+        def transform(self, g):
+            return self.factor * g
+
+    x = np.ones(3)
+    with pytest.raises(
+        TypeError, match=r"^Double\.transform: has the parameters \(self, g\), with which it cannot be called"
+    ):
+        update(x, x, init(x, transforms=(Double(),)))
 
 
 # --- records of the same name ------------------------------------------------------------------------------------

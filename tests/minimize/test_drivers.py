@@ -1269,6 +1269,32 @@ def test_no_epochs():
     assert res.nit == 0
 
 
+def test_epochs_that_end_before_maxiter_say_so():
+    """With the default of one epoch, a run with maxiter=5000 used to end early without a reason."""
+    res = run_batches("python", epochs=1, maxiter=5000)
+    assert (res.nit, res.status, res.success) == (6, 0, True)
+    assert res.message == (
+        "All epochs are done. epochs=1 ended after 6 of maxiter=5000 iterations; increase epochs to continue."
+    )
+    assert run_batches("python", epochs=2, maxiter=12).message == "All epochs are done."
+    assert "epochs" not in run_batches("python", epochs=2, maxiter=11).message
+
+
+def test_a_class_instead_of_a_record_is_named():
+    classes = {
+        "rule": Adagrad, "penalty": L1, "average": Polyak, "lr": InverseSqrt, "transforms": (ClipNorm,),
+    }  # fmt: skip
+    for name, given in classes.items():
+        with pytest.raises(TypeError, match=rf"^{name}: got the class \w+; pass an instance, such as \w+\(…\)$"):
+            run("python", **{name: given})
+    with pytest.raises(TypeError, match=r"^fun: got the class Rosenbrock; pass an instance, such as Rosenbrock\(…\)$"):
+        minimize_adagrad(Rosenbrock, START)
+    with pytest.raises(TypeError, match=r"^WarmUp\.inner: got the class InverseSqrt; pass an instance"):
+        run("python", lr=WarmUp(5, InverseSqrt))
+    with pytest.raises(TypeError, match=r"^Bounded\.penalty: got the class L1; pass an instance"):
+        run("python", penalty=Bounded(L1, 0, 1))
+
+
 def test_sparse_batches():
     def listed(x, batch, A, b):
         return np.arange(N), batch_loop_jac(x, batch, A, b)
