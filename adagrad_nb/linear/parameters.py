@@ -27,9 +27,13 @@ from ..records.schedules import Constant, has_several_rates
 from ..records.transforms import Identity
 from .kernels import multi_rows, rows, scaled_rows
 from .kernels.lazy import (
+    LARGEST_T,
     FromAccumulators,
     LazyIterateSums,
     NoCatchUp,
+    PowerSums,
+    PowerSumTable,
+    StepByStep,
     SummedRates,
     WithAveraging,
     acts_on_untouched,
@@ -74,6 +78,8 @@ class Parameters:
         lazy updates that measure time in summed rates need it.
     rate_scale : float or None
         Factor of the learning rate: the scale of the targets, if they are standardised.
+    power_sum_table : PowerSumTable or None
+        Sums of powers of the learning rates, if lazy updates need them.  They follow from the schedule.
     """
 
     loss: Any
@@ -86,6 +92,7 @@ class Parameters:
     last_update: Any
     rate_scale: float | None = None
     summed_rates: tuple[int, float] = (0, 0.0)
+    power_sum_table: Any = None
 
     # Members that the subclasses define.
     kernels: Any  # module with the loops over all features
@@ -159,6 +166,16 @@ class Parameters:
         self.summed_rates = self.state.t, float(sums[0])
         return sums
 
+    def _power_sums(self, n_updates: int) -> Any:
+        """Return the lazy updates with the sums that the next updates need, or one by one after too many updates."""
+        if self.state.t + n_updates > LARGEST_T:
+            return StepByStep()
+        table, schedule = self.power_sum_table, self.schedule()
+        if table is None or type(table.schedule) is not type(schedule) or table.schedule != schedule:
+            table = PowerSumTable(schedule)
+        self.power_sum_table = table.covering(self.state.t, n_updates)
+        return self.power_sum_table.levels
+
     def _times_of_updates(self, updates: np.ndarray) -> np.ndarray:
         """Return the summed learning rates at update numbers, counted from the smallest one."""
         schedule = self.schedule()
@@ -185,6 +202,8 @@ class Parameters:
         state, schedule, lazy = self.state, self.schedule(), self.lazy_strategy()
         if isinstance(lazy, SummedRates):
             lazy = SummedRates(self.rate_sums(n_updates), state.t)
+        elif isinstance(lazy, PowerSums):
+            lazy = self._power_sums(n_updates)
         bias_update = Update(unpenalized(state.rule), Identity(), NoPenalty())  # type: ignore[call-arg]
         spec = rows.LearnerSpec(
             cast(self.loss, self.dtype),

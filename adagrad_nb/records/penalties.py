@@ -61,6 +61,9 @@ value = method("value")
 prox = method("prox")
 prox_k = method("prox_k", default=_prox_k_one_by_one)
 prox_k_sum = method("prox_k_sum", default=_prox_k_sum_one_by_one)
+# Steps of different sizes r w, k of them with sum s1 of the r, scale x by `remainder` = 1 - `complement`; see `lazy`.
+decay_size = method("decay_size")
+prox_decayed = method("prox_decayed")
 gradient_mapping = method("gradient_mapping", default=_gradient_mapping_by_prox)
 
 
@@ -179,6 +182,12 @@ class L2(NamedTuple):
     def prox_k(self, x, w, k, i):
         return x * inverse_power(w * pick(self.strength, i), type(w)(k))[0]
 
+    def decay_size(self, w, i):
+        return w * pick(self.strength, i)
+
+    def prox_decayed(self, x, w, remainder, complement, s1, i):
+        return x * remainder
+
     def prox_k_sum(self, x, w, k, i):
         u = w * pick(self.strength, i)
         return x * geometric_sum(u, inverse_power(u, type(w)(k))[1], type(w)(k))
@@ -227,6 +236,12 @@ class ElasticNet(NamedTuple):
         u = w * pick(self.l2, i)
         remainder, complement = inverse_power(u, type(w)(k))
         return soft_threshold(x * remainder, w * pick(self.l1, i) * geometric_sum(u, complement, type(w)(k)))
+
+    def decay_size(self, w, i):
+        return w * pick(self.l2, i)
+
+    def prox_decayed(self, x, w, remainder, complement, s1, i):
+        return soft_threshold(x * remainder, w * pick(self.l1, i) * geometric_sum(w * pick(self.l2, i), complement, s1))
 
     def prox_k_sum(self, x, w, k, i):
         step, u = w * pick(self.l1, i), w * pick(self.l2, i)

@@ -10,6 +10,7 @@ import pytest
 import reference_linear
 import scipy.sparse as sp
 from linear_problems import (
+    COLUMNS,
     COMPILED,
     LOSSES,
     PENALTIES,
@@ -18,6 +19,7 @@ from linear_problems import (
     Y,
     assert_same_model,
     data,
+    of_elastic,
     of_l2,
     split_rows,
 )
@@ -30,14 +32,18 @@ from adagrad_nb import (
     Adagrad,
     Bounded,
     Box,
+    Constant,
+    ElasticNet,
     Exponential,
     InverseSqrt,
     Piecewise,
     Polyak,
     Rates,
+    WarmUp,
     fit_linear,
     load_model,
 )
+from adagrad_nb.linear.kernels import lazy
 
 # --- lazy is eager -------------------------------------------------------------------------------------------------
 
@@ -191,6 +197,79 @@ def test_tiny_steps_are_not_the_end_of_missed_updates():
             assert_allclose(iterate.coef, eager.w, rtol=1e-13)
 
 
+POWER_PENALTIES = {
+    "l2": (L2(1e-4), of_l2(1e-4)),
+    "strong l2": (L2(0.3), of_l2(0.3)),
+    "elastic net": (ElasticNet(1e-4, 1e-3), of_elastic(1e-4, 1e-3)),
+    "elastic net without l2": (ElasticNet(1e-4, 0.0), of_elastic(1e-4, 0.0)),
+}
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("rate", ["inverse root", "piecewise"])
+@pytest.mark.parametrize("penalty", POWER_PENALTIES)
+def test_power_sums_of_few_updates(penalty, rate, monkeypatch):
+    """A window of 4 updates has seven levels in 300 updates; chunks and options differ in what they need of each."""
+    monkeypatch.setattr(lazy, "WINDOW", 4)
+    monkeypatch.setattr(lazy, "_FEW_STEPS", 1)
+    monkeypatch.setattr(lazy, "_MORE_STEPS", 3)
+    (record, prox), (lr, at) = POWER_PENALTIES[penalty], RATES[rate]
+    rng = np.random.default_rng(4)
+    A = rng.normal(size=(300, COLUMNS)) * (rng.random((300, COLUMNS)) < 0.4 ** np.arange(COLUMNS))
+    y = np.where(A.sum(axis=1) + rng.normal(size=300) > 0, 1.0, -1.0)
+    eager = reference_linear.fit(A, y, "logistic", at, prox=prox)
+    options = {"penalty": record, "lr": lr}
+    whole = fit_linear(A, y, **options)
+    assert isinstance(whole.parameters.spec().lazy, lazy.PowerSums)
+    assert len(whole.parameters.spec().lazy.bases) == 8
+    assert_allclose(whole.coef, eager.w, rtol=1e-12, atol=1e-14)
+    for size in (1, 3, 64):
+        parts = None
+        for start in range(0, 300, size):
+            parts = fit_linear(A[start : start + size], y[start : start + size], model=parts, **options)
+            if start % 5 == 0:
+                parts.coef  # grows the table, and changes no bit
+        assert_same_model(parts, whole)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("lr", [InverseSqrt(0.5, 0.1), Exponential(0.5, 0.9999), WarmUp(5000, Constant(0.3))])
+@pytest.mark.parametrize("strength", [1e-7, 1e-5, 1e-3, 0.1])
+def test_a_long_absence_of_l2_at_a_changing_rate(lr, dtype, strength):
+    """The series against the exact product: within a few ulps of the weight before the absence."""
+    n = 20_000
+    X, y = rows_without(n, 3), np.where(np.arange(n) % 2, 1, -1)
+    model = fit_linear(X, y, penalty=L2(strength), lr=lr, dtype=dtype, intercept=False)
+    first = fit_linear(X[:1], y[:1], lr=lr, dtype=np.float64, intercept=False)  # without a penalty
+    u = strength / (np.sqrt(first.state.slots[0][0][1]) + 1e-10)
+    log = math.fsum(math.log1p(lr.at(t) * u) for t in range(n))
+    error = abs(model.coef[1] - first.coef[1] * math.exp(-log)) / abs(first.coef[1])
+    # Steps that are taken one by one add half an ulp each.
+    assert error < (1e-12 if dtype == np.float64 else 1e-5)
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_l2_at_a_changing_rate_is_not_evaluated_for_each_missed_update():
+    n_calls = 0
+
+    class CountedDecay(NamedTuple):
+        """A schedule that counts its evaluations."""
+
+        lr: float
+
+        def at(self, t):
+            nonlocal n_calls
+            n_calls += 1
+            return self.lr / (1.0 + t) ** 0.5
+
+    X = rows_without()
+    for penalty in (L2(1e-5), ElasticNet(1e-5, 1e-5)):
+        n_calls = 0
+        model = fit_linear(X, np.where(np.arange(N_ROWS) % 2, 1, -1), penalty=penalty, lr=CountedDecay(0.5))
+        assert np.isfinite(model.coef).all()
+        assert n_calls < 4 * N_ROWS
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("lr", [InverseSqrt(0.5, 0.1), Exponential(0.5, 0.999)])
 def test_a_long_absence_at_a_changing_rate_has_a_few_ulps(lr, dtype):
@@ -211,7 +290,7 @@ def test_a_long_absence_at_a_changing_rate_has_a_few_ulps(lr, dtype):
 @pytest.mark.parametrize(
     "options", [{}, {"batch_size": 3}, {"invariant": True}, {"lr": Rates((0.2, 0.7), InverseSqrt(1.0))}]
 )
-@pytest.mark.parametrize("penalty", [L1(0.01), Bounded(L1(0.01), -0.3, 0.4)])
+@pytest.mark.parametrize("penalty", [L1(0.01), Bounded(L1(0.01), -0.3, 0.4), L2(1e-4), ElasticNet(0.01, 1e-4)])
 def test_resuming_at_a_changing_rate_changes_no_bit(penalty, options, tmp_path, dtype):
     options = {"penalty": penalty, "lr": InverseSqrt(0.5, 0.2), "dtype": dtype} | options
     whole = fit_linear(X, Y, **options)
@@ -263,7 +342,7 @@ def test_user_penalty():
             return (x + w * self.target) / (1 + w)
 
     penalty, loss, at = PullTowardConstant(0.2), "logistic", RATES["constant"][1]
-    lazy = fit_linear(X, Y, penalty=penalty)
+    model = fit_linear(X, Y, penalty=penalty)
     eager = reference_linear.fit(X.toarray(), Y, loss, at, prox=lambda i, x, w: (x + w * 0.2) / (1 + w))
-    assert_allclose(lazy.coef, eager.w, rtol=1e-12)
-    assert lazy.coef[7] == pytest.approx(0.2)
+    assert_allclose(model.coef, eager.w, rtol=1e-12)
+    assert model.coef[7] == pytest.approx(0.2)

@@ -347,6 +347,7 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
 @jit
 def catch_up_all(spec, weights, buffers, t, out):
     """out[i] = weights of feature i after all updates before t, for each output"""
+    spec, weights = borrow_arrays(spec), borrow_arrays(weights)
     w, s, last_update, _, _ = weights
     for i in range(w.shape[0]):
         for c in range(w.shape[1]):

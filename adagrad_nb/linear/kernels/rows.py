@@ -220,6 +220,7 @@ def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
 @jit
 def catch_up_all(spec, weights, t, out):
     """out[i] = w[i] after all updates before t"""
+    spec, weights = borrow_arrays(spec), borrow_arrays(weights)
     w, s, last_update, _, _ = weights
     for i in range(w.shape[0]):
         out[i] = caught_up(spec, w[i], load(s, i), last_update, i, t)
