@@ -390,6 +390,7 @@ def _open_output(path):
 
 def _describe_steps(model):
     flags = [name for name in ("normalized", "invariant") if getattr(model, name)]
+    flags += ["invariant", "scaled by the root mean squares of the features"] if model.is_searching else []
     flags += ["standardised targets"] if model.standardize_targets else []
     return ", ".join(flags) or "plain"
 
@@ -414,4 +415,9 @@ def _run_info(options):
         print(f"classes           {', '.join(str(label) for label in model.classes)}")
     elif model.classes is not None:
         print(f"classes           {model.classes[0]}, {model.classes[1]} (positive)")
+    if model.is_searching:
+        print("candidates        rate      progressive loss   removed after")
+        for rate, loss, removed_at in model.candidates:
+            end = f"{removed_at:,} updates" if removed_at else "chosen" if rate == model.rate else "remains"
+            print(f"{rate:22g}   {loss:19.5f}   {end}")
     return 0

@@ -167,6 +167,17 @@ def test_info_describes_a_model(files, tmp_path, capsys):
     assert re.search(r"intercept +0\n", out)
 
 
+def test_info_lists_the_rates_of_a_search(files, tmp_path, capsys):
+    path = str(tmp_path / "m.npz")
+    main(["train", str(files[0]), "--quiet", "--lr", "auto", "--model", path])
+    capsys.readouterr()
+    assert main(["info", path]) == 0
+    out = capsys.readouterr().out
+    assert "steps             invariant, scaled by the root mean squares" in out
+    assert out.count("remains") == 7
+    assert re.search(r"\n +[\d.]+ +0\.\d{5} +chosen\n", out)
+
+
 @pytest.mark.parametrize(
     ("arguments", "part"),
     [
