@@ -130,9 +130,10 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
         setting = SETTING_ALIASES.get(name, name)
         if setting not in settings_of_system:
             aliases = {alias for alias, target in SETTING_ALIASES.items() if target in settings_of_system}
+            ignored = f"; ignored are {', '.join(NO_EFFECT[system])}" if system in NO_EFFECT else ""
             raise ValueError(
                 f"{name}: {system} has no such setting; it has {', '.join(sorted(settings_of_system))} "
-                f"(also known as {', '.join(sorted(aliases))}); ignored are {', '.join(NO_EFFECT.get(system, ()))}"
+                f"(also known as {', '.join(sorted(aliases))}){ignored}"
             )
         if setting in given:
             raise ValueError(f"{name}: got the setting twice, under two of its names")

@@ -480,7 +480,8 @@ def init(
     rule : rule record, default Adagrad()
     lr : float, ndarray, schedule record or callable, default 0.5
         The learning rate: a number in [0, inf), an array of the shape of x, a record such as ``InverseSqrt(1.0)``,
-        or a function of t = 0, 1, 2, …
+        a function of t = 0, 1, 2, …, or a scheduler of PyTorch or braintools, of which a copy takes one step after each
+        update.
     transforms : tuple of transform records
         Applied to the gradient in this order.
     penalty : penalty record, optional

@@ -182,7 +182,7 @@ def test_rejected_gradients(case):
     device = copy_to_device(x)
     state = init(device)
     other = np.float64 if x.dtype == np.float32 else np.float32
-    for g in (gradients[0], copy_to_device(gradients[0][:3]), copy_to_device(gradients[0].astype(other)), None):
+    for g in (gradients[0], copy_to_device(gradients[0][:3]), copy_to_device(gradients[0].astype(other)), 3.0):
         with pytest.raises(TypeError, match=r"^g: the gradient of a device array must be a device array of shape"):
             update(device, g, state, out=(device, state))
     assert_same(device, x)
