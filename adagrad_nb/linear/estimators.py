@@ -103,8 +103,9 @@ class LinearEstimator(BaseEstimator):
         _check.record_methods("loss", loss, ("target_type",), LOSSES[self._loss_names()[0]]())
         if target_type(loss) not in self._target_types:
             words = dict.fromkeys(TARGET_WORDS[name] for name in self._target_types)
+            given = TARGET_WORDS.get(target_type(loss), f"targets of type {target_type(loss)!r}")
             raise ValueError(
-                f"loss: got {type(loss).__name__}, a loss for {TARGET_WORDS[target_type(loss)]}; {type(self).__name__} "
+                f"loss: got {type(loss).__name__}, a loss for {given}; {type(self).__name__} "
                 f"takes {', '.join(self._loss_names())}, or a loss record for {' or '.join(words)}"
             )
         return loss
@@ -138,8 +139,8 @@ class LinearEstimator(BaseEstimator):
             if self.callback is not None and not callable(self.callback):
                 raise TypeError(f"callback: got {self.callback!r}; must be callable")
             return check_options(
-                **self._model_options(), penalty=self._resolve_penalty(),
-                rule=Adagrad() if self.rule is None else self.rule, lr=self.lr, average=self._resolve_average(),
+                **self._model_options(), penalty=self._resolve_penalty(), lr=self.lr,
+                rule=self._default_rule() if self.rule is None else self.rule, average=self._resolve_average(),
                 batch_size=self.batch_size, intercept=bool(self.fit_intercept), normalized=self.normalized,
                 invariant=self.invariant,
             )  # fmt: skip
@@ -147,6 +148,9 @@ class LinearEstimator(BaseEstimator):
     def _model_options(self):
         """Return the options that differ between the estimators."""
         return {"loss": self._resolve_loss()}
+
+    def _default_rule(self):
+        return Adagrad()
 
     def _resolve_average(self):
         """Return the average as `fit_linear` takes it: a record or False."""
@@ -171,7 +175,7 @@ class LinearEstimator(BaseEstimator):
         has_initial_weights = coef_init is not None or intercept_init is not None
         is_continued = self.warm_start and hasattr(self, "model_") and not has_initial_weights
         X, y = self._check_data(X, y, reset=not is_continued)
-        y = self._encode_targets(y, is_continued)
+        y = self._encode_targets(X, y, is_continued)
         X = _csr.as_csr(X, X.dtype)
         if not X.has_canonical_format:  # rows are compared by their sorted entries
             X = _csr.sum_duplicates(X)
@@ -234,7 +238,7 @@ class LinearEstimator(BaseEstimator):
                 "needs early_stopping=False"
             )
         X, y = self._check_data(X, y, reset=first)
-        y = self._encode_targets(y, not first, classes)
+        y = self._encode_targets(X, y, not first, classes)
         if first:
             self.loss_curve_ = []
         return self._fit_model(X, y, self._row_weights(y, sample_weight), None if first else self.model_, options)
@@ -309,7 +313,7 @@ alpha : float, default 1e-4
 l1_ratio : float or None, default 0.15
     Fraction in [0, 1] of "l1" in "elasticnet": `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
 rule : rule record, optional
-    Update rule, by default ``Adagrad()``.""",
+    Update rule, by default ``Adagrad()``, or with `standardize_targets` ``Adagrad(eps=0)``, which has no unit.""",
     "FITTING": """\
 average : bool, int, Polyak or OnlineToBatch, default False
     Whether `coef_` and `intercept_` are means of the iterates.  With an int n the mean begins with the n-th update, as
@@ -508,7 +512,7 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
             )
         return self._fit_once(X, y, sample_weight, classes)
 
-    def _encode_targets(self, y, is_continued, classes=None):
+    def _encode_targets(self, X, y, is_continued, classes=None):
         """Return the positions of the labels in `classes_`."""
         check_classification_targets(y)
         if classes is not None:
@@ -760,8 +764,13 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         is_wanted = _check.boolean("standardize_targets", self.standardize_targets)
         return options | {"standardize_targets": is_wanted and can_standardize(options["loss"])}
 
-    def _encode_targets(self, y, is_continued, classes=None):
-        Numbers(target_type(self._resolve_loss())).encode_known(y, y.size, np.float64)  # raises in the order given
+    def _default_rule(self):
+        # eps has the unit of a gradient: with 0 the weights are proportional to the unit of y.
+        return Adagrad(eps=0.0) if self._model_options()["standardize_targets"] else Adagrad()
+
+    def _encode_targets(self, X, y, is_continued, classes=None):
+        # Raises for invalid targets with their positions in y, before rows are shuffled.
+        Numbers(target_type(self._resolve_loss())).encode_known(y, y.size, X.dtype)
         return y
 
     def _class_codes(self):

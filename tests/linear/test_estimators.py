@@ -55,7 +55,7 @@ BOTH = [AdagradClassifier, AdagradRegressor]
 # The options of `fit_linear` that the estimators have by default.
 DEFAULTS = {
     AdagradClassifier: {"loss": "logistic"},
-    AdagradRegressor: {"loss": "squared", "lr": 0.1, "standardize_targets": True},
+    AdagradRegressor: {"loss": "squared", "lr": 0.1, "standardize_targets": True, "rule": Adagrad(0.0)},
 }
 both = pytest.mark.parametrize("kind", BOTH)
 slow_without_compiler = pytest.mark.skipif(
@@ -244,6 +244,26 @@ def test_targets_in_any_unit(data, unit):
     for _ in range(10):
         part.partial_fit(X, unit * y)
     assert part.score(X, unit * y) > peer - 0.02
+
+
+def test_the_weights_are_proportional_to_the_unit_of_the_targets():
+    """Bit for bit, if the unit is a power of two."""
+    X, y = problem(AdagradRegressor)
+    model = AdagradRegressor(shuffle=False).fit(X, y)
+    for exponent in (-60, 30):
+        scaled = AdagradRegressor(shuffle=False).fit(X, np.ldexp(y, exponent))
+        assert_array_equal(scaled.coef_, np.ldexp(model.coef_, exponent))
+        assert_array_equal(scaled.intercept_, np.ldexp(model.intercept_, exponent))
+        assert_array_equal(scaled.predict(X), np.ldexp(model.predict(X), exponent))
+
+
+def test_a_loss_with_unknown_targets():
+    class Ranks(Huber):
+        target_type = "ranks"
+
+    X, y = problem(AdagradRegressor)
+    with pytest.raises(ValueError, match=r"^loss: got Ranks, a loss for targets of type 'ranks'; AdagradReg"):
+        AdagradRegressor(Ranks()).fit(X, y)
 
 
 def test_targets_that_are_not_standardised():
@@ -580,7 +600,8 @@ def test_options_change_from_call_to_call(kind):
     model = kind(penalty="l1", alpha=0.3, rule=Adagrad(0.1), average=True).partial_fit(X, y)
     model.set_params(penalty=None, rule=None, average=False, lr=0.1).partial_fit(X, y)
     state = model.model_.state
-    assert (state.penalty, state.rule, state.lr, model.model_.average) == (NoPenalty(), Adagrad(), 0.1, False)
+    rule = DEFAULTS[kind].get("rule", Adagrad())
+    assert (state.penalty, state.rule, state.lr, model.model_.average) == (NoPenalty(), rule, 0.1, False)
 
 
 @both
@@ -920,6 +941,13 @@ def test_rows_that_overflow_are_named(kind):
     error = pickle.loads(pickle.dumps(_csr.RowError.at_row("X: row {row}", 3)))  # as by workers of joblib
     assert str(error) == "X: row 3"
     assert str(error.renumbered(5)) == "X: row 5"
+
+
+def test_targets_that_are_rejected_are_named_by_their_number():
+    X, y = problem(AdagradRegressor)
+    y[77] = 1e39
+    with pytest.raises(ValueError, match=r"^y: got 1e\+39 at index 77; must be finite in float32"):
+        AdagradRegressor().fit(X.astype(np.float32), y)
 
 
 def test_counts_that_are_rejected_are_named_by_their_number():
