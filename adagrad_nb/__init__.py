@@ -50,7 +50,7 @@ from .optim.lazy_decay import catch_up
 from .optim.presets import like
 from .optim.state import State, init, load_state
 from .optim.step import update
-from .records.averaging import EMA, Polyak
+from .records.averaging import EMA, OnlineToBatch, Polyak
 from .records.dual_averaging import FTRL, RDA
 from .records.gates import Accumulate, LossScale, SkipNonFinite
 from .records.group_penalties import GroupL2, GroupLinf
@@ -76,18 +76,25 @@ from .records.schedules import (
     Constant,
     Cosine,
     CosineRestarts,
+    Cyclic,
     Exponential,
     InverseSqrt,
     InverseTime,
+    OneCycle,
     Piecewise,
     Polynomial,
     Rates,
+    RateSearch,
+    Sequential,
     Shift,
     WarmUp,
 )
 from .records.transforms import (
+    AdaptiveClip,
+    AddNoise,
     ClipGlobalNorm,
     ClipNorm,
+    ClipRMS,
     ClipValue,
     DecoupledDecay,
     Except,
@@ -95,6 +102,7 @@ from .records.transforms import (
     Maximize,
     Only,
     Rescale,
+    ZeroNaN,
 )
 from .warmup import warm_up
 
@@ -120,14 +128,15 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "Bounded", "Box", "Chunk",
-    "ClipGlobalNorm", "ClipNorm", "ClipValue", "Constant", "Cosine", "CosineRestarts", "DecoupledDecay", "DeviceRows",
-    "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge",
-    "Huber", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "Maximize",
-    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneVsRest", "Only", "Perceptron", "Piecewise",
-    "Poisson", "Polyak", "Polynomial", "Progress", "Quantile", "Rates", "Rescale", "RowAdagrad", "Shift",
-    "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State",
-    "WarmUp", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model",
-    "load_state", "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
+    "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise",
+    "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Constant", "Cosine",
+    "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows", "EarlyStopping", "ElasticNet", "EpsilonInsensitive",
+    "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
+    "LinearModel", "Logistic", "LossScale", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative",
+    "OneCycle", "OneVsRest", "OnlineToBatch", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
+    "Progress", "Quantile", "RateSearch", "Rates", "Rescale", "RowAdagrad", "Sequential", "Shift", "SkipNonFinite",
+    "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN",
+    "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state",
+    "load_svmlight", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
     "read_svmlight", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Argument checks.  An error names the argument, the value, the position and a remedy."""
 
+import itertools
 import math
 import numbers
 import re
@@ -51,6 +52,7 @@ def positive_count(name, value):
 
 def in_interval(name, value, domain):
     """Return a number or array; raise if an entry is NaN or outside an interval such as ``"[0, inf)"``."""
+    no_mask(name, value)
     low, high = (float(part) for part in domain[1:-1].split(","))
     try:
         array = np.asarray(value, dtype=np.float64)
@@ -108,8 +110,7 @@ def schedule_steps(name, boundaries, values):
         raise TypeError(f"{name}: boundaries and values must be tuples")
     for boundary in boundaries:
         count(f"{name}.boundaries", boundary)
-    if any(a >= b for a, b in zip(boundaries, boundaries[1:], strict=False)):
-        raise ValueError(f"{name}.boundaries: got {shorten_repr(boundaries)}; must increase")
+    increasing(f"{name}.boundaries", boundaries)
     if len(values) != len(boundaries) + 1:
         raise ValueError(
             f"{name}.values: got {len(values)} values for {len(boundaries)} boundaries; there must be one value more"
@@ -117,10 +118,14 @@ def schedule_steps(name, boundaries, values):
 
 
 def name_patterns(name, value):
-    """Raise unless `value` is a regular expression or a tuple of regular expressions."""
+    """Raise unless `value` is a regular expression, a tuple of regular expressions or a function of a name."""
+    if callable(value) and not isinstance(value, type):
+        return
     for pattern in (value,) if isinstance(value, str) else value if isinstance(value, tuple) else (None,):
         if not isinstance(pattern, str):
-            raise TypeError(f"{name}: got {shorten_repr(value)}; must be a regular expression or a tuple of them")
+            raise TypeError(
+                f"{name}: got {shorten_repr(value)}; must be a regular expression, a tuple of them or a function"
+            )
         try:
             re.compile(pattern)
         except re.error as error:
@@ -128,7 +133,9 @@ def name_patterns(name, value):
 
 
 def matches_any(patterns, name):
-    """Return whether one of the regular expressions matches a part of a name."""
+    """Return whether one of the regular expressions matches a part of a name, or whether the function accepts it."""
+    if callable(patterns):
+        return bool(patterns(name))
     return any(re.search(pattern, name) for pattern in ((patterns,) if isinstance(patterns, str) else patterns))
 
 
@@ -138,6 +145,12 @@ def distinct_rates(name, values):
         raise TypeError(f"{name}: got {shorten_repr(values)}; must be a tuple of numbers, such as (0.1, 1.0)")
     if len(set(values)) < len(values):
         raise ValueError(f"{name}: got {shorten_repr(values)}; must be different from each other")
+
+
+def increasing(name, values):
+    """Raise unless the numbers of a tuple increase strictly."""
+    if any(a >= b for a, b in itertools.pairwise(values)):
+        raise ValueError(f"{name}: got {shorten_repr(values)}; must increase")
 
 
 # --- records -----------------------------------------------------------------------------------------------------
@@ -231,6 +244,28 @@ def real_array(name, array):
     if array.dtype not in (np.float32, np.float64):
         raise TypeError(f"{name}: got dtype {array.dtype}; must be float32, float64 or integer")
     return array
+
+
+def numbers_of_objects(name, array):
+    """Return an array of objects, such as the columns of a data frame, as float64; return other arrays unchanged."""
+    if array.dtype.kind != "O":
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        position = first_true(np.vectorize(_is_no_float, otypes=[bool])(array)) if array.ndim else 0
+        raise ValueError(
+            f"{name}: got {shorten_repr(array[position] if array.ndim else array[()])} at index {position}; must be a "
+            "number"
+        ) from None
+
+
+def _is_no_float(value):
+    try:
+        float(value)
+    except (TypeError, ValueError, OverflowError):
+        return True
+    return False
 
 
 def parameter_array(name, array):

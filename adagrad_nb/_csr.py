@@ -3,16 +3,18 @@
 import numpy as np
 import scipy
 
-from ._check import first_true, no_mask
+from ._check import first_true, no_mask, numbers_of_objects
 
 UNSIGNED_DTYPES = {np.dtype(np.int32): np.uint32, np.dtype(np.int64): np.uint64}
 
 
 def as_csr(X, dtype=None):
     """Convert a matrix to validated CSR of type `dtype`, by default its own, without copies where possible."""
-    dtype = common_dtype(X, dtype)
     if hasattr(X, "require_dtype"):  # rows on a device, which were validated before the copy to it
-        return X.require_dtype(dtype)
+        return X.require_dtype(common_dtype(X, dtype))
+    if not scipy.sparse.issparse(X):
+        X = as_dense(X)
+    dtype = common_dtype(X, dtype)
     if scipy.sparse.issparse(X):
         if X.ndim != 2:
             raise ValueError(f"X: got shape {X.shape}; must have two dimensions, rows and columns")
@@ -20,12 +22,11 @@ def as_csr(X, dtype=None):
             check_sparse_indices("X", X)
             X = X.tocsr()
     else:
-        X = as_dense(X)
         if X.ndim != 2:
             raise ValueError(f"X: got shape {X.shape}; must have two dimensions, such as X.reshape(1, -1)")
         if X.dtype.kind not in "fiub":
             raise TypeError(f"X: got dtype {X.dtype}; must be real numbers")
-        if X.dtype.kind == "f" and (X.dtype.itemsize not in (4, 8) or not X.dtype.isnative):
+        if not X.dtype.isnative or (X.dtype.kind == "f" and X.dtype.itemsize not in (4, 8)):
             with np.errstate(over="ignore"):
                 X = X.astype(dtype)  # scipy.sparse takes neither 16 bits nor another byte order
         X = scipy.sparse.csr_array(X)
@@ -45,8 +46,10 @@ def as_dense(values):
     """Convert any matrix but a sparse one to a NumPy array."""
     no_mask("X", values)
     try:
-        return np.asarray(values)
+        return numbers_of_objects("X", np.asarray(values))
     except ValueError as error:  # lists of different lengths
+        if str(error).startswith("X: "):
+            raise
         raise ValueError(f"X: cannot be converted to an array; {error}") from None
 
 
@@ -156,26 +159,47 @@ def _check_lil(matrix):
                 raise ValueError(f"index {index} in row {row}; must be in [0, {width})")
 
 
+class RowError(ValueError):
+    """Error of a row of X.  ``renumbered(row)`` is the same error for another row number."""
+
+    row: int
+    template: str
+
+    @classmethod
+    def at_row(cls, template, row):
+        """Return the error with the message `template`, which has the field ``{row}``."""
+        error = cls(template.replace("{row}", str(row)))
+        error.template, error.row = template, int(row)
+        return error
+
+    def renumbered(self, row):
+        """Return the error for a row that is number `row` in the data of the caller."""
+        return RowError.at_row(self.template, row)
+
+
 def raise_for_row(X, row, is_too_large=False):
     """Raise the error for a row that a kernel rejected, because of its gradient if `is_too_large`."""
+    raise RowError.at_row(_row_message(X, row, is_too_large), row)
+
+
+def _row_message(X, row, is_too_large):
+    """Return the message for a rejected row, with ``{row}`` for its number."""
     begin, end = X.indptr[row], X.indptr[row + 1]
     indices, values = X.indices[begin:end], X.data[begin:end]
     is_outside = (indices < 0) | (indices >= X.shape[1])
     if is_outside.any():
         index = indices[is_outside][0]
-        raise ValueError(f"X: column index {index} in row {row}; must be in [0, {X.shape[1]}), the number of columns")
+        return f"X: column index {index} in row {{row}}; must be in [0, {X.shape[1]}), the number of columns"
     is_nonfinite = ~np.isfinite(values)
     if is_nonfinite.any():
-        raise ValueError(
-            f"X: got {values[is_nonfinite][0]} in row {row}, column {indices[is_nonfinite][0]}; must be finite"
-        )
+        return f"X: got {values[is_nonfinite][0]} in row {{row}}, column {indices[is_nonfinite][0]}; must be finite"
     if is_too_large:
-        raise ValueError(
-            f"X: row {row} gives a gradient whose square overflows {X.dtype}; its values, target, weight or the "
+        return (
+            f"X: row {{row}} gives a gradient whose square overflows {X.dtype}; its values, target, weight or the "
             "learning rate are too large, scale X, y or sample_weight, use a smaller lr"
             + (", or use dtype=float64" if X.dtype == np.float32 else "")
         )
-    raise ValueError(
-        f"X: row {row} gives a prediction that is not finite; its values or the learning rate are too large, "
+    return (
+        "X: row {row} gives a prediction that is not finite; its values or the learning rate are too large, "
         "scale the columns of X or take a smaller lr"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import numpy as np
 from . import __version__
 from .callbacks import History, Table
 from .io.archive import atomic_write
-from .io.readers import read_svmlight
+from .io.readers import DUPLICATES, read_svmlight
 from .linear.fit import fit_linear
 from .linear.model_file import load_model
 from .metrics import auc
@@ -51,11 +52,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"adagrad-nb: error: {error}", file=sys.stderr)
+        print(f"adagrad-nb: error: {name_flags(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("adagrad-nb: interrupted", file=sys.stderr)
         return 130
+
+
+# Arguments of the functions in error messages, and the flags that set them, as regular expressions.
+_FLAGS = (
+    (r"^(lr|loss|rule|passes|shuffle|normalized|invariant): ", r"--\1: "),
+    (r"^rng: ", "--seed: "),
+    (r"^intercept: ", "--no-intercept: "),
+    (r"^dtype: ", "--float32: "),
+    (r"^(?:L1|L2)\.strength: |^ElasticNet\.l[12]: ", lambda match: f"--{'l1' if '1' in match[0] else 'l2'}: "),
+    (r"^(?:Adagrad|Adadelta|RDA)\.eps: ", "--eps: "),
+    (r"^\w+\.(?:tau|delta|gamma|epsilon): ", "--loss-parameter: "),
+    (r"^[Xy]: ", "DATA: "),
+    (r"\bwith zero_based=False\b", "without --zero-based"),
+    (r"\bzero_based=True\b", "--zero-based"),
+    (r"\bduplicates='sum'", "--duplicates sum"),
+    (r"\bpass dtype=np\.float64\b|\bleave dtype out\b", "omit --float32"),
+    (r"\bleave lr out\b", "omit --lr"),
+    (r"\ba smaller lr\b", "a smaller --lr"),
+    (r"(?<!has )\b(normalized|invariant)=False\b", r"omit --\1"),
+    (r"\bAdagrad\(…\)", "--rule adagrad"),
+    (r"; use False, or train\b", "; omit it, or train"),
+    (r"\bL1, Box, NonNegative or Bounded\(L1\(…\)\)", "--l1"),
+    (r"\bwith all classes=\[…\]", "on a file with all labels"),
+    (r"\ba loss for numbers such as 'squared'", "a loss for numbers such as --loss squared"),
+    (r"\bscale (?:the columns of )?X(?:, y or sample_weight)?\b", "scale the data"),
+)
+
+
+def name_flags(message: str) -> str:
+    """Return an error message of the package with the flags of the command line in place of arguments.
+
+    Parameters
+    ----------
+    message : str
+
+    Returns
+    -------
+    str
+    """
+    for pattern, replacement in _FLAGS:
+        message = re.sub(pattern, replacement, message)
+    return message
 
 
 def _build_parser():
@@ -80,7 +123,7 @@ def _build_parser():
         "--loss-parameter", type=float, metavar="X",
         help="tau of quantile, delta of huber, gamma of smooth_hinge, epsilon of the epsilon-insensitive losses",
     )  # fmt: skip
-    train.add_argument("--lr", type=_parse_rate, help="learning rate, or 'auto' to try several; default: 0.5")
+    train.add_argument("--lr", type=_parse_rate, help="learning rate, or 'auto' to search; default: 0.5")
     train.add_argument("--rule", choices=sorted(RULES), help="default: adagrad")
     train.add_argument("--eps", type=float, help="eps of the rule; default: 1e-10 (adagrad), 0 (rda), 1e-6 (adadelta)")
     train.add_argument(
@@ -94,7 +137,7 @@ def _build_parser():
     train.add_argument("--seed", type=int, help="seed of --shuffle; default: random")
     train.add_argument("--no-intercept", action="store_true", help="train without an intercept")
     train.add_argument("--float32", action="store_true", help="train in single precision")
-    train.add_argument("--zero-based", action="store_true", help="column indices in the data start at 0, not 1")
+    _add_format(train)
     train.add_argument("--quiet", action="store_true", help="print no table and no progress bar")
 
     predict = commands.add_parser("predict", help="predict the rows of a file, one line per row")
@@ -105,7 +148,7 @@ def _build_parser():
     predict.add_argument(
         "--proba", action="store_true", help="predict the probability of the positive label, or of each class"
     )
-    predict.add_argument("--zero-based", action="store_true", help="column indices in the data start at 0, not 1")
+    _add_format(predict)
 
     info = commands.add_parser("info", help="describe a model file")
     info.set_defaults(run=_run_info)
@@ -113,12 +156,26 @@ def _build_parser():
     return parser
 
 
+def _add_format(command):
+    """Add the options of the reader."""
+    command.add_argument("--zero-based", action="store_true", help="column indices in the data start at 0, not 1")
+    command.add_argument(
+        "--duplicates", choices=DUPLICATES, default="error",
+        help="treatment of an index that occurs twice in a row: stop, or add up the values; default: error",
+    )  # fmt: skip
+
+
+def _open_reader(path, options, dtype):
+    """Return the reader of a data file."""
+    return read_svmlight(path, zero_based=options.zero_based, dtype=dtype, duplicates=options.duplicates)
+
+
 # --- train -------------------------------------------------------------------------------------------------------
 
 
 def _run_train(options):
     dtype = np.float32 if options.float32 else None
-    reader = read_svmlight(options.data, zero_based=options.zero_based, dtype=dtype or np.float64)
+    reader = _open_reader(options.data, options, dtype or np.float64)
     fit_options = {
         "penalty": _make_penalty(options.l1, options.l2),
         "rule": _make_rule(options.rule, options.eps),
@@ -249,13 +306,22 @@ def _print_summary(model, monitor):
     print(
         f"trained on {model.n_seen:,} rows in {seconds:.2f} s, {np.count_nonzero(coef):,} of {coef.size:,} weights "
         f"are non-zero\nprogressive loss {model.progressive_loss:.5f}"
-        + (f" at the learning rate {model.rate:g}, the best of {model.rates.size}" if hasattr(model, "rates") else "")
+        + (
+            f" at the learning rate {model.rate:g}, the best of {_count_rates(model)}"
+            if hasattr(model, "rates")
+            else ""
+        )
     )
+
+
+def _count_rates(model):
+    """Return the number of learning rates that a model has tried."""
+    return len(model.candidates) if model.is_searching else model.rates.size
 
 
 def _evaluate_test_data(model, options):
     """Print the metrics on the test data and return (y, decision values)."""
-    reader = read_svmlight(options.test, zero_based=options.zero_based, dtype=model.dtype)
+    reader = _open_reader(options.test, options, model.dtype)
     y, scores = [], []
     for chunk in reader:
         y.append(chunk.y)
@@ -294,7 +360,7 @@ def _run_predict(options):
     model = load_model(options.model)
     if options.proba and not model.has_probabilities:
         raise ValueError(f"--proba: the loss {type(model.loss).__name__} has no probabilities; leave the option out")
-    reader = read_svmlight(options.data, zero_based=options.zero_based, dtype=model.dtype)
+    reader = _open_reader(options.data, options, model.dtype)
     with _open_output(options.output) as file:
         for chunk in reader:
             X = _drop_unknown_features(chunk.X, model)

@@ -339,6 +339,29 @@ def cosine_restarts(t, lr, steps, stretch, shrink, final):
     return final + 0.5 * height * (1.0 + math.cos(math.pi * t / period))
 
 
+def cosine_wave(t, lr, steps, final, power):
+    """PyTorch's CosineAnnealingLR in closed form; the power as in optax' cosine_decay_schedule."""
+    return final + (lr - final) * (0.5 + 0.5 * math.cos(t / steps * math.pi)) ** power
+
+
+def cyclic(t, lr, peak, up, down, shrink, decay):
+    """Smith 2017: a triangle wave; its height as in PyTorch's CyclicLR, "triangular2" and "exp_range"."""
+    height, position = peak - lr, t
+    while position >= up + down:
+        position, height = position - up - down, height * shrink
+    return lr + height * decay**t * min(position / up, (up + down - position) / down)
+
+
+def one_cycle(t, peak, steps, rise, div, final_div, linear):
+    """Smith and Topin 2018, with the constants of PyTorch's OneCycleLR."""
+    points = [(0, peak / div), (rise * steps, peak), (steps, peak / div / final_div)]
+    for (begin, low), (end, high) in zip(points, points[1:], strict=False):
+        if begin <= t < end:
+            part = (t - begin) / (end - begin)
+            return low + (high - low) * (part if linear else math.sin(math.pi * part / 2) ** 2)
+    return points[-1][1]
+
+
 def piecewise(t, boundaries, values):
     """The value of the last boundary up to t."""
     reached_values = [value for boundary, value in zip(boundaries, values[1:], strict=True) if boundary <= t]
@@ -362,6 +385,19 @@ def clip_norm(x, g, lr, bound):
     """Pascanu 2013, algorithm 1."""
     norm = math.sqrt(math.fsum(gi * gi for gi in g))
     return x, [gi * bound / norm for gi in g] if norm > bound else g
+
+
+def clip_rms(x, g, lr, bound):
+    """Shazeer 2018, section 6: g / max(1, RMS(g) / bound)."""
+    rms = math.sqrt(math.fsum(gi * gi for gi in g) / len(g))
+    return x, [gi / max(1.0, rms / bound) for gi in g]
+
+
+def adaptive_clip(x, g, lr, ratio, eps):
+    """Brock 2021, equation 3, for one unit."""
+    norm = math.sqrt(math.fsum(gi * gi for gi in g))
+    limit = ratio * max(math.sqrt(math.fsum(xi * xi for xi in x)), eps)
+    return x, [limit * gi / norm for gi in g] if norm > limit else g
 
 
 def l2_decay(x, g, lr, strength):

@@ -19,20 +19,24 @@ def merged_changes(w0, G0, learners, eps):
     return change_sum / len(learners), change_sum, G1
 
 
-def prox_steps(prox, i, x, step_size, k):
-    for _ in range(k):
-        x = prox(i, x, step_size)
+def prox_steps(prox, i, x, preconditioner, lr, t, k):
+    """Make the proximal steps of the updates t, …, t + k - 1."""
+    for update in range(t, t + k):
+        x = prox(i, x, lr(update) / preconditioner if preconditioner else 0.0)
     return x
 
 
 def merge(start, learners, lr, b, prox=None, eps=1e-10):
-    """Merge `reference_linear.Outcome`s of training from `start`; b is 0 for the average, 1 for the sum."""
+    """Merge `reference_linear.Outcome`s of training from `start`; b is 0 for the average, 1 for the sum.
+
+    `lr(t)` is the learning rate of update t.
+    """
     n = sum(learner.t - start.t for learner in learners)
     w, G = start.w.copy(), start.G.copy()
     for i in range(w.size):
         growth_sum = sum(learner.G[i] - start.G[i] for learner in learners)
         if prox is not None and growth_sum == 0:  # untouched: only the steps of the penalty
-            w[i] = prox_steps(prox, i, w[i], lr / root(G[i], eps) if root(G[i], eps) else 0.0, n)
+            w[i] = prox_steps(prox, i, w[i], root(G[i], eps), lr, start.t, n)
             continue
         average, change_sum, G1 = merged_changes(
             start.w[i], start.G[i], [(learner.w[i], learner.G[i]) for learner in learners], eps
@@ -45,7 +49,7 @@ def merge(start, learners, lr, b, prox=None, eps=1e-10):
                 fraction * (learner.t - start.t) for fraction, learner in zip(fractions, learners, strict=True)
             )
             missing = int(n * sum(fraction**2 for fraction in fractions) - made_steps + 0.5)
-            mean = prox_steps(prox, i, mean, lr / root(G1, eps), missing)
+            mean = prox_steps(prox, i, mean, root(G1, eps), lr, start.t, missing)
             if all(learner.w[i] == 0 for learner in learners):
                 mean = total = 0.0
         w[i], G[i] = mean + b * (total - mean), G1
@@ -66,7 +70,7 @@ def fit_in_rounds(
 
     def fit_shard(first, end, start):
         return reference_linear.fit(
-            X[first:end], y[first:end], loss, lambda t: lr, prox=prox, weight=weight[first:end], start=start,
+            X[first:end], y[first:end], loss, lr, prox=prox, weight=weight[first:end], start=start,
             intercept=intercept,
         )  # fmt: skip
 

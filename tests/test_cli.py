@@ -131,6 +131,19 @@ def test_predict_ignores_unknown_features(files, tmp_path, capsys):
     assert first == second
 
 
+def test_duplicates_are_summed_on_request(tmp_path, capsys):
+    twice, once, path = tmp_path / "twice.svm", tmp_path / "once.svm", str(tmp_path / "m.npz")
+    twice.write_text("1 1:1 1:2 3:1\n-1 2:1 3:1\n")
+    once.write_text("1 1:3 3:1\n-1 2:1 3:1\n")
+    results = []
+    for file in (twice, once):
+        assert main(["train", str(file), "--quiet", "--duplicates", "sum", "--test", str(file), "--model", path]) == 0
+        capsys.readouterr()
+        assert main(["predict", path, str(file), "--duplicates", "sum"]) == 0
+        results.append((capsys.readouterr().out, load_model(path).coef.tolist()))
+    assert results[0] == results[1]
+
+
 def test_info_describes_a_model(files, tmp_path, capsys):
     path = str(tmp_path / "m.npz")
     main(["train", str(files[0]), "--quiet", "--l2", "0.5", "--float32", "--no-intercept", "--model", path])
@@ -146,14 +159,40 @@ def test_info_describes_a_model(files, tmp_path, capsys):
     ("arguments", "part"),
     [
         (["train", "nowhere.svm"], "nowhere.svm"),
-        (["train", "{train}", "--lr", "-1"], "lr"),
-        (["train", "{train}", "--l1", "-1"], "L1.strength"),
-        (["train", "{train}", "--eps", "nan"], "Adagrad.eps"),
+        (["train", "{train}", "--lr", "-1"], "error: --lr: got -1.0; must be"),
+        (["train", "{train}", "--l1", "-1"], "error: --l1: got -1.0"),
+        (["train", "{train}", "--l2", "-1"], "error: --l2: got -1.0"),
+        (["train", "{train}", "--l1", "1", "--l2", "-1"], "error: --l2: got -1.0"),
+        (["train", "{train}", "--l1", "-1", "--l2", "1"], "error: --l1: got -1.0"),
+        (["train", "{train}", "--eps", "nan"], "error: --eps: got nan"),
+        (
+            ["train", "{train}", "--eps", "0", "--rule", "adadelta"],
+            "error: --eps: got 0.0; must be a number in (0, inf)",
+        ),
+        (["train", "{train}", "--seed", "-1", "--shuffle"], "error: --seed: got -1"),
+        (["train", "{train}", "--normalized", "--l2", "1"], "use --l1, or omit --normalized"),
+        (["train", "{train}", "--normalized", "--rule", "ftrl"], "use --rule adagrad, or omit --normalized"),
+        (["train", "{train}", "--invariant", "--lr", "auto"], "error: --invariant: got True, which several classes"),
+        (["train", "{zero}"], "got '0:1' without --zero-based, where indices start at 1; pass --zero-based"),
+        (["train", "{twice}"], "index 1 occurs twice; add the two values, drop one, or pass --duplicates sum"),
+        (["train", "{large}", "--float32"], "exceeds the largest float32; omit --float32 or scale the data"),
+        (["train", "{large}", "--loss", "squared", "--lr", "1e300"], "scale the data or take a smaller --lr"),
+        (
+            ["train", "{train}", "--initial-model", "{model}", "--float32"],
+            "error: --float32: got float32, but the model",
+        ),
+        (["train", "{train}", "--initial-model", "{model}", "--lr", "auto"], "but the model has one; omit --lr, or"),
+        (
+            ["train", "{train}", "--initial-model", "{model}", "--normalized"],
+            "error: --normalized: got True, but the model has normalized=False",
+        ),
+        (["train", "{train}", "--initial-model", "{model}", "--no-intercept"], "error: --no-intercept: got False"),
+        (["train", "{numbers}", "--initial-model", "{model}"], "Train a new model on a file with all labels"),
         (
             ["train", "{train}", "--eps", "0.1", "--rule", "ftrl"],
             "--eps: got 0.1, but the rule ftrl has no eps; leave the option out",
         ),
-        (["train", "{train}", "--passes", "0"], "passes"),
+        (["train", "{train}", "--passes", "0"], "error: --passes: got 0"),
         (["train", "{train}", "--model", "nowhere/m.npz"], "does not exist; create it first"),
         (["train", "{train}", "--test", "nowhere.svm"], "nowhere.svm"),
         (["train", "{train}", "--zero-based", "--test", "{bad}"], "bad.svm:line 2"),
@@ -162,15 +201,21 @@ def test_info_describes_a_model(files, tmp_path, capsys):
         (["predict", "{train}", "{train}"], "not a file of this package"),
         (["info", "nowhere.npz"], "nowhere.npz"),
         (["train", "{train}", "--loss-parameter", "1"], "the loss logistic has no parameter"),
-        (["train", "{train}", "--loss", "quantile", "--loss-parameter", "1"], "Quantile.tau"),
-        (["train", "{train}", "--loss", "poisson"], "y: got -1.0"),
+        (["train", "{train}", "--loss", "quantile", "--loss-parameter", "1"], "error: --loss-parameter: got 1.0"),
+        (["train", "{train}", "--loss", "poisson"], "error: DATA: got -1.0"),
     ],
 )
 def test_errors_take_one_line(files, tmp_path, capsys, arguments, part):
     bad, empty = tmp_path / "bad.svm", tmp_path / "empty.svm"
     bad.write_text("1 1:2\n-1 1:what\n")
     empty.write_text("")
-    names = {"train": files[0], "bad": bad, "empty": empty}
+    names = {"train": files[0], "bad": bad, "empty": empty, "model": tmp_path / "model.npz"}
+    main(["train", str(files[0]), "--quiet", "--model", str(names["model"])])
+    capsys.readouterr()
+    texts = {"zero": "1 0:1\n", "twice": "1 1:1 1:2\n", "large": "1 1:1e150\n-1 1:1e150\n", "numbers": "1.5 1:1\n"}
+    for name, text in texts.items():
+        names[name] = tmp_path / f"{name}.svm"
+        names[name].write_text(text)
     assert main([argument.format(**names) for argument in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith("adagrad-nb: error: ")

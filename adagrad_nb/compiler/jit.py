@@ -357,7 +357,8 @@ def _cast_field(value, dtype, is_float):
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]  # `ascontiguousarray` would return an array with one element
     if isinstance(value, np.ndarray):
-        return np.ascontiguousarray(value, dtype) if value.dtype.kind == "f" or is_float else value
+        value = np.ascontiguousarray(value, dtype) if value.dtype.kind == "f" or is_float else value
+        return value if value.flags.writeable else value.copy()  # Numba would compile the kernels again
     if isinstance(value, (bool, np.bool_)):
         return int(value)  # `Packed` cannot hold a boolean: it is one bit in a register and one byte in memory
     if isinstance(value, (float, np.floating)) or (is_float and isinstance(value, (int, np.integer))):
@@ -370,12 +371,13 @@ def _is_own_class(cls):
     return cls.__module__.split(".")[0] == __name__.partition(".")[0]
 
 
-def _is_user_defined(record):
+def is_user_defined(record):
+    """Return whether a record, or one in a tuple or field of it, or a compiled function is not of this package."""
     if is_compiled(record):
         return True
     if hasattr(record, "_fields") and not _is_own_class(type(record)):
         return True
-    return isinstance(record, tuple) and any(_is_user_defined(item) for item in record)
+    return isinstance(record, tuple) and any(is_user_defined(item) for item in record)
 
 
 def compiled_for(kernel, *records):
@@ -385,7 +387,7 @@ def compiled_for(kernel, *records):
     machine code is stale.  A script that cannot import the class fails to load the index.  Code that calls a user's
     compiled function is never found again by another process and only fills the disk.
     """
-    if not is_compiled(kernel) or not any(_is_user_defined(record) for record in records):
+    if not is_compiled(kernel) or not any(is_user_defined(record) for record in records):
         return kernel
     return _compile_uncached(kernel)
 

@@ -16,7 +16,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic, models, overload, register_model
 
-from .jit import bind
+from .jit import bind, bind_inlined, jitable
 
 LANES4 = 4
 LANES8 = 8
@@ -86,6 +86,35 @@ def magnitude_limit_like(x):
 def _overload_magnitude_limit_like(x):
     limit = MAGNITUDE_LIMITS[getattr(np, (x.dtype if isinstance(x, Vector) else x).name)]
     return lambda x: limit
+
+
+LARGEST = {np.float32: np.finfo(np.float32).max, np.float64: np.finfo(np.float64).max}
+
+
+def largest_like(x):
+    """Return the largest finite number in the precision of x."""
+    return LARGEST[np.float32 if type(x) is np.float32 else np.float64]
+
+
+@bind(largest_like)
+def _overload_largest_like(x):
+    largest = LARGEST[getattr(np, x.name)]
+    return lambda x: largest
+
+
+@jitable
+def is_accurate_norm(norm):
+    """Return whether the root of a sum of squares is accurate: none overflowed, and underflows are negligible."""
+    return norm * magnitude_limit_like(norm) >= type(norm)(1) and norm < type(norm)(math.inf)
+
+
+@jitable
+def rescale_norm(largest, total):
+    """Return largest * sqrt(total): the norm of a vector, where `total` is the sum of squares of the vector / largest.
+
+    A norm beyond the largest finite number is that number, so that a finite vector has a finite norm.
+    """
+    return min(largest * math.sqrt(total), largest_like(total))
 
 
 # --- loads and stores --------------------------------------------------------------------------------------------
@@ -163,6 +192,34 @@ def store_lanes(context, array, i, c, value):
         return context.get_dummy_value()
 
     return types.void(array, types.unliteral(i), types.unliteral(c), value), codegen
+
+
+def load_entry(array, i, c, like):
+    """Return array[i, c], or the SIMD vector from there on if `like` is a vector."""
+    return array[i, c]
+
+
+@bind_inlined(load_entry)
+def _overload_load_entry(array, i, c, like):
+    if isinstance(like, Vector):
+        return lambda array, i, c, like: load_lanes_like(array, i, c, like)
+    return lambda array, i, c, like: array[i, c]
+
+
+def store_entry(array, i, c, value):
+    """Set array[i, c], or the SIMD vector from there on, to `value`."""
+    array[i, c] = value
+
+
+@bind_inlined(store_entry)
+def _overload_store_entry(array, i, c, value):
+    if isinstance(value, Vector):
+        return lambda array, i, c, value: store_lanes(array, i, c, value)
+
+    def store_number(array, i, c, value):
+        array[i, c] = value
+
+    return store_number
 
 
 # --- arithmetic --------------------------------------------------------------------------------------------------

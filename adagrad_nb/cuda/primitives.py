@@ -29,3 +29,19 @@ def block_sum(shared, value):
         cuda.syncthreads()
         stride >>= 1
     return shared[0]
+
+
+@cuda.jit(device=True)
+def block_max(shared, value):
+    """Return the maximum of `value` over the threads of a block; `shared` is its workspace in shared memory."""
+    j = cuda.threadIdx.x
+    cuda.syncthreads()
+    shared[j] = value
+    cuda.syncthreads()
+    stride = cuda.blockDim.x >> 1
+    while stride > 0:
+        if j < stride:
+            shared[j] = max(shared[j], shared[j + stride])
+        cuda.syncthreads()
+        stride >>= 1
+    return shared[0]

@@ -158,6 +158,8 @@ def to_json(value, arrays):
         name = f"option{len(arrays)}"
         arrays[name] = value
         return {"array": name}
+    if callable(value):
+        raise ValueError(f"state: {value!r} is a Python function, which cannot be saved; use a record")
     return value.item() if isinstance(value, np.generic) else value
 
 

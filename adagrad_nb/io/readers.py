@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, NamedTuple
 
 import numpy as np
 import scipy
@@ -13,7 +13,8 @@ import scipy
 from .. import _check
 from .source import Source
 from .svmlight import INT32_COLUMNS, TextBlock, TextFormat, parse_block
-from .svmlight_scanner import count_lines_and_colons
+from .svmlight_labels import as_tuples, read_query_ids, split_labels
+from .svmlight_scanner import NEWLINE, count_lines_and_colons
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -55,10 +56,15 @@ def load_svmlight(
     zero_based: bool | Literal["auto"] = False,
     dtype: "npt.DTypeLike" = np.float64,
     duplicates: Literal["error", "sum"] = "error",
-) -> "tuple[scipy.sparse.csr_array, np.ndarray]":
+    query_id: bool = False,
+    multilabel: bool = False,
+    offset: int = 0,
+    length: int = -1,
+) -> tuple:
     """Load a file in svmlight (LIBSVM) format into memory.
 
-    Each line is ``label index:value index:value … # comment``.  Blank lines, comments and ``qid:`` are skipped.
+    Each line is ``label index:value index:value … # comment``.  Blank lines and comments are skipped.  So is ``qid:``,
+    which may follow the label, unless `query_id` is True.
     Features may be unsorted in the file; they are sorted in the result.  Numbers are rounded as by ``float``.
 
     Parameters
@@ -75,19 +81,31 @@ def load_svmlight(
         Data type of `X`.
     duplicates : {"error", "sum"}, default "error"
         Treatment of an index that occurs twice in a row: raise ValueError, or add up the values, as Vowpal Wabbit does.
+    query_id : bool, default False
+        Whether to return the integers of ``qid:`` too.  Each row must have one.
+    multilabel : bool, default False
+        Whether a row has any number of labels, such as ``1,3 2:0.5`` or, without labels, ``2:0.5``.
+    offset : int, default 0
+        Skip so many bytes of the text, and the rest of the line up to which they reach.
+    length : int, default -1
+        Skip the lines that start more than `length` bytes after `offset`.  -1 or 0 means none.  So parts with
+        ``offset_2 = offset_1 + length_1`` and so on have each line once.  They need `n_features`, and `zero_based` must
+        not be "auto".
 
     Returns
     -------
     X : scipy.sparse.csr_array, shape (n_rows, n_features)
         Features; explicit zeros are kept.  Indices are int32 if they fit, else int64.
     y : numpy.ndarray of float64, shape (n_rows,)
-        Labels.
+        Labels; with `multilabel`, a list of tuples of sorted labels.
+    query_ids : numpy.ndarray of int64, shape (n_rows,)
+        Query identifiers, only with ``query_id=True``.
 
     Raises
     ------
     ValueError
-        If the text is malformed (the message names file, line and remedy), if there are no rows, or if compressed
-        data is damaged or truncated.
+        If the text is malformed (the message names file, line and remedy), if there are no rows, unless `offset` or
+        `length` is given, or if compressed data is damaged or truncated.
     ImportError
         If the file is compressed by zstd and no zstd library is installed.
 
@@ -106,10 +124,22 @@ def load_svmlight(
     >>> y
     array([ 1., -1.])
     """
+    extras = {"query_id": query_id, "multilabel": multilabel}
+    is_part = _check.count("offset", offset) > 0 or _check.count("length", length, minimum=-1) > 0
+    if is_part and n_features is None:
+        raise ValueError("n_features: is needed with offset or length, so that all parts have the same columns")
     if isinstance(zero_based, str) and zero_based == "auto":
-        return _load_auto_based(path, n_features, dtype, duplicates)
-    file = SvmlightFile(Source(path), n_features, zero_based, dtype, LOAD_BYTES, duplicates)
-    return stack_chunks(file.name, list(file), file.n_features)
+        if is_part:
+            raise ValueError(
+                "zero_based: got 'auto' with offset or length, but a part of a file need not have its smallest index; "
+                "pass True or False"
+            )
+        return _load_auto_based(path, n_features, dtype, duplicates, extras)
+    file = SvmlightFile(Source(path), n_features, zero_based, dtype, LOAD_BYTES, duplicates, offset, length, **extras)
+    chunks = list(file)
+    if is_part and not chunks:
+        chunks = [Chunk(scipy.sparse.csr_array((0, file.n_features), dtype=dtype), np.empty(0))]
+    return file.with_extras(*stack_chunks(file.name, chunks, file.n_features))
 
 
 def read_svmlight(
@@ -120,6 +150,8 @@ def read_svmlight(
     dtype: "npt.DTypeLike" = np.float64,
     chunk_bytes: int = CHUNK_BYTES,
     duplicates: Literal["error", "sum"] = "error",
+    offset: int = 0,
+    length: int = -1,
 ) -> "SvmlightFile":
     """Return an iterable that reads a file in svmlight (LIBSVM) format in chunks, once per iteration.
 
@@ -140,6 +172,8 @@ def read_svmlight(
         Bytes of decompressed text per chunk.  A chunk is longer if a single line is.
     duplicates : {"error", "sum"}, default "error"
         As in `load_svmlight`.
+    offset, length : int, default 0 and -1
+        As in `load_svmlight`: the part of the file to read.
 
     Returns
     -------
@@ -159,7 +193,7 @@ def read_svmlight(
     >>> [chunk.X.shape for chunk in file], file.position / file.size
     ([(1, 1), (1, 2), (1, 5)], 1.0)
     """
-    return SvmlightFile(Source(path), n_features, zero_based, dtype, chunk_bytes, duplicates)
+    return SvmlightFile(Source(path), n_features, zero_based, dtype, chunk_bytes, duplicates, offset, length)
 
 
 class ChunkedFile:
@@ -200,7 +234,19 @@ class ChunkedFile:
 class SvmlightFile(ChunkedFile):
     """Iterable of `Chunk`, returned by `read_svmlight`; see `ChunkedFile` for its attributes."""
 
-    def __init__(self, source, n_features, zero_based, dtype, chunk_bytes, duplicates="error"):
+    def __init__(
+        self,
+        source,
+        n_features,
+        zero_based,
+        dtype,
+        chunk_bytes,
+        duplicates="error",
+        offset=0,
+        length=-1,
+        query_id=False,
+        multilabel=False,
+    ):
         if isinstance(zero_based, str):
             raise ValueError(
                 f"zero_based: got {zero_based!r}; read_svmlight takes True or False, only load_svmlight takes 'auto'"
@@ -213,16 +259,35 @@ class SvmlightFile(ChunkedFile):
             source.name, n_features, 0 if zero_based else 1, check_value_dtype(dtype),
             _check.one_of("duplicates", duplicates, DUPLICATES),
         )  # fmt: skip
+        self._part = _check.count("offset", offset), _check.count("length", length, minimum=-1)
+        self._query_id = _check.boolean("query_id", query_id)
+        self._multilabel = _check.boolean("multilabel", multilabel)
+        self._query_ids = []
+        self._labels = []
 
     def __iter__(self) -> Iterator[Chunk]:
+        self._query_ids, self._labels = [], []
         line = 1
-        for text in self._source.read_blocks(self._chunk_bytes):
+        for skipped_lines, text in select_lines(self._source.read_blocks(self._chunk_bytes), *self._part):
             lines, colons = (int(number) for number in count_lines_and_colons(text))
-            X, y = parse_block(self._text_format, TextBlock(text, line), lines, colons, self.n_features)
-            line += lines
+            block = TextBlock(text, line + skipped_lines)
+            line += skipped_lines + lines
+            if self._multilabel:
+                block, *labels = split_labels(self._text_format, block, lines)
+                self._labels += as_tuples(*labels)
+            if self._query_id:
+                self._query_ids.append(read_query_ids(self._text_format, block, lines))
+            X, y = parse_block(self._text_format, block, lines, colons, self.n_features)
             self.n_features = max(self.n_features, X.shape[1])
             if y.size:
                 yield Chunk(X, y)
+
+    def with_extras(self, X: Any, y: np.ndarray) -> tuple:
+        """Return (X, y) of all rows with the labels and query identifiers of the last iteration."""
+        labels = (self._labels if self._multilabel else y,)
+        return (
+            (X, *labels, np.concatenate([np.empty(0, np.int64), *self._query_ids])) if self._query_id else (X, *labels)
+        )
 
     def __repr__(self) -> str:
         _, n_features, first_index, dtype, _ = self._text_format
@@ -230,6 +295,33 @@ class SvmlightFile(ChunkedFile):
             f"read_svmlight({self.name!r}, n_features={n_features}, zero_based={first_index == 0}, "
             f"dtype={dtype.name!r}, chunk_bytes={self._chunk_bytes})"
         )
+
+
+def select_lines(blocks, offset, length):
+    """Yield (number of lines skipped since the last block, lines) of a part of the text; see `load_svmlight`.
+
+    The lines are those that start in (offset, offset + length], and the first line of the text if `offset` is 0.
+    """
+    position = skipped_lines = 0
+    limit = offset + length
+    for text in blocks:
+        start = _line_end(text, offset - position) if offset > 0 else 0
+        end = _line_end(text, limit - position) if length > 0 else text.size
+        if start > 0:
+            skipped_lines += int(np.count_nonzero(text[:start] == NEWLINE))
+        if end > start:
+            yield skipped_lines, text[start:end]
+            skipped_lines = 0
+        position += text.size
+        if 0 < length and limit < position:
+            return
+
+
+def _line_end(text, position):
+    """Return the end of the line with the byte at `position`, limited to the text."""
+    if position < 0:
+        return 0
+    return position + 1 + int((text[position:] == NEWLINE).argmax()) if position < text.size else text.size
 
 
 def check_value_dtype(dtype):
@@ -240,21 +332,21 @@ def check_value_dtype(dtype):
     return dtype
 
 
-def _load_auto_based(path, n_features, dtype, duplicates):
+def _load_auto_based(path, n_features, dtype, duplicates, extras):
     """Load a file with ``zero_based="auto"``: read it zero-based, then shift the columns if index 0 is missing."""
     source = Source(path)
     SvmlightFile(source, n_features, True, dtype, LOAD_BYTES)  # to check the arguments
-    file = SvmlightFile(source, None, True, dtype, LOAD_BYTES, duplicates)
+    file = SvmlightFile(source, None, True, dtype, LOAD_BYTES, duplicates, **extras)
     chunks = list(file)
     zero_based = any((chunk.X.indices == 0).any() for chunk in chunks)
     X, y = stack_chunks(file.name, chunks, file.n_features)
     if not zero_based and X.nnz:
         X = scipy.sparse.csr_array((X.data, X.indices - 1, X.indptr), shape=(X.shape[0], X.shape[1] - 1))
     if n_features is None:
-        return X, y
+        return file.with_extras(X, y)
     if X.shape[1] > n_features:  # read again, for the error that names the line
         list(SvmlightFile(source, n_features, zero_based, dtype, LOAD_BYTES, duplicates))
-    return scipy.sparse.csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], n_features)), y
+    return file.with_extras(scipy.sparse.csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], n_features)), y)
 
 
 def stack_chunks(name, chunks, n_features):

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._check import shorten_repr
+from .._legacy import has_member
+from ..records.schedules import Schedule
 
 LARGEST_COUNT = 2**53  # of updates and rows; larger integers are not exact in double precision
 FINITE = "(-inf, inf)"
@@ -122,6 +124,7 @@ _IS_TYPE = {
     str: lambda value: isinstance(value, str),
     tuple: _is_tuple_of_numbers,
     type(None): lambda value: value is None,
+    Schedule: lambda value: has_member(value, "at"),
 }
 
 

@@ -121,9 +121,9 @@ def _round_in_python(text_format, block, position, numbers, k):
     with np.errstate(over="ignore"):
         numbers[k] = float(token.rpartition(":")[2])
     if not np.isfinite(numbers[k]):
-        problem = f"got {_shorten_repr(token)}, which exceeds the largest {numbers.dtype}"
+        problem = f"got {shorten_repr(token)}, which exceeds the largest {numbers.dtype}"
         remedy = "pass dtype=np.float64 or scale the data" if numbers.dtype != np.float64 else "scale the data"
-        _raise_at_line(text_format, block.line_at(position), problem, remedy)
+        raise_at_line(text_format, block.line_at(position), problem, remedy)
 
 
 def _sort_columns(text_format, block, X):
@@ -139,7 +139,7 @@ def _sort_columns(text_format, block, X):
     is_duplicate = (X.indices[1:] == X.indices[:-1]) & (row_of_entry[1:] == row_of_entry[:-1])
     k = int(is_duplicate.argmax())
     index = X.indices[k] + text_format.first_index
-    _raise_at_line(
+    raise_at_line(
         text_format,
         block.line_of_row(row_of_entry[k]),
         f"index {index} occurs twice",
@@ -161,11 +161,13 @@ def sum_duplicates(name, X):
 # --- error messages ----------------------------------------------------------------------------------------------
 
 
-def _raise_at_line(text_format, line, problem, remedy):
+def raise_at_line(text_format, line, problem, remedy):
+    """Raise ValueError for a line of a file."""
     raise ValueError(f"{text_format.name}:line {line}: {problem}; {remedy}")
 
 
-def _shorten_repr(token):
+def shorten_repr(token):
+    """Return the representation of a token, at most about 60 characters of it."""
     return repr(token if len(token) <= 60 else token[:57] + "...")
 
 
@@ -180,7 +182,7 @@ def _raise_for_token(text_format, block, status, position):
         INDEX_TOO_LARGE: _explain_index_too_large,
     }[status]
     explained = _explain_format(block.text_of_line(position)) or explain(text_format, token)
-    _raise_at_line(text_format, block.line_at(position), *explained)
+    raise_at_line(text_format, block.line_at(position), *explained)
 
 
 def _explain_format(line):
@@ -192,7 +194,7 @@ def _explain_format(line):
         return "this is Vowpal Wabbit text", "read it with load_vw"
     if SEPARATED_LINE.search(line):
         return (
-            f"got {_shorten_repr(line)}; this is comma-separated text",
+            f"got {shorten_repr(line)}; this is comma-separated text",
             "load it with numpy.loadtxt or pandas.read_csv and pass the arrays",
         )
     return None
@@ -200,34 +202,37 @@ def _explain_format(line):
 
 def _explain_label(text_format, token):
     if "," in token:
-        return f"got several labels, {_shorten_repr(token)}", "write one number per row, for example one file per label"
+        return (
+            f"got several labels, {shorten_repr(token)}",
+            "write one number per row, or pass multilabel=True to load_svmlight",
+        )
     if NOT_FINITE.fullmatch(token):
-        return f"got the label {_shorten_repr(token)}", "labels must be finite; remove the row"
+        return f"got the label {shorten_repr(token)}", "labels must be finite; remove the row"
     if ":" in token:
         return (
-            f"got {_shorten_repr(token)} in place of the label",
+            f"got {shorten_repr(token)} in place of the label",
             "start each row with a number, 0 if the label is unknown; label:weight, as XGBoost reads it, is not "
             "supported, so pass the weights as sample_weight",
         )
-    return f"got the label {_shorten_repr(token)}", "labels must be numbers; replace class names by 1, 2, 3"
+    return f"got the label {shorten_repr(token)}", "labels must be numbers; replace class names by 1, 2, 3"
 
 
 def _explain_feature(text_format, token):
     index, colon, _ = token.partition(":")
     if index == "qid":
-        return f"got {_shorten_repr(token)}", "qid: takes an integer and may occur once, after the label"
+        return f"got {shorten_repr(token)}", "qid: takes an integer and may occur once, after the label"
     if not colon:
         return (
-            f"got {_shorten_repr(token)} in place of index:value",
+            f"got {shorten_repr(token)} in place of index:value",
             f"write {text_format.first_index + 2}:0.5, without a blank inside",
         )
     if re.fullmatch(r"-\d+", index):
         return (
-            f"got the negative index {index} in {_shorten_repr(token)}",
+            f"got the negative index {index} in {shorten_repr(token)}",
             f"number the features from {text_format.first_index}",
         )
     return (
-        f"got the index {_shorten_repr(index)} in {_shorten_repr(token)}",
+        f"got the index {shorten_repr(index)} in {shorten_repr(token)}",
         f"an index must be an integer; number the features from {text_format.first_index}",
     )
 
@@ -236,20 +241,20 @@ def _explain_value(text_format, token):
     index, _, value = token.partition(":")
     if NOT_FINITE.fullmatch(value):
         return (
-            f"got the value {value} in {_shorten_repr(token)}",
+            f"got the value {value} in {shorten_repr(token)}",
             "omit a missing feature or give it a finite value",
         )
-    return f"got the value {_shorten_repr(value)} in {_shorten_repr(token)}", f"write a number, as in {index}:0.5"
+    return f"got the value {shorten_repr(value)} in {shorten_repr(token)}", f"write a number, as in {index}:0.5"
 
 
 def _explain_index_too_small(text_format, token):
-    return f"got {_shorten_repr(token)} with zero_based=False, where indices start at 1", "pass zero_based=True"
+    return f"got {shorten_repr(token)} with zero_based=False, where indices start at 1", "pass zero_based=True"
 
 
 def _explain_index_too_large(text_format, token):
     digits = token.partition(":")[0]
     if len(digits) > 18 and len(digits.lstrip("0")) <= 18:
-        return f"got the index {_shorten_repr(digits)} of {len(digits)} digits", "write it without leading zeros"
+        return f"got the index {shorten_repr(digits)} of {len(digits)} digits", "write it without leading zeros"
     index = int(digits[:60])
     if text_format.n_features is None:
         return f"got the index {index}", f"the largest supported index is {LARGEST_INDEX}; renumber the features"

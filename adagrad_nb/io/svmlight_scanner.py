@@ -207,11 +207,12 @@ def parse_number(text, i):
 
 @jit
 def skip_qid(text, i):
-    """Return the end of a token qid:digits at text[i:], or i if there is none."""
+    """Return the end of a token qid:integer at text[i:], or i if there is none."""
     if text[i] != LETTER_Q or text[i + _1] != LETTER_I or text[i + _2] != LETTER_D or text[i + _3] != COLON:
         return i
-    _, end = parse_integer(text, i + _4)
-    return end if end > i + _4 and ends_token(text[end]) else i
+    digits = i + _4 + np.uint64(text[i + _4] == MINUS)
+    _, end = parse_integer(text, digits)
+    return end if end > digits and ends_token(text[end]) else i
 
 
 @jit

@@ -157,6 +157,8 @@ def _check_device(model):
             f"penalty: got {model.parameters.state.penalty!r}, a group penalty, which training on a device does not "
             "support; use L1 there, or train on the host"
         )
+    if model.is_searching:
+        raise ValueError("lr: training on a device does not support a search over learning rates; use one rate")
     if model.normalized or model.invariant:
         raise ValueError(
             "normalized: training on a device supports neither normalized=True nor invariant=True; use False"
@@ -178,7 +180,7 @@ class DeviceTrainer:
         self.model, self.X = model, X
         self.active_rows = np.flatnonzero(weight[order] != 0)  # batches skip rows of weight zero
         visited = order[self.active_rows]
-        spec = model.parameters.spec()
+        spec = model.parameters.spec(order.size)
         self._spec, self.schedule = arrays.to_device_record(spec), spec.schedule
         self.rows = Rows(X.indptr, X.indices, X.data, *map(arrays.to_device_array, (y, weight, visited)))
         self.host_arrays = self._trained_arrays()

@@ -12,7 +12,7 @@ import numpy as np
 from .._csr import as_unsigned
 from ..compiler.jit import compiled_for, is_compiled
 from ..records.rules import has_additive_accumulators
-from .kernels import mini_batch, multi_batch, multi_rows, rows, scaled_rows, workers
+from .kernels import mini_batch, multi_batch, multi_rows, rows, scaled_rows, search_rows, workers
 from .kernels.merging import WorkerResults
 from .parameters import SingleOutput
 
@@ -40,6 +40,7 @@ def choose_kernel(parameters, batch_size, X, spec, n_workers=1):
                                invariant
     one       `batch_size`     plain           1                  `mini_batch`
     several   1                plain           1                  `multi_rows`
+    several   1                rate search     1                  `search_rows`
     several   `batch_size`     plain           1                  `multi_batch`
     one       any              any but         `n_workers`        `workers`, which calls
                                normalised                         one of the first three
@@ -67,7 +68,7 @@ def row_kernel(parameters, batch_size, X, spec, leading=()):
         return compiled_for(scaled_rows.learn_scaled_rows, spec), scaled_rows.ScaledRowBuffers(
             w, slots, max_abs, inverse_scale, r
         )
-    return compiled_for(rows.learn_rows, spec), rows.RowBuffers(w, slots, np.empty(shape, np.int64))
+    return compiled_for(rows.learn_rows, spec), rows.RowBuffers(w, slots, np.empty(shape, _time_dtype(parameters)))
 
 
 def batch_kernel(parameters, batch_size, X, spec, leading=()):
@@ -82,6 +83,9 @@ def batch_kernel(parameters, batch_size, X, spec, leading=()):
 
 def _multi_output_kernel(parameters, batch_size, X, spec):
     """Return a kernel of several outputs."""
+    if isinstance(spec, search_rows.SearchSpec):
+        workspace = parameters.search_workspace(as_unsigned(X.indices).dtype, _longest_row(X))
+        return compiled_for(search_rows.learn_search_rows, spec), workspace
     row = parameters.row_workspace(as_unsigned(X.indices).dtype)
     if batch_size == 1:
         return compiled_for(multi_rows.learn_multi_rows, spec), row
@@ -101,6 +105,11 @@ def allocate_batch_index(X, batch_size, leading=()):
 
 def _longest_row(X):
     return int(np.diff(X.indptr).max(initial=0))
+
+
+def _time_dtype(parameters):
+    """Return the dtype of the times in `last_update`."""
+    return np.int64 if isinstance(parameters.last_update, tuple) else parameters.last_update.dtype
 
 
 def _allocate_slots(parameters, shape):
@@ -166,7 +175,7 @@ def allocate_worker_results(parameters, n_features, n_workers, n_samples):
     shape = (n_workers, n_features)
     return WorkerResults(
         np.empty(shape, dtype), _allocate_slots(parameters, shape),
-        () if isinstance(parameters.last_update, tuple) else np.empty(shape, np.int64),
+        () if isinstance(parameters.last_update, tuple) else np.empty(shape, parameters.last_update.dtype),
         np.empty((n_workers, PADDING), dtype), _allocate_slots(parameters, (n_workers, PADDING)),
         np.zeros(n_workers, np.int64),
         np.empty(n_features, dtype), np.empty(n_features, dtype), _allocate_slots(parameters, n_features),

@@ -25,12 +25,14 @@ class EarlyStopping(NamedTuple):
           training on its other rows.
         - "recent": of all rows of the pass, each before the model is trained on it.
     validation_fraction : float, default 0.1
-        Fraction in (0, 1) of the rows of each chunk to hold out.  They are drawn with ``rng``, or with seed 0 if it is
+        Fraction in (0, 1) of the rows of non-zero weight of each chunk to hold out, at least one of the first chunk.
+        They are drawn with ``rng``, or with seed 0 if it is
         not given, and are the same in every pass.
     n_iter_no_change : int, default 5
         Number of consecutive passes that do not decrease the lowest loss by more than `tol` before training stops.
     tol : float, default 1e-3
-        In [0, inf).
+        In [0, inf).  With ``standardize_targets=True`` it is in units of the squared scale of the targets, or of the
+        scale for losses that grow linearly.
 
     Examples
     --------
@@ -80,13 +82,20 @@ class EarlyStoppingMonitor:
         self.n_bad_passes = 0  # passes without improvement
         self.validation_sums = np.zeros(2)  # of the held-out rows of this pass: sum of losses, sum of weights
 
-    def validation_rows(self, n, chunk_index):
-        """Return the indices, in increasing order, of the held-out rows among the n rows of a chunk."""
+    def validation_rows(self, weight, chunk_index):
+        """Return the indices, in increasing order, of the held-out rows of a chunk with these sample weights.
+
+        Rows of weight zero are not drawn: they would reduce the number of rows that are evaluated.
+        """
         if self.options.monitor != "held-out":
             return np.empty(0, np.int64)
+        candidates = np.flatnonzero(weight > 0)
+        n = candidates.size
         rng = np.random.default_rng([self.seed, chunk_index, n])
         n_held_out = int(self.options.validation_fraction * n + rng.random())
-        return np.sort(rng.permutation(n)[:n_held_out])
+        if chunk_index == 0 and n > 1:
+            n_held_out = max(n_held_out, 1)
+        return candidates[np.sort(rng.permutation(n)[:n_held_out])]
 
     def add_validation_loss(self, model, X, y, weight, rows):
         """Add the losses of the held-out rows to the loss of this pass."""
@@ -98,18 +107,27 @@ class EarlyStoppingMonitor:
         if total_weight:
             self.validation_sums += total_weight * model.mean_loss(X_held_out, y, weight), total_weight
 
-    def should_stop(self, model, pass_loss):
-        """Record a pass whose rows had the mean loss `pass_loss`; return whether to stop."""
+    def should_stop(self, model, pass_loss, pass_weight):
+        """Record a pass whose rows had the mean loss `pass_loss` and the total weight `pass_weight`.
+
+        Return whether to stop.
+        """
         options = self.options
         if options.monitor == "held-out":
             if not self.validation_sums[1]:
                 raise ValueError(
-                    f"early_stopping: validation_fraction={options.validation_fraction} holds out no row of "
-                    "non-zero weight; use more rows, a larger validation_fraction, or monitor='recent'"
+                    f"early_stopping: no held-out row has a positive weight; with validation_fraction="
+                    f"{options.validation_fraction} give more rows of positive weight, or use monitor='recent'"
+                )
+            if not pass_weight:
+                raise ValueError(
+                    f"early_stopping: validation_fraction={options.validation_fraction} holds out all rows of positive "
+                    "weight; give more rows, use a smaller validation_fraction, or use monitor='recent'"
                 )
             pass_loss = float(self.validation_sums[0] / self.validation_sums[1])
             self.validation_sums[:] = 0
-        improved = pass_loss < self.best_loss - options.tol
+        loss_unit = 1.0 if model.target_scaling is None else model.target_scaling.loss_unit
+        improved = pass_loss < self.best_loss - options.tol * loss_unit
         self.n_bad_passes = 0 if improved else self.n_bad_passes + 1
         self.pass_losses.append(pass_loss)
         if self.best_model is None or pass_loss < self.best_loss:

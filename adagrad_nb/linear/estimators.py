@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import numbers
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,9 @@ import scipy
 
 try:
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.utils import check_random_state
+    from sklearn.utils._param_validation import InvalidParameterError
     from sklearn.utils.extmath import safe_sparse_dot
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import check_classification_targets
@@ -25,12 +29,16 @@ from .. import _check, _csr
 from ..callbacks import PassLosses
 from ..records.averaging import Polyak
 from ..records.losses import LOSSES, Logistic, has_probabilities, target_type
+from ..records.multiclass_losses import OneVsRest, Softmax
 from ..records.penalties import L1, L2, ElasticNet, NoPenalty
 from ..records.rules import Adagrad
 from . import targets
-from .fit import fit_linear
+from .early_stopping import early_stopping_monitor
+from .fit import check_options, fit_linear
 from .row_order import sort_rows_by_hash
-from .targets import MulticlassLabels, apply_class_weight, check_class_weight
+from .target_scaling import can_standardize
+from .targets import BinaryLabels, MulticlassLabels, Numbers, apply_class_weight, check_class_weight
+from .trainer import new_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,14 +48,24 @@ if TYPE_CHECKING:
     from .early_stopping import EarlyStopping
 
 LOSS_ALIASES = {"log_loss": "logistic", "squared_error": "squared"}  # scikit-learn's names
+TARGET_WORDS = {"binary": "labels", "multiclass": "labels", "continuous": "numbers", "count": "counts"}
+
+
+@contextlib.contextmanager
+def _parameter_errors():
+    """Raise errors of parameters as scikit-learn's `InvalidParameterError`, a ValueError and a TypeError."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise InvalidParameterError(str(error)) from error
 
 
 class LinearEstimator(BaseEstimator):
     """Base of the estimators: parameters, training, and dense or sparse coefficients."""
 
     def __init__(
-        self, loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
-        shuffle, random_state, warm_start, callback,
+        self, loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, normalized, invariant, max_iter,
+        early_stopping, fit_intercept, shuffle, random_state, warm_start, callback,
     ):  # fmt: skip
         self.loss = loss
         self.penalty = penalty
@@ -57,6 +75,8 @@ class LinearEstimator(BaseEstimator):
         self.lr = lr
         self.average = average
         self.batch_size = batch_size
+        self.normalized = normalized
+        self.invariant = invariant
         self.max_iter = max_iter
         self.early_stopping = early_stopping
         self.fit_intercept = fit_intercept
@@ -82,9 +102,10 @@ class LinearEstimator(BaseEstimator):
             return LOSSES[name]()
         _check.record_methods("loss", loss, ("target_type",), LOSSES[self._loss_names()[0]]())
         if target_type(loss) not in self._target_types:
+            words = dict.fromkeys(TARGET_WORDS[name] for name in self._target_types)
             raise ValueError(
-                f"loss: got {type(loss).__name__}, whose targets are of type {target_type(loss)!r}; must be one of "
-                f"{', '.join(self._loss_names())}, or a loss record with the same type of targets as these"
+                f"loss: got {type(loss).__name__}, a loss for {TARGET_WORDS[target_type(loss)]}; {type(self).__name__} "
+                f"takes {', '.join(self._loss_names())}, or a loss record for {' or '.join(words)}"
             )
         return loss
 
@@ -95,7 +116,10 @@ class LinearEstimator(BaseEstimator):
         if not isinstance(self.penalty, str):
             return self.penalty
         _check.in_interval("alpha", self.alpha, "[0, inf)")
-        _check.in_interval("l1_ratio", self.l1_ratio, "[0, 1]")
+        if self.l1_ratio is not None:
+            _check.in_interval("l1_ratio", self.l1_ratio, "[0, 1]")
+        elif self.penalty == "elasticnet":
+            raise ValueError("l1_ratio: got None; must be a number in [0, 1] for penalty='elasticnet'")
         if self.penalty == "l1":
             return L1(self.alpha)
         if self.penalty == "l2":
@@ -105,22 +129,34 @@ class LinearEstimator(BaseEstimator):
         raise ValueError(f"penalty: got {self.penalty!r}; must be 'l1', 'l2', 'elasticnet', None, or a penalty record")
 
     def _fit_linear_options(self):
-        """Return keyword arguments of `fit_linear`."""
-        _check.boolean("fit_intercept", self.fit_intercept)
-        _check.boolean("shuffle", self.shuffle)
-        return {
-            "loss": self._resolve_loss(), "penalty": self._resolve_penalty(),
-            "rule": Adagrad() if self.rule is None else self.rule,
-            "lr": self.lr, "average": self._resolve_average(), "batch_size": self.batch_size,
-            "intercept": bool(self.fit_intercept),
-        }  # fmt: skip
+        """Return the options of `fit_linear` that a model has; raise InvalidParameterError for invalid parameters."""
+        with _parameter_errors():
+            for name in ("fit_intercept", "shuffle", "warm_start"):
+                _check.boolean(name, getattr(self, name))
+            _check.positive_count("max_iter", self.max_iter)
+            early_stopping_monitor(self.early_stopping, 0)
+            if self.callback is not None and not callable(self.callback):
+                raise TypeError(f"callback: got {self.callback!r}; must be callable")
+            return check_options(
+                **self._model_options(), penalty=self._resolve_penalty(),
+                rule=Adagrad() if self.rule is None else self.rule, lr=self.lr, average=self._resolve_average(),
+                batch_size=self.batch_size, intercept=bool(self.fit_intercept), normalized=self.normalized,
+                invariant=self.invariant,
+            )  # fmt: skip
+
+    def _model_options(self):
+        """Return the options that differ between the estimators."""
+        return {"loss": self._resolve_loss()}
 
     def _resolve_average(self):
         """Return the average as `fit_linear` takes it: a record or False."""
         average = self.average
         if isinstance(average, (bool, np.bool_)):
             return Polyak() if average else False
-        return Polyak(int(average)) if isinstance(average, numbers.Integral) else average
+        if not isinstance(average, numbers.Integral):
+            return average
+        _check.count("average", average)
+        return Polyak(int(average) - 1) if average else False  # scikit-learn counts updates from 1
 
     # --- training ----------------------------------------------------------------------------------------------
 
@@ -130,29 +166,73 @@ class LinearEstimator(BaseEstimator):
         kinds = [np.float64, np.float32]
         return validate_data(self, X, *y, reset=reset, accept_sparse="csr", dtype=kinds, **options)
 
-    def _fit_passes(self, X, y, sample_weight):
-        passes = _check.positive_count("max_iter", self.max_iter)
-        is_continued = _check.boolean("warm_start", self.warm_start) and hasattr(self, "model_")
+    def _fit_passes(self, X, y, sample_weight, coef_init, intercept_init):
         options = self._fit_linear_options()
+        has_initial_weights = coef_init is not None or intercept_init is not None
+        is_continued = self.warm_start and hasattr(self, "model_") and not has_initial_weights
         X, y = self._check_data(X, y, reset=not is_continued)
         y = self._encode_targets(y, is_continued)
         X = _csr.as_csr(X, X.dtype)
+        if not X.has_canonical_format:  # rows are compared by their sorted entries
+            X = _csr.sum_duplicates(X)
         weight = self._row_weights(y, sample_weight)
         rows = weight > 0
         if not rows.any():
             raise ValueError("sample_weight: all weights are zero; at least one must be positive")
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        with _parameter_errors():
+            seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        model = self.model_ if is_continued else None
+        if has_initial_weights:
+            model = self._initial_model(X, y, options, coef_init, intercept_init)
+        row_numbers = None
         if self.shuffle:
-            X, y, weight = sort_rows_by_hash(X, y, weight, seed)
+            X, y, weight, row_numbers = sort_rows_by_hash(X, y, weight, seed)
         # The objective is the mean loss by weight plus the penalty, so weights get mean 1.
         weight = weight / weight[weight > 0].mean()
         self.loss_curve_ = []
-        training = {"passes": passes, "rng": seed, "early_stopping": self.early_stopping}
-        return self._fit_model(X, y, weight, self.model_ if is_continued else None, options | training)
+        training = {"passes": self.max_iter, "rng": seed, "early_stopping": self.early_stopping}
+        try:
+            self._fit_model(X, y, weight, model, options | training)
+        except _csr.RowError as error:
+            raise (error if row_numbers is None else error.renumbered(row_numbers[error.row])) from None
+        if len(self.validation_curve_) == self.max_iter:
+            warnings.warn(
+                f"max_iter: the maximum of {self.max_iter} passes was reached before early stopping; increase max_iter "
+                "to improve the fit",
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return self
+
+    def _initial_model(self, X, y, options, coef_init, intercept_init):
+        """Return an untrained model with initial weights."""
+        model = new_model(X, y, self._class_codes(), self._suited_to_classes(options))
+        if self._class_codes() is not None:
+            model._declare_classes(self._class_codes())
+        weights = []
+        for name, given, shape in (
+            ("coef_init", coef_init, self._shape_coef(model.coef).shape),
+            ("intercept_init", intercept_init, np.atleast_1d(model.intercept).shape),
+        ):
+            values = np.zeros(shape) if given is None else _check.finite_array(name, np.asarray(given, np.float64))
+            if values.size != np.prod(shape) or (len(shape) > 1 and shape[0] > 1 and values.shape != shape):
+                raise ValueError(f"{name}: got shape {values.shape}; must have shape {shape}, as of the fitted weights")
+            weights.append(values.reshape(shape))
+        model._set_initial_weights(np.squeeze(weights[0], 0) if weights[0].shape[0] == 1 else weights[0], weights[1])
+        return model
+
+    def _suited_to_classes(self, options):
+        """Return the options with the loss for the number of classes."""
+        return options
 
     def _fit_once(self, X, y, sample_weight, classes=None):
         first = not hasattr(self, "model_")
         options = self._fit_linear_options()
+        if self.early_stopping:
+            raise InvalidParameterError(
+                f"early_stopping: got {self.early_stopping}; partial_fit makes one pass and holds out no rows, so it "
+                "needs early_stopping=False"
+            )
         X, y = self._check_data(X, y, reset=first)
         y = self._encode_targets(y, not first, classes)
         if first:
@@ -162,8 +242,8 @@ class LinearEstimator(BaseEstimator):
     def _fit_model(self, X, y, weight, model, options):
         pass_losses = PassLosses(self.callback)
         self.model_ = fit_linear(
-            X, y, sample_weight=weight, model=model, callback=pass_losses, classes=self._class_codes(), **options,
-            dtype=None if model is None else model.dtype,
+            X, y, sample_weight=weight, model=model, callback=pass_losses, classes=self._class_codes(),
+            dtype=None if model is None else model.dtype, **self._suited_to_classes(options),
         )  # fmt: skip
         losses = pass_losses.losses()
         self.loss_curve_ += losses
@@ -226,22 +306,27 @@ penalty : {None, "l1", "l2", "elasticnet"} or penalty record, default None
     with one strength for each feature, has its own strength; `alpha` and `l1_ratio` are then not used.
 alpha : float, default 1e-4
     Strength in [0, inf) of a penalty given by name: `alpha` |w| for "l1", `alpha` w² / 2 for "l2".
-l1_ratio : float, default 0.15
+l1_ratio : float or None, default 0.15
     Fraction in [0, 1] of "l1" in "elasticnet": `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
 rule : rule record, optional
     Update rule, by default ``Adagrad()``.""",
     "FITTING": """\
-average : bool, int or Polyak, default False
-    Whether `coef_` and `intercept_` are means of the iterates.  An int or ``Polyak(start)`` is the first update of the
-    mean.
+average : bool, int, Polyak or OnlineToBatch, default False
+    Whether `coef_` and `intercept_` are means of the iterates.  With an int n the mean begins with the n-th update, as
+    in scikit-learn; 0 is False.  ``Polyak(start)`` counts updates from 0; ``OnlineToBatch(start)`` takes the iterates
+    before the updates.
 batch_size : int, default 1
     Number of rows for each update.
+normalized : bool, default False
+    Whether each feature is divided by its largest absolute value so far, so that X needs no scaling (see `fit_linear`).
+invariant : bool, default False
+    Whether to use importance-weight-aware updates, which do not overshoot (see `fit_linear`).
 max_iter : int, default 10
     Number of passes over the data in `fit`; the maximum with `early_stopping`.  One pass is often enough for 100,000
     rows.
 early_stopping : bool or EarlyStopping, default False
     Whether `fit` holds out a tenth of the rows, stops when their loss no longer decreases, and keeps the best
-    model.
+    model.  It warns if that did not happen within `max_iter` passes.  `partial_fit` requires False.
 fit_intercept : bool, default True
     Whether to train an intercept.
 shuffle : bool, default True
@@ -315,8 +400,9 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         "smooth_hinge", "perceptron"; or a record such as ``SmoothHinge(0.5)``.  With more than two classes "logistic"
         is the softmax loss; the others are trained one versus rest, in the same pass.
     {PENALTY}
-    lr : float or schedule record, default 0.5
+    lr : float, schedule record or "auto", default 0.5
         Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.
+        "auto" searches among eight rates in the same pass, for two classes; see `RateSearch`.
     {FITTING}
     class_weight : dict, "balanced" or None, default None
         Factors of the sample weights by label; labels that a dict lacks have the factor 1.  "balanced" gives every
@@ -360,18 +446,22 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
     def __init__(
         self, loss: str | tuple[Any, ...] = "logistic", *, penalty: str | tuple[Any, ...] | None = None,
         alpha: float = 1e-4, l1_ratio: float = 0.15, rule: tuple[Any, ...] | None = None,
-        lr: float | tuple[Any, ...] = 0.5, average: bool | int | Polyak = False, batch_size: int = 1,
-        max_iter: int = 10, early_stopping: bool | EarlyStopping = False, fit_intercept: bool = True,
-        shuffle: bool = True, random_state: Any = None, warm_start: bool = False,
+        lr: float | str | tuple[Any, ...] = 0.5, average: bool | int | Polyak = False, batch_size: int = 1,
+        normalized: bool = False, invariant: bool = False, max_iter: int = 10,
+        early_stopping: bool | EarlyStopping = False, fit_intercept: bool = True, shuffle: bool = True,
+        random_state: Any = None, warm_start: bool = False,
         class_weight: dict[Any, float] | str | None = None, callback: Callable[..., Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(
-            loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
-            shuffle, random_state, warm_start, callback,
+            loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, normalized, invariant, max_iter,
+            early_stopping, fit_intercept, shuffle, random_state, warm_start, callback,
         )  # fmt: skip
         self.class_weight = class_weight
 
-    def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> AdagradClassifier:
+    def fit(
+        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *,
+        coef_init: npt.ArrayLike | None = None, intercept_init: npt.ArrayLike | None = None,
+    ) -> AdagradClassifier:  # fmt: skip
         """Train on rows, in `max_iter` passes.
 
         Parameters
@@ -382,12 +472,16 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
             Labels of one kind.
         sample_weight : array-like of shape (n_samples,), optional
             In [0, inf); by default ones.
+        coef_init : array-like of the shape of `coef_`, optional
+            Initial weights, in place of zeros or, with `warm_start`, of the last ones.
+        intercept_init : array-like of the shape of `intercept_`, optional
+            Initial intercept.
 
         Returns
         -------
         self
         """
-        return self._fit_passes(X, y, sample_weight)
+        return self._fit_passes(X, y, sample_weight, coef_init, intercept_init)
 
     def partial_fit(
         self, X: Any, y: npt.ArrayLike, classes: npt.ArrayLike | None = None,
@@ -440,11 +534,26 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
     def _class_codes(self):
         return list(range(self.classes_.size))
 
-    def _fit_model(self, X, y, weight, model, options):
+    def _suited_to_classes(self, options):
         loss = options["loss"]
-        if target_type(loss) == "multiclass" and self.classes_.size == 2:  # two classes need one output
-            options["loss"] = getattr(loss, "loss", Logistic())
-        return super()._fit_model(X, y, weight, model, options)
+        if self.classes_.size == 2 and isinstance(loss, (Softmax, OneVsRest)):  # two classes need one output
+            return options | {"loss": getattr(loss, "loss", Logistic())}
+        return options
+
+    def _fit_model(self, X, y, weight, model, options):
+        # Rows have the positions of their labels; afterwards the model gets the labels, for its predictions and files.
+        if model is not None:
+            model = model._with_target(self._target(range(self.classes_.size), model))
+        super()._fit_model(X, y, weight, model, options)
+        if self.classes_.dtype.kind in "biufOUT":
+            self.model_ = self.model_._with_target(self._target(self.classes_.tolist(), self.model_))
+        return self
+
+    def _target(self, labels, model):
+        """Return the target with these labels, of the kind that a model has."""
+        return (
+            BinaryLabels(*labels) if isinstance(model.target, BinaryLabels) else MulticlassLabels(tuple(labels), True)
+        )
 
     def _row_weights(self, y, sample_weight):
         """Return the sample weights times the class weights."""
@@ -460,7 +569,9 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         return np.atleast_2d(coef)
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """Return the score of the second class, or of each of more than two classes.
+        """Return the score of the second of two classes, or of each of more classes.
+
+        A custom multi-class loss has two scores for two classes, of which this is the difference.
 
         Parameters
         ----------
@@ -470,7 +581,8 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         -------
         ndarray of shape (n_samples,) or (n_samples, n_classes)
         """
-        return self._decision_scores(X)
+        scores = self._decision_scores(X)
+        return scores[:, 1] - scores[:, 0] if scores.ndim == 2 and self.classes_.size == 2 else scores
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the label of each row.
@@ -499,7 +611,7 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         ndarray of shape (n_samples, n_classes)
             Columns in the order of `classes_`.
         """
-        scores = self.decision_function(X)
+        scores = self._decision_scores(X)
         probabilities = self.model_.predict_from_scores(scores)
         return probabilities if probabilities.ndim == 2 else np.column_stack([1 - probabilities, probabilities])
 
@@ -532,10 +644,17 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         "quantile"; "poisson" for counts, which predicts their mean, the exponential of the linear function; or a
         record such as ``Quantile(0.9)`` or ``Huber(1.35)``.
     {PENALTY}
-    lr : float or schedule record, default 0.5
+    lr : float, schedule record or "auto", default 0.1
         Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.
-        The first step changes a weight by `lr`.  If y is far from 1, scale y or the learning rate.
+        "auto" searches among eight rates in the same pass; see `RateSearch`.  With
+        `standardize_targets` it is in units of the standard deviation of y: the first step changes a weight by `lr`
+        standard deviations.
     {FITTING}
+    standardize_targets : bool, default True
+        Whether y is standardised during training, by its first value and a running estimate of its scale (see
+        `fit_linear`).  So y may have any unit and any mean.  `coef_`, `intercept_`, predictions, losses and the
+        parameters of losses and penalties are in the units of y.  It has no effect on counts, and on custom losses
+        without an attribute ``is_residual = True``.
     {CALLBACK}
 
     Attributes
@@ -570,17 +689,22 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
     def __init__(
         self, loss: str | tuple[Any, ...] = "squared", *, penalty: str | tuple[Any, ...] | None = None,
         alpha: float = 1e-4, l1_ratio: float = 0.15, rule: tuple[Any, ...] | None = None,
-        lr: float | tuple[Any, ...] = 0.5, average: bool | int | Polyak = False, batch_size: int = 1,
-        max_iter: int = 10, early_stopping: bool | EarlyStopping = False, fit_intercept: bool = True,
-        shuffle: bool = True, random_state: Any = None, warm_start: bool = False,
+        lr: float | str | tuple[Any, ...] = 0.1, average: bool | int | Polyak = False, batch_size: int = 1,
+        normalized: bool = False, invariant: bool = False, max_iter: int = 10,
+        early_stopping: bool | EarlyStopping = False, fit_intercept: bool = True, shuffle: bool = True,
+        random_state: Any = None, warm_start: bool = False, standardize_targets: bool = True,
         callback: Callable[..., Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(
-            loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, max_iter, early_stopping, fit_intercept,
-            shuffle, random_state, warm_start, callback,
+            loss, penalty, alpha, l1_ratio, rule, lr, average, batch_size, normalized, invariant, max_iter,
+            early_stopping, fit_intercept, shuffle, random_state, warm_start, callback,
         )  # fmt: skip
+        self.standardize_targets = standardize_targets
 
-    def fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> AdagradRegressor:
+    def fit(
+        self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *,
+        coef_init: npt.ArrayLike | None = None, intercept_init: npt.ArrayLike | None = None,
+    ) -> AdagradRegressor:  # fmt: skip
         """Train on rows, in `max_iter` passes.
 
         Parameters
@@ -591,12 +715,16 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
             Finite numbers, non-negative for counts.
         sample_weight : array-like of shape (n_samples,), optional
             In [0, inf); by default ones.
+        coef_init : array-like of the shape of `coef_`, optional
+            Initial weights, in place of zeros or, with `warm_start`, of the last ones.
+        intercept_init : array-like of the shape of `intercept_`, optional
+            Initial intercept.
 
         Returns
         -------
         self
         """
-        return self._fit_passes(X, y, sample_weight)
+        return self._fit_passes(X, y, sample_weight, coef_init, intercept_init)
 
     def partial_fit(self, X: Any, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> AdagradRegressor:
         """Train once on further rows, in the given order.
@@ -627,7 +755,13 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         scores = self._decision_scores(X)
         return self.model_.predict_from_scores(scores)
 
+    def _model_options(self):
+        options = super()._model_options()
+        is_wanted = _check.boolean("standardize_targets", self.standardize_targets)
+        return options | {"standardize_targets": is_wanted and can_standardize(options["loss"])}
+
     def _encode_targets(self, y, is_continued, classes=None):
+        Numbers(target_type(self._resolve_loss())).encode_known(y, y.size, np.float64)  # raises in the order given
         return y
 
     def _class_codes(self):

@@ -9,7 +9,7 @@ from ..io import schema
 from ..io.schema import FINITE, ArrayField
 from ..records.multiclass_losses import is_multi_output_loss
 from ..records.rules import slot_domains
-from ..records.schedules import Rates
+from ..records.schedules import RateSearch, has_several_rates
 from .selection import BestOutput
 from .targets import BinaryLabels, MulticlassLabels
 
@@ -21,9 +21,9 @@ OPTIONS = ("rule", "lr", "penalty", "average")
 def read_numbers(meta):
     """Return the options that are numbers or Booleans."""
     numbers = schema.entry(meta, "numbers", dict)
-    if set(numbers) != set(NUMBERS):
+    if set(numbers) - {"standardize_targets"} != set(NUMBERS):
         raise ValueError(f"numbers: got {sorted(numbers)}; must be {sorted(NUMBERS)}")
-    flags = {name: schema.entry(numbers, name, bool) for name in NUMBERS[1:]}
+    flags = {name: schema.entry(numbers, name, bool) for name in numbers if name != "batch_size"}
     return {"batch_size": schema.count_entry(numbers, "batch_size", 1)} | flags
 
 
@@ -48,7 +48,7 @@ def read_n_features(meta, arrays, loss, lr):
     A model of this size may be allocated: it takes no more than a few times the bytes of the file.
     """
     n_features = schema.count_entry(meta, "n_features")
-    is_multi_output = is_multi_output_loss(loss) or isinstance(lr, Rates)
+    is_multi_output = is_multi_output_loss(loss) or has_several_rates(lr)
     name = "table" if is_multi_output else "w"
     schema.check_names(arrays, (name,), arrays)
     shape = arrays[name].shape
@@ -56,12 +56,29 @@ def read_n_features(meta, arrays, loss, lr):
         if shape != (n_features,):
             raise ValueError(f"n_features: got {n_features}, but w has shape {shape}")
         return n_features
-    n_outputs = len(lr.values) if isinstance(lr, Rates) else len(schema.entry(meta, "labels", list)) - 1
+    if isinstance(lr, RateSearch):
+        n_outputs = read_candidates(arrays)[0].size
+    else:
+        n_outputs = len(lr.values) if has_several_rates(lr) else len(schema.entry(meta, "labels", list)) - 1
     if len(shape) != 3 or (shape[0], shape[2]) != (n_features, n_outputs) or (n_outputs and not shape[1]):
         raise ValueError(f"n_features: got {n_features} with {n_outputs} outputs, but the table has shape {shape}")
     if not n_outputs and n_features > 2**31:
         raise ValueError(f"n_features: got {n_features} without any output")
     return n_features
+
+
+def read_candidates(arrays):
+    """Return the remaining learning rates of a search, and (rate, mean loss, update number) of the removed ones."""
+    schema.check_names(arrays, ("rates", "removed"), arrays)
+    rates, removed = arrays["rates"], arrays["removed"]
+    for name, array, shape in (("rates", rates, rates.shape[:1]), ("removed", removed, (*removed.shape[:1], 3))):
+        if array.dtype != np.float64 or array.shape != shape:
+            raise ValueError(f"{name}: got {array.dtype} of shape {array.shape}; must be float64 of shape {shape}")
+    schema.check_entries("rates", rates, "(0, inf)")
+    schema.check_entries("removed", removed[:, 2], "[1, 9e15]")
+    if np.any(removed[:, 2] != np.floor(removed[:, 2])):
+        raise ValueError("removed: update numbers must be integers")
+    return rates, removed
 
 
 def check_labels(target, labels):
@@ -101,6 +118,10 @@ def check_arrays(model, like, arrays, t):
     like : dict
         The arrays of such a model by name, of which only shapes and dtypes matter.
     """
+    if "summed_rates" in like and "summed_rates" not in arrays:
+        # A file of 0.1.0: lazy updates measured time in updates.
+        like = {name: array for name, array in like.items() if name != "summed_rates"}
+        like["last"] = like["last"].astype(np.int64)
     schema.check_names(arrays, like)
     for name, array in like.items():
         schema.check_array(name, arrays[name], ArrayField.like(array, None))
@@ -111,7 +132,9 @@ def check_arrays(model, like, arrays, t):
     schema.check_entries("tally", tally[-1:], "[0, inf]")
     domains = slot_domains(model.parameters.state.rule)
     of_slots = {f"{name}{k}": domain for name in ("slot", "bias_slot") for k, domain in enumerate(domains)}
-    of_slots |= {"tally": None, "totals": "[0, inf)", "largest": "[0, inf)"}
+    of_slots |= {"tally": None, "targets": None, "totals": "[0, inf)", "largest": "[0, inf)", "removed": None}
+    of_slots |= {"mean_square": "[0, inf)", "scale_weight": "[0, inf)"}
+    of_slots["summed_rates"] = "[0, inf)"
     best = model.selection.best(tally) if has_rates else None
     reported = slice(None) if best is None else slice(best, best + 1)
     for name, array in arrays.items():
@@ -124,6 +147,14 @@ def check_arrays(model, like, arrays, t):
             schema.check_entries(name, array[..., reported], FINITE)
         elif name != "last":
             schema.check_entries(name, array, of_slots.get(name, FINITE))
+    if model.standardize_targets:
+        schema.check_entries("targets", arrays["targets"], FINITE)
+        schema.check_entries("targets", arrays["targets"][2:], "[0, inf)")
+        schema.check_entries("targets", arrays["targets"][2:3], "[1, 2]")
     if "last" in arrays:
-        current = float(arrays["totals"][2]) if "totals" in arrays else t
+        current = t
+        if "totals" in arrays:
+            current = float(arrays["totals"][2])
+        elif "summed_rates" in arrays:
+            current = float(arrays["summed_rates"][0])
         schema.check_entries("last", arrays["last"], f"[0, {current!r}]")

@@ -11,7 +11,8 @@ from .._check import resolve_seed
 from ..io.readers import Chunk
 from ..records.losses import LOSSES
 from ..records.multiclass_losses import is_multi_output_loss
-from ..records.schedules import Constant, Rates
+from ..records.rules import Adagrad, is_scaled_gradient
+from ..records.schedules import Constant, Rates, RateSearch, has_several_rates
 from .early_stopping import early_stopping_monitor
 from .model import LinearModel
 from .parameters import check_average
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from ..records.averaging import Polyak
+    from ..records.averaging import OnlineToBatch, Polyak
     from .early_stopping import EarlyStopping
     from .trainer import Progress
 
@@ -40,10 +41,11 @@ def fit_linear(
     intercept: bool | None = None,
     sample_weight: npt.ArrayLike | None = None,
     model: LinearModel | None = None,
-    average: Polyak | bool | None = None,
+    average: Polyak | OnlineToBatch | bool | None = None,
     batch_size: int | None = None,
     normalized: bool | None = None,
     invariant: bool | None = None,
+    standardize_targets: bool | None = None,
     early_stopping: bool | EarlyStopping | None = None,
     threads: int = 1,
     shuffle: bool = False,
@@ -62,7 +64,8 @@ def fit_linear(
     Parameters
     ----------
     X : sparse matrix, array of shape (n, n_features), or iterable of Chunk
-        The rows.  Other formats are converted to CSR; indices may have 32 or 64 bits.  Rows from `to_device` are
+        The rows.  Other formats, and data frames of numbers and booleans, are converted to CSR; indices may have 32
+        or 64 bits.  Rows from `to_device` are
         trained on the device.  Of an iterable of chunks, such as ``read_svmlight(path)``, only one chunk is in memory
         at a time.  Later chunks may have more features.
     y : array_like of shape (n,)
@@ -78,10 +81,12 @@ def fit_linear(
         Penalty on the weights.  The intercept is never penalised.
     rule : rule record, default Adagrad()
         Update rule: `Adagrad` and its variants, dual averaging (`RDA`, `FTRL`), or `Adadelta`.
-    lr : float, schedule record, "auto" or Rates, default 0.5
+    lr : float, schedule record, "auto", RateSearch or Rates, default 0.5
         Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.  "auto"
-        is ``Rates()``: it trains eight models with learning rates from 0.02 to 1.5 in the same pass, and the result
-        is the one with the lowest progressive loss.
+        is ``RateSearch()``: it trains eight models with learning rates from 0.025 to 3.2 in the same pass, with
+        steps that do not depend on the units of the columns, and removes the worse half after 4,096, 16,384 and
+        65,536 rows.  The progressive loss is that of the model that was the best one before each row.  For rules
+        other than `Adagrad`, and for batches, "auto" is ``Rates()``, which keeps eight models with plain steps.
     passes : int, default 1
         Number of passes over the rows.
     intercept : bool, default True
@@ -91,11 +96,11 @@ def fit_linear(
     model : LinearModel, optional
         Model to continue from; it is not changed.  Options that are not given are those of the model.  Training on
         A and then on B is bit-equal to training on A and B in one call.
-    average : Polyak or False, optional
+    average : Polyak, OnlineToBatch or False, optional
         Report the mean of the iterates after updates ``start``, ``start`` + 1, … in `coef`, `intercept` and
-        predictions.  The mean is exact, and updating it costs time only for the features of a row.  Training and
-        the progressive loss use the last iterate.  When training continues from a model, averaging begins at the
-        given start, and False ends it.
+        predictions.  `OnlineToBatch` takes the iterates before these updates, which predicted the rows.  The mean is
+        exact, and updating it costs time only for the features of a row.  Training and the progressive loss use the
+        last iterate.  When training continues from a model, averaging begins at the given start, and False ends it.
     batch_size : int, default 1
         Number of rows for each update.  The update uses the sum of the gradients at the weights before it, each
         times its sample weight, divided by the number of rows.  A batch holds the next rows of non-zero weight in
@@ -127,6 +132,12 @@ def fit_linear(
         update does not overshoot its target, and a row of weight 2 counts as two rows.  The accumulators grow by
         the weight of a row, not by its square.  Supports `Adagrad`.  With `normalized`, `invariant` and
         ``rule=Adagrad(eps=0)`` the updates are those of Vowpal Wabbit's defaults, for which 0.5 is a good rate.
+    standardize_targets : bool, default False
+        Train as if each target were (y - a) / s, where a is the first target and s is the standard deviation of the
+        targets so far, or their mean absolute deviation for losses that grow linearly.  The learning rate is then in
+        units of s, and the intercept starts at a.  `coef`, `intercept`, losses and the strength of penalties are in
+        the units of y.  The scale is estimated before rows 2, 4, 8, … of all passes together; the weights do not
+        change before row 2.  For losses of the residual p - y; a custom one has an attribute ``is_residual = True``.
     class_weight : dict or "balanced", optional
         Factor of the sample weights for each label; labels that the dict lacks have the factor 1.  "balanced"
         gives every label the same total weight, with a mean factor of 1; it requires data in memory.
@@ -165,7 +176,7 @@ def fit_linear(
     """
     options = check_options(
         loss, lr, penalty=penalty, rule=rule, intercept=intercept, average=average, batch_size=batch_size,
-        normalized=normalized, invariant=invariant,
+        normalized=normalized, invariant=invariant, standardize_targets=standardize_targets,
     )  # fmt: skip
     _check.positive_count("passes", passes)
     _check.boolean("shuffle", shuffle)
@@ -212,6 +223,12 @@ def _as_chunks(X, y, weight, passes):
     return X
 
 
+def _automatic_rates(options):
+    """Return the learning rates of ``lr="auto"``: a search if the rule and the batches support its steps."""
+    is_supported = is_scaled_gradient(options.get("rule", Adagrad())) and options.get("batch_size", 1) == 1
+    return RateSearch() if is_supported else Rates()
+
+
 # --- options ---------------------------------------------------------------------------------------------------------
 
 
@@ -230,7 +247,11 @@ def check_options(loss, lr, **options):
             else ("value", "slope", "inverse_link", "target_type")
         )
         _check.record_methods("loss", loss, needs, "Logistic()")
-    for name in ("intercept", "normalized", "invariant"):
+    if "rule" in options:
+        _check.record_methods("rule", options["rule"], ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
+    if "penalty" in options:
+        _check.record_methods("penalty", options["penalty"], ("value", "prox"), "L1(1e-4)")
+    for name in ("intercept", "normalized", "invariant", "standardize_targets"):
         if name in options:
             _check.boolean(name, options[name])
     if "average" in options:
@@ -238,9 +259,11 @@ def check_options(loss, lr, **options):
     if "batch_size" in options:
         _check.positive_count("batch_size", options["batch_size"])
     if isinstance(lr, str) and lr == "auto":
-        lr = options["lr"] = Rates()
-    if isinstance(lr, Rates):
+        lr = options["lr"] = _automatic_rates(options)
+    if has_several_rates(lr):
         _check.record_methods("lr", lr, ("values",), "Rates()")
+    elif hasattr(lr, "_fields"):
+        _check.record_methods("lr", lr, ("at",), "InverseSqrt(0.5)")
     if isinstance(lr, Constant) and np.ndim(lr.lr):
         raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
     if lr is not None and not hasattr(lr, "_fields"):

@@ -11,6 +11,7 @@ from ..compiler.jit import compiled_for
 from ..io.readers import Chunk
 from . import dispatch
 from .kernels import merging as kernels
+from .kernels.lazy import SummedRates
 from .kernels.rows import Rows
 from .model import LinearModel, options_equal
 from .targets import BinaryLabels, check_sample_weight
@@ -103,6 +104,11 @@ def merge(
         if not isinstance(model, LinearModel):
             raise TypeError(f"models: got {type(model).__name__} at index {k}; must be a LinearModel")
         dispatch.check_mergeable("models", model.parameters)
+        if model.standardize_targets:
+            raise ValueError(
+                f"models: got standardize_targets=True at index {k}, with a scale of its own; standardise y before "
+                "training, or use standardize_targets=False"
+            )
     if start is None:
         start = _untrained_copy(models[0], min(model.n_features for model in models))
     elif not isinstance(start, LinearModel):
@@ -144,6 +150,8 @@ def _merge_models(models, start, rule, sample):
     parameters.resize(n)
     new.target = _joint_target([start, *models])
     rows, n_samples = (None, 1) if sample is None else _sample_rows(sample, new)
+    n_updates = sum(model.parameters.t - t for model in models)
+    spec, weights = parameters.spec(n_updates), parameters.kernel_arrays()
     results = dispatch.allocate_worker_results(parameters, n, len(models), n_samples)
     for k, model in enumerate(models):
         trained = model.parameters.copy()
@@ -153,18 +161,24 @@ def _merge_models(models, start, rule, sample):
             for slot, values in zip(slots, state.slots[0], strict=True):
                 slot[k] = values
         if not isinstance(results.last_update, tuple):
-            results.last_update[k] = trained.last_update
+            results.last_update[k] = trained.last_update + _time_shift(spec.lazy, trained)
         results.n_updates[k] = trained.t - t
         new.loss_sums += model.loss_sums - start.loss_sums
         new.n_seen += model.n_seen - start.n_seen
-    spec, weights = parameters.spec(), parameters.kernel_arrays()
     compiled_for(kernels.merge_all, spec)(spec, weights, results, t)
     b = 1 if rule == "sum" else 0
     if rule == "blend":
         b = compiled_for(kernels.choose_blend, spec)(spec, rows, results, n_samples)
     compiled_for(kernels.apply_blend, spec)(spec, weights, results, new.dtype.type(b))
-    parameters.t = t + int(results.n_updates.sum())
+    parameters.t = t + n_updates
     return new
+
+
+def _time_shift(lazy, trained):
+    """Return what the times of a model lack to those of a merge; models may sum learning rates from other updates."""
+    if not isinstance(lazy, SummedRates):
+        return 0
+    return lazy.time_at(trained.t) - trained.rate_sums()[0]
 
 
 def _sample_rows(sample, model):

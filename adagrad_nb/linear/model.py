@@ -15,14 +15,17 @@ from .._csr import as_csr, as_unsigned
 from ..compiler.jit import cast, compiled_for
 from ..cuda.arrays import is_device_array, to_host
 from ..io import archive, schema
+from ..records.dual_averaging import is_dual_averaging
 from ..records.group_penalties import is_group_penalty
 from ..records.losses import has_probabilities, target_type
 from ..records.multiclass_losses import IndependentOutputs, OneVsRest, is_multi_output_loss
-from ..records.schedules import Rates
+from ..records.schedules import RateSearch, has_several_rates
 from . import file_schema
 from .kernels import multi_rows, rows
 from .parameters import MultiOutput, SingleOutput
-from .selection import AllOutputs, BestOutput, OnlyOutput
+from .rate_search import Candidate, SearchedParameters
+from .selection import AllOutputs, BestOutput, OnlyOutput, SearchedOutput
+from .target_scaling import TargetScaling, can_standardize
 from .targets import (
     BinaryLabels,
     MulticlassLabels,
@@ -39,7 +42,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..optim.state import State
-    from ..records.averaging import Polyak
+    from ..records.averaging import OnlineToBatch, Polyak
 
 FILE_KIND = "linear model"
 
@@ -70,7 +73,7 @@ class LinearModel:
         Mean loss of the first pass, by sample weight.  The loss of a row is computed before the update by that row.
     n_seen : int
         Number of rows trained on, over all passes.
-    normalized, invariant : bool
+    normalized, invariant, standardize_targets : bool
         Options of `fit_linear`.
     n_features : int
         Number of features.
@@ -82,7 +85,10 @@ class LinearModel:
         Options and accumulators of the weights and of the intercept, as copies.  ``state.t`` is the number of updates.
         With several outputs the accumulators have shape (n_features, n_outputs).
     rates : ndarray of shape (n_rates,)
-        Learning rates, or their factors on the schedule.  Only with ``lr="auto"`` or `Rates`.
+        Learning rates that remain, or their factors on the schedule.  Only with ``lr="auto"``, `RateSearch` or
+        `Rates`.
+    candidates : list of Candidate
+        The learning rates of a search, with the progressive loss of each and the update at which it was removed.
     rate : float
         Learning rate with the lowest progressive loss.  `coef`, `intercept` and predictions are those of this rate.
     progressive_losses : ndarray of shape (n_rates,)
@@ -102,6 +108,7 @@ class LinearModel:
     selection: Any  # OnlyOutput, BestOutput or AllOutputs
     parameters: Any  # SingleOutput or MultiOutput
     target: Any  # Numbers, BinaryLabels or MulticlassLabels
+    target_scaling: TargetScaling | None = None
     pass_losses: list[float]
 
     def __init__(
@@ -117,6 +124,7 @@ class LinearModel:
         batch_size: int = 1,
         normalized: bool = False,
         invariant: bool = False,
+        standardize_targets: bool = False,
     ) -> None:
         self.loss, self.batch_size, self.dtype = loss, batch_size, np.dtype(dtype)
         self.n_seen, self.pass_losses = 0, []
@@ -125,12 +133,18 @@ class LinearModel:
         self.target = MulticlassLabels() if is_multi_output_loss(loss) else _single_target(loss)
         if is_multi_output_loss(loss):
             self.selection, self.parameters = AllOutputs(), MultiOutput(*shared, (), average)
-        elif isinstance(lr, Rates):
+        elif isinstance(lr, RateSearch):
+            self.selection, self.parameters = SearchedOutput(), SearchedParameters(*shared, average)
+        elif has_several_rates(lr):
             self.selection, self.parameters = BestOutput(), MultiOutput(*shared, lr.values, average)
         else:
             self.selection = OnlyOutput()
             self.parameters = SingleOutput(*shared, average, normalized, invariant)
         self.loss_sums = np.zeros(self.parameters.n_loss_sums)
+        if standardize_targets:
+            _check_standardized(loss)
+            self.target_scaling = TargetScaling(loss, intercept)
+            self.parameters.rate_scale = self.target_scaling.scale
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -140,6 +154,7 @@ class LinearModel:
         new.__dict__.update(self.__dict__)
         new.loss_sums, new.parameters = self.loss_sums.copy(), self.parameters.copy()
         new.pass_losses = list(self.pass_losses)
+        new.target_scaling = None if self.target_scaling is None else self.target_scaling.copy()
         return new
 
     def __copy__(self) -> LinearModel:
@@ -159,6 +174,8 @@ class LinearModel:
         invariant = options.get("invariant", self.invariant)
         batch_size = options.get("batch_size", self.batch_size)
         _check_outputs(merged["loss"], merged["lr"], merged["penalty"], self.normalized, invariant, batch_size, self)
+        if self.standardize_targets:
+            _check_standardized(merged["loss"])
         new = self.copy()
         new.loss, new.batch_size = merged["loss"], batch_size
         new.parameters = self.parameters.with_options(
@@ -166,6 +183,37 @@ class LinearModel:
             **{name: options[name] for name in ("rule", "lr", "penalty") if name in options},
         )  # fmt: skip
         return new
+
+    def _with_target(self, target):
+        """Return a model that shares all arrays with this one and has other labels."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, target=target)
+        return new
+
+    def _set_initial_weights(self, coef, intercept):
+        """Start an untrained model at these weights, of the shapes of `coef` and `intercept`."""
+        if is_dual_averaging(self.parameters.state.rule):
+            name = type(self.parameters.state.rule).__name__
+            raise ValueError(
+                f"coef_init: got initial weights, but the weights of the rule {name} follow from its accumulators; use "
+                "Adagrad(…), or no initial weights"
+            )
+        if self.normalized and np.any(coef):
+            raise ValueError(
+                "coef_init: got initial weights, which normalized=True would scale down when larger values of their "
+                "features occur; use normalized=False, or no initial weights"
+            )
+        if self.standardize_targets and self.has_intercept:
+            self.target_scaling.set_offset(float(np.ravel(intercept)[0]))
+            intercept = np.zeros_like(intercept)
+        self.parameters.set_weights(np.asarray(coef, self.dtype), np.asarray(intercept, self.dtype))
+
+    def _rescale_rate(self):
+        """Estimate the scale of the targets anew, and multiply the learning rate by it from the next update on."""
+        self.target_scaling.update_scale()
+        self.parameters = self.parameters.with_options(
+            self.parameters.loss, self.average, self.invariant, rate_scale=self.target_scaling.scale
+        )
 
     def _declare_classes(self, classes):
         """Set the labels that the caller declares."""
@@ -203,7 +251,7 @@ class LinearModel:
         return self.parameters.states()[1]
 
     @property
-    def average(self) -> Polyak | bool:
+    def average(self) -> Polyak | OnlineToBatch | bool:
         """Average that the model reports, or False."""
         return self.parameters.average
 
@@ -218,6 +266,15 @@ class LinearModel:
         return self.parameters.scaling.invariant
 
     @property
+    def standardize_targets(self) -> bool:
+        """Whether the learning rate is multiplied by the scale of the targets."""
+        return self.target_scaling is not None
+
+    @property
+    def _offset(self):
+        return 0.0 if self.target_scaling is None else self.target_scaling.offset
+
+    @property
     def coef(self) -> np.ndarray:
         """Weights, with the penalty of all updates applied."""
         return self.selection.coef(self.parameters, self.loss_sums)
@@ -225,7 +282,7 @@ class LinearModel:
     @property
     def intercept(self) -> float | np.ndarray:
         """Intercept as a float, or an array with one for each class."""
-        return self.selection.intercept(self.parameters, self.loss_sums)
+        return self._offset + self.selection.intercept(self.parameters, self.loss_sums)
 
     @property
     def classes(self) -> Any:
@@ -260,8 +317,27 @@ class LinearModel:
     def progressive_losses(self) -> np.ndarray:
         """Progressive loss of each learning rate."""
         self._require_rates("progressive_losses")
-        losses, weight = self.loss_sums[:-1], self.loss_sums[-1]
+        losses, weight = self.selection.losses(self.loss_sums), self.loss_sums[-1]
         return losses / weight if weight else np.full(losses.size, np.nan)
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether the model searches for its learning rate."""
+        return isinstance(self.selection, SearchedOutput)
+
+    @property
+    def candidates(self) -> list[Candidate]:
+        """Learning rates of a search, with their losses and the updates at which they were removed."""
+        if not self.is_searching:
+            raise AttributeError("candidates: the model did not search for its learning rate; use lr='auto'")
+        return self.parameters.candidates(self.progressive_losses)
+
+    def _halve_candidates(self):
+        """Remove learning rates of a search if it is time to; return the positions of those that remain, or None."""
+        kept = self.parameters.halve(self.loss_sums)
+        if kept is not None:
+            self.loss_sums = self.selection.keep_outputs(self.loss_sums, kept)
+        return kept
 
     def _require_rates(self, name):
         if not isinstance(self.selection, BestOutput):
@@ -299,7 +375,8 @@ class LinearModel:
             If X has more columns than the model, indices out of range, or non-finite values.
         """
         if hasattr(X, "decision_values"):  # rows on a device
-            return X.decision_values(*self.selection.device_weights(self.parameters, self.loss_sums))
+            coef, intercept = self.selection.device_weights(self.parameters, self.loss_sums)
+            return X.decision_values(coef, self._offset + intercept)
         X = as_csr(X, self.dtype)
         if X.shape[1] > self.n_features:
             raise ValueError(
@@ -311,7 +388,7 @@ class LinearModel:
             out, row = self.selection.decision_values(self.parameters, self.loss_sums, arrays)
         if row < X.shape[0]:
             _csr.raise_for_row(X, row)
-        return out
+        return out + self.dtype.type(self._offset) if self._offset else out
 
     def _host_scores(self, X):
         scores = self.decision_function(X)
@@ -452,7 +529,8 @@ class LinearModel:
             "kind": type(self.selection).__name__,
             "options": {name: archive.to_json(value, arrays) for name, value in options.items()},
             "numbers": {name: getattr(self, name) for name in ("batch_size", "normalized", "invariant")}
-            | {"intercept": self.has_intercept},
+            | {"intercept": self.has_intercept}
+            | ({"standardize_targets": True} if self.standardize_targets else {}),
             "loss": archive.to_json(self.loss, arrays),
             "labels": [label.item() if isinstance(label, np.generic) else label for label in self.target.to_json()],
             "n_features": self.n_features,
@@ -465,7 +543,8 @@ class LinearModel:
 
     def _arrays(self):
         """Return all arrays under their names in a file."""
-        return {"tally": self.loss_sums} | self.parameters.to_arrays()
+        arrays = {"tally": self.loss_sums} | self.parameters.to_arrays()
+        return arrays | ({"targets": self.target_scaling.values} if self.standardize_targets else {})
 
     def _restore(self, meta, arrays):
         """Set a new model to the content of a file; raise ValueError for what does not fit its options."""
@@ -473,9 +552,24 @@ class LinearModel:
         file_schema.check_labels(self.target, labels)
         self._set_target(self.target.from_json(labels))
         t, first_update, self.n_seen = file_schema.read_counts(meta, self.average)
+        if self.is_searching:
+            self.parameters.fit_to_file(*file_schema.read_candidates(arrays))
+            self.loss_sums = np.zeros(self.parameters.n_loss_sums)
         file_schema.check_arrays(self, self._arrays(), arrays, t)
         self.loss_sums = arrays["tally"]
         self.parameters.restore(arrays, t, first_update)
+        if self.standardize_targets:
+            self.target_scaling.restore(arrays["targets"])
+            self.parameters.rate_scale = self.target_scaling.scale
+
+
+def _check_standardized(loss):
+    """Raise ValueError for a loss whose targets cannot be standardised."""
+    if not can_standardize(loss):
+        raise ValueError(
+            f"standardize_targets: got True, which the loss {type(loss).__name__} does not support; use a loss of the "
+            "residual p - y such as 'squared', or set is_residual = True in the record if it is one"
+        )
 
 
 def _single_target(loss):
@@ -484,12 +578,12 @@ def _single_target(loss):
 
 def _row_loss(loss, lr):
     """Return the loss of one row, over all outputs."""
-    return IndependentOutputs(loss) if isinstance(lr, Rates) else loss
+    return IndependentOutputs(loss) if has_several_rates(lr) else loss
 
 
 def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=None):
     """Raise ValueError for options that the outputs of a new model, or those of `model`, do not support."""
-    has_rates = isinstance(lr, Rates)
+    has_rates = has_several_rates(lr)
     if is_multi_output_loss(loss) and has_rates:
         raise ValueError(
             "lr: 'auto' and several rates support two classes or numbers, not more classes; use one rate such as 0.5"
@@ -497,7 +591,12 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
     if model is not None and isinstance(model.selection, BestOutput):
         if not has_rates:
             raise ValueError(f"lr: got {lr!r}, but the model has several learning rates; leave lr out, or use 'auto'")
-        if len(lr.values) != model.parameters.n_outputs:
+        if isinstance(lr, RateSearch) or isinstance(model.selection, SearchedOutput):
+            if lr != model.parameters.state.lr:
+                raise ValueError(
+                    f"lr: got {lr!r}, but the model searches with {model.parameters.state.lr!r}; leave lr out"
+                )
+        elif len(lr.values) != model.parameters.n_outputs:
             raise ValueError(
                 f"lr: got {len(lr.values)} learning rates, but the model has {model.parameters.n_outputs}, each with "
                 "its own weights; leave lr out, or train a new model"
@@ -511,6 +610,11 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
         raise ValueError(
             f"{'normalized' if normalized else 'invariant'}: got True, which several classes or rates do not support; "
             "use False, or train on two classes or numbers with one rate"
+        )
+    if isinstance(lr, RateSearch) and batch_size > 1:
+        raise ValueError(
+            f"batch_size: got {batch_size}, but a search over learning rates makes one update for each row; leave "
+            "batch_size out, or use lr=Rates()"
         )
     if (normalized or invariant) and batch_size > 1:
         option = "normalized" if normalized else "invariant"
@@ -534,7 +638,8 @@ def continue_from(model: LinearModel, options: dict[str, Any], dtype: npt.DTypeL
         raise ValueError(
             f"dtype: got {np.dtype(dtype)}, but the model is {model.dtype}; leave dtype out, or train a new model"
         )
-    for name, value in (("intercept", model.has_intercept), ("normalized", model.normalized)):
+    fixed = {"intercept": model.has_intercept, "normalized": model.normalized}
+    for name, value in (fixed | {"standardize_targets": model.standardize_targets}).items():
         if options.get(name, value) != value:
             raise ValueError(f"{name}: got {options[name]}, but the model has {name}={value}; train a new model")
     own = {name: getattr(model.parameters.state, name) for name in ("penalty", "rule", "lr")}

@@ -14,34 +14,42 @@ import numpy as np
 from .. import _check
 from ..compiler.jit import cast, compiled_for
 from ..compiler.simd import LANES4
-from ..optim.state import init
-from ..records.averaging import Polyak
+from ..optim.options import Options
+from ..optim.state import State, init
+from ..records.averaging import OnlineToBatch, Polyak, averages_before
 from ..records.coordinate import Update
 from ..records.dual_averaging import is_dual_averaging
 from ..records.group_penalties import is_group_penalty
 from ..records.multiclass_losses import IndependentOutputs
 from ..records.penalties import NoPenalty, has_additive_prox
 from ..records.rules import initial_slots, is_scaled_gradient, unpenalized
-from ..records.schedules import Rates
+from ..records.schedules import Constant, has_several_rates
 from ..records.transforms import Identity
 from .kernels import multi_rows, rows, scaled_rows
 from .kernels.lazy import (
     FromAccumulators,
     LazyIterateSums,
     NoCatchUp,
+    SummedRates,
     WithAveraging,
     acts_on_untouched,
     choose_strategy,
     needs_last_update,
+    sum_rates,
+    sum_rates_between,
 )
+from .kernels.multi_lazy import ScaledSchedule
 from .kernels.rows import PREFETCH_FROM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
 
-    from ..optim.state import State
+
+def weight_state(weights: np.ndarray, rule: Any, lr: Any, penalty: Any) -> State:
+    """Return the state of one weight for each feature; `init` refuses group penalties of vectors."""
+    return State([("x", weights)], Options(rule, lr, penalty=penalty))
 
 
 class Parameters:
@@ -60,7 +68,12 @@ class Parameters:
     iterate_sums : IterateSums or None
         Sums of the iterates, with Polyak averaging.
     last_update : ndarray of shape (n_features,) or ()
-        Update up to which each feature is current; () if lazy updates do not need it.
+        Time of the update up to which each feature is current (see `kernels.lazy`); () if lazy updates do not need it.
+    summed_rates : tuple (int, float)
+        An update t, and the sum of the learning rates of the updates before it since the options last changed.  Only
+        lazy updates that measure time in summed rates need it.
+    rate_scale : float or None
+        Factor of the learning rate: the scale of the targets, if they are standardised.
     """
 
     loss: Any
@@ -71,6 +84,8 @@ class Parameters:
     scaling: FeatureScaling
     iterate_sums: Any
     last_update: Any
+    rate_scale: float | None = None
+    summed_rates: tuple[int, float] = (0, 0.0)
 
     # Members that the subclasses define.
     kernels: Any  # module with the loops over all features
@@ -104,17 +119,72 @@ class Parameters:
         is_lazy = needs_last_update(self.state.rule, self.state.penalty)
         if not is_lazy and not self.average:
             return ()
-        now = self.scaling.summed_step_sizes if is_lazy and self.scaling.normalized else self.state.t
+        now: Any = self.state.t
+        if is_lazy and self.scaling.normalized:
+            now = self.scaling.summed_step_sizes
+        elif self.sums_rates:
+            now = self.rate_sums()[0]
         return np.broadcast_to(now, self.n_features)
 
+    def lazy_strategy(self, averaged: bool | None = None) -> Any:
+        """Return the strategy of the lazy updates, or that with averaged iterates or without."""
+        state, averaged = self.state, self.iterate_sums is not None if averaged is None else averaged
+        return choose_strategy(state.rule, state.penalty, self.schedule(), self.scaling.normalized, averaged)
+
+    @property
+    def sums_rates(self) -> bool:
+        """Whether lazy updates measure time in summed learning rates."""
+        return isinstance(self.lazy_strategy(), SummedRates)
+
+    def _is_other_average(self, average: Any) -> bool:
+        """Return whether an average differs from the present one; two classes may have equal entries."""
+        return type(average) is not type(self.average) or average != self.average
+
+    def _must_catch_up(self, average: Any) -> bool:
+        """Return whether the average can only change to `average` when no feature has missed an update.
+
+        So it is if lazy updates then measure time differently, or if the present iterate is the first in the mean.
+        """
+        if not self._is_other_average(average):
+            return False
+        return averages_before(average) or isinstance(self.lazy_strategy(averaged=False), SummedRates)
+
+    def rate_sums(self, n_updates: int = 0) -> np.ndarray:
+        """Return the summed learning rates of all updates so far, and after each of the next `n_updates`."""
+        t, total = self.summed_rates
+        sums = np.zeros(self.state.t - t + n_updates + 1)
+        sums[0], schedule = total, self.schedule()
+        compiled_for(sum_rates, schedule)(schedule, t, sums)
+        sums = sums[self.state.t - t :]
+        self.summed_rates = self.state.t, float(sums[0])
+        return sums
+
+    def _times_of_updates(self, updates: np.ndarray) -> np.ndarray:
+        """Return the summed learning rates at update numbers, counted from the smallest one."""
+        schedule = self.schedule()
+        distinct, positions = np.unique(np.append(updates, self.state.t), return_inverse=True)
+        times = np.zeros(distinct.size)
+        compiled_for(sum_rates_between, schedule)(schedule, distinct, times)
+        self.summed_rates = self.state.t, float(times[-1])
+        return times[positions[:-1]]
+
     def schedule(self) -> Any:
-        """Return the learning-rate schedule as a record."""
+        """Return the learning-rate schedule as a record, `rate_scale` included."""
+        schedule, factor = self._unscaled_schedule(), self.rate_scale
+        if factor is None:
+            return schedule
+        if isinstance(schedule, Constant):  # for which there are closed forms
+            return schedule._replace(lr=type(schedule.lr)(schedule.lr * factor))
+        return cast(ScaledSchedule(schedule, factor), np.float64)
+
+    def _unscaled_schedule(self):
         return self.state.schedule()
 
-    def spec(self) -> Any:
-        """Return the records that the learning kernels are compiled for."""
-        state, schedule = self.state, self.schedule()
-        lazy = choose_strategy(state.rule, state.penalty, schedule, self.scaling.normalized)
+    def spec(self, n_updates: int = 0) -> Any:
+        """Return the records that the learning kernels are compiled for; they make at most `n_updates` updates."""
+        state, schedule, lazy = self.state, self.schedule(), self.lazy_strategy()
+        if isinstance(lazy, SummedRates):
+            lazy = SummedRates(self.rate_sums(n_updates), state.t)
         bias_update = Update(unpenalized(state.rule), Identity(), NoPenalty())  # type: ignore[call-arg]
         spec = rows.LearnerSpec(
             cast(self.loss, self.dtype),
@@ -173,19 +243,26 @@ class Parameters:
 
     def restore(self, arrays: dict[str, Any], t: int, first_update: int) -> None:
         """Set the parameters to the arrays of a file."""
+        self.t = t
+        if self.sums_rates:
+            if "summed_rates" in arrays:
+                self.summed_rates = t, float(arrays["summed_rates"][0])
+            else:  # a file of 0.1.0 has update numbers
+                arrays["last"] = self._times_of_updates(arrays["last"])
         if self.scaling.normalized:
             self.scaling.max_abs, self.scaling.running_sums = arrays["largest"], arrays["totals"]
         self._from_arrays(arrays)
         if self.iterate_sums is not None:
             self.iterate_sums.first_update = first_update
             self.iterate_sums.sums, self.iterate_sums.bias_sums = arrays["total"], arrays["bias_total"]
-        self.t = t
 
     def to_arrays(self) -> dict[str, Any]:
         """Return all arrays under their names in a file."""
         arrays = self._table_arrays()
         if not isinstance(self.last_update, tuple):
             arrays["last"] = self.last_update
+            if self.sums_rates:
+                arrays["summed_rates"] = self.rate_sums()
         if self.iterate_sums is not None:
             arrays |= {"total": self.iterate_sums.sums, "bias_total": self.iterate_sums.bias_sums}
         if self.scaling.normalized:
@@ -217,9 +294,9 @@ class SingleOutput(Parameters):
         _check.fields_finite_in(dtype, loss)
         self.loss, self.has_intercept = loss, has_intercept
         self.weights, self.bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
-        self.state, self.bias_state = init(self.weights, rule, lr=lr, penalty=penalty), init(self.bias, rule, lr=lr)
+        self.state, self.bias_state = weight_state(self.weights, rule, lr, penalty), init(self.bias, rule, lr=lr)
         self.scaling = FeatureScaling(n_features, dtype, normalized, invariant)
-        self.iterate_sums = IterateSums(average, n_features, 0) if average else None
+        self.iterate_sums = IterateSums(average, self.weights, self.bias, 0) if average else None
         slots = (np.broadcast_to(dtype.type(value), n_features) for value in initial_slots(self.state.rule))
         self._allocate(self.weights, slots, self.initial_last_update())
         self._check_options()
@@ -255,26 +332,29 @@ class SingleOutput(Parameters):
         self.bias = self.bias.copy()
         self._allocate(self.weights, self.state.slots[0], self.last_update)
 
-    def with_options(self, loss: Any, average: Any, invariant: bool, **options: Any) -> SingleOutput:
-        """Return a copy with other values of `loss`, `average`, `invariant` and the options of the state."""
-        if isinstance(options.get("lr"), Rates):
+    def with_options(
+        self, loss: Any, average: Any, invariant: bool, *, rate_scale: float | None = None, **options: Any
+    ) -> SingleOutput:
+        """Return a copy with other values of these options and of the options of the state."""
+        if has_several_rates(options.get("lr")):
             raise ValueError(
                 "lr: got several learning rates, but the model has one; leave lr out, or train a new model with them"
             )
         new = self.copy()
         new.loss, new.scaling.invariant = loss, invariant
-        if options:
+        if options or rate_scale is not None or self._must_catch_up(average):
+            new.rate_scale = self.rate_scale if rate_scale is None else rate_scale
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
             new.weights = self.catch_up_all()
-            new.state = new.state._with_options(new.weights, **options)
+            new.state = new.state.with_options(new.weights, **options)
             options.pop("penalty", None)
-            new.bias_state = new.bias_state._with_options(new.bias, **options)
-            new.last_update = ()
+            new.bias_state = new.bias_state.with_options(new.bias, **options)
+            new.last_update, new.summed_rates = (), (new.state.t, 0.0)
             if is_dual_averaging(new.state.rule):
                 new.weights = new.catch_up_all(FromAccumulators(0))
-        if average != self.average:
-            new.iterate_sums = IterateSums(average, new.n_features, new.state.t) if average else None
+        if self._is_other_average(average):
+            new.iterate_sums = IterateSums(average, new.weights, new.bias, new.state.t) if average else None
         if isinstance(new.last_update, tuple) or not (average or needs_last_update(new.state.rule, new.state.penalty)):
             new.last_update = new.initial_last_update()
         new._allocate(new.weights, new.state.slots[0], new.last_update)
@@ -300,17 +380,21 @@ class SingleOutput(Parameters):
         slots, bias_slots = self.state.leaves[0].flat_slots, self.bias_state.leaves[0].flat_slots
         return rows.Weights(self.weights[:n_features], slots, self.lazy_state(n_features), self.bias, bias_slots)
 
+    def set_weights(self, coef: np.ndarray, intercept: np.ndarray) -> None:
+        """Set the weights, of shape (n_features,), and the intercept."""
+        self.weights[:], self.bias[:] = coef, intercept
+
     def reported_weights(self) -> np.ndarray:
         """Return the weights for predictions, of shape (n_features,)."""
         if not self.n_averaged:
             return self.catch_up_all()
-        return (self.catch_up_sums() / self.n_averaged).astype(self.dtype)
+        return self.iterate_sums.mean(self.catch_up_sums(), self.catch_up_all, self.t).astype(self.dtype)
 
     def reported_bias(self) -> np.ndarray:
         """Return the intercept for predictions, of shape (1,)."""
         if not self.n_averaged:
             return self.bias
-        return (self.iterate_sums.bias_sums / self.n_averaged).astype(self.dtype)
+        return self.iterate_sums.mean(self.iterate_sums.bias_sums, lambda: self.bias, self.t).astype(self.dtype)
 
     def states(self) -> tuple[State, State]:
         """Return copies of the states of the weights and of the intercept."""
@@ -371,8 +455,8 @@ class MultiOutput(Parameters):
         self.loss, self.has_intercept = loss, has_intercept
         self.scaling = FeatureScaling(0, dtype, False, False)
         self.rate_factors = np.array(rate_factors, np.float64)
-        step_lr = lr.schedule if isinstance(lr, Rates) else lr
-        self.state = init(np.broadcast_to(dtype.type(0), n_features), rule, lr=step_lr, penalty=penalty)
+        step_lr = lr.schedule if has_several_rates(lr) else lr
+        self.state = weight_state(np.broadcast_to(dtype.type(0), n_features), rule, step_lr, penalty)
         self.bias_state = init(np.zeros(1, dtype), rule, lr=step_lr)
         for state in (self.state, self.bias_state):
             state.options = state.options._replace(lr=lr)
@@ -403,13 +487,16 @@ class MultiOutput(Parameters):
         last_update = super().initial_last_update()
         return last_update if isinstance(last_update, tuple) else last_update.copy()
 
-    def schedule(self) -> Any:
-        """Return the learning-rate schedule as a record; each output multiplies it by its factor."""
+    def _unscaled_schedule(self):
+        """Return the learning-rate schedule, which each output multiplies by its factor."""
         lr = self.state.lr
-        return cast(lr.schedule, np.float64) if isinstance(lr, Rates) else self.state.schedule()
+        return cast(lr.schedule, np.float64) if has_several_rates(lr) else self.state.schedule()
 
     def _new_iterate_sums(self, average):
-        return IterateSums(average, (self.n_features, self.n_outputs), self.state.t) if average else None
+        if not average:
+            return None
+        weights, bias = (table[:, 0, : self.n_outputs] for table in (self.table, self.bias_table))
+        return IterateSums(average, weights, bias, self.state.t)
 
     def _new_table(self, n_features):
         """Return a table of features without updates.  It starts at the boundary of a cache line."""
@@ -445,13 +532,12 @@ class MultiOutput(Parameters):
         self.bias_table = self._resized_table(self.bias_table, 1)
         self.last_update = self.last_update if isinstance(self.last_update, tuple) else self.last_update.copy()
 
-    def with_options(self, loss: Any, average: Any, invariant: bool = False, **options: Any) -> MultiOutput:
-        """Return a copy with other values of `loss`, `average` and the options of the state."""
+    def with_options(
+        self, loss: Any, average: Any, invariant: bool = False, *, rate_scale: float | None = None, **options: Any
+    ) -> MultiOutput:
+        """Return a copy with other values of `loss`, `average`, `rate_scale` and the options of the state."""
         merged = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")} | options
-        factors = merged["lr"].values if isinstance(merged["lr"], Rates) else self.rate_factors
-        fresh = MultiOutput(
-            self.n_features, self.dtype, loss, self.has_intercept, **merged, rate_factors=factors, average=average
-        )
+        fresh = self._similar(loss, average, **merged)
         if fresh.table.shape[1] != self.table.shape[1]:
             raise ValueError(
                 f"rule: {type(merged['rule']).__name__} has {fresh.table.shape[1] - 1} accumulators, but the model has "
@@ -459,20 +545,28 @@ class MultiOutput(Parameters):
             )
         new = self.copy()
         new.loss = loss
-        if options:
+        if options or rate_scale is not None or self._must_catch_up(average):
+            new.rate_scale = self.rate_scale if rate_scale is None else rate_scale
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
             new.table[:, 0] = self.catch_up_all()
             new.state, new.bias_state, new.rate_factors = fresh.state, fresh.bias_state, fresh.rate_factors
             new.t = self.t
-            new.last_update = ()
+            new.last_update, new.summed_rates = (), (new.t, 0.0)
             if is_dual_averaging(merged["rule"]):
                 new.table[:, 0] = new.catch_up_all(FromAccumulators(0))
-        if average != self.average:
+        if self._is_other_average(average):
             new.iterate_sums = new._new_iterate_sums(average)
         if isinstance(new.last_update, tuple) or not (average or needs_last_update(merged["rule"], new.state.penalty)):
             new.last_update = new.initial_last_update()
         return new
+
+    def _similar(self, loss, average, **options):
+        """Return new parameters with as many outputs and other options."""
+        factors = options["lr"].values if has_several_rates(options["lr"]) else self.rate_factors
+        return MultiOutput(
+            self.n_features, self.dtype, loss, self.has_intercept, **options, rate_factors=factors, average=average
+        )
 
     def resize(self, n_features: int) -> None:
         """Grow to `n_features` features in place; new weights are zero."""
@@ -508,12 +602,19 @@ class MultiOutput(Parameters):
         """Return the workspace of the loops over all features, as a tuple."""
         return (self.row_workspace(np.uint32),)
 
+    def set_weights(self, coef: np.ndarray, intercept: np.ndarray) -> None:
+        """Set the weights, of shape (n_outputs, n_features), or (n_features,) for all outputs, and the intercepts."""
+        self.table[:, 0, : self.n_outputs] = np.atleast_2d(coef).T
+        self.bias_table[0, 0, : self.n_outputs] = intercept
+
     def reported_weights(self) -> np.ndarray:
         """Return the weights for predictions, of shape (n_features, n_outputs + padding)."""
         if not self.n_averaged:
             return self.catch_up_all()
         out = np.zeros_like(self.table[:, 0])
-        out[:, : self.n_outputs] = self.catch_up_sums() / self.n_averaged
+        out[:, : self.n_outputs] = self.iterate_sums.mean(
+            self.catch_up_sums(), lambda: self.catch_up_all()[:, : self.n_outputs], self.t
+        )
         return out
 
     def reported_bias(self) -> np.ndarray:
@@ -521,7 +622,9 @@ class MultiOutput(Parameters):
         if not self.n_averaged:
             return self.bias_table[:, 0]
         out = np.zeros_like(self.bias_table[:, 0])
-        out[:, : self.n_outputs] = self.iterate_sums.bias_sums / self.n_averaged
+        out[:, : self.n_outputs] = self.iterate_sums.mean(
+            self.iterate_sums.bias_sums, lambda: self.bias_table[:, 0, : self.n_outputs], self.t
+        )
         return out
 
     def states(self) -> tuple[State, State]:
@@ -555,23 +658,42 @@ class MultiOutput(Parameters):
 
 
 class IterateSums:
-    """Sums of the iterates, for ``average=Polyak(start)``.
+    """Sums of the iterates, for ``average=Polyak(start)`` or ``OnlineToBatch(start)``.
 
     The sums have double precision, because in single precision they lose digits after 10⁵ rows.
 
+    The iterates before the updates s, …, t - 1 are those after the updates s - 1, …, t - 2.  So `OnlineToBatch` sums
+    the iterates after the updates from s - 1 on, and subtracts the last one to report the mean.
+
     Attributes
     ----------
-    average : Polyak
+    average : Polyak or OnlineToBatch
     first_update : int
-        First update whose iterate is summed: `start`, or the update at which averaging began if that was later.
+        First update whose iterate is averaged: `start`, or the update at which averaging began if that was later.
     sums, bias_sums : ndarray
         Sums of the iterates.  The sum of a weight includes the updates up to its `last_update`.
+
+    Parameters
+    ----------
+    average : Polyak or OnlineToBatch
+    weights, bias : ndarray
+        The iterate before update `t`; `Polyak` takes only their shapes.
+    t : int
+        The next update.
     """
 
-    def __init__(self, average: Polyak, shape: int | tuple[int, ...], t: int) -> None:
+    def __init__(self, average: Any, weights: np.ndarray, bias: np.ndarray, t: int) -> None:
         self.average, self.first_update = average, max(int(average.start), t)
-        self.sums = np.zeros(shape)
-        self.bias_sums = np.zeros((1, *self.sums.shape[1:]))
+        self.sums, self.bias_sums = np.zeros(weights.shape), np.zeros(bias.shape)
+        if averages_before(average) and self.first_update == t:
+            self.sums += weights
+            self.bias_sums += bias
+
+    def mean(self, sums: np.ndarray, iterate: Callable[[], np.ndarray], t: int) -> np.ndarray:
+        """Return the mean of the iterates before update t, given their sums and a function that returns the last."""
+        if averages_before(self.average):
+            sums = sums - iterate()
+        return sums / self.count_iterates(t)
 
     def copy(self) -> IterateSums:
         """Return a copy with its own arrays."""
@@ -592,9 +714,14 @@ class IterateSums:
             new[:, positions] = old
             setattr(self, name, new)
 
+    def keep_outputs(self, kept: np.ndarray) -> None:
+        """Remove the sums of the outputs that are not in `kept`."""
+        self.sums, self.bias_sums = self.sums[:, kept], self.bias_sums[:, kept]
+
     def as_lazy_record(self, last_update: Any, n_features: int | None = None) -> LazyIterateSums:
         """Return the sums and update numbers as the record that the kernels take."""
-        return LazyIterateSums(last_update, self.sums[:n_features], self.bias_sums, self.first_update)
+        first = self.first_update - averages_before(self.average)
+        return LazyIterateSums(last_update, self.sums[:n_features], self.bias_sums, first)
 
     def count_iterates(self, t: int) -> int:
         """Return the number of iterates in the sums before update t."""
@@ -602,14 +729,14 @@ class IterateSums:
 
 
 def check_average(average: Any) -> Any:
-    """Return `average` if a linear model supports it: `Polyak`, or False for no average."""
+    """Return `average` if a linear model supports it: `Polyak`, `OnlineToBatch`, or False for no average."""
     if average is False:
         return average
     _check.record_methods("average", average, ("weight",), "Polyak()")
-    if not isinstance(average, Polyak):
+    if not isinstance(average, (Polyak, OnlineToBatch)):
         raise ValueError(
-            f"average: got {average!r}; fit_linear supports Polyak(start) only, because an exponential average "
-            "cannot be updated lazily"
+            f"average: got {average!r}; fit_linear supports Polyak(start) and OnlineToBatch(start), because an "
+            "exponential average cannot be updated lazily"
         )
     return average
 

@@ -28,6 +28,8 @@ def sort_rows_by_hash(X, y, weight, seed):
     -------
     X, y, weight : csr_array of shape (m, n_features), ndarrays of shape (m,)
         With m <= n.
+    first_rows : ndarray of shape (m,)
+        Numbers of these rows in the given data; of equal rows, that of the first one.
     """
     hashes = np.empty(X.shape[0], np.uint64)
     targets = np.ascontiguousarray(y, np.float64) + 0.0  # no -0.0
@@ -43,8 +45,8 @@ def sort_rows_by_hash(X, y, weight, seed):
     total_weight = np.add.reduceat(weight[order], group_starts) if group_starts.size else weight[:0]
     first_rows = order[group_starts]
     if np.array_equal(first_rows, np.arange(X.shape[0])):
-        return X, y, total_weight
-    return X[first_rows], y[first_rows], total_weight
+        return X, y, total_weight, first_rows
+    return X[first_rows], y[first_rows], total_weight, first_rows
 
 
 def _as_unsigned(values):

@@ -48,6 +48,10 @@ class BestOutput(OnlyOutput):
         """Return the position of the output with the lowest loss."""
         return int(np.argmin(loss_sums[:-1]))
 
+    def losses(self, loss_sums):
+        """Return the sum of the losses of each output."""
+        return loss_sums[:-1]
+
     def loss_totals(self, loss_sums):
         """Return (sum of losses, sum of sample weights) of the best output."""
         return loss_sums[self.best(loss_sums)], loss_sums[-1]
@@ -63,6 +67,31 @@ class BestOutput(OnlyOutput):
     def is_finite(self, parameters, loss_sums):
         """Return whether all weights of the best output are finite."""
         return parameters.is_finite(self.best(loss_sums))
+
+
+class SearchedOutput(BestOutput):
+    """The best output of a search over learning rates.
+
+    `loss_sums` has, for n outputs, n sums of losses in which row k has the weight k, n sums of losses, the sum of the
+    losses of the output that was the best one before each row, and the sum of the sample weights.
+    """
+
+    def best(self, loss_sums):
+        """Return the position of the output with the lowest loss, in which recent rows count more."""
+        return int(np.argmin(loss_sums[: loss_sums.size // 2 - 1]))
+
+    def losses(self, loss_sums):
+        """Return the sum of the losses of each output."""
+        return loss_sums[loss_sums.size // 2 - 1 : -2]
+
+    def keep_outputs(self, loss_sums, kept):
+        """Return the loss sums of the outputs `kept`."""
+        n = loss_sums.size // 2 - 1
+        return loss_sums[np.concatenate([kept, n + kept, [2 * n, 2 * n + 1]])]
+
+    def loss_totals(self, loss_sums):
+        """Return (sum of losses, sum of sample weights) of the outputs that were best before each row."""
+        return loss_sums[-2], loss_sums[-1]
 
 
 class AllOutputs(OnlyOutput):

@@ -139,7 +139,7 @@ def check_sample_weight(weight, n, dtype):
     if weight is None:
         return np.ones(n, dtype)
     _check.no_mask("sample_weight", weight)
-    weight = np.asarray(weight)
+    weight = _check.numbers_of_objects("sample_weight", np.asarray(weight))
     if weight.dtype.kind not in "fiub":
         raise TypeError(f"sample_weight: got dtype {weight.dtype}; must be real numbers")
     _check.same_length("sample_weight", weight, n, "row of X")
@@ -267,7 +267,7 @@ class Numbers(NamedTuple):
 
     def encode_known(self, y, n, dtype):
         """Return y as n finite numbers of type `dtype`."""
-        y = _as_targets(y, n)
+        y = _check.numbers_of_objects("y", _as_targets(y, n))
         if y.dtype.kind not in "fiub":
             raise TypeError(f"y: got dtype {y.dtype}; the loss takes real numbers")
         if self.target_type == "count":

@@ -98,18 +98,21 @@ class Trainer:
         if getattr(X, "indptr", None) is getattr(chunk.X, "indptr", ()):
             X = _csr.with_own_indptr(X)  # kernels trust it, and callbacks may change the array of the caller
         if self.model is None:
-            self._set_model(self._new_model(X, chunk.y))
+            self._set_model(new_model(X, chunk.y, self.classes, self.options))
         model, n = self.model, X.shape[0]
         y, weight, target = encode_chunk(chunk, n, model, self.class_weight)
         order = np.arange(n) if shuffle_key is None else np.random.default_rng(shuffle_key).permutation(n)
         model._set_target(target)
         model.parameters.resize(X.shape[1])
-        held_out = None if self.early_stopping is None else self.early_stopping.validation_rows(n, chunk_index)
+        held_out = None if self.early_stopping is None else self.early_stopping.validation_rows(weight, chunk_index)
         if held_out is not None and held_out.size:
             order = order[~np.isin(order, held_out)]
         loss_sums = model.loss_sums if pass_index == 0 else self.later_sums
         learn = learn_on_device if isinstance(X, DeviceRows) else _learn_on_host
-        should_continue = learn(self, X, y, weight, order, loss_sums)
+        if model.standardize_targets:
+            should_continue = _learn_standardized(self, learn, X, chunk.y, weight, order, loss_sums)
+        else:
+            should_continue = learn(self, X, y, weight, order, loss_sums)
         if held_out is not None and held_out.size:
             self.early_stopping.add_validation_loss(model, X, chunk.y, weight, held_out)
         return should_continue
@@ -119,8 +122,8 @@ class Trainer:
         self.passes += 1
         if self.early_stopping is None or self.model is None:
             return True
-        recent, _, self.sums_before_pass = self._loss_since(self.sums_before_pass)
-        return not self.early_stopping.should_stop(self.model, recent)
+        recent, weight, self.sums_before_pass = self._loss_since(self.sums_before_pass)
+        return not self.early_stopping.should_stop(self.model, recent, weight)
 
     def result(self):
         """Return the trained model.
@@ -166,12 +169,13 @@ class Trainer:
         if self.start_time is None:
             self.start_time = time.perf_counter()
 
-    def _new_model(self, X, y):
-        defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
-        options = defaults | self.options
-        if is_multiclass(options["loss"], y, self.classes):
-            options["loss"] = multiclass_loss(options["loss"])
-        return LinearModel(X.shape[1], X.dtype, **options)
+    def halve_candidates(self):
+        """Remove learning rates of a search if it is time to; return whether some were removed."""
+        kept = self.model._halve_candidates()
+        if kept is None:
+            return False
+        self.later_sums = self.model.selection.keep_outputs(self.later_sums, kept)
+        return True
 
     def _set_model(self, model):
         if self.classes is not None:
@@ -212,10 +216,51 @@ class Trainer:
         return True
 
 
+def new_model(X, y, classes, options):
+    """Return an untrained model for the rows X, with the checked `options` and the defaults of others."""
+    defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
+    options = defaults | options
+    if is_multiclass(options["loss"], y, classes):
+        options["loss"] = multiclass_loss(options["loss"])
+    return LinearModel(X.shape[1], X.dtype, **options)
+
+
+def _learn_standardized(trainer, learn, X, y, weight, order, loss_sums):
+    """Train on the rows of a chunk in parts, between which the scale of the targets is estimated anew."""
+    model, scaling = trainer.model, trainer.model.target_scaling
+    active = np.flatnonzero(weight[order] > 0)
+    if not active.size:
+        return learn(trainer, X, np.asarray(y, model.dtype), weight, order, loss_sums)
+    y = np.asarray(y, np.float64)
+    if not scaling.has_offset:
+        first = order[active[0]]
+        scaling.set_offset(y[first])
+        # The prediction for the first row was 0, before the intercept started at its target.
+        untrained_loss = model.loss.value(y[first], 0.0) - model.loss.value(y[first], scaling.offset)
+        loss_sums[:-1] += weight[first] * untrained_loss
+    residual = y - scaling.offset
+    y = residual.astype(model.dtype)
+    position, n_learnt = 0, 0
+    while position < order.size:
+        if scaling.is_due:
+            model._rescale_rate()
+        n_learnt += -(-scaling.rows_until_due() // model.batch_size) * model.batch_size  # whole batches
+        end = int(active[n_learnt - 1]) + 1 if n_learnt < active.size else order.size
+        before = model.n_seen
+        should_continue = learn(trainer, X, y, weight, order[position:end], loss_sums)
+        learnt = order[position : position + model.n_seen - before]
+        learnt = learnt[weight[learnt] > 0]
+        scaling.add_rows(residual[learnt], weight[learnt].astype(np.float64))
+        if not should_continue:
+            return False
+        position = end
+    return True
+
+
 def _learn_on_host(trainer, X, y, weight, order, loss_sums):
     """Train on the rows of a chunk; return whether to continue."""
     model, parameters = trainer.model, trainer.model.parameters
-    spec, weights = parameters.spec(), parameters.kernel_arrays(X.shape[1])
+    spec, weights = parameters.spec(order.size), parameters.kernel_arrays(X.shape[1])
     rows = row_kernels.Rows(X.indptr, as_unsigned(X.indices), X.data, y, weight, order)
     kernel, workspace = choose_kernel(parameters, model.batch_size, X, spec, trainer.threads)
     if trainer.start_time is None:
@@ -223,7 +268,14 @@ def _learn_on_host(trainer, X, y, weight, order, loss_sums):
     trainer.start_clock()
 
     def learn_slice(position, stop):
-        nonlocal X, rows
+        nonlocal X, rows, spec, weights, workspace, loss_sums
+        if model.is_searching:
+            is_first_pass = loss_sums is model.loss_sums
+            if trainer.halve_candidates():
+                loss_sums = model.loss_sums if is_first_pass else trainer.later_sums
+                spec, weights = parameters.spec(order.size), parameters.kernel_arrays(X.shape[1])
+                _, workspace = choose_kernel(parameters, model.batch_size, X, spec)
+            stop = min(stop, position + (parameters.updates_until_halving() or stop))
         while True:
             before = position
             with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code, which checks predictions

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _check
 from ..cuda.arrays import is_device_array
-from ..optim.options import Options
-from ..optim.state import State
+from ..optim.options import check_group_penalty
+from ..optim.state import State, init
 from ..records.gates import may_skip_steps
 from ..records.penalties import Bounded
 from ..records.rules import Adadelta
@@ -315,9 +315,9 @@ def _prepare_start(x0, bounds, penalty, state, options):
     (lower, upper) or None, and `state` a new state.
     """
     options = {name: value for name, value in options.items() if value is not None}
-    _check_step_options(options)
     if state is not None and not isinstance(state, State):
         raise TypeError(f"state: got {type(state).__name__}; must be the state of an earlier result, res.state")
+    _check_step_options(options if state is None else state.options._asdict() | options)
     backend = device_loop if is_device_array(x0) else loop
     x, limits = backend.start_point(x0, bounds)
     if penalty is not None:
@@ -326,15 +326,14 @@ def _prepare_start(x0, bounds, penalty, state, options):
         penalty = state.penalty
         if limits is not None and isinstance(penalty, Bounded):
             penalty = penalty.penalty  # without the bounds of the earlier run
+    check_group_penalty(penalty, "merge", [("x0", x)])
     if limits is not None:
         penalty = add_bounds(penalty, limits)
     if penalty is not None:
         backend.project_start(x, penalty)
         options["penalty"] = penalty
-    if "lr_scale" in options:
-        options["lr_scale"] = (options["lr_scale"],)  # one entry for each array of the state
     if state is None:
-        return backend, x, limits, State([("x", x)], Options(**options))
+        return backend, x, limits, init(x, **options)
     x, state = backend.resume(x, state, options)
     return backend, x, limits, state
 

@@ -77,7 +77,7 @@ def resume(x, state, options, arrays_equal=np.array_equal, copy_array=np.copy):
     mean = state.leaves[0].mean
     if mean is not None and state.iterate is not None and arrays_equal(x, mean):
         x = copy_array(state.iterate)
-    return x, state._with_options(x, **options)
+    return x, state.with_options(x, **options)
 
 
 # --- steps -------------------------------------------------------------------------------------------------------

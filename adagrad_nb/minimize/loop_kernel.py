@@ -13,7 +13,7 @@ from ..compiler.jit import bind, cast_like, jit, jitable, method
 from ..compiler.pointers import call_kernel, load_record
 from ..optim.kernels.array_update import ALL, update_average, update_coordinates
 from ..optim.kernels.reductions import count_unconverged, resolve_norms
-from ..records.averaging import overwrites, weight
+from ..records.averaging import averages_before, overwrites, weight
 from ..records.coordinate import Update
 from ..records.schedules import at
 
@@ -88,25 +88,34 @@ class LoopArrays(NamedTuple):
     mean: Any
 
 
-def update_mean(mean, x, average, t):
-    """mean += weight(t) (x - mean) if there is a mean; x = mean where the average overwrites x"""
-    if not isinstance(mean, tuple):
+def update_mean(mean, x, average, t, is_before):
+    """mean += weight(t) (x - mean) if there is a mean; x = mean where the average overwrites x
+
+    `is_before` says whether x is the iterate before update t; the mean changes only by the iterates that it averages.
+    """
+    if not isinstance(mean, tuple) and is_before == averages_before(average):
         _update_mean_array(mean, x, average, t)
 
 
 @jitable
 def _update_mean_array(mean, x, average, t):
-    """Add the iterate after update t to the mean."""
+    """Add the iterate of update t to the mean."""
     update_average(average, mean, x, cast_like(weight(average, t), x))
     if overwrites(average, t):
         x[:] = mean
 
 
 @bind(update_mean)
-def _update_mean_by_type(mean, x, average, t):
+def _update_mean_by_type(mean, x, average, t, is_before):
     if not isinstance(mean, types.Array):
-        return lambda mean, x, average, t: None
-    return lambda mean, x, average, t: _update_mean_array(mean, x, average, t)
+        return lambda mean, x, average, t, is_before: None
+    wants_before = averages_before(average.instance_class)
+
+    def update_if_averaged(mean, x, average, t, is_before):
+        if is_before == wants_before:
+            _update_mean_array(mean, x, average, t)
+
+    return update_if_averaged
 
 
 class StepArguments(NamedTuple):
@@ -135,8 +144,9 @@ def make_step(arguments, f, t, is_last):
     if not is_last:
         lr = cast_like(at(per_step.schedule, t), x)
         transforms = resolve_norms(update.transforms, resolved_prefix, ALL, x, g, lr)
+        update_mean(mean, x, per_step.average, t, True)
         update_coordinates(Update(update.rule, transforms, update.penalty), ALL, x, g, s, lr, t)
-        update_mean(mean, x, per_step.average, t)
+        update_mean(mean, x, per_step.average, t, False)
         for i in range(x.shape[0]):
             given[i] = x[i]
     return RUNNING

@@ -49,6 +49,14 @@ class DeviceLeaf(Leaf):
             )
         return DeviceScalar(arrays.flat_view(lr, "lr")) if spec.size == 1 else arrays.flat_view(lr, "lr")
 
+    def check_iterate(self, x):
+        """Raise unless x is a device array that this leaf was made for."""
+        spec = arrays.array_spec(x) if arrays.is_device_array(x) else None
+        if spec is None or (spec.shape, spec.dtype) != (self.shape, self.dtype):
+            raise ValueError(
+                f"{self.path}: the state was made for a device array of shape {self.shape} and {self.dtype}"
+            )
+
     # --- kernels -------------------------------------------------------------------------------------------------
 
     def workspace(self, name, size, dtype=None):
@@ -95,10 +103,9 @@ class DeviceLeaf(Leaf):
     def write_norm(self, norms, position, transforms, x, gradient, lr):
         """Write the 2-norm of a gradient after `transforms` to norms[position], on the device."""
         kernels, g = update_kernels(), gradient.values
-        parts = self.workspace("parts", arrays.n_sum_blocks(g.size))
-        arrays.launch_blocks(
-            kernels.sum_squares, parts.size, transforms, self.as_coordinates(gradient), self.as_vector(x), g, lr, parts
-        )
+        n_blocks, where = arrays.n_sum_blocks(g.size), self.as_coordinates(gradient)
+        parts = self.workspace("parts", 2 * n_blocks)
+        arrays.launch_blocks(kernels.sum_squares, n_blocks, transforms, where, self.as_vector(x), g, lr, parts)
         arrays.launch_blocks(kernels.sqrt_of_sum, 1, parts, norms, position)
 
     def gradient_norm(self, position, transforms, x, gradient, lr):

@@ -31,8 +31,9 @@ class MultiTensorLeaf(DeviceLeaf):
 
     def write_norm(self, norms, position, transforms, x, gradient, lr):
         """Write the 2-norm of all gradients together after `transforms` to norms[position]."""
-        parts = self.workspace("parts", x.array_of_block.size)
-        arrays.launch_blocks(multi_tensor_kernels().multi_sum_squares, parts.size, transforms, x, lr, parts)
+        n_blocks = x.array_of_block.size
+        parts = self.workspace("parts", 2 * n_blocks)
+        arrays.launch_blocks(multi_tensor_kernels().multi_sum_squares, n_blocks, transforms, x, lr, parts)
         arrays.launch_blocks(update_kernels().sqrt_of_sum, 1, parts, norms, position)
 
     def count_nonfinite(self, position, transforms, x, gradient, lr):

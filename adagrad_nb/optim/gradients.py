@@ -43,6 +43,12 @@ class PreparedGradient(NamedTuple):
             where = _expand_blocks(where, self.block_size)
         return where, self.values
 
+    def blocks_of(self, size):
+        """Return the indices of the blocks of `size` coordinates that have values, or () if the gradient is dense."""
+        if self.where is ALL or self.block_size == size:
+            return self.where
+        return np.unique(self.where * self.block_size // size)
+
     def to_dense(self, size):
         """Return a dense vector in which duplicates are summed."""
         if self.where is ALL:

@@ -19,7 +19,7 @@ from .. import _check
 from ..records.gates import accumulates_gradients
 from ..records.transforms import DecoupledDecay, for_array, is_weight_decay
 from .kernels.array_update import ALL
-from .trees import rebuild, walk
+from .trees import list_leaves, rebuild
 
 
 def init_lazy_decay(state):
@@ -47,12 +47,24 @@ def _check_options(state):
                 f"sparse_decay: 'lazy' takes one DecoupledDecay with one strength; got {decays} for {leaf.path}. "
                 "Use 'touched' or 'whole'"
             )
+    if state.options.average is not None:
+        raise ValueError(
+            "sparse_decay: 'lazy' cannot be combined with average, which reads all of x at each update; use 'whole'"
+        )
     if any(accumulates_gradients(item) for item in state.options.transforms):
         raise ValueError(
             "sparse_decay: 'lazy' cannot be combined with Accumulate, whose gradients are dense; use 'whole'"
         )
     if state.options.duplicates == "sequential" and any(leaf.applied_log_decay is not None for leaf in state.leaves):
         raise ValueError("duplicates: 'sequential' decays a row more than once; with sparse_decay='lazy' use any other")
+
+
+def has_missed_decay(state):
+    """Return whether a row has decay that has not been applied to it."""
+    return any(
+        leaf.applied_log_decay is not None and np.any(leaf.applied_log_decay != log_decay)
+        for leaf, log_decay in zip(state.leaves, state.log_decay, strict=True)
+    )
 
 
 def _log_factor(state, leaf, lr):
@@ -99,6 +111,11 @@ def catch_up(x: Any, state: Any) -> tuple[Any, Any]:
     x, state
         New arrays in the same containers, and a new state without missed decay.
 
+    Raises
+    ------
+    TypeError, ValueError
+        If x has not the shapes and dtypes for which the state was made.
+
     Examples
     --------
     >>> import numpy as np
@@ -109,8 +126,12 @@ def catch_up(x: Any, state: Any) -> tuple[Any, Any]:
     >>> x, catch_up(x, state)[0]
     (array([0.5, 1. ]), array([0.5, 0.5]))
     """
-    state = state.copy()
-    targets = [leaf.copy_iterate(target) for leaf, (_, target) in zip(state.leaves, walk(x), strict=True)]
+    state, targets = state.copy(), list_leaves(x)
+    if len(targets) != len(state.leaves):
+        raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(state.leaves)}")
+    for leaf, target in zip(state.leaves, targets, strict=True):
+        leaf.check_iterate(target)
+    targets = [leaf.copy_iterate(target) for leaf, target in zip(state.leaves, targets, strict=True)]
     apply_missed_decay(state, targets, [None] * len(targets))
     return rebuild(x, iter(targets)), state
 
@@ -133,11 +154,11 @@ def _touched_rows(leaf, gradient):
     return np.unique(gradient.where.astype(np.int64) * gradient.block_size // numbers_per_row)
 
 
-def record_decay(state, gradients, rates):
-    """Record that this update has decayed the rows that the gradients list, and no others."""
+def record_decay(state, gradients, rates, is_missing):
+    """Record that this update has decayed the rows that the gradients list; arrays without gradient do not decay."""
     if state.options.sparse_decay != "lazy":
         return
     for i, (leaf, gradient, lr) in enumerate(zip(state.leaves, gradients, rates, strict=True)):
-        if leaf.applied_log_decay is not None:
+        if leaf.applied_log_decay is not None and not is_missing[i]:
             state.log_decay[i] += _log_factor(state, leaf, lr)
             leaf.applied_log_decay[_touched_rows(leaf, gradient)] = state.log_decay[i]

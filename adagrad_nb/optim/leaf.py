@@ -12,13 +12,23 @@ import numpy as np
 
 from .. import _check
 from ..compiler.jit import cast, compiled_entry, compiled_for, num_threads
-from ..compiler.simd import MAGNITUDE_LIMITS
+from ..compiler.simd import MAGNITUDE_LIMITS, is_accurate_norm
 from ..compiler.threads import ThreadedKernel
+from ..cuda import arrays
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
 from ..records.gates import is_gate
+from ..records.group_penalties import is_group_penalty
+from ..records.penalties import NoPenalty
 from ..records.rules import has_row_accumulators, initial_slots
-from ..records.transforms import Identity, LimitMagnitude, chain_transforms, for_array, is_weight_decay, needs_norm
+from ..records.transforms import (
+    Identity,
+    LimitMagnitude,
+    chain_transforms,
+    for_array,
+    is_weight_decay,
+    needs_whole_array,
+)
 from .gradients import PreparedGradient, reblock
 from .kernels import array_update, reductions
 
@@ -108,12 +118,12 @@ class Leaf:
         self.precision = np.dtype(_PRECISION_OF[self.dtype.str[1:]])
         for record in (options.rule, options.penalty):
             _check.fields_finite_in(self.precision, record)
-        transforms = tuple(self._flatten_strength(for_array(item, path)) for item in options.transforms)
+        transforms = tuple(self._flatten_strength(for_array(item, path, self.size)) for item in options.transforms)
         last = LimitMagnitude(float(MAGNITUDE_LIMITS[self.precision.type]))
         self.uncast_update = Update(options.rule, chain_transforms(transforms, last), options.penalty)
         self.update = cast(self.uncast_update, self.precision)
         self.average = None if options.average is None else cast(options.average, self.precision)
-        self.needs_reduction = any(needs_norm(item) or is_gate(item) for item in transforms)
+        self.needs_reduction = any(needs_whole_array(item) or is_gate(item) for item in transforms)
         self.decays = any(is_weight_decay(item) for item in transforms)
         self.resolved_prefix = Identity()
         self.cache = {}
@@ -170,6 +180,11 @@ class Leaf:
             x[...] = (vector.view(self.dtype) if self.dtype.kind == "c" else vector).reshape(x.shape)
 
     @property
+    def penalized_row_size(self):
+        """Number of entries of a row of a matrix that has a group penalty, else 0."""
+        return math.prod(self.shape[1:]) if len(self.shape) > 1 and is_group_penalty(self.update.penalty) else 0
+
+    @property
     def is_half(self):
         """Whether entries have 16 bits."""
         return self.dtype.itemsize == 2
@@ -180,11 +195,22 @@ class Leaf:
             lr = np.asarray(lr, np.float64) * self.lr_scale
         if isinstance(lr, float) or np.ndim(lr) == 0:
             return self.precision.type(lr)
-        array = np.ascontiguousarray(lr, self.precision)
+        array = own_array(np.ascontiguousarray(lr, self.precision))
         if array.shape != self.shape:
             raise ValueError(f"lr: got shape {array.shape}; must be a number or have the shape of x, {self.shape}")
         array = array.reshape(-1)
         return np.repeat(array, self.reals_per_entry) if self.reals_per_entry > 1 else array
+
+    def check_iterate(self, x):
+        """Raise unless x is an array that this leaf was made for, or integers of its shape."""
+        if arrays.is_device_array(x):
+            raise TypeError(f"{self.path}: the state was made for an array on the host; copy x and g to the host")
+        if not isinstance(x, np.ndarray):
+            x = _check.parameter_array(self.path, x)
+        if x.shape != self.shape or (x.dtype != self.dtype and x.dtype.kind not in "iu"):
+            raise ValueError(
+                f"{self.path}: got {x.dtype} of shape {x.shape}; the state was made for {self.dtype} of {self.shape}"
+            )
 
     # --- kernels -------------------------------------------------------------------------------------------------
 
@@ -216,7 +242,11 @@ class Leaf:
 
     def apply_gradient(self, x, gradient, records, lr, t):
         """Apply the gradient of update t to the array x."""
-        vector = self.as_vector(x)
+        vector, row_size = self.as_vector(x), self.penalized_row_size
+        if row_size:
+            records = records._replace(penalty=NoPenalty())
+            if self.group_size == 1 and gradient.segment_starts is None:
+                gradient = reblock(gradient, row_size, vector.size)
         if gradient.segment_starts is not None:
             kernel = compiled_for(array_update.update_summed_squares, self.uncast_update)
             kernel(records, gradient.where, gradient.segment_starts, vector, gradient.values, self.flat_slots, lr, t)
@@ -226,7 +256,17 @@ class Leaf:
             kind = "groups" if self.group_size > 1 else "rows" if gradient.block_size > 1 else "dense"
             kernel = self._get_kernel(kind, records, gradient.where, vector, gradient.values, lr, t)
             kernel(records, gradient.where, vector, gradient.values, self.flat_slots, lr, t)
+        if row_size:
+            self._apply_group_penalty(gradient.blocks_of(row_size), vector, lr, t)
         self.write_back(x, vector)
+
+    def _apply_group_penalty(self, rows, x, lr, t):
+        """Apply the proximal step of a group penalty in update t to the rows `rows` of x; () are all rows."""
+        if rows is array_update.ALL:
+            rows = np.arange(self.shape[0])
+        kernel = compiled_for(array_update.apply_group_penalty, self.uncast_update)
+        step_sizes = np.empty(self.penalized_row_size, self.precision)
+        kernel(self.update, rows, x, self.flat_slots, step_sizes, lr, t, self.group_size)
 
     def _reduce_gradient(self, loop, position, transforms, x, gradient, lr):
         """Return the result of a reduction of the gradient after the first `position` transforms."""
@@ -241,7 +281,10 @@ class Leaf:
 
     def gradient_norm(self, position, transforms, x, gradient, lr):
         """Return the 2-norm of a gradient after the first `position` transforms."""
-        return self._reduce_gradient(reductions.compiled_norm, position, transforms, x, gradient, lr)
+        norm = self._reduce_gradient(reductions.compiled_norm, position, transforms, x, gradient, lr)
+        if is_accurate_norm(self.precision.type(norm)):
+            return norm
+        return self._reduce_gradient(reductions.compiled_scaled_norm, position, transforms, x, gradient, lr)
 
     def count_nonfinite(self, position, transforms, x, gradient, lr):
         """Return the number of its entries that are not finite after the first `position` transforms."""

@@ -7,9 +7,11 @@ import numpy as np
 from .. import _check
 from ..cuda import arrays
 from ..records.gates import accumulates_gradients, is_gate
+from ..records.group_penalties import is_group_penalty
 from ..records.penalties import NoPenalty
 from ..records.rules import Adagrad, can_accumulate_squares, has_row_accumulators
-from ..records.transforms import is_for_some_arrays, needs_norm
+from ..records.transforms import is_for_some_arrays, needs_unit_norms, needs_whole_array
+from .external_schedules import as_schedule
 from .gradients import DUPLICATES
 
 SPARSE_DECAY = ("touched", "whole", "lazy", "refuse")
@@ -37,7 +39,7 @@ class Options(NamedTuple):
         """
         rule = Adagrad() if self.rule is None else self.rule
         penalty = NoPenalty() if self.penalty is None else self.penalty
-        lr, transforms = self.lr, self.transforms
+        lr, transforms = as_schedule(self.lr), self.transforms
         has_device_lr = arrays.is_device_array(lr)  # the kernels read its entries when they run
         _check.record_methods("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
         if hasattr(lr, "_fields"):
@@ -49,7 +51,7 @@ class Options(NamedTuple):
         if hasattr(transforms, "_fields") or not isinstance(transforms, (tuple, list)):
             raise TypeError(f"transforms: got {transforms!r}; must be a tuple of records, such as (ClipNorm(1.0),)")
         for item in transforms:
-            needs_no_transform = needs_norm(item) or is_gate(item) or is_for_some_arrays(item)
+            needs_no_transform = needs_whole_array(item) or is_gate(item) or is_for_some_arrays(item)
             _check.record_methods("transforms", item, () if needs_no_transform else ("transform",), "ClipNorm(1.0)")
         if self.penalty is not None:
             _check.record_methods("penalty", penalty, ("value", "prox"), "L1(1e-4)")
@@ -70,8 +72,33 @@ class Options(NamedTuple):
             else:
                 _check_device_array(self, rule, has_rows, path, arrays.array_spec(array))
         lr_scale = None if self.lr_scale is None else _check_lr_scale(self.lr_scale, leaves)
-        copies = _copy_arrays((rule, lr, tuple(transforms), penalty))
-        return Options(*copies, self.average, lr_scale, self.duplicates, self.sparse_decay)
+        copies = freeze_arrays((rule, lr, tuple(transforms), penalty, self.average, lr_scale))
+        return Options(*copies, self.duplicates, self.sparse_decay)
+
+
+def check_group_penalty(penalty, duplicates, leaves):
+    """Raise ValueError for a group penalty of arrays that have no rows of real numbers on the host."""
+    if not is_group_penalty(penalty):
+        return
+    name = type(penalty).__name__
+    for path, array in leaves:
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"penalty: {name} does not support device arrays, as {path} is; use L1 there")
+        if array.ndim < 2:
+            raise ValueError(
+                f"penalty: {name} penalises the rows of a matrix, but {path} has shape {array.shape}; "
+                "use L1, or an x of shape (n_groups, group_size) with init and update, in a state of its own"
+            )
+        if array.dtype.kind == "c":
+            raise ValueError(
+                f"penalty: {name} does not support complex arrays, as {path} is; pass the real and imaginary parts as "
+                "one array of real numbers"
+            )
+    if duplicates == "sequential":
+        raise ValueError(
+            f"duplicates: 'sequential' makes a step for each of the gradients of a row, which {name} does not support; "
+            "use 'merge'"
+        )
 
 
 def _check_gates(transforms):
@@ -96,12 +123,15 @@ def _check_array(options, rule, has_rows, path, array):
     """Check the options against the shape and dtype of an array, or of the spec of a device array."""
     is_complex = array.dtype.kind == "c"
     if options.penalty is not None:
-        _check.penalty_shape(options.penalty, array.size * (2 if is_complex else 1))
+        is_group = is_group_penalty(options.penalty) and array.ndim > 1
+        _check.penalty_shape(options.penalty, array.shape[0] if is_group else array.size * (2 if is_complex else 1))
     if has_rows and array.ndim == 0:
         raise ValueError(f"{path}: is a single number; {type(rule).__name__} takes arrays with rows")
     if options.duplicates == "simultaneous" and is_complex and getattr(rule, "modulus", False):
         raise ValueError("duplicates: 'simultaneous' needs one accumulator for each real number; use 'merge'")
     for item in options.transforms:
+        if needs_unit_norms(getattr(item, "inner", item)) and len(array.shape) > 4:
+            raise ValueError(f"{path}: has {len(array.shape)} axes; AdaptiveClip takes arrays of at most four")
         if is_for_some_arrays(item):
             continue
         for record in (item, getattr(item, "inner", None)):
@@ -122,6 +152,8 @@ def _check_device_array(options, rule, has_rows, path, spec):
         )
     if options.sparse_decay == "lazy":
         raise ValueError("sparse_decay: 'lazy' does not work on a device; use 'touched' or 'whole'")
+    if any(needs_unit_norms(getattr(item, "inner", item)) for item in options.transforms):
+        raise ValueError("transforms: AdaptiveClip does not work on a device; use ClipNorm or ClipRMS")
     _check_array(options, rule, has_rows, path, spec)
 
 
@@ -137,10 +169,14 @@ def _check_lr_scale(given, leaves):
     return tuple(scales)
 
 
-def _copy_arrays(option):
-    """Return an option with copies of its arrays, so that later changes by the caller cannot make it invalid."""
+def freeze_arrays(option):
+    """Return an option with read-only copies of its arrays: the checks of their entries stay valid."""
     if hasattr(option, "_fields"):
-        return type(option)(*(_copy_arrays(field) for field in option))
+        return type(option)(*(freeze_arrays(field) for field in option))
     if isinstance(option, tuple):
-        return tuple(_copy_arrays(item) for item in option)
-    return np.array(option) if isinstance(option, (np.ndarray, list)) else option
+        return tuple(freeze_arrays(item) for item in option)
+    if not isinstance(option, (np.ndarray, list)):
+        return option
+    array = np.array(option)
+    array.flags.writeable = False
+    return array

@@ -6,14 +6,27 @@ Each function ``_SYSTEM_METHOD`` has the settings and defaults of one optimiser,
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING, Any
 
 from .. import _check
 from ..records.averaging import EMA
-from ..records.gates import Accumulate
+from ..records.gates import Accumulate, SkipNonFinite
 from ..records.rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
-from ..records.schedules import InverseTime, Shift
-from ..records.transforms import ClipGlobalNorm, ClipNorm, ClipValue, DecoupledDecay, Except, L2Decay, Maximize, Rescale
+from ..records.schedules import InverseTime
+from ..records.transforms import (
+    ClipGlobalNorm,
+    ClipNorm,
+    ClipValue,
+    DecoupledDecay,
+    Except,
+    L2Decay,
+    Maximize,
+    Only,
+    Rescale,
+)
+from .external_schedules import DecayedRates, NumberedRates, accepts_arguments, as_schedule, shift_schedule
+from .trees import walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +52,17 @@ SETTING_ALIASES = {
     "exclude_from_weight_decay": "exclude",
 }
 
+# Arguments of the constructors that do not change the numbers.  They are accepted and ignored.
+NO_EFFECT = {
+    "torch": ("foreach", "fused", "differentiable", "capturable"),
+    "keras": ("name", "decay"),  # Keras 3 warns about `decay` and ignores it
+    "mxnet1": ("aggregate_num", "allow_np"),
+    "mxnet2": ("aggregate_num", "use_fused_step"),
+    "brainpy": ("name", "train_vars"),
+    "optax": ("accumulator_dtype",),
+    "tensorflow": ("gradient_aggregator", "name", "use_locking"),
+}
+
 
 def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any]:
     """Return the options that reproduce the optimiser of another library.
@@ -52,7 +76,9 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
     **settings
         Under the names of this package (``lr eps initial_accumulator weight_decay lr_decay maximize rho momentum
         clip_norm clip_value rescale accumulate``) or those of the system (``learning_rate``, ``clipnorm``,
-        ``initial_accumulator_value``, …).  The defaults are those of the system.
+        ``initial_accumulator_value``, …).  All arguments of the system's constructor are accepted, with its defaults.
+        Those that do not change the numbers are ignored: ``name``, ``foreach``, ``fused``, ``differentiable``,
+        ``capturable``, ``train_vars``, ``use_fused_step``, ``aggregate_num``, ``use_locking``, …
 
     Returns
     -------
@@ -68,9 +94,17 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
 
     Notes
     -----
-    MXNet counts updates from 1: with "mxnet1" and "mxnet2", a schedule is evaluated at 1, 2, 3, …  Its
-    FactorScheduler has decayed (n - 1) // step times at update n, so its schedule counts from 0:
-    ``like("mxnet1") | {"lr": Exponential(lr, factor, step, staircase=True, final=stop_factor_lr)}``.
+    ``lr`` may be a schedule of the system: of Keras, optax or BrainPy, a ``torch.optim.lr_scheduler`` or a scheduler of
+    braintools, which then takes one step after each update.  A copy is used, so the scheduler itself does not change;
+    it must be new.  Schedules of the loss, such as ReduceLROnPlateau, are refused.
+
+    MXNet counts updates from 1: with "mxnet1" and "mxnet2", a schedule is evaluated at ``begin_num_update`` + 1, + 2,
+    …, and so is ``lr_scheduler``.  As there, a ``learning_rate`` replaces the initial rate of the scheduler, and 0.01,
+    the default of MXNet 2, does so too; ``learning_rate=None`` keeps it.
+
+    ``multi_precision`` of MXNet stores a float32 copy of 16-bit arrays.  Here their accumulators are float32 in any
+    case, and x is rounded after each update.  For the effect of ``multi_precision=True``, keep x in float32, and give
+    the model a 16-bit copy of it.
 
     Examples
     --------
@@ -85,14 +119,16 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
         raise ValueError(f"system: got {system!r}; for {method} it must be one of {', '.join(systems)}")
     factory = systems[system]
     settings_of_system = inspect.signature(factory).parameters
-    given = {}
+    given: dict[str, Any] = {}
     for name, value in settings.items():
+        if name in NO_EFFECT.get(system, ()):
+            continue
         setting = SETTING_ALIASES.get(name, name)
         if setting not in settings_of_system:
             aliases = {alias for alias, target in SETTING_ALIASES.items() if target in settings_of_system}
             raise ValueError(
                 f"{name}: {system} has no such setting; it has {', '.join(sorted(settings_of_system))} "
-                f"(also known as {', '.join(sorted(aliases))})"
+                f"(also known as {', '.join(sorted(aliases))}); ignored are {', '.join(NO_EFFECT.get(system, ()))}"
             )
         if setting in given:
             raise ValueError(f"{name}: got the setting twice, under two of its names")
@@ -100,6 +136,10 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
     missing = [name for name, item in settings_of_system.items() if item.default is item.empty and name not in given]
     if missing:
         raise ValueError(f"{missing[0]}: {system} has no default for it; pass {missing[0]}=…")
+    if "lr" in given:
+        given["lr"] = as_schedule(given["lr"])
+    if given.get("lr", 0.0) is None and "lr_scheduler" not in settings_of_system and system != "optax":
+        raise ValueError(f"lr: got None; {system} needs a number or a schedule")
     _check_settings(given)
     options = factory(**given)
     return {**options, "transforms": tuple(item for item in options["transforms"] if item is not None)}
@@ -107,15 +147,18 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
 
 def _check_settings(given):
     """Check settings that become fields of another name, so that messages have the name that the caller used."""
-    for name in ("lr", "eps", "initial_accumulator", "lr_decay"):
-        if name in given and not hasattr(given[name], "_fields") and not callable(given[name]):
-            _check.in_interval(name, given[name], "[0, inf)")
+    for name in ("lr", "eps", "initial_accumulator", "lr_decay", "decay"):
+        value = given.get(name)
+        if value is not None and not hasattr(value, "_fields") and not callable(value):
+            _check.in_interval(name, value, "[0, inf)")
     for name in ("weight_decay", "clip_norm", "clip_value", "clip_global_norm", "loss_scale_factor"):
         if given.get(name) is not None:
             _check.in_interval(name, given[name], "[0, inf)" if name == "weight_decay" else "(0, inf)")
-    if given.get("accumulate") is not None:
+    if isinstance(given.get("accumulate"), (bool, int, float)):
         _check.positive_count("accumulate", given["accumulate"])
-    for name in ("maximize", "use_ema", "use_grad_mean"):
+    if "begin_num_update" in given:
+        _check.count("begin_num_update", given["begin_num_update"])
+    for name in ("maximize", "use_ema", "use_grad_mean", "multi_precision"):
         if name in given:
             _check.boolean(name, given[name])
     for name in ("rho", "momentum", "ema_momentum"):
@@ -131,11 +174,30 @@ def _transform_if_set(record, value):
 # --- Adagrad -----------------------------------------------------------------------------------------------------
 
 
-def _torch_adagrad(lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, maximize=False):
+def _decayed_rate(lr, decay):
+    """Return lr / (1 + decay t), where lr is a number or a schedule."""
+    if not decay:
+        return lr
+    return DecayedRates(lr, decay) if hasattr(lr, "_fields") or callable(lr) else InverseTime(lr, decay)
+
+
+def _check_parameter_groups(params):
+    """Raise if parameters come in groups, which may have settings of their own."""
+    if isinstance(params, (list, tuple)) and any(isinstance(item, dict) for item in params):
+        raise ValueError(
+            "params: got parameter groups; pass the parameters as x to init, their learning rates as lr_scale, and "
+            "their weight decay as Only(L2Decay(…), name)"
+        )
+
+
+def _torch_adagrad(
+    lr=0.01, lr_decay=0.0, weight_decay=0.0, initial_accumulator=0.0, eps=1e-10, maximize=False, params=None
+):
+    _check_parameter_groups(params)
     # The decay is added after the gradient is negated, so it shrinks x also if the objective is maximised.
     return {
         "rule": Adagrad(eps, False, initial_accumulator),
-        "lr": InverseTime(lr, lr_decay) if lr_decay else lr,
+        "lr": _decayed_rate(lr, lr_decay),
         "transforms": (Maximize() if maximize else None, _transform_if_set(L2Decay, weight_decay)),
         "sparse_decay": "refuse",
     }
@@ -150,7 +212,7 @@ def _keras_adagrad(
         raise ValueError("clipnorm: Keras takes only one of clipnorm, clipvalue and global_clipnorm")
     options = {
         "rule": Adagrad(eps, True, initial_accumulator),
-        "lr": lr,
+        "lr": _call_without_arguments(lr),
         "transforms": (
             None if loss_scale_factor is None else Rescale(1.0 / loss_scale_factor),
             None if accumulate is None else Accumulate(accumulate, "mean", "micro-steps"),
@@ -164,6 +226,13 @@ def _keras_adagrad(
     return options | ({"average": EMA(ema_momentum, ema_overwrite_frequency or 0)} if use_ema else {})
 
 
+def _call_without_arguments(lr):
+    """Return a learning rate; a function without arguments, which Keras accepts, as a function of t."""
+    if hasattr(lr, "_fields") or not callable(lr) or accepts_arguments(lr, 0):
+        return lr
+    return lambda t: float(lr())
+
+
 def _exclude_arrays(decay, exclude):
     """Return a decay that excludes the arrays whose path matches a pattern."""
     if decay is None or not exclude:
@@ -171,20 +240,35 @@ def _exclude_arrays(decay, exclude):
     return Except(decay, exclude if isinstance(exclude, str) else tuple(exclude))
 
 
-def _mxnet1_adagrad(lr=0.01, eps=1e-7, weight_decay=0.0, rescale=1.0, clip_value=None):
+def _mxnet1_adagrad(
+    lr=None, eps=1e-7, weight_decay=0.0, rescale=1.0, clip_value=None, lr_scheduler=None, begin_num_update=0,
+    multi_precision=False, param_idx2name=None, param_dict=None, sym=None,
+):  # fmt: skip
+    # Version 1 does not decay parameters whose name is known and has neither of these ends.
+    names = {i: name for i, name in (param_idx2name or {}).items() if not name.endswith(("_weight", "_gamma"))}
+    factors = dict.fromkeys(names, 0.0)
     return {
         "rule": Adagrad(eps, True),
-        "lr": _count_from_one(lr),
-        "transforms": (*_mxnet_gradient(rescale, clip_value), _transform_if_set(DecoupledDecay, weight_decay)),
+        "lr": _mxnet_rate(lr, lr_scheduler, begin_num_update),
+        "transforms": (
+            *_mxnet_gradient(rescale, clip_value),
+            *_mxnet_decays(DecoupledDecay, weight_decay, factors, param_idx2name, param_dict, sym),
+        ),
         "sparse_decay": "refuse",
     }
 
 
-def _mxnet2_adagrad(lr=0.01, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value=None):
+def _mxnet2_adagrad(
+    lr=0.01, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value=None, lr_scheduler=None, begin_num_update=0,
+    multi_precision=False, param_idx2name=None, param_dict=None, sym=None,
+):  # fmt: skip
     return {
         "rule": Adagrad(eps, False),
-        "lr": _count_from_one(lr),
-        "transforms": (*_mxnet_gradient(rescale, clip_value), _transform_if_set(L2Decay, weight_decay)),
+        "lr": _mxnet_rate(lr, lr_scheduler, begin_num_update),
+        "transforms": (
+            *_mxnet_gradient(rescale, clip_value),
+            *_mxnet_decays(L2Decay, weight_decay, {}, param_idx2name, param_dict, sym),
+        ),
         "sparse_decay": "refuse",
     }
 
@@ -194,9 +278,55 @@ def _mxnet_gradient(rescale, clip_value):
     return (Rescale(float(rescale)) if rescale != 1 else None, _transform_if_set(ClipValue, clip_value))
 
 
-def _count_from_one(lr):
-    """Return a schedule that is evaluated at t + 1, since MXNet counts updates from 1."""
-    return Shift(lr, 1) if hasattr(lr, "_fields") else lr
+def _mxnet_rate(lr, lr_scheduler, begin_num_update):
+    """Return the learning rate of an optimiser of MXNet, which counts updates from `begin_num_update` + 1 on."""
+    first = begin_num_update + 1
+    if lr_scheduler is None:
+        return 0.01 if lr is None else shift_schedule(lr, first)
+    if hasattr(lr_scheduler, "_fields"):
+        return shift_schedule(lr_scheduler, first)
+    if not callable(lr_scheduler):
+        raise TypeError(f"lr_scheduler: got {lr_scheduler!r}; must be a function of the number of updates")
+    return NumberedRates(lr_scheduler, first, base_lr=lr)
+
+
+def _mxnet_decays(record, weight_decay, factors, param_idx2name, param_dict, sym):
+    """Return the weight decay of all arrays, with a factor for some: that of their name or of their parameter."""
+    names = dict(param_idx2name or {})
+    factors = dict(factors)
+    if sym is not None:
+        attributes = sym.attr_dict()
+        for i, name in names.items():
+            _check_rate_factor(f"sym: {name}", float(attributes.get(name, {}).get("__lr_mult__", 1.0)))
+            if "__wd_mult__" in attributes.get(name, {}):
+                factors[i] = float(attributes[name]["__wd_mult__"])
+    for i, parameter in (param_dict or {}).items():
+        _check_rate_factor(f"param_dict[{i!r}]", parameter.lr_mult)
+        factors[i], names[i] = float(parameter.wd_mult), parameter.name
+    if not weight_decay:
+        return ()
+    patterns: dict[float, tuple] = {}
+    for i, factor in factors.items():
+        if factor != 1:
+            patterns[factor] = (*patterns.get(factor, ()), _array_pattern(i, names.get(i)))
+    if not patterns:
+        return (record(weight_decay),)
+    others = Except(record(weight_decay), tuple(pattern for group in patterns.values() for pattern in group))
+    scaled = (Only(record(weight_decay * factor), group) for factor, group in patterns.items() if factor)
+    return (others, *scaled)
+
+
+def _check_rate_factor(name, factor):
+    """Raise if a parameter has a factor of its learning rate."""
+    if factor != 1:
+        raise ValueError(f"{name}: has lr_mult={factor}; pass factors of the learning rate to init as lr_scale=…")
+
+
+def _array_pattern(i, name):
+    """Return the regular expression of the array with this index in a list, or with this key in a dict."""
+    keys = [repr(i)] if name is None else [repr(i), repr(name)]
+    single = "|^x$" if i == 0 else ""
+    return "|".join(rf"^x\[{re.escape(key)}\]$" for key in keys) + single
 
 
 def _brainpy_adagrad(lr, weight_decay=None, eps=1e-6):
@@ -210,7 +340,7 @@ def _braintools_adagrad(
     # The docstring has eps outside the square root, the code has it inside.
     return {
         "rule": Adagrad(eps, True, initial_accumulator, guarded=True, modulus=True),
-        "lr": InverseTime(lr, lr_decay) if lr_decay else lr,
+        "lr": _decayed_rate(lr, lr_decay),
         "transforms": _braintools_gradient(clip_global_norm, clip_value, weight_decay),
     }
 
@@ -221,18 +351,41 @@ def _braintools_gradient(clip_global_norm, clip_value, weight_decay):
     return (*clips, _transform_if_set(L2Decay, weight_decay))
 
 
-def _optax_adagrad(lr, initial_accumulator=0.1, eps=1e-7, accumulate=None, use_grad_mean=True):
+def _optax_adagrad(
+    lr, initial_accumulator=0.1, eps=1e-7, accumulate=None, use_grad_mean=True, should_skip_update_fn=None
+):
     rule = Adagrad(eps, True, initial_accumulator, guarded=True, modulus=True)
-    return {"rule": rule, "lr": lr, "transforms": (_multi_steps(accumulate, use_grad_mean),)}
+    return {"rule": rule, "lr": lr, "transforms": _multi_steps(accumulate, use_grad_mean, should_skip_update_fn)}
 
 
-def _multi_steps(every, mean):
-    """Return the accumulation of optax.MultiSteps, or None."""
-    return None if every is None else Accumulate(every, "running mean" if mean else "sum")
+def _multi_steps(every, mean, should_skip):
+    """Return the gates of optax.MultiSteps."""
+    if should_skip is not None and getattr(should_skip, "__name__", "") != "skip_not_finite":
+        raise ValueError(
+            f"should_skip_update_fn: got {should_skip!r}; must be None or optax.skip_not_finite.  Call update only for "
+            "the gradients that are not to be skipped"
+        )
+    accumulation = None if every is None else Accumulate(every, "running mean" if mean else "sum")
+    return (None if should_skip is None else SkipNonFinite(), accumulation)
 
 
-def _tensorflow_adagrad(lr=0.001, initial_accumulator=0.1, eps=1e-7):
-    return {"rule": Adagrad(eps, False, initial_accumulator), "lr": lr, "transforms": ()}
+def _tensorflow_adagrad(
+    lr=0.001, initial_accumulator=0.1, eps=1e-7, clip_value=None, clip_norm=None, clip_global_norm=None, decay=0.0,
+    gradient_transformers=None,
+):  # fmt: skip
+    if clip_norm is not None and clip_global_norm is not None:
+        raise ValueError("clipnorm: TensorFlow takes only one of clipnorm and global_clipnorm")
+    if gradient_transformers:
+        raise ValueError("gradient_transformers: must be empty; transform the gradient before update")
+    return {
+        "rule": Adagrad(eps, False, initial_accumulator),
+        "lr": _decayed_rate(_call_without_arguments(lr), decay),
+        "transforms": (
+            _transform_if_set(ClipValue, clip_value),
+            _transform_if_set(ClipNorm, clip_norm),
+            _transform_if_set(ClipGlobalNorm, clip_global_norm),
+        ),
+    }
 
 
 def _jax_adagrad(lr, momentum=0.9):
@@ -246,8 +399,8 @@ def _duchi_adagrad(lr, eps=0.0):
 # --- Adadelta ----------------------------------------------------------------------------------------------------
 
 
-def _torch_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, maximize=False):
-    return {**_torch_adagrad(lr, 0.0, weight_decay, maximize=maximize), "rule": Adadelta(rho, eps)}
+def _torch_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, maximize=False, params=None):
+    return {**_torch_adagrad(lr, 0.0, weight_decay, maximize=maximize, params=params), "rule": Adadelta(rho, eps)}
 
 
 def _keras_adadelta(
@@ -262,8 +415,15 @@ def _keras_adadelta(
     return {**options, "rule": Adadelta(rho, eps)}
 
 
-def _mxnet2_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value=None):
-    return {**_mxnet2_adagrad(lr, eps, weight_decay, rescale, clip_value), "rule": Adadelta(rho, eps)}
+def _mxnet2_adadelta(
+    lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, rescale=1.0, clip_value=None, lr_scheduler=None, begin_num_update=0,
+    multi_precision=False, param_idx2name=None, param_dict=None, sym=None,
+):  # fmt: skip
+    options = _mxnet2_adagrad(
+        lr, eps, weight_decay, rescale, clip_value, lr_scheduler, begin_num_update, multi_precision, param_idx2name,
+        param_dict, sym,
+    )  # fmt: skip
+    return {**options, "rule": Adadelta(rho, eps)}
 
 
 def _brainpy_adadelta(lr=1.0, weight_decay=None, eps=1e-6, rho=0.95):
@@ -275,29 +435,60 @@ def _braintools_adadelta(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0.0, clip_globa
     return {"rule": Adadelta(rho, eps), "lr": lr, "transforms": transforms}
 
 
-def _optax_adadelta(lr, rho=0.9, eps=1e-6, weight_decay=0.0, accumulate=None, use_grad_mean=True):
-    # Without a learning rate optax takes ascent steps; here lr is required.
-    transforms = (_multi_steps(accumulate, use_grad_mean), _transform_if_set(L2Decay, weight_decay))
+def _optax_adadelta(
+    lr, rho=0.9, eps=1e-6, weight_decay=0.0, accumulate=None, use_grad_mean=True, should_skip_update_fn=None,
+    weight_decay_mask=None,
+):  # fmt: skip
+    if lr is None:
+        raise ValueError("lr: got None, with which optax.adadelta moves up the gradient; pass learning_rate=1.0")
+    decay = _select_arrays(_transform_if_set(L2Decay, weight_decay), weight_decay_mask)
+    transforms = (*_multi_steps(accumulate, use_grad_mean, should_skip_update_fn), decay)
     return {"rule": Adadelta(rho, eps), "lr": lr, "transforms": transforms}
+
+
+def _select_arrays(record, mask):
+    """Return a transform for the arrays, or containers of arrays, of a tree whose entry in the mask is true."""
+    if record is None or mask is None:
+        return record
+    if callable(mask):
+        raise TypeError("weight_decay_mask: got a function; pass the tree of booleans that it returns for x")
+    entries = walk(mask)
+    for path, is_selected in entries:
+        _check.boolean(f"weight_decay_mask{path[1:]}", is_selected)
+    patterns = tuple(f"^{re.escape(path)}(?![^\\[])" for path, is_selected in entries if is_selected)
+    return Only(record, patterns) if patterns else None
 
 
 # --- one accumulator per row -------------------------------------------------------------------------------------
 
 
-def _mxnet1_rowwise(lr=0.01, eps=1e-5, rescale=1.0, clip_value=None):
-    return {
-        "rule": RowAdagrad(eps, True),
-        "lr": _count_from_one(lr),
-        "transforms": _mxnet_gradient(rescale, clip_value),
-    }
+def _mxnet1_rowwise(
+    lr=None, eps=1e-5, rescale=1.0, clip_value=None, lr_scheduler=None, begin_num_update=0, multi_precision=False,
+    param_idx2name=None, param_dict=None, sym=None, weight_decay=0.0,
+):  # fmt: skip
+    options = _mxnet1_adagrad(
+        lr, eps, 0.0, rescale, clip_value, lr_scheduler, begin_num_update, multi_precision, param_idx2name, param_dict,
+        sym,
+    )  # fmt: skip
+    return _row_options(options, RowAdagrad(eps, True), weight_decay)
 
 
-def _mxnet2_rowwise(lr=0.01, eps=1e-6, rescale=1.0, clip_value=None):
-    return {
-        "rule": RowAdagrad(eps, False),
-        "lr": _count_from_one(lr),
-        "transforms": _mxnet_gradient(rescale, clip_value),
-    }
+def _mxnet2_rowwise(
+    lr=0.01, eps=1e-6, rescale=1.0, clip_value=None, lr_scheduler=None, begin_num_update=0, multi_precision=False,
+    param_idx2name=None, param_dict=None, sym=None, weight_decay=0.0,
+):  # fmt: skip
+    options = _mxnet2_adagrad(
+        lr, eps, 0.0, rescale, clip_value, lr_scheduler, begin_num_update, multi_precision, param_idx2name, param_dict,
+        sym,
+    )  # fmt: skip
+    return _row_options(options, RowAdagrad(eps, False), weight_decay)
+
+
+def _row_options(options, rule, weight_decay):
+    """Return the options of GroupAdaGrad, which has no weight decay."""
+    if weight_decay:
+        raise ValueError(f"weight_decay: got {weight_decay}; GroupAdaGrad of MXNet has no weight decay")
+    return {"rule": rule, "lr": options["lr"], "transforms": options["transforms"]}
 
 
 def _fbgemm_rowwise(lr=0.01, eps=1e-8, weight_decay=0.0, weight_decay_mode="none", clip_value=None):

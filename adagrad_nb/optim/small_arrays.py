@@ -2,9 +2,11 @@
 
 import numpy as np
 
+from ..compiler.jit import is_user_defined
 from ..cuda import arrays
 from ..records.gates import accumulates_gradients
-from ..records.transforms import needs_norm, uses_global_norm
+from ..records.group_penalties import is_group_penalty
+from ..records.transforms import list_transforms, needs_whole_array, uses_global_norm
 from .array_group import ArrayGroup
 from .device_small_arrays import DeviceArrayGroup
 from .gradients import PreparedGradient
@@ -81,9 +83,9 @@ def group_small_arrays(leaves, options):
 
 
 def _needs_own_arrays(options):
-    """Return whether the options treat each array by itself: a norm of each, accumulation, or rates per coordinate."""
+    """Return whether the options treat each array by itself: accumulation, or rates per coordinate."""
     for item in options.transforms:
-        if accumulates_gradients(item) or (needs_norm(item) and not uses_global_norm(item)):
+        if accumulates_gradients(item):
             return True
     return _has_arrays(options.lr) and not (
         arrays.is_device_array(options.lr) and arrays.array_spec(options.lr).size == 1
@@ -91,14 +93,26 @@ def _needs_own_arrays(options):
 
 
 def _can_join_group(leaf):
-    """Return whether an array is small and has nothing of its own but its accumulators."""
+    """Return whether an array is small and has nothing of its own but its accumulators.
+
+    The methods of a user's transform or penalty may depend on the index of a coordinate, which a group changes.
+    """
+    update = leaf.uncast_update
     return (
         leaf.dtype == leaf.precision
         and leaf.group_size == 1
         and leaf.lr_scale is None
+        and not is_group_penalty(leaf.update.penalty)
         and 0 < leaf.size <= (MAX_SIZE_ON_DEVICE if leaf.on_device else MAX_SIZE)
-        and not _has_arrays(leaf.uncast_update)
+        and not _has_arrays(update)
+        and not any(map(_needs_own_array, list_transforms(update.transforms)))
+        and not is_user_defined((update.transforms, update.penalty))
     )
+
+
+def _needs_own_array(transform):
+    """Return whether a transform depends on all entries of one array: a norm of it, or its noise."""
+    return needs_whole_array(transform) and not uses_global_norm(transform)
 
 
 def _has_arrays(record):

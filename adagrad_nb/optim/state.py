@@ -17,13 +17,14 @@ from ..compiler.jit import cast
 from ..cuda import arrays
 from ..io import archive, schema
 from ..io.schema import ArrayField
-from ..records.gates import accumulates_gradients, is_gate
+from ..records.gates import accumulates_gradients, gradients_per_step, is_gate
 from ..records.rules import has_row_accumulators, initial_slots, slot_domains
-from ..records.schedules import Constant, Rates, at
+from ..records.schedules import Constant, at, has_several_rates
+from ..records.transforms import needs_python
 from . import lazy_decay
 from .device_leaf import DeviceLeaf
 from .leaf import Leaf, own_array
-from .options import Options
+from .options import Options, check_group_penalty, freeze_arrays
 from .small_arrays import group_small_arrays
 from .trees import align, walk
 
@@ -66,7 +67,7 @@ class State:
     duplicates, sparse_decay : str
         As given to `init`.
     t : int
-        Number of updates so far; schedules give the learning rate of the next update at t.
+        Number of updates so far; schedules give the learning rate of the next update at t.  It can be set.
     micro : int
         Number of gradients so far; larger than `t` if `Accumulate` is among the transforms.
     scale : float
@@ -77,7 +78,8 @@ class State:
     means : tuple
         For each array of x the average of the iterates, of its shape, or None without averaging.
     is_compilable : bool
-        Whether a compiled loop can run the updates, which it cannot if a transform is a gate.
+        Whether a compiled loop can run the updates, which it cannot if a transform is a gate, adds noise or needs the
+        norms of units.
     schedule_step : int
         Argument of the schedule at the next update: `micro` or `t`.
     leaves : list of Leaf
@@ -119,7 +121,8 @@ class State:
         "fast_leaf",
         "options",
         "seed",
-        *_COUNTERS,
+        "n_updates",
+        *_COUNTERS[1:],
     )
 
     rule: Any
@@ -130,7 +133,7 @@ class State:
     lr_scale: tuple[np.ndarray, ...] | None
     duplicates: str
     sparse_decay: str
-    t: int
+    n_updates: int  # the value of `t`, without the check of its setter
     scale: float
     n_micro_steps: int
     n_pending: int
@@ -177,12 +180,22 @@ class State:
             and not leaf.needs_reduction
             and leaf.group_size == 1
             and leaf.applied_log_decay is None
+            and leaf.dtype == leaf.precision
         )
         self.fast_leaf = (
             leaf if is_plain_vector and leaf.constant_lr is not None and self.options.average is None else None
         )
         self.has_device_arrays = any(leaf.on_device for leaf in self.leaves)
         self.array_groups = group_small_arrays(self.leaves, self)
+
+    @property
+    def t(self) -> int:
+        """Number of updates so far."""
+        return self.n_updates
+
+    @t.setter
+    def t(self, value: int) -> None:
+        self.n_updates = _check.count("t", value)
 
     @property
     def micro(self) -> int:
@@ -196,8 +209,8 @@ class State:
 
     @property
     def is_compilable(self) -> bool:
-        """Whether a compiled loop can run the updates: no transform is a gate."""
-        return not any(is_gate(item) for item in self.options.transforms)
+        """Whether a compiled loop can run the updates: no transform is a gate or needs Python."""
+        return not any(is_gate(item) or needs_python(item) for item in self.options.transforms)
 
     @property
     def counts(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -222,7 +235,7 @@ class State:
 
     def lr_at(self, t: int) -> Any:
         """Return the learning rate of update t: a number or an array."""
-        if isinstance(self.options.lr, Rates):
+        if has_several_rates(self.options.lr):
             raise TypeError("state: its model has several learning rates; choose one with lr=…")
         if hasattr(self.options.lr, "_fields"):
             return at(self.options.lr, t)
@@ -243,8 +256,38 @@ class State:
             return cast(self.options.lr, np.float64) if np.ndim(self.lr_at(self.t)) == 0 else None
         return None if callable(self.options.lr) else Constant(self.leaves[0].constant_lr)
 
-    def _with_options(self, x, **options):
-        """Return a copy that continues with other options for arrays x of the same shapes."""
+    def with_options(self, x: Any, **options: Any) -> State:
+        """Return a copy of the state that continues with other options.
+
+        Parameters
+        ----------
+        x : array, device array, or nested dict, list or tuple of them
+            Arrays of the shapes and dtypes for which the state was made.
+        **options
+            Arguments of `init`, such as ``lr=0.1``.  The others keep their values.
+
+        Returns
+        -------
+        State
+            With copies of the accumulators, and the same counters.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an option is unknown or invalid, or if x or the rule needs other accumulators.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from adagrad_nb import init, update
+        >>> x, state = update(np.ones(1), np.ones(1), init(np.ones(1), lr=0.5))
+        >>> state = state.with_options(x, lr=0.0)
+        >>> state.t, state.lr, update(x, np.ones(1), state)[0]
+        (1, 0.0, array([0.5]))
+        """
+        _check.check_known_options("with_options", options, Options._fields)
+        if options.get("lr_scale") is not None:
+            options["lr_scale"] = align(x, options["lr_scale"], "lr_scale")
         new = State(_list_arrays(x), self.options._replace(**options))
         if len(new.leaves) != len(self.leaves):
             raise ValueError(f"state: it was made for {len(self.leaves)} arrays; got {len(new.leaves)}")
@@ -260,7 +303,12 @@ class State:
                 leaf.mean = old.mean
             if leaf.accumulated is not None or old.accumulated is not None:
                 leaf.accumulated = old.accumulated
+            if leaf.applied_log_decay is not None and old.applied_log_decay is not None:
+                leaf.applied_log_decay = old.applied_log_decay
+        if new.options.sparse_decay != "lazy" and lazy_decay.has_missed_decay(self):
+            raise ValueError("sparse_decay: rows of x have missed decay; call x, state = catch_up(x, state) first")
         new.counts, new.seed = self.counts, self.seed
+        new.iterate = None if self.iterate is None else self.leaves[0].copy_array(self.iterate)
         new._refresh()
         return new
 
@@ -292,6 +340,7 @@ class State:
     def __setstate__(self, attributes):
         for name, value in attributes.items():
             setattr(self, name, value)
+        self.options = freeze_arrays(self.options)
         if self.iterate is not None:
             self.iterate = own_array(self.iterate)
         self._refresh()
@@ -368,7 +417,8 @@ class State:
         for name, key in _COUNTER_KEYS.items():
             if name != "scale":
                 schema.count_entry(counts, key)
-        every = next((item.every for item in self.transforms if accumulates_gradients(item)), 1)
+        gates = (item for item in self.transforms if accumulates_gradients(item))
+        every = next((gradients_per_step(gate, counts["t"]) for gate in gates), 1)
         schema.count_entry(counts, "pending", 0, every - 1)
         _check.in_interval("scale", schema.entry(counts, "scale", (int, float)), "(0, inf)")
         if len(log_decay) != len(self.leaves):
@@ -394,7 +444,7 @@ def _option_property(name):
         raise AttributeError(
             f"{name}: the options of a state cannot be changed; "
             + ("use update(x, g, state, lr=…) for one step, or " if name == "lr" else "")
-            + f"call init(x, {name}=…) for a new state"
+            + f"continue with state.with_options(x, {name}=…)"
         )
 
     return property(get_option, refuse, doc=f"`{name}`, as given to `init`.")
@@ -432,6 +482,7 @@ def init(
     penalty : penalty record, optional
         Applied by its proximal step after each update.  The entries of an array-valued strength belong to the
         coordinates of x in C order; the real and the imaginary part of a complex number are two coordinates.
+        `GroupL2` and `GroupLinf` take matrices, whose rows are the groups; their strengths belong to the rows.
     average : averaging record, optional
         Keep an average of the iterates in ``state.means``.
     lr_scale : number, array or containers of them like x, optional
@@ -474,6 +525,7 @@ def init(
     True
     """
     leaves = _list_arrays(x)
+    check_group_penalty(penalty, duplicates, leaves)
     scales = None if lr_scale is None else align(x, lr_scale, "lr_scale")
     return State(leaves, Options(rule, lr, transforms, penalty, average, scales, duplicates, sparse_decay))
 
@@ -534,6 +586,7 @@ def _restore_state(meta, file_arrays, records):
         raise ValueError(f"lr_scale: must have one entry for each of {len(leaves)} arrays")
     for i, (_, x) in enumerate(leaves):
         _check_size(options, i, x, file_arrays)
+    check_group_penalty(options.penalty, options.duplicates, leaves)
     state = State(leaves, options)
     counts, log_decay, seed = schema.entry(meta, "counts", dict), schema.entry(meta, "decay", list), meta.get("seed")
     state._check_counts(counts, log_decay)

@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _check
 from ..cuda import arrays
+from ..records.averaging import averages_before
 from . import lazy_decay, overlap
 from .device_gradients import is_sparse_gradient, prepare_sparse_gradient
 from .gradients import PreparedGradient, prepare_gradient
@@ -41,7 +42,8 @@ def update(
         The gradient in the same containers.  The gradient of an array is dense; or a ``scipy.sparse`` matrix of its
         shape (for a vector, a row or column); or a pair ``(indices, values)``, for a matrix
         ``(row_indices, rows)``.  A sparse gradient updates only the listed coordinates, and the penalty acts only
-        on these.  Duplicate indices are summed, or treated as ``init(duplicates=…)`` says.
+        on these.  Duplicate indices are summed, or treated as ``init(duplicates=…)`` says.  None leaves an array of
+        several unchanged: no step, no decay and no penalty.  t counts the update nevertheless.
     state : State
     lr : float or ndarray, optional
         The learning rate of this step instead of that of the state.
@@ -85,8 +87,8 @@ def update(
     x_out, state_out = (x, state) if out is None else out
     if lr is None and out is not None and x_out is x and state_out is state and _is_kernel_ready(x, g, state.fast_leaf):
         leaf = state.fast_leaf
-        leaf.apply_dense(leaf.update, ALL, x, g, leaf.constant_lr, state.t)
-        state.t += 1
+        leaf.apply_dense(leaf.update, ALL, x, g, leaf.constant_lr, state.n_updates)
+        state.n_updates += 1
         return out
     leaves = state.leaves
     is_single = len(leaves) == 1
@@ -120,6 +122,9 @@ def _update_arrays(x, state, targets, gradients, lr, out, is_new):
     """Check all arguments, then write: `update` for lists of arrays and gradients."""
     leaves, (x_out, state_out) = state.leaves, out
     rates = [leaf.constant_lr if lr is state.options.lr else leaf.cast_lr(lr) for leaf in leaves]
+    is_missing = [gradient is None for gradient in gradients]
+    if all(is_missing) and is_missing:
+        raise ValueError("g: is None for all arrays; call update only if there is a gradient")
     gradients = [_prepare_gradient(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
     lazy_decay.check_rates(state, gradients, rates)
     if is_new:
@@ -133,7 +138,7 @@ def _update_arrays(x, state, targets, gradients, lr, out, is_new):
             _copy_to_out(x, state, sources, targets, x_out, state_out)
     lazy_decay.apply_missed_decay(state_out, targets, gradients)
     if _apply_leaf_steps(state_out, targets, _make_leaf_steps(state_out, targets, gradients, rates)):
-        lazy_decay.record_decay(state_out, gradients, rates)
+        lazy_decay.record_decay(state_out, gradients, rates, is_missing)
     return x_out, state_out
 
 
@@ -145,18 +150,23 @@ def _apply_leaf_steps(state, targets, steps):
     status, resolved, records = resolve_transforms(state, steps)
     if status == SKIPPED:
         return False
+    is_averaged = state.options.average is not None and (status == READY or state.counts_micro_steps)
+    is_before = is_averaged and averages_before(state.options.average)
+    if is_before:
+        for leaf, x, _, _ in steps:
+            leaf.update_average(x, state.t)
     if status == READY:
         for (leaf, x, gradient, lr), record in zip(resolved, records, strict=True):
             leaf.apply_gradient(x, gradient, record, lr, state.t)
         grow_loss_scale(state, state.options.transforms)
-    if state.options.average is not None and (status == READY or state.counts_micro_steps):
+    if is_averaged and not is_before:
         for leaf, x, _, _ in steps:
             leaf.update_average(x, state.t)
     for group in state.array_groups:
         if any(step.x is group.x for step in steps):
             group.unpack([targets[i] for i in group.members])
     state.n_micro_steps += 1
-    state.t += status == READY
+    state.n_updates += status == READY
     return status == READY
 
 
@@ -192,7 +202,8 @@ def _can_step_as_group(group, steps):
 def _is_kernel_ready(x, g, leaf):
     """Return whether x and g have the type, shape, dtype and layout of the kernel: the fast path of `update`.
 
-    They must be the same array or disjoint.  Two arrays without a base own their memory.
+    `leaf` is None, or the leaf of a real array of 32 or 64 bits.  x and g must be the same array or disjoint.  Two
+    arrays without a base own their memory.
     """
     return (
         leaf is not None
@@ -207,19 +218,22 @@ def _is_kernel_ready(x, g, leaf):
 
 
 def _prepare_gradient(state, leaf, x, g):
-    """Check the array and its gradient; return the gradient in the form that the kernels take."""
-    if _is_kernel_ready(x, g, leaf):
+    """Check the array and its gradient; return the gradient in the form that the kernels take.
+
+    For None this is a sparse gradient that lists no coordinate.
+    """
+    if g is None:
+        where, values = np.empty(0, np.int64), np.empty(0, leaf.precision)
+        if leaf.on_device:
+            where, values = arrays.to_device_array(where), arrays.to_device_array(values)
+        return PreparedGradient(where, values)
+    if leaf.dtype == leaf.precision and _is_kernel_ready(x, g, leaf):
         return PreparedGradient(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
         return _densify_for_decay(state, leaf, _prepare_device_gradient(state, leaf, x, g))
-    if arrays.is_device_array(x) or arrays.is_device_array(g):
-        raise TypeError(f"{leaf.path}: the state was made for an array on the host; copy x and g to the host")
-    if not isinstance(x, np.ndarray):
-        x = _check.parameter_array(leaf.path, x)
-    if x.shape != leaf.shape or (x.dtype != leaf.dtype and x.dtype.kind not in "iu"):
-        raise ValueError(
-            f"{leaf.path}: got {x.dtype} of shape {x.shape}; the state was made for {leaf.dtype} of {leaf.shape}"
-        )
+    leaf.check_iterate(x)
+    if arrays.is_device_array(g):
+        raise TypeError(f"g{leaf.path[1:]}: is on a device, but {leaf.path} is on the host; copy g to the host")
     is_complex = leaf.dtype.kind == "c"
     dtype = leaf.dtype if is_complex else leaf.precision
     gradient = prepare_gradient(g, leaf.shape, dtype, "g" + leaf.path[1:], state.options.duplicates)
@@ -241,9 +255,7 @@ def _densify_for_decay(state, leaf, gradient):
 
 def _prepare_device_gradient(state, leaf, x, g):
     """Check a device array and its gradient; return the gradient in the form that the CUDA kernels take."""
-    spec = arrays.array_spec(x) if arrays.is_device_array(x) else None
-    if spec is None or (spec.shape, spec.dtype) != (leaf.shape, leaf.dtype):
-        raise ValueError(f"{leaf.path}: the state was made for a device array of shape {leaf.shape} and {leaf.dtype}")
+    leaf.check_iterate(x)
     if is_sparse_gradient(g):
         return prepare_sparse_gradient(leaf, g, state.options.duplicates, "g" + leaf.path[1:])
     spec = arrays.array_spec(g) if arrays.is_device_array(g) else None

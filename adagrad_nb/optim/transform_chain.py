@@ -1,11 +1,30 @@
-"""Transforms of a step that depend on more than one coordinate: norms over arrays, and gates."""
+"""Transforms of a step that depend on more than one coordinate: norms over arrays, noise, and gates."""
 
+import hashlib
 import math
+import sys
 from typing import Any, NamedTuple
 
-from ..records.gates import accumulates_gradients, may_skip_steps
-from ..records.transforms import Chain, Identity, Rescale, needs_norm, scale_for_norm, uses_global_norm
+import numpy as np
+
+from ..compiler.jit import compiled_for
+from ..compiler.simd import LARGEST
+from ..cuda import arrays
+from ..records.gates import accumulates_gradients, gradients_per_step, may_skip_steps
+from ..records.transforms import (
+    AddVector,
+    Chain,
+    Identity,
+    Rescale,
+    RescaleUnits,
+    adds_noise,
+    needs_norm,
+    needs_unit_norms,
+    scale_for_norm,
+    uses_global_norm,
+)
 from . import device_leaf
+from .kernels import reductions
 
 READY, ACCUMULATED, SKIPPED = range(3)
 
@@ -43,6 +62,17 @@ def resolve_transforms(state, steps):
             first_records = [_unscale_record(state, first, step.leaf) for step in steps]
         elif any(needs_norm(record) for record in first_records):
             first_records = _resolve_factors(position, first_records, prefixes, steps)
+        elif adds_noise(first):
+            n_updates = _count_calls(state, position)
+            first_records = [
+                _draw_noise(record, step.leaf, n_updates) if adds_noise(record) else record
+                for record, step in zip(first_records, steps, strict=True)
+            ]
+        elif needs_unit_norms(first):
+            first_records = [
+                _scale_units(record, prefix, step) if needs_unit_norms(record) else record
+                for record, prefix, step in zip(first_records, prefixes, steps, strict=True)
+            ]
         prefixes = [Chain(*pair) for pair in zip(prefixes, first_records, strict=True)]
         chains = [chain.rest for chain in chains]
         position += 1
@@ -66,25 +96,81 @@ def _resolve_factors(position, first_records, prefixes, steps):
     ]
     norm_record = next(record for record in first_records if needs_norm(record))
     if uses_global_norm(norm_record):
-        norms = [math.hypot(*norms)] * len(norms)
+        norms = [_global_norm(norms)] * len(norms)
     return [
-        Rescale(step.leaf.precision.type(scale_for_norm(first, step.leaf.precision.type(norm))))
+        Rescale(step.leaf.precision.type(scale_for_norm(first, _cast_norm(norm, step.leaf.precision))))
         if needs_norm(first) else first
         for first, norm, step in zip(first_records, norms, steps, strict=True)
     ]  # fmt: skip
 
 
+def _count_calls(state, position):
+    """Return the number of times that the transform at this position has been applied before."""
+    accumulates_later = any(accumulates_gradients(item) for item in state.options.transforms[position + 1 :])
+    return state.n_micro_steps if accumulates_later else state.t
+
+
+def _draw_noise(record, leaf, t):
+    """Return the transform that adds the noise of update t to the gradient of an array."""
+    name = int.from_bytes(hashlib.blake2b(leaf.path.encode(), digest_size=8).digest(), "little")
+    # The counter is in the upper words, since a draw increases the lower ones.
+    generator = np.random.Generator(np.random.Philox(key=[record.seed, name], counter=[0, 0, t, 0]))
+    values = generator.standard_normal(leaf.size * leaf.reals_per_entry, leaf.precision)
+    values *= leaf.precision.type(record.deviation(t))
+    return AddVector(arrays.to_device_array(values) if leaf.on_device else values)
+
+
+def _scale_units(record, prefix, step):
+    """Return the transform that multiplies the gradient of each unit of an array by a factor."""
+    leaf = step.leaf
+    n_units = leaf.reals_per_entry * _count_units(leaf.shape)
+    x, g = leaf.as_vector(step.x), np.zeros(leaf.size * leaf.reals_per_entry, leaf.precision)
+    kernel = compiled_for(reductions.compiled_accumulate_gradient, prefix)
+    kernel(prefix, x, step.gradient.to_dense(g.size), step.lr, g, 0)
+    norms, x_norms = (_unit_norms(vector.reshape(-1, n_units), leaf.reals_per_entry) for vector in (g, x))
+    factors = [record.scale_for_norms(*pair) for pair in zip(norms.tolist(), x_norms.tolist(), strict=True)]
+    return RescaleUnits(np.repeat(np.array(factors, leaf.precision), leaf.reals_per_entry))
+
+
+def _count_units(shape):
+    """Return the number of units of an array, that of optax: its entries without those of the axes of the inputs."""
+    if sum(n > 1 for n in shape) <= 1:
+        return 1
+    return max(math.prod(shape[3:] if len(shape) == 4 else shape[1:]), 1)
+
+
+def _unit_norms(matrix, n_parts):
+    """Return the norm of each group of `n_parts` columns in double precision, without overflow of squares."""
+    largest = np.abs(matrix).max(axis=0, initial=0.0)
+    scale = np.where((largest > 0) & (largest < np.inf), largest, 1).astype(matrix.dtype)
+    squares = np.square(matrix / scale).sum(axis=0, dtype=np.float64)
+    norms = np.sqrt(squares) * scale
+    return norms if n_parts == 1 else np.hypot(norms[::2], norms[1::2])
+
+
+def _global_norm(norms):
+    """Return the 2-norm of norms: the largest number if they are finite and it is not."""
+    norm = math.hypot(*norms)
+    return sys.float_info.max if math.isinf(norm) and all(map(math.isfinite, norms)) else norm
+
+
+def _cast_norm(norm, precision):
+    """Return a norm in a precision: its largest number if the norm is finite and larger."""
+    return precision.type(min(norm, float(LARGEST[precision.type])) if math.isfinite(norm) else norm)
+
+
 def _accumulate_gradients(state, gate, prefixes, steps):
     """Add the gradients to the sums; return steps with the sums as gradients if the gate is complete, else None."""
+    every = gradients_per_step(gate, state.t)
     state.n_pending += 1
     for prefix, step in zip(prefixes, steps, strict=True):
         step.leaf.accumulate_gradient(
             prefix, step.x, step.gradient, step.lr, state.n_pending if gate.kind == "running mean" else 0
         )
-    if state.n_pending < gate.every:
+    if state.n_pending < every:
         return None
     state.n_pending = 0
-    by = gate.every if gate.kind == "mean" else 1
+    by = every if gate.kind == "mean" else 1
     return [step._replace(gradient=step.leaf.pop_accumulated(by)) for step in steps]
 
 

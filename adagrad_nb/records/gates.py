@@ -11,10 +11,12 @@ one of these attributes:
     `LossScale`.
 """
 
+import math
 from typing import Any, NamedTuple
 
-from .._check import count, one_of, positive_count
+from .._check import count, one_of, positive_count, record_methods
 from .._legacy import has_member
+from .schedules import Schedule, at
 
 ACCUMULATION_KINDS = ("mean", "sum", "running mean")
 SCHEDULE_CLOCKS = ("updates", "micro-steps")
@@ -25,11 +27,12 @@ class Accumulate(NamedTuple):
 
     Parameters
     ----------
-    every : int
-        Number of gradients for each step, at least 1.
+    every : int, schedule record or callable
+        Number of gradients for each step, at least 1: one number, or a schedule or function of the step number t that
+        gives it, such as ``Piecewise((100,), (2, 4))``.
     kind : {"mean", "sum", "running mean"}, default "mean"
-        How the gradients are combined.  "mean" divides their sum by `every`, as in Keras.  "running mean" updates the
-        mean with each gradient, as in optax; only the rounding differs.
+        How the gradients are combined.  "mean" divides their sum by their number, as in Keras.  "running mean" updates
+        the mean with each gradient, as in optax; only the rounding differs.
     counts : {"updates", "micro-steps"}, default "updates"
         The argument t of schedules: the number of steps, as in optax, or of gradients, as in Keras.  With "micro-steps"
         an average is updated after each gradient, and an average that overwrites x does so after each gradient of its
@@ -55,14 +58,17 @@ class Accumulate(NamedTuple):
     (array([-1.]), 1, ((array([4.]),),))
     """
 
-    every: int
+    every: int | Schedule
     kind: str = "mean"
     counts: str = "updates"
 
     accumulates = True
 
     def check(self):
-        positive_count("Accumulate.every", self.every)
+        if hasattr(self.every, "_fields"):
+            record_methods("Accumulate.every", self.every, ("at",), "Piecewise((100,), (2, 4))")
+        elif not callable(self.every):
+            positive_count("Accumulate.every", self.every)
         one_of("Accumulate.kind", self.kind, ACCUMULATION_KINDS)
         one_of("Accumulate.counts", self.counts, SCHEDULE_CLOCKS)
 
@@ -146,6 +152,16 @@ class LossScale(NamedTuple):
 
     def check(self):
         positive_count("LossScale.every", self.every)
+
+
+def gradients_per_step(gate: Any, t: int) -> int:
+    """Return the number of gradients that a gate accumulates for step t."""
+    every = gate.every
+    if not hasattr(every, "_fields") and not callable(every):
+        return every
+    value = at(every, t) if hasattr(every, "_fields") else every(t)
+    number = int(value) if math.isfinite(value) else 0
+    return positive_count(f"Accumulate.every({t})", number if number == value else value)
 
 
 def accumulates_gradients(transform: Any) -> bool:

@@ -1,6 +1,7 @@
 """Group penalties: mixed norms over the weights that a feature has in a model of several classes.
 
-They remove whole features from a model.  A group penalty has the methods of a penalty of single coordinates (see
+They remove whole features from a model.  In `init` and `update` the rows of a matrix take the place of the features.
+A group penalty has the methods of a penalty of single coordinates (see
 `penalties`), which are those of `L1` here, and these members:
 
 ``is_group = True``

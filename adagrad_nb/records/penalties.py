@@ -334,6 +334,10 @@ class Bounded(NamedTuple):
 
     def check(self):
         record_methods("Bounded.penalty", self.penalty, ("value", "prox"), "L1(1e-4)")
+        if get_member(self.penalty, "is_group", False):
+            raise ValueError(
+                f"Bounded.penalty: got {type(self.penalty).__name__}, a group penalty; use L1, or Box without a penalty"
+            )
         check_bounds_order("Bounded", self.lower, self.upper)
 
     def value(self, x, i):

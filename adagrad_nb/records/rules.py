@@ -23,11 +23,14 @@ A rule is a record with these members, where s is the tuple of accumulators of t
     The two halves of a step.  They are needed if several entries share an accumulator, or if squares other than g² are
     accumulated.  Default: the step has no halves.
 
-These attributes are False by default; each has a predicate in this module:
+These attributes are False by default, unless stated otherwise; each has a predicate in this module:
 
 ``is_scaled_gradient``
     True if the step is ``x - step_size(s, lr) * g``, where s already includes g.  The options `normalized` and
     `invariant` of `fit_linear` need such a rule, because they change the length of the step.
+``step_size_is_proportional``
+    True if ``step_size(s, lr)`` is lr times ``step_size(s, 1)``.  Lazy updates at a changing learning rate are then
+    faster.  Default: `is_scaled_gradient`.
 ``accumulators_add``
     True if the accumulators are sums over the updates, the first one of squared gradients.  Models of several workers
     can then be merged.
@@ -88,6 +91,11 @@ def unpenalized(rule: Any) -> Any:
 def is_scaled_gradient(rule: Any) -> bool:
     """Return whether the step of a rule is the gradient times the step size."""
     return bool(get_member(rule, "is_scaled_gradient", False))
+
+
+def has_proportional_step_size(rule: Any) -> bool:
+    """Return whether the step size of a rule is proportional to the learning rate."""
+    return bool(get_member(rule, "step_size_is_proportional", is_scaled_gradient(rule)))
 
 
 def slot_domains(rule: Any) -> tuple:
@@ -245,6 +253,7 @@ class RowAdagrad(NamedTuple):
 
     slots = 1
     slot_domains = ("[0, inf)",)
+    step_size_is_proportional = True
     per_row = True
     domain = {"eps": "[0, inf)", "inside": "bool", "initial_accumulator": "[0, inf)"}
 
@@ -306,6 +315,7 @@ class MomentumAdagrad(NamedTuple):
 
     slots = 2
     slot_domains = ("[0, inf)", "(-inf, inf)")
+    step_size_is_proportional = True
     branchless = True
     domain = {"momentum": "[0, 1)", "eps": "[0, inf)", "initial_accumulator": "[0, inf)"}
 
@@ -368,6 +378,7 @@ class Adadelta(NamedTuple):
 
     slots = 2
     slot_domains = ("[0, inf)", "[0, inf)")
+    step_size_is_proportional = True
     branchless = True
     domain = {"rho": "[0, 1)", "eps": "(0, inf)"}
 

@@ -7,12 +7,19 @@ A schedule is a record with one method:
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
-from .._check import count, distinct_rates, positive_count, record_methods, schedule_steps
+from .._check import count, distinct_rates, increasing, positive_count, record_methods, schedule_steps
 from ..compiler.jit import jitable, method
 
 at = method("at")
+
+
+class Schedule(Protocol):
+    """Type of the fields of records that hold a schedule or a number."""
+
+    def at(self, t: int) -> Any:
+        """Return the value of update t."""
 
 
 class Constant(NamedTuple):
@@ -105,22 +112,22 @@ class InverseSqrt(NamedTuple):
 
 
 class Exponential(NamedTuple):
-    """Exponential decay: max(lr rate**(t / steps), final).
+    """Exponential decay: max(lr rate**(t / steps), final), or growth up to `final`.
 
-    This is the exponential decay of Keras and BrainPy; with ``staircase=True``, MXNet's FactorScheduler.
+    This is the exponential decay of Keras, optax and BrainPy; with ``staircase=True``, MXNet's FactorScheduler.
 
     Parameters
     ----------
     lr : float
         Initial learning rate, in [0, inf).
     rate : float
-        Factor per `steps` updates, in [0, inf).
+        Factor per `steps` updates, in [0, inf).  With a factor above 1 the learning rate grows.
     steps : float, default 1.0
         In (0, inf).
     staircase : bool, default False
         Whether t / steps is rounded down, so that the learning rate changes every `steps` updates.
     final : float, default 0.0
-        Smallest learning rate, in [0, inf).
+        Smallest learning rate, in [0, inf).  If `rate` is above 1: the largest one, or 0 for none.
 
     Examples
     --------
@@ -140,11 +147,14 @@ class Exponential(NamedTuple):
     }  # fmt: skip
 
     def at(self, t):
-        return max(self.lr * self.rate ** elapsed_periods(t, self.steps, self.staircase), self.final)
+        value = self.lr * self.rate ** elapsed_periods(t, self.steps, self.staircase)
+        return min(value, self.final) if self.rate > 1.0 and self.final > 0.0 else max(value, self.final)
 
 
 class Polynomial(NamedTuple):
     """Polynomial decay: final + (lr - final) (1 - t / steps)**power up to t = steps, then final.
+
+    The learning rate rises if `final` is larger than `lr`.
 
     Parameters
     ----------
@@ -197,7 +207,7 @@ class CosineRestarts(NamedTuple):
     steps : float
         Length of the first period in updates, in (0, inf).
     stretch : float, default 2.0
-        Factor of the length from one period to the next, in [1, inf).
+        Factor of the length from one period to the next, in [1, inf); an integer is `T_mult` of PyTorch.
     shrink : float, default 1.0
         Factor of the amplitude from one period to the next, in (0, 1].
     final : float, default 0.0
@@ -225,7 +235,10 @@ class CosineRestarts(NamedTuple):
     }  # fmt: skip
 
     def at(self, t):
-        elapsed, period, amplitude = t * 1.0, self.steps, self.lr - self.final
+        elapsed, period, amplitude = t * 1.0, self.steps * 1.0, self.lr - self.final
+        if self.stretch == 1.0:
+            k = math.floor(elapsed / period) * 1.0
+            elapsed, amplitude = elapsed - k * period, amplitude * self.shrink**k
         while elapsed >= period:
             elapsed -= period
             period *= self.stretch
@@ -261,7 +274,10 @@ class Shift(NamedTuple):
 
 
 class Cosine(NamedTuple):
-    """Cosine decay: final + (lr - final) (1 + cos(pi t / steps)) / 2 up to t = steps, then final.
+    r"""Cosine decay to `final`, reached at t = steps.
+
+    .. math:: \mathrm{final} + (\mathrm{lr} - \mathrm{final})
+              \left(\tfrac12 (1 + \cos(\pi t / \mathrm{steps}))\right)^{\mathrm{power}}
 
     Parameters
     ----------
@@ -271,6 +287,11 @@ class Cosine(NamedTuple):
         Length of the decay, in (0, inf).
     final : float, default 0.0
         Final learning rate, in [0, inf).
+    power : float, default 1.0
+        In (0, inf): ``exponent`` of optax' cosine_decay_schedule.
+    cycle : bool, default False
+        Whether the learning rate rises again after `steps` updates, with the period 2 steps, as in PyTorch's
+        CosineAnnealingLR.  For sudden restarts use `CosineRestarts`.
 
     References
     ----------
@@ -286,12 +307,120 @@ class Cosine(NamedTuple):
     lr: float
     steps: float
     final: float = 0.0
+    power: float = 1.0
+    cycle: bool = False
 
-    domain = {"lr": "[0, inf)", "steps": "(0, inf)", "final": "[0, inf)"}
+    domain = {"lr": "[0, inf)", "steps": "(0, inf)", "final": "[0, inf)", "power": "(0, inf)", "cycle": "bool"}
 
     def at(self, t):
-        angle = math.pi * min(t / self.steps, 1.0)
-        return self.final + (self.lr - self.final) * (1.0 + math.cos(angle)) / 2.0
+        fraction = t / self.steps if self.cycle else min(t / self.steps, 1.0)
+        return self.final + (self.lr - self.final) * ((1.0 + math.cos(math.pi * fraction)) / 2.0) ** self.power
+
+
+class Cyclic(NamedTuple):
+    """Cyclic learning rate: a linear rise from `lr` to `peak` in `up` updates and a fall to `lr` in `down` updates.
+
+    The height of cycle k = 0, 1, … in update t is (peak - lr) shrink**k decay**t.
+
+    Parameters
+    ----------
+    lr : float
+        Lowest learning rate, in [0, inf).
+    peak : float
+        Highest learning rate, in [0, inf).
+    up, down : float
+        Length of the rise and of the fall in updates, each in (0, inf).
+    shrink : float, default 1.0
+        Factor of the height from one cycle to the next, in (0, 1]: 0.5 is the mode "triangular2" of PyTorch.
+    decay : float, default 1.0
+        Factor of the height from one update to the next, in (0, 1]: gamma of the mode "exp_range".
+
+    References
+    ----------
+    .. [1] L. Smith, "Cyclical Learning Rates for Training Neural Networks", WACV 2017.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Cyclic
+    >>> [Cyclic(0.0, 1.0, up=2, down=2, shrink=0.5).at(t) for t in range(7)]
+    [0.0, 0.5, 1.0, 0.5, 0.0, 0.25, 0.5]
+    """
+
+    lr: float
+    peak: float
+    up: float
+    down: float
+    shrink: float = 1.0
+    decay: float = 1.0
+
+    domain = {
+        "lr": "[0, inf)", "peak": "[0, inf)", "up": "(0, inf)", "down": "(0, inf)", "shrink": "(0, 1]",
+        "decay": "(0, 1]",
+    }  # fmt: skip
+
+    def at(self, t):
+        period = self.up + self.down
+        k = math.floor(t / period) * 1.0
+        elapsed = t - k * period
+        fraction = elapsed / self.up if elapsed < self.up else (period - elapsed) / self.down
+        return self.lr + (self.peak - self.lr) * fraction * self.shrink**k * self.decay ** (t * 1.0)
+
+
+class OneCycle(NamedTuple):
+    """One-cycle schedule: a rise from peak / div_factor to `peak`, then a fall to peak / (div_factor final_div_factor).
+
+    Parameters
+    ----------
+    peak : float
+        Highest learning rate, in [0, inf).
+    steps : float
+        Length of both phases in updates, in (0, inf).  Afterwards the learning rate is constant.
+    rise : float, default 0.3
+        Fraction of the updates in which the learning rate rises, in (0, 1).
+    div_factor : float, default 25.0
+        In (0, inf).
+    final_div_factor : float, default 1e4
+        In (0, inf).
+    linear : bool, default False
+        Whether both phases are linear instead of half a cosine wave.
+
+    Notes
+    -----
+    This is optax' cosine_onecycle_schedule.  PyTorch's OneCycleLR counts from 0 to ``n = total_steps - 1``: it is
+    ``OneCycle(max_lr, n, rise=(pct_start * total_steps - 1) / n)``.
+
+    References
+    ----------
+    .. [1] L. Smith, N. Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates",
+       arXiv:1708.07120 (2018).
+
+    Examples
+    --------
+    >>> from adagrad_nb import OneCycle
+    >>> [OneCycle(1.0, 4, rise=0.5, div_factor=4, final_div_factor=2, linear=True).at(t) for t in range(6)]
+    [0.25, 0.625, 1.0, 0.5625, 0.125, 0.125]
+    """
+
+    peak: float
+    steps: float
+    rise: float = 0.3
+    div_factor: float = 25.0
+    final_div_factor: float = 1e4
+    linear: bool = False
+
+    domain = {
+        "peak": "[0, inf)", "steps": "(0, inf)", "rise": "(0, 1)", "div_factor": "(0, inf)",
+        "final_div_factor": "(0, inf)", "linear": "bool",
+    }  # fmt: skip
+
+    def at(self, t):
+        lowest, turn = self.peak / self.div_factor, self.rise * self.steps
+        if t < turn:
+            begin, end, fraction = lowest, self.peak, t / turn
+        else:
+            begin, end, fraction = self.peak, lowest / self.final_div_factor, (t - turn) / (self.steps - turn)
+        fraction = min(fraction, 1.0)
+        return begin + (end - begin) * (fraction if self.linear else (1.0 - math.cos(math.pi * fraction)) / 2.0)
 
 
 class Piecewise(NamedTuple):
@@ -335,7 +464,8 @@ class Piecewise(NamedTuple):
 class WarmUp(NamedTuple):
     """Linear warm-up to the initial learning rate of another schedule, then that schedule.
 
-    The learning rate is inner.at(0) (t + 1) / steps for t < steps, then inner.at(t - steps).
+    The learning rate is inner.at(0) (t + 1) / steps for t < steps, then inner.at(t - steps).  For a warm-up from a
+    given learning rate, as in optax and Keras, use `Sequential`.
 
     Parameters
     ----------
@@ -362,8 +492,42 @@ class WarmUp(NamedTuple):
         return fraction * at(self.inner, max(t - self.steps, 0))
 
 
+class Sequential(NamedTuple):
+    """Two schedules, one after the other: first.at(t) for t < steps, then second.at(t - steps).
+
+    Parameters
+    ----------
+    first : schedule record
+    steps : int
+        Number of updates of the first schedule, at least 0.
+    second : schedule record
+        It may be another `Sequential`.
+
+    Examples
+    --------
+    Warm up from 0.1 to 0.5 in four updates, then decay:
+
+    >>> from adagrad_nb import Cosine, Polynomial, Sequential
+    >>> warmed = Sequential(Polynomial(0.1, steps=4, final=0.5), 4, Cosine(0.5, steps=2))
+    >>> [round(warmed.at(t), 2) for t in range(8)]
+    [0.1, 0.2, 0.3, 0.4, 0.5, 0.25, 0.0, 0.0]
+    """
+
+    first: Any
+    steps: int
+    second: Any
+
+    def check(self):
+        count("Sequential.steps", self.steps)
+        record_methods("Sequential.first", self.first, ("at",), "InverseSqrt(1.0)")
+        record_methods("Sequential.second", self.second, ("at",), "InverseSqrt(1.0)")
+
+    def at(self, t):
+        return at(self.first, t) if t < self.steps else at(self.second, t - self.steps)
+
+
 class Rates(NamedTuple):
-    """Several learning rates that `fit_linear` tries in the same pass; ``lr="auto"`` is ``Rates()``.
+    """Several learning rates that `fit_linear` tries in the same pass, with plain steps; see also `RateSearch`.
 
     The model predicts with the learning rate of the lowest progressive loss.  All of them are kept when training is
     continued.
@@ -394,6 +558,73 @@ class Rates(NamedTuple):
     def check(self):
         distinct_rates("Rates.values", self.values)
         record_methods("Rates.schedule", self.schedule, ("at",), "InverseSqrt(1.0)")
+
+
+class RateSearch(NamedTuple):
+    """Search for the learning rate of a linear model by successive halving [1]_; ``lr="auto"`` is ``RateSearch()``.
+
+    `fit_linear` trains one model for each rate in the same pass.  All models divide the learning rate of a feature by
+    the root mean square of its non-zero values so far, and take importance-weight-aware steps.  The units of the
+    columns therefore do not matter, and neither does a rate that is too large for a row.
+
+    Models are compared by the sum of their progressive losses, in which row k has the weight k: recent rows count
+    more.  At each update number in `halve_at` the better half remains.  The model with the smallest sum predicts.
+
+    Parameters
+    ----------
+    values : tuple of float
+        Learning rates in (0, inf), in increasing order.
+    schedule : schedule record, default Constant(1.0)
+        Factor of all learning rates in update t.
+    halve_at : tuple of int, default (4096, 16384, 65536)
+        Update numbers, in increasing order.
+
+    References
+    ----------
+    .. [1] K. Jamieson, A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization",
+       AISTATS 2016.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import fit_linear
+    >>> X = np.random.default_rng(0).normal(size=(1000, 3)) * [1e-6, 1.0, 1e6]
+    >>> model = fit_linear(X, X @ [1e6, -2.0, 3e-6] > 0, lr="auto")
+    >>> model.progressive_loss < 0.15, model.rates.size
+    (True, 8)
+    """
+
+    values: tuple = (0.025, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)
+    schedule: Any = Constant(1.0)  # type: ignore[call-arg]
+    halve_at: tuple = (4096, 16384, 65536)
+
+    domain = {"values": "(0, inf)"}
+
+    def check(self):
+        distinct_rates("RateSearch.values", self.values)
+        increasing("RateSearch.values", self.values)
+        record_methods("RateSearch.schedule", self.schedule, ("at",), "InverseSqrt(1.0)")
+        if not isinstance(self.halve_at, tuple):
+            raise TypeError(f"RateSearch.halve_at: got {self.halve_at!r}; must be a tuple of integers")
+        for update in self.halve_at:
+            positive_count("RateSearch.halve_at", update)
+        increasing("RateSearch.halve_at", self.halve_at)
+
+    def n_kept(self, t):
+        """Return the number of models that remain at update t."""
+        n = len(self.values)
+        for update in self.halve_at:
+            n = n if t < update else max((n + 1) // 2, 1)
+        return n
+
+    def next_halving(self, t):
+        """Return the first update number after t at which models are removed, or None."""
+        return next((update for update in self.halve_at if update > t and self.n_kept(update) < self.n_kept(t)), None)
+
+
+def has_several_rates(lr: Any) -> bool:
+    """Return whether a learning rate of `fit_linear` trains several models."""
+    return isinstance(lr, (Rates, RateSearch))
 
 
 class PrecomputedSchedule(NamedTuple):

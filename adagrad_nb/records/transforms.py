@@ -8,8 +8,14 @@ A transform is a record with one of these methods:
     The same for a transform that depends on the coordinate i.  Default: ``transform(x, g, lr)``.
 ``scale_for_norm(norm) -> float``
     Factor of the gradient, given the 2-norm of the gradient of the whole array after the transforms before this one.
+``scale_for_norms(norm, x_norm) -> float``
+    The same for each unit of an array, such as a column of a matrix, given the norms of its gradient and of its x.
+``deviation(t) -> float``
+    Standard deviation of the noise that is added to the gradient of update t.
 ``for_array(path) -> transform``
     The transform of the array with the name `path`, for records that select arrays by name, such as `Only`.
+``for_size(n) -> transform``
+    The transform of an array of n entries, for records that depend on nothing else, such as `ClipRMS`.
 
 and these attributes, which are False by default:
 
@@ -24,7 +30,7 @@ Transforms that can hold a gradient back are in `gates`.
 import math
 from typing import Any, NamedTuple
 
-from .._check import matches_any, name_patterns, record_methods
+from .._check import count, matches_any, name_patterns, record_methods
 from .._legacy import get_member, has_member
 from ..compiler.jit import jitable, method, pick
 
@@ -160,8 +166,8 @@ class ClipNorm(NamedTuple):
 
     Notes
     -----
-    A gradient within the bound is unchanged, bit for bit.  If it has a NaN or an infinity, or if its sum of squares
-    overflows, all of it becomes NaN.
+    A gradient within the bound is unchanged, bit for bit.  If it has a NaN or an infinity, all of it becomes NaN.  The
+    norm neither overflows nor underflows with the squares.
 
     References
     ----------
@@ -192,8 +198,8 @@ class ClipGlobalNorm(NamedTuple):
 
     Notes
     -----
-    Gradients within the bound are unchanged, bit for bit.  If one of them has a NaN or an infinity, or if the sum of
-    squares overflows, all of them become NaN.
+    Gradients within the bound are unchanged, bit for bit.  If one of them has a NaN or an infinity, all of them become
+    NaN.  The norm neither overflows nor underflows with the squares.
 
     Examples
     --------
@@ -212,6 +218,164 @@ class ClipGlobalNorm(NamedTuple):
     domain = {"bound": "(0, inf)"}
 
     scale_for_norm = clip_scale
+
+
+class ClipRMS(NamedTuple):
+    """Clip the gradient of each array to a root mean square of at most `bound`, by one factor.
+
+    Parameters
+    ----------
+    bound : float
+        In (0, inf).
+
+    Notes
+    -----
+    For an array of n entries this is ``ClipNorm(bound * sqrt(n))``.  Entries that a sparse gradient does not list count
+    as zeros.
+
+    References
+    ----------
+    .. [1] N. Shazeer, M. Stern, "Adafactor: Adaptive Learning Rates with Sublinear Memory Cost", ICML 2018, section 6;
+       optax, ``clip_by_block_rms``.
+
+    Examples
+    --------
+    >>> from adagrad_nb import ClipRMS
+    >>> ClipRMS(0.5).for_size(16)
+    ClipNorm(bound=2.0)
+    """
+
+    bound: float
+
+    domain = {"bound": "(0, inf)"}
+
+    def for_size(self, n):
+        """Return the transform of an array of n entries."""
+        return ClipNorm(self.bound * math.sqrt(n))
+
+
+class AdaptiveClip(NamedTuple):
+    r"""Adaptive gradient clipping: clip the gradient of each unit to a multiple of the norm of its parameters.
+
+    .. math:: g_u \leftarrow g_u \min\left(1, \frac{\mathrm{ratio} \cdot \max(\|x_u\|, \epsilon)}{\|g_u\|}\right)
+
+    A unit u is the whole of a vector, a column of a matrix, the entries ``x[:, j, k]`` of an array with three axes, and
+    a filter ``x[:, :, :, k]`` of one with four axes.
+
+    Parameters
+    ----------
+    ratio : float, default 0.01
+        In (0, inf).
+    eps : float, default 1e-3
+        :math:`\epsilon` in (0, inf), so that a unit of zeros can move.
+
+    Notes
+    -----
+    Units are those of optax, ``adaptive_grad_clip``.  The gradient must be on the host.  A sparse gradient counts as a
+    dense one with zeros.
+
+    References
+    ----------
+    .. [1] A. Brock et al., "High-Performance Large-Scale Image Recognition Without Normalization", ICML 2021, eq. 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import AdaptiveClip, init, update
+    >>> x = np.array([[3.0, 0.3], [4.0, 0.4]])
+    >>> state = init(x, transforms=(AdaptiveClip(0.1),))
+    >>> _, state = update(x, np.ones((2, 2)), state)
+    >>> state.slots[0][0].round(6)                    # squares of the gradients, whose norms are 0.5 and 0.05
+    array([[0.125  , 0.00125],
+           [0.125  , 0.00125]])
+    """
+
+    ratio: float = 0.01
+    eps: float = 1e-3
+
+    domain = {"ratio": "(0, inf)", "eps": "(0, inf)"}
+
+    def scale_for_norms(self, norm, x_norm):
+        """Return the factor of the gradient of a unit with these norms."""
+        limit = self.ratio * max(x_norm, self.eps)
+        if norm <= limit:
+            return 1.0
+        return limit / norm if norm < math.inf else math.nan
+
+
+class AddNoise(NamedTuple):
+    r"""Add independent normal noise with variance :math:`\eta / (1 + t)^\gamma` to the gradient of update t.
+
+    Parameters
+    ----------
+    variance : float
+        :math:`\eta` in [0, inf).
+    decay : float, default 0.55
+        :math:`\gamma` in [0, inf).
+    seed : int, default 0
+        In [0, 2**63).
+
+    Notes
+    -----
+    The noise depends on the seed, the update and the name and the size of the array, and on nothing else.  A run that
+    is resumed from a file has the same noise.
+
+    References
+    ----------
+    .. [1] A. Neelakantan et al., "Adding Gradient Noise Improves Learning for Very Deep Networks", arXiv:1511.06807
+       (2015), section 3; optax, ``add_noise``.
+
+    Examples
+    --------
+    >>> from adagrad_nb import AddNoise
+    >>> AddNoise(0.04, decay=0.5).deviation(15)
+    0.1
+    """
+
+    variance: float
+    decay: float = 0.55
+    seed: int = 0
+
+    domain = {"variance": "[0, inf)", "decay": "[0, inf)"}
+
+    def check(self):
+        count("AddNoise.seed", self.seed)
+
+    def deviation(self, t):
+        """Return the standard deviation in update t."""
+        return math.sqrt(self.variance / (1.0 + t) ** self.decay)
+
+
+class AddVector(NamedTuple):
+    """Add a vector with one entry for each coordinate to the gradient: the noise of one update."""
+
+    values: Any
+
+    def transform_at(self, x, g, lr, i):
+        return x, g + pick(self.values, i)
+
+
+class RescaleUnits(NamedTuple):
+    """Multiply the gradient of coordinate i by by[i % n], where n is the number of factors."""
+
+    by: Any
+
+    def transform_at(self, x, g, lr, i):
+        return x, g * self.by[i % self.by.shape[0]]
+
+
+class ZeroNaN(NamedTuple):
+    """Replace NaN in the gradient by zero; infinity stays.
+
+    Examples
+    --------
+    >>> from adagrad_nb import ZeroNaN
+    >>> ZeroNaN().transform(1.0, float("nan"), 0.1)
+    (1.0, 0.0)
+    """
+
+    def transform(self, x, g, lr):
+        return x, (g if g == g else type(g)(0))
 
 
 class L2Decay(NamedTuple):
@@ -287,9 +451,9 @@ class Only(NamedTuple):
     Parameters
     ----------
     inner : transform record
-    match : str or tuple of str
+    match : str, tuple of str or callable
         Regular expressions; a name matches if one of them is found in it.  The name of an array is the expression for
-        it, such as ``x['layer1']['bias']`` or ``x[0]``.
+        it, such as ``x['layer1']['bias']`` or ``x[0]``.  Or a function of the name that returns whether it matches.
 
     Examples
     --------
@@ -319,8 +483,8 @@ class Except(NamedTuple):
     Parameters
     ----------
     inner : transform record
-    match : str or tuple of str
-        Regular expressions, as for `Only`.
+    match : str, tuple of str or callable
+        Regular expressions or a function, as for `Only`.
 
     Examples
     --------
@@ -343,14 +507,16 @@ class Except(NamedTuple):
 def _check_array_choice(choice):
     name = type(choice).__name__
     inner = choice.inner
-    record_methods(f"{name}.inner", inner, () if needs_norm(inner) else ("transform",), "L2Decay(1e-4)")
+    record_methods(f"{name}.inner", inner, () if needs_whole_array(inner) else ("transform",), "L2Decay(1e-4)")
     name_patterns(f"{name}.match", choice.match)
 
 
-def for_array(item: Any, path: str) -> Any:
-    """Return the transform that `item` applies to the array of this name."""
+def for_array(item: Any, path: str, size: int = 1) -> Any:
+    """Return the transform that `item` applies to the array of this name and number of entries."""
     choose = get_member(item, "for_array")
-    return item if choose is None else choose(path)
+    item = item if choose is None else choose(path)
+    fit = get_member(item, "for_size")
+    return item if fit is None else fit(size)
 
 
 scale_for_norm = method("scale_for_norm")
@@ -364,6 +530,41 @@ def is_for_some_arrays(transform: Any) -> bool:
 def needs_norm(transform: Any) -> bool:
     """Return whether a transform, or a class of transforms, needs the norm of the gradient."""
     return has_member(transform, "scale_for_norm")
+
+
+def needs_unit_norms(transform: Any) -> bool:
+    """Return whether a transform needs the norms of the units of an array."""
+    return has_member(transform, "scale_for_norms")
+
+
+def adds_noise(transform: Any) -> bool:
+    """Return whether a transform adds noise to the gradient."""
+    return has_member(transform, "deviation")
+
+
+def needs_whole_array(transform: Any) -> bool:
+    """Return whether a transform is defined by the whole array instead of one coordinate."""
+    return (
+        needs_norm(transform)
+        or needs_unit_norms(transform)
+        or adds_noise(transform)
+        or has_member(transform, "for_size")
+    )
+
+
+def needs_python(transform: Any) -> bool:
+    """Return whether compiled loops cannot apply a transform, or the transform that it applies to some arrays."""
+    inner = getattr(transform, "inner", transform)
+    return needs_unit_norms(inner) or adds_noise(inner)
+
+
+def list_transforms(chain: Any) -> list[Any]:
+    """Return the transforms of a `Chain`."""
+    items = []
+    while isinstance(chain, Chain):
+        items.append(chain.first)
+        chain = chain.rest
+    return items
 
 
 def uses_global_norm(transform: Any) -> bool:

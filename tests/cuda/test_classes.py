@@ -52,6 +52,7 @@ OPTIONS = [
     {},
     {"penalty": L1(0.02)},
     {"penalty": ElasticNet(0.01, 0.1), "lr": InverseSqrt(0.7), "shuffle": True, "rng": 1, "passes": 2},
+    {"penalty": L1(0.02), "lr": InverseSqrt(0.7), "passes": 2},
     {"penalty": L2(0.3), "rule": MomentumAdagrad()},
     {"penalty": Box(-0.2, np.linspace(0.1, 0.3, 6)), "intercept": False},
     {"loss": OneVsRest(SquaredHinge()), "rule": Adadelta()},

@@ -20,6 +20,7 @@ OPTIONS = [
     {},
     {"penalty": L1(0.02)},
     {"penalty": ElasticNet(0.01, 0.1), "lr": InverseSqrt(0.7), "shuffle": True, "rng": 1, "passes": 2},
+    {"penalty": L1(0.02), "lr": InverseSqrt(0.7), "passes": 2},
     {"penalty": Box(-0.2, 0.3), "intercept": False},
     {"loss": "hinge", "passes": 2},
     {"loss": "squared", "rule": Adadelta()},

@@ -11,10 +11,13 @@ from adagrad_nb import (
     Accumulate,
     Adadelta,
     Adagrad,
+    AdaptiveClip,
+    AddNoise,
     Bounded,
     Box,
     ClipGlobalNorm,
     ClipNorm,
+    ClipRMS,
     ClipValue,
     Constant,
     DecoupledDecay,
@@ -30,6 +33,7 @@ from adagrad_nb import (
     Rescale,
     RowAdagrad,
     SkipNonFinite,
+    ZeroNaN,
     has_cuda,
     init,
     update,
@@ -215,6 +219,46 @@ def test_nan_affects_its_coordinate_only(case):
 
 
 # --- norms, gates, rows --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"transforms": (ClipGlobalNorm(0.5),)}, {"rule": RowAdagrad()}], ids=str)
+def test_an_array_without_gradient_is_unchanged(options, dtype, rng):
+    x = [rng.normal(size=(3, 2)).astype(dtype), rng.normal(size=5).astype(dtype)]
+    host, _ = update(x, [None, x[1]], init(x, **options))
+    on_device = copy_to_device(x)
+    device, _ = update(on_device, [None, on_device[1]], init(on_device, **options))
+    assert_same(device, host, ulps=8)
+
+
+def test_noise_root_mean_squares_and_nan(dtype, rng):
+    transforms = (ZeroNaN(), AddNoise(0.04, seed=3), ClipRMS(0.3), Only(AddNoise(0.1), "1"))
+    x = [rng.normal(size=size).astype(dtype) for size in (7, 300)]
+    g = [rng.normal(size=size).astype(dtype) for size in (7, 300)]
+    g[0][2] = np.nan
+    host, host_state = update(x, g, init(x, transforms=transforms))
+    host, _ = update(host, g, host_state)
+    device, device_state = update(copy_to_device(x), copy_to_device(g), init(copy_to_device(x), transforms=transforms))
+    device, _ = update(device, copy_to_device(g), device_state)
+    assert_same(device, host, ulps=8)
+    with pytest.raises(ValueError, match=r"^transforms: AdaptiveClip does not work on a device"):
+        init(copy_to_device(x), transforms=(AdaptiveClip(),))
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered")
+@pytest.mark.parametrize("power", [-0.75, 0.6, 0.99], ids=["small", "large", "largest"])
+@pytest.mark.parametrize("record", [ClipNorm, ClipGlobalNorm])
+@pytest.mark.parametrize("sizes", [(7,), (3, 600), (700,)], ids=str)
+def test_norms_whose_squares_overflow_or_underflow(record, power, sizes, dtype, rng):
+    """One array or several in one launch, of one block of threads or more, one of them with zeros."""
+    scale = float(np.finfo(dtype).max) ** power
+    x = [rng.normal(size=size).astype(dtype) for size in sizes]
+    g = [(rng.uniform(0.5, 1.0, size) * scale).astype(dtype) for size in sizes]
+    g[-1][: sizes[-1] // 2] = 0
+    options = {"transforms": (record(scale / 4 if power < 0 else 0.25), Rescale(1 / scale if power < 0 else 1.0))}
+    host, _ = update(x, g, init(x, **options))
+    device, _ = update(copy_to_device(x), copy_to_device(g), init(copy_to_device(x), **options))
+    assert all(np.isfinite(array).all() and np.any(array != before) for array, before in zip(host, x, strict=True))
+    assert_same(device, host, ulps=8)
 
 
 @pytest.mark.parametrize("transforms", [(ClipGlobalNorm(0.7),), (ClipNorm(0.7),), (Only(ClipGlobalNorm(0.7), "w"),)])

@@ -20,9 +20,10 @@ from fractions import Fraction
 import numba
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 
-from adagrad_nb.io import source
+from adagrad_nb.io import readers, source
 from adagrad_nb.io.readers import Chunk, load_svmlight, read_svmlight
 from adagrad_nb.io.source import Source
 from adagrad_nb.io.vowpal import load_vw, read_vw
@@ -803,3 +804,94 @@ def test_vw_errors_that_depend_on_options():
         load_vw(io.BytesIO(b"1 | 3:1e39\n"), dtype=np.float32)
     with pytest.raises(ValueError, match="there are no rows"):
         load_vw(io.BytesIO(b"\n"))
+
+
+# --- query identifiers, several labels, parts of a file --------------------------------------------------------------
+
+
+def test_query_identifiers():
+    raw = b"# x\n3 qid:1 1:0.5\n\n2  qid:-9223372036854775808 # none\n1\tqid:9223372036854775807 2:1\n0 qid:007 1:1"
+    for options in ({}, {"zero_based": "auto"}, {"n_features": 5}):
+        X, y, query_ids = load(raw, query_id=True, **options)
+        assert query_ids.tolist() == [1, -(2**63), 2**63 - 1, 7]
+        assert query_ids.dtype == np.int64
+        assert_same_bits(load(raw, **options)[0].toarray(), X.toarray())
+        assert y.tolist() == [3, 2, 1, 0]
+
+
+@pytest.mark.parametrize("multilabel", [False, True])
+def test_query_identifiers_and_labels_in_many_blocks(multilabel, monkeypatch):
+    rng = np.random.default_rng(5)
+    rows = [
+        (sorted(rng.normal(size=rng.integers(0 if multilabel else 1, 4 if multilabel else 2))), n) for n in range(60)
+    ]
+    text = "".join(
+        f"{','.join(map(repr, map(float, labels)))} qid:{n * 10**15} 3:{n}\n" for labels, n in rows if labels
+    )
+    expected = [(labels, n) for labels, n in rows if labels]
+    for block in (8, 100, 1 << 20):
+        monkeypatch.setattr(readers, "LOAD_BYTES", block)
+        X, y, query_ids = load(text.encode(), query_id=True, multilabel=multilabel)
+        assert query_ids.tolist() == [n * 10**15 for _, n in expected]
+        assert X[:, [2]].toarray().ravel().tolist() == [n for _, n in expected]
+        assert (y if multilabel else [(label,) for label in y]) == [tuple(labels) for labels, _ in expected]
+
+
+def test_several_labels():
+    raw = b"2,1 1:1 2:2\n1:5 # no label\n\n  3:7\n-1.5e0\n0 , 2:1\n1,0.1000000000000000000000001 4:1"
+    with pytest.raises(ValueError, match=r"line 6: "):
+        load(raw, multilabel=True)
+    raw = raw.replace(b" ,", b"")
+    X, y = load(raw, multilabel=True)
+    assert y == [(1.0, 2.0), (), (), (-1.5,), (0.0,), (0.1, 1.0)]
+    assert X.toarray().tolist() == [
+        [1, 2, 0, 0], [5, 0, 0, 0], [0, 0, 7, 0], [0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1],
+    ]  # fmt: skip
+    assert load(raw, multilabel=True, n_features=9)[1] == y
+    assert load(raw, multilabel=True, zero_based="auto")[1] == y
+
+
+@pytest.mark.parametrize(
+    ("raw", "options", "message"),
+    [
+        (b"1 1:1\n2 3:1\n", {"query_id": True}, "line 1: the row has no query identifier; write qid:1 after the label"),
+        (b"1 qid:1\n2 qid:x 3:1\n", {"query_id": True}, "line 2: got 'qid:x'; qid: takes an integer of 64 bits"),
+        (b"1 qid:9223372036854775808\n", {"query_id": True}, "takes an integer of 64 bits"),
+        (b"1 qid:10000000000000000000\n", {"query_id": True}, "takes an integer of 64 bits"),
+        (b"1 1:1 qid:3\n", {"query_id": True}, "line 1: the row has no query identifier"),
+        (b"1,2 1:1\n1,x 1:1\n", {"multilabel": True}, "line 2: got the labels '1,x'; write numbers with commas"),
+        (b"1, 1:1\n", {"multilabel": True}, "line 1: got the labels '1,'"),
+        (b"1e999 1:1\n", {"multilabel": True}, "exceed the largest float64"),
+        (b"1,2 1:1\n3 1:x\n", {"multilabel": True}, "line 2: got the value 'x' in '1:x'"),
+        (b"1,2 1:1\n", {}, "line 1: got several labels, '1,2'; write one number per row, or pass multilabel=True"),
+        (b"1 1:1\n", {"offset": 3}, "n_features: is needed with offset or length"),
+        (b"1 1:1\n", {"length": 3}, "n_features: is needed with offset or length"),
+        (b"1 1:1\n", {"length": 3, "n_features": 1, "zero_based": "auto"}, "zero_based: got 'auto' with offset"),
+        (b"1 1:1\n", {"length": -2}, "length: got -2; must be an integer of at least -1"),
+        (b"1 1:1\n", {"offset": -1}, "offset: got -1"),
+        (b"1 1:1\n", {"offset": 1.5}, "offset: got 1.5"),
+        (b"1 1:1\n", {"multilabel": 1}, "multilabel: got 1"),
+        (b"1 1:1\n2 1:1\n3 1:x\n", {"offset": 1, "n_features": 3}, "line 3: got the value 'x'"),
+    ],
+)
+def test_errors_of_query_identifiers_labels_and_parts(raw, options, message):
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        load(raw, **options)
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+def test_every_split_of_a_file_has_each_line_once(block, monkeypatch):
+    raw = b"# head\n1 qid:0 1:1 2:2\n\n2 qid:0\n3 qid:1 2:5 3:1 # tail\n-4 qid:2 1:1\n5 qid:9"
+    whole = load(raw, n_features=3, query_id=True)
+    monkeypatch.setattr(readers, "LOAD_BYTES", block)
+    for first in range(1, len(raw) + 2):
+        for second in range(first + 1, len(raw) + 2, 5):
+            parts = [(0, first), (first, second - first), (second, -1)]
+            loaded = [load(raw, n_features=3, query_id=True, offset=a, length=n) for a, n in parts]
+            assert np.concatenate([y for _, y, _ in loaded]).tolist() == whole[1].tolist()
+            assert np.concatenate([q for _, _, q in loaded]).tolist() == whole[2].tolist()
+            assert sp.vstack([X for X, _, _ in loaded]).toarray().tolist() == whole[0].toarray().tolist()
+            chunks = [list(read_svmlight(io.BytesIO(raw), offset=a, length=n, chunk_bytes=block)) for a, n in parts]
+            assert [label for part in chunks for chunk in part for label in chunk.y] == whole[1].tolist()
+    for length in (-1, 0):
+        assert load(raw, n_features=3, length=length)[1].tolist() == whole[1].tolist()

@@ -12,14 +12,15 @@ from adagrad_nb.linear.early_stopping import EarlyStoppingMonitor
 RECENT = EarlyStopping("recent", n_iter_no_change=3, tol=0.01)
 
 
-def validation_rows(n, position=0, seed=0, fraction=0.25):
-    return EarlyStoppingMonitor(EarlyStopping(validation_fraction=fraction), seed).validation_rows(n, position)
+def validation_rows(n, position=0, seed=0, fraction=0.25, weight=None):
+    monitor = EarlyStoppingMonitor(EarlyStopping(validation_fraction=fraction), seed)
+    return monitor.validation_rows(np.ones(n) if weight is None else weight, position)
 
 
 @pytest.mark.parametrize("average", [None, Polyak()])
 def test_held_out_rows_are_not_learnt_and_give_the_validation_loss(average):
-    validation = validation_rows(40)
-    assert validation.size == 10
+    validation = validation_rows(40, weight=WEIGHT)
+    assert validation.size == 8  # 0.25 of 30, rounded up or down
     training = np.setdiff1d(np.arange(40), validation)
     options = {"sample_weight": WEIGHT, "average": average}
     stopping = EarlyStopping(validation_fraction=0.25, n_iter_no_change=4, tol=0.01)
@@ -142,5 +143,29 @@ def test_rejected_arguments(given, error, message):
 
 
 def test_no_held_out_rows():
-    with pytest.raises(ValueError, match=r"^early_stopping: validation_fraction=0.1 holds out no row"):
+    with pytest.raises(ValueError, match=r"^early_stopping: no held-out row has a positive weight"):
         fit_linear(X[:2], [1, -1], early_stopping=True, sample_weight=[0, 0])
+    with pytest.raises(ValueError, match=r"^early_stopping: no held-out row has a positive weight"):
+        fit_linear(X[:1], [1], early_stopping=EarlyStopping(validation_fraction=0.01))
+
+
+def test_all_rows_are_held_out():
+    for n, weight in ((2, [1.0, 1.0]), (3, [1.0, 0.0, 1.0]), (1, [1.0])):
+        with pytest.raises(ValueError, match=r"^early_stopping: validation_fraction=0.999 holds out all rows of pos"):
+            fit_linear(
+                X[:n], [1, -1, 1][:n], early_stopping=EarlyStopping(validation_fraction=0.999), sample_weight=weight
+            )
+
+
+def test_rows_of_weight_zero_are_not_held_out():
+    weight = np.where(np.arange(40) % 8 == 0, 2.0, 0.0)
+    for seed in range(20):
+        monitor = EarlyStoppingMonitor(EarlyStopping(validation_fraction=0.3), seed)
+        rows = monitor.validation_rows(weight, 0)
+        assert 1 <= rows.size <= 2
+        assert np.all(weight[rows] > 0)
+        assert_array_equal(rows, np.sort(rows))
+    few = fit_linear(X, Y, sample_weight=weight, passes=20, early_stopping=True, rng=0)
+    assert np.isfinite(few.pass_losses).all()
+    assert few.n_seen % 39 == 0  # one of the five rows is held out
+    assert EarlyStoppingMonitor(EarlyStopping(), 0).validation_rows(np.ones(3), 0).size == 1  # as in scikit-learn

@@ -5,6 +5,7 @@ import math
 import os
 import pickle
 import re
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -13,6 +14,7 @@ import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
+    FTRL,
     L1,
     L2,
     Adagrad,
@@ -26,7 +28,10 @@ from adagrad_nb import (
     NoPenalty,
     Polyak,
     Quantile,
+    Rates,
+    _csr,
     fit_linear,
+    load_model,
 )
 from adagrad_nb.linear import row_order as contents_module
 from adagrad_nb.linear.row_order import sort_rows_by_hash
@@ -34,16 +39,24 @@ from adagrad_nb.linear.row_order import sort_rows_by_hash
 pytest.importorskip("sklearn", minversion="1.6")
 
 from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
-from sklearn.linear_model import LogisticRegression
+from sklearn.datasets import load_diabetes, load_iris
+from sklearn.ensemble import BaggingClassifier
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.linear_model import LogisticRegression, SGDRegressor
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.estimator_checks import check_estimator
 
 from adagrad_nb import AdagradClassifier, AdagradRegressor
 
 BOTH = [AdagradClassifier, AdagradRegressor]
+# The options of `fit_linear` that the estimators have by default.
+DEFAULTS = {
+    AdagradClassifier: {"loss": "logistic"},
+    AdagradRegressor: {"loss": "squared", "lr": 0.1, "standardize_targets": True},
+}
 both = pytest.mark.parametrize("kind", BOTH)
 slow_without_compiler = pytest.mark.skipif(
     bool(numba.config.DISABLE_JIT), reason="hundreds of thousands of updates take minutes in pure Python"
@@ -113,21 +126,21 @@ def test_every_parameter_and_attribute_is_documented(kind):
 def test_fit_is_fit_linear(kind, dtype):
     X, y = problem(kind)
     X = X.astype(dtype)
-    loss = "logistic" if kind is AdagradClassifier else "squared"
     options = {"lr": 0.3, "rule": Adagrad(1e-6)}
     for shuffle in (False, True):
         estimator = kind(penalty="l1", alpha=0.01, max_iter=3, shuffle=shuffle, random_state=0, **options).fit(X, y)
         if shuffle:
             codes = (y == "yes").astype(int) if kind is AdagradClassifier else y
             seed = int(np.random.RandomState(0).randint(2**31 - 1))
-            rows, targets, weight = sort_rows_by_hash(X, codes, np.ones(200), seed)
+            rows, targets, weight, _ = sort_rows_by_hash(X, codes, np.ones(200), seed)
             weight_option = {"sample_weight": weight / weight.mean()}
         else:
             rows, targets, weight_option = X, y, {}
-        model = fit_linear(rows, targets, loss=loss, penalty=L1(0.01), passes=3, **options, **weight_option)
+        linear_options = DEFAULTS[kind] | options | weight_option
+        model = fit_linear(rows, targets, penalty=L1(0.01), passes=3, **linear_options)
         assert estimator.coef_.dtype == dtype
         assert np.ravel(estimator.coef_).tobytes() == model.coef.tobytes()
-        assert_array_equal(estimator.intercept_, [model.intercept])
+        assert_array_equal(estimator.intercept_, np.array([model.intercept], dtype))
         assert estimator.t_ == model.state.t
         scores = model.decision_function(X)
         if kind is AdagradClassifier:
@@ -153,7 +166,7 @@ def test_partial_fit_is_fit_linear_chunk_by_chunk(kind):
         parts.partial_fit(X[rows], y[rows], **classes_option)
     assert are_equal(parts, one_call)
     assert len(parts.loss_curve_) == 7
-    model = fit_linear(X, y, penalty=L2(1e-4), loss="logistic" if kind is AdagradClassifier else "squared")
+    model = fit_linear(X, y, penalty=L2(1e-4), **DEFAULTS[kind])
     assert np.ravel(one_call.coef_).tobytes() == model.coef.tobytes()
     assert one_call.t_ == 200
 
@@ -203,6 +216,44 @@ def test_the_objective_is_that_of_scikit_learn():
     assert_allclose(one_pass.intercept_, batch.intercept_, atol=0.01)
 
 
+# --- targets in any unit -------------------------------------------------------------------------------------------
+
+
+def house_prices():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(2000, 6))
+    return X, 2e5 + X @ [8e4, -3e4, 1e4, 0.0, 0.0, 2e4] + 2e4 * rng.normal(size=2000)
+
+
+def diabetes():
+    X, y = load_diabetes(return_X_y=True)
+    return StandardScaler().fit_transform(X), y
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1.0, 1e3, 1e6])
+@pytest.mark.parametrize("data", [house_prices, diabetes])
+@slow_without_compiler
+def test_targets_in_any_unit(data, unit):
+    """By default, as good as scikit-learn's regressor on standardised targets."""
+    X, y = data()
+    standardized = (y - y.mean()) / y.std()
+    peer = np.mean([SGDRegressor(random_state=k).fit(X, standardized).score(X, standardized) for k in range(5)])
+    scores = [AdagradRegressor(random_state=k).fit(X, unit * y).score(X, unit * y) for k in range(5)]
+    assert min(scores) > peer - 0.02
+    part = AdagradRegressor(random_state=0)
+    for _ in range(10):
+        part.partial_fit(X, unit * y)
+    assert part.score(X, unit * y) > peer - 0.02
+
+
+def test_targets_that_are_not_standardised():
+    X, y = problem(AdagradRegressor)
+    model = AdagradRegressor(standardize_targets=False, shuffle=False, max_iter=1, lr=0.5).fit(X, y)
+    assert model.coef_.tobytes() == fit_linear(X, y, loss="squared").coef.tobytes()
+    counts = np.round(np.exp(y))
+    assert not AdagradRegressor("poisson").fit(X, counts).model_.standardize_targets
+
+
 # --- order and weights ---------------------------------------------------------------------------------------------
 
 
@@ -231,7 +282,8 @@ def test_rows_sorted_by_hash(dtype):
     for row, target, h in zip(X.toarray().tolist(), y.tolist(), weight.tolist(), strict=True):
         if h:
             expected[(*row, target)] = expected.get((*row, target), 0.0) + h
-    rows, targets, total = sort_rows_by_hash(X, y, weight, 5)
+    rows, targets, total, numbers = sort_rows_by_hash(X, y, weight, 5)
+    assert_array_equal(X[numbers].toarray(), rows.toarray())
     found = {(*row, target): h for row, target, h in zip(rows.toarray().tolist(), targets, total, strict=True)}
     assert len(found) == rows.shape[0] < 200
     assert found == expected
@@ -244,7 +296,7 @@ def test_rows_sorted_by_hash(dtype):
     dense[dense == 0] = -0.0
     explicit_zeros = sp.csr_array((dense.ravel(), np.tile(np.arange(4), 300), np.arange(0, 1201, 4)), shape=(300, 4))
     for variant in (mixed, explicit_zeros):
-        sorted_again, *_, total_again = sort_rows_by_hash(variant, y, weight, 5)
+        sorted_again, _, total_again, _ = sort_rows_by_hash(variant, y, weight, 5)
         assert_array_equal(sorted_again.toarray(), rows.toarray())
         assert_array_equal(total_again, total)
 
@@ -263,17 +315,17 @@ def test_rows_sorted_by_hash_when_hashes_collide(monkeypatch):
     """Rows are only taken for equal when they are."""
     monkeypatch.setattr(contents_module, "hash_rows", lambda *arrays: arrays[-1].fill(7))
     X = np.array([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
-    rows, targets, total = sort_rows_by_hash(sp.csr_array(X), np.array([0, 0, 1, 1, 1]), np.ones(5), 0)
+    rows, targets, total, _ = sort_rows_by_hash(sp.csr_array(X), np.array([0, 0, 1, 1, 1]), np.ones(5), 0)
     assert rows.toarray().tolist() == [[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]]
     assert (targets.tolist(), total.tolist()) == ([0, 1, 1, 1], [2.0, 1.0, 1.0, 1.0])
 
 
 def test_no_rows_sorted_by_hash():
     X = sp.csr_array((3, 2))
-    rows, targets, total = sort_rows_by_hash(X, np.zeros(3), np.zeros(3), 0)
+    rows, targets, total, _ = sort_rows_by_hash(X, np.zeros(3), np.zeros(3), 0)
     assert rows.shape == (0, 2)
     assert targets.size == total.size == 0
-    rows, _, total = sort_rows_by_hash(X, np.zeros(3), np.ones(3), 0)
+    rows, _, total, _ = sort_rows_by_hash(X, np.zeros(3), np.ones(3), 0)
     assert (rows.shape, total.tolist()) == ((1, 2), [3.0])
 
 
@@ -414,6 +466,55 @@ def test_softmax_of_two_classes_is_logistic():
     assert_allclose(model.predict_proba(X).sum(axis=1), 1.0)
 
 
+class TwoScores(NamedTuple):
+    """A multi-class loss of the user: softmax with a temperature of 1/2."""
+
+    target_type = "multiclass"
+
+    def loss_and_gradient(self, y, p, z, h, loss_sums):
+        total = p[0] - p[0]
+        for k in range(p.shape[0]):
+            z[k] = math.exp(p[k] + p[k])
+            total += z[k]
+        for k in range(p.shape[0]):
+            z[k] *= (h + h) / total
+        z[y] -= h + h
+        loss_sums[0] += h * (math.log(total) - p[y] - p[y])
+
+    def can_learn_from(self, p):
+        return math.isfinite(p.sum())
+
+    def inverse_link(self, p):
+        e = np.exp(2 * (p - p.max()))
+        return e / e.sum()
+
+
+class OldTwoScores(TwoScores):
+    """The same loss with the name of its method in the previous release."""
+
+    link = TwoScores.inverse_link
+    inverse_link = None
+
+
+@pytest.mark.parametrize("loss", [TwoScores(), OldTwoScores()], ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_multiclass_loss_of_the_user(loss, n_classes):
+    X, y = flowers()
+    keep = np.flatnonzero(np.isin(y, ["iris", "lily", "rose"][:n_classes]))
+    X, y = X[keep], y[keep]
+    model = AdagradClassifier(loss, max_iter=3, random_state=0).fit(X, y)
+    linear = fit_linear(X, y, loss=loss, passes=3)
+    assert type(model.model_.loss) is type(loss)
+    assert model.coef_.shape == (n_classes, 4) == linear.coef.shape
+    scores = X @ model.coef_.T + model.intercept_
+    probability = model.predict_proba(X)
+    assert_allclose(probability, np.exp(2 * scores) / np.exp(2 * scores).sum(axis=1, keepdims=True), rtol=1e-9)
+    assert_allclose(linear.predict_proba(X).sum(axis=1), 1.0)
+    assert_allclose(model.decision_function(X), scores if n_classes == 3 else scores[:, 1] - scores[:, 0], atol=1e-12)
+    assert_array_equal(model.predict(X), model.classes_[probability.argmax(axis=1)])
+    assert model.score(X, y) > 0.7
+
+
 # --- what is known of the learning ---------------------------------------------------------------------------------
 
 
@@ -425,10 +526,10 @@ def test_loss_curve(kind):
     options = {"shuffle": False, "lr": 0.1}
     curve = kind(max_iter=4, **options).fit(X, y, weight).loss_curve_
     assert len(curve) == 4
-    losses, model, loss = [], None, "logistic" if kind is AdagradClassifier else "squared"
+    losses, model, linear_options = [], None, DEFAULTS[kind] | {"lr": 0.1}
     for _ in range(4):
         before = np.zeros(2) if model is None else model.loss_sums
-        model = fit_linear(X, y, sample_weight=weight / weight[weight > 0].mean(), loss=loss, lr=0.1, model=model)
+        model = fit_linear(X, y, sample_weight=weight / weight[weight > 0].mean(), model=model, **linear_options)
         losses.append(float(np.divide(*(model.loss_sums - before))))
     assert_allclose(curve, losses, rtol=1e-9)
     assert curve[0] > curve[-1]
@@ -461,14 +562,14 @@ def test_early_stopping(kind, shuffle):
 def test_averages_and_batches(kind):
     X, y = problem(kind)
     options = {"shuffle": False, "max_iter": 2}
-    loss = "logistic" if kind is AdagradClassifier else "squared"
-    for average, record in ((True, Polyak()), (100, Polyak(100)), (Polyak(3), Polyak(3)), (0, Polyak(0))):
+    for average, record in ((True, Polyak()), (100, Polyak(99)), (Polyak(3), Polyak(3)), (1, Polyak(0)), (0, False)):
         model = kind(average=average, **options).fit(X, y)
-        linear = fit_linear(X, y, average=record, passes=2, loss=loss)
+        linear = fit_linear(X, y, average=record, passes=2, **DEFAULTS[kind])
         assert np.ravel(model.coef_).tobytes() == linear.coef.tobytes()
-        assert not are_equal(model, kind(**options).fit(X, y))
+        assert are_equal(model, kind(**options).fit(X, y)) == (record is False)
     model = kind(batch_size=8, **options).fit(X, y)
-    assert np.ravel(model.coef_).tobytes() == fit_linear(X, y, batch_size=8, passes=2, loss=loss).coef.tobytes()
+    linear = fit_linear(X, y, batch_size=8, passes=2, **DEFAULTS[kind])
+    assert np.ravel(model.coef_).tobytes() == linear.coef.tobytes()
     assert model.t_ == 2 * 25
 
 
@@ -496,6 +597,136 @@ def test_callback(kind):
     assert recorded[-1] == 256 == model.t_
     assert model.n_iter_ == len(model.loss_curve_) == 2  # the second pass is not complete
     assert math.isfinite(model.loss_curve_[1])
+
+
+@both
+@pytest.mark.parametrize("options", [{}, {"lr": "auto"}, {"average": True}, {"invariant": True}], ids=str)
+def test_initial_weights(kind, options):
+    """Training starts there: with a learning rate of zero it stays there."""
+    X, y = problem(kind)
+    coef, intercept = np.arange(6.0) - 2, [1.5]
+    rate = Rates((0.0, 0.0001)) if options.get("lr") == "auto" else 0.0
+    model = kind(random_state=0, **options | {"lr": rate, "max_iter": 1}).fit(
+        X, y, coef_init=coef, intercept_init=intercept
+    )
+    assert_allclose(model.coef_.ravel(), coef, atol=0.01)
+    assert_allclose(model.intercept_, intercept, atol=0.01)
+    score = X @ coef + 1.5
+    losses = np.logaddexp(0, np.where(y == "yes", -score, score)) if kind is AdagradClassifier else (score - y) ** 2 / 2
+    assert_allclose(model.loss_curve_, [losses.mean()], rtol=1e-3)
+    trained = kind(max_iter=2, random_state=0, **options).fit(X, y)
+    warm = kind(max_iter=1, warm_start=True, random_state=1, **options).fit(X, y)
+    warm.fit(X, y, coef_init=trained.coef_, intercept_init=trained.intercept_)
+    assert warm.t_ == 200  # a new model
+    assert warm.loss_curve_[0] < trained.loss_curve_[0]
+
+
+def test_initial_weights_of_several_classes():
+    X, y = flowers()
+    coef, intercept = np.arange(12.0).reshape(3, 4) / 10, [0.1, 0.2, 0.3]
+    model = AdagradClassifier(lr=0.0, max_iter=1).fit(X, y, coef_init=coef, intercept_init=intercept)
+    assert_array_equal(model.coef_, coef)
+    assert_array_equal(model.intercept_, intercept)
+    only_coef = AdagradClassifier(lr=0.0, max_iter=1).fit(X, y, coef_init=coef)
+    assert_array_equal(only_coef.intercept_, np.zeros(3))
+
+
+def test_initial_weights_that_do_not_fit():
+    X, y = problem(AdagradClassifier)
+    with pytest.raises(ValueError, match=r"^coef_init: got shape \(5,\); must have shape \(1, 6\)"):
+        AdagradClassifier().fit(X, y, coef_init=np.zeros(5))
+    with pytest.raises(ValueError, match=r"^intercept_init: got shape \(2,\); must have shape \(1,\)"):
+        AdagradClassifier().fit(X, y, intercept_init=np.zeros(2))
+    with pytest.raises(ValueError, match=r"^coef_init: got nan"):
+        AdagradClassifier().fit(X, y, coef_init=np.full(6, np.nan))
+    with pytest.raises(ValueError, match=r"^coef_init: got initial weights, but the weights of the rule FTRL follow"):
+        AdagradClassifier(rule=FTRL()).fit(X, y, coef_init=np.zeros(6))
+    with pytest.raises(ValueError, match=r"^coef_init: got initial weights, which normalized=True would scale down"):
+        AdagradClassifier(normalized=True).fit(X, y, coef_init=np.ones(6))
+    X, y = flowers()
+    with pytest.raises(ValueError, match=r"^coef_init: got shape \(4, 3\); must have shape \(3, 4\)"):
+        AdagradClassifier().fit(X, y, coef_init=np.zeros((4, 3)))
+
+
+@both
+def test_options_of_the_updates(kind):
+    X, y = problem(kind)
+    for options in ({"normalized": True}, {"invariant": True}, {"lr": "auto"}, {"lr": InverseSqrt(0.5)}):
+        model = kind(shuffle=False, max_iter=2, **options).fit(X, y)
+        linear = fit_linear(X, y, passes=2, **DEFAULTS[kind] | options)
+        assert np.ravel(model.coef_).tobytes() == linear.coef.tobytes()
+        assert_array_equal(model.intercept_, [linear.intercept])
+        part = kind(**options).partial_fit(X[:90], y[:90]).partial_fit(X[90:], y[90:])
+        assert are_equal(part, kind(**options).partial_fit(X, y))
+    units = 10.0 ** np.arange(-3, 3)
+    assert kind(normalized=True, random_state=0).fit(X.toarray() * units, y).score(X.toarray() * units, y) > 0.85
+
+
+@both
+def test_warning_that_training_has_not_converged(kind):
+    X, y = problem(kind)
+    with pytest.warns(ConvergenceWarning, match=r"^max_iter: the maximum of 2 passes was reached before early stopp"):
+        kind(max_iter=2, early_stopping=True, random_state=0).fit(X, y)
+    kind(max_iter=2).fit(X, y)
+
+
+@both
+def test_rows_in_any_form_give_the_same_fit(kind):
+    """Values in two parts, unsorted entries and stored zeros."""
+    X, y = problem(kind)
+    dense = X.toarray()
+    parts = sp.csr_array(
+        (
+            np.stack([dense - 0.25, np.full(dense.shape, 0.25)], axis=2).ravel(),
+            np.repeat(np.tile(np.arange(6), 200), 2), np.arange(0, 200 * 12 + 1, 12),
+        ),
+        shape=X.shape,
+    )  # fmt: skip
+    dense = parts.copy()
+    dense.sum_duplicates()
+    reverse = sp.csr_array((dense.data.reshape(200, 6)[:, ::-1].ravel(), np.tile(np.arange(5, -1, -1), 200),
+                            np.arange(0, 1201, 6)), shape=X.shape)  # fmt: skip
+    for options in ({}, {"early_stopping": True, "max_iter": 100}, {"shuffle": False}):
+        model = kind(random_state=0, **options).fit(dense, y)
+        for form in (parts, reverse, dense.toarray()):
+            assert are_equal(kind(random_state=0, **options).fit(form, y), model)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_bagging_with_early_stopping(shuffle):
+    """Rows of weight zero are not held out."""
+    X, y = load_iris(return_X_y=True)
+    model = AdagradClassifier(early_stopping=EarlyStopping(n_iter_no_change=2), max_iter=200, shuffle=shuffle)
+    bagging = BaggingClassifier(model, n_estimators=10, random_state=0).fit(X[::7], y[::7])
+    assert bagging.score(X, y) > (0.8 if shuffle else 0.5)  # the classes are sorted
+
+
+@both
+def test_a_fraction_that_leaves_no_row(kind):
+    X, y = problem(kind)
+    rows = [int(np.argmax(y == "no")), int(np.argmax(y == "yes"))] if kind is AdagradClassifier else [0, 1]
+    with pytest.raises(ValueError, match=r"^early_stopping: validation_fraction=0.999 holds out all rows"):
+        kind(early_stopping=EarlyStopping(validation_fraction=0.999)).fit(X[rows], y[rows])
+
+
+@pytest.mark.parametrize("labels", [["no", "yes"], [0, 1], [False, True], [-1.0, 2.0], ["a", "b", "c"], [3, 7, 9]])
+def test_the_model_has_the_labels(labels, tmp_path):
+    X, y = flowers()
+    code = np.minimum(np.unique(y, return_inverse=True)[1], len(labels) - 1)
+    y = np.array(labels)[code]
+    model = AdagradClassifier(random_state=0, early_stopping=len(labels) == 2, max_iter=40).fit(X, y)
+    model.set_params(early_stopping=False)
+    for _ in range(2):
+        model.model_.save(tmp_path / "model.npz")
+        loaded = load_model(tmp_path / "model.npz")
+        assert_array_equal(loaded.classes, labels)
+        assert_array_equal(loaded.predict(X), model.predict(X))
+        assert_allclose(loaded.mean_loss(X, y), model.model_.mean_loss(X, y))
+        resumed = pickle.loads(pickle.dumps(model)).partial_fit(X[:20], y[:20])
+        linear = fit_linear(X[:20], y[:20], model=loaded)
+        assert resumed.coef_.ravel().tobytes() == linear.coef.tobytes()
+        model.partial_fit(X, y)
 
 
 # --- manners -------------------------------------------------------------------------------------------------------
@@ -607,7 +838,11 @@ def test_quantiles_and_counts():
             ValueError,
             r"^loss: got 'squared'; must be one of logistic, hinge, .*, or a loss record",
         ),
-        ({"loss": Huber()}, ValueError, r"^loss: got Huber, whose targets are of type 'continuous'"),
+        (
+            {"loss": Huber()},
+            ValueError,
+            r"^loss: got Huber, a loss for numbers; AdagradClassifier takes log.*for labels$",
+        ),
         ({"loss": Logistic}, TypeError, r"^loss: got the class Logistic; pass an instance"),
         ({"penalty": "l3"}, ValueError, r"^penalty: got 'l3'; must be 'l1', 'l2', 'elasticnet', None, or a penalty"),
         ({"penalty": 3}, TypeError, r"^penalty: got 3; must be a record"),
@@ -643,6 +878,56 @@ def test_other_rejected_arguments():
         AdagradRegressor("hinge").fit(X, np.ones(200))
     with pytest.raises(ValueError, match=r"^y: got -1.0 at index 0; every entry must be in \[0, inf\)"):
         AdagradRegressor("poisson").fit(X, np.full(200, -1.0))
+
+
+@both
+def test_errors_of_parameters_are_those_of_scikit_learn(kind):
+    """Both a ValueError and a TypeError, also in partial_fit."""
+    X, y = problem(kind)
+    for options in (
+        {"penalty": "l3"}, {"penalty": 3}, {"alpha": "big", "penalty": "l1"}, {"l1_ratio": 2, "penalty": "l1"},
+        {"l1_ratio": None, "penalty": "elasticnet"}, {"lr": -1.0}, {"lr": "fast"}, {"rule": "adam"}, {"loss": 3},
+        {"average": -1}, {"average": "yes"}, {"batch_size": 0}, {"max_iter": 1.5}, {"early_stopping": 3},
+        {"normalized": 1}, {"invariant": "no"}, {"fit_intercept": 1}, {"shuffle": "yes"}, {"warm_start": 2},
+        {"callback": 3},
+    ):  # fmt: skip
+        name = next(iter(options))
+        for train in ("fit", "partial_fit"):
+            with pytest.raises(InvalidParameterError, match=f"^{name}: got "):
+                getattr(kind(**options), train)(X, y)
+    kind(penalty="l1", l1_ratio=None, max_iter=1).fit(X, y)
+
+
+@both
+def test_partial_fit_does_not_stop_early(kind):
+    X, y = problem(kind)
+    with pytest.raises(ValueError, match=r"^early_stopping: got True; partial_fit makes one pass"):
+        kind(early_stopping=True).partial_fit(X, y)
+
+
+@both
+def test_rows_that_overflow_are_named(kind):
+    """By their number in the data, also where they were sorted."""
+    X, y = problem(kind)
+    for dtype, value in ((np.float64, 1e300), (np.float32, 1e20)):
+        A = X.toarray().astype(dtype)
+        A[137, 2] = value
+        for shuffle in (False, True):
+            with pytest.raises(ValueError, match=r"^X: row 137 gives a gradient whose square overflows float"):
+                kind(shuffle=shuffle, random_state=0).fit(A, y)
+        with pytest.raises(ValueError, match=r"^X: row 137 gives"):
+            kind().partial_fit(A, y)
+    error = pickle.loads(pickle.dumps(_csr.RowError.at_row("X: row {row}", 3)))  # as by workers of joblib
+    assert str(error) == "X: row 3"
+    assert str(error.renumbered(5)) == "X: row 5"
+
+
+def test_counts_that_are_rejected_are_named_by_their_number():
+    X, y = problem(AdagradRegressor)
+    counts = np.round(np.exp(y))
+    counts[77] = -1
+    with pytest.raises(ValueError, match=r"^y: got -1.0 at index 77"):
+        AdagradRegressor("poisson").fit(X, counts)
 
 
 # --- with and without scikit-learn ---------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """fit_linear: resuming, data in every form, and arguments that are rejected."""
 
+import decimal
 import math
 
 import numpy as np
@@ -350,7 +351,7 @@ MALFORMED = {
     "one dimension": (lambda: X.toarray()[0], r"^X: got shape \(9,\); must have two dimensions"),
     "three dimensions": (lambda: np.zeros((4, 3, 2)), r"^X: got shape \(4, 3, 2\); must have two dimensions"),
     "sparse in one dimension": (lambda: sp.coo_array(X.toarray()[0]), r"^X: got shape \(9,\); must have two dim"),
-    "an array of objects": (lambda: X.toarray().astype(object), "^X: got dtype object; must be real numbers"),
+    "an array of objects": (lambda: np.full(X.shape, "a", object), r"^X: got 'a' at index \(0, 0\); must be a number"),
     "an array of complex": (lambda: X.toarray().astype(complex), "^X: got dtype complex128; must be real numbers"),
     "strings": (lambda: np.full((40, 9), "a"), "^X: got dtype <U1; must be real numbers"),
     "nothing": (lambda: None, "^X: got NoneType; must be a matrix, or an iterable of Chunk"),
@@ -434,7 +435,7 @@ def test_malformed_targets(y, message):
 
 NUMBERS_BAD = {
     "strings": (np.array(["1.5"] * 40), "^y: got dtype <U3; the loss takes real numbers"),
-    "objects": (np.array([1.5] * 40, object), "^y: got dtype object; the loss takes real numbers"),
+    "objects": (np.array([1.5, [2]] * 20, object), r"^y: got \[2\] at index 1; must be a number"),
     "complex": (Y + 0j, "^y: got dtype complex128; the loss takes real numbers"),
     "NaN": (with_value(Y, 39, np.nan), "^y: got nan at index 39; must be finite"),
 }
@@ -458,7 +459,7 @@ WEIGHTS_BAD = {
     ),
     "complex": (WEIGHT + 0j, "^sample_weight: got dtype complex128; must be real numbers"),
     "strings": (["a"] * 40, "^sample_weight: got dtype <U1; must be real numbers"),
-    "objects": (WEIGHT.astype(object), "^sample_weight: got dtype object; must be real numbers"),
+    "objects": (np.array([1.0, "a"] * 20, object), "^sample_weight: got 'a' at index 1; must be a number"),
 }
 
 
@@ -698,3 +699,86 @@ def test_counts_that_no_kernel_can_hold_are_refused(value):
     for name in ("batch_size", "passes", "threads"):
         with pytest.raises(ValueError, match=rf"^{name}: got {value}; must be at most 9223372036854775807"):
             fit_linear(np.eye(2), [0, 1], **{name: value})
+
+
+# --- data frames and other forms of numbers --------------------------------------------------------------------------
+
+
+class Frame:
+    """A data frame as far as NumPy sees it: columns of several types become an array of objects."""
+
+    def __init__(self, columns):
+        self.columns = columns
+        self.shape = (len(columns[0]), len(columns))
+
+    def __array__(self, dtype=None, copy=None):
+        table = np.empty(self.shape, object)
+        for k, column in enumerate(self.columns):
+            table[:, k] = column
+        return table if dtype is None else table.astype(dtype)
+
+
+def columns_of_a_frame(n=40):
+    rng = np.random.default_rng(0)
+    return rng.random(n) < 0.5, rng.integers(0, 9, n), rng.normal(size=n), [decimal.Decimal(k) / 4 for k in range(n)]
+
+
+def test_data_frames():
+    """Booleans, integers, numbers and objects, as rows, targets and weights; also for predictions."""
+    columns = columns_of_a_frame()
+    array = np.column_stack([np.asarray(column, np.float64) for column in columns])
+    labels = np.array([bool(flag) for flag in columns[0]], object)
+    expected = fit_linear(array, labels.astype(bool), sample_weight=array[:, 1])
+    model = fit_linear(Frame(columns), labels, sample_weight=columns[1].astype(object))
+    assert_array_equal(model.coef, expected.coef)
+    assert_array_equal(model.predict(Frame(columns)), expected.predict(array))
+    numbers = columns[1].astype(object)
+    model = fit_linear(Frame(columns), numbers, loss="squared", lr=0.1)
+    assert_array_equal(model.coef, fit_linear(array, array[:, 1], loss="squared", lr=0.1).coef)
+    assert model.mean_loss(Frame(columns), numbers) == model.mean_loss(array, array[:, 1])
+
+
+def test_data_frames_of_pandas():
+    pandas = pytest.importorskip("pandas")
+    flags, counts, numbers, _ = columns_of_a_frame()
+    frame = pandas.DataFrame({"flag": flags, "count": pandas.array(counts, "Int64"), "number": numbers})
+    array = np.column_stack([flags, counts, numbers]).astype(np.float64)
+    y = pandas.Series(pandas.array(flags, "boolean"))
+    model = fit_linear(frame, y)
+    assert_array_equal(model.coef, fit_linear(array, flags).coef)
+    assert_array_equal(model.predict(frame), fit_linear(array, flags).predict(array))
+    assert fit_linear(frame[["number"]].astype(np.float32), y).dtype == np.float32
+    frame.loc[7, "count"] = pandas.NA
+    with pytest.raises(ValueError, match=r"^X: got <NA> at index \(7, 1\); must be a number"):
+        fit_linear(frame, y)
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float16", ">f4", ">f8", ">i4", ">i8", "longdouble", "object", "bool", "uint8", "int64"]
+)
+def test_numbers_in_any_form(dtype):
+    X = np.random.default_rng(0).integers(0, 9, (40, 3)).astype(dtype)
+    y = np.arange(40) % 3 > 0
+    expected = fit_linear(X.astype(np.float64), y)
+    for name in ("float16", ">i8", "object", "bool"):
+        model = fit_linear(X, y.astype(name))
+        assert_array_equal(model.coef, expected.coef)
+    assert_array_equal(model.predict(X), expected.predict(X.astype(np.float64)))
+    numbers = X[:, 0].astype(np.float64)
+    expected = fit_linear(X.astype(np.float64), numbers, loss="squared")
+    assert_array_equal(fit_linear(X, X[:, 0], loss="squared").coef, expected.coef)
+
+
+@pytest.mark.parametrize("value", [None, "x", 1j, [1]], ids=str)
+def test_objects_that_are_no_numbers(value):
+    X = np.ones((3, 2), object)
+    X[1, 1] = value
+    y = [0, 1, 0]
+    with pytest.raises(ValueError, match=r"^X: got .* (at index \(1, 1\)|in row 1, column 1); must be"):
+        fit_linear(X, y)
+    with pytest.raises(ValueError, match=r"^X: got .* (at index \(1, 1\)|in row 1, column 1); must be"):
+        fit_linear(np.ones((3, 2)), y).predict(X)
+    if value is not None:
+        for name, options in (("y", {"y": X[:, 1]}), ("sample_weight", {"y": y, "sample_weight": X[:, 1]})):
+            with pytest.raises(ValueError, match=rf"^{name}: got .* at index 1; must be a number"):
+                fit_linear(np.ones((3, 2)), loss="squared", **options)

@@ -1,19 +1,42 @@
 """Lazy updates: the same weights as a learner that applies every penalty step to every weight."""
 
 import itertools
+import math
+import pickle
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 import reference_linear
 import scipy.sparse as sp
-from linear_problems import COMPILED, LOSSES, PENALTIES, RATES, X, Y, data
+from linear_problems import (
+    COMPILED,
+    LOSSES,
+    PENALTIES,
+    RATES,
+    X,
+    Y,
+    assert_same_model,
+    data,
+    of_l2,
+    split_rows,
+)
 from numpy.testing import assert_allclose
+from reference import l1_prox
 
 from adagrad_nb import (
+    L1,
     L2,
     Adagrad,
+    Bounded,
+    Box,
+    Exponential,
+    InverseSqrt,
+    Piecewise,
+    Polyak,
+    Rates,
     fit_linear,
+    load_model,
 )
 
 # --- lazy is eager -------------------------------------------------------------------------------------------------
@@ -97,6 +120,131 @@ def test_long_absence_in_closed_form():
     model = fit_linear(X, y, penalty=L2(1e-4))
     # Feature 0: slope 1/2 at the first row, so that w = -lr sign and the width is lr / (1/2 + eps) = 1.
     assert_allclose(model.coef[0], -0.5 * (1 + 1e-4) ** -n, rtol=1e-6)
+
+
+N_ROWS, N_ABSENT = 3000, 20
+
+
+def rows_without(n=N_ROWS, n_absent=N_ABSENT):
+    """Return rows of which only the first one has the features 1, …, n_absent; all have feature 0."""
+    indices = np.append(np.arange(n_absent + 1), np.zeros(n - 1, int))
+    indptr = np.append(0, n_absent + 1 + np.arange(n))
+    return sp.csr_array((np.ones(indices.size), indices, indptr), shape=(n, n_absent + 1))
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("penalty", [L1(1e-5), Bounded(L1(1e-5), -1.0, 1.0), Box(-0.2, 0.2)])
+def test_a_changing_rate_is_not_evaluated_for_each_missed_update(penalty):
+    """For additive penalties the work does not grow with the number of updates that a feature missed."""
+    n_calls = 0
+
+    class CountedDecay(NamedTuple):
+        """A schedule that counts its evaluations."""
+
+        lr: float
+
+        def at(self, t):
+            nonlocal n_calls
+            n_calls += 1
+            return self.lr / (1.0 + t) ** 0.5
+
+    X = rows_without()
+    model = fit_linear(X, np.where(np.arange(N_ROWS) % 2, 1, -1), penalty=penalty, lr=CountedDecay(0.5))
+    assert np.isfinite(model.coef).all()
+    assert n_calls < 4 * N_ROWS  # one by one there are N_ABSENT + 1 times as many
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_missed_updates_end_when_a_weight_no_longer_moves():
+    """L1 has no closed form with averages; its steps end at zero."""
+    n_calls = 0
+
+    class CountedDecay(NamedTuple):
+        """A schedule that counts its evaluations."""
+
+        lr: float
+
+        def at(self, t):
+            nonlocal n_calls
+            n_calls += 1
+            return self.lr / (1.0 + t) ** 0.5
+
+    X, y = rows_without(), np.where(np.arange(N_ROWS) % 2, 1, -1)
+    model = fit_linear(X, y, penalty=L1(0.1), lr=CountedDecay(0.5), average=Polyak())
+    assert model.coef[1] != 0
+    assert n_calls < 4 * N_ROWS
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_tiny_steps_are_not_the_end_of_missed_updates():
+    """A rate that is nearly zero moves no weight, but the rates after it do."""
+    X, y = rows_without(100, 1), np.where(np.arange(100) % 2, 1, -1)
+    schedule = Piecewise((1, 50), (0.5, 1e-30, 0.5))
+    for penalty, prox in (
+        (L2(0.1), lambda i, x, w: x / (1 + 0.1 * w)),
+        (L1(0.01), lambda i, x, w: l1_prox(x, w, 0.01)),
+    ):
+        for average in (False, Polyak()):
+            model = fit_linear(X, y, penalty=penalty, lr=schedule, average=average)
+            eager = reference_linear.fit(X.toarray(), y, "logistic", schedule.at, prox=prox)
+            iterate = fit_linear(X[:0], y[:0], model=model, average=False)
+            assert_allclose(iterate.coef, eager.w, rtol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("lr", [InverseSqrt(0.5, 0.1), Exponential(0.5, 0.999)])
+def test_a_long_absence_at_a_changing_rate_has_a_few_ulps(lr, dtype):
+    """The summed steps against the exact sum; the running sum of the rates is rounded at each update."""
+    X, y = rows_without(20_000, 3), np.where(np.arange(20_000) % 2, 1, -1)
+    penalty = L1(1e-6)
+    model = fit_linear(X, y, penalty=penalty, lr=lr, dtype=dtype, intercept=False)
+    first = fit_linear(X[:1], y[:1], lr=lr, dtype=np.float64, intercept=False)  # without a penalty
+    step_size = 1.0 / (np.sqrt(first.state.slots[0][0][1]) + 1e-10)
+    rates = math.fsum(lr.at(t) for t in range(20_000))
+    expected = math.copysign(max(abs(first.coef[1]) - step_size * 1e-6 * rates, 0.0), first.coef[1])
+    assert expected != 0
+    # Each of the steps one by one would be off by about as much.
+    error = abs(model.coef[1] - expected) / (np.finfo(dtype).eps * abs(first.coef[1]))
+    assert error < 4
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"batch_size": 3}, {"invariant": True}, {"lr": Rates((0.2, 0.7), InverseSqrt(1.0))}]
+)
+@pytest.mark.parametrize("penalty", [L1(0.01), Bounded(L1(0.01), -0.3, 0.4)])
+def test_resuming_at_a_changing_rate_changes_no_bit(penalty, options, tmp_path, dtype):
+    options = {"penalty": penalty, "lr": InverseSqrt(0.5, 0.2), "dtype": dtype} | options
+    whole = fit_linear(X, Y, **options)
+    parts = fit_linear(X[:9], Y[:9], **options)
+    for a, b in ((9, 21), (21, 40)):
+        parts.save(tmp_path / "model.npz")
+        parts.coef
+        parts = fit_linear(X[a:b], Y[a:b], model=load_model(tmp_path / "model.npz"))
+    parts = pickle.loads(pickle.dumps(parts))
+    assert_same_model(whole, parts)
+    assert_same_model(fit_linear(split_rows(X, Y, 9, 21), **options), whole)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize(
+    "changed", [{"lr": 0.3}, {"lr": Exponential(0.4, 0.9)}, {"average": Polyak()}, {"penalty": L2(0.1)}]
+)
+def test_other_options_of_a_model_at_a_changing_rate(changed):
+    """The missed updates are those of the old options; the new options start with the next update."""
+    options = {"penalty": L1(0.02), "lr": InverseSqrt(0.7, 0.3)}
+    first = fit_linear(X[:20], Y[:20], **options)
+    back = fit_linear(X[20:30], Y[20:30], model=first, **changed)
+    last = fit_linear(X[30:], Y[30:], model=back, average=False, **options)
+    at = RATES["inverse root"][1]
+    dense, l1, l2 = X.toarray(), PENALTIES["l1"][1], of_l2(0.1)
+    other = changed["lr"].at if isinstance(changed.get("lr"), Exponential) else (lambda t: changed.get("lr", at(t)))
+    eager = reference_linear.fit(dense[:20], Y[:20], "logistic", at, prox=l1)
+    eager = reference_linear.fit(
+        dense[20:30], Y[20:30], "logistic", other, prox=l2 if "penalty" in changed else l1, start=eager
+    )
+    eager = reference_linear.fit(dense[30:], Y[30:], "logistic", at, prox=l1, start=eager)
+    assert_allclose(last.coef, eager.w, rtol=1e-12, atol=1e-13)
+    assert_allclose(fit_linear(X[:0], Y[:0], model=first).coef, first.coef, rtol=0)
 
 
 @pytest.mark.usefixtures("interpreted")

@@ -7,7 +7,7 @@ import pytest
 import reference_linear
 import reference_merging
 import scipy.sparse as sp
-from linear_problems import PENALTIES, data, interpreting, model_values
+from linear_problems import PENALTIES, RATES, data, interpreting, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import FTRL, L1, L2, RDA, Adadelta, Chunk, Logistic, Polyak, fit_linear, load_model, merge
@@ -35,24 +35,24 @@ def assert_near(a, b, tolerance=1e-12):
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("rule", ["average", "sum"])
 @pytest.mark.parametrize("penalty", PENALTIES)
-def test_rules_equal_the_reference(penalty, rule):
-    record, prox = PENALTIES[penalty]
+@pytest.mark.parametrize("rate", RATES)
+def test_rules_equal_the_reference(penalty, rule, rate):
+    (record, prox), (lr, at) = PENALTIES[penalty], RATES[rate]
+    options = {"penalty": record, "lr": lr}
     dense = X.toarray()
 
     def fit_reference(a, b, start=None):
-        return reference_linear.fit(
-            dense[a:b], Y[a:b], "logistic", lambda t: 0.5, prox=prox, weight=WEIGHT[a:b], start=start
-        )
+        return reference_linear.fit(dense[a:b], Y[a:b], "logistic", at, prox=prox, weight=WEIGHT[a:b], start=start)
 
     for begun in (False, True):
         first, eager = None, reference_linear.Outcome(np.zeros(9), 0.0, np.zeros(9), 0.0, 0, [])
         ranges = RANGES
         if begun:
-            first, eager = fit_linear(X[:20], Y[:20], sample_weight=WEIGHT[:20], penalty=record), fit_reference(0, 20)
+            first, eager = fit_linear(X[:20], Y[:20], sample_weight=WEIGHT[:20], **options), fit_reference(0, 20)
             ranges = RANGES[1:]
-        model = merge(parts(first, ranges, penalty=record), first, rule=rule)
+        model = merge(parts(first, ranges, **options), first, rule=rule)
         expected = reference_merging.merge(
-            eager, [fit_reference(a, b, eager if begun else None) for a, b in ranges], 0.5, float(rule == "sum"), prox
+            eager, [fit_reference(a, b, eager if begun else None) for a, b in ranges], at, float(rule == "sum"), prox
         )
         assert_allclose(model.coef, expected.w, rtol=1e-11, atol=1e-12)
         assert_allclose(model.intercept, expected.b, rtol=1e-12)

@@ -30,6 +30,7 @@ from adagrad_nb import (
     OneVsRest,
     Polyak,
     Rates,
+    RateSearch,
     Softmax,
     Squared,
     fit_linear,
@@ -184,7 +185,8 @@ OPTIONS = {
     "softmax": ("classes", {"loss": "softmax"}),
     "softmax with a penalty": ("classes", {"penalty": ElasticNet(0.01, 0.1), "lr": InverseSqrt(0.5)}),
     "one against the rest": ("classes", {"loss": OneVsRest(Logistic()), "penalty": L1(0.01)}),
-    "rates": ("signs", {"lr": "auto"}),
+    "rates": ("signs", {"lr": Rates()}),
+    "search": ("signs", {"lr": RateSearch(halve_at=(20,))}),
     "rates with a penalty": ("signs", {"lr": Rates(GRID, InverseSqrt(1.0)), "penalty": L2(0.1)}),
     "rates for numbers": ("numbers", {"lr": Rates(GRID), "loss": Squared(), "penalty": L1(0.01)}),
 }
@@ -427,9 +429,9 @@ def test_targets_that_are_no_class():
 # --- rates ---------------------------------------------------------------------------------------------------------
 
 
-def test_auto_is_the_best_of_the_rates():
+def test_the_best_of_the_rates_is_reported():
     X, y, _ = data("signs", n=400)
-    model = fit_linear(X, y, lr="auto", passes=2)
+    model = fit_linear(X, y, lr=Rates(), passes=2)
     single = {lr: fit_linear(X, y, lr=lr, passes=2) for lr in Rates().values}
     best = min(single, key=lambda lr: single[lr].progressive_loss)
     assert model.rate == best
@@ -479,13 +481,13 @@ def test_rates_that_are_rejected(options, error, message):
 
 def test_options_that_cannot_change():
     X, y, _ = data("signs")
-    several, single = fit_linear(X, y, lr="auto"), fit_linear(X, y)
+    several, single = fit_linear(X, y, lr=Rates()), fit_linear(X, y)
     with pytest.raises(ValueError, match=r"^lr: got 0.5, but the model has several learning rates"):
         fit_linear(X, y, model=several, lr=0.5)
     with pytest.raises(ValueError, match=r"^lr: got 2 learning rates, but the model has 8"):
         fit_linear(X, y, model=several, lr=Rates((0.1, 1.0)))
     with pytest.raises(ValueError, match=r"^lr: got several learning rates, but the model has one"):
-        fit_linear(X, y, model=single, lr="auto")
+        fit_linear(X, y, model=single, lr=Rates())
     with pytest.raises(ValueError, match=r"^rule: Adadelta has 2 accumulators, but the model has 1"):
         fit_linear(X, y, model=several, rule=Adadelta())
 
@@ -575,12 +577,13 @@ def test_a_table_that_is_not_in_the_cache():
 
 @pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code")
 @pytest.mark.parametrize("kind", [np.float32, np.float64], ids=["float32", "float64"])
+@pytest.mark.parametrize("lr", [Rates(), RateSearch()], ids=["rates", "search"])
 @pytest.mark.parametrize("penalty", [None, L1(0.1), ElasticNet(0.1, 0.1), Box(-1.0, 1.0)], ids=str)
-def test_outputs_are_updated_in_simd_vectors(kind, penalty):
+def test_outputs_are_updated_in_simd_vectors(kind, penalty, lr):
     """Square roots and quotients of eight at a time; in single precision none of doubles."""
     X, y, _ = data("signs")
     X = X.astype(kind)
-    model = fit_linear(X, y, lr="auto", penalty=penalty)
+    model = fit_linear(X, y, lr=lr, penalty=penalty)
     spec = model.parameters.spec()
     kernel, buffers = choose_kernel(model.parameters, model.batch_size, X, spec)
     rows = kernels.Rows(X.indptr, as_unsigned(X.indices), X.data, y.astype(kind), np.ones(ROWS, kind), np.arange(ROWS))
@@ -588,7 +591,7 @@ def test_outputs_are_updated_in_simd_vectors(kind, penalty):
     word = "float" if kind is np.float32 else "double"
     assert re.search(rf"fdiv <8 x {word}>", text)
     assert re.search(rf"@llvm\.sqrt\.v8f{kind(0).itemsize * 8}", text)
-    if penalty is None:  # else coordinates are also caught up, one at a time
+    if penalty is None and isinstance(lr, Rates):  # else coordinates are also caught up, one at a time
         assert not re.search(rf"call {word} @llvm\.sqrt\.f", text)
     if kind is np.float32:
         assert not re.search(r"f(sub|div) <\d+ x double>", text)

@@ -10,10 +10,10 @@ import pytest
 import reference_linear
 import reference_merging
 import scipy.sparse as sp
-from linear_problems import PENALTIES, data, interpreting, model_values, unsorted_duplicates, with_value
+from linear_problems import PENALTIES, RATES, data, interpreting, model_values, unsorted_duplicates, with_value
 from numpy.testing import assert_allclose
 
-from adagrad_nb import FTRL, L1, RDA, Adadelta, Chunk, Polyak, fit_linear, load_model, load_svmlight
+from adagrad_nb import FTRL, L1, RDA, Adadelta, Chunk, InverseSqrt, Polyak, fit_linear, load_model, load_svmlight
 from adagrad_nb.compiler.intrinsics import barrier_wait
 from adagrad_nb.linear import dispatch, trainer
 from adagrad_nb.linear.kernels import rows as row_kernels
@@ -32,17 +32,18 @@ def early(monkeypatch):
     monkeypatch.setattr(dispatch, "ROUND_ROWS", (1, 10**6))
 
 
-def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=True):
+def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=True, rate="constant"):
     X, y, weight = data(loss, n=80, seed=2)
-    record, prox = PENALTIES[penalty]
+    (record, prox), (lr, at) = PENALTIES[penalty], RATES[rate]
     monkeypatch.setattr(workers_module, "find_blend", lambda *arguments: b)
     first, max_rows = dispatch.choose_round_sizes(X)
     assert (first, 15 < max_rows < 40) == (12, True)
     model = fit_linear(
-        X, y, loss=loss, penalty=record, sample_weight=weight, threads=workers, passes=passes, intercept=intercept
-    )
+        X, y, loss=loss, penalty=record, sample_weight=weight, threads=workers, passes=passes, intercept=intercept,
+        lr=lr,
+    )  # fmt: skip
     eager = reference_merging.fit_in_rounds(
-        X.toarray(), y, loss, 0.5, workers, b, serial_updates=12, growth=2, max_rows=max_rows, weight=weight, prox=prox,
+        X.toarray(), y, loss, at, workers, b, serial_updates=12, growth=2, max_rows=max_rows, weight=weight, prox=prox,
         passes=passes, intercept=intercept,
     )  # fmt: skip
     close = {"rtol": 1e-11, "atol": 1e-12}
@@ -54,7 +55,9 @@ def assert_rounds(penalty, loss, workers, b, monkeypatch, passes=1, intercept=Tr
     assert model.n_seen == 80 * passes
     if passes == 1:
         assert_allclose(model.progressive_loss, reference_linear.progressive_loss(eager.losses), **close)
-    assert np.abs(model.coef - fit_linear(X, y, loss=loss, penalty=record, sample_weight=weight).coef).max() > 1e-3
+    assert (
+        np.abs(model.coef - fit_linear(X, y, loss=loss, penalty=record, sample_weight=weight, lr=lr).coef).max() > 1e-3
+    )
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -65,9 +68,18 @@ def test_rounds_equal_the_reference(penalty, b, monkeypatch):
     assert_rounds(penalty, "squared", 3, b, monkeypatch, passes=2, intercept=False)
 
 
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("rate", ["inverse root", "piecewise"])
+@pytest.mark.parametrize("penalty", PENALTIES)
+def test_rounds_at_a_changing_rate_equal_the_reference(penalty, rate, monkeypatch):
+    assert_rounds(penalty, "logistic", 3, 0.4, monkeypatch, rate=rate)
+    assert_rounds(penalty, "squared", 2, 0.0, monkeypatch, passes=2, rate=rate)
+
+
 OPTIONS = {
     "plain": {},
     "l1": {"penalty": L1(0.02)},
+    "l1 at a falling rate": {"penalty": L1(0.02), "lr": InverseSqrt(0.7, 0.3)},
     "batches": {"batch_size": 2},
     "invariant": {"invariant": True},
     "rda": {"rule": RDA(), "penalty": L1(0.02)},

@@ -26,6 +26,7 @@ from adagrad_nb import (
     InverseSqrt,
     L2Decay,
     NonNegative,
+    OnlineToBatch,
     Piecewise,
     Polyak,
     State,
@@ -85,6 +86,7 @@ SETTINGS = {
     "plain": {},
     "penalty": {"penalty": L1(0.3), "lr": 0.4},
     "average": {"average": Polyak(5)},
+    "average of the points before the updates": {"average": OnlineToBatch(5)},
     "all": {
         "rule": Adagrad(1e-6, inside=True),
         "transforms": (ClipValue(3.0), L2Decay(0.1)),
@@ -98,6 +100,18 @@ SETTINGS = {
 def run(mode, **options):
     options = {"x0": START, "maxiter": 30, "gtol": 0.0} | MODES[mode] | options
     return minimize_adagrad(options.pop("fun"), **options)
+
+
+@pytest.mark.parametrize("kind", [Polyak, OnlineToBatch])
+@python_and_record
+def test_the_average_is_that_of_the_iterates(mode, kind):
+    """`OnlineToBatch` reports the mean of the points at which the gradients were computed, the start included."""
+    points = [START] + [run(mode, maxiter=n).x for n in range(1, 9)]
+    expected = np.mean(points[:-1] if kind is OnlineToBatch else points[1:], axis=0)
+    np.testing.assert_allclose(run(mode, maxiter=8, average=kind()).x, expected, rtol=1e-13)
+    half = run(mode, maxiter=3, average=kind())
+    resumed = minimize_adagrad(fun, half.x, DATA, jac, maxiter=5, gtol=0.0, state=half.state)
+    np.testing.assert_allclose(resumed.x, expected, rtol=1e-13)
 
 
 @pytest.mark.parametrize("setting", SETTINGS)

@@ -3,18 +3,24 @@
 import numpy as np
 import pytest
 import reference
+import reference_multi_output
 import scipy.sparse
+from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
     EMA,
     L1,
+    RDA,
     Adadelta,
     Adagrad,
+    Bounded,
     ClipGlobalNorm,
     ClipNorm,
     Constant,
     DecoupledDecay,
     Except,
+    GroupL2,
+    GroupLinf,
     InverseTime,
     L2Decay,
     Maximize,
@@ -26,6 +32,7 @@ from adagrad_nb import (
     init,
     load_state,
     minimize_adagrad,
+    minimize_stochastic,
     update,
 )
 
@@ -296,6 +303,8 @@ def test_lazy_decay_without_closed_form_is_rejected():
         init(x, transforms=(L2Decay(0.1),), sparse_decay="lazy")
     with pytest.raises(ValueError, match=r"duplicates: 'sequential' decays a row more than once"):
         init(x, transforms=(DecoupledDecay(0.1),), sparse_decay="lazy", duplicates="sequential")
+    with pytest.raises(ValueError, match=r"sparse_decay: 'lazy' cannot be combined with average"):
+        init(x, transforms=(DecoupledDecay(0.1),), sparse_decay="lazy", average=Polyak())
     state = init(x, lr=2.0, transforms=(DecoupledDecay(0.5),), sparse_decay="lazy")
     with pytest.raises(ValueError, match=r"sparse_decay: lr times DecoupledDecay.strength for x: got 1.0"):
         update(x, ([0], [1.0]), state)
@@ -425,3 +434,143 @@ def test_guarded_coordinates_are_unchanged_if_their_square_underflows():
     x, g = np.zeros(1, np.float32), np.array([1e-30], np.float32)
     assert update(x, g, init(x, Adagrad(1e-7, inside=True, guarded=True)))[0] == 0
     assert update(x, g, init(x, Adagrad(1e-7, inside=True)))[0] != 0
+
+
+# --- group penalties of matrices -------------------------------------------------------------------------------------
+
+GROUP_PROX = {GroupL2: reference_multi_output.group_l2_prox, GroupLinf: reference_multi_output.group_linf_prox}
+
+
+def by_rows(x, gradients, penalty, lr, rows_of=None):
+    """Make Adagrad's steps, and then the proximal step of each row in the metric of its step sizes."""
+    x, G = x.copy(), np.zeros_like(x)
+    for k, g in enumerate(gradients):
+        step_sizes = np.zeros_like(x)
+        for i in np.ndindex(x.shape):
+            x[i], G[i], step_sizes[i] = reference.adagrad(x[i], g[i], G[i], np.broadcast_to(lr, x.shape)[i])
+        for r in range(x.shape[0]) if rows_of is None else rows_of[k]:
+            strength = np.broadcast_to(penalty.strength, x.shape[:1])[r]
+            x[r] = GROUP_PROX[type(penalty)](x[r].ravel(), step_sizes[r].ravel(), strength).reshape(x.shape[1:])
+    return x, G
+
+
+MATRIX = np.random.default_rng(20110706).normal(size=(5, 3))
+GRADIENTS = np.random.default_rng(20110707).normal(size=(4, 5, 3))
+STRENGTHS = np.array([0.0, 0.1, 0.5, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("strength", [0.6, STRENGTHS])
+@pytest.mark.parametrize("lr", [0.3, np.linspace(0.1, 0.6, 15).reshape(5, 3)])
+@pytest.mark.parametrize("cls", GROUP_PROX)
+def test_a_group_penalty_acts_on_the_rows_of_a_matrix(cls, lr, strength, dtype):
+    penalty, tolerance = cls(strength), 1e-12 if dtype == np.float64 else 1e-5
+    x = MATRIX.astype(dtype)
+    state = init(x, lr=lr, penalty=penalty)
+    for g in GRADIENTS:
+        x, state = update(x, g.astype(dtype), state)
+    expected, G = by_rows(MATRIX, GRADIENTS, penalty, lr)
+    assert_allclose(x, expected, rtol=tolerance, atol=tolerance)
+    assert_allclose(state.slots[0][0], G, rtol=tolerance)
+    assert (x == 0).all(axis=1).any() == (expected == 0).all(axis=1).any()
+    single, single_state = MATRIX.astype(dtype), init(MATRIX.astype(dtype), lr=lr, penalty=L1(0.6))
+    for g in GRADIENTS:
+        single, single_state = update(single, g.astype(dtype), single_state)
+    assert np.abs(single - x).max() > 1e-2  # the penalty of each entry by itself
+
+
+@pytest.mark.parametrize("cls", GROUP_PROX)
+def test_a_group_penalty_acts_on_the_listed_rows(cls):
+    """A sparse gradient changes the rows that it lists, and all of their entries."""
+    penalty, rows = cls(0.4), [[0, 3], [4], [], [1, 3]]
+    dense = np.zeros_like(GRADIENTS)
+    for k, listed in enumerate(rows):
+        dense[k, listed] = GRADIENTS[k, listed]
+    expected, _ = by_rows(MATRIX, dense, penalty, 0.3, rows)
+    by_list = by_matrix = by_duplicates = MATRIX
+    states = [init(MATRIX, lr=0.3, penalty=penalty) for _ in range(3)]
+    for k, listed in enumerate(rows):
+        by_list, states[0] = update(by_list, (np.array(listed, int), GRADIENTS[k, listed]), states[0])
+        by_matrix, states[1] = update(by_matrix, scipy.sparse.csr_array(dense[k]), states[1])
+        halves = np.concatenate([GRADIENTS[k, listed]] * 2) / 2
+        by_duplicates, states[2] = update(by_duplicates, (np.array(2 * listed, int), halves), states[2])
+    for x in (by_list, by_matrix, by_duplicates):
+        assert_allclose(x, expected, rtol=1e-12)
+    # A listed entry moves the whole row.
+    one_entry = scipy.sparse.coo_array(([0.5], ([2], [1])), shape=MATRIX.shape)
+    x, _ = update(MATRIX, one_entry, init(MATRIX, Adagrad(initial_accumulator=1.0), lr=0.3, penalty=cls(0.5)))
+    assert (x[2] != MATRIX[2]).any()
+    assert_array_equal(np.delete(x, 2, 0), np.delete(MATRIX, 2, 0))
+
+
+def test_a_group_penalty_of_squares_that_are_summed_before_the_step():
+    """Two gradients of a row make one step and one proximal step."""
+    state = init(MATRIX, lr=0.3, penalty=GroupL2(0.4), duplicates="simultaneous")
+    x, state = update(MATRIX, ([1, 1], GRADIENTS[:2, 1]), state)
+    G = (GRADIENTS[:2, 1] ** 2).sum(axis=0)
+    step_sizes = 0.3 / np.sqrt(G)
+    expected = reference_multi_output.group_l2_prox(
+        MATRIX[1] - step_sizes * GRADIENTS[:2, 1].sum(axis=0), step_sizes, 0.4
+    )
+    assert_allclose(x[1], expected, rtol=1e-9)
+
+
+def test_a_group_penalty_with_other_rules():
+    """The metric is that of the rule: one step size for each row, or that of all updates so far."""
+    x, state = MATRIX, init(MATRIX, RowAdagrad(eps=0.0), lr=0.3, penalty=GroupL2(0.4))
+    x, state = update(x, GRADIENTS[0], state)
+    for r in range(5):
+        w = 0.3 / np.sqrt((GRADIENTS[0, r] ** 2).mean())
+        z = MATRIX[r] - w * GRADIENTS[0, r]
+        assert_allclose(x[r], max(1 - w * 0.4 / np.linalg.norm(z), 0) * z, rtol=1e-9, atol=1e-12)
+    x, state = np.zeros_like(MATRIX), init(np.zeros_like(MATRIX), RDA(), lr=0.3, penalty=GroupL2(0.2))
+    for g in GRADIENTS:
+        x, state = update(x, g, state)
+    G, z = (GRADIENTS**2).sum(axis=0), GRADIENTS.sum(axis=0)
+    for r in range(5):
+        expected = reference_multi_output.group_l2_prox(-0.3 * z[r] / np.sqrt(G[r]), 4 * 0.3 / np.sqrt(G[r]), 0.2)
+        assert_allclose(x[r], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_a_group_penalty_of_several_arrays_and_in_place(tmp_path):
+    """Small arrays are not updated as one vector; states resume."""
+    x = {"a": MATRIX.copy(), "b": MATRIX[:3].copy(), "c": MATRIX.reshape(5, 3, 1).copy()}
+    penalty = GroupL2(0.6)
+    state = init(x, lr=0.3, penalty=penalty)
+    for g in GRADIENTS[:2]:
+        update(x, {"a": g, "b": g[:3], "c": g[:, :, None]}, state, out=(x, state))
+    state.save(tmp_path / "state.npz")
+    state = load_state(tmp_path / "state.npz")
+    for g in GRADIENTS[2:]:
+        update(x, {"a": g, "b": g[:3], "c": g[:, :, None]}, state, out=(x, state))
+    expected, _ = by_rows(MATRIX, GRADIENTS, penalty, 0.3)
+    assert_allclose(x["a"], expected, rtol=1e-12)
+    assert_allclose(x["b"], expected[:3], rtol=1e-12)
+    assert_allclose(x["c"][:, :, 0], expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: init(np.ones(3), penalty=GroupL2(0.1)),
+            r"GroupL2 penalises the rows of a matrix, but x has shape \(3,\)",
+        ),
+        (lambda: init({"w": MATRIX, "b": np.ones(3)}, penalty=GroupLinf(0.1)), r"but x\['b'\] has shape \(3,\)"),
+        (lambda: init(MATRIX + 0j, penalty=GroupL2(0.1)), "does not support complex arrays"),
+        (lambda: init(MATRIX, penalty=GroupL2(np.ones(15))), r"must be a number or have shape \(5,\)"),
+        (lambda: init(MATRIX, penalty=GroupL2(0.1), duplicates="sequential"), "use 'merge'"),
+        (lambda: init(MATRIX, penalty=Bounded(GroupL2(0.1), -1.0, 1.0)), "a group penalty; use L1"),
+        (lambda: minimize_adagrad(lambda x: x @ x, np.ones(3), penalty=GroupL2(0.1)), r"but x0 has shape \(3,\)"),
+        (
+            lambda: minimize_adagrad(lambda x: x @ x, np.ones(3), penalty=GroupL2(0.1), bounds=[(0, 1)] * 3),
+            r"but x0 has shape \(3,\)",
+        ),
+        (
+            lambda: minimize_stochastic(lambda x, i: x @ x, np.ones(3), 4, penalty=GroupL2(0.1)),
+            r"but x0 has shape \(3,\)",
+        ),
+    ],
+)
+def test_a_group_penalty_without_rows_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

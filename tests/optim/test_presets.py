@@ -14,12 +14,15 @@ from adagrad_nb import (
     DecoupledDecay,
     Except,
     Exponential,
+    InverseSqrt,
     InverseTime,
     L2Decay,
     Maximize,
+    Only,
     Piecewise,
     Polynomial,
     Shift,
+    SkipNonFinite,
     init,
     like,
     minimize_adagrad,
@@ -285,6 +288,216 @@ def test_rho_outside_its_range_is_rejected(rho):
         like("torch", "adadelta", rho=rho)
     with pytest.raises(ValueError, match=r"Adadelta\.rho"):
         init(np.ones(2), Adadelta(rho))
+
+
+# --- all arguments of the constructors ------------------------------------------------------------------------------
+
+KERAS = {
+    "learning_rate": 0.01, "epsilon": 1e-7, "weight_decay": None, "clipnorm": None, "clipvalue": None,
+    "global_clipnorm": None, "use_ema": False, "ema_momentum": 0.99, "ema_overwrite_frequency": None,
+    "loss_scale_factor": None, "gradient_accumulation_steps": None, "name": "adagrad", "decay": 1e-6,
+}  # fmt: skip
+MXNET = {
+    "rescale_grad": 1.0, "param_idx2name": None, "wd": 0.0, "clip_gradient": None, "learning_rate": 0.01,
+    "lr_scheduler": None, "sym": None, "begin_num_update": 0, "multi_precision": False, "param_dict": None,
+    "aggregate_num": 4,
+}  # fmt: skip
+CALLS = [
+    ("torch", "adagrad", {
+        "params": [np.ones(3)], "lr": 1e-2, "lr_decay": 0, "weight_decay": 0, "initial_accumulator_value": 0,
+        "eps": 1e-10, "foreach": True, "maximize": False, "differentiable": False, "fused": None,
+    }),
+    ("torch", "adadelta", {
+        "params": iter([np.ones(3)]), "lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0, "foreach": None,
+        "capturable": True, "maximize": False, "differentiable": False,
+    }),
+    ("keras", "adagrad", {**KERAS, "initial_accumulator_value": 0.1}),
+    ("keras", "adadelta", {**KERAS, "rho": 0.95}),
+    ("mxnet1", "adagrad", {**MXNET, "eps": 1e-7, "allow_np": False}),
+    ("mxnet1", "rowwise", {**MXNET, "eps": 1e-5}),
+    ("mxnet2", "adagrad", {**MXNET, "epsilon": 1e-6, "use_fused_step": True}),
+    ("mxnet2", "adadelta", {**MXNET, "rho": 0.9, "epsilon": 1e-6, "use_fused_step": False}),
+    ("mxnet2", "rowwise", {**MXNET, "epsilon": 1e-6, "use_fused_step": False}),
+    ("brainpy", "adagrad", {
+        "lr": 0.01, "train_vars": {"w": np.ones(3)}, "weight_decay": None, "epsilon": 1e-6, "name": "a",
+    }),
+    ("brainpy", "adadelta", {
+        "lr": 1.0, "train_vars": None, "weight_decay": None, "epsilon": 1e-6, "rho": 0.95, "name": None,
+    }),
+    ("braintools", "adagrad", {
+        "lr": 1e-2, "lr_decay": 0.0, "weight_decay": 0.0, "initial_accumulator_value": 0.0, "eps": 1e-10,
+        "grad_clip_norm": None, "grad_clip_value": None,
+    }),
+    ("braintools", "adadelta", {
+        "lr": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "grad_clip_norm": None, "grad_clip_value": None,
+    }),
+    ("optax", "adagrad", {
+        "learning_rate": 0.1, "initial_accumulator_value": 0.1, "eps": 1e-7, "every_k_schedule": 1,
+        "use_grad_mean": True, "should_skip_update_fn": None, "accumulator_dtype": np.float32,
+    }),
+    ("optax", "adadelta", {
+        "learning_rate": 1.0, "rho": 0.9, "eps": 1e-6, "weight_decay": 0.0, "weight_decay_mask": None,
+    }),
+    ("tensorflow", "adagrad", {
+        "learning_rate": 0.001, "initial_accumulator_value": 0.1, "epsilon": 1e-7, "name": "Adagrad",
+        "clipnorm": None, "clipvalue": None, "global_clipnorm": None, "decay": 0.0, "use_locking": False,
+        "gradient_aggregator": None, "gradient_transformers": None,
+    }),
+    ("jax", "adagrad", {"step_size": 0.1, "momentum": 0.9}),
+    ("duchi", "adagrad", {"lr": 0.1, "delta": 0.0}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("system", "method", "settings"), CALLS, ids=lambda item: item if type(item) is str else "")
+def test_all_arguments_of_the_constructor_are_accepted(system, method, settings):
+    options = like(system, method, **settings)
+    assert init(np.ones((2, 2)), **options).t == 0
+    rates = {name: value for name, value in settings.items() if name in ("lr", "learning_rate", "step_size")}
+    defaults = like(system, method, **rates)
+    assert {**options, "transforms": ()} == {**defaults, "transforms": ()}
+
+
+def test_parameters_of_torch_are_not_consumed_and_groups_are_refused():
+    parameters = iter([1, 2])
+    like("torch", params=parameters, lr=0.1)
+    assert next(parameters) == 1
+    with pytest.raises(ValueError, match=r"^params: got parameter groups; pass .* as lr_scale"):
+        like("torch", params=[{"params": [np.ones(2)], "lr": 0.1}])
+
+
+class FactorScheduler:
+    """MXNet's FactorScheduler: calls change it, and it cannot go back."""
+
+    def __init__(self, step, factor, base_lr=0.01, stop_factor_lr=1e-8):
+        self.step_length, self.factor, self.base_lr, self.floor, self.count = step, factor, base_lr, stop_factor_lr, 0
+
+    def __call__(self, num_update):
+        while num_update > self.count + self.step_length:
+            self.count += self.step_length
+            self.base_lr = max(self.base_lr * self.factor, self.floor)
+        return self.base_lr
+
+
+@pytest.mark.parametrize(
+    ("system", "settings", "base"),
+    [
+        ("mxnet1", {}, 0.7),
+        ("mxnet1", {"learning_rate": 0.3}, 0.3),
+        ("mxnet2", {}, 0.01),
+        ("mxnet2", {"learning_rate": None}, 0.7),
+        ("mxnet2", {"learning_rate": 0.3}, 0.3),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("begin", [0, 5])
+def test_schedulers_of_mxnet(system, settings, base, begin):
+    scheduler = FactorScheduler(4, 0.5, 0.7)
+    lr = like(system, lr_scheduler=scheduler, begin_num_update=begin, **settings)["lr"]
+    assert (scheduler.count, scheduler.base_lr) == (0, 0.7)
+    expected = FactorScheduler(4, 0.5, base)
+    rates = [expected(begin + t + 1) for t in range(30)]
+    assert [lr(t) for t in range(30)] == rates
+    assert [lr(t) for t in (20, 3, 29)] == [rates[t] for t in (20, 3, 29)]
+    assert scheduler.count == 0
+
+
+def test_mxnet_counts_all_schedules_from_its_first_update():
+    assert like("mxnet2", lr=InverseSqrt(1.0), begin_num_update=6)["lr"] == Shift(InverseSqrt(1.0), 7)
+    assert like("mxnet1", lr_scheduler=InverseSqrt(1.0))["lr"] == Shift(InverseSqrt(1.0), 1)
+    lr = like("mxnet1", lr=lambda n: 1.0 / n)["lr"]
+    assert [lr(t) for t in range(3)] == [1.0, 1.0 / 2, 1.0 / 3]
+    assert like("mxnet1")["lr"] == like("mxnet2", learning_rate=None)["lr"] == 0.01
+
+
+class Parameter:
+    """gluon.Parameter: the attributes that an optimiser reads."""
+
+    def __init__(self, name, lr_mult=1.0, wd_mult=1.0):
+        self.name, self.lr_mult, self.wd_mult = name, lr_mult, wd_mult
+
+
+def decayed(options, x):
+    """Return the relative decay of each array in a step with zero gradients, in units of lr."""
+    zero = {key: np.zeros(1) for key in x} if isinstance(x, dict) else [np.zeros(1) for _ in x]
+    new, _ = update(x, zero, init(x, **options))
+    keys = x if isinstance(x, dict) else range(len(x))
+    return [round(float(1 - new[key][0]) / 0.5, 12) for key in keys]
+
+
+def test_mxnet_decays_by_the_names_of_the_parameters():
+    names = {0: "fc_weight", 1: "fc_bias", 2: "bn_gamma"}
+    ones = [np.ones(1), np.ones(1), np.ones(1)]
+    options = like("mxnet1", learning_rate=0.5, wd=0.1, param_idx2name=names)
+    assert decayed(options, ones) == [0.1, 0.0, 0.1]
+    assert decayed(options, dict(zip(names.values(), ones, strict=True))) == [0.1, 0.0, 0.1]
+    parameters = {0: Parameter("a"), 1: Parameter("b", wd_mult=0.5), 2: Parameter("c", wd_mult=0.0)}
+    options = like("mxnet1", learning_rate=0.5, wd=0.1, param_idx2name=names, param_dict=parameters)
+    assert decayed(options, ones) == [0.1, 0.05, 0.0]
+    assert like("mxnet2", wd=0.1, param_idx2name=names)["transforms"] == (L2Decay(0.1),)
+    decays = like("mxnet2", wd=0.1, param_dict=parameters)["transforms"]
+    assert [type(item) for item in decays] == [Except, Only]
+    with pytest.raises(ValueError, match=r"^param_dict\[3\]: has lr_mult=2\.0; pass .* lr_scale"):
+        like("mxnet1", param_dict={3: Parameter("d", lr_mult=2.0)})
+
+
+def test_a_weight_decay_mask_selects_arrays():
+    x = {"layer1": {"w": np.ones(1), "b": np.ones(1)}, "layer10": np.ones(1), "layer": np.ones(1)}
+    mask = {"layer1": True, "layer10": False, "layer": {"w": True}}
+    decay = like("optax", "adadelta", lr=1.0, weight_decay=0.1, weight_decay_mask=mask)["transforms"][0]
+    chosen = {
+        path: decay.for_array(path) == L2Decay(0.1)
+        for path in ("x['layer1']['w']", "x['layer1']['b']", "x['layer10']", "x['layer']['w']", "x['layer']")
+    }
+    assert list(chosen.values()) == [True, True, False, True, False]
+    assert init(x, **like("optax", "adadelta", lr=1.0, weight_decay=0.1, weight_decay_mask=mask)).t == 0
+
+
+def skip_not_finite():
+    """Stand for the function of optax of this name."""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "error", "part"),
+    [
+        (
+            ("optax", "adadelta"),
+            {"learning_rate": None},
+            ValueError,
+            "lr: got None, with which optax.adadelta moves up",
+        ),
+        (("optax",), {"lr": 0.1, "should_skip_update_fn": len}, ValueError, "should_skip_update_fn: got <built-in"),
+        (
+            ("optax", "adadelta"),
+            {"lr": 0.1, "weight_decay": 0.1, "weight_decay_mask": len},
+            TypeError,
+            "weight_decay_mask: got a function",
+        ),
+        (("torch",), {"lr": None}, ValueError, "lr: got None; torch needs a number or a schedule"),
+        (("mxnet1",), {"lr_scheduler": 3}, TypeError, "lr_scheduler: got 3; must be a function"),
+        (("mxnet1",), {"begin_num_update": -1}, ValueError, "begin_num_update: got -1"),
+        (("mxnet1", "rowwise"), {"wd": 0.1}, ValueError, "weight_decay: got 0.1; GroupAdaGrad"),
+        (("tensorflow",), {"clipnorm": 1.0, "global_clipnorm": 1.0}, ValueError, "only one of"),
+        (("tensorflow",), {"gradient_transformers": [len]}, ValueError, "gradient_transformers: must be empty"),
+    ],
+    ids=str,
+)
+def test_errors_of_the_arguments(arguments, settings, error, part):
+    with pytest.raises(error) as raised:
+        like(*arguments, **settings)
+    assert part in str(raised.value)
+
+
+def test_other_arguments_with_an_effect():
+    gates = like("optax", lr=0.1, every_k_schedule=2, should_skip_update_fn=skip_not_finite)["transforms"]
+    assert gates == (SkipNonFinite(), Accumulate(2, "running mean"))
+    clips = like("tensorflow", clipvalue=0.5, clipnorm=2.0)["transforms"]
+    assert clips == (ClipValue(0.5), ClipNorm(2.0))
+    assert like("tensorflow", lr=0.5, decay=0.1)["lr"] == InverseTime(0.5, 0.1)
+    lr = like("torch", lr=lambda t: 0.5**t, lr_decay=0.1)["lr"]
+    assert [lr(t) for t in range(4)] == [0.5**t / (1 + 0.1 * t) for t in range(4)]
+    lr = like("torch", lr=Piecewise((1,), (1.0, 0.5)), lr_decay=0.1)["lr"]
+    assert [lr(t) for t in range(3)] == [1.0, 0.5 / 1.1, 0.5 / 1.2]
+    assert like("keras", learning_rate=lambda: 0.25)["lr"](7) == 0.25
 
 
 # --- row accumulators ----------------------------------------------------------------------------------------------

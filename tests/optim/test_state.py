@@ -20,9 +20,11 @@ from adagrad_nb import (
     InverseSqrt,
     L2Decay,
     LossScale,
+    Only,
     Polyak,
     Rescale,
     RowAdagrad,
+    SkipNonFinite,
     catch_up,
     init,
     load_state,
@@ -274,9 +276,86 @@ def test_options_of_a_state_cannot_be_set(name, value):
     """The compiled kernels would not notice."""
     state = init(np.ones(2))
     before = getattr(state, name)
-    with pytest.raises(AttributeError, match=rf"^{name}: the options of a state cannot be changed; .*init\(x, {name}="):
+    message = rf"^{name}: the options of a state cannot be changed; .*state.with_options\(x, {name}="
+    with pytest.raises(AttributeError, match=message):
         setattr(state, name, value)
     assert getattr(state, name) is before
+
+
+@pytest.mark.parametrize("clone", [lambda state: state, copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))])
+def test_arrays_of_the_options_of_a_state_are_read_only(clone):
+    """The kernels have copies in their precision, and the entries have been checked."""
+    options = {"lr": np.ones(3), "lr_scale": np.ones(3), "penalty": L1(np.ones(3))}
+    options |= {"transforms": (Only(DecoupledDecay(np.full(3, 0.5)), "x"),)}
+    x = np.ones(3)
+    state = clone(init(x, **options))
+    arrays = (state.lr, state.lr_scale[0], state.penalty.strength, state.transforms[0].inner.strength)
+    for array in arrays:
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = -1.0
+    np.testing.assert_array_equal(update(x, x, state)[0], update(x, x, init(x, **options))[0])
+
+
+@pytest.mark.parametrize("value", [-1, 2.5, 3.0, "1", None, True, 2**63])
+def test_the_number_of_updates_is_checked(value):
+    state = init(np.ones(2))
+    with pytest.raises(ValueError, match=r"^t: got .*; must be"):
+        state.t = value
+    state.t = 3
+    assert update(np.ones(2), np.ones(2), state)[1].t == 4
+
+
+def test_a_state_continues_with_other_options():
+    x, g = np.ones(3), np.array([1.0, -2.0, 0.5])
+    x, state = update(x, g, init(x, lr=0.5, transforms=(ClipNorm(1.0),)))
+    moved, new = update(x, g, state.with_options(x, lr=0.1))
+    assert (new.t, new.lr, new.transforms, state.lr) == (2, 0.1, (ClipNorm(1.0),), 0.5)
+    np.testing.assert_array_equal(moved, update(x, g, state, lr=0.1)[0])
+    with pytest.raises(TypeError, match=r"^with_options: unknown option 'rate'; the options are average, "):
+        state.with_options(x, rate=1.0)
+    with pytest.raises(ValueError, match=r"^state: it was made for float64 of shape \(3,\)"):
+        state.with_options(np.ones(4), lr=1.0)
+
+
+def test_missed_decay_survives_other_options():
+    """Lazy decay that no row has had yet is neither lost nor applied again."""
+    x = np.ones((2, 1))
+    state = init(x, lr=0.5, transforms=(DecoupledDecay(0.5),), sparse_decay="lazy")
+    x, state = update(x, ([0], [[0.0]]), state)
+    np.testing.assert_array_equal(catch_up(x, state.with_options(x, lr=0.1))[0], [[0.75], [0.75]])
+    with pytest.raises(ValueError, match=r"^sparse_decay: rows of x have missed decay; call x, state = catch_up"):
+        state.with_options(x, sparse_decay="whole")
+    x, state = catch_up(x, state)
+    assert state.with_options(x, sparse_decay="whole").t == 1
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.ones(3), r"x: got float64 of shape \(3,\); the state was made for float64 of \(2,\)"),
+        (np.ones(2, np.float32), r"x: got float32 of shape \(2,\); the state was made for float64"),
+        ([np.ones(2), np.ones(2)], r"x: got 2 arrays; the state was made for 1"),
+    ],
+    ids=["shape", "dtype", "number"],
+)
+def test_catch_up_checks_x(x, message):
+    state = init(np.ones(2), lr=0.5, transforms=(DecoupledDecay(0.5),), sparse_decay="lazy")
+    with pytest.raises(ValueError, match=f"^{message}"):
+        catch_up(x, state)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"transforms": (DecoupledDecay(0.1),), "sparse_decay": "lazy"}, "sparse_decay: 'lazy' delays the decay"),
+        ({"transforms": (SkipNonFinite(),)}, "transforms: SkipNonFinite works with update only"),
+    ],
+    ids=["lazy", "gate"],
+)
+def test_a_minimiser_checks_the_options_of_a_state(options, message):
+    x = np.ones(2)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        minimize_adagrad(lambda x: x @ x, x, jac=lambda x: 2 * x, state=init(x, **options))
 
 
 def test_small_arrays_get_the_decay_that_they_missed():

@@ -6,22 +6,26 @@ import itertools
 import textwrap
 import tracemalloc
 import warnings
+from typing import NamedTuple
 
 import numba
 import numpy as np
 import pytest
 import reference
 import scipy.sparse
+from scipy.optimize import Bounds
 
 from adagrad_nb import (
     FTRL,
     L1,
     L2,
     RDA,
+    Accumulate,
     Adadelta,
     Adagrad,
     Bounded,
     Box,
+    ClipGlobalNorm,
     ClipNorm,
     ClipValue,
     Constant,
@@ -31,10 +35,14 @@ from adagrad_nb import (
     L2Decay,
     MomentumAdagrad,
     NonNegative,
+    OnlineToBatch,
     Polyak,
     Rescale,
     RowAdagrad,
+    SkipNonFinite,
+    catch_up,
     init,
+    minimize_adagrad,
     update,
 )
 from adagrad_nb.compiler.jit import compiled_for
@@ -252,6 +260,123 @@ def test_masked_gradients_are_refused():
         update(x, np.ma.masked_array(np.ones(2), [True, False]), state)
     moved, _ = update(x, np.ma.masked_array(np.ones(2), [False, False]), state)
     np.testing.assert_allclose(moved, 0.5)
+
+
+MASKED = np.ma.masked_array(np.ones(2), [False, True])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("lr", {"lr": MASKED}), ("L1.strength", {"penalty": L1(MASKED)}), ("lr_scale", {"lr_scale": MASKED})],
+)
+def test_masked_options_are_refused(name, options):
+    with pytest.raises(ValueError, match=rf"^{name}: entry 1 is masked"):
+        init(np.ones(2), **options)
+
+
+def test_masked_bounds_are_refused():
+    bounds = Bounds(0, 1)
+    bounds.lb = MASKED
+    with pytest.raises(ValueError, match=r"^bounds: lower: entry 1 is masked"):
+        minimize_adagrad(lambda x: x @ x, np.ones(2), bounds=bounds)
+
+
+class WeightByIndex(NamedTuple):
+    """Penalty and transform of a user whose methods depend on the coordinate."""
+
+    def value(self, x, i):
+        return x - x
+
+    def prox(self, x, w, i):
+        return x * (i + 1)
+
+    def transform_at(self, x, g, lr, i):
+        return x, g * (i + 1)
+
+    def transform(self, x, g, lr):
+        return x, g
+
+
+@pytest.mark.parametrize("options", [{"penalty": WeightByIndex()}, {"transforms": (WeightByIndex(),)}], ids=str)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_users_records_see_the_coordinate_of_the_array(options, in_place):
+    """In a group of small arrays, too, whose kernel takes one vector."""
+    x, g = [np.ones(2), np.ones(3)], [np.full(2, 0.5), np.full(3, 0.5)]
+    state = init(x, lr=0.1, rule=Adagrad(eps=1.0), **options)
+    expected = [
+        update(xk, gk, init(xk, lr=0.1, rule=Adagrad(eps=1.0), **options))[0] for xk, gk in zip(x, g, strict=True)
+    ]
+    moved, _ = update(x, g, state, out=(x, state) if in_place else None)
+    for k in range(2):
+        assert_same(moved[k], expected[k])
+
+
+@pytest.mark.parametrize(
+    ("made_for", "given"), [(np.complex128, np.float64), (np.float16, np.float32), (np.float32, np.float16)]
+)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_an_array_of_another_dtype_is_refused(made_for, given, in_place):
+    x = np.ones(3, given)
+    state = init(np.ones(3, made_for))
+    with pytest.raises(ValueError, match=rf"^x: got {np.dtype(given)} of shape \(3,\); the state was made for"):
+        update(x, np.ones(3, given), state, out=(x, state) if in_place else None)
+    assert np.all(x == 1)
+    assert state.t == 0
+
+
+# --- arrays without gradient -------------------------------------------------------------------------------------
+
+WITHOUT = {
+    "plain": {},
+    "clips": {"transforms": (ClipNorm(1.0), ClipGlobalNorm(2.0))},
+    "decay of whole arrays": {"transforms": (DecoupledDecay(0.1),), "sparse_decay": "whole"},
+    "refused decay": {"transforms": (L2Decay(0.1),), "sparse_decay": "refuse"},
+    "lazy decay": {"transforms": (DecoupledDecay(0.1),), "sparse_decay": "lazy"},
+    "rows": {"rule": RowAdagrad()},
+    "penalty": {"penalty": L1(0.1)},
+    "sequential": {"duplicates": "sequential"},
+    "gate": {"transforms": (SkipNonFinite(),)},
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT)
+@pytest.mark.parametrize("in_place", [False, True])
+def test_an_array_without_gradient_is_unchanged(name, in_place, dtype, rng):
+    x = {"a": rng.normal(size=(4, 3)).astype(dtype), "b": rng.normal(size=5).astype(dtype), "c": np.ones(3, dtype)}
+    options = WITHOUT[name] | ({} if name == "lazy decay" else {"average": Polyak()})
+    state = init(x, **options)
+    twin = {key: x[key].copy() for key in "bc"}
+    twin_state = init(twin, **options)
+    before, mean = x["a"].copy(), copy.copy(state.means[0])
+    for t in range(3):
+        g = {"a": None, "b": rng.normal(size=5).astype(dtype), "c": rng.normal(size=3).astype(dtype)}
+        if t == 1:
+            g["b"] = None
+        x, state = update(x, g, state, out=(x, state) if in_place else None)
+        twin, twin_state = update(twin, {key: g[key] for key in "bc"}, twin_state)
+    np.testing.assert_array_equal(x["a"], before)
+    np.testing.assert_array_equal(state.means[0], mean)
+    assert not np.any(state.slots[0][0])
+    for key in "bc":
+        np.testing.assert_array_equal(x[key], twin[key])
+    assert state.t == 3
+    if name == "lazy decay":
+        np.testing.assert_array_equal(catch_up(x, state)[0]["a"], before)
+
+
+def test_an_array_without_gradient_accumulates_zeros():
+    x = [np.zeros(2), np.zeros(2)]
+    state = init(x, Adagrad(eps=1.0), transforms=(Accumulate(2),))
+    for g in ([None, np.ones(2)], [np.full(2, 4.0), None]):
+        x, state = update(x, g, state)
+    np.testing.assert_array_equal([slots[0] for slots in state.slots], [[4, 4], [0.25, 0.25]])
+
+
+@pytest.mark.parametrize("g", [None, [None, None]])
+def test_a_step_without_any_gradient_is_refused(g):
+    x = np.ones(2) if g is None else [np.ones(2), np.ones(2)]
+    with pytest.raises(ValueError, match=r"^g: is None for all arrays; call update only if there is a gradient"):
+        update(x, g, init(x))
 
 
 # --- shared memory -----------------------------------------------------------------------------------------------
@@ -586,6 +711,23 @@ def test_polyak(start, dtype, tolerance, rng):
             np.testing.assert_allclose(mean, expected, rtol=tolerance, atol=tolerance)
             assert mean.dtype == dtype
             assert mean.shape == x[key].shape
+
+
+@pytest.mark.parametrize("start", [0, 2])
+@pytest.mark.parametrize("transforms", [(), (ClipNorm(1.0),), (Accumulate(2),)])
+def test_the_mean_of_the_points_of_the_gradients(start, transforms, dtype, tolerance, rng):
+    x = {"a": rng.normal(size=3).astype(dtype), "b": rng.normal(size=(2, 2)).astype(dtype)}
+    state = init(x, average=OnlineToBatch(start), transforms=transforms)
+    points = []
+    for _ in range(8):
+        before, t = x, state.t
+        x, state = update(x, {key: leaf * 2 for key, leaf in x.items()}, state)
+        points += [before] * (state.t - t)  # none while gradients are accumulated
+        for mean, key in zip(state.means, x, strict=True):
+            if points:
+                expected = reference.means([np.float64(point[key]) for point in points], start)[-1]
+                np.testing.assert_allclose(mean, expected, rtol=tolerance, atol=tolerance)
+    assert len(points) > 3
 
 
 # --- gradients in every form -------------------------------------------------------------------------------------

@@ -1,20 +1,31 @@
 """Trajectories of 200 steps against the real systems, where they are installed."""
 
+import inspect
+import warnings
+
 import numpy as np
 import pytest
 
 from adagrad_nb import (
+    AdaptiveClip,
+    AddNoise,
     ClipGlobalNorm,
+    ClipRMS,
     Cosine,
     CosineRestarts,
+    Cyclic,
     Except,
     Exponential,
     InverseTime,
     L2Decay,
     LossScale,
+    OneCycle,
+    Only,
     Piecewise,
     Polynomial,
+    Sequential,
     SkipNonFinite,
+    ZeroNaN,
     from_optax,
     from_torch,
     init,
@@ -227,12 +238,18 @@ def test_keras_schedules_equal_the_schedule_records(keras):
         (expected.PiecewiseConstantDecay([5, 9], [0.5, 0.2, 0.1]), Piecewise((6, 10), (0.5, 0.2, 0.1))),
         (expected.CosineDecay(0.5, 20, alpha=0.1), Cosine(0.5, 20, 0.05)),
         (expected.CosineDecayRestarts(0.5, 10, 2.0, 0.8, 0.1), CosineRestarts(0.5, 10, 2.0, 0.8, 0.05)),
+        (expected.CosineDecayRestarts(0.5, 10, 1.0, 0.8, 0.1), CosineRestarts(0.5, 10, 1.0, 0.8, 0.05)),
+        (
+            expected.CosineDecay(0.1, 50, 0.0, warmup_target=0.5, warmup_steps=10),
+            Sequential(Polynomial(0.1, 10, 0.5), 10, Cosine(0.5, 50)),
+        ),
     ]
     for schedule, ours in pairs:
         rates = [float(schedule(t)) for t in range(80)]
         np.testing.assert_allclose([ours.at(t) for t in range(80)], rates, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore:.*lr_scheduler.step")
 def test_torch_schedules_equal_the_schedule_records():
     torch = pytest.importorskip("torch")
     schedulers = torch.optim.lr_scheduler
@@ -242,6 +259,32 @@ def test_torch_schedules_equal_the_schedule_records():
         (lambda o: schedulers.ExponentialLR(o, 0.9), Exponential(0.5, 0.9)),
         (lambda o: schedulers.PolynomialLR(o, 20, 2.0), Polynomial(0.5, 20, power=2.0)),
         (lambda o: schedulers.CosineAnnealingWarmRestarts(o, 10, 2, 0.01), CosineRestarts(0.5, 10, 2.0, final=0.01)),
+        (lambda o: schedulers.CosineAnnealingLR(o, 10, 0.01), Cosine(0.5, 10, 0.01, cycle=True)),
+        (lambda o: schedulers.CyclicLR(o, 0.1, 0.5, 7, 4, cycle_momentum=False), Cyclic(0.1, 0.5, 7, 4)),
+        (
+            lambda o: schedulers.CyclicLR(o, 0.1, 0.5, 7, mode="triangular2", cycle_momentum=False),
+            Cyclic(0.1, 0.5, 7, 7, shrink=0.5),
+        ),
+        (
+            lambda o: schedulers.CyclicLR(o, 0.1, 0.5, 7, mode="exp_range", gamma=0.98, cycle_momentum=False),
+            Cyclic(0.1, 0.5, 7, 7, decay=0.98),
+        ),
+        (
+            lambda o: schedulers.OneCycleLR(o, 0.5, total_steps=61, cycle_momentum=False),
+            OneCycle(0.5, 60, rise=(0.3 * 61 - 1) / 60),
+        ),
+        (
+            lambda o: schedulers.OneCycleLR(
+                o, 0.5, total_steps=61, pct_start=0.5, anneal_strategy="linear", cycle_momentum=False
+            ),
+            OneCycle(0.5, 60, rise=(0.5 * 61 - 1) / 60, linear=True),
+        ),
+        (
+            lambda o: schedulers.SequentialLR(
+                o, [schedulers.LinearLR(o, 0.2, 1.0, 20), schedulers.ExponentialLR(o, 0.9)], milestones=[20]
+            ),
+            Sequential(Polynomial(0.1, 20, 0.5), 20, Exponential(0.5, 0.9)),
+        ),
     ]
     for make, ours in pairs:
         optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
@@ -251,6 +294,24 @@ def test_torch_schedules_equal_the_schedule_records():
             optimizer.step()
             schedule.step()
         np.testing.assert_allclose([ours.at(t) for t in range(60)], rates, rtol=1e-9, atol=1e-15)
+
+
+def test_optax_schedules_equal_the_schedule_records():
+    optax = pytest.importorskip("optax")
+    pairs = [
+        (optax.cosine_decay_schedule(0.5, 50, 0.1, exponent=2.5), Cosine(0.5, 50, 0.05, power=2.5)),
+        (optax.exponential_decay(0.5, 10, 1.3, end_value=0.9), Exponential(0.5, 1.3, 10, final=0.9)),
+        (optax.exponential_decay(0.5, 10, 0.7, end_value=0.2), Exponential(0.5, 0.7, 10, final=0.2)),
+        (optax.polynomial_schedule(0.1, 0.5, 2.0, 50), Polynomial(0.1, 50, 0.5, 2.0)),
+        (optax.cosine_onecycle_schedule(50, 0.5), OneCycle(0.5, 50)),
+        (
+            optax.warmup_cosine_decay_schedule(0.1, 0.5, 10, 60, 0.05),
+            Sequential(Polynomial(0.1, 10, 0.5), 10, Cosine(0.5, 50, 0.05)),
+        ),
+    ]
+    for schedule, ours in pairs:
+        rates = [float(schedule(t)) for t in range(80)]
+        np.testing.assert_allclose([ours.at(t) for t in range(80)], rates, rtol=1e-5, atol=1e-7)
 
 
 def test_keras_schedules_count_micro_steps(keras):
@@ -302,6 +363,33 @@ def test_keras_decays_all_but_the_arrays_that_are_named(keras):
     assert not np.allclose(x["kernel"], x["bias"])
 
 
+def test_keras_and_torch_skip_arrays_without_gradient(keras):
+    torch = pytest.importorskip("torch")
+    first = start(8, np.float32)
+    variables = [keras.Variable(first, dtype="float32") for _ in range(2)]
+    schedule = keras.optimizers.schedules.InverseTimeDecay(0.5, 1, 0.1)
+    ours = {"keras": like("keras", learning_rate=schedule, weight_decay=0.1, clipnorm=2.0), "torch": like("torch")}
+    optimizer = keras.optimizers.Adagrad(schedule, weight_decay=0.1, clipnorm=2.0)
+    optimizer.build(variables)
+    ps = [torch.nn.Parameter(torch.from_numpy(first.copy())) for _ in range(2)]
+    torch_optimizer = torch.optim.Adagrad(ps)
+    states = {name: init([first, first], **options) for name, options in ours.items()}
+    xs = {name: [first, first] for name in ours}
+    for t, g in enumerate(list(gradients(8, np.float32))[60:90]):
+        given = [None if t % 3 == 0 else g, g]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keras warns about each missing gradient
+            optimizer.apply(given, variables)
+        for p, each in zip(ps, given, strict=True):
+            p.grad = None if each is None else torch.from_numpy(each)
+        torch_optimizer.step()
+        for name, state in states.items():
+            xs[name], states[name] = update(xs[name], given, state)
+    for k in range(2):
+        assert_same((xs["keras"][k], np.abs(first) + 1), np.asarray(variables[k].value))
+        assert_same((xs["torch"][k], np.abs(first) + 1), ps[k].detach().numpy())
+
+
 @pytest.mark.parametrize("dtype", [np.complex128, np.complex64])
 def test_optax_complex(dtype):
     jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
@@ -334,6 +422,18 @@ def test_optax_multi_steps(mean, dtype):
         x = run_optax(jax, optimizer, dtype)
     options = like("optax", lr=InverseTime(0.5, 0.1), every_k_schedule=4, use_grad_mean=mean)
     assert_same(run_updates(options, dtype), x)
+
+
+def test_optax_multi_steps_of_varying_length():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+
+    def every(step):
+        return 1 + step // 10 % 3
+
+    with jax.enable_x64(True):
+        inner = optax.adagrad(lambda t: 0.5 / (1 + 0.1 * t))
+        x = run_optax(jax, optax.MultiSteps(inner, every, accumulator_dtype=np.float64), np.float64)
+    assert_same(run_updates(like("optax", lr=InverseTime(0.5, 0.1), every_k_schedule=every), np.float64), x)
 
 
 def test_optax_skips_non_finite_gradients():
@@ -429,6 +529,242 @@ def test_jax_example(momentum, dtype):
             state = step(t, jax.numpy.asarray(g), state)
         x = np.asarray(params(state))
     assert_same(run_updates(like("jax", step_size=0.1, momentum=momentum), dtype), x)
+
+
+TRANSFORMS = [
+    ("clip_by_block_rms", (0.3,), ClipRMS(0.3)),
+    ("adaptive_grad_clip", (0.05,), AdaptiveClip(0.05)),
+    ("adaptive_grad_clip", (0.05, 0.1), AdaptiveClip(0.05, 0.1)),
+    ("zero_nans", (), ZeroNaN()),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "record"), TRANSFORMS, ids=str)
+@pytest.mark.parametrize("shape", [(24,), (6, 4), (2, 3, 4), (2, 2, 3, 2)], ids=str)
+def test_transforms_of_optax(name, arguments, record, shape):
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 1, shape[-1])
+    state = init(x, **(like("optax", lr=0.1) | {"transforms": (record,)}))
+    with jax.enable_x64(True):
+        optimizer = optax.chain(getattr(optax, name)(*arguments), optax.adagrad(0.1))
+        expected = jax.numpy.asarray(x)
+        optax_state, step = optimizer.init(expected), jax.jit(optimizer.update)
+        for _ in range(20):
+            g = rng.normal(size=shape) * 10.0 ** rng.uniform(-3, 3, shape[-1])
+            if name == "zero_nans":
+                g[rng.random(shape) < 0.2] = np.nan
+            change, optax_state = step(jax.numpy.asarray(g), optax_state, expected)
+            expected = optax.apply_updates(expected, change)
+            x, state = update(x, g, state)
+        np.testing.assert_allclose(x, np.asarray(expected), rtol=1e-12, atol=1e-13)
+
+
+def test_masked_of_optax():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    rng = np.random.default_rng(0)
+    x = {"w": rng.normal(size=8), "b": rng.normal(size=8)}
+    record = Only(ClipRMS(0.1), lambda path: path == "x['w']")
+    state = init(x, **(like("optax", lr=0.1) | {"transforms": (record,)}))
+    with jax.enable_x64(True):
+        optimizer = optax.chain(optax.masked(optax.clip_by_block_rms(0.1), {"w": True, "b": False}), optax.adagrad(0.1))
+        expected = {key: jax.numpy.asarray(array) for key, array in x.items()}
+        optax_state = optimizer.init(expected)
+        for _ in range(10):
+            g = {"w": rng.normal(size=8), "b": rng.normal(size=8)}
+            change, optax_state = optimizer.update(jax.tree.map(jax.numpy.asarray, g), optax_state, expected)
+            expected = optax.apply_updates(expected, change)
+            x, state = update(x, g, state)
+        for key in x:
+            np.testing.assert_allclose(x[key], np.asarray(expected[key]), rtol=1e-12, atol=1e-13)
+
+
+def test_the_noise_of_optax_has_the_same_deviation():
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    transform = optax.add_noise(0.04, 0.55, jax.random.key(0))
+    zero = jax.numpy.zeros(50_000)
+    state = transform.init(zero)
+    for t in range(4):
+        sample, state = transform.update(zero, state)
+        assert float(np.std(np.asarray(sample))) == pytest.approx(AddNoise(0.04, 0.55).deviation(t), rel=0.02)
+
+
+# --- schedules and constructors of the systems --------------------------------------------------------------------
+
+N_RATES = 1000
+
+
+def rates_of(options, n=N_RATES):
+    """Return the learning rates of the first n updates."""
+    state = init(np.zeros(1), **options)
+    return [float(state.lr_at(t)) for t in range(n)]
+
+
+TORCH_SCHEDULERS = {
+    "step": lambda s, o: s.StepLR(o, 70, 0.3),
+    "multi-step": lambda s, o: s.MultiStepLR(o, [5, 90, 400], 0.1),
+    "multiplicative": lambda s, o: s.MultiplicativeLR(o, lambda epoch: 0.99),
+    "lambda": lambda s, o: s.LambdaLR(o, lambda epoch: 1 / (1 + epoch)),
+    "constant": lambda s, o: s.ConstantLR(o, 0.3, 50),
+    "linear": lambda s, o: s.LinearLR(o, 0.1, 1.0, 300),
+    "exponential": lambda s, o: s.ExponentialLR(o, 0.99),
+    "polynomial": lambda s, o: s.PolynomialLR(o, 700, 2.0),
+    "cosine": lambda s, o: s.CosineAnnealingLR(o, 90, 0.01),
+    "restarts": lambda s, o: s.CosineAnnealingWarmRestarts(o, 10, 2, 0.01),
+    "cyclic": lambda s, o: s.CyclicLR(o, 0.01, 0.5, 70, 50, mode="exp_range", gamma=0.999, cycle_momentum=False),
+    "cyclic, own shape": lambda s, o: s.CyclicLR(o, 0.01, 0.5, 70, scale_fn=lambda x: 0.5, cycle_momentum=False),
+    "one cycle": lambda s, o: s.OneCycleLR(o, 0.5, total_steps=N_RATES + 1, cycle_momentum=False),
+    "three phases": lambda s, o: s.OneCycleLR(
+        o, 0.5, total_steps=N_RATES + 1, cycle_momentum=False, three_phase=True, anneal_strategy="linear"
+    ),
+    "chained": lambda s, o: s.ChainedScheduler([s.ConstantLR(o, 0.1, 20), s.ExponentialLR(o, 0.99)]),
+    "sequential": lambda s, o: s.SequentialLR(
+        o, [s.LinearLR(o, 0.1, 1.0, 20), s.CosineAnnealingLR(o, 900)], milestones=[20]
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*lr_scheduler.step", "ignore:To get the last learning rate")
+@pytest.mark.parametrize("name", TORCH_SCHEDULERS)
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_schedulers_of_torch(name, as_tensor):
+    torch = pytest.importorskip("torch")
+
+    def make():
+        lr = torch.tensor(0.5, dtype=torch.float64) if as_tensor else 0.5
+        optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1000))], lr=lr)
+        return optimizer, TORCH_SCHEDULERS[name](torch.optim.lr_scheduler, optimizer)
+
+    optimizer, scheduler = make()
+    given_optimizer, given = make()
+    state_before = str(given.state_dict()), str(given_optimizer.state_dict())
+    options = like("torch", lr=given)
+    actual = rates_of(options)
+    assert (str(given.state_dict()), str(given_optimizer.state_dict())) == state_before
+    expected = []
+    for _ in range(N_RATES):
+        expected.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        scheduler.step()
+    assert actual == expected
+    with pytest.raises(ValueError, match="has already taken 1000 steps"):
+        like("torch", lr=scheduler)
+
+
+def test_a_scheduler_of_torch_drives_a_run():
+    torch = pytest.importorskip("torch")
+    p = torch.nn.Parameter(torch.from_numpy(start(64, np.float64)))
+    optimizer = torch.optim.Adagrad([p], lr=0.5, lr_decay=0.01)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 90)
+    options = like("torch", lr=scheduler, lr_decay=0.01)
+    for g in gradients(64, np.float64):
+        p.grad = torch.from_numpy(g)
+        optimizer.step()
+        scheduler.step()
+    assert_same(run_updates(options, np.float64), p.detach().numpy())
+
+
+def test_a_scheduler_of_the_loss_is_refused():
+    torch = pytest.importorskip("torch")
+    optimizer = torch.optim.Adagrad([torch.nn.Parameter(torch.zeros(1))], lr=0.5)
+    with pytest.raises(ValueError, match="lr: ReduceLROnPlateau depends on the loss"):
+        like("torch", lr=torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer))
+
+
+def test_schedules_of_keras(keras):
+    schedules = keras.optimizers.schedules
+    for schedule in [
+        schedules.ExponentialDecay(0.5, 7, 0.9, staircase=True),
+        schedules.InverseTimeDecay(0.5, 7, 0.3),
+        schedules.PolynomialDecay(0.5, 200, 0.01, 2.0, cycle=True),
+        schedules.PiecewiseConstantDecay([5, 900], [0.5, 0.2, 0.1]),
+        schedules.CosineDecay(0.1, 500, alpha=0.1, warmup_target=0.5, warmup_steps=100),
+        schedules.CosineDecayRestarts(0.5, 100, 2.0, 0.8, 0.1),
+    ]:
+        expected = [float(schedule(step)) for step in range(N_RATES)]
+        assert rates_of(like("keras", learning_rate=schedule)) == expected
+    assert rates_of(like("keras", learning_rate=lambda: 0.25), 3) == [0.25] * 3
+
+
+def test_schedules_of_keras_drive_a_run(keras):
+    schedule = keras.optimizers.schedules.CosineDecay(0.5, 150)
+    optimizer = keras.optimizers.Adagrad(schedule, gradient_accumulation_steps=3)
+    variable = keras.Variable(start(64, np.float32), dtype="float32")
+    optimizer.build([variable])
+    for g in gradients(64, np.float32):
+        optimizer.apply([g], [variable])
+    options = like("keras", learning_rate=schedule, gradient_accumulation_steps=3)
+    assert_same(run_updates(options, np.float32), np.asarray(variable.value))
+
+
+def test_schedules_of_optax():
+    optax = pytest.importorskip("optax")
+    for schedule in [
+        optax.constant_schedule(0.3),
+        optax.cosine_decay_schedule(0.5, 900, 0.1, exponent=2.0),
+        optax.warmup_cosine_decay_schedule(0.0, 0.5, 100, 900, 0.01),
+        optax.exponential_decay(0.5, 50, 0.9, transition_begin=10, staircase=True),
+        optax.polynomial_schedule(0.1, 0.5, 2.0, 300, 20),
+        optax.piecewise_constant_schedule(0.5, {100: 0.1, 500: 0.5}),
+        optax.cosine_onecycle_schedule(900, 0.5),
+        optax.linear_onecycle_schedule(900, 0.5),
+        optax.join_schedules([optax.linear_schedule(0.0, 0.5, 50), optax.constant_schedule(0.2)], [50]),
+    ]:
+        lr = like("optax", learning_rate=schedule)["lr"]
+        assert lr is schedule
+        assert rates_of({"lr": lr}, 3) == [float(schedule(count)) for count in range(3)]
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 0.5, 100, 900, 0.01)
+    expected = np.asarray(schedule(np.arange(N_RATES)))
+    np.testing.assert_allclose(rates_of(like("optax", learning_rate=schedule)), expected, rtol=1e-5, atol=1e-7)
+
+
+def test_schedulers_of_braintools():
+    optim = pytest.importorskip("braintools").optim
+    for make, n in [
+        (lambda: optim.StepLR(0.5, 70, 0.3), 200),
+        (lambda: optim.CosineAnnealingLR(0.5, 10, 0.01), 30),
+        # each step of this one is compiled, in a tenth of a second
+        (lambda: optim.SequentialLR([optim.LinearLR(0.5, 0.1, 1.0, 5), optim.ExponentialLR(0.5, 0.99)], [5]), 10),
+    ]:
+        given, scheduler = make(), make()
+        actual = rates_of(like("braintools", lr=given), n)
+        assert float(given.get_last_lr()[0]) == actual[0]
+        expected = []
+        for _ in range(n):
+            expected.append(float(scheduler.get_last_lr()[0]))
+            scheduler.step()
+        assert actual == expected
+        with pytest.raises(ValueError, match=f"has already taken {n} steps"):
+            like("braintools", lr=scheduler)
+
+
+CONSTRUCTORS = [
+    ("torch", "adagrad", "torch.optim", "Adagrad"),
+    ("torch", "adadelta", "torch.optim", "Adadelta"),
+    ("keras", "adagrad", "keras.optimizers", "Adagrad"),
+    ("keras", "adadelta", "keras.optimizers", "Adadelta"),
+    ("optax", "adagrad", "optax", "adagrad"),
+    ("optax", "adadelta", "optax", "adadelta"),
+    ("jax", "adagrad", "jax.example_libraries.optimizers", "adagrad"),
+    ("braintools", "adagrad", "braintools.optim", "Adagrad"),
+    ("braintools", "adadelta", "braintools.optim", "Adadelta"),
+]
+
+
+@pytest.mark.parametrize(("system", "method", "module", "name"), CONSTRUCTORS, ids=lambda item: item)
+def test_all_arguments_of_the_constructor_are_accepted(system, method, module, name, monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    constructor = getattr(pytest.importorskip(module), name)
+    settings = {}
+    for argument in inspect.signature(constructor).parameters.values():
+        if argument.kind not in (argument.VAR_KEYWORD, argument.VAR_POSITIONAL):
+            settings[argument.name] = None if argument.default is argument.empty else argument.default
+    for rate in ("learning_rate", "step_size"):
+        if settings.get(rate, 0) is None:
+            settings[rate] = 0.1
+    options = like(system, method, **settings)
+    rates = {name: value for name, value in settings.items() if name in ("lr", "learning_rate", "step_size")}
+    assert options == like(system, method, **rates)
 
 
 # --- a run that moves over in the middle ---------------------------------------------------------------------------

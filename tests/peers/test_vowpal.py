@@ -176,15 +176,21 @@ def test_the_default_with_its_constant(tmp_path):
 
 @pytest.mark.parametrize("data", [a9a, rcv1])
 @pytest.mark.parametrize(
-    ("lr", "rule"), [(0.005, FTRL(0.1)), (0.1, FTRL(0.5, l1=0.1, l2=0.3))], ids=["defaults", "l1 l2"]
+    ("lr", "rule", "flags"),
+    [
+        (0.5, FTRL(), ""),  # the defaults of both: alpha 0.5, beta 1
+        (0.005, FTRL(0.1), "--ftrl_alpha 0.005 --ftrl_beta 0.1"),
+        (0.1, FTRL(0.5, l1=0.1, l2=0.3), "--ftrl_alpha 0.1 --ftrl_beta 0.5 --l1 0.1 --l2 0.3"),
+    ],
+    ids=["defaults", "small steps", "l1 l2"],
 )
-def test_ftrl(data, lr, rule, tmp_path):
+def test_ftrl(data, lr, rule, flags, tmp_path):
     """No square roots are estimated here: the figures agree to single precision, with weights, too."""
     X, y, weight = data()
     weight = weight * np.random.default_rng(0).integers(1, 6, y.size)
     vw_loss = vowpal(
         X, y, weight, tmp_path / "data", "--loss_function logistic --noconstant",
-        update=f"--ftrl --ftrl_alpha {lr} --ftrl_beta {rule.beta} --l1 {rule.l1} --l2 {rule.l2}",
+        update=f"--ftrl {flags}",
     )  # fmt: skip
     model = fit_linear(X, y, rule=rule, lr=lr, intercept=False, sample_weight=weight)
     assert model.progressive_loss == pytest.approx(vw_loss, rel=1e-6)

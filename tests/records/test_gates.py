@@ -8,10 +8,12 @@ from adagrad_nb import (
     Accumulate,
     Adagrad,
     ClipNorm,
+    Cosine,
     DecoupledDecay,
     InverseTime,
     L2Decay,
     LossScale,
+    Piecewise,
     Rescale,
     SkipNonFinite,
     init,
@@ -170,6 +172,7 @@ def test_minimisers_accumulate_but_do_not_skip(rng):
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: Accumulate(0), r"Accumulate.every: got 0; must be an integer of at least 1"),
     (lambda: Accumulate(2.5), r"Accumulate.every: got 2.5"),
+    (lambda: Accumulate(Cosine(-1.0, 2)), r"Cosine.lr: got -1.0"),
     (lambda: Accumulate(2, "median"), r"Accumulate.kind: got 'median'; must be one of 'mean', 'sum', 'running mean'"),
     (lambda: Accumulate(2, counts="epochs"), r"Accumulate.counts: got 'epochs'"),
     (lambda: SkipNonFinite(-1), r"SkipNonFinite.limit: got -1"),
@@ -181,6 +184,38 @@ def test_minimisers_accumulate_but_do_not_skip(rng):
 def test_domain(make, message):
     with pytest.raises(ValueError, match=message):
         init(np.ones(1), transforms=(make(),))
+
+
+@pytest.mark.parametrize("kind", ["mean", "sum", "running mean"])
+@pytest.mark.parametrize(
+    "every", [Piecewise((2, 3), (1, 3, 2)), lambda t: 1 if t < 2 else 3 if t < 3 else 2], ids=["record", "function"]
+)
+def test_the_number_of_gradients_may_depend_on_the_step(every, kind, rng):
+    g, x = rng.normal(size=(9, 3)), rng.normal(size=3)
+    expected, plain = x, init(x)
+    for first, last in ((0, 1), (1, 2), (2, 5), (5, 7), (7, 9)):
+        combined = g[first:last].sum(axis=0) / (1 if kind == "sum" else last - first)
+        expected, plain = update(expected, combined, plain)
+    state = init(x, transforms=(Accumulate(every, kind),))
+    for gradient in g:
+        x, state = update(x, gradient, state)
+    np.testing.assert_allclose(x, expected, rtol=1e-13)
+    assert (state.t, state.micro, state.n_pending) == (5, 9, 0)
+
+
+def test_a_varying_number_of_gradients_in_files(rng, tmp_path):
+    x, g = rng.normal(size=3), rng.normal(size=(7, 3))
+    state = init(x, transforms=(Accumulate(Piecewise((1,), (2, 4))),))
+    for k, gradient in enumerate(g):
+        x, state = update(x, gradient, state)
+        state.save(tmp_path / "state.npz")
+        state = load_state(tmp_path / "state.npz")
+        assert state.n_pending == (1, 0, 1, 2, 3, 0, 1)[k]
+    with pytest.raises(ValueError, match=r"is a Python function, which cannot be saved"):
+        init(x, transforms=(Accumulate(lambda t: 2),)).save(tmp_path / "state.npz")
+    for bad in (lambda t: 0, lambda t: 1.5, Piecewise((), (0.5,)), lambda t: np.inf):
+        with pytest.raises(ValueError, match=r"Accumulate\.every\(0\): got .*; must be an integer of at least 1"):
+            update(x, g[0], init(x, transforms=(Accumulate(bad),)))
 
 
 def test_incompatible_gates():

@@ -11,12 +11,15 @@ from adagrad_nb import (
     Constant,
     Cosine,
     CosineRestarts,
+    Cyclic,
     Exponential,
     InverseSqrt,
     InverseTime,
+    OneCycle,
     Piecewise,
     Polyak,
     Polynomial,
+    Sequential,
     Shift,
     WarmUp,
     init,
@@ -49,6 +52,29 @@ CASES = {
         CosineRestarts(0.5, 4, 1.5, 0.9, 0.05),
         lambda t: reference.cosine_restarts(t, 0.5, 4, 1.5, 0.9, 0.05),
     ),
+    "restarts of one length": (
+        CosineRestarts(0.5, 4.5, 1.0, 0.9, 0.05),
+        lambda t: reference.cosine_restarts(t, 0.5, 4.5, 1.0, 0.9, 0.05),
+    ),
+    "growth": (Exponential(0.5, 1.1, final=2.0), lambda t: min(reference.exponential(t, 0.5, 1.1, 1), 2.0)),
+    "growth without end": (Exponential(0.5, 1.1), lambda t: reference.exponential(t, 0.5, 1.1, 1)),
+    "rise": (Polynomial(0.1, 20, 0.5, 2.0), lambda t: reference.polynomial(t, 0.1, 20, 0.5, 2.0)),
+    "cosine, power": (Cosine(0.5, 20, 0.1, 2.0), lambda t: reference.cosine_wave(min(t, 20), 0.5, 20, 0.1, 2.0)),
+    "cosine wave": (Cosine(0.5, 7, 0.1, cycle=True), lambda t: reference.cosine_wave(t, 0.5, 7, 0.1, 1.0)),
+    "cyclic": (Cyclic(0.1, 0.9, 5, 3), lambda t: reference.cyclic(t, 0.1, 0.9, 5, 3, 1.0, 1.0)),
+    "cyclic, decaying": (
+        Cyclic(0.1, 0.9, 2.5, 3, 0.5, 0.99),
+        lambda t: reference.cyclic(t, 0.1, 0.9, 2.5, 3, 0.5, 0.99),
+    ),
+    "one cycle": (OneCycle(0.9, 20), lambda t: reference.one_cycle(t, 0.9, 20, 0.3, 25, 1e4, False)),
+    "one cycle, linear": (
+        OneCycle(0.9, 15, 0.5, 4.0, 10.0, True),
+        lambda t: reference.one_cycle(t, 0.9, 15, 0.5, 4, 10, True),
+    ),
+    "sequential": (
+        Sequential(Polynomial(0.1, 5, 0.5), 5, Sequential(Constant(0.5), 3, InverseTime(0.5, 0.1))),
+        lambda t: 0.1 + 0.08 * t if t < 5 else 0.5 if t < 8 else reference.inverse_time(t - 8, 0.5, 0.1),
+    ),
     "shift": (Shift(InverseSqrt(0.5), 3), lambda t: reference.inverse_sqrt(t + 3, 0.5, 1.0)),
     "warm-up": (
         WarmUp(5, InverseTime(0.5, 0.1)),
@@ -63,7 +89,7 @@ every_case = pytest.mark.parametrize(("schedule", "naive"), CASES.values(), ids=
 @every_case
 def test_rate(schedule, naive):
     for t in [*range(30), 99]:
-        assert at(schedule, t) == pytest.approx(naive(t), rel=1e-14, abs=1e-17)
+        assert at(schedule, t) == pytest.approx(naive(t), rel=1e-13, abs=1e-16)
 
 
 @every_case
@@ -81,6 +107,11 @@ def test_update_uses_the_learning_rate_of_its_number(schedule, naive):
 
 def test_cosine_is_constant_after_its_end():
     assert [at(Cosine(0.5, 20, 0.1), t) for t in (20, 21, 10**9)] == [0.1] * 3
+
+
+@pytest.mark.parametrize("schedule", [CosineRestarts(0.5, 3, 1.0), CosineRestarts(0.5, 3, 2.0), Cyclic(0.1, 1.0, 2, 2)])
+def test_late_updates_take_no_longer(schedule):
+    assert 0 <= at(schedule, 10**15) <= 1
 
 
 def test_nested_warm_up():
@@ -104,6 +135,12 @@ DOMAINS = [
     (Polynomial(0.1, 10, power=0.0), r"Polynomial\.power: got 0\.0; must be a number in \(0, inf\)"),
     (CosineRestarts(0.1, 10, 0.5), r"CosineRestarts\.stretch: got 0\.5; must be a number in \[1, inf\)"),
     (CosineRestarts(0.1, 10, shrink=2.0), r"CosineRestarts\.shrink: got 2\.0; must be a number in \(0, 1\]"),
+    (Cosine(0.1, 10, power=0.0), r"Cosine\.power: got 0\.0; must be a number in \(0, inf\)"),
+    (Cyclic(0.1, 1.0, 0, 3), r"Cyclic\.up: got 0; must be a number in \(0, inf\)"),
+    (Cyclic(0.1, 1.0, 3, 3, shrink=0.0), r"Cyclic\.shrink: got 0\.0; must be a number in \(0, 1\]"),
+    (OneCycle(0.1, 10, rise=1.0), r"OneCycle\.rise: got 1\.0; must be a number in \(0, 1\)"),
+    (Sequential(Constant(1.0), -1, Constant(1.0)), r"Sequential\.steps: got -1; must be an integer of at least 0"),
+    (Sequential(Constant(1.0), 1, Constant(-1.0)), r"Constant\.lr: got -1\.0; must be a number in \[0, inf\)"),
     (Shift(Constant(1.0), -1), r"Shift\.by: got -1; must be an integer of at least 0"),
     (WarmUp(0, Constant(1.0)), r"WarmUp\.steps: got 0; must be an integer of at least 1"),
     (WarmUp(3, Constant(-1.0)), r"Constant\.lr: got -1\.0; must be a number in \[0, inf\)"),
@@ -122,10 +159,24 @@ def test_domain(lr, message):
 
 
 @pytest.mark.parametrize(
-    "lr", ["0.1", True, None, 1j, [0.1, "a"], Constant, Polyak(), WarmUp(3, 0.1), Shift(0.1, 1)], ids=str
+    "lr",
+    [
+        "0.1",
+        True,
+        None,
+        1j,
+        [0.1, "a"],
+        Constant,
+        Polyak(),
+        WarmUp(3, 0.1),
+        Shift(0.1, 1),
+        Sequential(0.1, 1, Constant(0.1)),
+        Sequential(Constant(0.1), 1, 0.1),
+    ],
+    ids=str,
 )
 def test_kind(lr):
-    with pytest.raises(TypeError, match=r"^(lr|WarmUp\.inner|Shift\.inner): "):
+    with pytest.raises(TypeError, match=r"^(lr|WarmUp\.inner|Shift\.inner|Sequential\.(first|second)): "):
         init(np.zeros(2), lr=lr)
 
 
@@ -157,8 +208,15 @@ def test_an_average_is_a_record():
         init(np.zeros(2), average=True)
 
 
-@pytest.mark.parametrize("schedule", [Piecewise((1,), (0.5, 1)), Piecewise((), (0.5,)), Piecewise((2, 4), (1, 0, 1))])
-def test_piecewise_with_integers_and_without_boundaries_in_a_compiled_loop(schedule):
+COMPILED = [
+    Piecewise((1,), (0.5, 1)), Piecewise((), (0.5,)), Piecewise((2, 4), (1, 0, 1)), Cosine(0.5, 5, 0.1, 2, True),
+    CosineRestarts(0.5, 2, 1, 0.5), Cyclic(0, 1, 2, 3, 0.5, 0.9), OneCycle(1, 5), OneCycle(0.5, 5, linear=True),
+    Exponential(0.5, 2, 3, final=1), Sequential(Polynomial(0, 3, 1), 3, Piecewise((), (0.5,))),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("schedule", COMPILED, ids=str)
+def test_schedules_with_integers_in_a_compiled_loop(schedule):
     from adagrad_nb import minimize_adagrad
     from adagrad_nb.testing import Rosenbrock
 

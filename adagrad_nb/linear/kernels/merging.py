@@ -27,7 +27,7 @@ from ...records.dual_averaging import is_dual_averaging
 from ...records.losses import slope
 from ...records.penalties import prox
 from ...records.rules import preconditioner
-from .lazy import catch_up, caught_up, dual_averaging_solution
+from .lazy import catch_up, caught_up, dual_averaging_solution, set_last_update, time_at
 
 BLOCK_COORDINATES = 1024  # coordinates whose parts of seven arrays stay in the first cache
 MAX_BLEND = 0.9  # b at most
@@ -176,7 +176,7 @@ def merge_lazy(spec, weights, results, t, low, high):
                 load(results.s, (k, i)),
                 results.w[k, i],
                 results.last_update[k, i],
-                t + results.n_updates[k],
+                time_at(spec.lazy, t + results.n_updates[k]),
             )
             if first < end:
                 x = catch_up(spec.lazy, spec, x, sk, first, end, i)
@@ -189,7 +189,7 @@ def merge_lazy(spec, weights, results, t, low, high):
         x = start + mean
         missing = int(n * square_sum - mean_updates + 0.5)
         if missing > 0:
-            x = catch_up(spec.lazy, spec, x, si, t, t + missing, i)
+            x = catch_up(spec.lazy, spec, x, si, time_at(spec.lazy, t), time_at(spec.lazy, t + missing), i)
         if all_zero:
             x = start - start
         results.average[i] = x
@@ -197,7 +197,7 @@ def merge_lazy(spec, weights, results, t, low, high):
             x - x if all_zero else start + divide_by_preconditioner(rule, weighted_sum, si) - x
         )
         store(s, i, si)
-        last_update[i] = t + n
+        set_last_update(spec.lazy, spec, last_update, i, t + n)
 
 
 @jitable

@@ -14,7 +14,7 @@ from ...records.coordinate import apply_update
 from ...records.losses import slope, value
 from ...records.schedules import at
 from .lazy import add_bias_iterate, caught_up, record_update
-from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, UNSORTED, is_too_large, open_row
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, UNSORTED, is_too_large, open_row, spec_at_update
 
 
 class BatchBuffers(NamedTuple):
@@ -51,6 +51,7 @@ def sum_gradient(spec, rows, weights, batch, t, position):
     count = n = 0
     loss_sum = weight_sum = 0.0
     bias_g = bias[0] - bias[0]
+    now = spec_at_update(spec, t)
     while position < order.shape[0] and n < size:
         status, r, h, columns, x = open_row(rows, w.shape[0], position)
         if status != DONE:
@@ -69,7 +70,7 @@ def sum_gradient(spec, rows, weights, batch, t, position):
                 slot_of[i] = slot
                 touched[slot] = i
                 si = load(s, i)
-                wb[slot] = caught_up(spec, w[i], si, last_update, i, t)
+                wb[slot] = caught_up(now, w[i], si, last_update, i, t)
                 store(sb, slot, si)
                 g[slot] = 0
             p += wb[slot] * x[k]
@@ -121,9 +122,10 @@ def learn_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
             store(bias_slots, 0, sk)
             add_bias_iterate(spec.lazy, last_update, bias[0], 0, t + 1)
         t += 1
+        now = spec_at_update(spec, t)
         for k in range(count):
             i = touched[k]
-            record_update(spec, weights, wb[k], i, t)
+            record_update(now, weights, wb[k], i, t)
             w[i] = wb[k]
             store(s, i, load(sb, k))
         clear_slots(batch, count)

@@ -17,7 +17,7 @@ from .multi_rows import (
     update_features,
     update_row,
 )
-from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, UNSORTED, has_too_large, open_row
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, UNSORTED, has_too_large, open_row, spec_at_update
 
 
 class MultiBatchBuffers(NamedTuple):
@@ -56,7 +56,7 @@ def sum_multi_gradient(spec, rows, weights, batch, t, position):
                 position += 1
                 continue
             return position, status, count, n
-        catch_up_features(spec, weights, row_buffers, columns, t)
+        catch_up_features(spec_at_update(spec, t), weights, row_buffers, columns, t)
         dot_outputs(w, columns, x, bias, row_buffers.p)
         if not can_learn_from(spec.loss, scores):
             return position, NOT_FINITE, count, n
@@ -130,6 +130,6 @@ def learn_multi_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
                 spec.bias_update, bias, bias_slots, bias_column, bias_value, with_gradient(row_buffers, bias_g), t
             )
         t += 1
-        record_features(spec, weights, row_buffers, touched[:count], t)
+        record_features(spec_at_update(spec, t), weights, row_buffers, touched[:count], t)
         clear_slots(batch, count)
     return position, DONE, t

@@ -5,12 +5,23 @@ The outputs of a feature share its update number.
 
 from typing import Any, NamedTuple
 
-from ...compiler.jit import bind, cast_like, field_type, jitable, load
+from ...compiler.jit import bind, cast_like, field_type, jitable, load, method
 from ...records.group_penalties import group_prox, is_group_penalty
 from ...records.rules import step_size
 from ...records.schedules import at
 from .lazy import ClosedForm, NoCatchUp, add_bias_iterate, add_iterate, add_missed_iterates, caught_up, set_last_update
 from .rows import LearnerSpec
+
+
+class ScaledSchedule(NamedTuple):
+    """Learning-rate schedule times a factor, of all outputs."""
+
+    schedule: Any
+    factor: float
+
+    def at(self, t):
+        """Return the learning rate of update t."""
+        return self.factor * at(self.schedule, t)
 
 
 class OutputSchedule(NamedTuple):
@@ -23,12 +34,25 @@ class OutputSchedule(NamedTuple):
         """Return the learning rate of update t."""
         return self.rate_factor * at(self.schedule, t)
 
+    def output_factor(self):
+        """Return the factor of this output."""
+        return self.rate_factor
+
 
 @jitable
-def output_spec(spec, rate_factor):
-    """Return the records of one output, whose learning rate is multiplied by `rate_factor`."""
-    loss, update, bias_update, schedule, lazy, intercept = spec
-    return LearnerSpec(loss, update, bias_update, OutputSchedule(schedule, rate_factor), lazy, intercept)
+def _same_factor(spec, rate_factor, i):
+    """Return `rate_factor`: most models have the same learning rate for all features."""
+    return rate_factor
+
+
+feature_rate_factor = method("feature_rate_factor", default=_same_factor)
+
+
+@jitable
+def output_spec(spec, rate_factor, i):
+    """Return the records of one output at feature i, whose learning rate is multiplied by `rate_factor`."""
+    schedule = OutputSchedule(spec.schedule, feature_rate_factor(spec, rate_factor, i))
+    return LearnerSpec(spec.loss, spec.update, spec.bias_update, schedule, spec.lazy, spec.intercept)
 
 
 def steps_at_one_rate(lazy, k):
@@ -62,7 +86,7 @@ def catch_up_each(spec, w, s, last_update, buffers, i, t):
     """Apply the missed updates before t to each output of feature i."""
     rate_factors = buffers.rate_factors
     for c in range(rate_factors.shape[0]):
-        w[i, c] = caught_up(output_spec(spec, rate_factors[c]), w[i, c], load(s, (i, c)), last_update, i, t)
+        w[i, c] = caught_up(output_spec(spec, rate_factors[c], i), w[i, c], load(s, (i, c)), last_update, i, t)
 
 
 @jitable
@@ -109,7 +133,7 @@ def catch_up_each_feature(spec, weights, buffers, columns, t):
     for k in range(columns.shape[0]):
         i = columns[k]
         for c in range(rate_factors.shape[0]):
-            spec_c = output_spec(spec, rate_factors[c])
+            spec_c = output_spec(spec, rate_factors[c], i)
             add_missed_iterates(spec_c.lazy, spec_c, last_update, w[i, c], load(s, (i, c)), (i, c), i, t)
         catch_up_outputs(spec, w, s, last_update, buffers, i, t)
         set_last_update(spec.lazy, spec, last_update, i, t)

@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch
 from ...compiler.jit import FORCE_INLINE, bind, bind_inlined, borrow_arrays, force_inline, jit, load, method, store
-from ...compiler.simd import LANES8, LANES16, load_lanes4, load_lanes8, load_lanes16, load_lanes_like, store_lanes
+from ...compiler.simd import (
+    LANES8,
+    LANES16,
+    load_entry,
+    load_lanes4,
+    load_lanes8,
+    load_lanes16,
+    load_lanes_like,
+    store_entry,
+    store_lanes,
+)
 from ...records.coordinate import apply_update
 from ...records.group_penalties import is_group_penalty
 from ...records.losses import slope, value
@@ -26,7 +36,7 @@ from .multi_lazy import (
     output_spec,
     record_features,
 )
-from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row, spec_at_update
 
 PREFETCH_BYTES = (
     1 << 20
@@ -66,14 +76,14 @@ def update_features(update, w, s, columns, x, buffers, t):
             store(s, (i, c), state)
 
 
-def _is_branchless(record):
+def is_branchless(record):
     """Return whether the methods of a record run on SIMD vectors."""
     return getattr(getattr(record, "instance_class", None), "branchless", False)
 
 
 @bind_inlined(update_features)
 def _overload_update_features(update, w, s, columns, x, buffers, t):
-    if not all(_is_branchless(part) for part in update.types):
+    if not all(is_branchless(part) for part in update.types):
 
         def update_each_output(update, w, s, columns, x, buffers, t):
             z, lr = buffers.z, buffers.lr
@@ -109,36 +119,37 @@ def _update_lanes(update, w, s, columns, x, c, slopes, t):
     z, lr = slopes
     for k in range(columns.shape[0]):
         i = columns[k]
-        value, state = apply_update(update, load_lanes_like(w, i, c, z), z * x[k], _load_slots(s, i, c, z), lr, t, i)
+        value, state = apply_update(update, load_lanes_like(w, i, c, z), z * x[k], load_slots(s, i, c, z), lr, t, i)
         store_lanes(w, i, c, value)
-        _store_slots(s, i, c, state)
+        store_slots(s, i, c, state)
 
 
-def _load_slots(arrays, i, c, vector):
-    """Load the SIMD vectors at (i, c) of a tuple of arrays; compiled only."""
+def load_slots(arrays, i, c, vector):
+    """Return the entries, or the SIMD vectors like `vector`, at (i, c) of a tuple of arrays."""
+    return tuple(array[i, c] for array in arrays)
 
 
-def _store_slots(arrays, i, c, values):
-    """Store SIMD vectors at (i, c) of a tuple of arrays; compiled only."""
+def store_slots(arrays, i, c, values):
+    """Store numbers or SIMD vectors at (i, c) of a tuple of arrays."""
+    for array, entry in zip(arrays, values, strict=True):
+        array[i, c] = entry
 
 
-@bind(_load_slots)
+@bind(load_slots)
 def _overload_load_slots(arrays, i, c, vector):
     if len(arrays) == 0:
         return lambda arrays, i, c, vector: ()
-    return lambda arrays, i, c, vector: (
-        (load_lanes_like(arrays[0], i, c, vector),) + _load_slots(arrays[1:], i, c, vector)
-    )
+    return lambda arrays, i, c, vector: (load_entry(arrays[0], i, c, vector),) + load_slots(arrays[1:], i, c, vector)
 
 
-@bind(_store_slots)
+@bind(store_slots)
 def _overload_store_slots(arrays, i, c, values):
     if len(arrays) == 0:
         return lambda arrays, i, c, values: None
 
     def store_each(arrays, i, c, values):
-        store_lanes(arrays[0], i, c, values[0])
-        _store_slots(arrays[1:], i, c, values[1:])
+        store_entry(arrays[0], i, c, values[0])
+        store_slots(arrays[1:], i, c, values[1:])
 
     return store_each
 
@@ -209,6 +220,46 @@ def _dot_lanes(w, columns, x, c, total):
     return (total + second) + (third + fourth)
 
 
+def fill_losses_and_slopes(loss, y, scores, buffers, h):
+    """Set the losses and slopes of a row for models with the same loss; a score that is not finite has no slope."""
+    z, losses = buffers.z, buffers.losses
+    for l in range(scores.shape[0]):
+        is_finite = math.isfinite(scores[l])
+        z[0, l] = slope(loss, y, scores[l]) * h if is_finite else 0
+        losses[0, l] = value(loss, y, scores[l]) * h if is_finite else math.inf
+
+
+@bind_inlined(fill_losses_and_slopes)
+def _overload_fill_losses_and_slopes(loss, y, scores, buffers, h):
+    if not is_branchless(loss):
+
+        def fill_each(loss, y, scores, buffers, h):
+            z, losses = buffers.z, buffers.losses
+            for l in range(scores.shape[0]):
+                is_finite = math.isfinite(scores[l])
+                z[0, l] = slope(loss, y, scores[l]) * h if is_finite else 0
+                losses[0, l] = value(loss, y, scores[l]) * h if is_finite else math.inf
+
+        return fill_each
+
+    def fill_vectors(loss, y, scores, buffers, h):
+        p, z, losses = buffers.p, buffers.z, buffers.losses
+        c = 0
+        while c + LANES8 <= p.shape[1]:
+            _slopes_of_lanes(loss, y, load_lanes8(p, 0, c), h, z, losses, c)
+            c += LANES8
+        if c < p.shape[1]:
+            _slopes_of_lanes(loss, y, load_lanes4(p, 0, c), h, z, losses, c)
+        for l in range(scores.shape[0]):
+            if not math.isfinite(scores[l]):
+                z[0, l] = 0
+                losses[0, l] = math.inf
+        for l in range(scores.shape[0], p.shape[1]):
+            z[0, l] = 0
+
+    return fill_vectors
+
+
 def compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, loss_sums):
     """Set the slopes of a row and add its losses to the loss sums."""
     loss_and_gradient(loss, y, scores, slopes, h, loss_sums)
@@ -216,29 +267,17 @@ def compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, loss_sums):
 
 @bind_inlined(compute_losses_and_slopes)
 def _overload_compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, loss_sums):
-    loss_types = getattr(loss, "types", ())
-    if loss.instance_class is not IndependentOutputs or not _is_branchless(loss_types[0]):
+    if loss.instance_class is not IndependentOutputs:
         return lambda loss, y, scores, slopes, buffers, h, loss_sums: loss_and_gradient(
             loss, y, scores, slopes, h, loss_sums
         )
 
-    def evaluate_vectors(loss, y, scores, slopes, buffers, h, loss_sums):
-        p, z, losses = buffers.p, buffers.z, buffers.losses
-        c = 0
-        while c + LANES8 <= p.shape[1]:
-            _slopes_of_lanes(loss.loss, y, load_lanes8(p, 0, c), h, z, losses, c)
-            c += LANES8
-        if c < p.shape[1]:
-            _slopes_of_lanes(loss.loss, y, load_lanes4(p, 0, c), h, z, losses, c)
+    def add_losses(loss, y, scores, slopes, buffers, h, loss_sums):
+        fill_losses_and_slopes(loss.loss, y, scores, buffers, h)
         for l in range(scores.shape[0]):
-            if not math.isfinite(scores[l]):
-                z[0, l] = 0
-                losses[0, l] = math.inf
-            loss_sums[l] += losses[0, l]
-        for l in range(scores.shape[0], p.shape[1]):
-            z[0, l] = 0
+            loss_sums[l] += buffers.losses[0, l]
 
-    return evaluate_vectors
+    return add_losses
 
 
 @force_inline()
@@ -282,7 +321,7 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             if status == NO_WEIGHT:
                 continue
             return position, status, t
-        catch_up_features(spec, weights, buffers, columns, t)
+        catch_up_features(spec_at_update(spec, t), weights, buffers, columns, t)
         dot_outputs(w, columns, x, bias, p)
         if not can_learn_from(spec.loss, scores):
             return position, NOT_FINITE, t
@@ -301,7 +340,7 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
         if spec.intercept:
             update_features(spec.bias_update, bias, bias_slots, buffers.bias_column, buffers.bias_value, buffers, t)
         t += 1
-        record_features(spec, weights, buffers, columns, t)
+        record_features(spec_at_update(spec, t), weights, buffers, columns, t)
     return stop, DONE, t
 
 
@@ -324,7 +363,7 @@ def sum_iterates(spec, weights, buffers, t, out):
     w, s, lazy_sums, _, _ = weights
     for i in range(w.shape[0]):
         for c in range(out.shape[1]):
-            spec_c = output_spec(spec, buffers.rate_factors[c])
+            spec_c = output_spec(spec, buffers.rate_factors[c], i)
             missed = missed_sum(
                 spec_c, w[i, c], load(s, (i, c)), lazy_sums.last_update[i], lazy_sums.first_update, t, i
             )

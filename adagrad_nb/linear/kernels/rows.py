@@ -10,13 +10,14 @@ import math
 from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch, prefetch_each
-from ...compiler.jit import borrow_arrays, cast_like, force_inline, jit, jitable, load, store
+from ...compiler.jit import borrow_arrays, cast_like, force_inline, jit, jitable, load, method, store
 from ...compiler.simd import magnitude_limit_like, one_like
 from ...records.coordinate import apply_update
 from ...records.losses import inverse_link, slope, value
 from ...records.schedules import at
 from .lazy import (
     add_bias_iterate,
+    at_update,
     catch_up_row,
     caught_up,
     is_deferred,
@@ -77,6 +78,19 @@ class LearnerSpec(NamedTuple):
     schedule: Any
     lazy: Any
     intercept: int
+
+    def with_lazy(self, lazy):
+        """Return the records with another strategy of the lazy updates."""
+        return LearnerSpec(self.loss, self.update, self.bias_update, self.schedule, lazy, self.intercept)
+
+
+_with_lazy = method("with_lazy")
+
+
+@jitable
+def spec_at_update(spec, t):
+    """Return the records of a kernel with the lazy-update strategy for the values of a row in update t."""
+    return _with_lazy(spec, at_update(spec.lazy, t))
 
 
 @jitable
@@ -160,20 +174,21 @@ def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
                 continue
             return position, status, t
         prefetch_row(rows, w, s, position + 1, stop)
+        now = spec_at_update(spec, t)
         p = bias[0]
         square_norm = one_like(p)  # with the intercept
         for k in range(columns.shape[0]):
             i = columns[k]
             si = load(s, i)
-            wi = read_weight(spec.lazy, spec, w[i], si, last_update, i, t)
-            read_last_update(spec.lazy, last_update, i, workspace, k)
+            wi = read_weight(now.lazy, now, w[i], si, last_update, i, t)
+            read_last_update(now.lazy, last_update, i, workspace, k)
             wr[k] = wi
             store(sr, k, si)
             p += wi * x[k]
             square_norm += x[k] * x[k]
         if is_deferred(spec.lazy):  # known when this is compiled: either the sum above is left out, or all of this
             for k in range(columns.shape[0]):
-                wr[k] = catch_up_row(spec.lazy, spec, wr[k], load(sr, k), workspace, k, columns[k], t)
+                wr[k] = catch_up_row(now.lazy, now, wr[k], load(sr, k), workspace, k, columns[k], t)
             p = bias[0]
             for k in range(columns.shape[0]):
                 p += wr[k] * x[k]
@@ -193,9 +208,10 @@ def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             store(bias_slots, 0, sk)
             add_bias_iterate(spec.lazy, last_update, bias[0], 0, t + 1)
         t += 1
+        now = spec_at_update(spec, t)
         for k in range(columns.shape[0]):
             i = columns[k]
-            record_update(spec, weights, wr[k], i, t)
+            record_update(now, weights, wr[k], i, t)
             w[i] = wr[k]
             store(s, i, load(sr, k))
     return stop, DONE, t

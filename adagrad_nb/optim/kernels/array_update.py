@@ -19,7 +19,8 @@ from ...compiler.jit import (
 )
 from ...records.averaging import mix
 from ...records.coordinate import apply_with_shared_slots, update_at
-from ...records.rules import accumulate, pool_squares
+from ...records.group_penalties import group_prox
+from ...records.rules import accumulate, cumulative_step_size, pool_squares
 from ...records.transforms import transform_at
 
 # Smaller arrays are always updated by one thread.  With 2 idle cores, threads halve the time at 2**17 and gain nothing
@@ -108,6 +109,21 @@ def update_summed_squares(update, where, starts, x, g, s, lr, t):
             si = accumulate(update.rule, load(s, i), square)
             x[i] = apply_with_shared_slots(update, xi, total, si, rate, t, i)
             store(s, i, si)
+
+
+@jit
+def apply_group_penalty(update, rows, x, s, step_sizes, lr, t, group_size):
+    """x[r, :] = group_prox(x[r, :]) in update t with r = rows[k]
+
+    `step_sizes` is workspace for a row; `group_size` coordinates share an accumulator.
+    """
+    width = step_sizes.shape[0]
+    for k in range(rows.shape[0]):
+        r = rows[k]
+        for j in range(width):
+            i = r * width + j
+            step_sizes[j] = cumulative_step_size(update.rule, load(s, i // group_size), pick(lr, i), t + 1)
+        group_prox(update.penalty, x[r * width : (r + 1) * width], step_sizes, 1, r)
 
 
 # --- check of a list of indices --------------------------------------------------------------------------------------

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from numba import cuda
 
 from ...compiler.jit import load, method, pick, store
+from ...compiler.simd import is_accurate_norm, rescale_norm
 from ...cuda.memory import load4, load_as, store4
-from ...cuda.primitives import BLOCK_SIZE, block_sum
+from ...cuda.primitives import BLOCK_SIZE, block_max, block_sum
 from ...records.averaging import mix
 from ...records.coordinate import apply_update, apply_with_shared_slots
 from ...records.penalties import gradient_mapping, prox, value
@@ -193,9 +194,26 @@ def pop_accumulated(total, g, by):
 # --- reductions ---------------------------------------------------------------------------------------------------
 
 
+@cuda.jit(device=True)
+def _reduce_thread(transforms, where, x, g, lr, scale):
+    """Return sum_k (transform(g[k]) / scale)**2 over the k of a thread, or max_k abs(transform(g[k])) if scale is 0."""
+    partial = scale - scale
+    k = cuda.grid(1)
+    while k < g.shape[0]:
+        i = coordinate_of(where, k)
+        if i >= 0:
+            _, gk = transform_at(transforms, x[i], load_as(g, k, x), pick(lr, i), i)
+            partial = partial + (gk / scale) * (gk / scale) if scale > 0 else max(partial, abs(gk))
+        k += cuda.gridsize(1)
+    return partial
+
+
 @cuda.jit
 def sum_squares(transforms, where, x, g, lr, parts):
-    """parts[b] = sum_k transform(g[k])**2 over the k of block b"""
+    """parts[b] = sum_k transform(g[k])**2 over the k of block b; parts[n_blocks + b] = the norm of these
+
+    The sum may overflow or underflow.  The norm does not.
+    """
     shared = cuda.shared.array(BLOCK_SIZE, parts.dtype)
     partial = parts.dtype.type(0)
     k = cuda.grid(1)
@@ -206,22 +224,44 @@ def sum_squares(transforms, where, x, g, lr, parts):
             partial += gk * gk
         k += cuda.gridsize(1)
     total = block_sum(shared, partial)
+    norm = math.sqrt(total)
+    if not is_accurate_norm(norm):
+        norm = block_max(shared, _reduce_thread(transforms, where, x, g, lr, parts.dtype.type(0)))
+        if 0 < norm < math.inf:
+            norm = rescale_norm(norm, block_sum(shared, _reduce_thread(transforms, where, x, g, lr, norm)))
     if cuda.threadIdx.x == 0:
         parts[cuda.blockIdx.x] = total
+        parts[cuda.gridDim.x + cuda.blockIdx.x] = norm
 
 
 @cuda.jit
 def sqrt_of_sum(parts, out, position):
-    """out[position] = sqrt(sum_b parts[b]), in one block"""
+    """out[position] = sqrt(sum_b parts[b]), or the norm of parts[n_blocks:] if the sum is not accurate; one block"""
     shared = cuda.shared.array(BLOCK_SIZE, parts.dtype)
+    n_blocks = parts.shape[0] // 2
     partial = parts.dtype.type(0)
     b = cuda.threadIdx.x
-    while b < parts.shape[0]:
+    while b < n_blocks:
         partial += parts[b]
         b += cuda.blockDim.x
     total = block_sum(shared, partial)
+    norm = math.sqrt(total)
+    if not is_accurate_norm(norm) and norm == norm:
+        partial = parts.dtype.type(0)
+        b = cuda.threadIdx.x
+        while b < n_blocks:
+            partial = max(partial, parts[n_blocks + b])
+            b += cuda.blockDim.x
+        norm = block_max(shared, partial)
+        if 0 < norm < math.inf:
+            partial = parts.dtype.type(0)
+            b = cuda.threadIdx.x
+            while b < n_blocks:
+                partial += (parts[n_blocks + b] / norm) * (parts[n_blocks + b] / norm)
+                b += cuda.blockDim.x
+            norm = rescale_norm(norm, block_sum(shared, partial))
     if cuda.threadIdx.x == 0:
-        out[position] = math.sqrt(total)
+        out[position] = norm
 
 
 @cuda.jit
@@ -238,7 +278,7 @@ def compute_factor(record, norms, out):
         for k in range(norms.shape[0]):
             ratio = norms[k] / largest
             total += ratio * ratio
-        norm = largest * math.sqrt(total)
+        norm = rescale_norm(largest, total)
     out[0] = scale_for_norm(record, norm)
 
 

@@ -1,12 +1,14 @@
 """CUDA kernels over several arrays in one launch: each block of threads has ENTRIES_PER_BLOCK entries of an array."""
 
+import math
 from typing import Any, NamedTuple
 
 from numba import cuda
 
 from ...compiler.jit import load, pick, store
+from ...compiler.simd import is_accurate_norm, rescale_norm
 from ...cuda.memory import load_from, store_to
-from ...cuda.primitives import BLOCK_SIZE, block_sum
+from ...cuda.primitives import BLOCK_SIZE, block_max, block_sum
 from ...records.averaging import mix
 from ...records.coordinate import apply_update
 from ...records.transforms import transform_at
@@ -55,9 +57,22 @@ def multi_update(update, table, s, lr, t):
         j += cuda.blockDim.x
 
 
+@cuda.jit(device=True)
+def _reduce_thread(transforms, table, lr, scale, like):
+    """Return sum_j (transform(g[k][j]) / scale)**2 of a thread, or max_j abs(transform(g[k][j])) if scale is 0."""
+    k, j, stop, begin = thread_range(table)
+    partial = scale - scale
+    while j < stop:
+        xj, gj = load_from(table.x, k, j, like), load_from(table.g, k, j, like)
+        _, gj = transform_at(transforms, xj, gj, pick(lr, begin + j), begin + j)
+        partial = partial + (gj / scale) * (gj / scale) if scale > 0 else max(partial, abs(gj))
+        j += cuda.blockDim.x
+    return partial
+
+
 @cuda.jit
 def multi_sum_squares(transforms, table, lr, parts):
-    """parts[b] = sum_j transform(g[k][j])**2 over the entries of block b"""
+    """parts[b] = sum_j transform(g[k][j])**2 over the entries of block b; parts[n_blocks + b] = the norm of these"""
     shared = cuda.shared.array(BLOCK_SIZE, parts.dtype)
     k, j, stop, begin = thread_range(table)
     partial = parts.dtype.type(0)
@@ -67,8 +82,14 @@ def multi_sum_squares(transforms, table, lr, parts):
         partial += gj * gj
         j += cuda.blockDim.x
     total = block_sum(shared, partial)
+    norm = math.sqrt(total)
+    if not is_accurate_norm(norm):
+        norm = block_max(shared, _reduce_thread(transforms, table, lr, parts.dtype.type(0), parts))
+        if 0 < norm < math.inf:
+            norm = rescale_norm(norm, block_sum(shared, _reduce_thread(transforms, table, lr, norm, parts)))
     if cuda.threadIdx.x == 0:
         parts[cuda.blockIdx.x] = total
+        parts[cuda.gridDim.x + cuda.blockIdx.x] = norm
 
 
 @cuda.jit

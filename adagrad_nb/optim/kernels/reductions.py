@@ -7,6 +7,7 @@ Compiled loops call the plain functions, which are compiled with their caller.  
 import math
 
 from ...compiler.jit import REASSOCIATE, bind, compiled_for, coordinate_of, jit, jitable, pick, reassociating
+from ...compiler.simd import is_accurate_norm, rescale_norm
 from ...records.penalties import gradient_mapping, prox, value
 from ...records.transforms import Chain, Rescale, needs_norm, scale_for_norm, transform_at
 
@@ -14,13 +15,46 @@ from ...records.transforms import Chain, Rescale, needs_norm, scale_for_norm, tr
 # Reassociation lets LLVM sum in SIMD lanes, which is faster than one running sum and in float32 more accurate.
 @reassociating
 def norm(transforms, where, x, g, lr):
-    """sqrt(sum_k transform(g[k])**2)"""
+    """sqrt(sum_k transform(g[k])**2); see `scaled_norm` if the squares may overflow or underflow"""
     total = g.dtype.type(0)
     for k in range(g.shape[0]):
         i = coordinate_of(where, k)
         _, gk = transform_at(transforms, x[i], g[k], pick(lr, i), i)
         total += gk * gk
     return math.sqrt(total)
+
+
+@jitable
+def scaled_norm(transforms, where, x, g, lr):
+    """sqrt(sum_k transform(g[k])**2), with the squares divided by the largest one"""
+    largest = _largest_magnitude(transforms, where, x, g, lr)
+    if not 0 < largest < math.inf:
+        return largest
+    return rescale_norm(largest, _sum_scaled_squares(transforms, where, x, g, lr, largest))
+
+
+@jitable
+def _largest_magnitude(transforms, where, x, g, lr):
+    """max_k abs(transform(g[k])), or NaN if one is NaN"""
+    largest = g.dtype.type(0)
+    for k in range(g.shape[0]):
+        i = coordinate_of(where, k)
+        _, gk = transform_at(transforms, x[i], g[k], pick(lr, i), i)
+        if gk != gk:
+            return gk
+        largest = max(largest, abs(gk))
+    return largest
+
+
+@reassociating
+def _sum_scaled_squares(transforms, where, x, g, lr, scale):
+    """sum_k (transform(g[k]) / scale)**2"""
+    total = g.dtype.type(0)
+    for k in range(g.shape[0]):
+        i = coordinate_of(where, k)
+        _, gk = transform_at(transforms, x[i], g[k], pick(lr, i), i)
+        total += (gk / scale) * (gk / scale)
+    return total
 
 
 @jitable
@@ -70,6 +104,7 @@ def count_unconverged(penalty, where, x, g, gtol):
 
 
 compiled_norm = jit(norm, fastmath=REASSOCIATE)
+compiled_scaled_norm = jit(scaled_norm)
 compiled_count_nonfinite = jit(count_nonfinite)
 compiled_accumulate_gradient = jit(accumulate_gradient)
 compiled_penalty_value = jit(penalty_value)
@@ -92,9 +127,11 @@ def _resolve_norm(record, resolved_prefix, where, x, g, lr):
     """Return a transform, or the `Rescale` that it amounts to if it needs a norm."""
     if not needs_norm(record):
         return record
-    kernel = compiled_for(compiled_norm, resolved_prefix)
     # Compiled code returns a float32 as a Python float, with which the update would compute in double precision.
-    return Rescale(scale_for_norm(record, g.dtype.type(kernel(resolved_prefix, where, x, g, lr))))
+    size = g.dtype.type(compiled_for(compiled_norm, resolved_prefix)(resolved_prefix, where, x, g, lr))
+    if not is_accurate_norm(size):
+        size = g.dtype.type(compiled_for(compiled_scaled_norm, resolved_prefix)(resolved_prefix, where, x, g, lr))
+    return Rescale(scale_for_norm(record, size))
 
 
 @bind(resolve_norms)
@@ -115,6 +152,9 @@ def _resolve_norm_by_type(record, resolved_prefix, where, x, g, lr):
         return lambda record, resolved_prefix, where, x, g, lr: record
 
     def resolve_record(record, resolved_prefix, where, x, g, lr):
-        return Rescale(scale_for_norm(record, norm(resolved_prefix, where, x, g, lr)))
+        size = norm(resolved_prefix, where, x, g, lr)
+        if not is_accurate_norm(size):
+            size = scaled_norm(resolved_prefix, where, x, g, lr)
+        return Rescale(scale_for_norm(record, size))
 
     return resolve_record

@@ -1,0 +1,261 @@
+"""Kernel for a search over learning rates: one model for each rate, with scaled importance-weight-aware updates.
+
+All models share the scales of the features.  The scale of a feature is the root mean square of its non-zero values so
+far, weighted by the sample weights, so the updates do not depend on the units of the columns.  Let r be the step size
+of the rule at learning rate one divided by the scale, and q = sum of x² r.  A row changes the weights by u r x, where
+u is the importance-weight-aware step of the loss over the time lr h (see `records.invariant_steps`).
+
+Work per stored value and model: the weight is read twice and written once, the accumulator read and written once, with
+one square root and one division.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from ...compiler.jit import bind_inlined, borrow_arrays, cast_like, force_inline, jit, jitable
+from ...compiler.simd import LANES8, load_entry, load_lanes4, load_lanes8, one_like, store_entry
+from ...records.losses import invariant_step
+from ...records.penalties import prox
+from ...records.rules import step, step_size
+from ...records.schedules import at
+from .multi_lazy import catch_up_features, record_features
+from .multi_rows import (
+    PREFETCH_BYTES,
+    can_learn_from,
+    dot_outputs,
+    fill_losses_and_slopes,
+    is_branchless,
+    load_slots,
+    prefetch_row,
+    store_slots,
+)
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row, spec_at_update
+from .scaled_rows import MAX_RATIO
+
+
+class SearchSpec(NamedTuple):
+    """Records of the kernel; `scales` is a `FeatureScales`."""
+
+    loss: Any
+    update: Any
+    bias_update: Any
+    schedule: Any
+    lazy: Any
+    intercept: int
+    scales: Any
+
+    def with_lazy(self, lazy):
+        """Return the records with another strategy of the lazy updates."""
+        return SearchSpec(self.loss, self.update, self.bias_update, self.schedule, lazy, self.intercept, self.scales)
+
+    def feature_rate_factor(self, factor, i):
+        """Return the factor of the learning rate of a model at feature i: `factor` divided by the scale."""
+        square = self.scales.mean_square[i]
+        return factor / math.sqrt(square) if square > 0 else factor - factor
+
+
+class FeatureScales(NamedTuple):
+    """Weighted mean of the squares of the non-zero values of each feature so far, and the sum of their weights."""
+
+    mean_square: Any
+    weight: Any
+
+
+class SearchRowBuffers(NamedTuple):
+    """Workspace of one row.
+
+    Each of `p`, `z`, `losses`, `lr`, `q` and `u` has shape (1, padded models): scores, slopes, losses, learning rates,
+    sums of x² r, and steps.  `r` has shape (longest row + 1, padded models).  `row` has a line for each of: values
+    limited for the prediction, factors that rescale the weights, inverse scales, mean squares and weights.
+    `step_sizes` is workspace of lazy updates.  The intercept is updated as the feature `bias_column`, [0], with the
+    value `bias_value`, [1].
+    """
+
+    p: Any
+    z: Any
+    losses: Any
+    lr: Any
+    q: Any
+    u: Any
+    r: Any
+    row: Any
+    rate_factors: Any
+    step_sizes: Any
+    bias_column: Any
+    bias_value: Any
+
+
+@jitable
+def scale_row(scales, columns, x, h, row):
+    """Set the lines of `row` for a row of weight h; the scales themselves do not change."""
+    clipped, growth, inverse, mean_square, weight = row
+    for k in range(columns.shape[0]):
+        i = columns[k]
+        old, total = scales.mean_square[i], scales.weight[i]
+        new = old
+        if x[k] != 0:
+            total += h
+            new += (x[k] * x[k] - old) * (h / total)
+        limit = type(old)(MAX_RATIO) * math.sqrt(old)
+        clipped[k] = math.copysign(limit, x[k]) if 0 < limit < abs(x[k]) else x[k]
+        growth[k] = math.sqrt(old / new) if 0 < old < new else one_like(old)
+        inverse[k] = one_like(old) / math.sqrt(new) if new > 0 else new
+        mean_square[k], weight[k] = new, total
+
+
+@force_inline()
+def _accumulate_squares(rule, s, columns, x, inverse, arrays, c, z):
+    """Add (z x)² to the accumulators, and set the arrays r and q, of the models at c."""
+    r, q = arrays
+    total, one = load_entry(q, 0, c, z), one_like(z)
+    for k in range(columns.shape[0]):
+        i = columns[k]
+        _, slots = step(rule, z - z, z * x[k], load_slots(s, i, c, z), one)
+        store_slots(s, i, c, slots)
+        rk = step_size(rule, slots, one) * inverse[k]
+        store_entry(r, k, c, rk)
+        total = total + rk * (x[k] * x[k])
+    store_entry(q, 0, c, total)
+
+
+@force_inline()
+def _move_weights(penalty, w, columns, x, growth, r, c, steps):
+    """w = prox(growth w + u x r), of the models at c"""
+    u, lr = steps
+    for k in range(columns.shape[0]):
+        i, rk = columns[k], load_entry(r, k, c, u)
+        wk = load_entry(w, i, c, u) * growth[k] + u * (rk * x[k])
+        store_entry(w, i, c, prox(penalty, wk, lr * rk, i))
+
+
+def accumulate_squares(update, s, columns, x, inverse, r, buffers):
+    """Add the squared gradients of a row to the accumulators of all models, and set r and q."""
+    for c in range(buffers.z.shape[1]):
+        _accumulate_squares(update.rule, s, columns, x, inverse, (r, buffers.q), c, buffers.z[0, c])
+
+
+def move_weights(update, w, columns, x, growth, r, buffers):
+    """Move the weights of all models by u r x, and apply the penalty."""
+    for c in range(buffers.u.shape[1]):
+        _move_weights(update.penalty, w, columns, x, growth, r, c, (buffers.u[0, c], buffers.lr[0, c]))
+
+
+@bind_inlined(accumulate_squares)
+def _overload_accumulate_squares(update, s, columns, x, inverse, r, buffers):
+    if not is_branchless(update.types[0]):
+
+        def accumulate_each(update, s, columns, x, inverse, r, buffers):
+            for c in range(buffers.z.shape[1]):
+                _accumulate_squares(update.rule, s, columns, x, inverse, (r, buffers.q), c, buffers.z[0, c])
+
+        return accumulate_each
+
+    def accumulate_vectors(update, s, columns, x, inverse, r, buffers):
+        z, q, c = buffers.z, buffers.q, 0
+        while c + LANES8 <= z.shape[1]:
+            _accumulate_squares(update.rule, s, columns, x, inverse, (r, q), c, load_lanes8(z, 0, c))
+            c += LANES8
+        if c < z.shape[1]:
+            _accumulate_squares(update.rule, s, columns, x, inverse, (r, q), c, load_lanes4(z, 0, c))
+
+    return accumulate_vectors
+
+
+@bind_inlined(move_weights)
+def _overload_move_weights(update, w, columns, x, growth, r, buffers):
+    if not is_branchless(update.types[2]):
+
+        def move_each(update, w, columns, x, growth, r, buffers):
+            for c in range(buffers.u.shape[1]):
+                _move_weights(update.penalty, w, columns, x, growth, r, c, (buffers.u[0, c], buffers.lr[0, c]))
+
+        return move_each
+
+    def move_vectors(update, w, columns, x, growth, r, buffers):
+        u, lr, c = buffers.u, buffers.lr, 0
+        while c + LANES8 <= u.shape[1]:
+            _move_weights(update.penalty, w, columns, x, growth, r, c, (load_lanes8(u, 0, c), load_lanes8(lr, 0, c)))
+            c += LANES8
+        if c < u.shape[1]:
+            _move_weights(update.penalty, w, columns, x, growth, r, c, (load_lanes4(u, 0, c), load_lanes4(lr, 0, c)))
+
+    return move_vectors
+
+
+@jitable
+def record_losses(buffers, h, loss_sums):
+    """Add the losses of a row to `loss_sums`, whose parts `SearchedOutput` of `selection` describes."""
+    losses, n = buffers.losses, buffers.rate_factors.shape[0]
+    best = -1
+    for c in range(n):
+        if math.isfinite(losses[0, c]) and (best < 0 or loss_sums[c] < loss_sums[best]):
+            best = c
+    loss_sums[2 * n] += losses[0, best] if best >= 0 else math.inf
+    loss_sums[2 * n + 1] += h
+    for c in range(n):
+        loss_sums[n + c] += losses[0, c]
+        loss_sums[c] += losses[0, c] * loss_sums[2 * n + 1]
+
+
+@jit
+def learn_search_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
+    """w[:, c] = prox(w[:, c] + u[c] r[:, c] x) for the rows order[start:stop]; return (next position, status, next t).
+
+    The row with an error and all rows after it change nothing, except that lazy updates stay applied.
+    """
+    rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
+    w, s, _, bias, bias_slots = weights
+    p, z, lr, q, u = buffers.p, buffers.z, buffers.lr, buffers.q, buffers.u
+    scales, rate_factors = spec.scales, buffers.rate_factors
+    n = rate_factors.shape[0]
+    is_large = w.shape[0] * w.shape[1] * (len(s) + 1) * w.itemsize > PREFETCH_BYTES
+    last_rate = -1.0
+    scores = p[0, :n]
+    clipped, growth, inverse, mean_square, weight = buffers.row
+    for position in range(start, stop):
+        status, row, h, columns, x = open_row(rows, w.shape[0], position)
+        if status != DONE:
+            if status == NO_WEIGHT:
+                continue
+            return position, status, t
+        if has_too_large(x, h):
+            return position, TOO_LARGE, t
+        catch_up_features(spec_at_update(spec, t), weights, buffers, columns, t)
+        scale_row(scales, columns, x, h, buffers.row)
+        dot_outputs(w, columns, clipped, bias, p)
+        if not can_learn_from(spec.loss, scores):
+            return position, NOT_FINITE, t
+        fill_losses_and_slopes(spec.loss.loss, rows.y[row], scores, buffers, h)
+        record_losses(buffers, h, loss_sums)
+        rate = at(spec.schedule, t) * 1.0
+        if rate != last_rate:
+            last_rate = rate
+            for c in range(n):
+                lr[0, c] = rate_factors[c] * rate
+        if is_large:
+            prefetch_row(rows, w, s, position + 1, stop)
+        root = cast_like(math.sqrt(h), w)
+        for c in range(n):
+            z[0, c] /= root
+            q[0, c] = 0
+        accumulate_squares(spec.update, s, columns, x, inverse, buffers.r, buffers)
+        last = columns.shape[0]
+        bias_r = buffers.r[last:]
+        if spec.intercept:
+            ones = buffers.bias_value
+            accumulate_squares(spec.bias_update, bias_slots, buffers.bias_column, ones, ones, bias_r, buffers)
+        for c in range(n):
+            if z[0, c] == 0:
+                u[0, c] = 0
+            elif q[0, c] > 0:
+                u[0, c] = invariant_step(spec.loss.loss, rows.y[row], p[0, c], q[0, c], lr[0, c] * h)
+            else:
+                u[0, c] = -lr[0, c] * z[0, c] * root
+        move_weights(spec.update, w, columns, x, growth, buffers.r, buffers)
+        if spec.intercept:
+            move_weights(spec.bias_update, bias, buffers.bias_column, ones, ones, bias_r, buffers)
+        for k in range(last):
+            scales.mean_square[columns[k]], scales.weight[columns[k]] = mean_square[k], weight[k]
+        t += 1
+        record_features(spec_at_update(spec, t), weights, buffers, columns, t)
+    return stop, DONE, t

@@ -1,0 +1,196 @@
+"""Search for the learning rate: against its definition, units of the columns, resume, files, and what it refuses."""
+
+import copy
+import pickle
+
+import multi_output_problems as problems
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from reference_rate_search import search
+
+from adagrad_nb import L1, L2, Adadelta, InverseSqrt, Polyak, Rates, RateSearch, fit_linear, load_model
+
+SEARCH = RateSearch((0.05, 0.2, 0.8, 1.6, 3.2), halve_at=(10, 20))
+
+
+def logistic(y, p):
+    return np.logaddexp(0, -y * p)
+
+
+def logistic_slope(y, p):
+    return -y / (1 + np.exp(y * p))
+
+
+def soft(strength):
+    return lambda w, step: np.sign(w) * np.maximum(np.abs(w) - strength * step, 0)
+
+
+@pytest.mark.parametrize("penalty", [None, L1(0.05), L2(0.1)], ids=str)
+def test_the_search_follows_its_definition(penalty):
+    X, y, weight = problems.data("signs")
+    prox = {L1: soft(0.05), L2: lambda w, step: w / (1 + 0.1 * step)}.get(type(penalty))
+    expected = search(X.toarray(), y, weight, logistic, logistic_slope, SEARCH.values, SEARCH.halve_at, prox=prox)
+    model = fit_linear(X, y, sample_weight=weight, lr=SEARCH, penalty=penalty)
+    assert model.rates.tolist() == expected.rates
+    np.testing.assert_allclose(model.progressive_losses, expected.losses / expected.weight, rtol=1e-8)
+    assert model.progressive_loss == pytest.approx(expected.leader_loss / expected.weight, rel=1e-8)
+    best = np.argmin(expected.ranks)
+    assert model.rate == expected.rates[best]
+    np.testing.assert_allclose(model.coef, expected.w[best], rtol=1e-7, atol=1e-10)
+    assert model.intercept == pytest.approx(expected.b[best], rel=1e-7)
+    removed = [candidate for candidate in model.candidates if candidate.removed_at is not None]
+    np.testing.assert_allclose(removed, sorted(expected.removed), rtol=1e-8)
+
+
+def content(model):
+    """Return all that determines a model, as bytes."""
+    arrays = model._arrays()
+    return {name: (array.shape, array.tobytes()) for name, array in arrays.items()} | {"n": model.n_seen}
+
+
+@pytest.mark.parametrize("loss", ["logistic", "hinge", "squared", "poisson", "perceptron"])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cut", [7, 10, 20, 33])
+def test_resumed_training_is_bit_equal(loss, dtype, cut, tmp_path):
+    X, y, weight = problems.data("numbers" if loss in ("squared", "poisson") else "signs")
+    y = np.abs(y) if loss == "poisson" else y
+    options = {"loss": loss, "dtype": dtype, "lr": SEARCH, "penalty": L1(0.01)}
+    whole = fit_linear(X, y, sample_weight=weight, **options)
+    first = fit_linear(X[:cut], y[:cut], sample_weight=weight[:cut], **options)
+    first.save(tmp_path / "model.npz")
+    before = content(first)
+    for start in (first, load_model(tmp_path / "model.npz"), pickle.loads(pickle.dumps(first)), copy.deepcopy(first)):
+        assert content(start) == before
+        rest = fit_linear(X[cut:], y[cut:], sample_weight=weight[cut:], model=start, lr=SEARCH)
+        assert content(rest) == content(whole)
+    assert content(first) == before
+
+
+def test_units_of_the_columns_do_not_matter():
+    """Factors of two are exact, so that the scores are the same bits; the rule has no eps of its own."""
+    from adagrad_nb import Adagrad
+
+    X, y, _ = problems.data("signs", n=200)
+    factors = 2.0 ** np.random.default_rng(0).integers(-20, 20, X.shape[1])
+    model, scaled = (fit_linear(Z, y, lr=SEARCH, rule=Adagrad(eps=0.0)) for Z in (X, X @ sp.diags_array(factors)))
+    np.testing.assert_allclose(scaled.coef * factors, model.coef, rtol=1e-12)
+    assert scaled.progressive_loss == pytest.approx(model.progressive_loss, rel=1e-12)
+    assert scaled.rates.tolist() == model.rates.tolist()
+
+
+def test_a_row_of_weight_two_counts_as_two_rows_in_the_scales():
+    X = np.array([[1.0], [3.0], [2.0]])
+    y = np.array([1.0, -1.0, 1.0])
+    weighted = fit_linear(X, y, sample_weight=[1.0, 2.0, 1.0], lr=SEARCH)
+    repeated = fit_linear(X[[0, 1, 1, 2]], y[[0, 1, 1, 2]], lr=SEARCH)
+    for name in ("mean_square", "scale_weight"):
+        np.testing.assert_allclose(weighted._arrays()[name], repeated._arrays()[name], rtol=1e-12)
+
+
+@pytest.mark.parametrize("average", [False, Polyak(15)])
+def test_chunks_with_more_features(average):
+    X, y, weight = problems.data("signs")
+    whole = fit_linear(X, y, sample_weight=weight, lr=SEARCH, average=average, penalty=L1(0.01))
+    narrow = X[:, :5][:12]
+    assert X[:12][:, 5:].nnz > 0
+    X = sp.csr_array(sp.vstack([sp.hstack([narrow, sp.csr_array((12, X.shape[1] - 5))]), X[12:]]))
+    whole = fit_linear(X, y, sample_weight=weight, lr=SEARCH, average=average, penalty=L1(0.01))
+    first = fit_linear(narrow, y[:12], sample_weight=weight[:12], lr=SEARCH, average=average, penalty=L1(0.01))
+    rest = fit_linear(X[12:], y[12:], sample_weight=weight[12:], model=first)
+    np.testing.assert_array_equal(rest.coef, whole.coef)
+    assert rest.progressive_loss == whole.progressive_loss
+
+
+def test_a_falling_rate_is_searched_too():
+    X, y, _ = problems.data("signs", n=100)
+    model = fit_linear(X, y, lr=RateSearch((0.1, 1.0), InverseSqrt(1.0)), penalty=L1(0.01))
+    assert model.progressive_loss < np.log(2)
+    assert fit_linear(X[50:], y[50:], model=fit_linear(X[:50], y[:50], lr=model.state.lr, penalty=L1(0.01))).coef == (
+        pytest.approx(model.coef, rel=1e-12)
+    )
+
+
+def test_passes_compare_the_first_pass():
+    X, y, _ = problems.data("signs", n=100)
+    once, thrice = (fit_linear(X, y, lr=RateSearch(halve_at=(150,)), passes=passes) for passes in (1, 3))
+    assert once.progressive_loss == thrice.progressive_loss
+    assert (once.rates.size, thrice.rates.size) == (8, 4)
+    assert once.rate == thrice.rate
+    stopped = fit_linear(X, y, lr=RateSearch(halve_at=(150,)), passes=9, early_stopping=True)
+    assert len(stopped.pass_losses) >= 2
+    assert np.all(np.isfinite(stopped.pass_losses))
+
+
+def test_auto_is_a_search_where_its_steps_exist():
+    X, y, _ = problems.data("signs")
+    assert fit_linear(X, y, lr="auto").state.lr == RateSearch()
+    assert fit_linear(X, y, lr="auto", rule=Adadelta()).state.lr == Rates()
+    assert fit_linear(X, y, lr="auto", batch_size=4).state.lr == Rates()
+
+
+def test_a_rate_that_diverges_does_not_harm_the_others():
+    X, y, _ = problems.data("numbers", n=60)
+    search = RateSearch((0.5, 1e300), halve_at=(50,))
+    model = fit_linear(X, y, loss="absolute", lr=search)
+    assert model.rate == 0.5
+    assert np.isfinite(model.progressive_loss)
+    assert np.all(np.isfinite(model.coef))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule": Adadelta()}, r"lr: a search over learning rates does not support the rule Adadelta"),
+        ({"batch_size": 2}, r"batch_size: got 2, but a search over learning rates makes one update for each row"),
+        ({"normalized": True}, r"normalized: got True"),
+        ({"threads": 2}, r"threads: does not support several classes or learning rates"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_options_that_a_search_does_not_support(options, message):
+    X, y, _ = problems.data("signs")
+    with pytest.raises(ValueError, match=f"^{message}"):
+        fit_linear(X, y, lr=SEARCH, **options)
+
+
+def test_a_model_keeps_its_search():
+    X, y, _ = problems.data("signs")
+    model = fit_linear(X, y, lr=SEARCH)
+    for lr in (0.5, RateSearch(), Rates(SEARCH.values)):
+        with pytest.raises(ValueError, match=r"^lr: got "):
+            fit_linear(X, y, model=model, lr=lr)
+    with pytest.raises(ValueError, match=r"^lr: got several learning rates, but the model has one"):
+        fit_linear(X, y, model=fit_linear(X, y, lr=0.5), lr=SEARCH)
+    new = fit_linear(X, y, model=model, penalty=L1(0.1))
+    assert new.rates.tolist() == model.rates.tolist()
+    assert [c.rate for c in new.candidates] == list(SEARCH.values)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (((0.5, 0.1),), r"RateSearch.values: got \(0.5, 0.1\); must increase"),
+        (((0.0, 0.1),), r"RateSearch.values: got 0.0 at index 0"),
+        (((0.1, 0.5), 0.1), r"RateSearch.schedule: got 0.1"),
+        (((0.1, 0.5), InverseSqrt(1.0), (20, 10)), r"RateSearch.halve_at: got \(20, 10\); must increase"),
+        (((0.1, 0.5), InverseSqrt(1.0), (0,)), r"RateSearch.halve_at: got 0"),
+        (((0.1, 0.5), InverseSqrt(1.0), 10), r"RateSearch.halve_at: got 10; must be a tuple"),
+    ],
+    ids=range(6),
+)
+def test_invalid_searches(arguments, message):
+    X, y, _ = problems.data("signs")
+    with pytest.raises((TypeError, ValueError), match=f"^{message}"):
+        fit_linear(X, y, lr=RateSearch(*arguments))
+
+
+def test_errors_of_rows_change_nothing():
+    X, y, _ = problems.data("signs")
+    model = fit_linear(X, y, lr=SEARCH)
+    before = content(model)
+    bad = X.toarray()
+    bad[3, 2] = 1e300
+    with pytest.raises(ValueError, match=r"^X: row 3 "):
+        fit_linear(bad, y, model=model)
+    assert content(model) == before
