@@ -76,7 +76,7 @@ class SearchedParameters(MultiOutput):
 
     def spec(self, n_updates: int = 0) -> SearchSpec:
         """Return the records that the learning kernel is compiled for; it makes at most `n_updates` updates."""
-        return SearchSpec(*super().spec(n_updates), self.scales)
+        return SearchSpec(*(*super().spec(n_updates), self.scales))
 
     def _similar(self, loss, average, **options):
         """Return new parameters for the same rates with other options."""

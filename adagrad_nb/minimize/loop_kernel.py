@@ -102,7 +102,8 @@ def _update_mean_array(mean, x, average, t):
     """Add the iterate of update t to the mean."""
     update_average(average, mean, x, cast_like(weight(average, t), x))
     if overwrites(average, t):
-        x[:] = mean
+        for i in range(x.shape[0]):  # `x[:] = mean` takes more than a second to compile
+            x[i] = mean[i]
 
 
 @bind(update_mean)

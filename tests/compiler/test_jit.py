@@ -436,6 +436,30 @@ def test_the_step_is_not_compiled_again_for_a_function_of_the_user(cache_results
     assert cache_results["function"][1:] == [1, 0]
 
 
+@needs_compiler
+@pytest.mark.parametrize("average", [None, Polyak(), EMA(0.9)], ids=str)
+def test_the_loop_formats_no_shapes(average):
+    """Numba's `g[:] = values` compiles a message with both shapes: most of the time of a first call."""
+
+    class Ball(NamedTuple):
+        """Penalty of the user, so that the step is compiled too."""
+
+        radius: float
+
+        def value(self, x, i):
+            return x - x
+
+        def prox(self, x, w, i):
+            return min(max(x, -self.radius), self.radius)
+
+    with event.install_recorder("numba:compile") as recorder:
+        jac = numba.njit(lambda x: x + x)
+        minimize_adagrad(lambda x: x @ x, np.ones(3), jac=jac, maxiter=3, average=average, penalty=Ball(2.0))
+    modules = {recorded.data["dispatcher"].py_func.__module__ for _, recorded in recorder.buffer}
+    assert "adagrad_nb.minimize.loop_kernel" in modules
+    assert [name for name in modules if "unicode" in name] == []
+
+
 # --- methods of records that use other members ------------------------------------------------------------------
 
 

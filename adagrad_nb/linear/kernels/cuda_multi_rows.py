@@ -26,7 +26,7 @@ def multi_scores(spec, rows, weights, rate_factors, p, t, first):
     while q < p.shape[0]:
         n = q // n_outputs
         c = q - n * n_outputs
-        spec_c = output_spec(spec, pick(rate_factors, c))
+        spec_c = output_spec(spec, pick(rate_factors, c), 0)  # the rate is that of all features
         r = coordinate_of(rows.order, first + n)
         total = w.dtype.type(0)
         for k in range(rows.indptr[r], rows.indptr[r + 1]):
@@ -96,7 +96,7 @@ def cuda_learn_multi(spec, weights, rate_factors, columns, g, n_rows, lr, t):
             c = q - k * n_outputs
             slot = i * n_outputs + c
             x, scalars = catch_up_and_update(
-                output_spec(spec, rate_factors[c]), weights, slot, g[q] / n_rows, lr[c], t, i
+                output_spec(spec, rate_factors[c], i), weights, slot, g[q] / n_rows, lr[c], t, i
             )
             weights.w[slot] = x
             store(weights.s, slot, scalars)
