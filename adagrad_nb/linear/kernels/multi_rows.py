@@ -232,15 +232,7 @@ def fill_losses_and_slopes(loss, y, scores, buffers, h):
 @bind_inlined(fill_losses_and_slopes)
 def _overload_fill_losses_and_slopes(loss, y, scores, buffers, h):
     if not is_branchless(loss):
-
-        def fill_each(loss, y, scores, buffers, h):
-            z, losses = buffers.z, buffers.losses
-            for l in range(scores.shape[0]):
-                is_finite = math.isfinite(scores[l])
-                z[0, l] = slope(loss, y, scores[l]) * h if is_finite else 0
-                losses[0, l] = value(loss, y, scores[l]) * h if is_finite else math.inf
-
-        return fill_each
+        return fill_losses_and_slopes
 
     def fill_vectors(loss, y, scores, buffers, h):
         p, z, losses = buffers.p, buffers.z, buffers.losses

@@ -143,12 +143,7 @@ def move_weights(update, w, columns, x, growth, r, buffers):
 @bind_inlined(accumulate_squares)
 def _overload_accumulate_squares(update, s, columns, x, inverse, r, buffers):
     if not is_branchless(update.types[0]):
-
-        def accumulate_each(update, s, columns, x, inverse, r, buffers):
-            for c in range(buffers.z.shape[1]):
-                _accumulate_squares(update.rule, s, columns, x, inverse, (r, buffers.q), c, buffers.z[0, c])
-
-        return accumulate_each
+        return accumulate_squares
 
     def accumulate_vectors(update, s, columns, x, inverse, r, buffers):
         z, q, c = buffers.z, buffers.q, 0
@@ -164,12 +159,7 @@ def _overload_accumulate_squares(update, s, columns, x, inverse, r, buffers):
 @bind_inlined(move_weights)
 def _overload_move_weights(update, w, columns, x, growth, r, buffers):
     if not is_branchless(update.types[2]):
-
-        def move_each(update, w, columns, x, growth, r, buffers):
-            for c in range(buffers.u.shape[1]):
-                _move_weights(update.penalty, w, columns, x, growth, r, c, (buffers.u[0, c], buffers.lr[0, c]))
-
-        return move_each
+        return move_weights
 
     def move_vectors(update, w, columns, x, growth, r, buffers):
         u, lr, c = buffers.u, buffers.lr, 0
