@@ -181,8 +181,8 @@ def field_domains(value):
     class_name = type(value).__name__
     for field, item in zip(value._fields, value, strict=True):
         domain = getattr(value, "domain", {}).get(field)
-        no_class(f"{class_name}.{field}", item)
         if hasattr(item, "_fields"):
+            no_class(f"{class_name}.{field}", item)
             field_domains(item)
         elif domain == "bool":
             boolean(f"{class_name}.{field}", item)
