@@ -364,7 +364,7 @@ def test_a_function_chooses_arrays(tmp_path):
     assert (changed["w"].round(6).tolist(), changed["b"].tolist()) == ([0.5, 0.5], [1.0, 1.0])
     with pytest.raises(ValueError, match="is a Python function, which cannot be saved"):
         state.save(tmp_path / "state.npz")
-    with pytest.raises(TypeError, match=r"Only\.match: got the class str; pass an instance"):
+    with pytest.raises(TypeError, match=r"Only\.match: got <class 'str'>; must be a regular expression, a tuple"):
         init(x, transforms=(Only(L2Decay(0.1), str),))
 
 
