@@ -528,9 +528,13 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
             )
         new = set() if known is found else set(found.tolist()) - set(known.tolist())
         if new:
+            remedy = "pass all classes to the first partial_fit(…, classes=…)"
+            if self.warm_start:
+                remedy = (
+                    f"warm_start=True continues with the labels of the first fit; use warm_start=False, or {remedy}"
+                )
             raise ValueError(
-                f"y: got {min(new, key=str)!r}, which is not among the classes {known.tolist()[:5]}; pass all "
-                "classes to the first partial_fit(…, classes=…)"
+                f"y: got {min(new, key=str)!r}, which is not among the classes {known.tolist()[:5]}; {remedy}"
             )
         self.classes_ = known
         return np.searchsorted(known, y)

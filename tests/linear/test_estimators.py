@@ -399,6 +399,12 @@ def test_classes_declared_or_found():
         AdagradClassifier().partial_fit(X[first], y[first])
 
 
+def test_warm_start_with_a_new_label_names_the_remedy():
+    model = AdagradClassifier(warm_start=True, random_state=0).fit(np.eye(3)[:2], [0, 2])
+    with pytest.raises(ValueError, match=r"^y: got 1, .*; warm_start=True continues with the labels of the first fit"):
+        model.fit(np.eye(3), [0, 1, 2])
+
+
 @both
 def test_long_indices(kind):
     """scikit-learn's SGD rejects them."""
