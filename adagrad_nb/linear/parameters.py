@@ -219,6 +219,15 @@ class Parameters:
             return self.last_update
         return self.iterate_sums.as_lazy_record(self.last_update, n_features)
 
+    def _check_accumulators(self, rule):
+        """Raise ValueError for a rule with more or fewer accumulators than that of the model."""
+        n_new, n_old = len(initial_slots(rule)), len(initial_slots(self.state.rule))
+        if n_new != n_old:
+            raise ValueError(
+                f"rule: {type(rule).__name__} has {n_new} accumulators, but the model has {n_old}; train a new model "
+                "with it"
+            )
+
     def catch_up_all(self, lazy: Any = None) -> np.ndarray:
         """Return the weights after all updates so far, including those that a feature missed.
 
@@ -359,6 +368,7 @@ class SingleOutput(Parameters):
             raise ValueError(
                 "lr: got several learning rates, but the model has one; leave lr out, or train a new model with them"
             )
+        self._check_accumulators(options.get("rule", self.state.rule))
         new = self.copy()
         new.loss, new.scaling.invariant = loss, invariant
         if options or rate_scale is not None or self._must_catch_up(average):
@@ -557,11 +567,7 @@ class MultiOutput(Parameters):
         """Return a copy with other values of `loss`, `average`, `rate_scale` and the options of the state."""
         merged = {name: getattr(self.state, name) for name in ("rule", "lr", "penalty")} | options
         fresh = self._similar(loss, average, **merged)
-        if fresh.table.shape[1] != self.table.shape[1]:
-            raise ValueError(
-                f"rule: {type(merged['rule']).__name__} has {fresh.table.shape[1] - 1} accumulators, but the model has "
-                f"{self.table.shape[1] - 1}; train a new model with it"
-            )
+        self._check_accumulators(merged["rule"])
         new = self.copy()
         new.loss = loss
         if options or rate_scale is not None or self._must_catch_up(average):

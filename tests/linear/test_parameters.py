@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from adagrad_nb import FTRL, L1, fit_linear, init, update
+from adagrad_nb import FTRL, L1, Adadelta, fit_linear, init, update
 from adagrad_nb.linear.kernels.rows import PREFETCH_FROM
 from adagrad_nb.linear.parameters import CACHE_LINE, aligned_zeros, interleave
 
@@ -89,3 +89,9 @@ def test_the_state_of_several_rates_requires_one(rng):
     with pytest.raises(TypeError, match=r"^state: its model has several learning rates"):
         update(x, x + 1, state)
     assert (update(x, x + 1, state, lr=0.1)[0] < 0).all()
+
+
+def test_a_rule_with_other_accumulators_is_refused(rng):
+    X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
+    with pytest.raises(ValueError, match=r"^rule: Adadelta has 2 accumulators, but the model has 1; train a new model"):
+        fit_linear(X, y, rule=Adadelta(), model=fit_linear(X, y))
