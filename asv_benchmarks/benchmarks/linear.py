@@ -51,16 +51,16 @@ class Wide(Epoch):
 
 
 class Scaled:
-    """One pass over text-like rows with normalised steps, invariant steps, or both."""
+    """One pass over text-like rows with normalised steps, invariant steps, both, or a search for the learning rate."""
 
-    params = [["normalized", "invariant", "normalized invariant"]]
+    params = [["normalized", "invariant", "normalized invariant", "search"]]
     param_names = ["steps"]
     timeout = 300
     setup_cache = Epoch.setup_cache
 
     def setup(self, data, steps):
         self.X, self.y = data
-        self.options = dict.fromkeys(steps.split(), True)
+        self.options = {"lr": "auto"} if steps == "search" else dict.fromkeys(steps.split(), True)
         fit_linear(self.X[:100], self.y[:100], **self.options)
 
     def time_epoch(self, data, steps):
