@@ -75,6 +75,7 @@ def _overload_one_like(x):
 
 # Magnitudes whose squares are far from overflow.
 MAGNITUDE_LIMITS = {np.float32: np.float32(2.0**58), np.float64: np.float64(2.0**500)}
+SMALLEST_ACCURATE_NORMS = {dtype: float(1 / limit) for dtype, limit in MAGNITUDE_LIMITS.items()}  # see below
 
 
 def magnitude_limit_like(x):

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _check
 from ..compiler.jit import cast, compiled_entry, compiled_for, num_threads
-from ..compiler.simd import MAGNITUDE_LIMITS, is_accurate_norm
+from ..compiler.simd import MAGNITUDE_LIMITS, SMALLEST_ACCURATE_NORMS
 from ..compiler.threads import ThreadedKernel
 from ..cuda import arrays
 from ..records.averaging import overwrites, weight
@@ -80,6 +80,8 @@ class Leaf:
     average : averaging record or None
     mean : array or None
         Average of the iterates.
+    penalized_row_size : int
+        Number of entries of a row of a matrix that has a group penalty, else 0.
     master : vector or None
         Float32 copy of a 16-bit array, made at the first update if `keeps_master`.
     accumulated : vector or None
@@ -106,6 +108,7 @@ class Leaf:
         "mean",
         "needs_reduction",
         "path",
+        "penalized_row_size",
         "precision",
         "resolved_prefix",
         "shape",
@@ -138,6 +141,8 @@ class Leaf:
             self.constant_lr = self.cast_lr(options.lr)
         self.group_size = self._count_reals_per_slot(options.rule)
         self.set_slots(tuple(self._init_slot(x, value) for value in initial_slots(options.rule)))
+        has_group_penalty = len(self.shape) > 1 and is_group_penalty(options.penalty)
+        self.penalized_row_size = math.prod(self.shape[1:]) if has_group_penalty else 0
         self.keeps_master = self.is_half and any(keeps_master(item) for item in transforms)
         self.mean = self.accumulated = self.applied_log_decay = self.master = None
 
@@ -192,11 +197,6 @@ class Leaf:
         """Copy a vector that `as_vector` returned back to x, unless it is a view of x."""
         if not x.flags.c_contiguous or self.is_half:
             x[...] = (vector.view(self.dtype) if self.dtype.kind == "c" else vector).reshape(x.shape)
-
-    @property
-    def penalized_row_size(self):
-        """Number of entries of a row of a matrix that has a group penalty, else 0."""
-        return math.prod(self.shape[1:]) if len(self.shape) > 1 and is_group_penalty(self.update.penalty) else 0
 
     @property
     def is_half(self):
@@ -296,7 +296,7 @@ class Leaf:
     def gradient_norm(self, position, transforms, x, gradient, lr):
         """Return the 2-norm of a gradient after the first `position` transforms."""
         norm = self._reduce_gradient(reductions.compiled_norm, position, transforms, x, gradient, lr)
-        if is_accurate_norm(self.precision.type(norm)):
+        if SMALLEST_ACCURATE_NORMS[self.precision.type] <= norm < math.inf:
             return norm
         return self._reduce_gradient(reductions.compiled_scaled_norm, position, transforms, x, gradient, lr)
 

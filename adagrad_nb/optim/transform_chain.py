@@ -156,7 +156,9 @@ def _global_norm(norms):
 
 def _cast_norm(norm, precision):
     """Return a norm in a precision: its largest number if the norm is finite and larger."""
-    return precision.type(min(norm, float(LARGEST[precision.type])) if math.isfinite(norm) else norm)
+    if norm > 1e38 and math.isfinite(norm):
+        norm = min(norm, float(LARGEST[precision.type]))
+    return precision.type(norm)
 
 
 def _accumulate_gradients(state, gate, prefixes, steps):
