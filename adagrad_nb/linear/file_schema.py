@@ -133,7 +133,7 @@ def check_arrays(model, like, arrays, t):
     domains = slot_domains(model.parameters.state.rule)
     of_slots = {f"{name}{k}": domain for name in ("slot", "bias_slot") for k, domain in enumerate(domains)}
     of_slots |= {"tally": None, "targets": None, "totals": "[0, inf)", "largest": "[0, inf)", "removed": None}
-    of_slots |= {"mean_square": "[0, inf)", "scale_weight": "[0, inf)"}
+    of_slots["scales"] = "[0, inf)"
     of_slots["summed_rates"] = "[0, inf)"
     best = model.selection.best(tally) if has_rates else None
     reported = slice(None) if best is None else slice(best, best + 1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..records.rules import is_scaled_gradient
-from .kernels.search_rows import FeatureScales, SearchRowBuffers, SearchSpec
+from .kernels.search_rows import SearchRowBuffers, SearchSpec
 from .parameters import MultiOutput
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class SearchedParameters(MultiOutput):
 
     Attributes
     ----------
-    scales : FeatureScales
-        Arrays of shape (n_features,).
+    scales : ndarray of shape (n_features, 2)
+        As in `SearchSpec`.
     removed : ndarray of shape (n_removed, 3)
         Learning rate, mean loss and update number of each removed candidate.
     """
@@ -66,7 +66,7 @@ class SearchedParameters(MultiOutput):
                 f"lr: a search over learning rates does not support the rule {type(self.state.rule).__name__}; use "
                 "Adagrad(…), or lr=Rates()"
             )
-        self.scales = FeatureScales(*np.zeros((2, n_features), self.dtype))
+        self.scales = np.zeros((n_features, 2), self.dtype)
         self.removed = np.zeros((0, 3))
 
     @property
@@ -121,7 +121,7 @@ class SearchedParameters(MultiOutput):
         tables = []
         for table in (self.table, self.bias_table):
             new = self._new_table(table.shape[0])
-            rows = self.scales.weight > 0 if table is self.table else slice(None)  # others have no updates
+            rows = self.scales[:, 1] > 0 if table is self.table else slice(None)  # others have no updates
             new[rows, :, : kept.size] = table[rows][:, :, kept]
             tables.append(new)
         self.table, self.bias_table = tables
@@ -140,14 +140,14 @@ class SearchedParameters(MultiOutput):
 
     def _copy_arrays(self):
         super()._copy_arrays()
-        self.scales = FeatureScales(*(array.copy() for array in self.scales))
+        self.scales = self.scales.copy()
         self.removed = self.removed.copy()
 
     def resize(self, n_features: int) -> None:
         """Grow to `n_features` features in place; new weights are zero."""
         n_new = max(n_features - self.n_features, 0)
         super().resize(n_features)
-        self.scales = FeatureScales(*(np.concatenate([array, np.zeros(n_new, self.dtype)]) for array in self.scales))
+        self.scales = np.concatenate([self.scales, np.zeros((n_new, 2), self.dtype)])
 
     def search_workspace(self, index_dtype: npt.DTypeLike, longest_row: int) -> SearchRowBuffers:
         """Return the workspace of the kernel for rows of at most `longest_row` values."""
@@ -155,17 +155,17 @@ class SearchedParameters(MultiOutput):
         q, u = (self._new_table(1)[:, 0] for _ in range(2))
         return SearchRowBuffers(
             row.p, row.z, row.losses, row.lr, q, u, self._new_table(longest_row + 1)[:, 0],
-            np.zeros((5, longest_row), self.dtype), row.rate_factors, row.step_sizes, row.bias_column, row.bias_value,
+            tuple(np.zeros((5, longest_row), self.dtype)), row.rate_factors, row.step_sizes, row.bias_column,
+            row.bias_value,
         )  # fmt: skip
 
     def _table_arrays(self):
-        mean_square, weight = self.scales
-        arrays = {"rates": self.rate_factors, "removed": self.removed}
-        return super()._table_arrays() | arrays | {"mean_square": mean_square, "scale_weight": weight}
+        arrays = {"rates": self.rate_factors, "removed": self.removed, "scales": self.scales}
+        return super()._table_arrays() | arrays
 
     def _from_arrays(self, arrays):
         super()._from_arrays(arrays)
-        self.scales = FeatureScales(arrays["mean_square"], arrays["scale_weight"])
+        self.scales = arrays["scales"]
 
     def fit_to_file(self, rates: np.ndarray, removed: np.ndarray) -> None:
         """Set the remaining and the removed candidates of new parameters to those of a file."""

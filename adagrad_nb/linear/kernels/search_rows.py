@@ -34,7 +34,11 @@ from .scaled_rows import MAX_RATIO
 
 
 class SearchSpec(NamedTuple):
-    """Records of the kernel; `scales` is a `FeatureScales`."""
+    """Records of the kernel.
+
+    ``scales[i]`` has the weighted mean of the squares of the non-zero values of feature i so far, and the sum of their
+    weights.
+    """
 
     loss: Any
     update: Any
@@ -50,22 +54,15 @@ class SearchSpec(NamedTuple):
 
     def feature_rate_factor(self, factor, i):
         """Return the factor of the learning rate of a model at feature i: `factor` divided by the scale."""
-        square = self.scales.mean_square[i]
+        square = self.scales[i, 0]
         return factor / math.sqrt(square) if square > 0 else factor - factor
-
-
-class FeatureScales(NamedTuple):
-    """Weighted mean of the squares of the non-zero values of each feature so far, and the sum of their weights."""
-
-    mean_square: Any
-    weight: Any
 
 
 class SearchRowBuffers(NamedTuple):
     """Workspace of one row.
 
     Each of `p`, `z`, `losses`, `lr`, `q` and `u` has shape (1, padded models): scores, slopes, losses, learning rates,
-    sums of x² r, and steps.  `r` has shape (longest row + 1, padded models).  `row` has a line for each of: values
+    sums of x² r, and steps.  `r` has shape (longest row + 1, padded models).  `row` has a vector for each of: values
     limited for the prediction, factors that rescale the weights, inverse scales, mean squares and weights.
     `step_sizes` is workspace of lazy updates.  The intercept is updated as the feature `bias_column`, [0], with the
     value `bias_value`, [1].
@@ -86,21 +83,59 @@ class SearchRowBuffers(NamedTuple):
 
 
 @jitable
+def _limit_values(x, mean_square, limited):
+    """limited[k] = x[k], or the value of its sign that is `MAX_RATIO` times the scale if it is larger"""
+    for k in range(x.shape[0]):
+        limit = type(x[k])(MAX_RATIO) * math.sqrt(mean_square[k])
+        limited[k] = math.copysign(limit, x[k]) if (0 < limit) & (limit < abs(x[k])) else x[k]
+
+
+@jitable
+def _add_squares(x, h, mean_square, weight):
+    """Add the squares of the non-zero values of a row of weight h to the weighted means."""
+    zero = h - h
+    for k in range(x.shape[0]):
+        added = h if x[k] != 0 else zero
+        total = weight[k] + added
+        mean_square[k] += (x[k] * x[k] - mean_square[k]) * (added / total if total > 0 else zero)
+        weight[k] = total
+
+
+@jitable
+def _invert_scales(mean_square, inverse):
+    """inverse[k] = 1 / sqrt(mean_square[k]), or 0 where that is 0"""
+    for k in range(mean_square.shape[0]):
+        square = mean_square[k]
+        inverse[k] = one_like(square) / math.sqrt(square) if square > 0 else square
+
+
+@jitable
+def _compare_scales(mean_square, inverse, growth):
+    """growth[k] = the old scale divided by the new one if that is larger, else 1
+
+    Before, `growth` holds the old mean squares.
+    """
+    for k in range(growth.shape[0]):
+        old, one = growth[k], one_like(growth[k])
+        growth[k] = math.sqrt(old) * inverse[k] if (0 < old) & (old < mean_square[k]) else one
+
+
+@jitable
 def scale_row(scales, columns, x, h, row):
-    """Set the lines of `row` for a row of weight h; the scales themselves do not change."""
-    clipped, growth, inverse, mean_square, weight = row
-    for k in range(columns.shape[0]):
-        i = columns[k]
-        old, total = scales.mean_square[i], scales.weight[i]
-        new = old
-        if x[k] != 0:
-            total += h
-            new += (x[k] * x[k] - old) * (h / total)
-        limit = type(old)(MAX_RATIO) * math.sqrt(old)
-        clipped[k] = math.copysign(limit, x[k]) if 0 < limit < abs(x[k]) else x[k]
-        growth[k] = math.sqrt(old / new) if 0 < old < new else one_like(old)
-        inverse[k] = one_like(old) / math.sqrt(new) if new > 0 else new
-        mean_square[k], weight[k] = new, total
+    """Set the arrays of `row` for a row of weight h; the scales themselves do not change.
+
+    The loops are short and over few arrays, so that they vectorise.
+    """
+    limited, growth, inverse, mean_square, weight = row
+    n = columns.shape[0]
+    for k in range(n):
+        mean_square[k], weight[k] = scales[columns[k], 0], scales[columns[k], 1]
+    for k in range(n):
+        growth[k] = mean_square[k]
+    _limit_values(x, mean_square, limited)
+    _add_squares(x, h, mean_square, weight)
+    _invert_scales(mean_square[:n], inverse)
+    _compare_scales(mean_square, inverse, growth[:n])
 
 
 @force_inline()
@@ -201,7 +236,7 @@ def learn_search_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
     is_large = w.shape[0] * w.shape[1] * (len(s) + 1) * w.itemsize > PREFETCH_BYTES
     last_rate = -1.0
     scores = p[0, :n]
-    clipped, growth, inverse, mean_square, weight = buffers.row
+    limited, growth, inverse, mean_square, weight = buffers.row
     for position in range(start, stop):
         status, row, h, columns, x = open_row(rows, w.shape[0], position)
         if status != DONE:
@@ -212,7 +247,7 @@ def learn_search_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             return position, TOO_LARGE, t
         catch_up_features(spec_at_update(spec, t), weights, buffers, columns, t)
         scale_row(scales, columns, x, h, buffers.row)
-        dot_outputs(w, columns, clipped, bias, p)
+        dot_outputs(w, columns, limited, bias, p)
         if not can_learn_from(spec.loss, scores):
             return position, NOT_FINITE, t
         fill_losses_and_slopes(spec.loss.loss, rows.y[row], scores, buffers, h)
@@ -245,7 +280,7 @@ def learn_search_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
         if spec.intercept:
             move_weights(spec.bias_update, bias, buffers.bias_column, ones, ones, bias_r, buffers)
         for k in range(last):
-            scales.mean_square[columns[k]], scales.weight[columns[k]] = mean_square[k], weight[k]
+            scales[columns[k], 0], scales[columns[k], 1] = mean_square[k], weight[k]
         t += 1
         record_features(spec_at_update(spec, t), weights, buffers, columns, t)
     return stop, DONE, t
