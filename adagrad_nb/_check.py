@@ -334,8 +334,8 @@ def scipy_bounds(value, n, dtype):
                 f"bounds: got {shorten_repr(value)}; "
                 "must be a sequence of (lower, upper) pairs or scipy.optimize.Bounds"
             ) from None
-        if len(pairs) != n:
-            raise ValueError(f"bounds: got {len(pairs)} pairs for {n} variables; give one pair per variable")
+        if len(pairs) not in (1, n):
+            raise ValueError(f"bounds: got {len(pairs)} pairs for {n} variables; give one pair per variable, or one")
         lower = [-math.inf if b is None else _take_scalar(b) for b in lower]
         upper = [math.inf if b is None else _take_scalar(b) for b in upper]
     sides = []

@@ -225,7 +225,10 @@ def _make_loss(name, parameter):
 
 def _parse_rate(text):
     """Parse the argument of --lr, a number or "auto"."""
-    return text if text == "auto" else float(text)
+    try:
+        return text if text == "auto" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"got {text!r}; must be a number or 'auto'") from None
 
 
 def _make_penalty(l1, l2):

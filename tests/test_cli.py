@@ -405,3 +405,9 @@ def test_multiclass_models_on_the_command_line(tmp_path, capsys):
     (tmp_path / "two").write_text("\n".join(row for row in rows if row[0] != "5") + "\n")
     assert main(["train", two, "--lr", "auto", "--quiet"]) == 0
     assert "the best of 8" in capsys.readouterr().out
+
+
+def test_a_rate_that_is_no_number(files, capsys):
+    with pytest.raises(SystemExit):
+        main(["train", str(files[0]), "--lr", "fast"])
+    assert "argument --lr: got 'fast'; must be a number or 'auto'" in capsys.readouterr().err

@@ -75,7 +75,9 @@ def _overload_one_like(x):
 
 # Magnitudes whose squares are far from overflow.
 MAGNITUDE_LIMITS: dict[type, np.floating] = {np.float32: np.float32(2.0**58), np.float64: np.float64(2.0**500)}
-SMALLEST_ACCURATE_NORMS = {dtype: 1 / float(limit) for dtype, limit in MAGNITUDE_LIMITS.items()}  # of `is_accurate_norm`
+SMALLEST_ACCURATE_NORMS = {
+    dtype: 1 / float(limit) for dtype, limit in MAGNITUDE_LIMITS.items()
+}  # of `is_accurate_norm`
 
 
 def magnitude_limit_like(x):

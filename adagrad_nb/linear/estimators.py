@@ -31,14 +31,13 @@ from ..records.averaging import Polyak
 from ..records.losses import LOSSES, Logistic, has_probabilities, target_type
 from ..records.multiclass_losses import OneVsRest, Softmax
 from ..records.penalties import L1, L2, ElasticNet, NoPenalty
-from ..records.rules import Adagrad
 from . import targets
 from .early_stopping import early_stopping_monitor
 from .fit import check_options, fit_linear
 from .row_order import sort_rows_by_hash
 from .target_scaling import can_standardize
 from .targets import BinaryLabels, MulticlassLabels, Numbers, apply_class_weight, check_class_weight
-from .trainer import new_model
+from .trainer import default_rule, new_model
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,19 +137,17 @@ class LinearEstimator(BaseEstimator):
             early_stopping_monitor(self.early_stopping, 0)
             if self.callback is not None and not callable(self.callback):
                 raise TypeError(f"callback: got {self.callback!r}; must be callable")
-            return check_options(
+            options = check_options(
                 **self._model_options(), penalty=self._resolve_penalty(), lr=self.lr,
-                rule=self._default_rule() if self.rule is None else self.rule, average=self._resolve_average(),
+                rule=self.rule, average=self._resolve_average(),
                 batch_size=self.batch_size, intercept=bool(self.fit_intercept), normalized=self.normalized,
                 invariant=self.invariant,
             )  # fmt: skip
+            return {"rule": default_rule(options)} | options
 
     def _model_options(self):
         """Return the options that differ between the estimators."""
         return {"loss": self._resolve_loss()}
-
-    def _default_rule(self):
-        return Adagrad()
 
     def _resolve_average(self):
         """Return the average as `fit_linear` takes it: a record or False."""
@@ -313,7 +310,8 @@ alpha : float, default 1e-4
 l1_ratio : float or None, default 0.15
     Fraction in [0, 1] of "l1" in "elasticnet": `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
 rule : rule record, optional
-    Update rule, by default ``Adagrad()``, or with `standardize_targets` ``Adagrad(eps=0)``, which has no unit.""",
+    Update rule, by default ``Adagrad()``, or with `standardize_targets` or ``lr="auto"`` ``Adagrad(eps=0)``, since eps
+    has the unit of a gradient.""",
     "FITTING": """\
 average : bool, int, Polyak or OnlineToBatch, default False
     Whether `coef_` and `intercept_` are means of the iterates.  With an int n the mean begins with the n-th update, as
@@ -767,10 +765,6 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         options = super()._model_options()
         is_wanted = _check.boolean("standardize_targets", self.standardize_targets)
         return options | {"standardize_targets": is_wanted and can_standardize(options["loss"])}
-
-    def _default_rule(self):
-        # eps has the unit of a gradient: with 0 the weights are proportional to the unit of y.
-        return Adagrad(eps=0.0) if self._model_options()["standardize_targets"] else Adagrad()
 
     def _encode_targets(self, X, y, is_continued, classes=None):
         # Raises for invalid targets with their positions in y, before rows are shuffled.

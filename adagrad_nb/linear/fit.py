@@ -79,7 +79,7 @@ def fit_linear(
         A record such as ``Quantile(0.9)`` has parameters of its own.
     penalty : penalty record, optional
         Penalty on the weights.  The intercept is never penalised.
-    rule : rule record, default Adagrad()
+    rule : rule record, default Adagrad(), or Adagrad(eps=0) with ``lr="auto"`` or `standardize_targets`
         Update rule: `Adagrad` and its variants, dual averaging (`RDA`, `FTRL`), or `Adadelta`.
     lr : float, schedule record, "auto", RateSearch or Rates, default 0.5
         Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.  "auto"
@@ -138,6 +138,8 @@ def fit_linear(
         units of s, and the intercept starts at a.  `coef`, `intercept`, losses and the strength of penalties are in
         the units of y.  The scale is estimated before rows 2, 4, 8, … of all passes together; the weights do not
         change before row 2.  For losses of the residual p - y; a custom one has an attribute ``is_residual = True``.
+        The first row has the progressive loss of the prediction 0.  An outlier among the first targets delays training,
+        even with a robust loss.
     class_weight : dict or "balanced", optional
         Factor of the sample weights for each label; labels that the dict lacks have the factor 1.  "balanced"
         gives every label the same total weight, with a mean factor of 1; it requires data in memory.
@@ -174,6 +176,8 @@ def fit_linear(
     >>> model.progressive_loss < 0.25, bool(np.mean(model.predict(X) == y) > 0.97)
     (True, True)
     """
+    if isinstance(lr, str) and lr == "auto" and isinstance(model, LinearModel) and model.has_several_rates:
+        lr = None  # those of the model
     options = check_options(
         loss, lr, penalty=penalty, rule=rule, intercept=intercept, average=average, batch_size=batch_size,
         normalized=normalized, invariant=invariant, standardize_targets=standardize_targets,

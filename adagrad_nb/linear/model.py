@@ -321,6 +321,11 @@ class LinearModel:
         return losses / weight if weight else np.full(losses.size, np.nan)
 
     @property
+    def has_several_rates(self) -> bool:
+        """Whether the model trains with several learning rates."""
+        return isinstance(self.selection, BestOutput)
+
+    @property
     def is_searching(self) -> bool:
         """Whether the model searches for its learning rate."""
         return isinstance(self.selection, SearchedOutput)
@@ -367,7 +372,7 @@ class LinearModel:
         Returns
         -------
         ndarray of shape (n,), or (n, n_classes) for more than two classes
-            A device array for rows on a device.
+            A device array for rows on a device.  float64 with `standardize_targets`.
 
         Raises
         ------
@@ -388,7 +393,7 @@ class LinearModel:
             out, row = self.selection.decision_values(self.parameters, self.loss_sums, arrays)
         if row < X.shape[0]:
             _csr.raise_for_row(X, row)
-        return out + self.dtype.type(self._offset) if self._offset else out
+        return out + np.float64(self._offset) if self._offset else out  # the offset may exceed float32's digits
 
     def _host_scores(self, X):
         scores = self.decision_function(X)

@@ -11,6 +11,7 @@ from .. import _csr
 from .._csr import as_csr, as_unsigned, sum_duplicates
 from ..records.losses import Logistic
 from ..records.rules import Adagrad
+from ..records.schedules import RateSearch
 from .device_trainer import DeviceRows, learn_on_device
 from .dispatch import choose_kernel
 from .kernels import rows as row_kernels
@@ -216,9 +217,15 @@ class Trainer:
         return True
 
 
+def default_rule(options):
+    """Return the rule of a model with the checked `options`, if none is given."""
+    has_no_unit = isinstance(options.get("lr"), RateSearch) or options.get("standardize_targets")
+    return Adagrad(eps=0.0) if has_no_unit else Adagrad()  # eps has the unit of a gradient
+
+
 def new_model(X, y, classes, options):
     """Return an untrained model for the rows X, with the checked `options` and the defaults of others."""
-    defaults = {"loss": Logistic(), "rule": Adagrad(), "lr": 0.5, "penalty": None, "intercept": True}
+    defaults = {"loss": Logistic(), "rule": default_rule(options), "lr": 0.5, "penalty": None, "intercept": True}
     options = defaults | options
     if is_multiclass(options["loss"], y, classes):
         options["loss"] = multiclass_loss(options["loss"])
@@ -227,7 +234,7 @@ def new_model(X, y, classes, options):
 
 def _learn_standardized(trainer, learn, X, y, weight, order, loss_sums):
     """Train on the rows of a chunk in parts, between which the scale of the targets is estimated anew."""
-    model, scaling = trainer.model, trainer.model.target_scaling
+    model, scaling, is_first_pass = trainer.model, trainer.model.target_scaling, loss_sums is trainer.model.loss_sums
     active = np.flatnonzero(weight[order] > 0)
     if not active.size:
         return learn(trainer, X, np.asarray(y, model.dtype), weight, order, loss_sums)
@@ -247,6 +254,7 @@ def _learn_standardized(trainer, learn, X, y, weight, order, loss_sums):
         n_learnt += -(-scaling.rows_until_due() // model.batch_size) * model.batch_size  # whole batches
         end = int(active[n_learnt - 1]) + 1 if n_learnt < active.size else order.size
         before = model.n_seen
+        loss_sums = model.loss_sums if is_first_pass else trainer.later_sums  # a search replaces them
         should_continue = learn(trainer, X, y, weight, order[position:end], loss_sums)
         learnt = order[position : position + model.n_seen - before]
         learnt = learnt[weight[learnt] > 0]

@@ -352,6 +352,12 @@ def _check_step_options(options):
 
 def _check_scipy_extras(extras, gtol):
     """Check the arguments that only scipy.optimize.minimize passes; return gtol."""
+    for name in ("options", "method"):
+        if name in extras:
+            raise TypeError(
+                f"{name}: is an argument of scipy.optimize.minimize(…, method=minimize_adagrad, options={{…}}); give "
+                "minimize_adagrad the options themselves, such as maxiter=100"
+            )
     _check.check_known_options("minimize_adagrad", extras, (*_OWN_OPTIONS, *_SCIPY_EXTRAS))
     _check.no_constraints(extras.get("constraints"))
     for unused in ("hess", "hessp"):

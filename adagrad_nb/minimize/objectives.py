@@ -267,6 +267,8 @@ class Objective:
         """Return a dense gradient as an array of the shape of x, and a sparse one unchanged."""
         if _is_indices_and_values(g) or (not isinstance(g, np.ndarray) and scipy.sparse.issparse(g)):
             return g
+        if g is None:
+            raise TypeError(f"jac: got None; must return the gradient, real numbers of shape {x.shape}")
         try:
             array = np.asarray(g)
             array = array.astype(np.float64) if array.dtype.kind in "Ob" else array

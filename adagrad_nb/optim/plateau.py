@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
 from .. import _check
+
+
+def _to_float(name, value):
+    """Return a number as a float; raise for other objects."""
+    if not isinstance(value, str):
+        with contextlib.suppress(TypeError, ValueError):
+            return float(value)
+    raise TypeError(f"{name}: got {_check.shorten_repr(value)}; must be one number")
 
 
 class ReduceOnPlateau:
@@ -79,7 +88,7 @@ class ReduceOnPlateau:
         eps: float = 1e-8,
         maximize: bool = False,
     ) -> None:
-        self.lr = float(_check.in_interval("lr", lr, "[0, inf)"))
+        self.lr = _check.in_interval("lr", _to_float("lr", lr), "[0, inf)")
         self.factor = _check.in_interval("factor", factor, "(0, 1)")
         self.patience, self.cooldown = _check.count("patience", patience), _check.count("cooldown", cooldown)
         self.threshold = _check.in_interval("threshold", threshold, "[0, inf)")
@@ -96,7 +105,7 @@ class ReduceOnPlateau:
 
     def observe(self, loss: Any) -> float:
         """Take a loss, such as that of an epoch; return the learning rate from now on."""
-        loss = float(loss)
+        loss = _to_float("loss", loss)
         if self._is_better(loss):
             self.best, self.n_bad = loss, 0
         else:

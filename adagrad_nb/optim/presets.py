@@ -143,7 +143,7 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
         raise ValueError(f"{missing[0]}: {system} has no default for it; pass {missing[0]}=…")
     if "lr" in given:
         given["lr"] = as_schedule(given["lr"])
-    if given.get("lr", 0.0) is None and "lr_scheduler" not in settings_of_system and system != "optax":
+    if given.get("lr", 0.0) is None and "lr_scheduler" not in settings_of_system and factory is not _optax_adadelta:
         raise ValueError(f"lr: got None; {system} needs a number or a schedule")
     _check_settings(given)
     options = factory(**given)

@@ -289,27 +289,43 @@ class State:
         if options.get("lr_scale") is not None:
             options["lr_scale"] = align(x, options["lr_scale"], "lr_scale")
         new = State(_list_arrays(x), self.options._replace(**options))
+        accumulations = [[item for item in state.transforms if accumulates_gradients(item)] for state in (self, new)]
+        if self.n_pending and accumulations[0] != accumulations[1]:
+            raise ValueError(
+                f"transforms: Accumulate has {self.n_pending} gradients without an update; change it after the next one"
+            )
         if len(new.leaves) != len(self.leaves):
             raise ValueError(f"state: it was made for {len(self.leaves)} arrays; got {len(new.leaves)}")
         for leaf, old in zip(new.leaves, self.leaves, strict=True):
-            if (leaf.shape, leaf.dtype, len(leaf.slots)) != (old.shape, old.dtype, len(old.slots)):
+            if (leaf.shape, leaf.dtype) != (old.shape, old.dtype):
                 raise ValueError(
-                    f"state: it was made for {old.dtype} of shape {old.shape} and {len(old.slots)} accumulators; "
-                    f"{leaf.path} is {leaf.dtype} of shape {leaf.shape} and the rule has {len(leaf.slots)}"
+                    f"state: it was made for {old.dtype} of shape {old.shape}; {leaf.path} is {leaf.dtype} of shape "
+                    f"{leaf.shape}"
+                )
+            old_shapes, shapes = ([tuple(slot.shape) for slot in each.slots] for each in (old, leaf))
+            if shapes != old_shapes:
+                raise ValueError(
+                    f"rule: {type(new.rule).__name__} has accumulators of shapes {shapes} for {leaf.path}, but the "
+                    f"state has {old_shapes}; call init for a new state"
                 )
             old = old.copy()
             leaf.set_slots(old.slots)
             if leaf.mean is not None and old.mean is not None:
                 leaf.mean = old.mean
-            if leaf.accumulated is not None or old.accumulated is not None:
+            if accumulations[1]:
                 leaf.accumulated = old.accumulated
             if leaf.keeps_master:
                 leaf.master = old.master
             if leaf.applied_log_decay is not None and old.applied_log_decay is not None:
                 leaf.applied_log_decay = old.applied_log_decay
-        if new.options.sparse_decay != "lazy" and lazy_decay.has_missed_decay(self):
-            raise ValueError("sparse_decay: rows of x have missed decay; call x, state = catch_up(x, state) first")
+            elif lazy_decay.has_missed_decay(self):
+                raise ValueError("sparse_decay: rows of x have missed decay; call x, state = catch_up(x, state) first")
+        loss_scale = new.scale, new.n_good_steps
         new.counts, new.seed = self.counts, self.seed
+        if any(hasattr(item, "grow") for item in new.transforms) != any(
+            hasattr(item, "grow") for item in self.transforms
+        ):
+            new.scale, new.n_good_steps = loss_scale
         new.iterate = None if self.iterate is None else self.leaves[0].copy_array(self.iterate)
         new._refresh()
         return new

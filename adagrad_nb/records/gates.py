@@ -11,7 +11,6 @@ one of these attributes:
     `LossScale`.
 """
 
-import math
 from typing import Any, NamedTuple
 
 from .._check import count, one_of, positive_count, record_methods
@@ -160,7 +159,10 @@ def gradients_per_step(gate: Any, t: int) -> int:
     if not hasattr(every, "_fields") and not callable(every):
         return every
     value = at(every, t) if hasattr(every, "_fields") else every(t)
-    number = int(value) if math.isfinite(value) else 0
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
     return positive_count(f"Accumulate.every({t})", number if number == value else value)
 
 

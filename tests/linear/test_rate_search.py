@@ -121,6 +121,43 @@ def test_passes_compare_the_first_pass():
     assert np.all(np.isfinite(stopped.pass_losses))
 
 
+@pytest.mark.parametrize("passes", [1, 2])
+@pytest.mark.parametrize("cut", [30, 64, 130])
+def test_standardised_targets_and_a_search(cut, passes):
+    """Every row counts after a halving too, and resumed training is bit-equal."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 3))
+    y = 100 + X @ [1.0, -2.0, 3.0]
+    options = {"loss": "squared", "standardize_targets": True, "lr": RateSearch(halve_at=(20, 64, 100))}
+    whole = fit_linear(X, y, passes=passes, **options)
+    assert whole.loss_sums[-1] == 200
+    assert whole.rates.size == 1
+    if passes == 1:
+        first = fit_linear(X[:cut], y[:cut], **options)
+        assert content(fit_linear(X[cut:], y[cut:], model=first)) == content(whole)
+
+
+def test_tiny_columns_and_targets():
+    """The default rule has no eps, which would have the unit of a gradient."""
+    X, y, _ = problems.data("signs", n=200)
+    losses = [fit_linear(X * scale, y, lr="auto").progressive_loss for scale in (1.0, 1e-12, 1e12)]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-9)
+    X, y, _ = problems.data("numbers", n=200)
+    losses = [
+        fit_linear(X, y * scale, loss="squared", standardize_targets=True, lr=0.1).mean_loss(X, y * scale) / scale**2
+        for scale in (1.0, 1e-30, 1e30)
+    ]
+    np.testing.assert_allclose(losses, losses[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 4}, {"rule": Adadelta()}], ids=str)
+def test_auto_continues_with_the_rates_of_the_model(options):
+    X, y, _ = problems.data("signs")
+    first = fit_linear(X[:20], y[:20], lr="auto", **options)
+    rest = fit_linear(X[20:], y[20:], lr="auto", model=first)
+    assert rest.progressive_loss == fit_linear(X, y, lr="auto", **options).progressive_loss
+
+
 def test_auto_is_a_search_where_its_steps_exist():
     X, y, _ = problems.data("signs")
     assert fit_linear(X, y, lr="auto").state.lr == RateSearch()

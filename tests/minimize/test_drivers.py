@@ -1675,3 +1675,19 @@ def test_functions_may_change_the_batch():
     options = {"n_samples": 12, "batch_size": 3, "epochs": 4, "rng": 0}
     results = [minimize_stochastic(lambda x, i: 0.0, np.zeros(3), jac=each, **options) for each in (jac, spoil_batch)]
     np.testing.assert_array_equal(results[0].x, results[1].x)
+
+
+@pytest.mark.parametrize("name", ["options", "method"])
+def test_arguments_of_scipy_minimize_name_the_remedy(name):
+    with pytest.raises(TypeError, match=rf"^{name}: is an argument of scipy.optimize.minimize"):
+        minimize_adagrad(rosen, np.ones(2), jac=rosen_der, **{name: {"maxiter": 3}})
+
+
+def test_a_gradient_of_none():
+    with pytest.raises(TypeError, match=r"^jac: got None; must return the gradient"):
+        minimize_adagrad(rosen, np.ones(2), jac=lambda x: None)
+
+
+def test_one_pair_of_bounds_for_all_variables():
+    res = minimize_adagrad(lambda x: np.sum((x - 3) ** 2), np.zeros(3), jac=lambda x: 2 * (x - 3), bounds=[(0, 2)])
+    np.testing.assert_allclose(res.x, 2)

@@ -77,3 +77,12 @@ def test_a_callback_of_a_minimiser(compiled):
 def test_domains(options, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         ReduceOnPlateau(**({"lr": 1.0} | options))
+
+
+@pytest.mark.parametrize("value", ["a", None, np.ones(2)], ids=str)
+def test_numbers_are_checked(value):
+    with pytest.raises(TypeError, match=r"^lr: got .*; must be one number"):
+        ReduceOnPlateau(value)
+    with pytest.raises(TypeError, match=r"^loss: got .*; must be one number"):
+        ReduceOnPlateau(0.1).observe(value)
+    assert ReduceOnPlateau(0.1).observe(float("nan")) == 0.1

@@ -317,6 +317,27 @@ def test_a_state_continues_with_other_options():
         state.with_options(np.ones(4), lr=1.0)
 
 
+@pytest.mark.parametrize("rules", [(RowAdagrad(), Adagrad()), (Adagrad(), RowAdagrad()), (Adagrad(), Adadelta())])
+def test_a_state_refuses_a_rule_with_other_accumulators(rules):
+    """The kernels would read and write beyond them."""
+    x = np.ones((4, 3))
+    with pytest.raises(ValueError, match=rf"^rule: {type(rules[1]).__name__} has accumulators of shapes .*; call init"):
+        init(x, rules[0]).with_options(x, rule=rules[1])
+
+
+def test_counters_fit_the_other_options():
+    x = np.ones(2)
+    scaled = init(x, transforms=(LossScale(),))
+    assert scaled.with_options(x, transforms=()).scale == 1.0
+    assert init(x).with_options(x, transforms=(LossScale(),)).scale == scaled.scale
+    assert scaled.with_options(x, lr=0.1).scale == scaled.scale
+    x, state = update(x, x, init(x, transforms=(Accumulate(4),)))
+    for transforms in ((), (Accumulate(2),)):
+        with pytest.raises(ValueError, match=r"^transforms: Accumulate has 1 gradients without an update"):
+            state.with_options(x, transforms=transforms)
+    assert state.with_options(x, lr=0.1).n_pending == 1
+
+
 def test_missed_decay_survives_other_options():
     """Lazy decay that no row has had yet is neither lost nor applied again."""
     x = np.ones((2, 1))
@@ -325,6 +346,8 @@ def test_missed_decay_survives_other_options():
     np.testing.assert_array_equal(catch_up(x, state.with_options(x, lr=0.1))[0], [[0.75], [0.75]])
     with pytest.raises(ValueError, match=r"^sparse_decay: rows of x have missed decay; call x, state = catch_up"):
         state.with_options(x, sparse_decay="whole")
+    with pytest.raises(ValueError, match=r"^sparse_decay: rows of x have missed decay; call x, state = catch_up"):
+        state.with_options(x, transforms=())
     x, state = catch_up(x, state)
     assert state.with_options(x, sparse_decay="whole").t == 1
 

@@ -224,3 +224,10 @@ def test_incompatible_gates():
     with pytest.raises(ValueError, match=r"transforms: a DecoupledDecay before Accumulate"):
         init(np.ones(1), transforms=(DecoupledDecay(0.1), Accumulate(3)))
     assert init(np.ones(1), transforms=(L2Decay(0.1), Accumulate(3))).t == 0
+
+
+def test_accumulate_with_a_function_that_returns_no_number():
+    x = np.ones(2)
+    state = init(x, transforms=(Accumulate(lambda t: "two"),))
+    with pytest.raises(ValueError, match=r"^Accumulate.every\(0\): got 'two'; must be an integer"):
+        update(x, x, state)
