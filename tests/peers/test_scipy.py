@@ -225,8 +225,8 @@ def test_bounds_in_every_spelling(spelling, jac):
 
 @pytest.mark.parametrize(
     "bounds",
-    [[(0, 1)], [(0, 1)] * 3, [(2, 1)] * 2, [(0,)] * 2, [(0, 1, 2)] * 2, Bounds([0] * 3, [1] * 3), Bounds(2, 1)],
-    ids=["short", "long", "inverted", "single", "triples", "Bounds long", "Bounds inverted"],
+    [[(0, 1)] * 3, [(2, 1)] * 2, [(0,)] * 2, [(0, 1, 2)] * 2, Bounds([0] * 3, [1] * 3), Bounds(2, 1)],
+    ids=["long", "inverted", "single", "triples", "Bounds long", "Bounds inverted"],
 )  # fmt: skip
 def test_bounds_that_do_not_fit_raise(bounds):
     with pytest.raises(ValueError, match="ound"):

@@ -202,7 +202,7 @@ def test_early_stopping_needs_rows_on_both_sides(kind):
     y = targets(kind)
     rows = [int(np.argmax(LABELS > 0)), int(np.argmax(LABELS < 0))]
     with pytest.raises(ValueError, match="validation_fraction|train set|train_size|test_size"):
-        early_stopping(kind, validation_fraction=0.999).fit(X[rows], y[rows])
+        early_stopping(kind, validation_fraction=0.999, random_state=0).fit(X[rows], y[rows])
     with pytest.raises(ValueError, match="weights"):
         early_stopping(kind, random_state=0).fit(X, y, sample_weight=np.zeros(N))
 
