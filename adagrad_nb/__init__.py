@@ -43,6 +43,7 @@ from .linear.fit import fit_linear
 from .linear.merging import merge
 from .linear.model import LinearModel
 from .linear.model_file import load_model
+from .linear.rate_search import Candidate
 from .linear.trainer import Progress
 from .minimize.drivers import minimize_adadelta, minimize_adagrad, minimize_stochastic
 from .optim.interop import from_optax, from_torch, to_optax, to_torch
@@ -131,10 +132,11 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise",
-    "Bounded", "Box", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Constant", "Cosine",
-    "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows", "EarlyStopping", "ElasticNet", "EpsilonInsensitive",
-    "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber", "InverseSqrt", "InverseTime", "L2Decay",
-    "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
+    "Bounded", "Box", "Candidate", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Constant",
+    "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows", "EarlyStopping", "ElasticNet",
+    "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber", "InverseSqrt",
+    "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize", "ModifiedHuber",
+    "MomentumAdagrad", "NoPenalty",
     "NonNegative", "OneCycle", "OneVsRest", "OnlineToBatch", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak",
     "Polynomial", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale",
     "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",

@@ -89,6 +89,8 @@ class LinearModel:
         `Rates`.
     candidates : list of Candidate
         The learning rates of a search, with the progressive loss of each and the update at which it was removed.
+    has_several_rates, is_searching : bool
+        Whether the model trains with several learning rates; whether it searches for the best one (`RateSearch`).
     rate : float
         Learning rate with the lowest progressive loss.  `coef`, `intercept` and predictions are those of this rate.
     progressive_losses : ndarray of shape (n_rates,)

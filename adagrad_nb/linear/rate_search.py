@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Candidate(NamedTuple):
-    """Learning rate of a search, and how it did.
+    """Learning rate of a search and its progressive loss.
 
     Attributes
     ----------
@@ -28,6 +28,15 @@ class Candidate(NamedTuple):
         Mean loss of the rows of the first pass, each before its update, until the candidate was removed.
     removed_at : int or None
         Update number at which it was removed; None if it remains.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb import RateSearch, fit_linear
+    >>> X = np.random.default_rng(0).normal(size=(300, 3))
+    >>> model = fit_linear(X, X @ [1.0, -2.0, 3.0] > 0, lr=RateSearch((0.01, 1.0), halve_at=(200,)))
+    >>> [(candidate.rate, candidate.removed_at) for candidate in model.candidates]
+    [(0.01, 200), (1.0, None)]
     """
 
     rate: float

@@ -62,6 +62,7 @@ def accepts_arguments(function: Any, *args: Any) -> bool:
 
 
 def _refuse_metric(scheduler, name):
+    """Raise ValueError for a scheduler that depends on the loss."""
     raise ValueError(
         f"{name}: {type(scheduler).__name__} depends on the loss, not on the number of updates; use "
         "adagrad_nb.ReduceOnPlateau and pass each loss to its method observe"
