@@ -61,12 +61,9 @@ def _check_options(state):
         raise ValueError("duplicates: 'sequential' decays a row more than once; with sparse_decay='lazy' use any other")
 
 
-def has_missed_decay(state):
-    """Return whether a row has decay that has not been applied to it."""
-    return any(
-        leaf.applied_log_decay is not None and np.any(leaf.applied_log_decay != log_decay)
-        for leaf, log_decay in zip(state.leaves, state.log_decay, strict=True)
-    )
+def has_missed_decay(leaf, log_decay):
+    """Return whether a row of an array has not had all of the decay so far, whose logarithm is `log_decay`."""
+    return leaf.applied_log_decay is not None and bool(np.any(leaf.applied_log_decay != log_decay))
 
 
 def _log_factor(state, leaf, lr):

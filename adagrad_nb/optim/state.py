@@ -296,7 +296,7 @@ class State:
             )
         if len(new.leaves) != len(self.leaves):
             raise ValueError(f"state: it was made for {len(self.leaves)} arrays; got {len(new.leaves)}")
-        for leaf, old in zip(new.leaves, self.leaves, strict=True):
+        for leaf, old, log_decay in zip(new.leaves, self.leaves, self.log_decay, strict=True):
             if (leaf.shape, leaf.dtype) != (old.shape, old.dtype):
                 raise ValueError(
                     f"state: it was made for {old.dtype} of shape {old.shape}; {leaf.path} is {leaf.dtype} of shape "
@@ -318,7 +318,7 @@ class State:
                 leaf.master = old.master
             if leaf.applied_log_decay is not None and old.applied_log_decay is not None:
                 leaf.applied_log_decay = old.applied_log_decay
-            elif lazy_decay.has_missed_decay(self):
+            elif lazy_decay.has_missed_decay(old, log_decay):
                 raise ValueError("sparse_decay: rows of x have missed decay; call x, state = catch_up(x, state) first")
         loss_scale = new.scale, new.n_good_steps
         new.counts, new.seed = self.counts, self.seed

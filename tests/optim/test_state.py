@@ -352,6 +352,15 @@ def test_missed_decay_survives_other_options():
     assert state.with_options(x, sparse_decay="whole").t == 1
 
 
+def test_missed_decay_of_one_array_of_several_survives_other_options():
+    x = {"decayed": np.ones(2), "other": np.ones(2)}
+    state = init(x, lr=0.5, transforms=(Only(DecoupledDecay(0.5), "decayed"),), sparse_decay="lazy")
+    x, state = update(x, dict.fromkeys(x, ([0], [0.0])), state)
+    caught_up, _ = catch_up(x, state.with_options(x, lr=0.1))
+    np.testing.assert_array_equal(caught_up["decayed"], [0.75, 0.75])
+    np.testing.assert_array_equal(caught_up["other"], [1.0, 1.0])
+
+
 @pytest.mark.parametrize(
     ("x", "message"),
     [
