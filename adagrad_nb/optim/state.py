@@ -292,7 +292,8 @@ class State:
         accumulations = [[item for item in state.transforms if accumulates_gradients(item)] for state in (self, new)]
         if self.n_pending and accumulations[0] != accumulations[1]:
             raise ValueError(
-                f"transforms: Accumulate has {self.n_pending} gradients without an update; change it after the next update"
+                f"transforms: Accumulate has {self.n_pending} gradients without an update; change it after the next "
+                "update"
             )
         if len(new.leaves) != len(self.leaves):
             raise ValueError(f"state: it was made for {len(self.leaves)} arrays; got {len(new.leaves)}")
