@@ -5,6 +5,7 @@
 
 import contextlib
 import functools
+import inspect
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -209,6 +210,10 @@ class Objective:
             raise ValueError(
                 f"jac: got {jac!r}; must be callable, True, None, or one of {', '.join(FINITE_DIFFERENCES)}"
             )
+        if not self.is_record:
+            self._check_arguments("fun", fun)
+        if callable(jac):
+            self._check_arguments("jac", jac)
         self.fun, self.jac = fun, jac
         self.gradient_has_value = not callable(jac)
         self._last_value = None  # (x, value) of the last call of `value`
@@ -246,6 +251,22 @@ class Objective:
         if callable(self.jac):
             return None, self.as_gradient(self.jac(self.copy_iterate(x), *batch, *self.args), x)
         return self._finite_differences(x, batch)
+
+    def _check_arguments(self, name, function):
+        """Raise TypeError if a function cannot take x, the samples if there are any, and `args`."""
+        try:
+            signature = inspect.signature(getattr(function, "py_func", function))
+        except (TypeError, ValueError):  # some built-in functions have none
+            return
+        names = ["x"] if self.sampler is None else ["x", "the samples of the batch"]
+        try:
+            signature.bind(*names, *self.args)
+        except TypeError as error:
+            names += [f"args of length {len(self.args)}"]
+            raise TypeError(
+                f"{name}: {getattr(function, '__name__', 'it')}{signature} cannot be called with "
+                f"{', '.join(names[:-1])} and {names[-1]}: {error}; pass the arguments after {names[-2]} as args=(…)"
+            ) from None
 
     arrays_equal: Any = staticmethod(np.array_equal)
 

@@ -1691,3 +1691,21 @@ def test_a_gradient_of_none():
 def test_one_pair_of_bounds_for_all_variables():
     res = minimize_adagrad(lambda x: np.sum((x - 3) ** 2), np.zeros(3), jac=lambda x: 2 * (x - 3), bounds=[(0, 2)])
     np.testing.assert_allclose(res.x, 2)
+
+
+@pytest.mark.parametrize("compiled", [True, False], ids=["njit", "python"])
+def test_too_few_or_too_many_args_are_named(compiled):
+    def fun(x, a, b):
+        return a * b * (x * x).sum()
+
+    def jac(x, a):
+        return 2 * a * x
+
+    if compiled:
+        fun, jac = numba.njit(fun), numba.njit(jac)
+    with pytest.raises(TypeError, match=r"^fun: fun\(x, a, b\) cannot be called with x and args of length 1.*'b'"):
+        minimize_adagrad(fun, np.ones(2), args=(1.0,))
+    with pytest.raises(TypeError, match=r"^jac: jac\(x, a\) cannot be called with x and args of length 2: too many"):
+        minimize_adagrad(fun, np.ones(2), args=(1.0, 1.0), jac=jac)
+    with pytest.raises(TypeError, match=r"^jac: .* x, the samples of the batch and args of length 1"):
+        minimize_stochastic(lambda x, batch, a: 0.0, np.ones(2), 5, args=(1.0,), jac=jac)
