@@ -1,7 +1,8 @@
 """Archives of arrays and records: validated when read, written atomically, with a checksum and without pickle.
 
-An archive is a NumPy ``.npz`` file without compression, whose member ``meta`` holds JSON.  `read_archive` allocates no
-more than the file holds.  It checks the container format; `schema` checks the arrays and the numbers.
+An archive is a NumPy ``.npz`` file without compression, whose member ``meta`` holds JSON.  `repeated_rows` stores
+arrays most of whose rows are equal.  For other arrays `read_archive` allocates no more than the file holds.  It checks
+the container format; `schema` checks the arrays and the numbers.
 """
 
 import contextlib
@@ -30,6 +31,7 @@ from ..records import (
     transforms,
 )
 from .content import name_content
+from .repeated_rows import pack, unpack
 from .schema import check_field_type, check_number, entry
 
 try:
@@ -37,7 +39,7 @@ try:
 except ImportError:  # not on Windows, which does not delete open files
     fcntl = None  # type: ignore[assignment]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 2 has arrays with repeated rows; files without them are written as version 1
 MAX_NESTING = 32  # records in records; the compiler nests as deeply
 _HEADER = re.compile(
     rb"\{'descr': '([<>|=][biufc]\d{1,2})', 'fortran_order': (True|False), "
@@ -49,7 +51,11 @@ _INTERNAL_RECORDS = (transforms.Chain, schedules.PrecomputedSchedule, multiclass
 
 def write_archive(path, kind, meta, arrays):
     """Write an archive of JSON data and arrays; after a failure `path` still has its old content."""
-    meta = {"format": FORMAT_VERSION, "kind": kind, "sha256": _sha256_digest(meta, arrays), "content": meta}
+    arrays, n_rows = pack(arrays)
+    content, version, parts = meta, 1, {}
+    if n_rows:
+        content, version, parts = [meta, n_rows], FORMAT_VERSION, {"n_rows": n_rows}
+    meta = {"format": version, "kind": kind, "sha256": _sha256_digest(content, arrays), "content": meta} | parts
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     with atomic_write(path) as file:
         np.savez(file, meta=text, **arrays)
@@ -73,7 +79,8 @@ def read_archive(path, kind):
             del arrays["meta"]
             found_kind, version, digest = (entry(meta, key, type_) for key, type_ in _META_TYPES.items())
             data = entry(meta, "content", dict)
-            own_digest = _sha256_digest(data, arrays)
+            n_rows = entry(meta, "n_rows", dict) if "n_rows" in meta else {}
+            own_digest = _sha256_digest([data, n_rows] if n_rows else data, arrays)
         except Exception as error:  # one wrong bit can make zipfile require a password or JSON nest too deeply
             raise ValueError(f"{path}: not a file of this package, or damaged ({error})") from None
     if found_kind != kind:
@@ -84,6 +91,8 @@ def read_archive(path, kind):
         )
     if digest != own_digest:
         raise ValueError(f"{path}: the checksum does not match; the file is damaged")
+    with naming_errors(path):
+        arrays = unpack(arrays, n_rows)
     return data, {name: _in_native_order(array) for name, array in arrays.items()}
 
 
