@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING
 
 from .cuda.arrays import has_cuda
 from .io.readers import Chunk, load_svmlight, read_svmlight
+from .io.row_cache import CachedReader, CachedRows, read_cache, write_cache
 from .io.vowpal import load_vw, read_vw
 from .linear.device_trainer import DeviceRows, to_device
 from .linear.early_stopping import EarlyStopping
@@ -132,16 +133,15 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise",
-    "Bounded", "Box", "Candidate", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Constant",
-    "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows", "EarlyStopping", "ElasticNet",
-    "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber", "InverseSqrt",
-    "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize", "ModifiedHuber",
-    "MomentumAdagrad", "NoPenalty",
-    "NonNegative", "OneCycle", "OneVsRest", "OnlineToBatch", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak",
-    "Polynomial", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale",
-    "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",
-    "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN", "catch_up", "fit_linear", "from_optax",
-    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_vw", "merge",
-    "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_svmlight", "read_vw", "to_device", "to_optax",
-    "to_torch", "update", "warm_up",
+    "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS",
+    "ClipValue", "Constant", "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows", "EarlyStopping",
+    "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber",
+    "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize",
+    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneCycle", "OneVsRest", "OnlineToBatch", "Only",
+    "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerFTRL", "Progress", "Quantile", "RateSearch",
+    "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge",
+    "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN", "catch_up",
+    "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight",
+    "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_cache", "read_svmlight",
+    "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
 ]  # fmt: skip

@@ -2,7 +2,9 @@
 
 import re
 
+ROW_CACHE_MAGIC = b"\x89ADAGRAD-ROWS\r\n\x1a"
 _MAGIC = (
+    (ROW_CACHE_MAGIC, "a row cache"),
     (b"\x1f\x8b", "gzip data"),
     (b"\xfd7zXZ\x00", "xz data"),
     (b"BZh", "bzip2 data"),
@@ -24,6 +26,7 @@ _MAGIC = (
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")
 _UTF16 = re.compile(rb"(?:[\t\n\r -~]\x00){2}|(?:\x00[\t\n\r -~]){2}")  # without a byte order mark
 REMEDIES = {
+    "a row cache": "read it with read_cache",
     "UTF-16 text": "save it as UTF-8",
     "a ZIP archive": "extract the text and pass that file",
     "a 7z archive": "extract the text and pass that file",
