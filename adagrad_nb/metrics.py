@@ -1,4 +1,4 @@
-"""Metrics of binary classifiers: ROC curve, area under it, calibration."""
+"""Metrics of binary classifiers: ROC curve and area under it, calibration, precision and recall."""
 
 from __future__ import annotations
 
@@ -99,3 +99,61 @@ def calibration(y: npt.ArrayLike, probability: np.ndarray, bins: int = 10) -> tu
     predicted = np.array([np.mean(probability[part]) for part in parts])
     observed = np.array([np.mean(np.asarray(y, float)[part]) for part in parts])
     return predicted, observed, np.array([part.size for part in parts])
+
+
+def calibration_error(y: npt.ArrayLike, probability: np.ndarray, bins: int = 10) -> float:
+    """Return the expected calibration error: the mean difference of predicted and observed frequencies [1]_.
+
+    Parameters
+    ----------
+    y, probability, bins
+        As in `calibration`.
+
+    Returns
+    -------
+    float
+        In [0, 1]: the mean over the quantile bins, by number of rows, of the absolute difference.  NaN without rows.
+
+    References
+    ----------
+    .. [1] M. P. Naeini, G. F. Cooper, M. Hauskrecht, "Obtaining Well Calibrated Probabilities Using Bayesian Binning",
+       AAAI 2015.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adagrad_nb.metrics import calibration_error
+    >>> calibration_error(np.array([False, True]), np.array([0.25, 0.75]), bins=2)
+    0.25
+    """
+    predicted, observed, rows = calibration(y, probability, bins)
+    return float(np.average(np.abs(predicted - observed), weights=rows)) if rows.size else float("nan")
+
+
+def precision_recall(y: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[float, float]:
+    """Return precision and recall of predicted labels.
+
+    Parameters
+    ----------
+    y : array_like of shape (n,)
+        Whether each row is positive.
+    predicted : array_like of shape (n,)
+        Whether each row is predicted to be positive.
+
+    Returns
+    -------
+    precision, recall : float
+        Fraction of the predicted rows that are positive, and of the positive rows that are predicted; NaN if there
+        are no such rows.
+
+    Examples
+    --------
+    >>> from adagrad_nb.metrics import precision_recall
+    >>> precision_recall([True, True, False], [True, False, False])
+    (1.0, 0.5)
+    """
+    y, predicted = np.asarray(y, bool), np.asarray(predicted, bool)
+    hits = int(np.count_nonzero(y & predicted))
+    counts = (int(np.count_nonzero(rows)) for rows in (predicted, y))
+    precision, recall = (hits / count if count else float("nan") for count in counts)
+    return precision, recall

@@ -215,20 +215,49 @@ def plot_training(
     if test is not None:
         y, scores = np.asarray(test[0]), np.asarray(test[1])
         loss = model.loss_of_scores(y, scores)
-        if is_binary:
-            positive = y == model.classes[1]
-            draw_roc(axes[1], positive, scores)
-            if model.has_probabilities:
-                draw_calibration(axes[2], positive, model.predict_from_scores(scores))
-            else:
-                draw_margins(axes[2], positive, scores)
-        elif is_multiclass:
-            draw_confusion(axes[1], y, model.classes[np.argmax(scores, axis=1)], model.classes)
-        else:
-            draw_predictions(axes[1], y, model.predict_from_scores(scores))
+        _draw_quality(axes[1:-1], model, y, scores)
     draw_learning(axes[0], history, loss)
     draw_weights(axes[-1], model.coef)
     return figure
+
+
+def plot_evaluation(model: LinearModel, y: npt.ArrayLike, scores: npt.ArrayLike) -> Figure:
+    """Return a figure of the quality of predictions.
+
+    Two classes have the ROC curve and the calibration curve, or histograms of the decision values if the loss has no
+    probabilities.  More classes have the confusion matrix.  Numbers have predicted against true targets.
+
+    Parameters
+    ----------
+    model : LinearModel
+    y : array_like of shape (n,)
+        Targets.
+    scores : array_like of shape (n,) or (n, n_classes)
+        Decision values.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    is_binary = model.classes is not None and model.coef.ndim == 1
+    figure, axes = _new_figure(1, 2 if is_binary else 1)
+    _draw_quality(axes, model, np.asarray(y), np.asarray(scores))
+    return figure
+
+
+def _draw_quality(axes, model, y, scores):
+    """Draw the quality of predictions on two axes for two classes, else on one."""
+    if model.classes is None:
+        draw_predictions(axes[0], y, model.predict_from_scores(scores))
+    elif model.coef.ndim == 2:
+        draw_confusion(axes[0], y, model.classes[np.argmax(scores, axis=1)], model.classes)
+    else:
+        positive = y == model.classes[1]
+        draw_roc(axes[0], positive, scores)
+        if model.has_probabilities:
+            draw_calibration(axes[1], positive, model.predict_from_scores(scores))
+        else:
+            draw_margins(axes[1], positive, scores)
 
 
 def draw_path(
