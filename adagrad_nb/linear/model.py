@@ -142,8 +142,8 @@ class LinearModel:
         else:
             self.selection = OnlyOutput()
             self.parameters = SingleOutput(*shared, average, normalized, invariant)
-        self.loss_sums = np.zeros(self.parameters.n_loss_sums)
         self._end_search()
+        self.loss_sums = np.zeros(self.parameters.n_loss_sums)
         if standardize_targets:
             _check_standardized(loss)
             self.target_scaling = TargetScaling(loss, intercept)

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..compiler.jit import cast
 from ..records.rules import is_scaled_gradient
+from ..records.schedules import has_several_rates
 from .kernels.scaled_rows import RootMeanSquareScale, ScaledLearnerSpec
 from .kernels.search_rows import SearchRowBuffers, SearchSpec
 from .parameters import FeatureScaling, MultiOutput, SingleOutput
@@ -167,7 +168,9 @@ class SearchedParameters(CandidateTable, MultiOutput):
         for table in (self.table, self.bias_table):
             new = self._new_table(table.shape[0])
             rows = self._changed_features() if table is self.table else slice(None)
-            new[rows, :, : kept.size] = table[rows][:, :, kept]
+            for k in range(table.shape[1]):  # one by one, because a copy of all would double the peak memory
+                for position, output in enumerate(kept):
+                    new[rows, k, position] = table[rows, k, output]
             tables.append(new)
         self.table, self.bias_table = tables
         if self.iterate_sums is not None:
@@ -264,6 +267,8 @@ class LastCandidate(CandidateTable, SingleOutput):
     features of the row, and a table of 4 outputs would need 4 times the memory.
     """
 
+    n_loss_sums = 3  # see `LastOutput`
+
     def __init__(
         self,
         n_features: int,
@@ -295,7 +300,9 @@ class LastCandidate(CandidateTable, SingleOutput):
         return state
 
     def _unscaled_schedule(self):
-        return cast(self.state.lr.schedule, np.float64)
+        """Return the learning-rate schedule, which the kernel multiplies by the rate."""
+        lr = self.state.lr
+        return cast(lr.schedule if has_several_rates(lr) else lr, np.float64)  # not yet in the first call
 
     def halve(self, loss_sums: np.ndarray) -> None:
         """Do nothing: one candidate remains."""
