@@ -205,9 +205,9 @@ class SearchedParameters(CandidateTable, MultiOutput):
     def search_workspace(self, index_dtype: npt.DTypeLike, longest_row: int) -> SearchRowBuffers:
         """Return the workspace of the kernel for rows of at most `longest_row` values."""
         row = self.row_workspace(index_dtype)
-        q, u = (self._new_table(1)[:, 0] for _ in range(2))
+        q, u, first = (self._new_table(1)[:, 0] for _ in range(3))
         return SearchRowBuffers(
-            row.p, row.z, row.losses, row.lr, q, u, self._new_table(longest_row + 1)[:, 0],
+            row.p, row.z, first, row.losses, row.lr, q, u, self._new_table(longest_row + 1)[:, 0],
             tuple(np.zeros((5, longest_row), self.dtype)), row.rate_factors, row.step_sizes, row.bias_column,
             row.bias_value,
         )  # fmt: skip

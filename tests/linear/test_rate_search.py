@@ -167,9 +167,7 @@ def test_first_weights_of_features_without_updates_stay(lr):
 def test_threads_and_merge_do_not_support_the_last_candidate():
     X, y, _ = problems.data("signs")
     model = fit_linear(X, y, lr=ENDING)
-    with pytest.raises(
-        ValueError, match=r"^threads: does not support a search over learning rates"
-    ):
+    with pytest.raises(ValueError, match=r"^threads: does not support a search over learning rates"):
         fit_linear(X, y, model=model, threads=2)
     with pytest.raises(ValueError, match=r"^models: does not support a search over learning rates, also"):
         merge([model, model])

@@ -14,11 +14,11 @@ over many buffers, because they may overlap.  In one loop a pass of normalised u
 import math
 from typing import Any, NamedTuple
 
-from ...compiler.jit import FORCE_INLINE, borrow_arrays, cast_like, jit, jitable, load, method, store
-from ...compiler.simd import one_like
+from ...compiler.jit import FORCE_INLINE, bind_inlined, borrow_arrays, cast_like, jit, jitable, load, method, store
+from ...compiler.simd import one_like, select
 from ...records.losses import invariant_step, slope, value
 from ...records.penalties import prox
-from ...records.rules import step, step_size
+from ...records.rules import has_additive_accumulators, step, step_size
 from ...records.schedules import at
 from .lazy import add_bias_iterate, caught_up, feature_spec, record_update
 from .multi_lazy import OutputSchedule
@@ -45,6 +45,7 @@ _clip_value = method("clip_value")
 _has_too_large_value = method("has_too_large_value", jit_options=FORCE_INLINE)
 _rescale_row = method("rescale_row", jit_options=FORCE_INLINE)
 _norm_factor = method("norm_factor")
+_slope_of_new_feature = method("slope_of_new_feature", jit_options=FORCE_INLINE)
 _learning_rate = method("learning_rate")
 _records_at_feature = method("records_at_feature")
 
@@ -116,6 +117,10 @@ class UnitScale(NamedTuple):
         """Return 1."""
         return type(lr)(1)
 
+    def slope_of_new_feature(self, rule, bias_slots, new_bias_slots, z, n_updates):
+        """Return z."""
+        return z
+
     def learning_rate(self, lr):
         """Return the learning rate of the schedule."""
         return lr
@@ -180,6 +185,10 @@ class MaxAbsScale(NamedTuple):
         running_sums[2] += lr * m
         return m
 
+    def slope_of_new_feature(self, rule, bias_slots, new_bias_slots, z, n_updates):
+        """Return z."""
+        return z
+
     def learning_rate(self, lr):
         """Return the learning rate of the schedule."""
         return lr
@@ -234,6 +243,11 @@ class RootMeanSquareScale(NamedTuple):
         """Return 1."""
         return type(lr)(1)
 
+    def slope_of_new_feature(self, rule, bias_slots, new_bias_slots, z, n_updates):
+        """Return the slope that enters accumulators that are zero; sum the squares without an intercept too."""
+        store(bias_slots, 0, new_bias_slots)
+        return first_slope(rule, new_bias_slots, z, n_updates)
+
     def learning_rate(self, lr):
         """Return the learning rate of the candidate."""
         return self.rate_factor * lr
@@ -274,13 +288,51 @@ def invert_scales(mean_square, inverse):
 
 @jitable
 def compare_scales(mean_square, inverse, growth):
-    """growth[k] = the old scale divided by the new one if that is larger, else 1
+    """growth[k] = the old scale divided by the new one, or 1 for the first value
 
     Before, `growth` holds the old mean squares.
     """
     for k in range(growth.shape[0]):
         old, one = growth[k], one_like(growth[k])
-        growth[k] = math.sqrt(old) * inverse[k] if (0 < old) & (old < mean_square[k]) else one
+        growth[k] = math.sqrt(old) * inverse[k] if (0 < old) & (old != mean_square[k]) else one
+
+
+def first_slope(rule, bias_slots, z, n_updates):
+    """Return the slope z of a row as it enters the accumulators of a feature that are zero.
+
+    Its square is z² plus the mean square of the slopes so far, that of the row included: a new feature starts as if it
+    had been in one more row.  Without it, the first row of a rare feature with a small slope leaves a tiny accumulator
+    behind, and the next row a huge weight.  `bias_slots` are the accumulators of the intercept, which sum the squares
+    of all slopes.  Other accumulators than sums of squares start from z alone.
+    """
+    return _first_slope(rule, bias_slots, z, n_updates) if has_additive_accumulators(rule) else z
+
+
+@jitable
+def _first_slope(rule, bias_slots, z, n_updates):
+    return math.sqrt(z * z + bias_slots[0] / type(z)(n_updates)) if z != 0 else z
+
+
+@bind_inlined(first_slope)
+def _overload_first_slope(rule, bias_slots, z, n_updates):
+    return _first_slope if adds_squares(rule) else lambda rule, bias_slots, z, n_updates: z
+
+
+def accumulated_slope(rule, slots, z, first):
+    """Return `first` if the accumulators of a feature are zero, else z."""
+    return select(slots[0] == 0, first, z) if has_additive_accumulators(rule) else z
+
+
+@bind_inlined(accumulated_slope)
+def _overload_accumulated_slope(rule, slots, z, first):
+    if adds_squares(rule):
+        return lambda rule, slots, z, first: select(slots[0] == 0, first, z)
+    return lambda rule, slots, z, first: z
+
+
+def adds_squares(rule):
+    """Return whether the accumulators of the type of a rule are sums, the first one of squared gradients."""
+    return getattr(getattr(rule, "instance_class", None), "accumulators_add", False)
 
 
 @jitable
@@ -332,8 +384,11 @@ def learn_scaled_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
         lr = cast_like(_learning_rate(scaling, at(spec.schedule, t)), w)
         one, zero = type(lr)(1), lr - lr
         _rescale_row(scaling, buffers, x, h, dloss)
+        _, sb = step(spec.bias_update.rule, bias[0], z, load(bias_slots, 0), lr)
+        first = _slope_of_new_feature(scaling, rule, bias_slots, sb, z, t + 1)
         for k in range(columns.shape[0]):
-            _, sk = step(rule, zero, z * x[k], load(sr, k), lr)
+            sk = load(sr, k)
+            _, sk = step(rule, zero, accumulated_slope(rule, sk, z, first) * x[k], sk, lr)
             store(sr, k, sk)
             rr[k] = step_size(rule, sk, one) * cr[k]
         n, q = zero, zero
@@ -342,9 +397,8 @@ def learn_scaled_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             q += x[k] * x[k] * rr[k]
         rb = zero
         if spec.intercept:
-            _, sk = step(spec.bias_update.rule, bias[0], z, load(bias_slots, 0), lr)
-            store(bias_slots, 0, sk)
-            rb = step_size(spec.bias_update.rule, sk, one)
+            store(bias_slots, 0, sb)
+            rb = step_size(spec.bias_update.rule, sb, one)
             n += one
             q += rb
         m = _norm_factor(scaling, h if dloss != 0 else h - h, n, lr)
