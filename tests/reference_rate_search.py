@@ -1,8 +1,9 @@
 """Search for the learning rate of a linear model by its definition, in slow dense float64, without the package.
 
 The scale of a feature is the root mean square of its non-zero values, weighted by the sample weights.  Each model makes
-importance-weight-aware Adagrad steps, divided by the scales.  Row k counts k times in the comparison of the models, and
-the better half of them remains after given numbers of updates.
+importance-weight-aware Adagrad steps, divided by the scales.  A weight changes with the scale so that their product
+stays the same.  An accumulator starts with the mean square of all slopes so far, beside that of its first row.  Row k
+counts k times in the comparison of the models, and the better half of them remains after given numbers of updates.
 """
 
 from typing import NamedTuple
@@ -64,11 +65,12 @@ def search(X, y, weight, loss, slope, rates, halve_at, prox=None, step=flow, eps
         mean_square[used] += (x[used] ** 2 - mean_square[used]) * h / scale_weight[used]
         scale = np.sqrt(mean_square)
         for k in range(len(rates)):
-            grown = (old > 0) & (scale > old)
-            w[k, grown] *= old[grown] / scale[grown]
+            known = (old > 0) & (scale != old)
+            w[k, known] *= old[known] / scale[known]
             z = np.sqrt(h) * slope(target, p[k])
-            G[k] += (z * x) ** 2
             Gb[k] += z * z
+            one_more_row = np.where((G[k] == 0) & (z != 0), Gb[k] / (t + 1), 0.0)
+            G[k] += (z * z + one_more_row) * x * x
             with np.errstate(divide="ignore", invalid="ignore"):
                 r = np.where(G[k] > 0, 1 / ((np.sqrt(G[k]) + eps) * scale), 0.0)
                 rb = 1 / (np.sqrt(Gb[k]) + eps) if Gb[k] > 0 else 0.0

@@ -12,6 +12,7 @@ import numpy as np
 from .._csr import as_unsigned
 from ..compiler.jit import compiled_for, is_compiled
 from ..records.rules import has_additive_accumulators
+from ..records.schedules import has_several_rates
 from .kernels import mini_batch, multi_batch, multi_rows, rows, scaled_rows, search_rows, workers
 from .kernels.merging import WorkerResults
 from .parameters import SingleOutput
@@ -41,6 +42,7 @@ def choose_kernel(parameters, batch_size, X, spec, n_workers=1):
     one       `batch_size`     plain           1                  `mini_batch`
     several   1                plain           1                  `multi_rows`
     several   1                rate search     1                  `search_rows`
+    one       1                after a search  1                  `scaled_rows`
     several   `batch_size`     plain           1                  `multi_batch`
     one       any              any but         `n_workers`        `workers`, which calls
                                normalised                         one of the first three
@@ -64,10 +66,9 @@ def row_kernel(parameters, batch_size, X, spec, leading=()):
     shape = (*leading, _longest_row(X))
     w, slots = np.empty(shape, X.dtype), _allocate_slots(parameters, shape)
     if isinstance(spec, scaled_rows.ScaledLearnerSpec):
-        max_abs, inverse_scale, r = (np.empty(shape, X.dtype) for _ in range(3))
-        return compiled_for(scaled_rows.learn_scaled_rows, spec), scaled_rows.ScaledRowBuffers(
-            w, slots, max_abs, inverse_scale, r
-        )
+        n_arrays = 5 if isinstance(spec.scaling, scaled_rows.RootMeanSquareScale) else 3
+        arrays = (np.empty(shape, X.dtype) for _ in range(n_arrays))
+        return compiled_for(scaled_rows.learn_scaled_rows, spec), scaled_rows.ScaledRowBuffers(w, slots, *arrays)
     return compiled_for(rows.learn_rows, spec), rows.RowBuffers(w, slots, np.empty(shape, _time_dtype(parameters)))
 
 
@@ -123,6 +124,10 @@ def check_mergeable(name, parameters):
         raise ValueError(
             f"{name}: does not support several classes or learning rates; train one class against the rest, or one "
             "rate, at a time"
+        )
+    if has_several_rates(parameters.state.lr):
+        raise ValueError(
+            f"{name}: does not support a search over learning rates, also after its end; use one rate such as lr=0.5"
         )
     if not has_additive_accumulators(rule):
         raise ValueError(

@@ -49,6 +49,8 @@ def read_n_features(meta, arrays, loss, lr):
     """
     n_features = schema.count_entry(meta, "n_features")
     is_multi_output = is_multi_output_loss(loss) or has_several_rates(lr)
+    if isinstance(lr, RateSearch) and read_candidates(arrays)[0].size == 1:
+        is_multi_output = False
     name = "table" if is_multi_output else "w"
     schema.check_names(arrays, (name,), arrays)
     shape = arrays[name].shape
@@ -135,8 +137,8 @@ def check_arrays(model, like, arrays, t):
     of_slots |= {"tally": None, "targets": None, "totals": "[0, inf)", "largest": "[0, inf)", "removed": None}
     of_slots["scales"] = "[0, inf)"
     of_slots["summed_rates"] = "[0, inf)"
-    best = model.selection.best(tally) if has_rates else None
-    reported = slice(None) if best is None else slice(best, best + 1)
+    best = model.selection.best(tally) if has_rates else 0
+    reported = slice(best, best + 1) if has_rates and "table" in like else slice(None)
     for name, array in arrays.items():
         if name in ("table", "bias") and array.ndim == 3:
             for k, domain in enumerate((FINITE, *domains)):

@@ -24,7 +24,7 @@ from . import file_schema
 from .kernels import multi_rows, rows
 from .parameters import MultiOutput, SingleOutput
 from .rate_search import Candidate, SearchedParameters
-from .selection import AllOutputs, BestOutput, OnlyOutput, SearchedOutput
+from .selection import AllOutputs, BestOutput, LastOutput, OnlyOutput, SearchedOutput
 from .target_scaling import TargetScaling, can_standardize
 from .targets import (
     BinaryLabels,
@@ -142,6 +142,7 @@ class LinearModel:
         else:
             self.selection = OnlyOutput()
             self.parameters = SingleOutput(*shared, average, normalized, invariant)
+        self._end_search()
         self.loss_sums = np.zeros(self.parameters.n_loss_sums)
         if standardize_targets:
             _check_standardized(loss)
@@ -181,7 +182,7 @@ class LinearModel:
         new = self.copy()
         new.loss, new.batch_size = merged["loss"], batch_size
         new.parameters = self.parameters.with_options(
-            _row_loss(new.loss, merged["lr"]), options.get("average", self.average), invariant,
+            _row_loss(new.loss, merged["lr"], new.parameters), options.get("average", self.average), invariant,
             **{name: options[name] for name in ("rule", "lr", "penalty") if name in options},
         )  # fmt: skip
         return new
@@ -340,11 +341,28 @@ class LinearModel:
         return self.parameters.candidates(self.progressive_losses)
 
     def _halve_candidates(self):
-        """Remove learning rates of a search if it is time to; return the positions of those that remain, or None."""
+        """Remove learning rates of a search if it is time to, in place.
+
+        Return a function that removes their entries from loss sums, or None if all remain.
+        """
         kept = self.parameters.halve(self.loss_sums)
-        if kept is not None:
-            self.loss_sums = self.selection.keep_outputs(self.loss_sums, kept)
-        return kept
+        if kept is None:
+            return None
+        selection, ended = self.selection, self._end_search()
+
+        def keep(loss_sums):
+            loss_sums = selection.keep_outputs(loss_sums, kept)
+            return self.selection.from_search(loss_sums) if ended else loss_sums
+
+        self.loss_sums = keep(self.loss_sums)
+        return keep
+
+    def _end_search(self):
+        """Continue with the parameters of one output if one candidate remains, in place; return whether it is so."""
+        if not isinstance(self.parameters, SearchedParameters) or self.parameters.n_outputs > 1:
+            return False
+        self.parameters, self.selection = self.parameters.last_candidate(), LastOutput()
+        return True
 
     def _require_rates(self, name):
         if not isinstance(self.selection, BestOutput):
@@ -561,6 +579,7 @@ class LinearModel:
         t, first_update, self.n_seen = file_schema.read_counts(meta, self.average)
         if self.is_searching:
             self.parameters.fit_to_file(*file_schema.read_candidates(arrays))
+            self._end_search()
             self.loss_sums = np.zeros(self.parameters.n_loss_sums)
         file_schema.check_arrays(self, self._arrays(), arrays, t)
         self.loss_sums = arrays["tally"]
@@ -583,9 +602,9 @@ def _single_target(loss):
     return BinaryLabels() if target_type(loss) == "binary" else Numbers(target_type(loss))
 
 
-def _row_loss(loss, lr):
-    """Return the loss of one row, over all outputs."""
-    return IndependentOutputs(loss) if has_several_rates(lr) else loss
+def _row_loss(loss, lr, parameters=None):
+    """Return the loss of one row, over all outputs of a new model or of one with `parameters`."""
+    return IndependentOutputs(loss) if has_several_rates(lr) and not isinstance(parameters, SingleOutput) else loss
 
 
 def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=None):

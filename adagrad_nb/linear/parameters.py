@@ -323,7 +323,7 @@ class SingleOutput(Parameters):
         self.loss, self.has_intercept = loss, has_intercept
         self.weights, self.bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
         self.state, self.bias_state = weight_state(self.weights, rule, lr, penalty), init(self.bias, rule, lr=lr)
-        self.scaling = FeatureScaling(n_features, dtype, normalized, invariant)
+        self.scaling = self._new_scaling(n_features, normalized, invariant)
         self.iterate_sums = IterateSums(average, self.weights, self.bias, 0) if average else None
         slots = (np.broadcast_to(dtype.type(value), n_features) for value in initial_slots(self.state.rule))
         self._allocate(self.weights, slots, self.initial_last_update())
@@ -334,13 +334,18 @@ class SingleOutput(Parameters):
         """Number of features."""
         return self.weights.size
 
+    def _new_scaling(self, n_features, normalized, invariant):
+        """Return the feature scaling of new parameters."""
+        return FeatureScaling(n_features, self.dtype, normalized, invariant)
+
     def _allocate(self, weights, slots, last_update, n_features=None):
         """Copy the arrays of the features into one interleaved table of `n_features` entries."""
         updates = () if isinstance(last_update, tuple) else (last_update,)
-        scales = (self.scaling.max_abs,) if self.scaling.normalized else ()
+        scales = self.scaling.feature_arrays
         self.weights, *columns = interleave((weights, *slots, *updates, *scales), n_features or weights.size)
         if scales:
-            self.scaling.max_abs = columns.pop()
+            self.scaling.feature_arrays = columns[-len(scales) :]
+            del columns[-len(scales) :]
         self.last_update = columns.pop() if updates else ()
         leaf = self.state.leaves[0]
         leaf.slots = leaf.flat_slots = tuple(columns)
@@ -376,9 +381,9 @@ class SingleOutput(Parameters):
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
             new.weights = self.catch_up_all()
-            new.state = new.state.with_options(new.weights, **options)
+            new.state = new._state_with_options(new.state, new.weights, **options)
             options.pop("penalty", None)
-            new.bias_state = new.bias_state.with_options(new.bias, **options)
+            new.bias_state = new._state_with_options(new.bias_state, new.bias, **options)
             new.last_update, new.summed_rates = (), (new.state.t, 0.0)
             if is_dual_averaging(new.state.rule):
                 new.weights = new.catch_up_all(FromAccumulators(0))
@@ -389,6 +394,10 @@ class SingleOutput(Parameters):
         new._allocate(new.weights, new.state.slots[0], new.last_update)
         new._check_options()
         return new
+
+    def _state_with_options(self, state, x, **options):
+        """Return a copy of the state of the weights or of the intercept with other options."""
+        return state.with_options(x, **options)
 
     def resize(self, n_features: int) -> None:
         """Grow to `n_features` features in place; new weights are zero."""
@@ -797,6 +806,15 @@ class FeatureScaling:
         if self.normalized:
             new.max_abs, new.running_sums = self.max_abs.copy(), self.running_sums.copy()
         return new
+
+    @property
+    def feature_arrays(self) -> tuple[np.ndarray, ...]:
+        """The arrays with one entry for each feature, which are in the table of the weights."""
+        return (self.max_abs,) if self.normalized else ()
+
+    @feature_arrays.setter
+    def feature_arrays(self, arrays: Sequence[np.ndarray]) -> None:
+        (self.max_abs,) = arrays
 
     @property
     def option_name(self) -> str:

@@ -1,6 +1,8 @@
-"""Parameters of a model that searches for its learning rate: one weight for each feature and remaining rate.
+"""Parameters of a model that searches for its learning rate.
 
-`RateSearch` of `records.schedules` says which rates remain, and `kernels.search_rows` has the updates.
+`SearchedParameters` has one weight for each feature and remaining rate; `kernels.search_rows` has its updates.
+`LastCandidate` has one weight for each feature, when one rate remains; `kernels.scaled_rows` has its updates.
+`RateSearch` of `records.schedules` says which rates remain.
 """
 
 from __future__ import annotations
@@ -9,9 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from ..compiler.jit import cast
 from ..records.rules import is_scaled_gradient
+from ..records.schedules import has_several_rates
+from .kernels.scaled_rows import RootMeanSquareScale, ScaledLearnerSpec
 from .kernels.search_rows import SearchRowBuffers, SearchSpec
-from .parameters import MultiOutput
+from .parameters import FeatureScaling, MultiOutput, SingleOutput
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -44,15 +49,56 @@ class Candidate(NamedTuple):
     removed_at: int | None
 
 
-class SearchedParameters(MultiOutput):
+class CandidateTable:
+    """The candidates of a search, as a base class of its parameters.
+
+    Attributes
+    ----------
+    rate_factors : ndarray of shape (n_candidates,)
+        Learning rates that remain.
+    removed : ndarray of shape (n_removed, 3)
+        Learning rate, mean loss and update number of each removed candidate.
+    """
+
+    rate_factors: np.ndarray
+    removed: np.ndarray
+    state: Any
+    t: Any
+
+    def candidates(self, losses: np.ndarray) -> list[Candidate]:
+        """Return all candidates by rate, given the mean losses of those that remain."""
+        remaining = [
+            Candidate(float(rate), float(loss), None) for rate, loss in zip(self.rate_factors, losses, strict=True)
+        ]
+        removed = [Candidate(float(rate), float(loss), int(update)) for rate, loss, update in self.removed]
+        return sorted(remaining + removed)
+
+    def updates_until_halving(self) -> int | None:
+        """Return the number of updates until candidates are removed, or None."""
+        update = self.state.lr.next_halving(self.t)
+        return None if update is None else update - self.t
+
+    def _candidate_arrays(self):
+        """Return the arrays of the candidates under their names in a file."""
+        return {"rates": self.rate_factors, "removed": self.removed}
+
+
+def _check_rule(rule):
+    """Raise ValueError for a rule that a search does not support."""
+    if not is_scaled_gradient(rule):
+        raise ValueError(
+            f"lr: a search over learning rates does not support the rule {type(rule).__name__}; use Adagrad(…), or "
+            "lr=Rates()"
+        )
+
+
+class SearchedParameters(CandidateTable, MultiOutput):
     """One weight for each feature and remaining learning rate, and the scales of the features.
 
     Attributes
     ----------
     scales : ndarray of shape (n_features, 2)
         As in `SearchSpec`.
-    removed : ndarray of shape (n_removed, 3)
-        Learning rate, mean loss and update number of each removed candidate.
     """
 
     def __init__(
@@ -70,11 +116,7 @@ class SearchedParameters(MultiOutput):
         super().__init__(
             n_features, dtype, loss, has_intercept, rule, lr, penalty, lr.values if rates is None else rates, average
         )
-        if not is_scaled_gradient(self.state.rule):
-            raise ValueError(
-                f"lr: a search over learning rates does not support the rule {type(self.state.rule).__name__}; use "
-                "Adagrad(…), or lr=Rates()"
-            )
+        _check_rule(self.state.rule)
         self.scales = np.zeros((n_features, 2), self.dtype)
         self.removed = np.zeros((0, 3))
 
@@ -94,11 +136,6 @@ class SearchedParameters(MultiOutput):
         )
 
     # --- candidates --------------------------------------------------------------------------------------------------
-
-    def updates_until_halving(self) -> int | None:
-        """Return the number of updates until candidates are removed, or None."""
-        update = self.state.lr.next_halving(self.t)
-        return None if update is None else update - self.t
 
     def halve(self, loss_sums: np.ndarray) -> np.ndarray | None:
         """Remove the worse candidates if it is time to, in place.
@@ -130,20 +167,27 @@ class SearchedParameters(MultiOutput):
         tables = []
         for table in (self.table, self.bias_table):
             new = self._new_table(table.shape[0])
-            rows = self.scales[:, 1] > 0 if table is self.table else slice(None)  # others have no updates
-            new[rows, :, : kept.size] = table[rows][:, :, kept]
+            rows = self._changed_features() if table is self.table else slice(None)
+            for k in range(table.shape[1]):  # one by one, because a copy of all would double the peak memory
+                for position, output in enumerate(kept):
+                    new[rows, k, position] = table[rows, k, output]
             tables.append(new)
         self.table, self.bias_table = tables
         if self.iterate_sums is not None:
             self.iterate_sums.keep_outputs(kept)
 
-    def candidates(self, losses: np.ndarray) -> list[Candidate]:
-        """Return all candidates by rate, given the mean losses of those that remain."""
-        remaining = [
-            Candidate(float(rate), float(loss), None) for rate, loss in zip(self.rate_factors, losses, strict=True)
-        ]
-        removed = [Candidate(float(rate), float(loss), int(update)) for rate, loss, update in self.removed]
-        return sorted(remaining + removed)
+    def _changed_features(self):
+        """Return the positions of the features that had an update or a non-zero first weight."""
+        return np.flatnonzero((self.scales[:, 1] > 0) | self.table[:, 0].any(axis=1))
+
+    def is_finite(self, output: int | None = None) -> bool:
+        """Return whether all weights of an output, or of all outputs, are finite.
+
+        Features without an update have their first weights.  Reading only their scales is faster in a wide table.
+        """
+        part = slice(None) if output is None else output
+        rows = np.flatnonzero(self.scales[:, 1] > 0)
+        return bool(np.isfinite(self.table[rows, 0, part]).all() and np.isfinite(self.bias_table[0, 0, part]).all())
 
     # --- arrays ------------------------------------------------------------------------------------------------------
 
@@ -161,16 +205,15 @@ class SearchedParameters(MultiOutput):
     def search_workspace(self, index_dtype: npt.DTypeLike, longest_row: int) -> SearchRowBuffers:
         """Return the workspace of the kernel for rows of at most `longest_row` values."""
         row = self.row_workspace(index_dtype)
-        q, u = (self._new_table(1)[:, 0] for _ in range(2))
+        q, u, first = (self._new_table(1)[:, 0] for _ in range(3))
         return SearchRowBuffers(
-            row.p, row.z, row.losses, row.lr, q, u, self._new_table(longest_row + 1)[:, 0],
+            row.p, row.z, first, row.losses, row.lr, q, u, self._new_table(longest_row + 1)[:, 0],
             tuple(np.zeros((5, longest_row), self.dtype)), row.rate_factors, row.step_sizes, row.bias_column,
             row.bias_value,
         )  # fmt: skip
 
     def _table_arrays(self):
-        arrays = {"rates": self.rate_factors, "removed": self.removed, "scales": self.scales}
-        return super()._table_arrays() | arrays
+        return super()._table_arrays() | self._candidate_arrays() | {"scales": self.scales}
 
     def _from_arrays(self, arrays):
         super()._from_arrays(arrays)
@@ -187,3 +230,134 @@ class SearchedParameters(MultiOutput):
             raise ValueError("removed: must have a row for each learning rate that does not remain")
         self._keep_outputs(kept)
         self.removed = removed
+
+    def last_candidate(self) -> LastCandidate:
+        """Return the parameters of the only candidate that remains."""
+        state, changed = self.state, self._changed_features()
+        new = LastCandidate(
+            self.n_features, self.dtype, self.loss.loss, self.has_intercept, state.rule, state.lr, state.penalty,
+            self.average, self.rate_factors[0],
+        )  # fmt: skip
+        new.t, new.removed, new.rate_scale = self.t, self.removed, self.rate_scale
+        new.summed_rates, new.power_sum_table = self.summed_rates, self.power_sum_table
+        if self.iterate_sums is not None:
+            new.iterate_sums = self.iterate_sums.copy()
+            new.iterate_sums.sums, new.iterate_sums.bias_sums = (
+                np.ascontiguousarray(sums[:, 0]) for sums in (self.iterate_sums.sums, self.iterate_sums.bias_sums)
+            )
+        columns = (new.weights, *new.state.slots[0])
+        for k, column in enumerate(columns):
+            column[changed] = self.table[changed, k, 0]
+        for k, column in enumerate((new.bias, *new.bias_state.slots[0])):
+            column[:] = self.bias_table[:, k, 0]
+        for k, column in enumerate(new.scaling.feature_arrays):
+            column[changed] = self.scales[changed, k]
+        if not isinstance(self.last_update, tuple):
+            new.last_update[:] = self.last_update
+        return new
+
+
+# --- after the search ------------------------------------------------------------------------------------------------
+
+
+class LastCandidate(CandidateTable, SingleOutput):
+    """One weight for each feature, trained with the only learning rate that remains of a search.
+
+    The updates are those of the search.  A row takes about half of the time, because the loops vectorise over the
+    features of the row, and a table of 4 outputs would need 4 times the memory.
+    """
+
+    n_loss_sums = 3  # see `LastOutput`
+
+    def __init__(
+        self,
+        n_features: int,
+        dtype: npt.DTypeLike,
+        loss: Any,
+        has_intercept: bool,
+        rule: Any,
+        lr: Any,
+        penalty: Any,
+        average: Any,
+        rate: float,
+    ) -> None:
+        self.rate_factors, self.removed = np.array([rate], np.float64), np.zeros((0, 3))
+        super().__init__(n_features, dtype, loss, has_intercept, rule, lr.schedule, penalty, average)
+        self._set_search(lr)
+
+    def _new_scaling(self, n_features, normalized, invariant):
+        return RootMeanSquareScaling(n_features, self.dtype, float(self.rate_factors[0]))
+
+    def _set_search(self, lr):
+        """Set the learning rate that the states report."""
+        for state in (self.state, self.bias_state):
+            state.options = state.options._replace(lr=lr)
+
+    def _state_with_options(self, state, x, **options):
+        lr = state.lr
+        state = state.with_options(x, **options | {"lr": lr.schedule})
+        state.options = state.options._replace(lr=lr)
+        return state
+
+    def _unscaled_schedule(self):
+        """Return the learning-rate schedule, which the kernel multiplies by the rate."""
+        lr = self.state.lr
+        return cast(lr.schedule if has_several_rates(lr) else lr, np.float64)  # not yet in the first call
+
+    def halve(self, loss_sums: np.ndarray) -> None:
+        """Do nothing: one candidate remains."""
+
+    def _table_arrays(self):
+        scales = np.column_stack(self.scaling.feature_arrays)
+        return super()._table_arrays() | self._candidate_arrays() | {"scales": scales}
+
+    def _from_arrays(self, arrays):
+        self.scaling.feature_arrays = arrays["scales"].T
+        super()._from_arrays(arrays)
+
+    def _copy_arrays(self):
+        super()._copy_arrays()
+        self.rate_factors, self.removed = self.rate_factors.copy(), self.removed.copy()
+
+
+class RootMeanSquareScaling(FeatureScaling):
+    """Feature scaling of the last candidate of a search.  The options `normalized` and `invariant` are False.
+
+    Attributes
+    ----------
+    mean_square, weight : ndarray of shape (n_features,)
+        As ``scales[:, 0]`` and ``scales[:, 1]`` of `SearchSpec`.
+    rate : float
+        Learning rate of the candidate.
+    """
+
+    def __init__(self, n_features: int, dtype: npt.DTypeLike, rate: float) -> None:
+        super().__init__(n_features, dtype, False, False)
+        self.mean_square = self.weight = np.broadcast_to(np.dtype(dtype).type(0), n_features)
+        self.rate = rate
+
+    def __bool__(self) -> bool:
+        return True
+
+    def copy(self) -> RootMeanSquareScaling:
+        """Return a copy with its own arrays."""
+        new = RootMeanSquareScaling(0, self.mean_square.dtype, self.rate)
+        new.mean_square, new.weight = self.mean_square.copy(), self.weight.copy()
+        return new
+
+    @property
+    def feature_arrays(self) -> tuple[np.ndarray, ...]:
+        """The arrays with one entry for each feature, which are in the table of the weights."""
+        return self.mean_square, self.weight
+
+    @feature_arrays.setter
+    def feature_arrays(self, arrays: Any) -> None:
+        self.mean_square, self.weight = arrays
+
+    def check_compatible(self, rule: Any, penalty: Any) -> None:
+        """Raise ValueError if the rule does not support these updates."""
+        _check_rule(rule)
+
+    def scaled_spec(self, spec: Any) -> ScaledLearnerSpec:
+        """Return `spec` with the scaling of these updates added."""
+        return ScaledLearnerSpec(*spec, RootMeanSquareScale(self.mean_square, self.weight, self.rate), 1)

@@ -29,6 +29,14 @@ class OnlyOutput:
         """Return the weights and the intercept that predict rows on a device."""
         return self.coef(parameters, loss_sums), self.intercept(parameters, loss_sums)
 
+    def kernel_sums(self, loss_sums):
+        """Return the part of the loss sums to which the learning kernel adds."""
+        return loss_sums
+
+    def add_loss(self, loss_sums, loss):
+        """Add a loss of each output to the sums, in place."""
+        loss_sums[:-1] += loss
+
     def decision_values(self, parameters, loss_sums, X):
         """Return the scores of the rows `X`, and the number of the first row without one."""
         out = np.empty(X.indptr.size - 1, parameters.dtype)
@@ -92,6 +100,38 @@ class SearchedOutput(BestOutput):
     def loss_totals(self, loss_sums):
         """Return (sum of losses, sum of sample weights) of the outputs that were best before each row."""
         return loss_sums[-2], loss_sums[-1]
+
+
+class LastOutput(SearchedOutput):
+    """The output that remains of a search over learning rates.
+
+    `loss_sums` has the sum of its losses minus the next number; the sum of the losses of the output that was the best
+    one before each row; and the sum of the sample weights.  The first number is constant, because this output is the
+    best one.
+    """
+
+    coef, intercept, is_finite = OnlyOutput.coef, OnlyOutput.intercept, OnlyOutput.is_finite
+
+    def best(self, loss_sums):
+        """Return the position of the output."""
+        return 0
+
+    def losses(self, loss_sums):
+        """Return the sum of the losses of the output, in an array."""
+        return loss_sums[:1] + loss_sums[1]
+
+    def kernel_sums(self, loss_sums):
+        """Return the part of the loss sums to which the learning kernel adds."""
+        return loss_sums[1:]
+
+    def add_loss(self, loss_sums, loss):
+        """Add a loss to the sums, in place."""
+        loss_sums[1] += loss
+
+    def from_search(self, loss_sums):
+        """Return the loss sums, given those of a `SearchedOutput` with one output."""
+        _, own, best, weight = loss_sums
+        return np.array([0.0 if own == best else own - best, best, weight])
 
 
 class AllOutputs(OnlyOutput):

@@ -165,17 +165,17 @@ class Trainer:
                     return False
         return True
 
-    def start_clock(self):
-        """Start the time that callbacks see, unless it is running."""
-        if self.start_time is None:
-            self.start_time = time.perf_counter()
+    def start_clock(self, seconds=0.0):
+        """Start the time that callbacks see; if it is running, do not count the last `seconds`, of compilation."""
+        self.start_time = time.perf_counter() if self.start_time is None else self.start_time + seconds
 
     def halve_candidates(self):
         """Remove learning rates of a search if it is time to; return whether some were removed."""
-        kept = self.model._halve_candidates()
-        if kept is None:
+        keep = self.model._halve_candidates()
+        if keep is None:
             return False
-        self.later_sums = self.model.selection.keep_outputs(self.later_sums, kept)
+        self.later_sums, self.reported_sums = keep(self.later_sums), keep(self.reported_sums)
+        self.sums_before_pass = keep(self.sums_before_pass)
         return True
 
     def _set_model(self, model):
@@ -244,7 +244,7 @@ def _learn_standardized(trainer, learn, X, y, weight, order, loss_sums):
         scaling.set_offset(y[first])
         # The prediction for the first row was 0, before the intercept started at its target.
         untrained_loss = model.loss.value(y[first], 0.0) - model.loss.value(y[first], scaling.offset)
-        loss_sums[:-1] += weight[first] * untrained_loss
+        model.selection.add_loss(loss_sums, weight[first] * untrained_loss)
     residual = y - scaling.offset
     y = residual.astype(model.dtype)
     position, n_learnt = 0, 0
@@ -267,28 +267,35 @@ def _learn_standardized(trainer, learn, X, y, weight, order, loss_sums):
 
 def _learn_on_host(trainer, X, y, weight, order, loss_sums):
     """Train on the rows of a chunk; return whether to continue."""
-    model, parameters = trainer.model, trainer.model.parameters
-    spec, weights = parameters.spec(order.size), parameters.kernel_arrays(X.shape[1])
+    model, is_first_pass = trainer.model, loss_sums is trainer.model.loss_sums
     rows = row_kernels.Rows(X.indptr, as_unsigned(X.indices), X.data, y, weight, order)
-    kernel, workspace = choose_kernel(parameters, model.batch_size, X, spec, trainer.threads)
-    if trainer.start_time is None:
-        kernel(spec, rows, weights, workspace, loss_sums, parameters.t, 0, 0)  # no rows: this only compiles
-    trainer.start_clock()
+
+    def prepare_kernel():
+        """Return the kernel, and its arguments without the rows."""
+        parameters = model.parameters
+        spec, weights = parameters.spec(order.size), parameters.kernel_arrays(X.shape[1])
+        kernel, workspace = choose_kernel(parameters, model.batch_size, X, spec, trainer.threads)
+        sums = model.selection.kernel_sums(model.loss_sums if is_first_pass else trainer.later_sums)
+        before = time.perf_counter()
+        if trainer.start_time is None or model.is_searching:  # the kernel changes at the end of a search
+            kernel(spec, rows, weights, workspace, sums, parameters.t, 0, 0)  # no rows: this only compiles
+        trainer.start_clock(time.perf_counter() - before)
+        return kernel, spec, weights, workspace, sums
+
+    kernel, spec, weights, workspace, sums = prepare_kernel()
 
     def learn_slice(position, stop):
-        nonlocal X, rows, spec, weights, workspace, loss_sums
+        nonlocal X, rows, kernel, spec, weights, workspace, sums
         if model.is_searching:
-            is_first_pass = loss_sums is model.loss_sums
             if trainer.halve_candidates():
-                loss_sums = model.loss_sums if is_first_pass else trainer.later_sums
-                spec, weights = parameters.spec(order.size), parameters.kernel_arrays(X.shape[1])
-                _, workspace = choose_kernel(parameters, model.batch_size, X, spec)
-            stop = min(stop, position + (parameters.updates_until_halving() or stop))
+                kernel, spec, weights, workspace, sums = prepare_kernel()
+            stop = min(stop, position + (model.parameters.updates_until_halving() or stop))
+        parameters = model.parameters
         while True:
             before = position
             with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code, which checks predictions
                 position, status, parameters.t = kernel(
-                    spec, rows, weights, workspace, loss_sums, parameters.t, position, stop
+                    spec, rows, weights, workspace, sums, parameters.t, position, stop
                 )
             model.n_seen += int(position) - before
             if status == row_kernels.DONE:

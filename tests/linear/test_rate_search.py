@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import NamedTuple
 
 import multi_output_problems as problems
 import numpy as np
@@ -9,9 +10,26 @@ import pytest
 import scipy.sparse as sp
 from reference_rate_search import search
 
-from adagrad_nb import L1, L2, Adadelta, InverseSqrt, OnlineToBatch, Polyak, Rates, RateSearch, fit_linear, load_model
+from adagrad_nb import (
+    L1,
+    L2,
+    Adadelta,
+    AdagradClassifier,
+    Box,
+    Constant,
+    InverseSqrt,
+    OnlineToBatch,
+    Polyak,
+    Rates,
+    RateSearch,
+    fit_linear,
+    load_model,
+    merge,
+)
 
 SEARCH = RateSearch((0.05, 0.2, 0.8, 1.6, 3.2), halve_at=(10, 20))
+ENDING = SEARCH._replace(halve_at=(10, 15, 20))  # one candidate remains
+ENDED = RateSearch((0.4,), halve_at=())  # from the first row on
 
 
 def logistic(y, p):
@@ -27,11 +45,13 @@ def soft(strength):
 
 
 @pytest.mark.parametrize("penalty", [None, L1(0.05), L2(0.1)], ids=str)
-def test_the_search_follows_its_definition(penalty):
+@pytest.mark.parametrize("lr", [SEARCH, ENDING, ENDED], ids=["continues", "ends", "one rate"])
+def test_the_search_follows_its_definition(lr, penalty):
     X, y, weight = problems.data("signs")
+    X.data[X.indptr[[9, 31]]] *= 1e3  # limited in the prediction
     prox = {L1: soft(0.05), L2: lambda w, step: w / (1 + 0.1 * step)}.get(type(penalty))
-    expected = search(X.toarray(), y, weight, logistic, logistic_slope, SEARCH.values, SEARCH.halve_at, prox=prox)
-    model = fit_linear(X, y, sample_weight=weight, lr=SEARCH, penalty=penalty)
+    expected = search(X.toarray(), y, weight, logistic, logistic_slope, lr.values, lr.halve_at, prox=prox)
+    model = fit_linear(X, y, sample_weight=weight, lr=lr, penalty=penalty)
     assert model.rates.tolist() == expected.rates
     np.testing.assert_allclose(model.progressive_losses, expected.losses / expected.weight, rtol=1e-8)
     assert model.progressive_loss == pytest.approx(expected.leader_loss / expected.weight, rel=1e-8)
@@ -51,18 +71,21 @@ def content(model):
 
 @pytest.mark.parametrize("loss", ["logistic", "hinge", "squared", "poisson", "perceptron"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("cut", [7, 10, 20, 33])
-def test_resumed_training_is_bit_equal(loss, dtype, cut, tmp_path):
+@pytest.mark.parametrize("cut", [7, 20, 28, 33])
+@pytest.mark.parametrize("average", [False, Polyak(15)], ids=str)
+@pytest.mark.parametrize("lr", [SEARCH, ENDING], ids=["continues", "ends"])
+def test_resumed_training_is_bit_equal(lr, average, loss, dtype, cut, tmp_path):
+    """The search ends at update 20, which is row 28, because rows of weight 0 make no update."""
     X, y, weight = problems.data("numbers" if loss in ("squared", "poisson") else "signs")
     y = np.abs(y) if loss == "poisson" else y
-    options = {"loss": loss, "dtype": dtype, "lr": SEARCH, "penalty": L1(0.01)}
+    options = {"loss": loss, "dtype": dtype, "lr": lr, "penalty": L1(0.01), "average": average}
     whole = fit_linear(X, y, sample_weight=weight, **options)
     first = fit_linear(X[:cut], y[:cut], sample_weight=weight[:cut], **options)
     first.save(tmp_path / "model.npz")
     before = content(first)
     for start in (first, load_model(tmp_path / "model.npz"), pickle.loads(pickle.dumps(first)), copy.deepcopy(first)):
         assert content(start) == before
-        rest = fit_linear(X[cut:], y[cut:], sample_weight=weight[cut:], model=start, lr=SEARCH)
+        rest = fit_linear(X[cut:], y[cut:], sample_weight=weight[cut:], model=start, lr=lr)
         assert content(rest) == content(whole)
     assert content(first) == before
 
@@ -87,18 +110,87 @@ def test_a_row_of_weight_two_counts_as_two_rows_in_the_scales():
     np.testing.assert_allclose(weighted._arrays()["scales"], repeated._arrays()["scales"], rtol=1e-12)
 
 
+@pytest.mark.parametrize("cut", [12, 30])
+@pytest.mark.parametrize("lr", [SEARCH, ENDING], ids=["continues", "ends"])
 @pytest.mark.parametrize("average", [False, Polyak(15), OnlineToBatch(3)], ids=str)
-def test_chunks_with_more_features(average):
+def test_chunks_with_more_features(average, lr, cut):
     X, y, weight = problems.data("signs")
-    whole = fit_linear(X, y, sample_weight=weight, lr=SEARCH, average=average, penalty=L1(0.01))
-    narrow = X[:, :5][:12]
-    assert X[:12][:, 5:].nnz > 0
-    X = sp.csr_array(sp.vstack([sp.hstack([narrow, sp.csr_array((12, X.shape[1] - 5))]), X[12:]]))
-    whole = fit_linear(X, y, sample_weight=weight, lr=SEARCH, average=average, penalty=L1(0.01))
-    first = fit_linear(narrow, y[:12], sample_weight=weight[:12], lr=SEARCH, average=average, penalty=L1(0.01))
-    rest = fit_linear(X[12:], y[12:], sample_weight=weight[12:], model=first)
+    narrow = X[:, :5][:cut]
+    assert X[:cut][:, 5:].nnz > 0
+    X = sp.csr_array(sp.vstack([sp.hstack([narrow, sp.csr_array((cut, X.shape[1] - 5))]), X[cut:]]))
+    options = {"lr": lr, "average": average, "penalty": L1(0.01)}
+    whole = fit_linear(X, y, sample_weight=weight, **options)
+    first = fit_linear(narrow, y[:cut], sample_weight=weight[:cut], **options)
+    rest = fit_linear(X[cut:], y[cut:], sample_weight=weight[cut:], model=first)
     np.testing.assert_array_equal(rest.coef, whole.coef)
     assert rest.progressive_loss == whole.progressive_loss
+
+
+@pytest.mark.parametrize("average", [False, Polyak(15), OnlineToBatch(3)], ids=str)
+@pytest.mark.parametrize(
+    "penalty", [None, L1(0.02), L2(0.1), Box(0.01, 0.3)], ids=lambda penalty: type(penalty).__name__
+)
+@pytest.mark.parametrize("schedule", [Constant(1.0), InverseSqrt(1.0)], ids=str)
+def test_the_last_candidate_is_trained_like_the_others(schedule, penalty, average):
+    """Two candidates that differ in one bit of the rate are trained alike, whether or not the search ends."""
+    X, y, weight = problems.data("signs", n=120)
+    rates = (0.4, float(np.nextafter(0.4, 1)))
+    options = {"sample_weight": weight, "penalty": penalty, "average": average}
+    both, one = (fit_linear(X, y, lr=RateSearch(rates, schedule, halve_at), **options) for halve_at in ((), (40,)))
+    assert (both.rates.size, one.rates.size) == (2, 1)
+    np.testing.assert_allclose(one.coef, both.coef, rtol=1e-9, atol=1e-12)
+    assert one.intercept == pytest.approx(both.intercept, rel=1e-9)
+    assert one.progressive_loss == pytest.approx(both.progressive_loss, rel=1e-12)
+    np.testing.assert_allclose(one.progressive_losses, both.progressive_losses[:1], rtol=1e-12)
+    again = [fit_linear(X[:9], y[:9], model=model, penalty=L1(0.1)) for model in (both, one)]
+    np.testing.assert_allclose(again[1].coef, again[0].coef, rtol=1e-9, atol=1e-12)
+    assert [state.lr for state in (one.state, one.bias_state)] == [one.parameters.state.lr] * 2
+    assert one.state.slots[0][0] == pytest.approx(both.state.slots[0][0][:, 0], rel=1e-9)
+
+
+def test_the_last_candidate_takes_the_memory_of_two_models():
+    X, y, _ = problems.data("signs")
+    ended, plain = fit_linear(X, y, lr=ENDING), fit_linear(X, y, lr=0.5)
+    sizes = [model.parameters.weights.strides[0] for model in (ended, plain)]
+    assert sizes == [32, 16]
+
+
+@pytest.mark.parametrize("lr", [SEARCH, ENDING], ids=["continues", "ends"])
+def test_first_weights_of_features_without_updates_stay(lr):
+    X, y, _ = problems.data("signs")
+    first = np.arange(1.0, X.shape[1] + 1) / 100
+    model = AdagradClassifier(lr=lr).fit(X, y, coef_init=first)
+    assert X[:, [7]].nnz == 0
+    assert model.coef_[0, 7] == first[7]
+
+
+def test_threads_and_merge_do_not_support_the_last_candidate():
+    X, y, _ = problems.data("signs")
+    model = fit_linear(X, y, lr=ENDING)
+    with pytest.raises(ValueError, match=r"^threads: does not support a search over learning rates"):
+        fit_linear(X, y, model=model, threads=2)
+    with pytest.raises(ValueError, match=r"^models: does not support a search over learning rates, also"):
+        merge([model, model])
+
+
+def test_a_user_loss_without_invariant_step_is_searched_to_the_end():
+    class Quartic(NamedTuple):
+        target_type = "continuous"
+
+        def value(self, y, p):
+            return (p - y) ** 4 / 4
+
+        def slope(self, y, p):
+            return (p - y) ** 3
+
+        def inverse_link(self, p):
+            return p
+
+    X, y, _ = problems.data("numbers", n=80)
+    models = [fit_linear(X, y, loss=Quartic(), lr=RateSearch((0.01, 0.02), halve_at=at)) for at in ((), (40,))]
+    assert models[1].rates.size == 1
+    kept = list(models[0].rates).index(models[1].rate)
+    assert models[1].progressive_losses[0] == pytest.approx(models[0].progressive_losses[kept], rel=1e-9)
 
 
 def test_a_falling_rate_is_searched_too():

@@ -74,6 +74,12 @@ class SummedStepSizes(NamedTuple):
 
 
 @jitable
+def _return_records(spec, i):
+    """Return the records: most are the same for all features."""
+    return spec
+
+
+@jitable
 def _no_op(lazy, *args):
     """Do nothing: most strategies keep no sums of the iterates."""
 
@@ -114,6 +120,7 @@ def _return_unchanged(lazy, spec, x, s, row_last_update, k, i, t):
     return x
 
 
+feature_spec = method("feature_spec", default=_return_records)
 _caught_up = method("caught_up")
 time_at = method("time_at", default=_count_updates)
 at_update = method("at_update", default=_return_strategy)

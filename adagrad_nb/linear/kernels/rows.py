@@ -20,6 +20,7 @@ from .lazy import (
     at_update,
     catch_up_row,
     caught_up,
+    feature_spec,
     is_deferred,
     missed_sum,
     read_last_update,
@@ -223,7 +224,7 @@ def catch_up_all(spec, weights, t, out):
     spec, weights = borrow_arrays(spec), borrow_arrays(weights)
     w, s, last_update, _, _ = weights
     for i in range(w.shape[0]):
-        out[i] = caught_up(spec, w[i], load(s, i), last_update, i, t)
+        out[i] = caught_up(feature_spec(spec, i), w[i], load(s, i), last_update, i, t)
 
 
 @jit
@@ -235,7 +236,7 @@ def sum_iterates(spec, weights, t, out):
     w, s, lazy_sums, _, _ = weights
     for i in range(w.shape[0]):
         out[i] = lazy_sums.sums[i] + missed_sum(
-            spec, w[i], load(s, i), lazy_sums.last_update[i], lazy_sums.first_update, t, i
+            feature_spec(spec, i), w[i], load(s, i), lazy_sums.last_update[i], lazy_sums.first_update, t, i
         )
 
 

@@ -12,7 +12,7 @@ one square root and one division.
 import math
 from typing import Any, NamedTuple
 
-from ...compiler.jit import bind_inlined, borrow_arrays, cast_like, force_inline, jit, jitable
+from ...compiler.jit import bind_inlined, borrow_arrays, cast_like, force_inline, jit, jitable, load
 from ...compiler.simd import LANES8, load_entry, load_lanes4, load_lanes8, one_like, store_entry
 from ...records.losses import invariant_step
 from ...records.penalties import prox
@@ -30,7 +30,7 @@ from .multi_rows import (
     store_slots,
 )
 from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row, spec_at_update
-from .scaled_rows import MAX_RATIO
+from .scaled_rows import MAX_RATIO, accumulated_slope, add_squares, compare_scales, first_slope, invert_scales
 
 
 class SearchSpec(NamedTuple):
@@ -61,15 +61,16 @@ class SearchSpec(NamedTuple):
 class SearchRowBuffers(NamedTuple):
     """Workspace of one row.
 
-    Each of `p`, `z`, `losses`, `lr`, `q` and `u` has shape (1, padded models): scores, slopes, losses, learning rates,
-    sums of x² r, and steps.  `r` has shape (longest row + 1, padded models).  `row` has a vector for each of: values
-    limited for the prediction, factors that rescale the weights, inverse scales, mean squares and weights.
-    `step_sizes` is workspace of lazy updates.  The intercept is updated as the feature `bias_column`, [0], with the
-    value `bias_value`, [1].
+    Each of `p`, `z`, `first`, `losses`, `lr`, `q` and `u` has shape (1, padded models): scores, slopes, slopes for
+    features whose accumulators are zero, losses, learning rates, sums of x² r, and steps.  `r` has shape (longest row
+    + 1, padded models).  `row` has a vector for each of: values limited for the prediction, factors that rescale the
+    weights, inverse scales, mean squares and weights.  `step_sizes` is workspace of lazy updates.  The intercept is
+    updated as the feature `bias_column`, [0], with the value `bias_value`, [1].
     """
 
     p: Any
     z: Any
+    first: Any
     losses: Any
     lr: Any
     q: Any
@@ -91,36 +92,6 @@ def _limit_values(x, mean_square, limited):
 
 
 @jitable
-def _add_squares(x, h, mean_square, weight):
-    """Add the squares of the non-zero values of a row of weight h to the weighted means."""
-    zero = h - h
-    for k in range(x.shape[0]):
-        added = h if x[k] != 0 else zero
-        total = weight[k] + added
-        mean_square[k] += (x[k] * x[k] - mean_square[k]) * (added / total if total > 0 else zero)
-        weight[k] = total
-
-
-@jitable
-def _invert_scales(mean_square, inverse):
-    """inverse[k] = 1 / sqrt(mean_square[k]), or 0 where that is 0"""
-    for k in range(mean_square.shape[0]):
-        square = mean_square[k]
-        inverse[k] = one_like(square) / math.sqrt(square) if square > 0 else square
-
-
-@jitable
-def _compare_scales(mean_square, inverse, growth):
-    """growth[k] = the old scale divided by the new one if that is larger, else 1
-
-    Before, `growth` holds the old mean squares.
-    """
-    for k in range(growth.shape[0]):
-        old, one = growth[k], one_like(growth[k])
-        growth[k] = math.sqrt(old) * inverse[k] if (0 < old) & (old < mean_square[k]) else one
-
-
-@jitable
 def scale_row(scales, columns, x, h, row):
     """Set the arrays of `row` for a row of weight h; the scales themselves do not change.
 
@@ -133,19 +104,20 @@ def scale_row(scales, columns, x, h, row):
     for k in range(n):
         growth[k] = mean_square[k]
     _limit_values(x, mean_square, limited)
-    _add_squares(x, h, mean_square, weight)
-    _invert_scales(mean_square[:n], inverse)
-    _compare_scales(mean_square, inverse, growth[:n])
+    add_squares(x, h, mean_square, weight)
+    invert_scales(mean_square[:n], inverse)
+    compare_scales(mean_square, inverse, growth[:n])
 
 
 @force_inline()
-def _accumulate_squares(rule, s, columns, x, inverse, arrays, c, z):
+def _accumulate_squares(rule, s, columns, x, inverse, arrays, c, slopes):
     """Add (z x)² to the accumulators, and set the arrays r and q, of the models at c."""
-    r, q = arrays
+    (r, q), (z, first) = arrays, slopes
     total, one = load_entry(q, 0, c, z), one_like(z)
     for k in range(columns.shape[0]):
         i = columns[k]
-        _, slots = step(rule, z - z, z * x[k], load_slots(s, i, c, z), one)
+        slots = load_slots(s, i, c, z)
+        _, slots = step(rule, z - z, accumulated_slope(rule, slots, z, first) * x[k], slots, one)
         store_slots(s, i, c, slots)
         rk = step_size(rule, slots, one) * inverse[k]
         store_entry(r, k, c, rk)
@@ -166,7 +138,8 @@ def _move_weights(penalty, w, columns, x, growth, r, c, steps):
 def accumulate_squares(update, s, columns, x, inverse, r, buffers):
     """Add the squared gradients of a row to the accumulators of all models, and set r and q."""
     for c in range(buffers.z.shape[1]):
-        _accumulate_squares(update.rule, s, columns, x, inverse, (r, buffers.q), c, buffers.z[0, c])
+        slopes = buffers.z[0, c], buffers.first[0, c]
+        _accumulate_squares(update.rule, s, columns, x, inverse, (r, buffers.q), c, slopes)
 
 
 def move_weights(update, w, columns, x, growth, r, buffers):
@@ -181,12 +154,15 @@ def _overload_accumulate_squares(update, s, columns, x, inverse, r, buffers):
         return accumulate_squares
 
     def accumulate_vectors(update, s, columns, x, inverse, r, buffers):
-        z, q, c = buffers.z, buffers.q, 0
+        z, first, rule, arrays, c = buffers.z, buffers.first, update.rule, (r, buffers.q), 0
         while c + LANES8 <= z.shape[1]:
-            _accumulate_squares(update.rule, s, columns, x, inverse, (r, q), c, load_lanes8(z, 0, c))
+            slopes = load_lanes8(z, 0, c), load_lanes8(first, 0, c)
+            _accumulate_squares(rule, s, columns, x, inverse, arrays, c, slopes)
             c += LANES8
         if c < z.shape[1]:
-            _accumulate_squares(update.rule, s, columns, x, inverse, (r, q), c, load_lanes4(z, 0, c))
+            _accumulate_squares(
+                rule, s, columns, x, inverse, arrays, c, (load_lanes4(z, 0, c), load_lanes4(first, 0, c))
+            )
 
     return accumulate_vectors
 
@@ -230,7 +206,7 @@ def learn_search_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
     """
     rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
     w, s, _, bias, bias_slots = weights
-    p, z, lr, q, u = buffers.p, buffers.z, buffers.lr, buffers.q, buffers.u
+    p, z, first, lr, q, u = buffers.p, buffers.z, buffers.first, buffers.lr, buffers.q, buffers.u
     scales, rate_factors = spec.scales, buffers.rate_factors
     n = rate_factors.shape[0]
     is_large = w.shape[0] * w.shape[1] * (len(s) + 1) * w.itemsize > PREFETCH_BYTES
@@ -262,13 +238,16 @@ def learn_search_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
         root = cast_like(math.sqrt(h), w)
         for c in range(n):
             z[0, c] /= root
+            first[0, c] = z[0, c]
             q[0, c] = 0
-        accumulate_squares(spec.update, s, columns, x, inverse, buffers.r, buffers)
         last = columns.shape[0]
-        bias_r = buffers.r[last:]
-        if spec.intercept:
-            ones = buffers.bias_value
-            accumulate_squares(spec.bias_update, bias_slots, buffers.bias_column, ones, ones, bias_r, buffers)
+        bias_r, ones = buffers.r[last:], buffers.bias_value
+        accumulate_squares(spec.bias_update, bias_slots, buffers.bias_column, ones, ones, bias_r, buffers)
+        for c in range(n):
+            first[0, c] = first_slope(spec.update.rule, load(bias_slots, (0, c)), z[0, c], t + 1)
+            if not spec.intercept:  # whose accumulators are the sums of the squared slopes all the same
+                q[0, c] = 0
+        accumulate_squares(spec.update, s, columns, x, inverse, buffers.r, buffers)
         for c in range(n):
             if z[0, c] == 0:
                 u[0, c] = 0
