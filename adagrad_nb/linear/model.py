@@ -205,6 +205,11 @@ class LinearModel:
                 "coef_init: got initial weights, which normalized=True would scale down when larger values of their "
                 "features occur; use normalized=False, or no initial weights"
             )
+        if self.is_searching and np.any(coef):
+            raise ValueError(
+                "coef_init: got initial weights, which a search over learning rates would scale down when larger "
+                "values of their features occur; use one rate, or no initial weights"
+            )
         if self.standardize_targets and self.has_intercept:
             self.target_scaling.set_offset(float(np.ravel(intercept)[0]))
             intercept = np.zeros_like(intercept)
@@ -592,12 +597,12 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
     """Raise ValueError for options that the outputs of a new model, or those of `model`, do not support."""
     has_rates = has_several_rates(lr)
     if is_multi_output_loss(loss) and has_rates:
-        raise ValueError(
-            "lr: 'auto' and several rates support two classes or numbers, not more classes; use one rate such as 0.5"
-        )
+        raise ValueError(f"lr: got {lr!r}, but several rates support two classes or numbers; use one rate such as 0.5")
     if model is not None and isinstance(model.selection, BestOutput):
         if not has_rates:
-            raise ValueError(f"lr: got {lr!r}, but the model has several learning rates; leave lr out, or use 'auto'")
+            raise ValueError(
+                f"lr: got {lr!r}, but the model has several learning rates; leave lr out, or train a new model"
+            )
         if isinstance(lr, RateSearch) or isinstance(model.selection, SearchedOutput):
             if lr != model.parameters.state.lr:
                 raise ValueError(
