@@ -96,7 +96,8 @@ def fit_linear(
     intercept : bool, default True
         Whether to train an intercept, which has its own accumulator.
     sample_weight : array_like of shape (n,), optional
-        Factors in [0, inf) of the losses of the rows.  A row of weight 0 is skipped.
+        Factors in [0, inf) of the losses of the rows.  A row of weight 0 is skipped.  A search counts a row of weight
+        2 as two rows, so weights should be 1 on average.
     model : LinearModel, optional
         Model to continue from; it is not changed.  Options that are not given are those of the model.  Training on
         A and then on B is bit-equal to training on A and B in one call.

@@ -85,8 +85,8 @@ class LinearModel:
         Options and accumulators of the weights and of the intercept, as copies.  ``state.t`` is the number of updates.
         With several outputs the accumulators have shape (n_features, n_outputs).
     rates : ndarray of shape (n_rates,)
-        Learning rates that remain, or their factors on the schedule.  Only with ``lr="auto"``, `RateSearch` or
-        `Rates`.
+        Learning rates that remain, or their factors on the schedule.  Only with a search for the learning rate, which
+        is the default, or `Rates`.
     candidates : list of Candidate
         The learning rates of a search, with the progressive loss of each and the update at which it was removed.
     has_several_rates, is_searching : bool
@@ -341,7 +341,7 @@ class LinearModel:
     def candidates(self) -> list[Candidate]:
         """Learning rates of a search, with their losses and the updates at which they were removed."""
         if not self.is_searching:
-            raise AttributeError("candidates: the model did not search for its learning rate; use lr='auto'")
+            raise AttributeError("candidates: the model did not search for its learning rate; use lr=RateSearch()")
         return self.parameters.candidates(self.progressive_losses)
 
     def _halve_candidates(self):
@@ -353,7 +353,9 @@ class LinearModel:
 
     def _require_rates(self, name):
         if not isinstance(self.selection, BestOutput):
-            raise AttributeError(f"{name}: the model was trained with one learning rate; use lr='auto' to try several")
+            raise AttributeError(
+                f"{name}: the model was trained with one learning rate; use lr=RateSearch() or lr=Rates() for several"
+            )
 
     def __repr__(self) -> str:
         return (
@@ -626,7 +628,7 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
     if isinstance(lr, RateSearch) and batch_size > 1:
         raise ValueError(
             f"batch_size: got {batch_size}, but a search over learning rates makes one update for each row; leave "
-            "batch_size out, or use lr=Rates()"
+            "batch_size out, or train a new model with one rate or lr=Rates()"
         )
     if (normalized or invariant) and batch_size > 1:
         option = "normalized" if normalized else "invariant"

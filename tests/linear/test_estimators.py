@@ -29,6 +29,7 @@ from adagrad_nb import (
     Polyak,
     Quantile,
     Rates,
+    RateSearch,
     _csr,
     fit_linear,
     load_model,
@@ -608,6 +609,43 @@ def test_options_change_from_call_to_call(kind):
     state = model.model_.state
     rule = Adagrad() if kind is AdagradClassifier else Adagrad(0.0)  # of standardised targets
     assert (state.penalty, state.rule, state.lr, model.model_.average) == (NoPenalty(), rule, 0.1, False)
+
+
+@both
+def test_the_learning_rate_is_searched_for_where_it_can_be(kind):
+    X, y = problem(kind)
+    model = kind(random_state=0).fit(X, y)
+    assert model.model_.is_searching
+    one_rate = 0.5 if kind is AdagradClassifier else 0.1
+    for options in ({"batch_size": 8}, {"normalized": True}, {"invariant": True}, {"rule": FTRL()}):
+        fixed = kind(random_state=0, **options).fit(X, y)
+        assert fixed.model_.state.lr == one_rate
+        assert are_equal(fixed, kind(random_state=0, lr=one_rate, **options).fit(X, y))
+    assert kind().fit(X, y, coef_init=model.coef_).model_.state.lr == one_rate
+    assert kind().fit(X, y, intercept_init=model.intercept_).model_.is_searching
+    warm = kind(lr=0.2, warm_start=True).fit(X, y).set_params(lr="auto").fit(X, y)
+    assert warm.model_.state.lr == 0.2
+    with pytest.raises(ValueError, match=r"^coef_init: got initial weights, which a search over learning rates would"):
+        kind(lr=RateSearch()).fit(X, y, coef_init=model.coef_)
+    with pytest.raises(ValueError, match=r"^lr: got 0.2, but the model has several learning rates"):
+        kind(warm_start=True).fit(X, y).set_params(lr=0.2).fit(X, y)
+
+
+def test_several_classes_have_one_rate():
+    X, y = flowers()
+    model = AdagradClassifier(random_state=0).fit(X, y)
+    assert model.model_.state.lr == 0.5
+    part = AdagradClassifier().partial_fit(X[:50], y[:50], classes=np.unique(y)).partial_fit(X, y)
+    assert are_equal(part, AdagradClassifier(lr=0.5).partial_fit(np.r_[X[:50], X], np.r_[y[:50], y]))
+
+
+@both
+def test_a_grid_of_learning_rates(kind):
+    X, y = problem(kind)
+    search = GridSearchCV(kind(random_state=0, max_iter=2), {"lr": ["auto", 1e-6, RateSearch((0.1, 0.4))]}, cv=2)
+    search.fit(X, y)
+    assert search.best_params_["lr"] != 1e-6
+    assert search.score(X, y) > 0.8
 
 
 @both
