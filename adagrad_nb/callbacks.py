@@ -107,6 +107,8 @@ Curve = PassLosses  # the name in earlier releases
 class Table:
     """Table of the losses, with a line each time the number of rows has doubled.
 
+    If the model trains with several learning rates, the last column is the rate that predicts.
+
     Parameters
     ----------
     write : callable, optional
@@ -121,7 +123,7 @@ class Table:
     >>> from adagrad_nb.callbacks import Table
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
     >>> model = fit_linear(X, X[:, 0] > 0, callback=Table())  # doctest: +ELLIPSIS
-          rows  progressive loss  since last     seconds
+          rows  progressive loss  since last     seconds  learning rate
             64            0...
            128            0...
     """
@@ -154,12 +156,14 @@ class Table:
         """Write a line for the rows so far, unless the last line did."""
         if self.rows == 0:
             return
-        if not self.has_title:
-            self.write(self.TITLE)
-            self.has_title = True
         latest = self.latest
+        has_rates = getattr(latest.model, "has_several_rates", False)
+        if not self.has_title:
+            self.write(self.TITLE + ("  learning rate" if has_rates else ""))
+            self.has_title = True
         recent_loss = self.loss_sum / self.rows
         self.write(
             f"{latest.n_seen:>10,}  {latest.progressive_loss:>16.5f}  {recent_loss:>10.5f}  {latest.seconds:>10.3f}"
+            + (f"  {latest.model.rate:>13g}" if has_rates else "")
         )
         self.loss_sum, self.rows = 0.0, 0

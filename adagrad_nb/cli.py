@@ -123,7 +123,10 @@ def _build_parser():
         "--loss-parameter", type=float, metavar="X",
         help="tau of quantile, delta of huber, gamma of smooth_hinge, epsilon of the epsilon-insensitive losses",
     )  # fmt: skip
-    train.add_argument("--lr", type=_parse_rate, help="learning rate, or 'auto' to search; default: 0.5")
+    train.add_argument(
+        "--lr", "--learning-rate", type=_parse_rate, default="auto", metavar="RATE",
+        help="learning rate, or 'auto' to search in the same pass; default: auto, or that of --initial-model",
+    )  # fmt: skip
     train.add_argument("--rule", choices=sorted(RULES), help="default: adagrad")
     train.add_argument("--eps", type=float, help="eps of the rule; default: 1e-10 (adagrad), 0 (rda), 1e-6 (adadelta)")
     train.add_argument(
@@ -131,8 +134,9 @@ def _build_parser():
     )
     train.add_argument("--invariant", action="store_true", help="use importance-weight-aware updates")
     train.add_argument(
-        "--standardize-targets", action="store_true", help="regression: estimate the mean and the scale of the targets"
-    )
+        "--standardize-targets", action=argparse.BooleanOptionalAction,
+        help="regression: estimate the mean and the scale of the targets; default: only with --lr auto",
+    )  # fmt: skip
     train.add_argument("--l1", type=float, default=0.0, help="strength of the lasso penalty; default: 0")
     train.add_argument("--l2", type=float, default=0.0, help="strength of the ridge penalty; default: 0")
     train.add_argument("--passes", type=int, default=1, help="number of passes through the data; default: 1")
@@ -185,7 +189,7 @@ def _run_train(options):
         "intercept": False if options.no_intercept else None,
         "normalized": options.normalized or None,
         "invariant": options.invariant or None,
-        "standardize_targets": options.standardize_targets or None,
+        "standardize_targets": options.standardize_targets,
         "model": load_model(options.initial_model) if options.initial_model else None,
     }
     fit_options |= {name: getattr(options, name) for name in ("lr", "passes", "shuffle")}
@@ -201,6 +205,8 @@ def _run_train(options):
     with TrainingMonitor(reader, options.passes, options.quiet) as monitor:
         model = fit_linear(reader, dtype=dtype, rng=options.seed, callback=monitor, **fit_options)
     _print_summary(model, monitor)
+    if model.is_searching and not options.quiet:
+        _print_candidates(model)
     if options.model:
         model.save(options.model)
         print(f"model      {options.model}")
@@ -224,7 +230,7 @@ def _make_loss(name, parameter):
 
 
 def _parse_rate(text):
-    """Parse the argument of --lr, a number or "auto"."""
+    """Return the argument of --lr, a number or "auto"."""
     try:
         return text if text == "auto" else float(text)
     except ValueError:
@@ -419,8 +425,13 @@ def _run_info(options):
     elif model.classes is not None:
         print(f"classes           {model.classes[0]}, {model.classes[1]} (positive)")
     if model.is_searching:
-        print("candidates        rate      progressive loss   removed after")
-        for rate, loss, removed_at in model.candidates:
-            end = f"{removed_at:,} updates" if removed_at else "chosen" if rate == model.rate else "remains"
-            print(f"{rate:22g}   {loss:19.5f}   {end}")
+        _print_candidates(model)
     return 0
+
+
+def _print_candidates(model):
+    """Print the learning rates of a search, with their losses and the updates at which they were removed."""
+    print("candidates        rate      progressive loss   removed after")
+    for rate, loss, removed_at in model.candidates:
+        end = f"{removed_at:,} updates" if removed_at else "chosen" if rate == model.rate else "remains"
+        print(f"{rate:22g}   {loss:19.5f}   {end}")

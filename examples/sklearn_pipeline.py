@@ -37,12 +37,12 @@ def main():
     )
 
     pipeline = make_pipeline(MaxAbsScaler(), AdagradClassifier(penalty="l1", max_iter=3, random_state=0))
-    grid = {"adagradclassifier__alpha": [1e-5, 1e-4, 1e-3], "adagradclassifier__lr": [0.2, 0.5]}
+    grid = {"adagradclassifier__alpha": [1e-5, 1e-4, 1e-3], "adagradclassifier__lr": ["auto", 0.5]}
     start = time.perf_counter()
     search = GridSearchCV(pipeline, grid, scoring="neg_log_loss", cv=3).fit(X, y)
     best_model = search.best_estimator_[-1]
     print(
-        f"grid search, 19 fits in {time.perf_counter() - start:.1f} s: alpha {best_model.alpha:g}, lr {best_model.lr:g}"
+        f"grid search, 19 fits in {time.perf_counter() - start:.1f} s: alpha {best_model.alpha:g}, lr {best_model.lr}"
     )
     show("best model of the grid", search.best_estimator_)
 

@@ -22,6 +22,7 @@ from adagrad_nb import (
     NonNegative,
     NoPenalty,
     Piecewise,
+    fit_linear,
 )
 from adagrad_nb.records import losses
 
@@ -31,6 +32,11 @@ STRENGTHS = RNG.choice([0.0, 0.01, 0.05, 0.3], COLUMNS)
 RIDGE_STRENGTHS = RNG.choice([0.0, 0.1, 0.5], COLUMNS)
 LOWER = RNG.uniform(-0.2, 0.1, COLUMNS)
 UPPER = LOWER + RNG.uniform(0.0, 0.4, COLUMNS)
+
+
+def fit_plain(*data, lr=0.5, **options):
+    """Call `fit_linear` with plain steps, without a search for the learning rate."""
+    return fit_linear(*data, lr=lr, **options)
 
 
 def of_l1(strength):

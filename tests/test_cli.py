@@ -73,7 +73,10 @@ def test_train_on_standardised_targets(tmp_path, capsys):
     assert main(["train", str(data), *options, "--initial-model", model]) == 0
     capsys.readouterr()
     assert main(["info", model]) == 0
-    assert "steps             standardised targets\n" in capsys.readouterr().out
+    assert (
+        "steps             invariant, scaled by the root mean squares of the features, standardised targets\n"
+        in capsys.readouterr().out
+    )
 
 
 def test_train_prints_a_table_and_the_quality_on_test_data(files, tmp_path, capsys):
@@ -82,7 +85,12 @@ def test_train_prints_a_table_and_the_quality_on_test_data(files, tmp_path, caps
     assert main(["train", train, "--test", test, "--model", model, "--plot", picture]) == 0
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines() if re.match(r"\s+\d", line)]
+    candidates = rows[4:]
+    assert [(float(row[0]), row[2]) for row in candidates if row[2] == "chosen"] == [(load_model(model).rate, "chosen")]
+    assert len(candidates) == 8
+    rows = rows[:4]
     assert [row[0] for row in rows] == ["64", "128", "256", "300"]
+    assert float(rows[-1][4]) == load_model(model).rate
     progressive = [float(row[1]) for row in rows]
     assert progressive[0] > progressive[-1] > 0
     # the weighted mean of the losses since the last line is the progressive loss
@@ -195,7 +203,10 @@ def test_info_lists_the_rates_of_a_search(files, tmp_path, capsys):
         (["train", "{train}", "--seed", "-1", "--shuffle"], "error: --seed: got -1"),
         (["train", "{train}", "--normalized", "--l2", "1"], "use --l1, or omit --normalized"),
         (["train", "{train}", "--normalized", "--rule", "ftrl"], "use --rule adagrad, or omit --normalized"),
-        (["train", "{train}", "--invariant", "--lr", "auto"], "error: --invariant: got True, which several classes"),
+        (
+            ["train", "{train}", "--initial-model", "{model}", "--invariant"],
+            "error: --invariant: got True, which several classes",
+        ),
         (["train", "{zero}"], "got '0:1' without --zero-based, where indices start at 1; pass --zero-based"),
         (["train", "{twice}"], "index 1 occurs twice; add the two values, drop one, or pass --duplicates sum"),
         (["train", "{large}", "--float32"], "exceeds the largest float32; omit --float32 or scale the data"),
@@ -204,7 +215,7 @@ def test_info_lists_the_rates_of_a_search(files, tmp_path, capsys):
             ["train", "{train}", "--initial-model", "{model}", "--float32"],
             "error: --float32: got float32, but the model",
         ),
-        (["train", "{train}", "--initial-model", "{model}", "--lr", "auto"], "but the model has one; omit --lr, or"),
+        (["train", "{train}", "--initial-model", "{model}", "--lr", "0.5"], "several learning rates; omit --lr, or"),
         (
             ["train", "{train}", "--initial-model", "{model}", "--normalized"],
             "error: --normalized: got True, but the model has normalized=False",
@@ -332,7 +343,7 @@ def test_table_continues_the_row_count_of_a_model(capsys):
     rng = np.random.default_rng(0)
     X = rng.normal(size=(100, 2))
     y = X[:, 0] > 0
-    model = fit_linear(X, y)
+    model = fit_linear(X, y, lr=0.5)
     lines = []
     history = History()
 
@@ -351,7 +362,7 @@ def test_plot_without_test_data():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(50, 3))
     history = History()
-    model = fit_linear(X, X[:, 0] > 0, callback=history)
+    model = fit_linear(X, X[:, 0] > 0, callback=history, lr=0.5)
     assert len(plot_training(model, history).axes) == 2
 
 
@@ -410,4 +421,4 @@ def test_multiclass_models_on_the_command_line(tmp_path, capsys):
 def test_a_rate_that_is_no_number(files, capsys):
     with pytest.raises(SystemExit):
         main(["train", str(files[0]), "--lr", "fast"])
-    assert "argument --lr: got 'fast'; must be a number or 'auto'" in capsys.readouterr().err
+    assert "argument --lr/--learning-rate: got 'fast'; must be a number or 'auto'" in capsys.readouterr().err

@@ -122,8 +122,8 @@ def check_mergeable(name, parameters):
     rule = parameters.state.rule
     if not isinstance(parameters, SingleOutput):
         raise ValueError(
-            f"{name}: does not support several classes or learning rates; train one class against the rest, or one "
-            "rate, at a time"
+            f"{name}: does not support several classes or learning rates; train one class against the rest at a time, "
+            "with one rate such as lr=0.5"
         )
     if has_several_rates(parameters.state.lr):
         raise ValueError(

@@ -137,13 +137,12 @@ class LinearEstimator(BaseEstimator):
             early_stopping_monitor(self.early_stopping, 0)
             if self.callback is not None and not callable(self.callback):
                 raise TypeError(f"callback: got {self.callback!r}; must be callable")
-            options = check_options(
+            return check_options(
                 **self._model_options(), penalty=self._resolve_penalty(), lr=self.lr,
                 rule=self.rule, average=self._resolve_average(),
                 batch_size=self.batch_size, intercept=bool(self.fit_intercept), normalized=self.normalized,
                 invariant=self.invariant,
             )  # fmt: skip
-            return {"rule": default_rule(options)} | options
 
     def _model_options(self):
         """Return the options that differ between the estimators."""
@@ -207,7 +206,10 @@ class LinearEstimator(BaseEstimator):
 
     def _initial_model(self, X, y, options, coef_init, intercept_init):
         """Return an untrained model with initial weights."""
-        model = new_model(X, y, self._class_codes(), self._suited_to_classes(options))
+        has_initial_weights = coef_init is not None and bool(np.any(coef_init))
+        model = new_model(
+            X, y, self._class_codes(), self._suited_to_classes(options), has_initial_weights=has_initial_weights
+        )
         if self._class_codes() is not None:
             model._declare_classes(self._class_codes())
         weights = []
@@ -241,6 +243,9 @@ class LinearEstimator(BaseEstimator):
         return self._fit_model(X, y, self._row_weights(y, sample_weight), None if first else self.model_, options)
 
     def _fit_model(self, X, y, weight, model, options):
+        if model is not None:
+            lr = options.get("lr", model.parameters.state.lr)
+            options = {"rule": default_rule(lr, model.standardize_targets)} | options
         pass_losses = PassLosses(self.callback)
         self.model_ = fit_linear(
             X, y, sample_weight=weight, model=model, callback=pass_losses, classes=self._class_codes(),
@@ -310,8 +315,14 @@ alpha : float, default 1e-4
 l1_ratio : float or None, default 0.15
     Fraction in [0, 1] of "l1" in "elasticnet": `alpha` (l1_ratio |w| + (1 - l1_ratio) w² / 2).
 rule : rule record, optional
-    Update rule, by default ``Adagrad()``, or with `standardize_targets` or ``lr="auto"`` ``Adagrad(eps=0)``, since eps
-    has the unit of a gradient.""",
+    Update rule, by default ``Adagrad()``, or with `standardize_targets` or a search for the learning rate
+    ``Adagrad(eps=0)``, since eps has the unit of a gradient.
+lr : float, schedule record, "auto", RateSearch or Rates, default "auto"
+    Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.  "auto" searches
+    among eight rates in the same pass (see `RateSearch`), with steps that do not depend on the units of the columns.
+    The search supports two classes or numbers and the rule `Adagrad`.  With more classes, other rules, `batch_size`,
+    `normalized`, `invariant`, group penalties or `coef_init`, "auto" is 0.5 for classes and 0.1 for numbers.  A model
+    that continues, with `warm_start` or `partial_fit`, keeps its learning rate with "auto".""",
     "FITTING": """\
 average : bool, int, Polyak or OnlineToBatch, default False
     Whether `coef_` and `intercept_` are means of the iterates.  With an int n the mean begins with the n-th update, as
@@ -402,9 +413,6 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         "smooth_hinge", "perceptron"; or a record such as ``SmoothHinge(0.5)``.  With more than two classes "logistic"
         is the softmax loss; the others are trained one versus rest, in the same pass.
     {PENALTY}
-    lr : float, schedule record or "auto", default 0.5
-        Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.
-        "auto" searches among eight rates in the same pass, for two classes; see `RateSearch`.
     {FITTING}
     class_weight : dict, "balanced" or None, default None
         Factors of the sample weights by label; labels that a dict lacks have the factor 1.  "balanced" gives every
@@ -448,7 +456,7 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
     def __init__(
         self, loss: str | tuple[Any, ...] = "logistic", *, penalty: str | tuple[Any, ...] | None = None,
         alpha: float = 1e-4, l1_ratio: float = 0.15, rule: tuple[Any, ...] | None = None,
-        lr: float | str | tuple[Any, ...] = 0.5, average: bool | int | Polyak = False, batch_size: int = 1,
+        lr: float | str | tuple[Any, ...] = "auto", average: bool | int | Polyak = False, batch_size: int = 1,
         normalized: bool = False, invariant: bool = False, max_iter: int = 10,
         early_stopping: bool | EarlyStopping = False, fit_intercept: bool = True, shuffle: bool = True,
         random_state: Any = None, warm_start: bool = False,
@@ -650,17 +658,12 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         "quantile"; "poisson" for counts, which predicts their mean, the exponential of the linear function; or a
         record such as ``Quantile(0.9)`` or ``Huber(1.35)``.
     {PENALTY}
-    lr : float, schedule record or "auto", default 0.1
-        Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.
-        "auto" searches among eight rates in the same pass; see `RateSearch`.  With
-        `standardize_targets` it is in units of the standard deviation of y: the first step changes a weight by `lr`
-        standard deviations.
     {FITTING}
     standardize_targets : bool, default True
         Whether y is standardised during training, by its first value and a running estimate of its scale (see
-        `fit_linear`).  So y may have any unit and any mean.  `coef_`, `intercept_`, predictions, losses and the
-        parameters of losses and penalties are in the units of y.  It has no effect on counts, and on custom losses
-        without an attribute ``is_residual = True``.
+        `fit_linear`).  So y may have any unit and any mean.  `lr` is then in units of the standard deviation of y.
+        `coef_`, `intercept_`, predictions, losses and the parameters of losses and penalties are in the units of y.
+        It has no effect on counts, and on custom losses without an attribute ``is_residual = True``.
     {CALLBACK}
 
     Attributes
@@ -695,7 +698,7 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
     def __init__(
         self, loss: str | tuple[Any, ...] = "squared", *, penalty: str | tuple[Any, ...] | None = None,
         alpha: float = 1e-4, l1_ratio: float = 0.15, rule: tuple[Any, ...] | None = None,
-        lr: float | str | tuple[Any, ...] = 0.1, average: bool | int | Polyak = False, batch_size: int = 1,
+        lr: float | str | tuple[Any, ...] = "auto", average: bool | int | Polyak = False, batch_size: int = 1,
         normalized: bool = False, invariant: bool = False, max_iter: int = 10,
         early_stopping: bool | EarlyStopping = False, fit_intercept: bool = True, shuffle: bool = True,
         random_state: Any = None, warm_start: bool = False, standardize_targets: bool = True,

@@ -11,8 +11,7 @@ from .._check import resolve_seed
 from ..io.readers import Chunk
 from ..records.losses import LOSSES
 from ..records.multiclass_losses import is_multi_output_loss
-from ..records.rules import Adagrad, is_scaled_gradient
-from ..records.schedules import Constant, Rates, RateSearch, has_several_rates
+from ..records.schedules import Constant, has_several_rates
 from .early_stopping import early_stopping_monitor
 from .model import LinearModel
 from .parameters import check_average
@@ -36,7 +35,7 @@ def fit_linear(
     loss: str | tuple[Any, ...] | None = None,
     penalty: tuple[Any, ...] | None = None,
     rule: tuple[Any, ...] | None = None,
-    lr: float | str | tuple[Any, ...] | None = None,
+    lr: float | str | tuple[Any, ...] | None = "auto",
     passes: int = 1,
     intercept: bool | None = None,
     sample_weight: npt.ArrayLike | None = None,
@@ -79,20 +78,26 @@ def fit_linear(
         A record such as ``Quantile(0.9)`` has parameters of its own.
     penalty : penalty record, optional
         Penalty on the weights.  The intercept is never penalised.
-    rule : rule record, default Adagrad(), or Adagrad(eps=0) with ``lr="auto"`` or `standardize_targets`
+    rule : rule record, default Adagrad(), or Adagrad(eps=0) with a search or `standardize_targets`
         Update rule: `Adagrad` and its variants, dual averaging (`RDA`, `FTRL`), or `Adadelta`.
-    lr : float, schedule record, "auto", RateSearch or Rates, default 0.5
-        Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.  "auto"
-        is ``RateSearch()``: it trains eight models with learning rates from 0.025 to 3.2 in the same pass, with
-        steps that do not depend on the units of the columns, and removes the worse half after 4,096, 16,384 and
-        65,536 rows.  The progressive loss is that of the model that was the best one before each row.  For rules
-        other than `Adagrad`, and for batches, "auto" is ``Rates()``, which keeps eight models with plain steps.
+    lr : float, schedule record, "auto", RateSearch or Rates, default "auto"
+        Learning rate.  "auto" searches for it in the same pass, as ``RateSearch()``: it trains eight models with
+        learning rates from 0.025 to 3.2, with steps that do not depend on the units of the columns, and removes the
+        worse half after 4,096, 16,384 and 65,536 rows.  The progressive loss is that of the model that was the best
+        one before each row.  A number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number, is
+        the learning rate of plain steps.
+
+        The search supports two classes or numbers and the rule `Adagrad`, with one update for each row.  With more
+        classes, other rules, group penalties, `batch_size`, `threads`, `normalized`, `invariant` or rows on a device,
+        "auto" is 0.5, or 0.1 for numbers.  ``Rates()`` compares several rates of batches and of other rules.  With
+        `model`, "auto" is the learning rate of that model.
     passes : int, default 1
         Number of passes over the rows.
     intercept : bool, default True
         Whether to train an intercept, which has its own accumulator.
     sample_weight : array_like of shape (n,), optional
-        Factors in [0, inf) of the losses of the rows.  A row of weight 0 is skipped.
+        Factors in [0, inf) of the losses of the rows.  A row of weight 0 is skipped.  A search counts a row of weight
+        2 as two rows, so weights should be 1 on average.
     model : LinearModel, optional
         Model to continue from; it is not changed.  Options that are not given are those of the model.  Training on
         A and then on B is bit-equal to training on A and B in one call.
@@ -130,16 +135,16 @@ def fit_linear(
     invariant : bool, default False
         Use importance-weight-aware updates, which integrate the change of the slope during the update [4]_.  An
         update does not overshoot its target, and a row of weight 2 counts as two rows.  The accumulators grow by
-        the weight of a row, not by its square.  Supports `Adagrad`.  With `normalized`, `invariant` and
-        ``rule=Adagrad(eps=0)`` the updates are those of Vowpal Wabbit's defaults, for which 0.5 is a good rate.
-    standardize_targets : bool, default False
+        the weight of a row, not by its square.  Supports `Adagrad`.  With `normalized`, `invariant`, ``lr=0.5``
+        and ``rule=Adagrad(eps=0)`` the updates are those of Vowpal Wabbit's defaults.
+    standardize_targets : bool, default True for losses of the residual with ``lr="auto"``, else False
         Train as if each target were (y - a) / s, where a is the first target and s is the standard deviation of the
         targets so far, or their mean absolute deviation for losses that grow linearly.  The learning rate is then in
         units of s, and the intercept starts at a.  `coef`, `intercept`, losses and the strength of penalties are in
         the units of y.  The scale is estimated before rows 2, 4, 8, … of all passes together; the weights do not
-        change before row 2.  For losses of the residual p - y; a custom one has an attribute ``is_residual = True``.
-        The first row has the progressive loss of the prediction 0.  An outlier among the first targets delays training,
-        even with a robust loss.
+        change before row 2.  Only for losses of the residual p - y, which are all losses for numbers of this package;
+        a custom one has an attribute ``is_residual = True``.  The first row has the progressive loss of the
+        prediction 0.  An outlier among the first targets delays training, even with a robust loss.
     class_weight : dict or "balanced", optional
         Factor of the sample weights for each label; labels that the dict lacks have the factor 1.  "balanced"
         gives every label the same total weight, with a mean factor of 1; it requires data in memory.
@@ -176,8 +181,6 @@ def fit_linear(
     >>> model.progressive_loss < 0.25, bool(np.mean(model.predict(X) == y) > 0.97)
     (True, True)
     """
-    if isinstance(lr, str) and lr == "auto" and isinstance(model, LinearModel) and model.has_several_rates:
-        lr = None  # those of the model
     options = check_options(
         loss, lr, penalty=penalty, rule=rule, intercept=intercept, average=average, batch_size=batch_size,
         normalized=normalized, invariant=invariant, standardize_targets=standardize_targets,
@@ -227,17 +230,13 @@ def _as_chunks(X, y, weight, passes):
     return X
 
 
-def _automatic_rates(options):
-    """Return the learning rates of ``lr="auto"``: a search if the rule and the batches support its steps."""
-    is_supported = is_scaled_gradient(options.get("rule", Adagrad())) and options.get("batch_size", 1) == 1
-    return RateSearch() if is_supported else Rates()
-
-
 # --- options ---------------------------------------------------------------------------------------------------------
 
 
 def check_options(loss, lr, **options):
-    """Return the given options, those that are not None, after checking them."""
+    """Return the given options, those that are not None or "auto", after checking them."""
+    if isinstance(lr, str) and lr == "auto":
+        lr = None
     options |= {"loss": loss, "lr": lr}
     options = {name: value for name, value in options.items() if value is not None}
     if isinstance(loss, str):
@@ -262,16 +261,14 @@ def check_options(loss, lr, **options):
         check_average(options["average"])
     if "batch_size" in options:
         _check.positive_count("batch_size", options["batch_size"])
-    if isinstance(lr, str) and lr == "auto":
-        lr = options["lr"] = _automatic_rates(options)
     if has_several_rates(lr):
         _check.record_methods("lr", lr, ("values",), "Rates()")
     elif hasattr(lr, "_fields"):
         _check.record_methods("lr", lr, ("at",), "InverseSqrt(0.5)")
     if isinstance(lr, Constant) and np.ndim(lr.lr):
-        raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
+        raise TypeError(f"lr: got {lr!r}; must be 'auto', a number, or a schedule record such as InverseSqrt(0.5)")
     if lr is not None and not hasattr(lr, "_fields"):
         if isinstance(lr, str) or np.ndim(lr) or callable(lr):
-            raise TypeError(f"lr: got {lr!r}; must be a number, or a schedule record such as InverseSqrt(0.5)")
+            raise TypeError(f"lr: got {lr!r}; must be 'auto', a number, or a schedule record such as InverseSqrt(0.5)")
         _check.in_interval("lr", lr, "[0, inf)")
     return options

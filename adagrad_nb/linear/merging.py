@@ -65,8 +65,8 @@ def merge(
     Raises
     ------
     TypeError, ValueError
-        For models with different options, for models that were not trained from `start`, and for rules whose
-        accumulators do not add up.
+        For models with different options, for models that were not trained from `start`, for rules whose
+        accumulators do not add up, and for several classes or learning rates: train with one rate such as ``lr=0.5``.
 
     Notes
     -----
@@ -86,7 +86,7 @@ def merge(
     >>> rng = np.random.default_rng(0)
     >>> X = rng.normal(size=(600, 20))
     >>> y = X @ rng.normal(size=20) > 0
-    >>> parts = [fit_linear(X[k::3], y[k::3]) for k in range(3)]
+    >>> parts = [fit_linear(X[k::3], y[k::3], lr=0.5) for k in range(3)]
     >>> merged = merge(parts)
     >>> merged.n_seen, all(merged.mean_loss(X, y) < part.mean_loss(X, y) for part in parts)
     (600, True)

@@ -85,8 +85,8 @@ class LinearModel:
         Options and accumulators of the weights and of the intercept, as copies.  ``state.t`` is the number of updates.
         With several outputs the accumulators have shape (n_features, n_outputs).
     rates : ndarray of shape (n_rates,)
-        Learning rates that remain, or their factors on the schedule.  Only with ``lr="auto"``, `RateSearch` or
-        `Rates`.
+        Learning rates that remain, or their factors on the schedule.  Only with a search for the learning rate, which
+        is the default, or `Rates`.
     candidates : list of Candidate
         The learning rates of a search, with the progressive loss of each and the update at which it was removed.
     has_several_rates, is_searching : bool
@@ -205,6 +205,11 @@ class LinearModel:
             raise ValueError(
                 "coef_init: got initial weights, which normalized=True would scale down when larger values of their "
                 "features occur; use normalized=False, or no initial weights"
+            )
+        if self.is_searching and np.any(coef):
+            raise ValueError(
+                "coef_init: got initial weights, which a search over learning rates would scale down when larger "
+                "values of their features occur; use one rate, or no initial weights"
             )
         if self.standardize_targets and self.has_intercept:
             self.target_scaling.set_offset(float(np.ravel(intercept)[0]))
@@ -337,7 +342,7 @@ class LinearModel:
     def candidates(self) -> list[Candidate]:
         """Learning rates of a search, with their losses and the updates at which they were removed."""
         if not self.is_searching:
-            raise AttributeError("candidates: the model did not search for its learning rate; use lr='auto'")
+            raise AttributeError("candidates: the model did not search for its learning rate; use lr=RateSearch()")
         return self.parameters.candidates(self.progressive_losses)
 
     def _halve_candidates(self):
@@ -366,7 +371,9 @@ class LinearModel:
 
     def _require_rates(self, name):
         if not isinstance(self.selection, BestOutput):
-            raise AttributeError(f"{name}: the model was trained with one learning rate; use lr='auto' to try several")
+            raise AttributeError(
+                f"{name}: the model was trained with one learning rate; use lr=RateSearch() or lr=Rates() for several"
+            )
 
     def __repr__(self) -> str:
         return (
@@ -611,12 +618,12 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
     """Raise ValueError for options that the outputs of a new model, or those of `model`, do not support."""
     has_rates = has_several_rates(lr)
     if is_multi_output_loss(loss) and has_rates:
-        raise ValueError(
-            "lr: 'auto' and several rates support two classes or numbers, not more classes; use one rate such as 0.5"
-        )
+        raise ValueError(f"lr: got {lr!r}, but several rates support two classes or numbers; use one rate such as 0.5")
     if model is not None and isinstance(model.selection, BestOutput):
         if not has_rates:
-            raise ValueError(f"lr: got {lr!r}, but the model has several learning rates; leave lr out, or use 'auto'")
+            raise ValueError(
+                f"lr: got {lr!r}, but the model has several learning rates; leave lr out, or train a new model"
+            )
         if isinstance(lr, RateSearch) or isinstance(model.selection, SearchedOutput):
             if lr != model.parameters.state.lr:
                 raise ValueError(
@@ -640,7 +647,7 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
     if isinstance(lr, RateSearch) and batch_size > 1:
         raise ValueError(
             f"batch_size: got {batch_size}, but a search over learning rates makes one update for each row; leave "
-            "batch_size out, or use lr=Rates()"
+            "batch_size out, or train a new model with one rate or lr=Rates()"
         )
     if (normalized or invariant) and batch_size > 1:
         option = "normalized" if normalized else "invariant"

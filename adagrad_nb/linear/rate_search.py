@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..compiler.jit import cast
+from ..records.group_penalties import is_group_penalty
+from ..records.multiclass_losses import is_multi_output_loss
 from ..records.rules import is_scaled_gradient
 from ..records.schedules import has_several_rates
 from .kernels.scaled_rows import RootMeanSquareScale, ScaledLearnerSpec
@@ -20,6 +22,30 @@ from .parameters import FeatureScaling, MultiOutput, SingleOutput
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+
+def supports_search(options: dict[str, Any], n_workers: int, is_on_device: bool, has_initial_weights: bool) -> bool:
+    """Return whether a new model can search for its learning rate.
+
+    Parameters
+    ----------
+    options : dict
+        Checked options of the model, with the loss for the number of classes.
+    n_workers : int
+    is_on_device, has_initial_weights : bool
+        Whether the rows are on a device; whether training starts from given weights, which the scales would change.
+    """
+    return not (
+        is_multi_output_loss(options["loss"])
+        or ("rule" in options and not is_scaled_gradient(options["rule"]))
+        or is_group_penalty(options["penalty"])
+        or options.get("batch_size", 1) > 1
+        or options.get("normalized", False)
+        or options.get("invariant", False)
+        or n_workers > 1
+        or is_on_device
+        or has_initial_weights
+    )
 
 
 class Candidate(NamedTuple):

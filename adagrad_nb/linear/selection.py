@@ -17,6 +17,10 @@ class OnlyOutput:
         """Return (sum of losses, sum of sample weights)."""
         return loss_sums[0], loss_sums[1]
 
+    def add_loss(self, loss_sums, loss):
+        """Add a loss that all outputs share."""
+        loss_sums[:-1] += loss
+
     def coef(self, parameters, loss_sums):
         """Return weights of shape (n_features,)."""
         return parameters.reported_weights()
@@ -91,6 +95,10 @@ class SearchedOutput(BestOutput):
     def losses(self, loss_sums):
         """Return the sum of the losses of each output."""
         return loss_sums[loss_sums.size // 2 - 1 : -2]
+
+    def add_loss(self, loss_sums, loss):
+        """Add a loss that all outputs share, except to the sums that compare them: it may exceed their digits."""
+        loss_sums[loss_sums.size // 2 - 1 : -1] += loss
 
     def keep_outputs(self, loss_sums, kept):
         """Return the loss sums of the outputs `kept`."""

@@ -9,13 +9,15 @@ import numpy as np
 
 from .. import _csr
 from .._csr import as_csr, as_unsigned, sum_duplicates
-from ..records.losses import Logistic
+from ..records.losses import Logistic, target_type
 from ..records.rules import Adagrad
 from ..records.schedules import RateSearch
 from .device_trainer import DeviceRows, learn_on_device
 from .dispatch import choose_kernel
 from .kernels import rows as row_kernels
 from .model import LinearModel, continue_from
+from .rate_search import supports_search
+from .target_scaling import can_standardize
 from .targets import encode_chunk, is_multiclass, multiclass_loss
 
 SLICE_SECONDS = 0.05  # time between two returns to Python, for callbacks and Ctrl-C
@@ -99,7 +101,7 @@ class Trainer:
         if getattr(X, "indptr", None) is getattr(chunk.X, "indptr", ()):
             X = _csr.with_own_indptr(X)  # kernels trust it, and callbacks may change the array of the caller
         if self.model is None:
-            self._set_model(new_model(X, chunk.y, self.classes, self.options))
+            self._set_model(new_model(X, chunk.y, self.classes, self.options, self.threads))
         model, n = self.model, X.shape[0]
         y, weight, target = encode_chunk(chunk, n, model, self.class_weight)
         order = np.arange(n) if shuffle_key is None else np.random.default_rng(shuffle_key).permutation(n)
@@ -217,18 +219,28 @@ class Trainer:
         return True
 
 
-def default_rule(options):
-    """Return the rule of a model with the checked `options`, if none is given."""
-    has_no_unit = isinstance(options.get("lr"), RateSearch) or options.get("standardize_targets")
+def default_rule(lr, standardize_targets):
+    """Return the rule of a model, if none is given."""
+    has_no_unit = isinstance(lr, RateSearch) or standardize_targets
     return Adagrad(eps=0.0) if has_no_unit else Adagrad()  # eps has the unit of a gradient
 
 
-def new_model(X, y, classes, options):
+def choose_rate(options, n_workers, is_on_device, has_initial_weights):
+    """Return the learning rate of a new model with these options and their defaults, if none is given."""
+    if supports_search(options, n_workers, is_on_device, has_initial_weights):
+        return RateSearch()
+    return 0.5 if target_type(options["loss"]) in ("binary", "multiclass") else 0.1
+
+
+def new_model(X, y, classes, options, n_workers=1, has_initial_weights=False):
     """Return an untrained model for the rows X, with the checked `options` and the defaults of others."""
-    defaults = {"loss": Logistic(), "rule": default_rule(options), "lr": 0.5, "penalty": None, "intercept": True}
-    options = defaults | options
+    options = {"loss": Logistic(), "penalty": None, "intercept": True} | options
     if is_multiclass(options["loss"], y, classes):
         options["loss"] = multiclass_loss(options["loss"])
+    if "lr" not in options:
+        options["lr"] = choose_rate(options, n_workers, isinstance(X, DeviceRows), has_initial_weights)
+        options = {"standardize_targets": can_standardize(options["loss"])} | options
+    options = {"rule": default_rule(options["lr"], options.get("standardize_targets", False))} | options
     return LinearModel(X.shape[1], X.dtype, **options)
 
 

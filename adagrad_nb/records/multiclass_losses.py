@@ -105,8 +105,8 @@ class OneVsRest(NamedTuple):
     >>> import numpy as np
     >>> from adagrad_nb import Logistic, OneVsRest, fit_linear
     >>> X, y = np.eye(3), ["ant", "bee", "cat"]
-    >>> model = fit_linear(X, y, loss=OneVsRest(Logistic()), passes=20)
-    >>> first = fit_linear(X, [label == "ant" for label in y], passes=20)
+    >>> model = fit_linear(X, y, loss=OneVsRest(Logistic()), lr=0.5, passes=20)
+    >>> first = fit_linear(X, [label == "ant" for label in y], lr=0.5, passes=20)
     >>> bool(np.allclose(model.coef[0], first.coef)), model.predict(X).tolist()
     (True, ['ant', 'bee', 'cat'])
     """

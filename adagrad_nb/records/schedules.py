@@ -561,7 +561,7 @@ class Rates(NamedTuple):
 
 
 class RateSearch(NamedTuple):
-    """Search for the learning rate of a linear model by successive halving [1]_; ``lr="auto"`` is ``RateSearch()``.
+    """Search for the learning rate of a linear model by successive halving [1]_, as `fit_linear` does by default.
 
     `fit_linear` trains one model for each rate in the same pass.  All models divide the learning rate of a feature by
     the root mean square of its non-zero values so far, and take importance-weight-aware steps.  The units of the
@@ -587,9 +587,9 @@ class RateSearch(NamedTuple):
     Examples
     --------
     >>> import numpy as np
-    >>> from adagrad_nb import fit_linear
+    >>> from adagrad_nb import RateSearch, fit_linear
     >>> X = np.random.default_rng(0).normal(size=(1000, 3)) * [1e-6, 1.0, 1e6]
-    >>> model = fit_linear(X, X @ [1e6, -2.0, 3e-6] > 0, lr="auto")
+    >>> model = fit_linear(X, X @ [1e6, -2.0, 3e-6] > 0, lr=RateSearch())
     >>> model.progressive_loss < 0.15, model.rates.size
     (True, 8)
     """

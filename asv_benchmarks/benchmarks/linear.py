@@ -21,10 +21,10 @@ class Epoch:
         X, self.y = data
         self.X = X.astype(dtype)
         self.penalty = PENALTIES[penalty]
-        fit_linear(self.X[:100], self.y[:100], penalty=self.penalty)  # compiles, or loads from the disk cache
+        fit_linear(self.X[:100], self.y[:100], penalty=self.penalty, lr=0.5)  # compiles, or loads from the disk cache
 
     def epoch(self):
-        return fit_linear(self.X, self.y, penalty=self.penalty)
+        return fit_linear(self.X, self.y, penalty=self.penalty, lr=0.5)
 
     def time_epoch(self, data, dtype, penalty):
         self.epoch()
@@ -60,7 +60,7 @@ class Scaled:
 
     def setup(self, data, steps):
         self.X, self.y = data
-        self.options = {"lr": "auto"} if steps == "search" else dict.fromkeys(steps.split(), True)
+        self.options = {"lr": "auto"} if steps == "search" else {"lr": 0.5} | dict.fromkeys(steps.split(), True)
         fit_linear(self.X[:100], self.y[:100], **self.options)
 
     def time_epoch(self, data, steps):
@@ -82,7 +82,7 @@ class Predict:
     def setup(self, data, dtype):
         X, y = data
         self.X = X.astype(dtype)
-        self.model = fit_linear(self.X[:1000], y[:1000])
+        self.model = fit_linear(self.X[:1000], y[:1000], lr=0.5)
         self.model.decision_function(self.X[:100])
 
     def time_decision_function(self, data, dtype):

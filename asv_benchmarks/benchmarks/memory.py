@@ -24,6 +24,6 @@ class OutOfCore:
             for _ in read_svmlight(self.path):
                 pass
         elif function == "fit_linear":
-            fit_linear(read_svmlight(self.path, n_features=123, dtype=np.float32))
+            fit_linear(read_svmlight(self.path, n_features=123, dtype=np.float32), lr=0.5)
         else:
             load_svmlight(self.path)

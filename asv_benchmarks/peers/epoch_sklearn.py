@@ -30,7 +30,7 @@ def main():
         for name, penalty in (("none", None), ("l1", L1(1e-5))):
 
             def ours(A=A, penalty=penalty):
-                return fit_linear(A, y, penalty=penalty)
+                return fit_linear(A, y, penalty=penalty, lr=0.5)
 
             def peer(name=name):
                 return sgd(None if name == "none" else name)

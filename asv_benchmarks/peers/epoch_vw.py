@@ -40,7 +40,7 @@ def main():
                 return loss
 
             def ours():
-                return fit_linear(X, y, intercept=False, **options).progressive_loss
+                return fit_linear(X, y, lr=0.5, intercept=False, **options).progressive_loss
 
             losses = ours(), vw()
             timings = pairs.time_alternately(ours, vw, 3 if quick else 7, pause=0.05)

@@ -216,9 +216,9 @@ def _learning(cuda, torch, cupy, jax, quick):
     for label, y in (("logistic", scores[:, 0] > 0), ("softmax of 20", scores.argmax(axis=1))):
         losses = []
         for rows in (X, device_rows):
-            fit_linear(rows, y, batch_size=2**14)
+            fit_linear(rows, y, batch_size=2**14, lr=0.5)
             begin = time.perf_counter()
-            model = fit_linear(rows, y, batch_size=2**14)
+            model = fit_linear(rows, y, batch_size=2**14, lr=0.5)
             where = "device" if rows is device_rows else "host"
             _print_line(f"{label} batches, {where}", time.perf_counter() - begin, "M rows/s", n / 1e6)
             losses.append(model.progressive_loss)

@@ -25,14 +25,14 @@ def main():
         rows, labels, test_rows, test_labels = A[:n], y[:n], A[n:], y[n:]
 
         def fit(threads, rows=rows, labels=labels):
-            return fit_linear(rows, labels, threads=threads)
+            return fit_linear(rows, labels, threads=threads, lr=0.5)
 
         halves = [(rows[part], labels[part]) for part in (slice(n // 2), slice(n // 2, n))]
 
         def fit_halves(halves=halves):
             thread = threading.Thread(target=fit_linear, args=halves[1])
             thread.start()
-            fit_linear(*halves[0])
+            fit_linear(*halves[0], lr=0.5)
             thread.join()
 
         one_thread, two_threads = fit(1), fit(2)
@@ -51,7 +51,7 @@ def main():
         targets.append(("its test loss / one's", losses[1] / losses[0], "<=", 1.01))
     X, y = load_svmlight(A9A, n_features=123)
     X_test, y_test = load_svmlight(A9A.with_name("a9a.t.xz"), n_features=123)
-    losses = [fit_linear(X, y, threads=threads).mean_loss(X_test, y_test) for threads in (1, 2, 4)]
+    losses = [fit_linear(X, y, threads=threads, lr=0.5).mean_loss(X_test, y_test) for threads in (1, 2, 4)]
     print("a9a test log-loss with 1, 2, 4 threads:", np.round(losses, 4))
     targets.append(("a9a loss with two / with one", losses[1] / losses[0], "<=", 1.01))
     pairs.print_targets(*targets)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy
 from host_device import assert_same_model, copy_to_host
+from linear_problems import fit_plain
 
 from adagrad_nb import (
     FTRL,
@@ -68,13 +69,13 @@ OPTIONS = [
 def test_classes_are_the_same_as_on_the_host(options, case, dtype):
     X, y, weight = case
     options = {"sample_weight": weight, "batch_size": 4, **options}
-    assert_same_outputs(fit_linear(to_device(X), y, **options), fit_linear(X, y, **options), dtype)
+    assert_same_outputs(fit_plain(to_device(X), y, **options), fit_plain(X, y, **options), dtype)
 
 
 @pytest.mark.parametrize("loss", ["softmax", OneVsRest(SquaredHinge())], ids=str)
 def test_predictions(loss, case, dtype):
     X, y, _ = case
-    model = fit_linear(X, y, loss=loss, penalty=L1(0.001), batch_size=4)
+    model = fit_linear(X, y, loss=loss, penalty=L1(0.001), batch_size=4, lr=0.5)
     for rows in (X, X[:, :4]):
         device_rows = to_device(rows)
         decisions = model.decision_function(device_rows)
@@ -101,7 +102,7 @@ def test_rates_are_the_same_as_on_the_host(options, case, dtype):
     X, y, weight = case
     y = np.linspace(-1.0, 1.0, 11) if "loss" in options else y > "bee"
     options = {"sample_weight": weight, "batch_size": 4, "lr": Rates((0.1, 0.4, 1.0)), **options}
-    host, device = fit_linear(X, y, **options), fit_linear(to_device(X), y, **options)
+    host, device = fit_plain(X, y, **options), fit_plain(to_device(X), y, **options)
     assert_same_outputs(device, host, dtype)
     assert (device.rate, device.best_index) == (host.rate, host.best_index)
     np.testing.assert_allclose(
@@ -113,7 +114,7 @@ def test_rates_are_the_same_as_on_the_host(options, case, dtype):
 def test_a_rate_that_is_too_large_is_out(dtype):
     X, y = np.array([[1.0], [2.0], [-1.0], [1.5]], dtype), np.array([1.0, 2.0, -1.0, 1.5])
     options = {"loss": "squared", "batch_size": 1, "passes": 3, "lr": Rates((0.5, float(np.finfo(dtype).max) / 2))}
-    host, device = fit_linear(X, y, **options), fit_linear(to_device(X), y, **options)
+    host, device = fit_plain(X, y, **options), fit_plain(to_device(X), y, **options)
     assert_same_model(device, host, dtype)
     assert device.rate == 0.5
     assert device.progressive_losses[1] == np.inf
@@ -123,8 +124,8 @@ def test_resuming_in_chunks_with_new_classes_and_features(case, dtype):
     X, _, _ = case
     y = NAMES[np.r_[[3, 0, 1] * 2, np.arange(5) % 4]]
     options = {"batch_size": 4, "penalty": L1(0.01)}
-    host = fit_linear([Chunk(X[:6, :4], y[:6]), Chunk(X[6:], y[6:])], **options)
-    device = fit_linear([Chunk(to_device(X[:6, :4]), y[:6]), Chunk(to_device(X[6:]), y[6:])], **options)
+    host = fit_plain([Chunk(X[:6, :4], y[:6]), Chunk(X[6:], y[6:])], **options)
+    device = fit_plain([Chunk(to_device(X[:6, :4]), y[:6]), Chunk(to_device(X[6:]), y[6:])], **options)
     assert_same_outputs(device, host, dtype)
     assert_same_outputs(fit_linear(to_device(X), y, model=device), fit_linear(X, y, model=host), dtype)
     assert_same_outputs(fit_linear(to_device(X), y, model=host), fit_linear(X, y, model=device), dtype)
@@ -139,7 +140,7 @@ def test_callbacks_see_the_model(case, dtype):
     X, y, _ = case
     recorded = [{}, {}]
     for rows, values in zip((X, to_device(X)), recorded, strict=True):
-        fit_linear(rows, y, batch_size=4, callback=lambda p, to=values: to.update({p.n_seen: _values_of(p)}))
+        fit_linear(rows, y, batch_size=4, callback=lambda p, to=values: to.update({p.n_seen: _values_of(p)}), lr=0.5)
     for n in set(recorded[0]) & set(recorded[1]):
         np.testing.assert_allclose(recorded[1][n], recorded[0][n], rtol=1e-5)
     assert max(recorded[1]) == 11
@@ -147,23 +148,27 @@ def test_callbacks_see_the_model(case, dtype):
 
 def test_a_feature_of_all_rows(rng):
     X, y = np.ones((70, 1)) * rng.uniform(0.5, 1.0, (70, 1)), np.arange(70) % 3
-    assert_same_outputs(fit_linear(to_device(X), y, batch_size=70), fit_linear(X, y, batch_size=70), np.float64)
+    assert_same_outputs(
+        fit_linear(to_device(X), y, batch_size=70, lr=0.5), fit_linear(X, y, batch_size=70, lr=0.5), np.float64
+    )
 
 
 def test_rejected_arguments(case, dtype):
     X, y, _ = case
     device_rows = to_device(X)
     with pytest.raises(ValueError, match=r"^average: got .*, which training on a device does not support"):
-        fit_linear(device_rows, y, batch_size=4, average=Polyak())
+        fit_linear(device_rows, y, batch_size=4, average=Polyak(), lr=0.5)
     with pytest.raises(ValueError, match=r"^average: got .*, which training on a device does not support"):
-        fit_linear(device_rows, y > "bee", batch_size=4, lr="auto", average=Polyak())
-    model = fit_linear(X, y, batch_size=4, penalty=GroupL2(0.01))
+        fit_linear(device_rows, y > "bee", batch_size=4, lr=Rates(), average=Polyak())
+    model = fit_linear(X, y, batch_size=4, penalty=GroupL2(0.01), lr=0.5)
     before = model.coef
     with pytest.raises(ValueError, match=r"^penalty: got GroupL2\(.*on the host$"):
         fit_linear(device_rows, y, model=model)
     np.testing.assert_array_equal(model.coef, before)
     with pytest.raises(TypeError, match=r"^X: has dtype float.* on the device"):
-        fit_linear(X.astype(np.float32 if dtype == np.float64 else np.float64), y).decision_function(device_rows)
+        fit_linear(X.astype(np.float32 if dtype == np.float64 else np.float64), y, lr=0.5).decision_function(
+            device_rows
+        )
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

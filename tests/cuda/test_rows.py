@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import scipy
 from host_device import assert_same_model, copy_to_host
+from linear_problems import fit_plain
 
 from adagrad_nb import L1, Adadelta, Box, Chunk, ElasticNet, Huber, InverseSqrt, Polyak, fit_linear, to_device
 
@@ -36,8 +37,8 @@ def test_same_as_on_the_host(options, case, dtype):
     X, y, weight = case
     y = y.astype(float) if options.get("loss") in ("squared", Huber(0.3)) else y
     options = {"sample_weight": weight, "batch_size": 5, **options}
-    host = fit_linear(X, y, **options)
-    device = fit_linear(to_device(X), y, **options)
+    host = fit_plain(X, y, **options)
+    device = fit_plain(to_device(X), y, **options)
     assert_same_model(device, host, dtype)
     device_rows = to_device(X)
     np.testing.assert_allclose(
@@ -51,8 +52,8 @@ def test_same_as_on_the_host(options, case, dtype):
 
 def test_resuming_in_chunks(case, dtype):
     X, y, _ = case
-    host = fit_linear(X[:10], y[:10], batch_size=4, penalty=L1(0.01))
-    device = fit_linear([Chunk(to_device(X[:10]), y[:10])], batch_size=4, penalty=L1(0.01))
+    host = fit_linear(X[:10], y[:10], batch_size=4, penalty=L1(0.01), lr=0.5)
+    device = fit_linear([Chunk(to_device(X[:10]), y[:10])], batch_size=4, penalty=L1(0.01), lr=0.5)
     assert_same_model(device, host, dtype)
     assert_same_model(
         fit_linear(to_device(X[10:]), y[10:], model=device), fit_linear(X[10:], y[10:], model=host), dtype
@@ -63,7 +64,9 @@ def test_callbacks_see_the_model(case, dtype):
     X, y, _ = case
     recorded = [[], []]
     for rows, losses in zip((X, to_device(X)), recorded, strict=True):
-        fit_linear(rows, y, batch_size=2, callback=lambda p, to=losses: to.append((p.n_seen, p.progressive_loss)))
+        fit_linear(
+            rows, y, batch_size=2, callback=lambda p, to=losses: to.append((p.n_seen, p.progressive_loss)), lr=0.5
+        )
     values = [dict(losses) for losses in recorded]
     for n in set(values[0]) & set(values[1]):
         np.testing.assert_allclose(values[1][n], values[0][n], rtol=1e-5)
@@ -72,24 +75,26 @@ def test_callbacks_see_the_model(case, dtype):
 
 def test_the_same_bits_twice(case):
     X, y, _ = case
-    coefs = [fit_linear(to_device(X), y, batch_size=7).coef for _ in range(2)]
+    coefs = [fit_linear(to_device(X), y, batch_size=7, lr=0.5).coef for _ in range(2)]
     np.testing.assert_array_equal(*coefs)
 
 
 def test_columns_listed_twice_in_a_row(dtype):
     X = scipy.sparse.csr_matrix((np.array([1, 2, 3, 4], dtype), [2, 0, 2, 1], [0, 3, 4]), (2, 3))
-    assert_same_model(fit_linear(to_device(X), [0, 1], batch_size=2), fit_linear(X, [0, 1], batch_size=2), dtype)
+    assert_same_model(
+        fit_linear(to_device(X), [0, 1], batch_size=2, lr=0.5), fit_linear(X, [0, 1], batch_size=2, lr=0.5), dtype
+    )
 
 
 def test_rejected_arguments(case, dtype):
     X, y, _ = case
     with pytest.raises(ValueError, match=r"^average: got .*, which training on a device does not support"):
-        fit_linear(to_device(X), y, batch_size=2, average=Polyak())
+        fit_linear(to_device(X), y, batch_size=2, average=Polyak(), lr=0.5)
     other = np.float64 if dtype == np.float32 else np.float32
     with pytest.raises(TypeError, match=r"^X: has dtype float.* on the device"):
-        fit_linear(to_device(X), y, batch_size=2, dtype=other)
+        fit_linear(to_device(X), y, batch_size=2, dtype=other, lr=0.5)
     with pytest.raises(ValueError, match=r"^X: rows on a device cannot be selected"):
-        fit_linear(to_device(X), y, batch_size=2, early_stopping=True)
+        fit_linear(to_device(X), y, batch_size=2, early_stopping=True, lr=0.5)
     bad = X.copy()
     bad.data[3] = np.inf
     with pytest.raises(ValueError, match=r"^X: .*row"):

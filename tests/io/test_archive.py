@@ -31,7 +31,7 @@ def rewrite(path, kind, change):
 
 @pytest.fixture
 def model_path(tmp_path, interpreted):
-    fit_linear(X, Y, penalty=L1(np.full(3, 0.1)), average=Polyak()).save(tmp_path / "model.npz")
+    fit_linear(X, Y, penalty=L1(np.full(3, 0.1)), average=Polyak(), lr=0.5).save(tmp_path / "model.npz")
     return tmp_path / "model.npz"
 
 

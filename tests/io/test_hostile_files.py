@@ -19,6 +19,7 @@ import warnings
 import numba
 import numpy as np
 import pytest
+from linear_problems import fit_plain
 
 from adagrad_nb import (
     EMA,
@@ -272,7 +273,7 @@ def make_file(kind, path):
         is_multiclass = "loss" in options and options["loss"] != "squared"
         y = X[:, 0] if options.get("loss") == "squared" else CLASSES if is_multiclass else Y
         with interpreting():
-            fit_linear(X, y, **options).save(path)
+            fit_plain(X, y, **options).save(path)
         return "linear model", load_model, lambda model: use_model(model, f"{path}.again")
     make, options = STATES[kind]
     x = make()

@@ -25,7 +25,7 @@ def a9a():
 def test_a9a(a9a, dtype):
     """One pass with the defaults.  The batch optimum (scikit-learn, C=1e4) has a test log-loss of 0.3261."""
     X, y, X_test, y_test = a9a
-    model = fit_linear(X, y, dtype=dtype)
+    model = fit_linear(X, y, dtype=dtype, lr=0.5)
     assert model.mean_loss(X_test, y_test) < 0.331
     assert auc(y_test > 0, model.decision_function(X_test)) > 0.898
     assert np.mean(model.predict(X_test) == y_test) > 0.847
@@ -39,7 +39,7 @@ def test_every_loss_learns_a9a(a9a, name):
     loss = LOSSES[name]()
     if loss.target_type != "binary":  # the first five columns are indicators of the age
         (X, y), (X_test, y_test) = ((part[:, 5:], part[:, :5] @ np.arange(5.0)) for part in (X, X_test))
-    model = fit_linear(X, y, loss=name)
+    model = fit_linear(X, y, loss=name, lr=0.5)
     levels = (-1.0, 1.0) if name == "perceptron" else np.linspace(-1, 4, 101)  # silent, it loses nothing
     constant = min(model.loss_of_scores(y_test[::10], np.full(y_test[::10].size, level)) for level in levels)
     assert model.mean_loss(X_test, y_test) < constant - 0.15 * abs(constant)
@@ -51,7 +51,7 @@ def test_a9a_from_the_file(a9a):
     """Chunk by chunk, the same bits."""
     X, y, _, _ = a9a
     file = read_svmlight(DATA / "a9a.xz", chunk_bytes=200_000)
-    model, from_arrays = fit_linear(file, penalty=L1(1e-4)), fit_linear(X, y, penalty=L1(1e-4))
+    model, from_arrays = fit_linear(file, penalty=L1(1e-4), lr=0.5), fit_linear(X, y, penalty=L1(1e-4), lr=0.5)
     assert model.coef.tobytes() == from_arrays.coef.tobytes()
     assert model.progressive_loss == from_arrays.progressive_loss
     assert 20 < np.count_nonzero(model.coef) < 123
@@ -81,6 +81,6 @@ def test_agaricus():
     X, y = load_svmlight(DATA / "agaricus.txt.train.xz", n_features=126)
     X_test, y_test = load_svmlight(DATA / "agaricus.txt.test.xz", n_features=126)
     for seed in range(3):
-        model = fit_linear(X, y, shuffle=True, rng=seed)
+        model = fit_linear(X, y, shuffle=True, rng=seed, lr=0.5)
         assert np.mean(model.predict(X_test) == y_test) > 0.998
         assert model.mean_loss(X_test, y_test) < 0.01

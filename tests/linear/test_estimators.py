@@ -29,6 +29,7 @@ from adagrad_nb import (
     Polyak,
     Quantile,
     Rates,
+    RateSearch,
     _csr,
     fit_linear,
     load_model,
@@ -55,7 +56,7 @@ BOTH = [AdagradClassifier, AdagradRegressor]
 # The options of `fit_linear` that the estimators have by default.
 DEFAULTS = {
     AdagradClassifier: {"loss": "logistic"},
-    AdagradRegressor: {"loss": "squared", "lr": 0.1, "standardize_targets": True, "rule": Adagrad(0.0)},
+    AdagradRegressor: {"loss": "squared", "standardize_targets": True},
 }
 both = pytest.mark.parametrize("kind", BOTH)
 slow_without_compiler = pytest.mark.skipif(
@@ -269,7 +270,7 @@ def test_a_loss_with_unknown_targets():
 def test_targets_that_are_not_standardised():
     X, y = problem(AdagradRegressor)
     model = AdagradRegressor(standardize_targets=False, shuffle=False, max_iter=1, lr=0.5).fit(X, y)
-    assert model.coef_.tobytes() == fit_linear(X, y, loss="squared").coef.tobytes()
+    assert model.coef_.tobytes() == fit_linear(X, y, loss="squared", lr=0.5).coef.tobytes()
     counts = np.round(np.exp(y))
     assert not AdagradRegressor("poisson").fit(X, counts).model_.standardize_targets
 
@@ -439,7 +440,7 @@ def test_three_classes(loss):
     X, y = flowers()
     options = {"penalty": "l1", "alpha": 1e-3, "max_iter": 4, "shuffle": False}
     model = AdagradClassifier(loss, **options).fit(X, y)
-    linear = fit_linear(X, y, loss=loss, penalty=L1(1e-3), passes=4)
+    linear = fit_linear(X, y, loss=loss, penalty=L1(1e-3), passes=4, lr=0.5)
     assert model.coef_.shape == (3, 4)
     assert model.intercept_.shape == (3,)
     assert_array_equal(model.coef_, linear.coef)
@@ -529,7 +530,7 @@ def test_multiclass_loss_of_the_user(loss, n_classes):
     keep = np.flatnonzero(np.isin(y, ["iris", "lily", "rose"][:n_classes]))
     X, y = X[keep], y[keep]
     model = AdagradClassifier(loss, max_iter=3, random_state=0).fit(X, y)
-    linear = fit_linear(X, y, loss=loss, passes=3)
+    linear = fit_linear(X, y, loss=loss, passes=3, lr=0.5)
     assert type(model.model_.loss) is type(loss)
     assert model.coef_.shape == (n_classes, 4) == linear.coef.shape
     scores = X @ model.coef_.T + model.intercept_
@@ -603,11 +604,48 @@ def test_averages_and_batches(kind):
 def test_options_change_from_call_to_call(kind):
     """What is set holds from the next call on, also where it is set back to nothing."""
     X, y = problem(kind)
-    model = kind(penalty="l1", alpha=0.3, rule=Adagrad(0.1), average=True).partial_fit(X, y)
+    model = kind(penalty="l1", alpha=0.3, rule=Adagrad(0.1), average=True, lr=0.5).partial_fit(X, y)
     model.set_params(penalty=None, rule=None, average=False, lr=0.1).partial_fit(X, y)
     state = model.model_.state
-    rule = DEFAULTS[kind].get("rule", Adagrad())
+    rule = Adagrad() if kind is AdagradClassifier else Adagrad(0.0)  # of standardised targets
     assert (state.penalty, state.rule, state.lr, model.model_.average) == (NoPenalty(), rule, 0.1, False)
+
+
+@both
+def test_the_learning_rate_is_searched_for_where_it_can_be(kind):
+    X, y = problem(kind)
+    model = kind(random_state=0).fit(X, y)
+    assert model.model_.is_searching
+    one_rate = 0.5 if kind is AdagradClassifier else 0.1
+    for options in ({"batch_size": 8}, {"normalized": True}, {"invariant": True}, {"rule": FTRL()}):
+        fixed = kind(random_state=0, **options).fit(X, y)
+        assert fixed.model_.state.lr == one_rate
+        assert are_equal(fixed, kind(random_state=0, lr=one_rate, **options).fit(X, y))
+    assert kind().fit(X, y, coef_init=model.coef_).model_.state.lr == one_rate
+    assert kind().fit(X, y, intercept_init=model.intercept_).model_.is_searching
+    warm = kind(lr=0.2, warm_start=True).fit(X, y).set_params(lr="auto").fit(X, y)
+    assert warm.model_.state.lr == 0.2
+    with pytest.raises(ValueError, match=r"^coef_init: got initial weights, which a search over learning rates would"):
+        kind(lr=RateSearch()).fit(X, y, coef_init=model.coef_)
+    with pytest.raises(ValueError, match=r"^lr: got 0.2, but the model has several learning rates"):
+        kind(warm_start=True).fit(X, y).set_params(lr=0.2).fit(X, y)
+
+
+def test_several_classes_have_one_rate():
+    X, y = flowers()
+    model = AdagradClassifier(random_state=0).fit(X, y)
+    assert model.model_.state.lr == 0.5
+    part = AdagradClassifier().partial_fit(X[:50], y[:50], classes=np.unique(y)).partial_fit(X, y)
+    assert are_equal(part, AdagradClassifier(lr=0.5).partial_fit(np.r_[X[:50], X], np.r_[y[:50], y]))
+
+
+@both
+def test_a_grid_of_learning_rates(kind):
+    X, y = problem(kind)
+    search = GridSearchCV(kind(random_state=0, max_iter=2), {"lr": ["auto", 1e-6, RateSearch((0.1, 0.4))]}, cv=2)
+    search.fit(X, y)
+    assert search.best_params_["lr"] != 1e-6
+    assert search.score(X, y) > 0.8
 
 
 @both

@@ -18,6 +18,7 @@ from linear_problems import (
     Y,
     assert_same_model,
     data,
+    fit_plain,
     model_values,
     of_l1,
     of_l2,
@@ -39,6 +40,7 @@ from adagrad_nb import (
     InverseSqrt,
     Logistic,
     NoPenalty,
+    RateSearch,
     fit_linear,
     load_model,
     read_svmlight,
@@ -53,13 +55,13 @@ from adagrad_nb import (
 def test_a_then_b_is_a_and_b(penalty, rate, tmp_path):
     """In two calls, as chunks, from a generator, and by way of a file: the same bits."""
     options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0]}
-    one_call = fit_linear(X, Y, **options)
-    first = fit_linear(X[:17], Y[:17], **options)
+    one_call = fit_plain(X, Y, **options)
+    first = fit_plain(X[:17], Y[:17], **options)
     before = model_values(first)
     assert_same_model(fit_linear(X[17:], Y[17:], model=first), one_call)
     assert model_values(first) == before
-    assert_same_model(fit_linear(split_rows(X, Y, 3, 17), **options), one_call)
-    assert_same_model(fit_linear(iter(split_rows(X, Y, 1, 2, 30)), **options), one_call)
+    assert_same_model(fit_plain(split_rows(X, Y, 3, 17), **options), one_call)
+    assert_same_model(fit_plain(iter(split_rows(X, Y, 1, 2, 30)), **options), one_call)
     path = tmp_path / "model"
     first.save(path)
     loaded = load_model(path)
@@ -72,8 +74,8 @@ def test_a_then_b_is_a_and_b_compiled(case, tmp_path):
     penalty, loss, rate = case
     X, y, weight = data(loss)
     options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0], "loss": loss}
-    one_call = fit_linear(X, y, sample_weight=weight, **options)
-    first = fit_linear(X[:17], y[:17], sample_weight=weight[:17], **options)
+    one_call = fit_plain(X, y, sample_weight=weight, **options)
+    first = fit_plain(X[:17], y[:17], sample_weight=weight[:17], **options)
     first.save(tmp_path / "model")
     for model in (first, load_model(tmp_path / "model")):
         assert_same_model(fit_linear(X[17:], y[17:], sample_weight=weight[17:], model=model), one_call)
@@ -81,13 +83,15 @@ def test_a_then_b_is_a_and_b_compiled(case, tmp_path):
 
 def test_data_in_any_wrapping():
     """One matrix, one chunk, lists, tuples, generators and files of chunks."""
-    expected = fit_linear(X, Y)
+    expected = fit_linear(X, Y, lr=0.5)
     chunks = split_rows(X, Y, 11)
-    assert_same_model(fit_linear(Chunk(X, Y)), expected)
+    assert_same_model(fit_linear(Chunk(X, Y), lr=0.5), expected)
     for wrapped in (chunks, tuple(chunks), iter(chunks), (chunk for chunk in chunks)):
-        assert_same_model(fit_linear(wrapped), expected)
-    assert_same_model(fit_linear([Chunk(c.X.toarray(), c.y.tolist(), np.ones(len(c.y))) for c in chunks]), expected)
-    assert_same_model(fit_linear(X.toarray().tolist(), Y.tolist()), expected)
+        assert_same_model(fit_linear(wrapped, lr=0.5), expected)
+    assert_same_model(
+        fit_linear([Chunk(c.X.toarray(), c.y.tolist(), np.ones(len(c.y))) for c in chunks], lr=0.5), expected
+    )
+    assert_same_model(fit_linear(X.toarray().tolist(), Y.tolist(), lr=0.5), expected)
 
 
 def test_a_file_chunk_by_chunk(tmp_path):
@@ -99,7 +103,7 @@ def test_a_file_chunk_by_chunk(tmp_path):
             print(int(Y[r]), *pairs, file=file)
     reader = read_svmlight(path, chunk_bytes=200, n_features=COLUMNS)
     assert len(list(reader)) > 5
-    assert_same_model(fit_linear(reader, passes=2), fit_linear(X, Y, passes=2))
+    assert_same_model(fit_linear(reader, passes=2, lr=0.5), fit_linear(X, Y, passes=2, lr=0.5))
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -117,9 +121,9 @@ def test_features_grow_from_chunk_to_chunk(penalty):
             Chunk(grown[5:25, : n_columns[1]], Y[5:25]),
             Chunk(grown[25:], Y[25:]),
         ]
-        one_call = fit_linear(grown, Y, **options)
-        assert_same_model(fit_linear(chunks, **options), one_call)
-        first = fit_linear(chunks[:2], **options)
+        one_call = fit_plain(grown, Y, **options)
+        assert_same_model(fit_plain(chunks, **options), one_call)
+        first = fit_plain(chunks[:2], **options)
         assert first.n_features == n_columns[1]
         assert_same_model(fit_linear(chunks[2], model=first), one_call)
         assert first.n_features == n_columns[1]
@@ -128,7 +132,7 @@ def test_features_grow_from_chunk_to_chunk(penalty):
 def test_a_later_chunk_may_be_narrower():
     narrow = Chunk(sp.csr_array(X[20:, :5]), Y[20:])
     wide = Chunk(sp.csr_array(np.hstack([X[20:, :5].toarray(), np.zeros((20, 4))])), Y[20:])
-    first = fit_linear(X[:20], Y[:20])
+    first = fit_linear(X[:20], Y[:20], lr=0.5)
     assert_same_model(fit_linear(narrow, model=first), fit_linear(wide, model=first))
 
 
@@ -138,7 +142,7 @@ def test_options_given_again(name):
     """The same option once more changes no bit; another one counts from there on, and for what is to come only."""
     same = {"penalty": L1(0.02), "rule": Adagrad(1e-8), "lr": InverseSqrt(0.5), "loss": "logistic"}
     other = {"penalty": L2(0.5), "rule": Adagrad(0.1), "lr": 0.1, "loss": "squared"}
-    first = fit_linear(X[:20], Y[:20], **same)
+    first = fit_plain(X[:20], Y[:20], **same)
     before = model_values(first)
     plain = fit_linear(X[20:], Y[20:], model=first)
     assert_same_model(fit_linear(X[20:], Y[20:], model=first, **{name: same[name]}), plain)
@@ -166,7 +170,7 @@ def test_changed_options_against_the_eager_learner():
 @pytest.mark.usefixtures("interpreted")
 def test_arrays_in_options_are_compared_by_their_values():
     strengths = np.full(COLUMNS, 0.02)
-    first = fit_linear(X[:20], Y[:20], penalty=L1(strengths))
+    first = fit_linear(X[:20], Y[:20], penalty=L1(strengths), lr=0.5)
     plain = fit_linear(X[20:], Y[20:], model=first)
     assert_same_model(fit_linear(X[20:], Y[20:], model=first, penalty=L1(strengths.copy())), plain)
     changed = fit_linear(X[20:], Y[20:], model=first, penalty=L1(np.full(COLUMNS, 0.2)))
@@ -180,18 +184,18 @@ def test_arrays_in_options_are_compared_by_their_values():
 @pytest.mark.parametrize("kind", [sp.csr_array, sp.csr_matrix])
 def test_any_sparse_format(sparse_format, kind):
     converted = kind(X).asformat(sparse_format)
-    model = fit_linear(converted, Y)
-    assert_same_model(model, fit_linear(X, Y))
+    model = fit_linear(converted, Y, lr=0.5)
+    assert_same_model(model, fit_linear(X, Y, lr=0.5))
     assert_array_equal(model.decision_function(converted), model.decision_function(X))
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_dense_equals_sparse(order):
     dense = X.toarray(order=order)
-    model = fit_linear(dense, Y)
-    assert_same_model(model, fit_linear(X, Y))
+    model = fit_linear(dense, Y, lr=0.5)
+    assert_same_model(model, fit_linear(X, Y, lr=0.5))
     assert_array_equal(model.predict(dense), model.predict(X))
-    assert_same_model(fit_linear(np.repeat(dense, 2, axis=1)[:, ::2], Y), model)
+    assert_same_model(fit_linear(np.repeat(dense, 2, axis=1)[:, ::2], Y, lr=0.5), model)
 
 
 def with_indices(X, indptr, indices):
@@ -205,27 +209,27 @@ def with_indices(X, indptr, indices):
 def test_index_types(kinds):
     typed = with_indices(X, *kinds)
     assert typed.indices.dtype == kinds[1]
-    model = fit_linear(typed, Y)
-    assert_same_model(model, fit_linear(X, Y))
+    model = fit_linear(typed, Y, lr=0.5)
+    assert_same_model(model, fit_linear(X, Y, lr=0.5))
     assert_array_equal(model.decision_function(typed), model.decision_function(X))
 
 
 def test_precision():
     """float32 data gives a float32 model, all else float64; what is asked for or begun with wins."""
     single = X.astype(np.float32)
-    model = fit_linear(single, Y)
+    model = fit_linear(single, Y, lr=0.5)
     assert model.coef.dtype == model.decision_function(X).dtype == model.predict_proba(X).dtype == np.float32
     assert model.state.slots[0][0].dtype == np.float32
-    assert_same_model(fit_linear(single.toarray(), Y), model)
-    assert_same_model(fit_linear(X, Y, dtype="float32"), model)
-    assert_same_model(fit_linear(X[20:], Y[20:], model=fit_linear(single[:20], Y[:20])), model)
-    double = fit_linear(single, Y, dtype=np.float64)
+    assert_same_model(fit_linear(single.toarray(), Y, lr=0.5), model)
+    assert_same_model(fit_linear(X, Y, dtype="float32", lr=0.5), model)
+    assert_same_model(fit_linear(X[20:], Y[20:], model=fit_linear(single[:20], Y[:20], lr=0.5)), model)
+    double = fit_linear(single, Y, dtype=np.float64, lr=0.5)
     assert double.coef.dtype == np.float64
     assert_allclose(model.coef, double.coef, rtol=1e-4, atol=1e-6)
     for kind in (np.int8, np.int64, np.uint16, np.bool_):
         integral = sp.csr_array(np.rint(np.abs(X.toarray())).astype(kind))
-        assert_same_model(fit_linear(integral, Y), fit_linear(integral.astype(np.float64), Y))
-        assert_same_model(fit_linear(integral.toarray(), Y), fit_linear(integral.astype(np.float64), Y))
+        assert_same_model(fit_linear(integral, Y, lr=0.5), fit_linear(integral.astype(np.float64), Y, lr=0.5))
+        assert_same_model(fit_linear(integral.toarray(), Y, lr=0.5), fit_linear(integral.astype(np.float64), Y, lr=0.5))
 
 
 def test_unsorted_and_repeated_columns_are_sorted_and_summed():
@@ -234,17 +238,19 @@ def test_unsorted_and_repeated_columns_are_sorted_and_summed():
     canonical.sum_duplicates()
     assert mixed.nnz == 2 * canonical.nnz
     parts = [part.copy() for part in (mixed.indptr, mixed.indices, mixed.data)]
-    model = fit_linear(mixed, Y)
-    assert_same_model(model, fit_linear(canonical, Y))
-    assert_same_model(fit_linear(mixed, Y, shuffle=True, rng=0), fit_linear(canonical, Y, shuffle=True, rng=0))
+    model = fit_linear(mixed, Y, lr=0.5)
+    assert_same_model(model, fit_linear(canonical, Y, lr=0.5))
+    assert_same_model(
+        fit_linear(mixed, Y, shuffle=True, rng=0, lr=0.5), fit_linear(canonical, Y, shuffle=True, rng=0, lr=0.5)
+    )
     assert_allclose(model.decision_function(mixed), model.decision_function(canonical), rtol=1e-14)
     for before, after in zip(parts, (mixed.indptr, mixed.indices, mixed.data), strict=True):
         assert_array_equal(before, after)
     late = sp.vstack([canonical[:30], mixed[30:]], format="csr")  # only the last rows are out of order
     assert not late.has_canonical_format
     stops, expected = [], []
-    assert_same_model(fit_linear(late, Y, callback=lambda p: stops.append(p.n_seen)), model)
-    fit_linear(canonical, Y, callback=lambda p: expected.append(p.n_seen))
+    assert_same_model(fit_linear(late, Y, callback=lambda p: stops.append(p.n_seen), lr=0.5), model)
+    fit_linear(canonical, Y, callback=lambda p: expected.append(p.n_seen), lr=0.5)
     assert stops == expected
 
 
@@ -252,26 +258,26 @@ def test_arrays_longer_than_the_stored_values():
     """A CSR whose arrays are longer than its last row needs, and read-only, as a memory map is."""
     oversized = X.copy()
     oversized.indices, oversized.data = np.r_[X.indices, [10**6] * 3].astype(np.int32), np.r_[X.data, [np.nan] * 3]
-    model = fit_linear(X, Y)
-    assert_same_model(fit_linear(oversized, Y), model)
+    model = fit_linear(X, Y, lr=0.5)
+    assert_same_model(fit_linear(oversized, Y, lr=0.5), model)
     assert_array_equal(model.decision_function(oversized), model.decision_function(X))
     for part in (oversized.indptr, oversized.indices, oversized.data):
         part.flags.writeable = False
-    assert_same_model(fit_linear(oversized, Y), model)
+    assert_same_model(fit_linear(oversized, Y, lr=0.5), model)
     assert_array_equal(model.decision_function(oversized), model.decision_function(X))
 
 
 def test_no_rows_and_no_columns():
-    empty = fit_linear(X[:0], Y[:0])
+    empty = fit_linear(X[:0], Y[:0], lr=0.5)
     assert_array_equal(empty.coef, np.zeros(COLUMNS))
     assert math.isnan(empty.progressive_loss)
     assert empty.n_seen == empty.state.t == 0
     assert_array_equal(empty.classes, [-1, 1])
     assert_array_equal(empty.predict(X), np.full(40, -1))
-    assert_same_model(fit_linear(X, Y, model=empty), fit_linear(X, Y))
-    intercept_only = fit_linear(sp.csr_array((40, 0)), Y)
+    assert_same_model(fit_linear(X, Y, model=empty), fit_linear(X, Y, lr=0.5))
+    intercept_only = fit_linear(sp.csr_array((40, 0)), Y, lr=0.5)
     assert intercept_only.coef.shape == (0,)
-    assert intercept_only.intercept == fit_linear(sp.csr_array((40, 3)), Y).intercept != 0
+    assert intercept_only.intercept == fit_linear(sp.csr_array((40, 3)), Y, lr=0.5).intercept != 0
 
 
 # --- rejected arguments --------------------------------------------------------------------------------------------
@@ -375,7 +381,7 @@ def _bad_coo():
 
 def valid_model(penalty=L1(0.02)):  # noqa: B008 - a record cannot be changed
     """Return a model and its values, which a rejected call must not change."""
-    model = fit_linear(X, Y, penalty=penalty)
+    model = fit_linear(X, Y, penalty=penalty, lr=0.5)
     return model, model_values(model)
 
 
@@ -385,12 +391,16 @@ def test_malformed_data(make, message):
     """Refused with the place, for a new model, for one that goes on, and for predictions; nothing has changed."""
     bad = make()
     model, before = valid_model(None)
-    for call in (lambda: fit_linear(bad, Y), lambda: fit_linear(bad, Y, model=model), lambda: model.predict(bad)):
+    for call in (
+        lambda: fit_linear(bad, Y, lr=0.5),
+        lambda: fit_linear(bad, Y, model=model),
+        lambda: model.predict(bad),
+    ):
         with pytest.raises((ValueError, TypeError), match=message if "NoneType" not in message else "^X: got"):
             call()
     if sp.issparse(bad):
         with pytest.raises((ValueError, TypeError), match=message):
-            fit_linear([Chunk(X, Y), Chunk(bad, Y)])
+            fit_linear([Chunk(X, Y), Chunk(bad, Y)], lr=0.5)
     assert model_values(model) == before
 
 
@@ -444,7 +454,7 @@ NUMBERS_BAD = {
 @pytest.mark.parametrize(("y", "message"), NUMBERS_BAD.values(), ids=NUMBERS_BAD)
 def test_malformed_numbers(y, message):
     with pytest.raises((ValueError, TypeError), match=message):
-        fit_linear(X, y, loss="squared")
+        fit_linear(X, y, loss="squared", lr=0.5)
 
 
 WEIGHTS_BAD = {
@@ -467,7 +477,7 @@ WEIGHTS_BAD = {
 def test_malformed_weights(weight, message):
     model, before = valid_model()
     for call in (
-        lambda: fit_linear(X, Y, sample_weight=weight),
+        lambda: fit_linear(X, Y, sample_weight=weight, lr=0.5),
         lambda: fit_linear(X, Y, sample_weight=weight, model=model),
         lambda: fit_linear([Chunk(X, Y, weight)], model=model),
     ):
@@ -480,14 +490,22 @@ OPTIONS_BAD = {
     "negative rate": ({"lr": -0.1}, ValueError, r"^lr: got -0.1; must be a number in \[0, inf\)"),
     "NaN rate": ({"lr": math.nan}, ValueError, "^lr: got nan; must be a number"),
     "infinite rate": ({"lr": math.inf}, ValueError, "^lr: got inf; must be a number"),
-    "rate by feature": ({"lr": np.ones(COLUMNS)}, TypeError, "^lr: got .*; must be a number, or a schedule record"),
+    "rate by feature": (
+        {"lr": np.ones(COLUMNS)},
+        TypeError,
+        "^lr: got .*; must be 'auto', a number, or a ",
+    ),
     "record of rates": (
         {"lr": Constant(np.ones(COLUMNS))},
         TypeError,
-        "^lr: got .*; must be a number, or a schedule record",
+        "^lr: got .*; must be 'auto', a number, or a ",
     ),
-    "rate as a function": ({"lr": lambda t: 0.5}, TypeError, "^lr: got .*; must be a number, or a schedule record"),
-    "rate as a word": ({"lr": "fast"}, TypeError, "^lr: got 'fast'; must be a number, or a schedule record"),
+    "rate as a function": (
+        {"lr": lambda t: 0.5},
+        TypeError,
+        "^lr: got .*; must be 'auto', a number, or a ",
+    ),
+    "rate as a word": ({"lr": "fast"}, TypeError, "^lr: got 'fast'; must be 'auto', a number, or a "),
     "rate as a boolean": ({"lr": True}, TypeError, "^lr: got True"),
     "complex rate": ({"lr": 1j}, TypeError, "^lr: got 1j"),
     "class of a schedule": ({"lr": InverseSqrt}, TypeError, "^lr: got the class InverseSqrt; pass an instance"),
@@ -559,14 +577,14 @@ def test_options_that_are_rejected(options, error, message):
     model, before = valid_model()
     for given in ({}, {"model": model}):
         with pytest.raises(error, match=message):
-            fit_linear(X, Y, **{**given, **options})
+            fit_plain(X, Y, **{**given, **options})
     assert model_values(model) == before
 
 
 @pytest.mark.parametrize(("options", "error", "message"), NEW_BAD.values(), ids=NEW_BAD)
 def test_options_of_a_new_model_that_are_rejected(options, error, message):
     with pytest.raises(error, match=message):
-        fit_linear(X, Y, **options)
+        fit_plain(X, Y, **options)
 
 
 def test_options_that_a_model_cannot_change():
@@ -577,25 +595,25 @@ def test_options_that_a_model_cannot_change():
         fit_linear(X, Y, model=model, dtype=np.float32)
     wide = sp.csr_array((40, 10))
     with pytest.raises(ValueError, match=r"^L1.strength: got shape \(9,\); must .* have shape \(10,\)"):
-        fit_linear(wide, Y, model=fit_linear(X, Y, penalty=L1(STRENGTHS)))
+        fit_linear(wide, Y, model=fit_linear(X, Y, penalty=L1(STRENGTHS), lr=0.5))
     assert model_values(model) == before
 
 
 def test_invalid_chunks():
     with pytest.raises(ValueError, match=r"^X: got no chunks; there is nothing to learn from"):
-        fit_linear(iter([]))
+        fit_linear(iter([]), lr=0.5)
     with pytest.raises(TypeError, match=r"^X: the iterable yields a tuple; must yield Chunk\(X, y, weight\)"):
-        fit_linear(iter([(X, Y)]))
+        fit_linear(iter([(X, Y)]), lr=0.5)
     with pytest.raises(TypeError, match=r"^X: the iterable yields a str"):
-        fit_linear("data.txt")
+        fit_linear("data.txt", lr=0.5)
     with pytest.raises(TypeError, match=r"^X: the iterable yields a int"):
-        fit_linear([Chunk(X, Y), 5])
+        fit_linear([Chunk(X, Y), 5], lr=0.5)
     for more in ({"y": Y}, {"sample_weight": WEIGHT}):
         with pytest.raises(ValueError, match="chunks contain targets and weights"):
-            fit_linear([Chunk(X, Y)], **more)
+            fit_plain([Chunk(X, Y)], **more)
     with pytest.raises(ValueError, match=r"^passes: got 2, but X is an iterator, which allows one pass"):
-        fit_linear(iter([Chunk(X, Y)]), passes=2)
-    assert_same_model(fit_linear([Chunk(X, Y)], passes=2), fit_linear(X, Y, passes=2))
+        fit_linear(iter([Chunk(X, Y)]), passes=2, lr=0.5)
+    assert_same_model(fit_linear([Chunk(X, Y)], passes=2, lr=0.5), fit_linear(X, Y, passes=2, lr=0.5))
 
 
 # --- numbers that are too large ------------------------------------------------------------------------------------
@@ -605,7 +623,7 @@ def test_invalid_chunks():
 @pytest.mark.parametrize("value", [1e200, 1e308])
 def test_a_model_is_never_nan(value):
     """An overflow is detected at the next row that uses the weight, or else at the end."""
-    model = fit_linear(np.ones((3, 1)), [1.0, 2.0, 3.0], loss="squared", intercept=False)
+    model = fit_linear(np.ones((3, 1)), [1.0, 2.0, 3.0], loss="squared", intercept=False, lr=0.5)
     before = model_values(model)
     ones, targets = np.ones((3, 1)), np.ones(3)
     ones[1], targets[1] = value, -value
@@ -634,12 +652,12 @@ def test_numbers_that_overflow_in_single_precision():
     """Numbers that are finite as given and not as float32, rejected with their position and without a warning."""
     single = np.ones((3, 1), np.float32)
     with pytest.raises(ValueError, match=r"^y: got 1e.39 at index 2; must be finite in float32"):
-        fit_linear(single, [1.0, 2.0, 1e39], loss="squared")
+        fit_linear(single, [1.0, 2.0, 1e39], loss="squared", lr=0.5)
     with pytest.raises(ValueError, match=r"^sample_weight: got 1e.39 at index 1; must be finite in float32"):
-        fit_linear(single, [1, -1, 1], sample_weight=[1.0, 1e39, 1.0])
+        fit_linear(single, [1, -1, 1], sample_weight=[1.0, 1e39, 1.0], lr=0.5)
     with pytest.raises(ValueError, match=r"^X: got inf in row 1, column 0; must be finite"):
-        fit_linear(np.array([[1.0], [1e39]]), [1, -1], dtype=np.float32)
-    model = fit_linear(single, [1, -1, 1])
+        fit_linear(np.array([[1.0], [1e39]]), [1, -1], dtype=np.float32, lr=0.5)
+    model = fit_linear(single, [1, -1, 1], lr=0.5)
     with pytest.raises(ValueError, match=r"^X: got inf in row 0, column 0; must be finite"):
         model.predict([[1e39]])
 
@@ -647,18 +665,18 @@ def test_numbers_that_overflow_in_single_precision():
 def test_indices_out_of_range_in_a_wide_table():
     """Where the next row is asked for beforehand, its indices have not been checked yet."""
     X = sp.csr_array((np.ones(4), [3, 2**18, 5, 6], [0, 2, 3, 4]), shape=(3, 2**18 + 1))
-    fit_linear(X, [1, -1, 1])
+    fit_linear(X, [1, -1, 1], lr=0.5)
     for index in (-1, 2**18 + 1, 2**31 - 1):
         bad = sp.csr_array((X.data, np.array([3, 2**18, index, 6], np.int32), X.indptr), shape=X.shape)
         with pytest.raises(ValueError, match=rf"^X: column index {index} in row 1; must be in \[0, {2**18 + 1}\)"):
-            fit_linear(bad, [1, -1, 1])
+            fit_linear(bad, [1, -1, 1], lr=0.5)
 
 
 @pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize(
     "options",
     [
-        {}, {"batch_size": 4}, {"normalized": True}, {"invariant": True}, {"lr": "auto"}, {"loss": "softmax"},
+        {}, {"batch_size": 4}, {"normalized": True}, {"invariant": True}, {"lr": RateSearch()}, {"loss": "softmax"},
         {"loss": "softmax", "batch_size": 3}, {"penalty": L1(1e-3)}, {"rule": RDA()}, {"threads": 2},
     ],
     ids=str,
@@ -676,9 +694,9 @@ def test_rows_whose_squared_gradients_overflow_are_named(options, argument, dtyp
     else:
         weight[7] = huge
     with pytest.raises(ValueError, match=rf"^X: row 7 gives a gradient whose square overflows {dtype}"):
-        fit_linear(X, y, sample_weight=weight, **options)
+        fit_plain(X, y, sample_weight=weight, **options)
     X[7], weight[7] = 1, 1
-    assert np.isfinite(fit_linear(X, y, sample_weight=weight, **options).coef).all()
+    assert np.isfinite(fit_plain(X, y, sample_weight=weight, **options).coef).all()
 
 
 def test_masked_entries_are_refused():
@@ -691,14 +709,14 @@ def test_masked_entries_are_refused():
         given = {"X": X, "y": y, "w": np.ones(4)}
         given[name] = np.ma.masked_array(given[name], given[name] == given[name].flat[0])
         with pytest.raises(ValueError, match=message):
-            fit_linear(given["X"], given["y"], sample_weight=given["w"])
+            fit_linear(given["X"], given["y"], sample_weight=given["w"], lr=0.5)
 
 
 @pytest.mark.parametrize("value", [2**63, 10**30])
 def test_counts_that_no_kernel_can_hold_are_refused(value):
     for name in ("batch_size", "passes", "threads"):
         with pytest.raises(ValueError, match=rf"^{name}: got {value}; must be at most 9223372036854775807"):
-            fit_linear(np.eye(2), [0, 1], **{name: value})
+            fit_plain(np.eye(2), [0, 1], **{name: value})
 
 
 # --- data frames and other forms of numbers --------------------------------------------------------------------------
@@ -728,8 +746,8 @@ def test_data_frames():
     columns = columns_of_a_frame()
     array = np.column_stack([np.asarray(column, np.float64) for column in columns])
     labels = np.array([bool(flag) for flag in columns[0]], object)
-    expected = fit_linear(array, labels.astype(bool), sample_weight=array[:, 1])
-    model = fit_linear(Frame(columns), labels, sample_weight=columns[1].astype(object))
+    expected = fit_linear(array, labels.astype(bool), sample_weight=array[:, 1], lr=0.5)
+    model = fit_linear(Frame(columns), labels, sample_weight=columns[1].astype(object), lr=0.5)
     assert_array_equal(model.coef, expected.coef)
     assert_array_equal(model.predict(Frame(columns)), expected.predict(array))
     numbers = columns[1].astype(object)
@@ -744,13 +762,13 @@ def test_data_frames_of_pandas():
     frame = pandas.DataFrame({"flag": flags, "count": pandas.array(counts, "Int64"), "number": numbers})
     array = np.column_stack([flags, counts, numbers]).astype(np.float64)
     y = pandas.Series(pandas.array(flags, "boolean"))
-    model = fit_linear(frame, y)
-    assert_array_equal(model.coef, fit_linear(array, flags).coef)
-    assert_array_equal(model.predict(frame), fit_linear(array, flags).predict(array))
-    assert fit_linear(frame[["number"]].astype(np.float32), y).dtype == np.float32
+    model = fit_linear(frame, y, lr=0.5)
+    assert_array_equal(model.coef, fit_linear(array, flags, lr=0.5).coef)
+    assert_array_equal(model.predict(frame), fit_linear(array, flags, lr=0.5).predict(array))
+    assert fit_linear(frame[["number"]].astype(np.float32), y, lr=0.5).dtype == np.float32
     frame.loc[7, "count"] = pandas.NA
     with pytest.raises(ValueError, match=r"^X: got <NA> at index \(7, 1\); must be a number"):
-        fit_linear(frame, y)
+        fit_linear(frame, y, lr=0.5)
 
 
 @pytest.mark.parametrize(
@@ -759,14 +777,14 @@ def test_data_frames_of_pandas():
 def test_numbers_in_any_form(dtype):
     X = np.random.default_rng(0).integers(0, 9, (40, 3)).astype(dtype)
     y = np.arange(40) % 3 > 0
-    expected = fit_linear(X.astype(np.float64), y)
+    expected = fit_linear(X.astype(np.float64), y, lr=0.5)
     for name in ("float16", ">i8", "object", "bool"):
-        model = fit_linear(X, y.astype(name))
+        model = fit_linear(X, y.astype(name), lr=0.5)
         assert_array_equal(model.coef, expected.coef)
     assert_array_equal(model.predict(X), expected.predict(X.astype(np.float64)))
     numbers = X[:, 0].astype(np.float64)
-    expected = fit_linear(X.astype(np.float64), numbers, loss="squared")
-    assert_array_equal(fit_linear(X, X[:, 0], loss="squared").coef, expected.coef)
+    expected = fit_linear(X.astype(np.float64), numbers, loss="squared", lr=0.5)
+    assert_array_equal(fit_linear(X, X[:, 0], loss="squared", lr=0.5).coef, expected.coef)
 
 
 @pytest.mark.parametrize("value", [None, "x", 1j, [1]], ids=str)
@@ -775,10 +793,10 @@ def test_objects_that_are_no_numbers(value):
     X[1, 1] = value
     y = [0, 1, 0]
     with pytest.raises(ValueError, match=r"^X: got .* (at index \(1, 1\)|in row 1, column 1); must be"):
-        fit_linear(X, y)
+        fit_linear(X, y, lr=0.5)
     with pytest.raises(ValueError, match=r"^X: got .* (at index \(1, 1\)|in row 1, column 1); must be"):
-        fit_linear(np.ones((3, 2)), y).predict(X)
+        fit_linear(np.ones((3, 2)), y, lr=0.5).predict(X)
     if value is not None:
         for name, options in (("y", {"y": X[:, 1]}), ("sample_weight", {"y": y, "sample_weight": X[:, 1]})):
             with pytest.raises(ValueError, match=rf"^{name}: got .* at index 1; must be a number"):
-                fit_linear(np.ones((3, 2)), loss="squared", **options)
+                fit_plain(np.ones((3, 2)), loss="squared", **options)

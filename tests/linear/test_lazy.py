@@ -19,6 +19,7 @@ from linear_problems import (
     Y,
     assert_same_model,
     data,
+    fit_plain,
     of_elastic,
     of_l2,
     split_rows,
@@ -123,7 +124,7 @@ def test_long_absence_in_closed_form():
     n = 20_000
     X = sp.csr_array((np.ones(2), ([0, 1], [0, 1])), shape=(n, 2))
     y = np.where(np.arange(n) % 2 == 1, 1.0, -1.0)
-    model = fit_linear(X, y, penalty=L2(1e-4))
+    model = fit_linear(X, y, penalty=L2(1e-4), lr=0.5)
     # Feature 0: slope 1/2 at the first row, so that w = -lr sign and the width is lr / (1/2 + eps) = 1.
     assert_allclose(model.coef[0], -0.5 * (1 + 1e-4) ** -n, rtol=1e-6)
 
@@ -219,7 +220,7 @@ def test_power_sums_of_few_updates(penalty, rate, monkeypatch):
     y = np.where(A.sum(axis=1) + rng.normal(size=300) > 0, 1.0, -1.0)
     eager = reference_linear.fit(A, y, "logistic", at, prox=prox)
     options = {"penalty": record, "lr": lr}
-    whole = fit_linear(A, y, **options)
+    whole = fit_plain(A, y, **options)
     assert isinstance(whole.parameters.spec().lazy, lazy.PowerSums)
     assert len(whole.parameters.spec().lazy.bases) == 8
     assert_allclose(whole.coef, eager.w, rtol=1e-12, atol=1e-14)
@@ -293,15 +294,15 @@ def test_a_long_absence_at_a_changing_rate_has_a_few_ulps(lr, dtype):
 @pytest.mark.parametrize("penalty", [L1(0.01), Bounded(L1(0.01), -0.3, 0.4), L2(1e-4), ElasticNet(0.01, 1e-4)])
 def test_resuming_at_a_changing_rate_changes_no_bit(penalty, options, tmp_path, dtype):
     options = {"penalty": penalty, "lr": InverseSqrt(0.5, 0.2), "dtype": dtype} | options
-    whole = fit_linear(X, Y, **options)
-    parts = fit_linear(X[:9], Y[:9], **options)
+    whole = fit_plain(X, Y, **options)
+    parts = fit_plain(X[:9], Y[:9], **options)
     for a, b in ((9, 21), (21, 40)):
         parts.save(tmp_path / "model.npz")
         parts.coef
         parts = fit_linear(X[a:b], Y[a:b], model=load_model(tmp_path / "model.npz"))
     parts = pickle.loads(pickle.dumps(parts))
     assert_same_model(whole, parts)
-    assert_same_model(fit_linear(split_rows(X, Y, 9, 21), **options), whole)
+    assert_same_model(fit_plain(split_rows(X, Y, 9, 21), **options), whole)
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -311,7 +312,7 @@ def test_resuming_at_a_changing_rate_changes_no_bit(penalty, options, tmp_path, 
 def test_other_options_of_a_model_at_a_changing_rate(changed):
     """The missed updates are those of the old options; the new options start with the next update."""
     options = {"penalty": L1(0.02), "lr": InverseSqrt(0.7, 0.3)}
-    first = fit_linear(X[:20], Y[:20], **options)
+    first = fit_plain(X[:20], Y[:20], **options)
     back = fit_linear(X[20:30], Y[20:30], model=first, **changed)
     last = fit_linear(X[30:], Y[30:], model=back, average=False, **options)
     at = RATES["inverse root"][1]
@@ -342,7 +343,7 @@ def test_user_penalty():
             return (x + w * self.target) / (1 + w)
 
     penalty, loss, at = PullTowardConstant(0.2), "logistic", RATES["constant"][1]
-    model = fit_linear(X, Y, penalty=penalty)
+    model = fit_linear(X, Y, penalty=penalty, lr=0.5)
     eager = reference_linear.fit(X.toarray(), Y, loss, at, prox=lambda i, x, w: (x + w * 0.2) / (1 + w))
     assert_allclose(model.coef, eager.w, rtol=1e-12)
     assert model.coef[7] == pytest.approx(0.2)

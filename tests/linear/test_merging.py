@@ -7,7 +7,7 @@ import pytest
 import reference_linear
 import reference_merging
 import scipy.sparse as sp
-from linear_problems import PENALTIES, RATES, data, interpreting, model_values
+from linear_problems import PENALTIES, RATES, data, fit_plain, interpreting, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import FTRL, L1, L2, RDA, Adadelta, Chunk, Logistic, Polyak, fit_linear, load_model, merge
@@ -17,7 +17,7 @@ RANGES = ((0, 20), (20, 35), (35, 60), (60, 80))
 
 
 def parts(start=None, ranges=RANGES, **options):
-    return [fit_linear(X[a:b], Y[a:b], sample_weight=WEIGHT[a:b], model=start, **options) for a, b in ranges]
+    return [fit_plain(X[a:b], Y[a:b], sample_weight=WEIGHT[a:b], model=start, **options) for a, b in ranges]
 
 
 def assert_near(a, b, tolerance=1e-12):
@@ -48,7 +48,7 @@ def test_rules_equal_the_reference(penalty, rule, rate):
         first, eager = None, reference_linear.Outcome(np.zeros(9), 0.0, np.zeros(9), 0.0, 0, [])
         ranges = RANGES
         if begun:
-            first, eager = fit_linear(X[:20], Y[:20], sample_weight=WEIGHT[:20], **options), fit_reference(0, 20)
+            first, eager = fit_plain(X[:20], Y[:20], sample_weight=WEIGHT[:20], **options), fit_reference(0, 20)
             ranges = RANGES[1:]
         model = merge(parts(first, ranges, **options), first, rule=rule)
         expected = reference_merging.merge(
@@ -74,7 +74,7 @@ def test_rules_compiled(dtype):
 @pytest.mark.parametrize("begun", [False, True])
 @pytest.mark.parametrize("options", [{}, {"rule": RDA()}, {"rule": FTRL(l1=0.1)}, {"rule": RDA(), "penalty": L1(0.01)}])
 def test_grouping_and_order_do_not_matter(rule, begun, options):
-    start = fit_linear(X[:20], Y[:20], **options) if begun else None
+    start = fit_plain(X[:20], Y[:20], **options) if begun else None
     models = parts(start, RANGES[1:] if begun else RANGES, **options)
     merged = merge(models, start, rule=rule)
     *_, a, b = models
@@ -92,7 +92,7 @@ def test_a_feature_that_one_learner_has_seen_keeps_its_weight(rule, workers):
     rare = rows[1].toarray()
     rare[::4, 3] = 1.0
     rows[1] = sp.csr_array(rare)
-    models = [fit_linear(part, np.where(rng.random(30) < 0.5, -1, 1)) for part in rows]
+    models = [fit_linear(part, np.where(rng.random(30) < 0.5, -1, 1), lr=0.5) for part in rows]
     merged = merge(models, rule=rule)
     assert merged.coef[3] == pytest.approx(models[1].coef[3], rel=1e-15)
     assert merged.coef[3] != 0
@@ -114,7 +114,7 @@ def test_the_average_is_between_the_learners():
 
 
 def test_the_blend_minimises_the_loss_of_the_sample():
-    start = fit_linear(X[:20], Y[:20])
+    start = fit_linear(X[:20], Y[:20], lr=0.5)
     models = parts(start, RANGES[1:])
     for sample in (Chunk(X, Y, WEIGHT), Chunk(X[:30], Y[:30], None), Chunk(X[40:], -Y[40:], None)):
         endpoints = [merge(models, start, rule=rule) for rule in ("average", "sum")]
@@ -159,18 +159,18 @@ def test_merged_models_resume(tmp_path):
 
 
 def test_features_and_labels_added_in_later_parts():
-    narrow = fit_linear(X[:40, :4], np.ones(40))
-    wide = fit_linear(X[40:], np.where(Y[40:] > 0, 1, -1))
+    narrow = fit_linear(X[:40, :4], np.ones(40), lr=0.5)
+    wide = fit_linear(X[40:], np.where(Y[40:] > 0, 1, -1), lr=0.5)
     for pair in ([narrow, wide], [wide, narrow]):
         merged = merge(pair)
         assert merged.n_features == 9
         assert_array_equal(merged.classes, [-1, 1])
         assert_array_equal(merged.coef[4:], wide.coef[4:])
     with pytest.raises(ValueError, match=r"^models: at index \d has the labels \['a', 'b'\], others have \[-1, 1\]"):
-        merge([wide, fit_linear(X, np.where(Y > 0, "b", "a"))])
+        merge([wide, fit_linear(X, np.where(Y > 0, "b", "a"), lr=0.5)])
 
 
-MODEL = fit_linear(X, Y)
+MODEL = fit_linear(X, Y, lr=0.5)
 INVALID = {
     "none": (([],), {}, ValueError, "^models: got none"),
     "no models": (([MODEL, 5],), {}, TypeError, "^models: got int at index 1"),
@@ -179,24 +179,39 @@ INVALID = {
     "no sample": (([MODEL],), {"rule": "blend"}, ValueError, "^sample: got NoneType for rule='blend'"),
     "a sample": (([MODEL],), {"sample": Chunk(X, Y, None)}, ValueError, "^sample: got Chunk for rule='average'"),
     "no chunk": (([MODEL],), {"rule": "blend", "sample": (X, Y)}, TypeError, "^sample: got tuple"),
-    "dtype": (([MODEL, fit_linear(X, Y, dtype=np.float32)],), {}, ValueError, "^models: at index 1 dtype is float32"),
-    "loss": (([MODEL, fit_linear(X, Y, loss="hinge")],), {}, ValueError, "^models: at index 1 loss is Hinge"),
+    "dtype": (
+        ([MODEL, fit_linear(X, Y, dtype=np.float32, lr=0.5)],),
+        {},
+        ValueError,
+        "^models: at index 1 dtype is float32",
+    ),
+    "loss": (([MODEL, fit_linear(X, Y, loss="hinge", lr=0.5)],), {}, ValueError, "^models: at index 1 loss is Hinge"),
     "rate": (
         ([MODEL, fit_linear(X, Y, lr=0.1)],),
         {},
         ValueError,
         "^models: at index 1 lr is 0.1, but the start or the first model has 0.5",
     ),
-    "penalty": (([MODEL, fit_linear(X, Y, penalty=L1(0.1))],), {}, ValueError, "^models: at index 1 penalty is L1"),
-    "start": (([fit_linear(X[:5], Y[:5])], MODEL), {}, ValueError, "^models: at index 0 has seen 5 rows"),
+    "penalty": (
+        ([MODEL, fit_linear(X, Y, penalty=L1(0.1), lr=0.5)],),
+        {},
+        ValueError,
+        "^models: at index 1 penalty is L1",
+    ),
+    "start": (([fit_linear(X[:5], Y[:5], lr=0.5)], MODEL), {}, ValueError, "^models: at index 0 has seen 5 rows"),
     "rule of learning": (
-        ([fit_linear(X, Y, rule=Adadelta())],),
+        ([fit_linear(X, Y, rule=Adadelta(), lr=0.5)],),
         {},
         ValueError,
         "^models: does not support the rule Ada",
     ),
-    "average": (([fit_linear(X, Y, average=Polyak())],), {}, ValueError, "^models: does not support average="),
-    "normalized": (([fit_linear(X, Y, normalized=True)],), {}, ValueError, "^models: does not support normalised"),
+    "average": (([fit_linear(X, Y, average=Polyak(), lr=0.5)],), {}, ValueError, "^models: does not support average="),
+    "normalized": (
+        ([fit_linear(X, Y, normalized=True, lr=0.5)],),
+        {},
+        ValueError,
+        "^models: does not support normalised",
+    ),
 }
 
 

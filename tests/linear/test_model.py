@@ -16,7 +16,7 @@ from adagrad_nb import (
 
 
 def test_shapes_and_kinds():
-    model = fit_linear(X, Y)
+    model = fit_linear(X, Y, lr=0.5)
     assert isinstance(model, LinearModel)
     assert model.coef.shape == (COLUMNS,)
     assert type(model.intercept) is float
@@ -25,21 +25,21 @@ def test_shapes_and_kinds():
     assert model.n_seen == model.state.t == 40
     assert model.decision_function(X).shape == model.predict(X).shape == (40,)
     assert model.predict_proba(X).shape == (40, 2)
-    assert fit_linear(X, Y, intercept=False).intercept == 0.0
+    assert fit_linear(X, Y, intercept=False, lr=0.5).intercept == 0.0
     assert "Logistic" in repr(model)
     assert "n_seen=40" in repr(model)
 
 
 def test_coef_is_a_copy():
     for penalty in (None, L1(0.02)):
-        model = fit_linear(X, Y, penalty=penalty)
+        model = fit_linear(X, Y, penalty=penalty, lr=0.5)
         before = model_values(model)
         model.coef[:] = 7.0
         assert model_values(model) == before
 
 
 def test_predictions():
-    model = fit_linear(X, Y, penalty=L1(0.02))
+    model = fit_linear(X, Y, penalty=L1(0.02), lr=0.5)
     score = X.toarray() @ model.coef + model.intercept
     assert_allclose(model.decision_function(X), score, rtol=1e-12, atol=1e-14)
     assert_array_equal(model.predict(X), np.where(score > 0, 1.0, -1.0))
@@ -52,7 +52,7 @@ def test_predictions():
 
 def test_predictions_of_numbers():
     X, y, _ = data("squared")
-    model = fit_linear(X, y, loss="squared")
+    model = fit_linear(X, y, loss="squared", lr=0.5)
     assert model.classes is None
     assert_array_equal(model.predict(X), model.decision_function(X))
     assert_allclose(model.mean_loss(X, y), np.mean((model.predict(X) - y) ** 2) / 2, rtol=1e-12)
@@ -61,7 +61,7 @@ def test_predictions_of_numbers():
 
 
 def test_columns_of_predictions():
-    model = fit_linear(X, Y)
+    model = fit_linear(X, Y, lr=0.5)
     padded = np.hstack([X[:, :4].toarray(), np.zeros((40, 5))])
     assert_array_equal(model.decision_function(X[:, :4]), model.decision_function(padded))
     assert_array_equal(model.decision_function(np.zeros((2, 0))), [model.intercept] * 2)
@@ -73,7 +73,7 @@ def test_columns_of_predictions():
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")  # where nothing is compiled
 @pytest.mark.parametrize("method", ["decision_function", "predict", "predict_proba"])
 def test_invalid_rows_to_predict(method):
-    predict = getattr(fit_linear(X, Y), method)
+    predict = getattr(fit_linear(X, Y, lr=0.5), method)
     for value in (np.nan, np.inf):
         bad = X[:5].toarray()
         bad[3, 2] = value
@@ -88,7 +88,7 @@ def test_invalid_rows_to_predict(method):
 
 
 def test_mean_loss_checks_its_arguments():
-    model = fit_linear(X, Y)
+    model = fit_linear(X, Y, lr=0.5)
     with pytest.raises(ValueError, match=r"^sample_weight: got -1"):
         model.mean_loss(X, Y, -np.ones(40))
     with pytest.raises(ValueError, match=r"^y: got shape \(3,\)"):

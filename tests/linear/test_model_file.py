@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from linear_problems import COLUMNS, STRENGTHS, X, Y, assert_same_model, model_values
+from linear_problems import COLUMNS, STRENGTHS, X, Y, assert_same_model, fit_plain, model_values
 from numpy.testing import assert_array_equal
 
 from adagrad_nb import (
@@ -76,7 +76,7 @@ def test_saved_and_loaded(tmp_path):
         {"intercept": False, "rule": Adagrad(0.1, True, 0.3), "lr": 1},
         {"loss": Squared(), "penalty": Bounded(L2(0.1), lower=0.0)},
     ):
-        model = fit_linear(X, Y, **options)
+        model = fit_plain(X, Y, **options)
         model.save(path)
         loaded = load_model(path)
         assert_same_model(loaded, model)
@@ -92,7 +92,7 @@ def test_saved_and_loaded(tmp_path):
 @pytest.mark.usefixtures("interpreted")
 def test_user_records_in_a_file(tmp_path):
     path = tmp_path / "model"
-    model = fit_linear(X[:20], Y[:20], loss=Capped(0.3), penalty=RidgePerFeature(np.linspace(0.1, 1, COLUMNS)))
+    model = fit_linear(X[:20], Y[:20], loss=Capped(0.3), penalty=RidgePerFeature(np.linspace(0.1, 1, COLUMNS)), lr=0.5)
     model.save(path)
     with pytest.raises(
         ValueError, match=r"uses the record (Capped|RidgePerFeature), which is not of this package; pass rec"
@@ -149,7 +149,7 @@ def test_other_files_are_rejected(saved, tmp_path):
 
 
 def test_old_spellings_of_linear_models():
-    model = fit_linear(np.eye(6), np.arange(6) % 3)
+    model = fit_linear(np.eye(6), np.arange(6) % 3, lr=0.5)
     scores = model.decision_function(np.eye(6))
     assert np.array_equal(model.linked(scores), model.predict_from_scores(scores))
     assert model.loss_of_margins(np.arange(6) % 3, scores) == model.loss_of_scores(np.arange(6) % 3, scores)
@@ -179,13 +179,13 @@ def test_save_is_all_or_nothing(saved, step, monkeypatch):
 
     monkeypatch.setattr(np if step == "savez" else os, step, savez_on_full_disk)
     with pytest.raises(OSError, match="No space left"):
-        fit_linear(X, Y).save(path)
+        fit_linear(X, Y, lr=0.5).save(path)
     monkeypatch.undo()
     assert path.read_bytes() == before
     assert [item.name for item in path.parent.iterdir()] == [path.name]
     assert_same_model(load_model(path), model)
-    fit_linear(X, Y).save(path)
-    assert_same_model(load_model(path), fit_linear(X, Y))
+    fit_linear(X, Y, lr=0.5).save(path)
+    assert_same_model(load_model(path), fit_linear(X, Y, lr=0.5))
 
 
 def test_save_to_where_nothing_can_be(saved, tmp_path):
@@ -203,7 +203,7 @@ def test_save_to_where_nothing_can_be(saved, tmp_path):
 def test_permissions_are_those_of_any_new_file(mask, tmp_path):
     old = os.umask(mask)
     try:
-        fit_linear(X, Y).save(tmp_path / "model")
+        fit_linear(X, Y, lr=0.5).save(tmp_path / "model")
         assert os.umask(mask) == mask
     finally:
         os.umask(old)
@@ -212,7 +212,7 @@ def test_permissions_are_those_of_any_new_file(mask, tmp_path):
 
 def test_a_name_without_suffix_or_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    fit_linear(X, Y).save("model")
+    fit_linear(X, Y, lr=0.5).save("model")
     assert [item.name for item in tmp_path.iterdir()] == ["model"]
-    assert_same_model(load_model("model"), fit_linear(X, Y))
-    assert_same_model(load_model(pathlib.Path("model")), fit_linear(X, Y))
+    assert_same_model(load_model("model"), fit_linear(X, Y, lr=0.5))
+    assert_same_model(load_model(pathlib.Path("model")), fit_linear(X, Y, lr=0.5))

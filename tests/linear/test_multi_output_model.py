@@ -10,6 +10,7 @@ import pytest
 import reference
 import reference_multi_output
 import scipy.sparse as sp
+from linear_problems import fit_plain
 from multi_output_problems import CLASSES, COLUMNS, ROWS, data, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -196,9 +197,9 @@ OPTIONS = {
 def test_a_then_b_is_a_and_b(name, tmp_path):
     kind, options = OPTIONS[name]
     X, y, weight = data(kind)
-    one_call = fit_linear(X, y, sample_weight=weight, **options)
+    one_call = fit_plain(X, y, sample_weight=weight, **options)
     for split in (1 + ROWS // 2, ROWS - 1):
-        first = fit_linear(X[:split], y[:split], sample_weight=weight[:split], **options)
+        first = fit_plain(X[:split], y[:split], sample_weight=weight[:split], **options)
         before = model_values(first)
         if kind == "classes":
             assert set(y[:split]) == set(y)
@@ -211,7 +212,7 @@ def test_a_then_b_is_a_and_b(name, tmp_path):
         assert_same(loaded, first)
         assert_same(fit_linear(X[split:], y[split:], sample_weight=weight[split:], model=loaded), one_call)
         chunks = [Chunk(X[:split], y[:split], weight[:split]), Chunk(X[split:], y[split:], weight[split:])]
-        assert_same(fit_linear(chunks, **options), one_call)
+        assert_same(fit_plain(chunks, **options), one_call)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -221,26 +222,26 @@ def test_features_grow(name):
     wide = X.toarray()
     wide[:20, 5:] = 0
     chunks = [Chunk(sp.csr_array(wide[:20, :5]), y[:20]), Chunk(sp.csr_array(wide[20:]), y[20:])]
-    one_call = fit_linear(sp.csr_array(wide), y, **options)
-    grown = fit_linear(chunks, **options)
+    one_call = fit_plain(sp.csr_array(wide), y, **options)
+    grown = fit_plain(chunks, **options)
     assert_array_equal(grown.coef, one_call.coef)
-    narrow = fit_linear([chunks[1], chunks[0]], **options)
+    narrow = fit_plain([chunks[1], chunks[0]], **options)
     assert narrow.n_features == COLUMNS
 
 
 def test_passes_and_shuffle():
     X, y, _ = data()
-    twice = fit_linear(X, y, passes=2)
-    resumed = fit_linear(X, y, model=fit_linear(X, y))
+    twice = fit_linear(X, y, passes=2, lr=0.5)
+    resumed = fit_linear(X, y, model=fit_linear(X, y, lr=0.5))
     assert_array_equal(twice.coef, resumed.coef)
-    shuffled = fit_linear(X, y, shuffle=True, rng=0, passes=2)
-    assert_same(shuffled, fit_linear(X, y, shuffle=True, rng=0, passes=2))
+    shuffled = fit_linear(X, y, shuffle=True, rng=0, passes=2, lr=0.5)
+    assert_same(shuffled, fit_linear(X, y, shuffle=True, rng=0, passes=2, lr=0.5))
     assert not np.array_equal(shuffled.coef, twice.coef)
 
 
 def test_changed_options():
     X, y, _ = data()
-    first = fit_linear(X, y, penalty=L1(0.02))
+    first = fit_linear(X, y, penalty=L1(0.02), lr=0.5)
     second = fit_linear(X, y, model=first, penalty=L2(0.3), lr=0.2)
     eager = None
     for lr, prox in ((0.5, PENALTIES["l1"][1]), (0.2, PENALTIES["l2"][1])):
@@ -264,7 +265,7 @@ NAMES = {
 def test_labels_of_any_type(names, tmp_path):
     X, y, _ = data()
     names = np.asarray(names)
-    model, plain = fit_linear(X, names[y]), fit_linear(X, y)
+    model, plain = fit_linear(X, names[y], lr=0.5), fit_linear(X, y, lr=0.5)
     assert isinstance(model, LinearModel)
     assert_array_equal(model.coef, plain.coef)
     assert_array_equal(model.classes, names)
@@ -278,19 +279,19 @@ def test_labels_of_any_type(names, tmp_path):
     loaded = load_model(tmp_path / "model")
     assert_array_equal(loaded.predict(X), model.predict(X))
     assert loaded.classes.dtype.kind == model.classes.dtype.kind
-    assert_array_equal(fit_linear(X, names[y].tolist()).coef, model.coef)
+    assert_array_equal(fit_linear(X, names[y].tolist(), lr=0.5).coef, model.coef)
 
 
 def test_probabilities():
     X, y, weight = data()
-    model = fit_linear(X, y)
+    model = fit_linear(X, y, lr=0.5)
     exponentials = np.exp(model.decision_function(X))
     exponentials /= exponentials.sum(axis=1, keepdims=True)
     assert_allclose(model.predict_proba(X), exponentials, rtol=1e-12)
     right = exponentials[np.arange(ROWS), y]
     assert_allclose(model.mean_loss(X, y), -np.mean(np.log(right)), rtol=1e-12)
     assert_allclose(model.mean_loss(X, y, weight), np.average(-np.log(right), weights=weight), rtol=1e-12)
-    against = fit_linear(X, y, loss=OneVsRest(Logistic()))
+    against = fit_linear(X, y, loss=OneVsRest(Logistic()), lr=0.5)
     exponentials = 1 / (1 + np.exp(-against.decision_function(X)))
     assert_allclose(against.predict_proba(X), exponentials / exponentials.sum(axis=1, keepdims=True), rtol=1e-12)
     signs = np.where(np.arange(CLASSES) == y[:, None], 1, -1)
@@ -333,9 +334,9 @@ def assert_each_class_alone(penalty, average, batch_size, rule):
         "sample_weight": weight, "penalty": penalty, "average": average, "batch_size": batch_size, "rule": rule,
         "passes": 2,
     }  # fmt: skip
-    model = fit_linear(X, y, loss=OneVsRest(Logistic()), **options)
+    model = fit_plain(X, y, loss=OneVsRest(Logistic()), **options)
     for k in range(CLASSES):
-        single = fit_linear(X, y == k, **options)
+        single = fit_plain(X, y == k, **options)
         assert_allclose(model.coef[k], single.coef, rtol=1e-12, atol=1e-14)
         assert_allclose(model.intercept[k], single.intercept, rtol=1e-12)
 
@@ -347,10 +348,10 @@ def assert_each_class_alone(penalty, average, batch_size, rule):
 def test_a_mean_is_that_of_all_iterates(penalty, rule, batch_size):
     X, y, _ = data()
     options = {"penalty": penalty, "rule": rule, "batch_size": batch_size, "classes": np.arange(CLASSES)}
-    mean = fit_linear(X, y, average=Polyak(2), **options)
+    mean = fit_plain(X, y, average=Polyak(2), **options)
     model, found = None, []
     for split in range(0, ROWS, batch_size):
-        model = fit_linear(X[split : split + batch_size], y[split : split + batch_size], model=model, **options)
+        model = fit_plain(X[split : split + batch_size], y[split : split + batch_size], model=model, **options)
         found.append(model)
     assert_allclose(mean.coef, np.mean([model.coef for model in found[2:]], axis=0), rtol=1e-12, atol=1e-14)
     assert_allclose(mean.intercept, np.mean([model.intercept for model in found[2:]], axis=0), rtol=1e-12, atol=1e-14)
@@ -375,21 +376,21 @@ def test_declared_classes():
     X, y, _ = data()
     order = np.argsort(y, kind="stable")  # each class comes in its turn
     X, y = X[order], y[order]
-    model = fit_linear([Chunk(X[k : k + 8], y[k : k + 8]) for k in range(0, ROWS, 8)], classes=range(CLASSES))
-    assert_array_equal(model.coef, fit_linear(X, y).coef)
+    model = fit_linear([Chunk(X[k : k + 8], y[k : k + 8]) for k in range(0, ROWS, 8)], classes=range(CLASSES), lr=0.5)
+    assert_array_equal(model.coef, fit_linear(X, y, lr=0.5).coef)
     with pytest.raises(ValueError, match=r"^y: got the label 9, which is not among the declared classes"):
-        fit_linear(X, np.where(y == 2, 9, y), classes=[4, 3, 2, 1, 0])
+        fit_linear(X, np.where(y == 2, 9, y), classes=[4, 3, 2, 1, 0], lr=0.5)
     with pytest.raises(ValueError, match=r"^classes: got \[0, 1, 2\], but the model has \[0, 1, 2, 3, 4\]"):
         fit_linear(X, y, model=model, classes=[0, 1, 2])
     with pytest.raises(ValueError, match=r"^classes: got \[0, 0, 1, 2\]; must be a list of different labels"):
-        fit_linear(X, y, classes=[0, 0, 1, 2])
+        fit_linear(X, y, classes=[0, 0, 1, 2], lr=0.5)
 
 
 def test_a_class_first_seen_in_a_later_chunk():
     """Its weights are zero at first; columns are inserted so that the classes remain in order."""
     X, y, _ = data()
     is_known = y != 1
-    first = fit_linear(X[is_known], y[is_known])
+    first = fit_linear(X[is_known], y[is_known], lr=0.5)
     before = model_values(first)
     model = fit_linear(X, y, model=first)
     assert model_values(first) == before
@@ -407,7 +408,7 @@ def test_a_class_first_seen_in_a_later_chunk():
     )  # fmt: skip
     assert_allclose(model.coef, eager.w.T, rtol=1e-10, atol=1e-12)
     names = np.array([f"class {k:02}" for k in range(30)])  # from one SIMD vector to four
-    from_chunks = fit_linear([Chunk(X[k : k + 10], names[k : k + 10]) for k in (0, 10, 20)])
+    from_chunks = fit_linear([Chunk(X[k : k + 10], names[k : k + 10]) for k in (0, 10, 20)], lr=0.5)
     assert_array_equal(from_chunks.classes, names)
     with pytest.raises(TypeError, match=r"^y: got the label 'x', but the model has"):
         fit_linear(X[:2], ["x", "x"], model=first)
@@ -415,15 +416,15 @@ def test_a_class_first_seen_in_a_later_chunk():
 
 def test_targets_that_are_no_class():
     X, y, _ = data()
-    model = fit_linear(X, y)
+    model = fit_linear(X, y, lr=0.5)
     with pytest.raises(ValueError, match=r"^y: got the label 7; the model knows \[0, 1, 2, 3, 4\]"):
         model.mean_loss(X, np.full(ROWS, 7))
     with pytest.raises(ValueError, match=r"^y: got 40 labels, .*a binary loss takes two"):
-        fit_linear(X, np.linspace(0.0, 1.0, ROWS))
+        fit_linear(X, np.linspace(0.0, 1.0, ROWS), lr=0.5)
     with pytest.raises(ValueError, match=r"^OneVsRest.loss: Squared is not a binary loss"):
-        fit_linear(X, y, loss=OneVsRest(Squared()))
-    with pytest.raises(ValueError, match=r"^lr: 'auto' and several rates support two classes or numbers"):
-        fit_linear(X, y, lr="auto")
+        fit_linear(X, y, loss=OneVsRest(Squared()), lr=0.5)
+    with pytest.raises(ValueError, match=r"^lr: got Rates\(.*, but several rates support two classes or numbers"):
+        fit_linear(X, y, lr=Rates())
 
 
 # --- rates ---------------------------------------------------------------------------------------------------------
@@ -476,12 +477,12 @@ def test_callback_reports_the_best_rate():
 def test_rates_that_are_rejected(options, error, message):
     X, y, _ = data("signs")
     with pytest.raises(error, match=message):
-        fit_linear(X, y, **options)
+        fit_plain(X, y, **options)
 
 
 def test_options_that_cannot_change():
     X, y, _ = data("signs")
-    several, single = fit_linear(X, y, lr=Rates()), fit_linear(X, y)
+    several, single = fit_linear(X, y, lr=Rates()), fit_linear(X, y, lr=0.5)
     with pytest.raises(ValueError, match=r"^lr: got 0.5, but the model has several learning rates"):
         fit_linear(X, y, model=several, lr=0.5)
     with pytest.raises(ValueError, match=r"^lr: got 2 learning rates, but the model has 8"):
@@ -515,8 +516,8 @@ def changed(X, part, position, value):
 )
 def test_malformed_rows(kind, part, value, message):
     X, y, _ = data(kind)
-    options = {} if kind == "classes" else {"lr": "auto"}
-    model = fit_linear(X, y, **options)
+    options = {} if kind == "classes" else {"lr": RateSearch()}
+    model = fit_plain(X, y, **options)
     before = model_values(model)
     bad = changed(X, part, 30, value)
     for given in (None, model):
@@ -530,24 +531,24 @@ def test_malformed_rows(kind, part, value, message):
 @pytest.mark.parametrize("kind", ["classes", "signs"])
 def test_unsorted_and_repeated_columns(kind):
     X, y, _ = data(kind)
-    options = {"penalty": L1(0.02)} | ({} if kind == "classes" else {"lr": "auto"})
+    options = {"penalty": L1(0.02)} | ({} if kind == "classes" else {"lr": RateSearch()})
     coo = X.tocoo()
     twice = [np.concatenate([part, part])[::-1] for part in (coo.data / 2, coo.coords[1], coo.coords[0])]
     order = np.argsort(twice[2], kind="stable")
     doubled = sp.csr_array((twice[0][order], twice[1][order], 2 * X.indptr), shape=X.shape)
-    assert_array_equal(fit_linear(doubled, y, **options).coef, fit_linear(X, y, **options).coef)
+    assert_array_equal(fit_plain(doubled, y, **options).coef, fit_plain(X, y, **options).coef)
 
 
 @pytest.mark.parametrize("indices", [np.int32, np.int64])
 def test_index_types(indices):
     X, y, _ = data()
     other = sp.csr_array((X.data, X.indices.astype(indices), X.indptr.astype(indices)), shape=X.shape)
-    assert_array_equal(fit_linear(other, y).coef, fit_linear(X, y).coef)
+    assert_array_equal(fit_linear(other, y, lr=0.5).coef, fit_linear(X, y, lr=0.5).coef)
 
 
 def test_columns_of_predictions():
     X, y, _ = data()
-    model = fit_linear(X, y)
+    model = fit_linear(X, y, lr=0.5)
     assert_allclose(model.decision_function(X[:, :5]), X[:, :5] @ model.coef[:, :5].T + model.intercept)
     with pytest.raises(ValueError, match=r"^X: got 10 columns; the model has 9 features"):
         model.decision_function(np.ones((2, 10)))
@@ -555,9 +556,9 @@ def test_columns_of_predictions():
 
 def test_precision():
     X, y, _ = data()
-    model = fit_linear(X.astype(np.float32), y)
+    model = fit_linear(X.astype(np.float32), y, lr=0.5)
     assert model.coef.dtype == model.decision_function(X).dtype == model.predict_proba(X).dtype == np.float32
-    assert fit_linear(X, y).coef.dtype == np.float64
+    assert fit_linear(X, y, lr=0.5).coef.dtype == np.float64
 
 
 def test_a_table_that_is_not_in_the_cache():
@@ -565,9 +566,9 @@ def test_a_table_that_is_not_in_the_cache():
     rng = np.random.default_rng(0)
     X = sp.random_array((50, 40_000), density=1e-3, rng=rng, format="csr", dtype=np.float32)
     y = rng.integers(0, 20, 50)
-    model = fit_linear(X, y, passes=2, shuffle=True, rng=1)
+    model = fit_linear(X, y, passes=2, shuffle=True, rng=1, lr=0.5)
     dense = np.flatnonzero(np.diff(X.tocsc().indptr))
-    small = fit_linear(X[:, dense], y, passes=2, shuffle=True, rng=1)
+    small = fit_linear(X[:, dense], y, passes=2, shuffle=True, rng=1, lr=0.5)
     assert_array_equal(model.coef[:, dense], small.coef)
     assert np.count_nonzero(model.coef) == np.count_nonzero(small.coef)
 
@@ -597,9 +598,9 @@ def test_outputs_are_updated_in_simd_vectors(kind, penalty, lr):
         assert not re.search(r"f(sub|div) <\d+ x double>", text)
 
 
-@pytest.mark.parametrize("options", [{"y": np.arange(40) % 3}, {"y": np.arange(40) % 2, "lr": "auto"}])
+@pytest.mark.parametrize("options", [{"y": np.arange(40) % 3}, {"y": np.arange(40) % 2, "lr": Rates()}])
 def test_loss_sums_of_batches(options):
     X = sp.random_array((40, 6), density=0.5, rng=np.random.default_rng(0), format="csr")
-    model = fit_linear(X, batch_size=16, **options)
+    model = fit_plain(X, batch_size=16, **options)
     assert model.loss_sums[-1] == 40
     assert 0 < model.progressive_loss < 2

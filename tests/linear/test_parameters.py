@@ -4,6 +4,7 @@ import numba
 import numpy as np
 import pytest
 import scipy.sparse
+from linear_problems import fit_plain
 
 from adagrad_nb import FTRL, L1, Adadelta, fit_linear, init, update
 from adagrad_nb.linear.kernels.rows import PREFETCH_FROM
@@ -54,10 +55,10 @@ def test_tables_begin_where_a_cache_line_does():
 def test_many_features_learn_as_few_do(options, rng):
     few = rng.normal(size=(60, 4))
     y = few @ [1.0, -2.0, 0.5, 0.0] > 0
-    model = fit_linear(few, y, passes=2, **options)
+    model = fit_plain(few, y, passes=2, **options)
     columns = np.array([7, PREFETCH_FROM // 2, PREFETCH_FROM - 1, PREFETCH_FROM + 4])
     many = scipy.sparse.csr_array((few.ravel(), np.tile(columns, 60), np.arange(61) * 4), shape=(60, PREFETCH_FROM + 5))
-    other = fit_linear(many, y, passes=2, **options)
+    other = fit_plain(many, y, passes=2, **options)
     np.testing.assert_array_equal(other.coef[columns], model.coef)
     assert np.count_nonzero(other.coef) == np.count_nonzero(model.coef)
 
@@ -65,7 +66,7 @@ def test_many_features_learn_as_few_do(options, rng):
 @pytest.mark.parametrize("classes", [2, 3])
 def test_the_state_of_a_model_is_a_copy_to_step_with(classes, rng):
     X, y = rng.normal(size=(50, 4)), np.arange(50) % classes
-    model = fit_linear(X, y)
+    model = fit_linear(X, y, lr=0.5)
     state = model.state
     x = np.zeros((4, 3) if classes == 3 else 4)
     plain = init(x, lr=0.5)
@@ -94,4 +95,4 @@ def test_the_state_of_several_rates_requires_one(rng):
 def test_a_rule_with_other_accumulators_is_refused(rng):
     X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
     with pytest.raises(ValueError, match=r"^rule: Adadelta has 2 accumulators, but the model has 1; train a new model"):
-        fit_linear(X, y, rule=Adadelta(), model=fit_linear(X, y))
+        fit_linear(X, y, rule=Adadelta(), model=fit_linear(X, y, lr=0.5))

@@ -11,13 +11,19 @@ import scipy.sparse as sp
 from reference_rate_search import search
 
 from adagrad_nb import (
+    FTRL,
     L1,
     L2,
+    RDA,
     Adadelta,
+    Adagrad,
     AdagradClassifier,
     Box,
     Constant,
+    GroupL2,
+    Hinge,
     InverseSqrt,
+    OneVsRest,
     OnlineToBatch,
     Polyak,
     Rates,
@@ -92,8 +98,6 @@ def test_resumed_training_is_bit_equal(lr, average, loss, dtype, cut, tmp_path):
 
 def test_units_of_the_columns_do_not_matter():
     """Factors of two are exact, so that the scores are the same bits; the rule has no eps of its own."""
-    from adagrad_nb import Adagrad
-
     X, y, _ = problems.data("signs", n=200)
     factors = 2.0 ** np.random.default_rng(0).integers(-20, 20, X.shape[1])
     model, scaled = (fit_linear(Z, y, lr=SEARCH, rule=Adagrad(eps=0.0)) for Z in (X, X @ sp.diags_array(factors)))
@@ -250,11 +254,59 @@ def test_auto_continues_with_the_rates_of_the_model(options):
     assert rest.progressive_loss == fit_linear(X, y, lr="auto", **options).progressive_loss
 
 
-def test_auto_is_a_search_where_its_steps_exist():
+@pytest.mark.parametrize("options", [{}, {"lr": "auto"}, {"lr": None}, {"average": Polyak()}, {"penalty": L2(0.1)}])
+@pytest.mark.parametrize("kind", ["signs", "numbers"])
+def test_the_default_is_a_search(options, kind):
+    X, y, weight = problems.data(kind)
+    loss = "logistic" if kind == "signs" else "squared"
+    model = fit_linear(X, y, loss=loss, sample_weight=weight, **options)
+    options = options | {"lr": RateSearch(), "standardize_targets": kind == "numbers"}
+    assert content(model) == content(fit_linear(X, y, loss=loss, sample_weight=weight, **options))
+    assert model.state.rule == Adagrad(eps=0.0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 4}, {"threads": 2}, {"normalized": True}, {"invariant": True}, {"rule": Adadelta()},
+        {"rule": RDA()}, {"penalty": GroupL2(0.1)}, {"loss": "softmax"}, {"loss": OneVsRest(Hinge())},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("lr", ["auto", None])
+def test_the_default_is_one_rate_where_a_search_is_not_supported(options, lr):
     X, y, _ = problems.data("signs")
-    assert fit_linear(X, y, lr="auto").state.lr == RateSearch()
-    assert fit_linear(X, y, lr="auto", rule=Adadelta()).state.lr == Rates()
-    assert fit_linear(X, y, lr="auto", batch_size=4).state.lr == Rates()
+    model = fit_linear(X, y, lr=lr, **options)
+    assert (model.state.lr, model.has_several_rates, model.standardize_targets) == (0.5, False, False)
+    assert content(model) == content(fit_linear(X, y, lr=0.5, **options))
+
+
+@pytest.mark.parametrize(
+    "options", [{"batch_size": 4}, {"threads": 2}, {"normalized": True}, {"rule": FTRL()}], ids=str
+)
+@pytest.mark.parametrize("loss", ["squared", "quantile", "poisson"])
+def test_one_rate_for_numbers(options, loss):
+    X, y, _ = problems.data("numbers")
+    y, is_residual = np.abs(y), loss != "poisson"
+    model = fit_linear(X, y, loss=loss, **options)
+    assert (model.state.lr, model.standardize_targets) == (0.1, is_residual)
+    assert content(model) == content(fit_linear(X, y, loss=loss, lr=0.1, standardize_targets=is_residual, **options))
+
+
+def test_a_given_rate_takes_plain_steps_in_the_units_of_the_targets():
+    X, y, _ = problems.data("numbers")
+    model = fit_linear(X, y, loss="squared", lr=0.2)
+    assert (model.state.lr, model.state.rule, model.standardize_targets) == (0.2, Adagrad(), False)
+    assert not fit_linear(X, y, loss="squared", standardize_targets=False).standardize_targets
+
+
+@pytest.mark.parametrize("options", [{}, {"lr": 0.2}, {"lr": Rates()}, {"lr": InverseSqrt(0.5)}, {"batch_size": 4}])
+@pytest.mark.parametrize("lr", ["auto", None])
+def test_a_model_continues_with_its_own_rate(options, lr):
+    X, y, _ = problems.data("numbers")
+    first = fit_linear(X[:20], y[:20], loss="squared", **options)
+    whole = fit_linear(X, y, loss="squared", **options)
+    assert content(fit_linear(X[20:], y[20:], model=first, lr=lr)) == content(whole)
 
 
 def test_a_rate_that_diverges_does_not_harm_the_others():

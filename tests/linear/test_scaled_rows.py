@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reference_linear
 import scipy.sparse as sp
-from linear_problems import COLUMNS, PENALTIES, RATES, assert_same_model, data, model_values
+from linear_problems import COLUMNS, PENALTIES, RATES, assert_same_model, data, fit_plain, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
@@ -218,12 +218,12 @@ def test_units_do_not_matter(flag):
     units = 2.0 ** np.random.default_rng(0).integers(-20, 20, COLUMNS)
     scaled = sp.csr_array(X @ sp.diags_array(units))
     options = {"rule": Adagrad(0.0), **FLAGS[flag]}
-    unscaled_model, scaled_model = fit_linear(X, y, **options), fit_linear(scaled, y, **options)
+    unscaled_model, scaled_model = fit_plain(X, y, **options), fit_plain(scaled, y, **options)
     assert unscaled_model.progressive_loss == scaled_model.progressive_loss
     assert_array_equal(unscaled_model.coef, scaled_model.coef * units)
     plain = (
-        fit_linear(X, y, rule=Adagrad(0.0)).progressive_loss,
-        fit_linear(scaled, y, rule=Adagrad(0.0)).progressive_loss,
+        fit_linear(X, y, rule=Adagrad(0.0), lr=0.5).progressive_loss,
+        fit_linear(scaled, y, rule=Adagrad(0.0), lr=0.5).progressive_loss,
     )
     assert plain[1] > 2 * plain[0]
 
@@ -235,7 +235,7 @@ def test_a_tiny_first_value_does_not_throw_the_model_off():
     y = X @ [4.0, -4.0, 4.0, -4.0] + 0.3 * rng.normal(size=600) > 0
     X[0] = 1e-6 * X[0]
     for options in FLAGS["normalized"], FLAGS["both"]:
-        assert fit_linear(X, y, **options).progressive_loss < 0.5
+        assert fit_plain(X, y, **options).progressive_loss < 0.5
 
 
 def twice(X, y, k):
@@ -251,15 +251,15 @@ def test_weight_two_is_the_row_twice(loss):
     X, y, _ = data(loss, n=200)
     weight, doubled, targets = twice(X, y, 100)
     constant_options = {"loss": loss, "rule": Adagrad(1e9), "lr": 0.5e9}  # the rate is 1/2 for good
-    exact = fit_linear(X, y, sample_weight=weight, invariant=True, **constant_options)
+    exact = fit_plain(X, y, sample_weight=weight, invariant=True, **constant_options)
     assert_allclose(
-        exact.coef, fit_linear(doubled, targets, invariant=True, **constant_options).coef, rtol=1e-7, atol=1e-7
+        exact.coef, fit_plain(doubled, targets, invariant=True, **constant_options).coef, rtol=1e-7, atol=1e-7
     )
-    plain = fit_linear(X, y, sample_weight=weight, **constant_options)
-    difference = np.abs(plain.coef - fit_linear(doubled, targets, **constant_options).coef).max()
+    plain = fit_plain(X, y, sample_weight=weight, **constant_options)
+    difference = np.abs(plain.coef - fit_plain(doubled, targets, **constant_options).coef).max()
     assert (
         difference
-        > 1e4 * np.abs(exact.coef - fit_linear(doubled, targets, invariant=True, **constant_options).coef).max()
+        > 1e4 * np.abs(exact.coef - fit_plain(doubled, targets, invariant=True, **constant_options).coef).max()
     )
 
 
@@ -267,7 +267,7 @@ def test_weight_two_is_about_the_row_twice_by_adagrad():
     X, y, _ = data(n=400)
     weight, doubled, targets = twice(X, y, 200)
     for options in FLAGS["invariant"], FLAGS["both"]:
-        once, two = fit_linear(X, y, sample_weight=weight, **options), fit_linear(doubled, targets, **options)
+        once, two = fit_plain(X, y, sample_weight=weight, **options), fit_plain(doubled, targets, **options)
         assert np.abs(once.coef - two.coef).max() < 0.2 * np.abs(two.coef).max()
 
 
@@ -276,7 +276,7 @@ def test_large_weights_do_not_diverge_with_invariant_steps():
     X, y, _ = data("squared", n=400)
     weight = np.where(np.arange(400) % 50 == 0, 1000.0, 1.0)
     options = {"loss": "squared", "sample_weight": weight, "rule": Adagrad(1e9), "lr": 0.1e9}
-    plain, invariant = (fit_linear(X, y, invariant=flag, **options).mean_loss(X, y) for flag in (False, True))
+    plain, invariant = (fit_plain(X, y, invariant=flag, **options).mean_loss(X, y) for flag in (False, True))
     assert plain > 1e4
     assert invariant < 0.2
 
@@ -301,8 +301,8 @@ def test_a_then_b_is_a_and_b(penalty, rate, flag, tmp_path):
     X, Y = linear_problems.X, linear_problems.Y
     weight = np.random.default_rng(0).choice([0.5, 1.0, 3.0], Y.size)
     options = {"penalty": PENALTIES[penalty][0], "lr": RATES[rate][0], **FLAGS[flag]}
-    one_call = fit_linear(X, Y, sample_weight=weight, **options)
-    first = fit_linear(X[:17], Y[:17], sample_weight=weight[:17], **options)
+    one_call = fit_plain(X, Y, sample_weight=weight, **options)
+    first = fit_plain(X[:17], Y[:17], sample_weight=weight[:17], **options)
     before = all_of(first)
     assert all_of(fit_linear(X[17:], Y[17:], sample_weight=weight[17:], model=first)) == all_of(one_call)
     assert all_of(first) == before
@@ -324,13 +324,13 @@ def test_features_grow(penalty, flag):
     assert n_columns < COLUMNS
     options = {"penalty": PENALTIES[penalty][0], **FLAGS[flag]}
     chunks = [Chunk(grown[:5, :n_columns], Y[:5]), Chunk(grown[5:], Y[5:])]
-    assert all_of(fit_linear(chunks, **options)) == all_of(fit_linear(grown, Y, **options))
+    assert all_of(fit_plain(chunks, **options)) == all_of(fit_plain(grown, Y, **options))
 
 
 @pytest.mark.usefixtures("interpreted")
 def test_options_given_again():
     X, Y = linear_problems.X, linear_problems.Y
-    first = fit_linear(X[:20], Y[:20], normalized=True, penalty=L1(0.02))
+    first = fit_linear(X[:20], Y[:20], normalized=True, penalty=L1(0.02), lr=0.5)
     plain = fit_linear(X[20:], Y[20:], model=first)
     assert plain.normalized
     assert not plain.invariant
@@ -362,13 +362,13 @@ def test_options_given_again():
 )  # fmt: skip
 def test_rejected(options, error, message):
     with pytest.raises(error, match=f"^{message}"):
-        fit_linear(linear_problems.X, linear_problems.Y, **options)
+        fit_plain(linear_problems.X, linear_problems.Y, **options)
 
 
 @pytest.mark.usefixtures("interpreted")
 def test_rejected_on_resuming():
     X, Y = linear_problems.X, linear_problems.Y
-    plain, scaled = fit_linear(X, Y), fit_linear(X, Y, normalized=True)
+    plain, scaled = fit_linear(X, Y, lr=0.5), fit_linear(X, Y, normalized=True, lr=0.5)
     for model, value in ((plain, True), (scaled, False)):
         with pytest.raises(ValueError, match=f"^normalized: got {value}, but the model has normalized={not value}"):
             fit_linear(X, Y, model=model, normalized=value)
@@ -392,7 +392,7 @@ def test_a_user_loss_without_invariant_step_takes_plain_steps():
             return p
 
     X, y, _ = data("squared")
-    plain, invariant = (fit_linear(X, y, loss=UserLoss(), invariant=flag) for flag in (False, True))
+    plain, invariant = (fit_linear(X, y, loss=UserLoss(), invariant=flag, lr=0.5) for flag in (False, True))
     assert_allclose(invariant.coef, plain.coef, rtol=1e-9)
 
 
@@ -400,7 +400,7 @@ def test_a_user_loss_without_invariant_step_takes_plain_steps():
 def test_rows_of_nothing_and_stored_zeros():
     X = sp.csr_array((np.array([0.0, 1.0, 0.0]), np.array([0, 1, 0]), np.array([0, 0, 2, 3])), shape=(3, 2))
     for intercept in (True, False):
-        model = fit_linear(X, np.array([1.0, -1.0, 1.0]), normalized=True, invariant=True, intercept=intercept)
+        model = fit_linear(X, np.array([1.0, -1.0, 1.0]), normalized=True, invariant=True, intercept=intercept, lr=0.5)
         assert np.isfinite(model.coef).all()
         assert model.coef[0] == 0
 
@@ -411,8 +411,8 @@ def test_quality_on_a9a():
         pytest.skip("a full data set takes minutes in pure Python")
     X, y = load_svmlight(DATA / "a9a.xz", n_features=123)
     test, labels = load_svmlight(DATA / "a9a.t.xz", n_features=123)
-    model = fit_linear(X, y, normalized=True, invariant=True)
+    model = fit_linear(X, y, normalized=True, invariant=True, lr=0.5)
     assert model.mean_loss(test, labels) <= 0.3250
     units = 10.0 ** np.random.default_rng(0).uniform(-3, 3, 123)
-    scaled = fit_linear(sp.csr_array(X @ sp.diags_array(units)), y, normalized=True, invariant=True)
+    scaled = fit_linear(sp.csr_array(X @ sp.diags_array(units)), y, normalized=True, invariant=True, lr=0.5)
     assert scaled.mean_loss(sp.csr_array(test @ sp.diags_array(units)), labels) <= 0.3250

@@ -25,27 +25,29 @@ def test_rows_of_weight_zero_are_passed_over():
     non_finite = X.copy()
     row = next(r for r in range(40) if not is_used[r] and non_finite.indptr[r] < non_finite.indptr[r + 1])
     non_finite.data[non_finite.indptr[row]] = np.nan
-    model = fit_linear(non_finite, Y, sample_weight=WEIGHT, penalty=L1(0.02))
-    used_rows = fit_linear(X[is_used], Y[is_used], sample_weight=WEIGHT[is_used], penalty=L1(0.02))
+    model = fit_linear(non_finite, Y, sample_weight=WEIGHT, penalty=L1(0.02), lr=0.5)
+    used_rows = fit_linear(X[is_used], Y[is_used], sample_weight=WEIGHT[is_used], penalty=L1(0.02), lr=0.5)
     assert_array_equal(model.coef, used_rows.coef)
     assert model.intercept == used_rows.intercept
     assert model.progressive_loss == used_rows.progressive_loss
     assert model.state.t == used_rows.state.t == is_used.sum()
-    untrained = fit_linear(X, Y, sample_weight=np.zeros(40))
+    untrained = fit_linear(X, Y, sample_weight=np.zeros(40), lr=0.5)
     assert not untrained.coef.any()
     assert math.isnan(untrained.progressive_loss)
 
 
 def test_weights_multiply_the_loss():
     """Adagrad forgets a common factor of all gradients; the mean loss is a mean by weight."""
-    once = fit_linear(X, Y, rule=Adagrad(eps=0.0))
-    scaled = fit_linear(X, Y, rule=Adagrad(eps=0.0), sample_weight=np.full(40, 4.0))
+    once = fit_linear(X, Y, rule=Adagrad(eps=0.0), lr=0.5)
+    scaled = fit_linear(X, Y, rule=Adagrad(eps=0.0), sample_weight=np.full(40, 4.0), lr=0.5)
     assert_allclose(scaled.coef, once.coef, rtol=1e-12)
     assert_allclose(scaled.state.slots[0][0], 16 * once.state.slots[0][0], rtol=1e-12)
     assert_allclose(scaled.progressive_loss, once.progressive_loss, rtol=1e-12)
     for kind in (bool, np.int32, np.float32):
         weight = (WEIGHT > 0).astype(kind)
-        assert_same_model(fit_linear(X, Y, sample_weight=weight), fit_linear(X, Y, sample_weight=weight.astype(float)))
+        assert_same_model(
+            fit_linear(X, Y, sample_weight=weight, lr=0.5), fit_linear(X, Y, sample_weight=weight.astype(float), lr=0.5)
+        )
 
 
 # --- labels --------------------------------------------------------------------------------------------------------
@@ -65,15 +67,15 @@ PAIRS = {
 def test_labels(pair, tmp_path):
     """Any two labels, the larger one positive; they come back as they were, also from a file."""
     y = pair[(Y > 0).astype(int)]
-    model = fit_linear(X, y)
-    assert_array_equal(model.coef, fit_linear(X, Y).coef)
+    model = fit_linear(X, y, lr=0.5)
+    assert_array_equal(model.coef, fit_linear(X, Y, lr=0.5).coef)
     assert_array_equal(model.classes, pair)
     kind = pair.dtype.kind
     assert model.classes.dtype.kind == {"O": "U", "u": "i"}.get(kind, kind)
     assert_array_equal(model.predict(X), np.where(model.decision_function(X) > 0, pair[1], pair[0]))
     model.save(tmp_path / "model")
     assert_array_equal(load_model(tmp_path / "model").predict(X), model.predict(X))
-    assert_same_model(fit_linear(X, y.tolist()), model)
+    assert_same_model(fit_linear(X, y.tolist(), lr=0.5), model)
 
 
 @pytest.mark.parametrize(
@@ -83,16 +85,16 @@ def test_a_first_chunk_with_a_single_label(first, second):
     """1 is the positive label, 0 and -1 are negative ones; the other side is learnt when it comes."""
     pair = sorted((first, second))
     y = np.array([first] * 10 + [second, first] * 15)
-    model = fit_linear([Chunk(X[:10], y[:10]), Chunk(X[10:], y[10:])])
+    model = fit_linear([Chunk(X[:10], y[:10]), Chunk(X[10:], y[10:])], lr=0.5)
     assert_array_equal(model.classes, pair)
-    assert_array_equal(model.coef, fit_linear(X, y).coef)
+    assert_array_equal(model.coef, fit_linear(X, y, lr=0.5).coef)
 
 
 @pytest.mark.parametrize(
     ("label", "pair"), [(1, [-1, 1]), (-1, [-1, 1]), (0, [0, 1]), (True, [False, True]), (False, [False, True])]
 )
 def test_one_label_only(label, pair):
-    model = fit_linear(X, [label] * 40)
+    model = fit_linear(X, [label] * 40, lr=0.5)
     assert_array_equal(model.classes, pair)
     assert model.classes.dtype == np.asarray(pair).dtype
     assert_array_equal(model.predict(X), [label] * 40)
@@ -100,15 +102,15 @@ def test_one_label_only(label, pair):
 
 def test_declared_labels():
     y = np.array(["b"] * 10 + ["a", "b"] * 15)
-    model = fit_linear([Chunk(X[:10], y[:10]), Chunk(X[10:], y[10:])], classes=["b", "a"])
+    model = fit_linear([Chunk(X[:10], y[:10]), Chunk(X[10:], y[10:])], classes=["b", "a"], lr=0.5)
     assert_array_equal(model.classes, ["a", "b"])
-    assert_same_model(model, fit_linear(X, y))
-    first = fit_linear(X[:10], y[:10], classes=("a", "b"))
+    assert_same_model(model, fit_linear(X, y, lr=0.5))
+    first = fit_linear(X[:10], y[:10], classes=("a", "b"), lr=0.5)
     assert_same_model(fit_linear(X[10:], y[10:], model=first), model)
     assert_same_model(fit_linear(X[10:], y[10:], model=first, classes=["a", "b"]), model)
     with pytest.raises(ValueError, match=r"^classes: got \['a', 'c'\], but the model has \['a', 'b'\]"):
         fit_linear(X[10:], y[10:], model=first, classes=["a", "c"])
-    half = fit_linear(X[:10], [1] * 10)
+    half = fit_linear(X[:10], [1] * 10, lr=0.5)
     assert_array_equal(fit_linear(X[:10], [1] * 10, model=half, classes=[1, -7]).classes, [-7, 1])
     with pytest.raises(ValueError, match=r"^classes: "):
         fit_linear(X[:10], [1] * 10, model=half, classes=[1, 7])  # rows of 1 were learnt as positive
@@ -124,16 +126,16 @@ def test_declared_labels():
 )
 def test_labels_that_are_rejected(y, message):
     with pytest.raises(ValueError, match=message):
-        fit_linear(X, y)
+        fit_linear(X, y, lr=0.5)
 
 
 def test_a_third_label_in_a_later_chunk():
-    first = fit_linear(X[:20], Y[:20])
+    first = fit_linear(X[:20], Y[:20], lr=0.5)
     before = model_values(first)
     for label in (0.0, 7.0):
         with pytest.raises(ValueError, match=r"^y: got 3 labels"):
             fit_linear(X[20:], [label] * 20, model=first)
     assert model_values(first) == before
-    one = fit_linear(X[:20], [1] * 20)
+    one = fit_linear(X[:20], [1] * 20, lr=0.5)
     with pytest.raises(ValueError, match=r"^y: got label 2 after training on rows with 1 only; pass classes="):
         fit_linear(X[20:], [1, 2] * 10, model=one)

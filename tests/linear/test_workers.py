@@ -10,7 +10,16 @@ import pytest
 import reference_linear
 import reference_merging
 import scipy.sparse as sp
-from linear_problems import PENALTIES, RATES, data, interpreting, model_values, unsorted_duplicates, with_value
+from linear_problems import (
+    PENALTIES,
+    RATES,
+    data,
+    fit_plain,
+    interpreting,
+    model_values,
+    unsorted_duplicates,
+    with_value,
+)
 from numpy.testing import assert_allclose
 
 from adagrad_nb import FTRL, L1, RDA, Adadelta, Chunk, InverseSqrt, Polyak, fit_linear, load_model, load_svmlight
@@ -89,9 +98,9 @@ OPTIONS = {
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_compiled_and_interpreted_agree(options, dtype):
-    compiled = fit_linear(X, Y, threads=3, sample_weight=WEIGHT, dtype=dtype, **options)
+    compiled = fit_plain(X, Y, threads=3, sample_weight=WEIGHT, dtype=dtype, **options)
     with interpreting():
-        by_hand = fit_linear(X, Y, threads=3, sample_weight=WEIGHT, dtype=np.float64, **options)
+        by_hand = fit_plain(X, Y, threads=3, sample_weight=WEIGHT, dtype=np.float64, **options)
     close = 1e-10 if dtype == np.float64 else 1e-3
     assert_allclose(compiled.coef, by_hand.coef, rtol=close, atol=close)
     assert compiled.state.t == by_hand.state.t
@@ -102,32 +111,32 @@ def test_compiled_and_interpreted_agree(options, dtype):
 def test_the_same_bits_for_any_number_of_cores(options, workers, monkeypatch):
     options = {**options, "threads": workers, "passes": 3}
     monkeypatch.setattr(dispatch, "available_cores", lambda: 1)
-    one_thread = model_values(fit_linear(X, Y, **options))
+    one_thread = model_values(fit_plain(X, Y, **options))
     for cores in (2, 3):
         monkeypatch.setattr(dispatch, "available_cores", lambda cores=cores: cores)
         for _ in range(3):
-            assert model_values(fit_linear(X, Y, **options)) == one_thread
-    assert model_values(fit_linear(X, Y, **{**options, "threads": 4}))["coef"] != one_thread["coef"]
+            assert model_values(fit_plain(X, Y, **options)) == one_thread
+    assert model_values(fit_plain(X, Y, **{**options, "threads": 4}))["coef"] != one_thread["coef"]
 
 
 def test_one_thread_is_the_plain_loop():
-    assert model_values(fit_linear(X, Y, threads=1)) == model_values(fit_linear(X, Y))
+    assert model_values(fit_linear(X, Y, threads=1, lr=0.5)) == model_values(fit_linear(X, Y, lr=0.5))
 
 
 @pytest.mark.parametrize("rows", [1, 7, 10**6])
 @pytest.mark.parametrize("batch_size", [1, 2])
 def test_slices_do_not_cut_rounds(rows, batch_size, monkeypatch):
     options = {"threads": 2, "passes": 2, "shuffle": True, "rng": 0, "batch_size": batch_size}
-    one_call = model_values(fit_linear(X, Y, **options))
+    one_call = model_values(fit_plain(X, Y, **options))
     monkeypatch.setattr(trainer, "_rows_to_power_of_two", lambda n: rows)
-    assert model_values(fit_linear(X, Y, callback=lambda p: None, **options)) == one_call
+    assert model_values(fit_plain(X, Y, callback=lambda p: None, **options)) == one_call
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
 def test_resuming_where_a_chunk_ends(options, tmp_path):
     options = {**options, "threads": 2}
-    one_call = model_values(fit_linear([Chunk(X[:33], Y[:33]), Chunk(X[33:], Y[33:])], **options))
-    first = fit_linear(X[:33], Y[:33], **options)
+    one_call = model_values(fit_plain([Chunk(X[:33], Y[:33]), Chunk(X[33:], Y[33:])], **options))
+    first = fit_plain(X[:33], Y[:33], **options)
     before = model_values(first)
     first.save(tmp_path / "model")
     for model in (first, load_model(tmp_path / "model")):
@@ -146,7 +155,7 @@ def test_each_row_is_learnt_once_in_a_pass(threads, batch_size, options, n_chunk
     parts = np.array_split(np.arange(Y.size), n_chunks)
     chunks = [Chunk(X[part], Y[part], weight[part]) for part in parts]
     recent = []
-    model = fit_linear(
+    model = fit_plain(
         chunks, threads=threads, batch_size=batch_size, classes=[-1, 1], rng=0,
         callback=lambda progress: recent.append(progress.recent_weight), **options,
     )  # fmt: skip
@@ -158,11 +167,13 @@ def test_each_row_is_learnt_once_in_a_pass(threads, batch_size, options, n_chunk
 
 def test_more_workers_than_rows():
     for n in (13, 14, 16):
-        few = fit_linear(X[:n], Y[:n], threads=9)
+        few = fit_linear(X[:n], Y[:n], threads=9, lr=0.5)
         assert few.n_seen == few.state.t == n
-    assert model_values(fit_linear(X[:12], Y[:12], threads=9)) == model_values(fit_linear(X[:12], Y[:12]))
-    untrained = fit_linear(X, Y, threads=2, sample_weight=np.r_[np.ones(20), np.zeros(60)])
-    only = fit_linear(X[:20], Y[:20], threads=2)
+    assert model_values(fit_linear(X[:12], Y[:12], threads=9, lr=0.5)) == model_values(
+        fit_linear(X[:12], Y[:12], lr=0.5)
+    )
+    untrained = fit_linear(X, Y, threads=2, sample_weight=np.r_[np.ones(20), np.zeros(60)], lr=0.5)
+    only = fit_linear(X[:20], Y[:20], threads=2, lr=0.5)
     assert untrained.state.t == only.state.t
     assert np.isfinite(untrained.coef).all()
 
@@ -173,28 +184,30 @@ def test_unsorted_rows_are_sorted_and_summed():
         a, b = X.indptr[r : r + 2]
         mixed.indices[a:b], mixed.data[a:b] = X.indices[a:b][::-1], X.data[a:b][::-1]
     late = sp.vstack([X[:60], mixed[60:]], format="csr")
-    one_call = model_values(fit_linear(X, Y, threads=2))
-    assert model_values(fit_linear(mixed, Y, threads=2)) == one_call
-    assert model_values(fit_linear(late, Y, threads=2)) == one_call
+    one_call = model_values(fit_linear(X, Y, threads=2, lr=0.5))
+    assert model_values(fit_linear(mixed, Y, threads=2, lr=0.5)) == one_call
+    assert model_values(fit_linear(late, Y, threads=2, lr=0.5)) == one_call
     twice = unsorted_duplicates(sp.csr_array(np.rint(8 * X.toarray())))  # the rounds go by the values that are stored
     canonical = twice.copy()
     canonical.sum_duplicates()
     first, max_rows = dispatch.choose_round_sizes(twice)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(dispatch, "choose_round_sizes", lambda X: (first, max_rows))
-        assert model_values(fit_linear(twice, Y, threads=2)) == model_values(fit_linear(canonical, Y, threads=2))
+        assert model_values(fit_linear(twice, Y, threads=2, lr=0.5)) == model_values(
+            fit_linear(canonical, Y, threads=2, lr=0.5)
+        )
 
 
 @pytest.mark.parametrize("row", [3, 41, 55, 79])
 def test_a_row_that_is_rejected_is_named(row):
     row = next(r for r in range(row, 80) if X.indptr[r] < X.indptr[r + 1]) if row < 79 else 77
-    model = fit_linear(X, Y)
+    model = fit_linear(X, Y, lr=0.5)
     before = model_values(model)
     for name, value, message in (("data", np.nan, "got nan in row"), ("indices", 99, "column index 99 in row")):
         bad = X.copy()
         setattr(bad, name, with_value(getattr(bad, name), X.indptr[row], value))
         with pytest.raises(ValueError, match=f"^X: {message} {row}"):
-            fit_linear(bad, Y, threads=2)
+            fit_linear(bad, Y, threads=2, lr=0.5)
         with pytest.raises(ValueError, match=f"^X: {message} {row}"):
             fit_linear(bad, Y, threads=3, model=model)
     assert model_values(model) == before
@@ -207,7 +220,7 @@ def test_rows_of_weight_zero_may_be_anything():
     for row in (20, 45, 46, 70):
         non_finite.data[X.indptr[row] : X.indptr[row + 1]] = np.nan
         non_finite.indices[X.indptr[row] : X.indptr[row + 1]] = 10**8
-    model = fit_linear(non_finite, Y, threads=2, sample_weight=weight)
+    model = fit_linear(non_finite, Y, threads=2, sample_weight=weight, lr=0.5)
     assert np.isfinite(model.coef).all()
 
 
@@ -221,11 +234,11 @@ def test_a_thread_that_does_not_start_keeps_nobody_waiting(monkeypatch):
             raise RuntimeError("can't start new thread")
         begin(self)
 
-    fit_linear(X, Y, threads=3)
+    fit_linear(X, Y, threads=3, lr=0.5)
     if row_kernels.learn_rows is not getattr(row_kernels.learn_rows, "py_func", row_kernels.learn_rows):
         monkeypatch.setattr(threading.Thread, "start", start)
         with pytest.raises(RuntimeError, match="can't start new thread"):
-            fit_linear(X, Y, threads=3)
+            fit_linear(X, Y, threads=3, lr=0.5)
         assert not count[0].is_alive()
 
 
@@ -234,13 +247,13 @@ def test_callbacks_may_stop():
         if progress.n_seen >= 40:
             raise StopIteration
 
-    assert 40 <= fit_linear(X, Y, threads=2, callback=stop).n_seen < 80
+    assert 40 <= fit_linear(X, Y, threads=2, callback=stop, lr=0.5).n_seen < 80
 
 
 @pytest.mark.parametrize("threads", [0, -2, 1.5, True, "all"])
 def test_numbers_that_are_rejected(threads):
     with pytest.raises(ValueError, match="^threads: got .*; must be an integer of at least 1"):
-        fit_linear(X, Y, threads=threads)
+        fit_linear(X, Y, threads=threads, lr=0.5)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +266,7 @@ def test_numbers_that_are_rejected(threads):
 )
 def test_options_that_do_not_go_with_it(options, message):
     with pytest.raises(ValueError, match=message):
-        fit_linear(X, Y, threads=2, **options)
+        fit_plain(X, Y, threads=2, **options)
 
 
 # --- on real data, with the rounds as they are ----------------------------------------------------------------------
@@ -274,8 +287,8 @@ compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="so ma
 def test_census_loss_is_that_of_one_thread(workers, options, monkeypatch):
     monkeypatch.undo()
     X, y, A, b = a9a()
-    one_thread = fit_linear(X, y, **options)
-    model = fit_linear(X, y, threads=workers, **options)
+    one_thread = fit_plain(X, y, **options)
+    model = fit_plain(X, y, threads=workers, **options)
     assert model.n_seen == model.state.t == 32561
     assert model.mean_loss(A, b) < 1.01 * one_thread.mean_loss(A, b)
     assert model.progressive_loss < 1.01 * one_thread.progressive_loss
@@ -362,7 +375,7 @@ def test_round_sizes_justify_the_merge(monkeypatch):
     narrow = sp.csr_array(np.ones((100, 10)))
     assert dispatch.choose_round_sizes(narrow) == (dispatch.SERIAL_UPDATES, dispatch.ROUND_ROWS[0])
     assert dispatch.choose_round_sizes(sp.csr_array((0, 5)))[0] == dispatch.SERIAL_UPDATES
-    model = fit_linear(X, Y)
+    model = fit_linear(X, Y, lr=0.5)
     parameters = model.parameters
     kernel, _ = dispatch.choose_kernel(parameters, 1, X, parameters.spec(), 2)
     assert kernel is dispatch.row_kernel(parameters, 1, X, parameters.spec())[0]

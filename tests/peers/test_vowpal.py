@@ -52,7 +52,7 @@ def test_unseen_rows(data, names, tmp_path):
     logistic, model = "--loss_function logistic", tmp_path / "model"
     vowpal(X, y, np.ones(y.size), tmp_path / "train", logistic, f"-f {model}", update="")
     vw_loss = vowpal(A, b, np.ones(b.size), tmp_path / "test", logistic, f"-t -i {model}", update="")
-    loss = fit_linear(X, y, normalized=True, invariant=True).mean_loss(A, b)
+    loss = fit_linear(X, y, normalized=True, invariant=True, lr=0.5).mean_loss(A, b)
     assert loss <= 1.001 * vw_loss
     assert fit_linear(X, y, lr="auto").mean_loss(A, b) <= 1.001 * vw_loss
 
@@ -169,9 +169,9 @@ def test_the_default_with_its_constant(tmp_path):
     """On the RCV1 sample our intercept is their constant: the same figure, and no worse on test data."""
     X, y, weight = rcv1()
     vw_loss = vowpal(X, y, weight, tmp_path / "data", "--loss_function logistic", update="-l 0.5")
-    model = fit_linear(X, y, rule=Adagrad(0.0), normalized=True, invariant=True)
+    model = fit_linear(X, y, rule=Adagrad(0.0), normalized=True, invariant=True, lr=0.5)
     assert model.progressive_loss == pytest.approx(vw_loss, rel=TOLERANCE)
-    assert fit_linear(X, y).progressive_loss < vw_loss
+    assert fit_linear(X, y, lr=0.5).progressive_loss < vw_loss
 
 
 @pytest.mark.parametrize("data", [a9a, rcv1])

@@ -11,7 +11,7 @@ import pytest
 import reference
 import reference_linear
 import scipy.sparse as sp
-from linear_problems import LOSSES, PENALTIES, RATES, assert_same_model, data, model_values
+from linear_problems import LOSSES, PENALTIES, RATES, assert_same_model, data, fit_plain, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
@@ -333,8 +333,8 @@ def test_lazy_is_eager_compiled(rule, penalty, rate):
 def test_a_then_b_is_a_and_b(penalty, rate, rule, tmp_path):
     X, Y = linear_problems.X, linear_problems.Y
     options = {"rule": RULES[rule][0], "penalty": PENALTIES[penalty][0], "lr": RATES[rate][0]}
-    one_call = fit_linear(X, Y, **options)
-    first = fit_linear(X[:17], Y[:17], **options)
+    one_call = fit_plain(X, Y, **options)
+    first = fit_plain(X[:17], Y[:17], **options)
     before = model_values(first)
     assert_same_model(fit_linear(X[17:], Y[17:], model=first), one_call)
     assert model_values(first) == before
@@ -345,8 +345,8 @@ def test_a_then_b_is_a_and_b(penalty, rate, rule, tmp_path):
     grown = sp.csr_array(X[:, np.argsort(-np.diff(X[:17].tocsc().indptr), kind="stable")])
     n_columns = int(grown[:17].indices.max()) + 1
     assert n_columns < grown.shape[1]
-    narrow = fit_linear(grown[:17, :n_columns], Y[:17], **options)
-    assert_same_model(fit_linear(grown[17:], Y[17:], model=narrow), fit_linear(grown, Y, **options))
+    narrow = fit_plain(grown[:17, :n_columns], Y[:17], **options)
+    assert_same_model(fit_linear(grown[17:], Y[17:], model=narrow), fit_plain(grown, Y, **options))
 
 
 @pytest.mark.usefixtures("interpreted")
@@ -367,14 +367,16 @@ def test_a_new_learning_rate_or_penalty_applies_to_all_updates_so_far():
 @pytest.mark.usefixtures("interpreted")
 @names
 def test_penalties_give_exact_zeros(rule):
-    model = fit_linear(linear_problems.X, linear_problems.Y, rule=RULES[rule][0], penalty=L1(0.05))
+    model = fit_linear(linear_problems.X, linear_problems.Y, rule=RULES[rule][0], penalty=L1(0.05), lr=0.5)
     assert 0 < np.count_nonzero(model.coef) < model.coef.size
 
 
 def test_penalties_of_the_rule_do_not_apply_to_the_intercept():
     X, y = sp.csr_array((200, 1)), np.ones(200)
     y[::4] = -1
-    bias_rule, bound = (fit_linear(X, y, rule=rule, passes=5).intercept for rule in (FTRL(), FTRL(l1=50.0, l2=10.0)))
+    bias_rule, bound = (
+        fit_linear(X, y, rule=rule, passes=5, lr=0.5).intercept for rule in (FTRL(), FTRL(l1=50.0, l2=10.0))
+    )
     assert bias_rule == bound != 0
 
 
@@ -383,7 +385,7 @@ def test_an_unused_feature_costs_nothing(tmp_path):
     """A million columns that no row has: training does not visit them, and their weights are zero."""
     X, y, _ = data(n=400)
     wide = sp.csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], 1_000_000))
-    model = fit_linear(wide, y, rule=RDA(), penalty=L1(0.001), passes=20)
-    narrow = fit_linear(X, y, rule=RDA(), penalty=L1(0.001), passes=20)
+    model = fit_linear(wide, y, rule=RDA(), penalty=L1(0.001), passes=20, lr=0.5)
+    narrow = fit_linear(X, y, rule=RDA(), penalty=L1(0.001), passes=20, lr=0.5)
     assert_array_equal(model.coef[: X.shape[1]], narrow.coef)
     assert not model.coef[X.shape[1] :].any()

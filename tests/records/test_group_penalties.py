@@ -6,11 +6,12 @@ import numba
 import numpy as np
 import pytest
 import reference_multi_output
+from linear_problems import fit_plain
 from multi_output_problems import CLASSES, COLUMNS, ROWS, data, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.optimize import minimize
 
-from adagrad_nb import L1, Adagrad, GroupL2, GroupLinf, InverseSqrt, Logistic, OneVsRest, fit_linear, load_model
+from adagrad_nb import L1, Adagrad, GroupL2, GroupLinf, InverseSqrt, Logistic, OneVsRest, Rates, fit_linear, load_model
 
 KINDS = {
     "l2": (GroupL2, reference_multi_output.group_l2_prox, np.linalg.norm),
@@ -98,8 +99,8 @@ def test_group_of_one_is_l1(kind):
     cls = KINDS[kind][0]
     X, y, weight = data("signs")
     assert_array_equal(
-        fit_linear(X, y, penalty=cls(0.03), sample_weight=weight).coef,
-        fit_linear(X, y, penalty=L1(0.03), sample_weight=weight).coef,
+        fit_linear(X, y, penalty=cls(0.03), sample_weight=weight, lr=0.5).coef,
+        fit_linear(X, y, penalty=L1(0.03), sample_weight=weight, lr=0.5).coef,
     )
     assert_allclose(stepped(cls(0.5), np.array([2.0]), np.array([0.5])), [1.75])
 
@@ -149,8 +150,8 @@ def test_lazy_is_eager_compiled(kind, dtype, tolerance):
 def test_continued_training(kind, tmp_path):
     X, y, _ = data()
     options = {"penalty": KINDS[kind][0](0.05), "loss": OneVsRest(Logistic())}
-    one_call = fit_linear(X, y, **options)
-    first = fit_linear(X[:25], y[:25], classes=None, **options)
+    one_call = fit_plain(X, y, **options)
+    first = fit_plain(X[:25], y[:25], classes=None, **options)
     assert model_values(fit_linear(X[25:], y[25:], model=first)) == model_values(one_call)
     first.save(tmp_path / "model")
     assert model_values(fit_linear(X[25:], y[25:], model=load_model(tmp_path / "model"))) == model_values(one_call)
@@ -184,4 +185,4 @@ def test_the_optimum():
 def test_learning_rates_are_not_a_group():
     X, y, _ = data("signs")
     with pytest.raises(ValueError, match=r"^penalty: got GroupL2\(strength=0.1\), whose groups are the classes"):
-        fit_linear(X, y, lr="auto", penalty=GroupL2(0.1))
+        fit_linear(X, y, lr=Rates(), penalty=GroupL2(0.1))

@@ -271,7 +271,7 @@ def test_check_loss_finds_errors():
 )
 def test_domain(loss, message):
     with pytest.raises(ValueError, match=message):
-        fit_linear(np.eye(2), [0, 1], loss=loss)
+        fit_linear(np.eye(2), [0, 1], loss=loss, lr=0.5)
 
 
 # --- in a model ----------------------------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ def problem(loss, rng, n=1000):
 def test_learning_beats_the_best_constant(loss, rng, dtype):
     """The progressive loss of one pass beats constant predictions; names give the same model as records."""
     X, y = problem(loss, rng)
-    model = fit_linear(X, y, loss=loss, dtype=dtype)
+    model = fit_linear(X, y, loss=loss, dtype=dtype, lr=0.5)
     target = np.where(y == "up", 1.0, -1.0) if loss.target_type == "binary" else y.astype(float)
     # The perceptron loss of the constant 0 is 0, so it is compared with non-zero constants.
     predictions = (-1.0, 1.0) if isinstance(loss, Perceptron) else np.linspace(-5, 5, 101).tolist()
@@ -302,13 +302,13 @@ def test_learning_beats_the_best_constant(loss, rng, dtype):
     assert model.mean_loss(X, y) == pytest.approx(np.mean(mean), rel=1e-6)
     assert model.coef.dtype == dtype
     if loss == type(loss)():
-        assert fit_linear(X, y, loss=NAMES[type(loss)], dtype=dtype).coef.tobytes() == model.coef.tobytes()
+        assert fit_linear(X, y, loss=NAMES[type(loss)], dtype=dtype, lr=0.5).coef.tobytes() == model.coef.tobytes()
 
 
 @every_loss
 def test_saved_and_loaded(loss, rng, tmp_path):
     X, y = problem(loss, rng, 50)
-    model = fit_linear(X[:30], y[:30], loss=loss)
+    model = fit_linear(X[:30], y[:30], loss=loss, lr=0.5)
     model.save(tmp_path / "model")
     loaded = load_model(tmp_path / "model")
     assert loaded.loss == model.loss
@@ -321,7 +321,7 @@ def test_saved_and_loaded(loss, rng, tmp_path):
 @every_loss
 def test_predictions(loss, rng):
     X, y = problem(loss, rng, 100)
-    model = fit_linear(X, y, loss=loss, passes=3)
+    model = fit_linear(X, y, loss=loss, passes=3, lr=0.5)
     margin = model.decision_function(X)
     assert model.has_probabilities == (type(loss) in (Logistic, ModifiedHuber))
     if loss.target_type == "binary":
@@ -346,16 +346,16 @@ def test_predictions(loss, rng):
 
 def test_counts_are_not_negative():
     with pytest.raises(ValueError, match=r"^y: got -1.0 at index 2; every entry must be in \[0, inf\)"):
-        fit_linear(np.eye(3), [0.0, 2.5, -1.0], loss="poisson")
+        fit_linear(np.eye(3), [0.0, 2.5, -1.0], loss="poisson", lr=0.5)
     with pytest.raises(TypeError, match=r"^y: got dtype <U1; the loss takes real numbers"):
-        fit_linear(np.eye(2), ["a", "b"], loss="poisson")
-    assert fit_linear(np.eye(3), [0, 2.5, 1], loss="poisson").classes is None
+        fit_linear(np.eye(2), ["a", "b"], loss="poisson", lr=0.5)
+    assert fit_linear(np.eye(3), [0, 2.5, 1], loss="poisson", lr=0.5).classes is None
 
 
 @pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning")  # where nothing is compiled
 def test_poisson_models_are_never_nan():
     with pytest.raises(ValueError, match=r"^X: row 2 gives a gradient whose square overflows"):
-        fit_linear(np.full((4, 1), 2000.0), [1.0, 5.0, 1.0, 1.0], loss="poisson")
+        fit_linear(np.full((4, 1), 2000.0), [1.0, 5.0, 1.0, 1.0], loss="poisson", lr=0.5)
 
 
 # --- comparison with scikit-learn ------------------------------------------------------------------------------------
@@ -366,7 +366,7 @@ def test_mean_loss_of_scikit_learn(loss, rng):
     """The mean loss equals the public metric of scikit-learn, if there is one."""
     metrics = pytest.importorskip("sklearn.metrics")
     X, y = problem(loss, rng, 200)
-    model = fit_linear(X, y, loss=loss)
+    model = fit_linear(X, y, loss=loss, lr=0.5)
     margin, weight = model.decision_function(X), rng.random(200)
     expected = {
         Logistic: lambda: metrics.log_loss(y, model.predict_proba(X), sample_weight=weight),

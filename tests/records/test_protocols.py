@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from linear_problems import fit_plain
 from numpy.testing import assert_array_equal
 
 from adagrad_nb import (
@@ -16,6 +17,8 @@ from adagrad_nb import (
     Logistic,
     OneVsRest,
     Polyak,
+    Rates,
+    RateSearch,
     fit_linear,
     init,
     minimize_adagrad,
@@ -306,7 +309,7 @@ def fitted(**options):
     multiclass = isinstance(options.get("penalty"), tuple) and has_member(options["penalty"], "is_group")
     multiclass |= has_member(options.get("loss"), "loss_and_gradient")
     target = labels if multiclass else y if options.get("loss") else y > 0
-    model = fit_linear(X, target, passes=2, **options)
+    model = fit_plain(X, target, passes=2, **options)
     return [model.coef, np.asarray(model.intercept), np.float64(model.progressive_loss), np.asarray(model.predict(X))]
 
 
@@ -323,7 +326,7 @@ CASES = {
     "rule, one update per row": (MyRule(), lambda r: fitted(rule=r, penalty=L1(0.01))),
     "rule, two workers": (MyRule(), lambda r: fitted(rule=r, threads=2)),
     "rule, scaled steps": (MyRule(), lambda r: fitted(rule=r, normalized=True, invariant=True)),
-    "rule, several rates": (MyRule(), lambda r: fitted(rule=r, lr="auto")),
+    "rule, several rates": (MyRule(), lambda r: fitted(rule=r, lr=Rates())),
     "rule, mini-batches": (MyRule(), lambda r: fitted(rule=r, batch_size=4)),
     "row rule": (MyRowRule(), lambda r: stepped(r)),
     "row rule, sparse": (MyRowRule(), lambda r: stepped(r, sparse=True)),
@@ -346,7 +349,7 @@ CASES = {
     "skip": (MySkip(), lambda t: stepped(transforms=(t,))),
     "loss": (MyLoss(), lambda f: fitted(loss=f)),
     "loss, invariant": (MyLoss(), lambda f: fitted(loss=f, invariant=True)),
-    "loss, several rates": (MyLoss(), lambda f: fitted(loss=f, lr="auto")),
+    "loss, several rates": (MyLoss(), lambda f: fitted(loss=f, lr=RateSearch())),
     "multi-class loss": (MyMulticlassLoss(), lambda f: fitted(loss=f)),
     "multi-class loss, mini-batches": (MyMulticlassLoss(), lambda f: fitted(loss=f, batch_size=4)),
 }
@@ -398,7 +401,7 @@ def test_a_field_with_an_old_name_is_not_a_method():
     assert not has_member(OldFieldNames(0.1), "prox_k_sum")
     assert get_member(OldFieldNames(0.1), "prox_k", "default") == "default"
     X, y, _ = rows()
-    assert np.isfinite(fit_linear(X, y > 0, penalty=OldFieldNames(0.1), average=Polyak()).coef).all()
+    assert np.isfinite(fit_linear(X, y > 0, penalty=OldFieldNames(0.1), average=Polyak(), lr=0.5).coef).all()
 
 
 class Empty(NamedTuple):
@@ -434,7 +437,7 @@ def test_errors_give_the_present_names(run, names):
 @pytest.mark.parametrize("spelling", [lambda record: record, respelled], ids=["present", "old"])
 def test_probabilities_are_those_of_the_loss(spelling):
     X, _, labels = rows(3)
-    model = fit_linear(X, labels, loss=spelling(MyMulticlassLoss()))
+    model = fit_linear(X, labels, loss=spelling(MyMulticlassLoss()), lr=0.5)
     expected = np.exp(0.5 * model.decision_function(X))
     np.testing.assert_allclose(model.predict_proba(X), expected / expected.sum(axis=1, keepdims=True), rtol=1e-14)
 
@@ -464,13 +467,13 @@ class WithWrongLink(NamedTuple):
 
 def test_errors_of_probabilities_name_the_method():
     X, _, labels = rows(3)
-    model = fit_linear(X, labels, loss=WithoutLink())
+    model = fit_linear(X, labels, loss=WithoutLink(), lr=0.5)
     assert not model.has_probabilities
     with pytest.raises(AttributeError, match=r"^predict_proba: the loss WithoutLink has no method inverse_link\(p\)"):
         model.predict_proba(X)
     with pytest.raises(ValueError, match=r"^WithWrongLink.inverse_link: gives shape \(\); must give \(3,\)"):
-        fit_linear(X, labels, loss=WithWrongLink()).predict_proba(X)
-    assert fit_linear(X, labels, loss=OneVsRest(respelled(MyBinary()))).predict_proba(X).shape == (60, 3)
+        fit_linear(X, labels, loss=WithWrongLink(), lr=0.5).predict_proba(X)
+    assert fit_linear(X, labels, loss=OneVsRest(respelled(MyBinary())), lr=0.5).predict_proba(X).shape == (60, 3)
 
 
 class MyBinary(NamedTuple):
