@@ -16,6 +16,7 @@ from ..records.group_penalties import is_group_penalty
 from ..records.multiclass_losses import is_multi_output_loss
 from ..records.rules import is_scaled_gradient
 from ..records.schedules import has_several_rates
+from .kernels.rows import LearnerSpec
 from .kernels.scaled_rows import RootMeanSquareScale, ScaledLearnerSpec
 from .kernels.search_rows import SearchRowBuffers, SearchSpec
 from .parameters import FeatureScaling, MultiOutput, SingleOutput
@@ -384,6 +385,6 @@ class RootMeanSquareScaling(FeatureScaling):
         """Raise ValueError if the rule does not support these updates."""
         _check_rule(rule)
 
-    def scaled_spec(self, spec: Any) -> ScaledLearnerSpec:
+    def scaled_spec(self, spec: LearnerSpec) -> ScaledLearnerSpec:
         """Return `spec` with the scaling of these updates added."""
         return ScaledLearnerSpec(*spec, RootMeanSquareScale(self.mean_square, self.weight, self.rate), 1)
