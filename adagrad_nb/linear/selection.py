@@ -37,10 +37,6 @@ class OnlyOutput:
         """Return the part of the loss sums to which the learning kernel adds."""
         return loss_sums
 
-    def add_loss(self, loss_sums, loss):
-        """Add a loss of each output to the sums, in place."""
-        loss_sums[:-1] += loss
-
     def decision_values(self, parameters, loss_sums, X):
         """Return the scores of the rows `X`, and the number of the first row without one."""
         out = np.empty(X.indptr.size - 1, parameters.dtype)
