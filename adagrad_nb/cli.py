@@ -128,7 +128,9 @@ def _build_parser():
         help="learning rate, or 'auto' to search in the same pass; default: auto, or that of --initial-model",
     )  # fmt: skip
     train.add_argument("--rule", choices=sorted(RULES), help="default: adagrad")
-    train.add_argument("--eps", type=float, help="eps of the rule; default: 1e-10 (adagrad), 0 (rda), 1e-6 (adadelta)")
+    train.add_argument(
+        "--eps", type=float, help="eps of the rule; default: 1e-10 (adagrad; 0 in a search), 0 (rda), 1e-6 (adadelta)"
+    )
     train.add_argument(
         "--normalized", action="store_true", help="divide each feature by its largest absolute value so far"
     )

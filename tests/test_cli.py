@@ -418,6 +418,27 @@ def test_multiclass_models_on_the_command_line(tmp_path, capsys):
     assert "the best of 8" in capsys.readouterr().out
 
 
+def test_the_default_rate_is_searched_for_and_a_given_one_is_not(files, tmp_path, capsys):
+    path = str(tmp_path / "m.npz")
+    for flags in ([], ["--lr", "auto"], ["--learning-rate", "auto"]):
+        assert main(["train", str(files[0]), *flags, "--quiet", "--model", path]) == 0
+        assert load_model(path).is_searching
+    out = capsys.readouterr().out
+    assert "the best of 8" in out
+    assert "candidates" not in out  # --quiet prints no table
+    assert main(["train", str(files[0]), "--initial-model", path, "--quiet", "--model", path]) == 0
+    assert (load_model(path).is_searching, load_model(path).n_seen) == (True, 600)
+    assert main(["train", str(files[0]), "--learning-rate", "0.3", "--model", path]) == 0
+    assert load_model(path).state.lr == 0.3
+    assert "learning rate" not in capsys.readouterr().out.split("trained on")[-1]
+    for flags, is_standardized in (
+        ([], True), (["--no-standardize-targets"], False), (["--lr", "0.3"], False),
+        (["--lr", "0.3", "--standardize-targets"], True), (["--rule", "ftrl"], True),
+    ):  # fmt: skip
+        assert main(["train", str(files[0]), "--loss", "squared", *flags, "--quiet", "--model", path]) == 0
+        assert load_model(path).standardize_targets == is_standardized
+
+
 def test_a_rate_that_is_no_number(files, capsys):
     with pytest.raises(SystemExit):
         main(["train", str(files[0]), "--lr", "fast"])
