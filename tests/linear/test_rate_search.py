@@ -17,7 +17,6 @@ from adagrad_nb import (
     RDA,
     Adadelta,
     Adagrad,
-    AdagradClassifier,
     Box,
     Constant,
     GroupL2,
@@ -157,15 +156,6 @@ def test_the_last_candidate_takes_the_memory_of_two_models():
     ended, plain = fit_linear(X, y, lr=ENDING), fit_linear(X, y, lr=0.5)
     sizes = [model.parameters.weights.strides[0] for model in (ended, plain)]
     assert sizes == [32, 16]
-
-
-@pytest.mark.parametrize("lr", [SEARCH, ENDING], ids=["continues", "ends"])
-def test_first_weights_of_features_without_updates_stay(lr):
-    X, y, _ = problems.data("signs")
-    first = np.arange(1.0, X.shape[1] + 1) / 100
-    model = AdagradClassifier(lr=lr).fit(X, y, coef_init=first)
-    assert X[:, [7]].nnz == 0
-    assert model.coef_[0, 7] == first[7]
 
 
 def test_threads_and_merge_do_not_support_the_last_candidate():
