@@ -161,6 +161,11 @@ def fit_linear(
     TypeError, ValueError
         For invalid data or options.  The message gives the argument, the value, the row and the remedy.
 
+    Warns
+    -----
+    UserWarning
+        If a constant predicts the rows of the first pass better than the model did, for 1,000 rows or more.
+
     References
     ----------
     .. [1] J. Duchi, E. Hazan, Y. Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic

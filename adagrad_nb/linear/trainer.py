@@ -12,6 +12,7 @@ from .._csr import as_csr, as_unsigned, sum_duplicates
 from ..records.losses import Logistic, target_type
 from ..records.rules import Adagrad
 from ..records.schedules import RateSearch
+from .baseline import ConstantBaseline
 from .device_trainer import DeviceRows, learn_on_device
 from .dispatch import choose_kernel
 from .kernels import rows as row_kernels
@@ -90,6 +91,7 @@ class Trainer:
         self.options, self.dtype, self.classes, self.class_weight = options, dtype, classes, class_weight
         self.threads, self.early_stopping, self.callback = threads, early_stopping, callback
         self.model = self.start_time = None
+        self.baseline = ConstantBaseline() if model is None or model.n_seen == 0 else None
         self.passes = 0
         self.slice_rows = 1024  # grows and shrinks with the time of a slice
         if model is not None:
@@ -110,6 +112,11 @@ class Trainer:
         held_out = None if self.early_stopping is None else self.early_stopping.validation_rows(weight, chunk_index)
         if held_out is not None and held_out.size:
             order = order[~np.isin(order, held_out)]
+        if isinstance(X, DeviceRows):
+            self.baseline = None  # the losses stay on the device
+        if pass_index == 0 and self.baseline is not None:
+            rows = order[weight[order] > 0]
+            self.baseline.add_rows(y[rows], weight[rows], target)
         loss_sums = model.loss_sums if pass_index == 0 else self.later_sums
         learn = learn_on_device if isinstance(X, DeviceRows) else _learn_on_host
         if model.standardize_targets:
@@ -145,6 +152,8 @@ class Trainer:
                 "X: the last rows give weights that are not finite; the values, the targets or the learning rate are "
                 "too large, scale X and y or use a smaller lr"
             )
+        if self.baseline is not None:
+            self.baseline.warn_if_better(model)
         if self.early_stopping is not None and self.early_stopping.best_model is not None:
             model = self.early_stopping.best_model
             model.pass_losses = self.early_stopping.pass_losses
@@ -160,6 +169,8 @@ class Trainer:
             start, before = time.perf_counter(), position
             position = learn_slice(position, self._slice_end(position, n_rows))
             self._adapt_slice(position - before, time.perf_counter() - start)
+            if self.baseline is not None and self.passes == 0:
+                self.baseline.add_snapshot(self.model)
             if self.callback is not None:
                 if before_callback is not None:
                     before_callback()
@@ -195,8 +206,10 @@ class Trainer:
         return float(loss / weight) if weight else float("nan"), float(weight), sums_now
 
     def _slice_end(self, position, end):
-        """Return the end of the slice at `position`; with a callback, no later than a power of two of rows."""
+        """Return the end of the slice at `position`, no later than where the callback or the baseline is due."""
         end = min(position + self.slice_rows, end)
+        if self.baseline is not None and self.passes == 0:
+            end = min(end, position + self.baseline.rows_until_snapshot(self.model.n_seen))
         return end if self.callback is None else min(end, position + _rows_to_power_of_two(self.model.n_seen))
 
     def _adapt_slice(self, n_rows, seconds):

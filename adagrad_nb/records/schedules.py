@@ -565,7 +565,9 @@ class RateSearch(NamedTuple):
 
     `fit_linear` trains one model for each rate in the same pass.  All models divide the learning rate of a feature by
     the root mean square of its non-zero values so far, and take importance-weight-aware steps.  The units of the
-    columns therefore do not matter, and neither does a rate that is too large for a row.
+    columns therefore do not matter, and neither does a rate that is too large for a row.  A weight changes with the
+    scale, so that their product stays the same.  The accumulator of a feature starts with the mean square of the slopes
+    so far, as if the feature had been in one more row.
 
     Models are compared by the sum of their progressive losses, in which row k has the weight k: recent rows count
     more.  At each update number in `halve_at` the better half remains.  The model with the smallest sum predicts.

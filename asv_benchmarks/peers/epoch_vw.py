@@ -74,7 +74,7 @@ def write(path, X, y):
     features = [f"{i}:{v:.8g}" for i, v in zip(X.indices.tolist(), X.data.tolist(), strict=True)]
     with open(path, "w") as file:
         for row, label in enumerate(y.tolist()):
-            file.write(f"{label:.0f} | {' '.join(features[indptr[row] : indptr[row + 1]])}\n")
+            file.write(f"{label:.8g} | {' '.join(features[indptr[row] : indptr[row + 1]])}\n")
 
 
 if __name__ == "__main__":

@@ -33,11 +33,11 @@ class Timings(NamedTuple):
         return statistics.median(self.peer) / statistics.median(self.ours)
 
 
-def parse_options(description, threads=False, data=None):
+def parse_options(description, threads=False, data=None, folder=None):
     """Parse the command line shared by all comparisons.
 
     `threads` adds an option for the number of threads of each side.  `data`, a description such as "word counts", adds
-    options for files to train and test on.
+    options for files to train and test on.  `folder`, a list of data sets, adds an option for a folder with them.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="less data and fewer pairs, as a smoke test")
@@ -46,6 +46,10 @@ def parse_options(description, threads=False, data=None):
     if data:
         parser.add_argument("--train", metavar="FILE", help=f"train on {data} in svmlight text; default: synthetic")
         parser.add_argument("--test", metavar="FILE", help="test data in the same format")
+    if folder:
+        parser.add_argument(
+            "--data", dest="folder", metavar="FOLDER", type=pathlib.Path, help=f"folder with {folder}; default: none"
+        )
     arguments = parser.parse_args()
     if threads and arguments.threads:
         os.environ["NUMBA_NUM_THREADS"] = str(arguments.threads)  # read once, at the import of Numba
