@@ -277,8 +277,9 @@ class SearchedParameters(CandidateTable, MultiOutput):
             column[changed] = self.table[changed, k, 0]
         for k, column in enumerate((new.bias, *new.bias_state.slots[0])):
             column[:] = self.bias_table[:, k, 0]
-        for k, column in enumerate(new.scaling.feature_arrays):
-            column[changed] = self.scales[changed, k]
+        scaling: Any = new.scaling
+        scaling.scale[changed] = np.sqrt(self.scales[changed, 0])
+        scaling.weight[changed] = self.scales[changed, 1]
         if not isinstance(self.last_update, tuple):
             new.last_update[:] = self.last_update
         return new
@@ -352,15 +353,17 @@ class RootMeanSquareScaling(FeatureScaling):
 
     Attributes
     ----------
-    mean_square, weight : ndarray of shape (n_features,)
-        As ``scales[:, 0]`` and ``scales[:, 1]`` of `SearchSpec`.
+    scale : ndarray of shape (n_features,)
+        Root mean square of the non-zero values of each feature so far; 0 before the first.
+    weight : ndarray of shape (n_features,)
+        Sum of their weights.
     rate : float
         Learning rate of the candidate.
     """
 
     def __init__(self, n_features: int, dtype: npt.DTypeLike, rate: float) -> None:
         super().__init__(n_features, dtype, False, False)
-        self.mean_square = self.weight = np.broadcast_to(np.dtype(dtype).type(0), n_features)
+        self.scale = self.weight = np.broadcast_to(np.dtype(dtype).type(0), n_features)
         self.rate = rate
 
     def __bool__(self) -> bool:
@@ -368,18 +371,18 @@ class RootMeanSquareScaling(FeatureScaling):
 
     def copy(self) -> RootMeanSquareScaling:
         """Return a copy with its own arrays."""
-        new = RootMeanSquareScaling(0, self.mean_square.dtype, self.rate)
-        new.mean_square, new.weight = self.mean_square.copy(), self.weight.copy()
+        new = RootMeanSquareScaling(0, self.scale.dtype, self.rate)
+        new.scale, new.weight = self.scale.copy(), self.weight.copy()
         return new
 
     @property
     def feature_arrays(self) -> tuple[np.ndarray, ...]:
         """The arrays with one entry for each feature, which are in the table of the weights."""
-        return self.mean_square, self.weight
+        return self.scale, self.weight
 
     @feature_arrays.setter
     def feature_arrays(self, arrays: Any) -> None:
-        self.mean_square, self.weight = arrays
+        self.scale, self.weight = arrays
 
     def check_compatible(self, rule: Any, penalty: Any) -> None:
         """Raise ValueError if the rule does not support these updates."""
@@ -387,4 +390,4 @@ class RootMeanSquareScaling(FeatureScaling):
 
     def scaled_spec(self, spec: LearnerSpec) -> ScaledLearnerSpec:
         """Return `spec` with the scaling of these updates added."""
-        return ScaledLearnerSpec(*spec, RootMeanSquareScale(self.mean_square, self.weight, self.rate), 1)
+        return ScaledLearnerSpec(*spec, RootMeanSquareScale(self.scale, self.weight, self.rate), 1)

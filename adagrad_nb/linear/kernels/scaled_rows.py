@@ -6,9 +6,9 @@ changes with p.  The coordinates change by u m r x, where r is the step size of 
 `normalized`, r is divided by the largest absolute value of the feature so far, and m corrects for the size of the rows.
 In the last candidate of a search, r is divided by the root mean square of the feature so far, and m is 1.
 
-Work per stored value: one random cache line is read and written, with one square root and three divisions, or three of
-each for root mean squares.  They run in short loops over few buffers, which vectorise: LLVM does not vectorise a loop
-over many buffers, because they may overlap.  In one loop a pass of normalised updates took 1.6 times as long.
+Work per stored value: one random cache line is read and written, with one square root and three divisions, or two
+square roots for root mean squares.  They run in short loops over few buffers, which vectorise: LLVM does not vectorise
+a loop over many buffers, because they may overlap.  In one loop a pass of normalised updates took 1.6 times as long.
 """
 
 import math
@@ -70,8 +70,8 @@ class ScaledLearnerSpec(NamedTuple):
 class ScaledRowBuffers(NamedTuple):
     """Workspace for the longest row.
 
-    It has the weights, the accumulators, the largest values or the mean squares, the inverse scales, and r.  For root
-    mean squares it also has the sums of the weights, and the factors that rescale the weights.
+    It has the weights, the accumulators, the scales, their inverses, and r.  For root mean squares it also has the sums
+    of the weights, and the factors that rescale the weights.
     """
 
     w: Any
@@ -201,41 +201,48 @@ class MaxAbsScale(NamedTuple):
 class RootMeanSquareScale(NamedTuple):
     """Scaling by the root mean square of the non-zero values of each feature, for the last candidate of a search.
 
-    ``mean_square[i]`` and ``weight[i]`` are ``scales[i]`` of `SearchSpec`, and the updates are those of `search_rows`.
-    The learning rate of the schedule is multiplied by `rate_factor`.
+    ``scale[i]`` is this root, and ``weight[i]`` is the sum of the weights, as in `SearchSpec` of `search_rows`.  The
+    updates are those of `search_rows`, up to rounding.  To store the root in place of its square saves a square root
+    for each value.  The learning rate of the schedule is multiplied by `rate_factor`.
     """
 
-    mean_square: Any
+    scale: Any
     weight: Any
     rate_factor: float
 
     def read_scale(self, buffers, k, i):
-        """Read the mean square and the sum of the weights."""
-        buffers.scale[k] = self.mean_square[i]
+        """Read the scale and the sum of the weights."""
+        buffers.scale[k] = self.scale[i]
         buffers.weight[k] = self.weight[i]
 
     def store_scale(self, buffers, k, i):
-        """Store the mean square and the sum of the weights."""
-        self.mean_square[i] = buffers.scale[k]
+        """Store the scale and the sum of the weights."""
+        self.scale[i] = buffers.scale[k]
         self.weight[i] = buffers.weight[k]
 
     def clip_value(self, x, scale):
         """Return x for the prediction, limited to `MAX_RATIO` times the root mean square before."""
-        return clip_to_root(x, scale) if x * x > type(x)(MAX_RATIO * MAX_RATIO) * scale else x
+        limit = type(x)(MAX_RATIO) * scale
+        return math.copysign(limit, x) if 0 < limit < abs(x) else x
 
     def has_too_large_value(self, x, h):
         """Return whether the mean square of a value of the row may overflow."""
         return has_too_large(x, h)
 
     def rescale_row(self, buffers, x, h, dloss):
-        """Set the weights, the mean squares and the inverse scales for this row."""
-        w, mean_square, growth = buffers.w, buffers.scale, buffers.growth
+        """Set the weights, the scales and their inverses for this row."""
+        w, scale, inverse, growth = buffers.w, buffers.scale, buffers.inverse_scale, buffers.growth
         n = x.shape[0]
         for k in range(n):
-            growth[k] = mean_square[k]
-        add_squares(x, h, mean_square, buffers.weight)
-        invert_scales(mean_square[:n], buffers.inverse_scale)
-        compare_scales(mean_square, buffers.inverse_scale, growth[:n])
+            growth[k] = scale[k]
+            scale[k] *= scale[k]
+        add_squares(x, h, scale, buffers.weight)
+        for k in range(n):
+            scale[k] = math.sqrt(scale[k])
+            inverse[k] = one_like(dloss) / scale[k] if scale[k] > 0 else scale[k]
+        for k in range(n):
+            old = growth[k]
+            growth[k] = old * inverse[k] if (0 < old) & (old != scale[k]) else one_like(dloss)
         for k in range(n):
             w[k] *= growth[k]
 
@@ -254,17 +261,10 @@ class RootMeanSquareScale(NamedTuple):
 
     def records_at_feature(self, spec, i):
         """Return the records with the learning rate divided by the scale of feature i."""
-        square = self.mean_square[i]
-        factor = self.rate_factor / math.sqrt(square) if square > 0 else 0.0
+        scale = self.scale[i]
+        factor = self.rate_factor / scale if scale > 0 else 0.0
         schedule = OutputSchedule(spec.schedule, factor)
         return LearnerSpec(spec.loss, spec.update, spec.bias_update, schedule, spec.lazy, spec.intercept)
-
-
-@jitable
-def clip_to_root(x, mean_square):
-    """Return x, limited to `MAX_RATIO` times the root of `mean_square` unless that is zero."""
-    limit = type(x)(MAX_RATIO) * math.sqrt(mean_square)
-    return math.copysign(limit, x) if 0 < limit < abs(x) else x
 
 
 @jitable
@@ -276,25 +276,6 @@ def add_squares(x, h, mean_square, weight):
         total = weight[k] + added
         mean_square[k] += (x[k] * x[k] - mean_square[k]) * (added / total if total > 0 else zero)
         weight[k] = total
-
-
-@jitable
-def invert_scales(mean_square, inverse):
-    """inverse[k] = 1 / sqrt(mean_square[k]), or 0 where that is 0"""
-    for k in range(mean_square.shape[0]):
-        square = mean_square[k]
-        inverse[k] = one_like(square) / math.sqrt(square) if square > 0 else square
-
-
-@jitable
-def compare_scales(mean_square, inverse, growth):
-    """growth[k] = the old scale divided by the new one, or 1 for the first value
-
-    Before, `growth` holds the old mean squares.
-    """
-    for k in range(growth.shape[0]):
-        old, one = growth[k], one_like(growth[k])
-        growth[k] = math.sqrt(old) * inverse[k] if (0 < old) & (old != mean_square[k]) else one
 
 
 def first_slope(rule, bias_slots, z, n_updates):

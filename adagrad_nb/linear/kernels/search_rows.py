@@ -34,7 +34,7 @@ from .multi_rows import (
     store_slots,
 )
 from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row, spec_at_update
-from .scaled_rows import MAX_RATIO, accumulated_slope, add_squares, compare_scales, first_slope, invert_scales
+from .scaled_rows import MAX_RATIO, accumulated_slope, add_squares, first_slope
 
 
 class SearchSpec(NamedTuple):
@@ -96,6 +96,25 @@ def _limit_values(x, mean_square, limited):
 
 
 @jitable
+def _invert_scales(mean_square, inverse):
+    """inverse[k] = 1 / sqrt(mean_square[k]), or 0 where that is 0"""
+    for k in range(mean_square.shape[0]):
+        square = mean_square[k]
+        inverse[k] = one_like(square) / math.sqrt(square) if square > 0 else square
+
+
+@jitable
+def _compare_scales(mean_square, inverse, growth):
+    """growth[k] = the old scale divided by the new one, or 1 for the first value
+
+    Before, `growth` holds the old mean squares.
+    """
+    for k in range(growth.shape[0]):
+        old, one = growth[k], one_like(growth[k])
+        growth[k] = math.sqrt(old) * inverse[k] if (0 < old) & (old != mean_square[k]) else one
+
+
+@jitable
 def scale_row(scales, columns, x, h, row):
     """Set the arrays of `row` for a row of weight h; the scales themselves do not change.
 
@@ -109,8 +128,8 @@ def scale_row(scales, columns, x, h, row):
         growth[k] = mean_square[k]
     _limit_values(x, mean_square, limited)
     add_squares(x, h, mean_square, weight)
-    invert_scales(mean_square[:n], inverse)
-    compare_scales(mean_square, inverse, growth[:n])
+    _invert_scales(mean_square[:n], inverse)
+    _compare_scales(mean_square, inverse, growth[:n])
 
 
 @force_inline()
