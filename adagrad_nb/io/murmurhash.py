@@ -1,0 +1,121 @@
+"""MurmurHash3 (x86, 32 bits) of byte strings, as scikit-learn and Vowpal Wabbit compute it.
+
+Numbers are uint64 that hold 32 bits: a product of two of them does not overflow, compiled or interpreted.
+"""
+
+import numpy as np
+
+from ..compiler.jit import jit, jitable
+
+ZERO = ord("0")
+
+_0, _1, _2, _3, _4, _5, _10 = (np.uint64(k) for k in (0, 1, 2, 3, 4, 5, 10))
+_8, _13, _15, _16, _17, _19, _24 = (np.uint64(k) for k in (8, 13, 15, 16, 17, 19, 24))
+_LOW32 = np.uint64(2**32 - 1)
+_C1, _C2, _C3 = np.uint64(0xCC9E2D51), np.uint64(0x1B873593), np.uint64(0xE6546B64)
+_MIX1, _MIX2 = np.uint64(0x85EBCA6B), np.uint64(0xC2B2AE35)
+
+
+@jitable
+def scramble(k):
+    """Return the contribution of four bytes to the hash."""
+    k = (k * _C1) & _LOW32
+    k = ((k << _15) | (k >> _17)) & _LOW32
+    return (k * _C2) & _LOW32
+
+
+@jitable
+def finish(h, length):
+    """Return the hash of a string of `length` bytes from the state after its last byte."""
+    h ^= length & _LOW32
+    h = ((h ^ (h >> _16)) * _MIX1) & _LOW32
+    h = ((h ^ (h >> _13)) * _MIX2) & _LOW32
+    return h ^ (h >> _16)
+
+
+@jitable
+def hash_bytes(text, start, end, seed):
+    """Return MurmurHash3 of text[start:end] with the lower 32 bits of a seed; positions and result are uint64.
+
+    A. Appleby, MurmurHash3_x86_32 (2010).
+    """
+    h = seed & _LOW32
+    i = start
+    while i + _4 <= end:
+        k = np.uint64(text[i]) | np.uint64(text[i + _1]) << _8
+        k |= np.uint64(text[i + _2]) << _16 | np.uint64(text[i + _3]) << _24
+        h ^= scramble(k)
+        h = ((h << _13) | (h >> _19)) & _LOW32
+        h = (h * _5 + _C3) & _LOW32
+        i += _4
+    if i < end:
+        k, shift = _0, _0
+        while i < end:
+            k |= np.uint64(text[i]) << shift
+            shift += _8
+            i += _1
+        h ^= scramble(k)
+    return finish(h, end - start)
+
+
+@jitable
+def hash_name(text, start, end, seed):
+    """Return Vowpal Wabbit's ``--hash strings`` of text[start:end]: value + seed of a number, else MurmurHash3.
+
+    A number has digits only; the empty string is 0.  The value is taken modulo 2^64, as there.
+    """
+    value = _0
+    for i in range(start, end):
+        d = np.uint64(text[i]) - np.uint64(ZERO)
+        if d >= _10:  # also a byte below "0": unsigned numbers wrap around
+            return hash_bytes(text, start, end, seed)
+        value = value * _10 + d
+    return value + seed
+
+
+@jit
+def hash_slices(data, offsets, seed, hashes):
+    """Write the hash of each data[offsets[i]:offsets[i + 1]] to hashes[i]; offsets are those of an Arrow array."""
+    for i in range(hashes.size):
+        hashes[i] = hash_bytes(data, np.uint64(offsets[i]), np.uint64(offsets[i + 1]), seed)
+
+
+def hash_strings(strings, seed=0):
+    """Return the hash of each string, as scikit-learn's ``murmurhash3_32(string, seed, positive=True)``.
+
+    Parameters
+    ----------
+    strings : sequence of str or bytes, or tuple (offsets, data)
+        Strings, which are encoded as UTF-8, or the two buffers of an Arrow array of strings: string i is
+        ``data[offsets[i]:offsets[i + 1]]``, with int32 or int64 offsets and uint8 data.
+    seed : int, default 0
+        Its lower 32 bits are used.
+
+    Returns
+    -------
+    numpy.ndarray of uint32, shape (n_strings,)
+        Hashes.
+
+    Raises
+    ------
+    ValueError
+        If the offsets decrease or exceed the data.
+    """
+    offsets, data = strings if _are_buffers(strings) else _join_strings(strings)
+    if offsets.size and not (0 <= offsets[0] and offsets[-1] <= data.size and (offsets[1:] >= offsets[:-1]).all()):
+        raise ValueError(f"strings: the offsets must increase from 0 or more to at most the {data.size} bytes of data")
+    hashes = np.empty(max(offsets.size - 1, 0), np.uint32)
+    hash_slices(data, offsets, np.uint64(seed & int(_LOW32)), hashes)
+    return hashes
+
+
+def _are_buffers(strings):
+    return isinstance(strings, tuple) and len(strings) == 2 and all(isinstance(item, np.ndarray) for item in strings)
+
+
+def _join_strings(strings):
+    """Return (offsets, data) of a sequence of strings."""
+    encoded = [string.encode() if isinstance(string, str) else bytes(string) for string in strings]
+    offsets = np.zeros(len(encoded) + 1, np.int64)
+    np.cumsum([len(string) for string in encoded], out=offsets[1:])
+    return offsets, np.frombuffer(b"".join(encoded), np.uint8)
