@@ -5,9 +5,9 @@ Numbers are uint64 that hold 32 bits: a product of two of them does not overflow
 
 import numpy as np
 
-from ..compiler.jit import jit, jitable
+from ..compiler.jit import force_inline, jit, jitable
 
-ZERO = ord("0")
+SPACE, ZERO, NINE = b" 09"
 
 _0, _1, _2, _3, _4, _5, _10 = (np.uint64(k) for k in (0, 1, 2, 3, 4, 5, 10))
 _8, _13, _15, _16, _17, _19, _24 = (np.uint64(k) for k in (8, 13, 15, 16, 17, 19, 24))
@@ -16,7 +16,7 @@ _C1, _C2, _C3 = np.uint64(0xCC9E2D51), np.uint64(0x1B873593), np.uint64(0xE6546B
 _MIX1, _MIX2 = np.uint64(0x85EBCA6B), np.uint64(0xC2B2AE35)
 
 
-@jitable
+@force_inline()
 def scramble(k):
     """Return the contribution of four bytes to the hash."""
     k = (k * _C1) & _LOW32
@@ -24,7 +24,7 @@ def scramble(k):
     return (k * _C2) & _LOW32
 
 
-@jitable
+@force_inline()
 def finish(h, length):
     """Return the hash of a string of `length` bytes from the state after its last byte."""
     h ^= length & _LOW32
@@ -58,19 +58,22 @@ def hash_bytes(text, start, end, seed):
     return finish(h, end - start)
 
 
-@jitable
+@force_inline()
 def hash_name(text, start, end, seed):
     """Return Vowpal Wabbit's ``--hash strings`` of text[start:end]: value + seed of a number, else MurmurHash3.
 
-    A number has digits only; the empty string is 0.  The value is taken modulo 2^64, as there.
+    A number has digits only; the empty string is 0.  The value is taken modulo 2^64, as there.  Control characters at
+    both ends are omitted.
     """
-    value = _0
-    for i in range(start, end):
-        d = np.uint64(text[i]) - np.uint64(ZERO)
-        if d >= _10:  # also a byte below "0": unsigned numbers wrap around
-            return hash_bytes(text, start, end, seed)
-        value = value * _10 + d
-    return value + seed
+    while start < end and text[start] <= SPACE:
+        start += _1
+    while start < end and text[end - _1] <= SPACE:
+        end -= _1
+    value, i = _0, start
+    while i < end and ZERO <= text[i] <= NINE:
+        value = value * _10 + np.uint64(text[i] - ZERO)
+        i += _1
+    return value + seed if i == end else hash_bytes(text, start, end, seed)
 
 
 @jit

@@ -2,6 +2,8 @@
 
 import bz2
 import contextlib
+import errno
+import glob
 import gzip
 import io
 import lzma
@@ -23,6 +25,22 @@ ZSTD_INPUT = 1 << 11
 MAX_LINE = 1 << 27  # bytes of a line of compressed text; a few bytes may expand to gigabytes without a line end
 ZSTD_CHECKSUM = 4  # bit of the fifth byte of a frame
 DECOMPRESSION_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError)
+
+
+def open_sources(path):
+    """Return a list of `Source`: one, or those of a list of files or of a pattern such as ``"part-*.gz"``."""
+    if isinstance(path, (list, tuple)):
+        if not path:
+            raise ValueError("path: got an empty list; pass at least one file")
+        return [source for item in path for source in open_sources(item)]
+    if isinstance(path, (str, os.PathLike)) and not os.path.exists(path):
+        pattern = os.fsdecode(path)
+        if glob.has_magic(pattern):
+            found = sorted(name for name in glob.glob(pattern, recursive=True) if not os.path.isdir(name))
+            if not found:
+                raise FileNotFoundError(errno.ENOENT, "No file matches this pattern", pattern)
+            return [Source(name) for name in found]
+    return [Source(path)]
 
 
 class Source:

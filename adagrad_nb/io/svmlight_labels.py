@@ -5,7 +5,8 @@ import re
 import numpy as np
 
 from ..compiler.jit import jit
-from .svmlight import raise_at_line, shorten_repr
+from .lines import shorten_repr
+from .svmlight import raise_at_line
 from .svmlight_scanner import (
     COLON,
     HASH,

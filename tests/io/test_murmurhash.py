@@ -68,5 +68,7 @@ def test_numbers_are_added_to_the_seed():
     assert number(hash_name, b"0", 5) == number(hash_name, b"000", 5) == 5
     assert number(hash_name, b"1234567890123", 2**32 - 1) == 1234567890123 + 2**32 - 1
     assert number(hash_name, b"18446744073709551617", 5) == 6
-    for word in (b"-1", b"1.0", b"1e3", b"a1", b"1a", b" 1", b"1:", b"/", b"\xff1"):
+    assert number(hash_name, b"\x0b7\x1f ", 5) == 12
+    assert number(hash_name, b"\x0bx\x1f", 5) == number(hash_bytes, b"x", 5)
+    for word in (b"-1", b"1.0", b"1e3", b"a1", b"1a", b"1:", b"/", b"\xff1"):
         assert number(hash_name, word, 5) == number(hash_bytes, word, 5)
