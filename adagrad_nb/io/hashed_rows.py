@@ -5,10 +5,9 @@ import numpy as np
 from ..compiler.jit import jit
 
 FNV_PRIME = np.uint64(16777619)
-INSERTION_SORT = 16  # numbers in a row up to which insertion sort is faster than merging
+RANK_SORT = 32  # keys that are sorted by counting smaller ones, which has no branches, before merging
 
-_0, _1, _32 = np.uint64(0), np.uint64(1), np.uint64(32)
-_LOW32 = np.uint64(2**32 - 1)
+LOW32 = 2**32 - 1
 
 
 @jit
@@ -84,23 +83,23 @@ def pair_features(row_segments, segments, order, pairs, columns, values, mask, o
 
 @jit
 def sort_keys(keys, n, scratch):
-    """Sort keys[:n]; the scratch array has at least n elements.  Return whether the result is in `scratch`."""
-    for start in range(0, n, INSERTION_SORT):
-        for i in range(start + 1, min(start + INSERTION_SORT, n)):
-            key, j = keys[i], i
-            while j > start and keys[j - 1] > key:
-                keys[j] = keys[j - 1]
-                j -= 1
-            keys[j] = key
-    width = INSERTION_SORT
-    in_scratch = False
+    """Sort distinct keys[:n]; the scratch array has at least n elements.  Return whether the result is in `scratch`."""
+    width = RANK_SORT
+    for start in range(0, n, width):
+        end = min(start + width, n)
+        for i in range(start, end):
+            key, rank = keys[i], 0
+            for j in range(start, end):
+                rank += keys[j] < key
+            scratch[start + rank] = key
+    in_scratch = True
     while width < n:
         source, target = (scratch, keys) if in_scratch else (keys, scratch)
         for start in range(0, n, 2 * width):
             middle, end = min(start + width, n), min(start + 2 * width, n)
             i, j = start, middle
             for k in range(start, end):
-                if i < middle and (j >= end or source[i] <= source[j]):
+                if j >= end or (i < middle and source[i] < source[j]):
                     target[k] = source[i]
                     i += 1
                 else:
@@ -115,7 +114,7 @@ def sort_keys(keys, n, scratch):
 def sort_and_sum(indptr, columns, values, keys, scratch, data):
     """Sort each row by column, add up the values of equal columns and omit zeros, in `columns`, `data` and `indptr`.
 
-    Columns are below 2^32 and rows have fewer values than that.  Return (values left, first row with a sum that is not
+    Columns are below 2^31 and rows have fewer values than that.  Return (values left, first row with a sum that is not
     finite, or -1).
     """
     k, bad, start = 0, -1, indptr[0]
@@ -123,16 +122,16 @@ def sort_and_sum(indptr, columns, values, keys, scratch, data):
         end = indptr[row + 1]
         n = end - start
         for j in range(n):
-            keys[j] = np.uint64(columns[start + j]) << _32 | np.uint64(j)
+            keys[j] = np.int64(columns[start + j]) << 32 | j
         in_scratch = sort_keys(keys, n, scratch)
         ordered = scratch if in_scratch else keys
         j = 0
         while j < n:
-            column = ordered[j] >> _32
-            total = values[start + np.int64(ordered[j] & _LOW32)]
+            column = ordered[j] >> 32
+            total = values[start + (ordered[j] & LOW32)]
             j += 1
-            while j < n and ordered[j] >> _32 == column:
-                total += values[start + np.int64(ordered[j] & _LOW32)]
+            while j < n and ordered[j] >> 32 == column:
+                total += values[start + (ordered[j] & LOW32)]
                 j += 1
             if total != 0.0:
                 columns[k], data[k] = column, total

@@ -33,7 +33,7 @@ def finish(h, length):
     return h ^ (h >> _16)
 
 
-@jitable
+@force_inline()
 def hash_bytes(text, start, end, seed):
     """Return MurmurHash3 of text[start:end] with the lower 32 bits of a seed; positions and result are uint64.
 
@@ -65,6 +65,8 @@ def hash_name(text, start, end, seed):
     A number has digits only; the empty string is 0.  The value is taken modulo 2^64, as there.  Control characters at
     both ends are omitted.
     """
+    if start < end and text[start] > NINE and text[end - _1] > SPACE:  # by far the most frequent case
+        return hash_bytes(text, start, end, seed)
     while start < end and text[start] <= SPACE:
         start += _1
     while start < end and text[end - _1] <= SPACE:

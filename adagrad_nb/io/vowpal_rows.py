@@ -142,7 +142,7 @@ def _sort_rows(text_format, block, rows, first, indptr, columns, values):
     data = np.empty(int(indptr[-1]), text_format.dtype)
     with np.errstate(over="ignore"):
         n_values, bad = sort_and_sum(
-            indptr, columns, values, np.empty(longest, np.uint64), np.empty(longest, np.uint64), data
+            indptr, columns, values, np.empty(longest, np.int64), np.empty(longest, np.int64), data
         )
     if bad >= 0:
         _raise_for_row(text_format, block, rows, first + int(bad), "a value or a sum of values", None)

@@ -40,6 +40,8 @@ LABEL, WEIGHT, SCALE, VALUE = range(4)
 
 BAR, QUOTE = b"|'"
 LOWER_CASE = 32
+ENDS_WORD = np.isin(np.arange(256), np.frombuffer(b" \t\r\n|", np.uint8))  # a table is faster than five comparisons
+ENDS_NAME = ENDS_WORD | (np.arange(256) == COLON)
 NAN, INFINITY = np.frombuffer(b"nan", np.uint8), np.frombuffer(b"infinity", np.uint8)
 _0, _1, _3, _8, _18 = (np.uint64(k) for k in (0, 1, 3, 8, 18))
 
@@ -83,7 +85,13 @@ def count_vw(text):
 @inline
 def ends_word(c):
     """Return whether a word ends before the byte c."""
-    return (c <= SPACE and (c == SPACE or c == NEWLINE or c == TAB or c == CARRIAGE_RETURN)) or c == BAR
+    return ENDS_WORD[c]
+
+
+@inline
+def ends_name(c):
+    """Return whether a name ends before the byte c."""
+    return ENDS_NAME[c]
 
 
 @inline
@@ -162,7 +170,7 @@ def scan_namespace(text, i, settings):
     start = i
     if text[i] == COLON:
         return NO_NAMESPACE, start, _0
-    while not ends_word(text[i]) and text[i] != COLON:
+    while not ends_name(text[i]):
         i += _1
     if settings.names != NUMBERED:
         return OK, i, _0 if i == start else hash_word(text, start, i, _0, settings.names)
@@ -263,7 +271,7 @@ def scan_vw(text, settings, out):
                     if status != OK:
                         return status, start, rows, k, s, n_unrounded, largest
                 else:
-                    while not ends_word(text[i]) and text[i] != COLON:
+                    while not ends_name(text[i]):
                         i += _1
                 end = i
                 value, is_string = 1.0, False
