@@ -5,7 +5,7 @@ Numbers are uint64 that hold 32 bits: a product of two of them does not overflow
 
 import numpy as np
 
-from ..compiler.jit import force_inline, jit, jitable
+from ..compiler.jit import force_inline, jit
 
 SPACE, ZERO, NINE = b" 09"
 

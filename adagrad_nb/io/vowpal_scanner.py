@@ -10,7 +10,6 @@ import numpy as np
 from ..compiler.jit import jit
 from .murmurhash import hash_bytes, hash_name
 from .svmlight_scanner import (
-    CARRIAGE_RETURN,
     COLON,
     DECIMAL_POINT,
     MALFORMED,
