@@ -259,8 +259,8 @@ class TextFile(ChunkedFile):
         else:
             line = shorten_repr(block.text_of_line(position).rstrip("\r"))
             reason = {
-                NO_DELIMITER: f"got {line} without the delimiter {self._delimiter!r}; write label{self._delimiter}text, or "
-                "pass delimiter, or label=None if there are no labels",
+                NO_DELIMITER: f"got {line} without the delimiter {self._delimiter!r}; write label and text, "
+                "or pass delimiter, or label=None if there are no labels",
                 NO_LABEL: f"got {line} without a label; write one, or pass label=None if there are no labels",
                 OPEN_QUOTE: f"got {line}, where a quotation mark is not closed; write each row in one line",
             }[status]

@@ -62,7 +62,7 @@ def word_table(lowercase):
 
 @jit
 def count_text(text):
-    """Return the numbers of line ends and of words, which is an upper bound: a word has two bytes and a byte after it."""
+    """Return the numbers of line ends and of words, an upper bound: a word has two bytes and one after it."""
     lines = 0
     for i in range(text.size):
         lines += text[i] == NEWLINE

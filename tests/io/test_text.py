@@ -46,8 +46,8 @@ def assert_rows(X, rows):
 
 
 WORDS = [
-    "spam", "a", "I", "IBM", "x_1", "2nd", "naïve", "ÉCOLE", "Straße", "東京", "ΟΔΟΣ", "İstanbul", "don't", "e-mail", "—", "…",
-    "🙂", "𠀀𠀁", "Ⱥx", "K1", "²³", "ﬁne", "a\u0301b", "\u00a0", "...", "__", "\x00nul", "9" * 40,
+    "spam", "a", "I", "IBM", "x_1", "2nd", "naïve", "ÉCOLE", "Straße", "東京", "ΟΔΟΣ", "İstanbul", "don't", "e-mail", "—",
+    "…", "🙂", "𠀀𠀁", "Ⱥx", "K1", "²³", "ﬁne", "a\u0301b", "\u00a0", "...", "__", "\x00nul", "9" * 40,
 ]  # fmt: skip
 
 
@@ -127,7 +127,7 @@ def test_labels_and_delimiters():
 
 
 ERRORS = [
-    ("ham\tx\n\nspam", {}, "line 3: got 'spam' without the delimiter '\\t'; write label\ttext, or pass delimiter"),
+    ("ham\tx\n\nspam", {}, "line 3: got 'spam' without the delimiter '\\t'; write label and text, or pass delimiter"),
     ("ham\tx\n\tspam", {}, "line 2: got '\\tspam' without a label; write one, or pass label=None"),
     ('ham,x\n"",spam', {}, "line 2: got '\"\",spam' without a label"),
     ('ham,x\nham,"a text\nof two lines"\n', {}, "line 2: got 'ham,\"a text', where a quotation mark is not closed"),
