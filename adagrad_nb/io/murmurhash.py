@@ -85,6 +85,15 @@ def hash_slices(data, offsets, seed, hashes):
         hashes[i] = hash_bytes(data, np.uint64(offsets[i]), np.uint64(offsets[i + 1]), seed)
 
 
+def hash_namespace(name, hash_all=False):
+    """Return the seed that Vowpal Wabbit takes for the features of a namespace, given as bytes."""
+    if not name:
+        return 0
+    text, start, end, seed = np.frombuffer(name, np.uint8), np.uint64(0), np.uint64(len(name)), np.uint64(0)
+    with np.errstate(over="ignore"):
+        return int((hash_bytes if hash_all else hash_name)(text, start, end, seed))
+
+
 def hash_strings(strings, seed=0):
     """Return the hash of each string, as scikit-learn's ``murmurhash3_32(string, seed, positive=True)``.
 

@@ -18,6 +18,8 @@ from .svmlight_labels import as_tuples, read_query_ids, split_labels
 from .svmlight_scanner import NEWLINE, count_lines_and_colons
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
 CHUNK_BYTES = 1 << 20  # fits into the cache: 930 MB/s on a9a, against 880 with 4 MiB and 740 with 8 MiB
@@ -51,7 +53,7 @@ class Chunk(NamedTuple):
 
 
 def load_svmlight(
-    path: str | os.PathLike | BinaryIO,
+    path: "str | os.PathLike | BinaryIO | Sequence",
     *,
     n_features: int | None = None,
     zero_based: bool | Literal["auto"] = False,
@@ -61,6 +63,7 @@ def load_svmlight(
     multilabel: bool = False,
     offset: int = 0,
     length: int = -1,
+    on_error: Literal["raise", "skip", "report"] = "raise",
 ) -> tuple:
     """Load a file in svmlight (LIBSVM) format into memory.
 
@@ -70,9 +73,10 @@ def load_svmlight(
 
     Parameters
     ----------
-    path : str, os.PathLike or binary file
+    path : str, os.PathLike, binary file, or list of them
         Plain file, or a file compressed by gzip, xz, bzip2 or zstd, whatever its name.  zstd requires Python 3.14 or
-        the package ``zstandard``.  Pipes can be read once; "-" is standard input.
+        the package ``zstandard``.  Pipes can be read once; "-" is standard input.  A pattern such as ``"part-*.gz"``
+        stands for all files that match it, in alphabetical order.
     n_features : int, optional
         Number of columns of `X`.  By default the largest index determines it; pass it if a test file must have the
         columns of a training file.
@@ -92,6 +96,8 @@ def load_svmlight(
         Skip the lines that start more than `length` bytes after `offset`.  -1 or 0 means none.  So parts with
         ``offset_2 = offset_1 + length_1`` and so on have each line once.  They need `n_features`, and `zero_based` must
         not be "auto".
+    on_error : {"raise", "skip", "report"}, default "raise"
+        Treatment of a malformed line: raise ValueError, omit it, or omit it and warn of the number of such lines.
 
     Returns
     -------
@@ -125,7 +131,7 @@ def load_svmlight(
     >>> y
     array([ 1., -1.])
     """
-    extras = {"query_id": query_id, "multilabel": multilabel}
+    extras = {"query_id": query_id, "multilabel": multilabel, "on_error": on_error}
     is_part = _check.count("offset", offset) > 0 or _check.count("length", length, minimum=-1) > 0
     if is_part and n_features is None:
         raise ValueError("n_features: is needed with offset or length, so that all parts have the same columns")
@@ -146,7 +152,7 @@ def load_svmlight(
 
 
 def read_svmlight(
-    path: str | os.PathLike | BinaryIO,
+    path: "str | os.PathLike | BinaryIO | Sequence",
     *,
     n_features: int | None = None,
     zero_based: bool = False,
@@ -155,6 +161,7 @@ def read_svmlight(
     duplicates: Literal["error", "sum"] = "error",
     offset: int = 0,
     length: int = -1,
+    on_error: Literal["raise", "skip", "report"] = "raise",
 ) -> "SvmlightFile":
     """Return an iterable that reads a file in svmlight (LIBSVM) format in chunks, once per iteration.
 
@@ -162,7 +169,7 @@ def read_svmlight(
 
     Parameters
     ----------
-    path : str, os.PathLike or binary file
+    path : str, os.PathLike, binary file, or list of them
         As in `load_svmlight`.  An open file is read from its current position, and stays open.
     n_features : int, optional
         Number of columns of each chunk.  By default the largest index so far determines it, and later chunks may be
@@ -177,11 +184,13 @@ def read_svmlight(
         As in `load_svmlight`.
     offset, length : int, default 0 and -1
         As in `load_svmlight`: the part of the file to read.
+    on_error : {"raise", "skip", "report"}, default "raise"
+        As in `load_svmlight`.  The omitted lines of a pass are in the attribute `errors`.
 
     Returns
     -------
     SvmlightFile
-        Iterable of `Chunk` with the attribute `n_features` and, for a progress bar, `size` and `position`.
+        Iterable of `Chunk` with the attributes `n_features`, `errors` and, for a progress bar, `size` and `position`.
 
     Raises
     ------
@@ -196,7 +205,10 @@ def read_svmlight(
     >>> [chunk.X.shape for chunk in file], file.position / file.size
     ([(1, 1), (1, 2), (1, 5)], 1.0)
     """
-    return SvmlightFile(open_sources(path), n_features, zero_based, dtype, chunk_bytes, duplicates, offset, length)
+    sources = open_sources(path)
+    return SvmlightFile(
+        sources, n_features, zero_based, dtype, chunk_bytes, duplicates, offset, length, on_error=on_error
+    )
 
 
 class ChunkedFile:
@@ -408,8 +420,9 @@ def _load_auto_based(path, n_features, dtype, duplicates, extras):
         X = scipy.sparse.csr_array((X.data, X.indices - 1, X.indptr), shape=(X.shape[0], X.shape[1] - 1))
     if n_features is None:
         return file.with_extras(X, y)
-    if X.shape[1] > n_features:  # read again, for the error that names the line
-        list(SvmlightFile(source, n_features, zero_based, dtype, LOAD_BYTES, duplicates))
+    if X.shape[1] > n_features:  # read again, for the error that names the line, or to skip the line
+        file = SvmlightFile(source, n_features, zero_based, dtype, LOAD_BYTES, duplicates, **extras)
+        return file.with_extras(*stack_chunks(file.name, list(file), n_features))
     return file.with_extras(scipy.sparse.csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], n_features)), y)
 
 

@@ -23,6 +23,7 @@ LONGEST_MAGIC = max(map(len, MAGIC))
 # A block of zstd has at least 4 bytes and at most 128 KiB of text: at most 64 MiB of text are in memory at once.
 ZSTD_INPUT = 1 << 11
 MAX_LINE = 1 << 27  # bytes of a line of compressed text; a few bytes may expand to gigabytes without a line end
+NO_LINE_END = 1 << 16  # bytes without a line feed after which carriage returns are taken as line ends
 ZSTD_CHECKSUM = 4  # bit of the fifth byte of a frame
 DECOMPRESSION_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
@@ -94,10 +95,16 @@ class Source:
         with self._open_raw() as raw:
             stream, compression, errors = self._open_decompressed(raw)
             buffer, filled, first = bytearray(size + 1), 0, True
+            line_end = b""  # not known yet
             while True:
                 previous = filled
                 filled = self._fill_buffer(stream, buffer, filled, compression, errors)
                 last = filled < len(buffer) - 1
+                if not line_end and (last or filled > NO_LINE_END or 10 in buffer):
+                    line_end = b"\r" if 13 in buffer and 10 not in buffer else b"\n"
+                    previous = 0
+                if line_end == b"\r":  # of old Macintosh files
+                    buffer[previous:filled] = buffer[previous:filled].replace(b"\r", b"\n")
                 if first:
                     self._refuse_other_formats(bytes(buffer[: min(filled, 64)]))
                 if last and filled and buffer[filled - 1] != 10:

@@ -105,7 +105,13 @@ def _sort_columns(text_format, block, X):
     if X.has_canonical_format:
         return
     if text_format.duplicates == "sum":
-        sum_duplicates(text_format.name, X)
+        with np.errstate(over="ignore"):
+            X.sum_duplicates()
+        is_finite = np.isfinite(X.data)
+        if not is_finite.all():
+            row = int(np.searchsorted(X.indptr, int(is_finite.argmin()), "right")) - 1
+            problem = f"the sum of the values of a feature exceeds the largest {X.dtype}"
+            raise_at_line(text_format, _line_of_row(block, row), problem, "pass dtype=np.float64 or scale the data")
         return
     row_of_entry = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
     is_duplicate = (X.indices[1:] == X.indices[:-1]) & (row_of_entry[1:] == row_of_entry[:-1])
@@ -124,17 +130,6 @@ def _line_of_row(block, row):
     lines = block.text.tobytes().split(b"\n")
     labelled = [number for number, line in enumerate(lines) if line.partition(b"#")[0].strip(b" \t\r")]
     return block.line + labelled[row]
-
-
-def sum_duplicates(name, X):
-    """Add up the values of the same column in each row, in place."""
-    with np.errstate(over="ignore"):
-        X.sum_duplicates()
-    if not np.isfinite(X.data).all():
-        raise ValueError(
-            f"{name}: the sum of the values of a feature exceeds the largest {X.dtype}; pass dtype=np.float64 or scale "
-            "the data"
-        )
 
 
 # --- error messages ----------------------------------------------------------------------------------------------
@@ -168,8 +163,8 @@ def _explain_format(line):
         return "this is Vowpal Wabbit text", "read it with load_vw"
     if SEPARATED_LINE.search(line):
         return (
-            f"got {shorten_repr(line)}; this is comma-separated text",
-            "load it with numpy.loadtxt or pandas.read_csv and pass the arrays",
+            f"got {shorten_repr(line)}; this is CSV, comma-separated text",
+            "read it with read_csv",
         )
     return None
 

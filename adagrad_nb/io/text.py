@@ -7,6 +7,7 @@ import numpy as np
 import scipy
 
 from .. import _check
+from .hashed_names import HashedNames, key_words
 from .hashed_rows import sort_and_sum
 from .lines import LineError, shorten_repr
 from .readers import CHUNK_BYTES, LOAD_BYTES, Chunk, ChunkedFile, check_value_dtype, stack_chunks
@@ -130,6 +131,7 @@ def read_text(
     dtype: "npt.DTypeLike" = np.float64,
     chunk_bytes: int = CHUNK_BYTES,
     on_error: Literal["raise", "skip", "report"] = "raise",
+    keep_names: bool = False,
 ) -> "TextFile":
     """Return an iterable that reads a file with a label and a text in each line in chunks, once per iteration.
 
@@ -143,6 +145,9 @@ def read_text(
         As in `load_text`.
     chunk_bytes : int, default 1 MiB
         Bytes of decompressed text per chunk.  A chunk is longer if a single line is.
+    keep_names : bool, default False
+        Whether the attribute `feature_names` collects the words and sequences of words: a `HashedNames`, which is a
+        dictionary ``{column: list of names}`` with a report of collisions.  It needs memory for every name.
 
     Returns
     -------
@@ -163,7 +168,7 @@ def read_text(
     array(['ham', 'spam'], dtype='<U4')
     """
     options = TextOptions(label, delimiter, bits, ngrams, lowercase, alternate_sign, norm)
-    return TextFile(open_sources(path), dtype, chunk_bytes, options, on_error)
+    return TextFile(open_sources(path), dtype, chunk_bytes, options, on_error, keep_names)
 
 
 class TextOptions(NamedTuple):
@@ -181,10 +186,11 @@ class TextOptions(NamedTuple):
 class TextFile(ChunkedFile):
     """Iterable of `Chunk`, returned by `read_text`; see `ChunkedFile` for its attributes."""
 
-    def __init__(self, sources, dtype, chunk_bytes, options, on_error="raise"):
+    def __init__(self, sources, dtype, chunk_bytes, options, on_error="raise", keep_names=False):
         self._dtype = check_value_dtype(dtype)
         self._options = options
         self._settings = _check_options(options)
+        self.feature_names = HashedNames() if _check.boolean("keep_names", keep_names) else None
         if options.norm not in NORMS:
             raise ValueError(f"norm: got {options.norm!r}; must be 'l2' or None")
         self._delimiter, self._has_numbers = None, None
@@ -207,7 +213,7 @@ class TextFile(ChunkedFile):
         rows = TextRows(
             np.empty((n_lines, 2), np.int64), np.empty(n_lines + 1, np.int64), np.empty(n_features, np.int32),
             np.empty(n_features), np.empty(2 * block.text.size + 2, np.uint8), np.empty((n_words + 1, 2), np.int64),
-            np.empty((0, 2), np.int64),
+            np.empty((0 if self.feature_names is None else n_features, 2), np.int64),
         )  # fmt: skip
         with np.errstate(over="ignore"):
             scanned = scan_text(block.text, settings, rows)
@@ -217,6 +223,8 @@ class TextFile(ChunkedFile):
         labels = _slice(block.text, rows.labels[:n_rows])
         y = np.full(n_rows, np.nan) if settings.label == NO_LABELS else self._convert_labels(block, rows, labels)
         indptr = rows.indptr[: n_rows + 1]
+        if self.feature_names is not None:
+            self._add_names(rows, int(indptr[-1]))
         longest = int(np.diff(indptr).max(initial=0))
         data = np.empty(int(indptr[-1]), self._dtype)
         n_values, _ = sort_and_sum(
@@ -231,6 +239,12 @@ class TextFile(ChunkedFile):
         )
         X.has_canonical_format = True
         return [Chunk(X, y)]
+
+    def _add_names(self, rows, n_values):
+        """Add the names of all features."""
+        keys, buffer = np.empty(n_values, np.int64), rows.buffer.data
+        key_words(rows.buffer, rows.names, rows.columns, keys)
+        self.feature_names.add(keys, lambda k: str(buffer[rows.names[k, 0] : rows.names[k, 1]], "utf-8"))
 
     def _convert_labels(self, block, rows, labels):
         """Return labels as numbers if the first one of the file is a number, otherwise as strings."""

@@ -10,6 +10,7 @@ import numpy as np
 import scipy
 
 from .. import _check
+from .hashed_names import HashedNames
 from .readers import CHUNK_BYTES, DUPLICATES, LOAD_BYTES, Chunk, ChunkedFile, check_value_dtype, stack_chunks
 from .source import open_sources
 from .vowpal_rows import ANY_NAMESPACE, VwFormat, hash_rows, number_rows, scan_rows
@@ -138,6 +139,7 @@ def read_vw(
     constant: bool = False,
     missing_labels: Literal["error", "nan", "skip"] = "error",
     on_error: Literal["raise", "skip", "report"] = "raise",
+    keep_names: bool = False,
 ) -> "VwFile":
     """Return an iterable that reads a file in Vowpal Wabbit text format in chunks, once per iteration.
 
@@ -157,6 +159,9 @@ def read_vw(
         two million values make several chunks.
     duplicates, bits, hash, quadratic, constant, missing_labels, on_error
         As in `load_vw`.
+    keep_names : bool, default False
+        Whether the attribute `feature_names` collects the names of hashed features: a `HashedNames`, which is a
+        dictionary ``{column: list of names}`` with a report of collisions.  It needs memory for every name.
 
     Returns
     -------
@@ -176,7 +181,7 @@ def read_vw(
     >>> [(chunk.X.shape, chunk.weight.tolist()) for chunk in file]
     [((1, 1), [1.0]), ((1, 2), [1.0]), ((1, 5), [2.0])]
     """
-    options = VwOptions(duplicates, bits, hash, quadratic, constant, missing_labels)
+    options = VwOptions(duplicates, bits, hash, quadratic, constant, missing_labels, keep_names)
     return VwFile(open_sources(path), n_features, dtype, chunk_bytes, options, on_error)
 
 
@@ -189,6 +194,7 @@ class VwOptions(NamedTuple):
     quadratic: Any = ()
     constant: bool = False
     missing_labels: str = "error"
+    keep_names: bool = False
 
 
 class VwFile(ChunkedFile):
@@ -200,6 +206,11 @@ class VwFile(ChunkedFile):
         self._text_format = _check_options("", n_features, check_value_dtype(dtype), options)
         self._skips_unlabelled = options.missing_labels == "skip"
         super().__init__(sources, self._text_format.n_features, chunk_bytes, on_error)
+
+    @property
+    def feature_names(self) -> HashedNames | None:
+        """Names of the columns read so far, or None if they are not kept."""
+        return self._text_format.hashed_names
 
     def _start_pass(self):
         self._text_format = self._text_format._replace(namespace=None)
@@ -239,7 +250,8 @@ class VwFile(ChunkedFile):
 
 def _check_options(name, n_features, dtype, options):
     """Return the `VwFormat` of checked options."""
-    duplicates, bits, hashing, quadratic, constant, missing_labels = options
+    duplicates, bits, hashing, quadratic, constant, missing_labels, keep_names = options
+    keep_names = _check.boolean("keep_names", keep_names)
     hashing = _check.one_of("hash", hashing, tuple(HASHES))
     missing_labels = _check.one_of("missing_labels", missing_labels, MISSING_LABELS)
     constant = _check.boolean("constant", constant)
@@ -247,8 +259,8 @@ def _check_options(name, n_features, dtype, options):
     if duplicates is not None:
         duplicates = _check.one_of("duplicates", duplicates, DUPLICATES)
     if bits is None:
-        if hashing != "strings" or pairs.size or constant:
-            option = "hash" if hashing != "strings" else "quadratic" if pairs.size else "constant"
+        given = {"hash": hashing != "strings", "quadratic": pairs.size, "constant": constant, "keep_names": keep_names}
+        for option in filter(given.get, given):
             raise ValueError(f"{option}: is only for hashed features; pass bits=18 too")
     else:
         bits = _check.count("bits", bits, 1, MAX_BITS)
@@ -261,7 +273,7 @@ def _check_options(name, n_features, dtype, options):
         n_features = 2**bits
     return VwFormat(
         name, n_features, dtype, duplicates == "sum", NUMBERED if bits is None else HASHES[hashing], bits or 0, pairs,
-        constant, missing_labels == "error", None,
+        constant, missing_labels == "error", None, HashedNames() if keep_names else None,
     )  # fmt: skip
 
 

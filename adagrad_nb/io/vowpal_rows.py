@@ -1,13 +1,16 @@
 """Parser of one block of Vowpal Wabbit text: rows as CSR, and error messages with line number and remedy."""
 
+import functools
 import re
 from typing import NamedTuple
 
 import numpy as np
 import scipy
 
+from .hashed_names import HashedNames, key_features, key_pairs
 from .hashed_rows import count_values, order_segments, pair_features, sort_and_sum
 from .lines import MAX_VALUES, LineError, shorten_repr
+from .murmurhash import hash_namespace
 from .svmlight import INT32_COLUMNS, LARGEST_INDEX, LIBFFM_LINE, SEPARATED_LINE, SVMLIGHT_LINE
 from .vowpal_scanner import (
     BAD_IMPORTANCE,
@@ -16,6 +19,7 @@ from .vowpal_scanner import (
     BAD_VALUE,
     COLUMN_TOO_LARGE,
     HAS_BASE,
+    HASH_ALL,
     LABEL,
     LOST_VALUE,
     NO_BAR,
@@ -53,6 +57,7 @@ class VwFormat(NamedTuple):
     constant: bool
     labelled: bool
     namespace: bytes | None  # of numbered features, once it is known
+    hashed_names: HashedNames | None  # to which names are added
 
 
 class ParsedRows(NamedTuple):
@@ -73,7 +78,8 @@ def scan_rows(text_format, block, counts):
     rows = VwRows(
         np.empty((n_lines, 2)), np.empty(n_lines, np.int64), np.empty(n_lines + 1, np.int64),
         np.empty((n_bars + 1, 2), np.int64), np.empty(n_bars), np.empty(features, columns), np.empty(features),
-        np.empty((2 * n_lines + n_bars + features, 3), np.int64), np.empty((0, 2), np.int64),
+        np.empty((2 * n_lines + n_bars + features, 3), np.int64),
+        np.empty((0 if text_format.hashed_names is None else features, 3), np.int64),
     )  # fmt: skip
     max_column = LARGEST_INDEX if text_format.n_features is None else text_format.n_features - 1
     settings = VwSettings(
@@ -112,9 +118,18 @@ def number_rows(text_format, block, parsed, min_columns):
 
 def hash_rows(text_format, block, parsed):
     """Yield (first row, matrix) of rows with hashed features, several times if there are many pairs."""
-    rows, n_rows, _, n_segments, _ = parsed
+    rows, n_rows, n_values, n_segments, _ = parsed
     row_segments, segments = rows.row_segments[: n_rows + 1], rows.segments[: n_segments + 1]
+    names = text_format.hashed_names
+    keys = np.empty(0 if names is None else n_values, np.int64)
+    if names is not None:
+        key_features(block.text, rows.names, rows.columns, keys)
+        columns, mask = rows.columns.copy(), 2**text_format.bits - 1
+        seed_of = functools.partial(hash_namespace, hash_all=text_format.names == HASH_ALL)
+        name_of = functools.partial(_name_of, block.text, rows.names, columns, mask, seed_of)
     if not text_format.pairs.size and not text_format.constant:
+        if names is not None:
+            names.add(keys, name_of)
         yield 0, _sort_rows(text_format, block, rows, 0, segments[row_segments, 0], rows.columns, rows.values)
         return
     order, indptr = np.empty(n_segments, np.int64), np.empty(n_rows + 1, np.int64)
@@ -125,15 +140,43 @@ def hash_rows(text_format, block, parsed):
         last = max(int(np.searchsorted(indptr, indptr[first] + MAX_VALUES, "right")) - 1, first + 1)
         pointers = indptr[first : last + 1] - indptr[first]
         columns, values = np.empty(pointers[-1], np.int32), np.empty(pointers[-1])
-        out = columns, values, np.empty((0, 2), np.int64), pointers
+        parents = np.empty((0 if names is None else columns.size, 2), np.int64)
+        out = columns, values, parents, pointers
         with np.errstate(over="ignore"):
             pair_features(
                 row_segments[first : last + 1], segments, order, text_format.pairs, rows.columns, rows.values, mask, out
             )
         if text_format.constant:
             columns[pointers[1:] - 1], values[pointers[1:] - 1] = CONSTANT & int(mask), 1.0
+        if names is not None:
+            if text_format.constant:
+                parents[pointers[1:] - 1] = -1
+            _add_names(names, parents, columns, keys, name_of)
         yield first, _sort_rows(text_format, block, rows, first, pointers, columns, values)
         first = last
+
+
+def _add_names(names, parents, columns, keys, name_of):
+    """Add the names of features, of pairs of them, and of the constant."""
+
+    def name_pair(k):
+        return "*".join(name_of(i) for i in parents[k].tolist() if i >= 0) or "Constant"
+
+    pair_keys = np.empty(columns.size, np.int64)
+    with np.errstate(over="ignore"):
+        key_pairs(parents, columns, keys, pair_keys)
+    names.add(pair_keys, name_pair)
+
+
+def _name_of(text, positions, columns, mask, seed_of, k):
+    """Return the name of feature k."""
+    start, end, namespace = positions[k].tolist()
+    namespace_name = NAME.match(text[namespace:].data).group()
+    name, colon, value = text[start:end].tobytes().partition(b":")
+    if not name and not colon:  # the column is that of the namespace plus the number of the feature
+        name = b":%d" % (int(columns[k]) - seed_of(namespace_name) & mask)
+    full = (namespace_name + b"^" if namespace_name else b"") + name + (b"=" + value if colon else b"")
+    return full.decode("utf-8", "backslashreplace")
 
 
 def _sort_rows(text_format, block, rows, first, indptr, columns, values):
@@ -260,5 +303,5 @@ def _explain_format(line):
     if SVMLIGHT_LINE.search(line):
         return "this is svmlight text; read it with load_svmlight"
     if SEPARATED_LINE.search(line):
-        return "this is comma-separated text; write label | feature:value"
+        return "this is CSV, comma-separated text; read it with read_csv"
     return "write the label, '|' and the features"

@@ -66,7 +66,7 @@ class VwRows(NamedTuple):
     columns: np.ndarray
     values: np.ndarray  # a string is NaN where `parse_number` cannot round the scale, which then is taken as 1
     unrounded: np.ndarray  # (n, 3): position of a number, its kind, and its index
-    names: np.ndarray  # (features, 2): positions of the feature and of its namespace; without rows, they are not kept
+    names: np.ndarray  # (features, 3): start and end of the name, start of the namespace; without rows, not kept
 
 
 @jit
@@ -310,7 +310,7 @@ def scan_vw(text, settings, out):
                 columns[k] = column
                 values[k] = value if is_string else scale * value
                 if keeps_names:
-                    positions[k, 0], positions[k, 1] = start, namespace
+                    positions[k, 0], positions[k, 1], positions[k, 2] = start, (i if is_string else end), namespace
                 k += _1
         rows += _1
         row_segments[rows] = s

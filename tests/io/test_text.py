@@ -46,8 +46,8 @@ def assert_rows(X, rows):
 
 
 WORDS = [
-    "spam", "a", "I", "IBM", "x_1", "2nd", "naïve", "ÉCOLE", "Straße", "東京", "ΟΔΟΣ", "İstanbul", "don't", "e-mail", "—",
-    "…", "🙂", "𠀀𠀁", "Ⱥx", "K1", "²³", "ﬁne", "a\u0301b", "\u00a0", "...", "__", "\x00nul", "9" * 40,
+    "spam", "a", "I", "IBM", "x_1", "2nd", "naïve", "ÉCOLE", "Straße", "東京", "ΟΔΟΣ", "İstanbul", "don't", "e-mail",
+    "—", "…", "🙂", "𠀀𠀁", "Ⱥx", "K1", "²³", "ﬁne", "a\u0301b", "\u00a0", "...", "__", "\x00nul", "9" * 40,
 ]  # fmt: skip
 
 
