@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..compiler.jit import jit
+from ..compiler.jit import borrow_arrays, jit
 from .murmurhash import hash_bytes
 from .vowpal_scanner import ends_name
 
@@ -74,6 +74,7 @@ class HashedNames(dict):
 @jit
 def key_features(text, positions, columns, keys):
     """Write the key of each feature of Vowpal Wabbit text; see `vowpal_scanner.VwRows` for its positions."""
+    (text,) = borrow_arrays((text,))
     for k in range(keys.size):
         start = np.uint64(positions[k, 2])
         end = start
@@ -99,6 +100,7 @@ def key_pairs(parents, columns, feature_keys, keys):
 @jit
 def key_words(buffer, spans, columns, keys):
     """Write the key of each buffer[start:end]."""
+    (buffer,) = borrow_arrays((buffer,))
     for k in range(keys.size):
         second = hash_bytes(buffer, np.uint64(spans[k, 0]), np.uint64(spans[k, 1]), SECOND_SEED)
         keys[k] = np.int64(columns[k]) << 32 | np.int64(second)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..compiler.jit import jit
+from ..compiler.jit import borrow_arrays, jit
 
 FNV_PRIME = np.uint64(16777619)
 RANK_SORT = 32  # keys that are sorted by counting smaller ones, which has no branches, before merging
@@ -117,6 +117,7 @@ def sort_and_sum(indptr, columns, values, keys, scratch, data):
     Columns are below 2^31 and rows have fewer values than that.  Return (values left, first row with a sum that is not
     finite, or -1).
     """
+    keys, scratch = borrow_arrays((keys, scratch))
     k, bad, start = 0, -1, indptr[0]
     for row in range(indptr.size - 1):
         end = indptr[row + 1]

@@ -87,6 +87,11 @@ class Source:
         else:
             raise TypeError(f"path: got {file!r}; pass a file name or a file opened in binary mode")
 
+    @property
+    def is_named_file(self):
+        """Whether the source is a file that is opened for each pass, and no stream."""
+        return self._file is None and self._start is not None
+
     def read_blocks(self, size):
         """Yield blocks of whole lines as uint8 arrays; a block is valid until the next one is requested.
 

@@ -243,7 +243,8 @@ class TextFile(ChunkedFile):
     def _add_names(self, rows, n_values):
         """Add the names of all features."""
         keys, buffer = np.empty(n_values, np.int64), rows.buffer.data
-        key_words(rows.buffer, rows.names, rows.columns, keys)
+        with np.errstate(over="ignore"):
+            key_words(rows.buffer, rows.names, rows.columns, keys)
         self.feature_names.add(keys, lambda k: str(buffer[rows.names[k, 0] : rows.names[k, 1]], "utf-8"))
 
     def _convert_labels(self, block, rows, labels):

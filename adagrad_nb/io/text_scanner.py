@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiler.jit import jit
+from ..compiler.jit import borrow_arrays, jit
 from .murmurhash import hash_bytes
 from .svmlight_scanner import CARRIAGE_RETURN, NEWLINE, SPACE, is_blank
 
@@ -175,6 +175,7 @@ def split_words(text, i, end, settings, rows, o):
 @jit
 def scan_text(text, settings, rows):
     """Write the rows of a text; return (status, position, rows, features, end in the buffer)."""
+    (text,), settings, rows = borrow_arrays((text,)), borrow_arrays(settings), borrow_arrays(rows)
     i, size, row, k, o = _0, np.uint64(text.size), 0, 0, 0
     words, buffer, names = rows.words, rows.buffer, rows.names
     keeps_names = names.shape[0] > 0

@@ -123,7 +123,8 @@ def hash_rows(text_format, block, parsed):
     names = text_format.hashed_names
     keys = np.empty(0 if names is None else n_values, np.int64)
     if names is not None:
-        key_features(block.text, rows.names, rows.columns, keys)
+        with np.errstate(over="ignore"):
+            key_features(block.text, rows.names, rows.columns, keys)
         columns, mask = rows.columns.copy(), 2**text_format.bits - 1
         seed_of = functools.partial(hash_namespace, hash_all=text_format.names == HASH_ALL)
         name_of = functools.partial(_name_of, block.text, rows.names, columns, mask, seed_of)

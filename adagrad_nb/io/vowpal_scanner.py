@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..compiler.jit import jit
-from .murmurhash import hash_bytes, hash_name
+from ..compiler.jit import borrow_arrays, jit
+from .murmurhash import hash_name
 from .svmlight_scanner import (
     COLON,
     DECIMAL_POINT,
@@ -96,7 +96,7 @@ def ends_name(c):
 @inline
 def hash_word(text, start, end, seed, names):
     """Return the hash of a name."""
-    return hash_bytes(text, start, end, seed) if names == HASH_ALL else hash_name(text, start, end, seed)
+    return hash_name(text, start, end, seed, names == HASH_ALL)
 
 
 @jit
@@ -195,21 +195,30 @@ def scan_column(text, i, max_column):
 
 
 @jit
-def scan_string(text, start, name_start, name_end, seed, names):
-    """Return (status, end, hash) of a value at text[start:] that is a string and not a number."""
+def scan_value(text, start, name_start, name_end, seed, names):
+    """Return (status, end, value, state, hash) of the value at text[start:].
+
+    The state is that of `parse_number`; MALFORMED means a string, of which the hash is that of the feature.
+    """
+    value, i, state = parse_number(text, start)
+    if state != MALFORMED:
+        return (OK if ends_word(text[i]) else BAD_VALUE), i, value, state, _0
+    if names == NUMBERED or begins_number(text, start):
+        return BAD_VALUE, i, 0.0, state, _0
     i = start
     while not (is_blank(text[i]) or text[i] == NEWLINE):
         i += _1
     if i == start:
-        return LOST_VALUE, i, _0
+        return LOST_VALUE, i, 0.0, state, _0
     if is_not_finite(text, start, i):
-        return BAD_VALUE, i, _0
-    return OK, i, hash_word(text, start, i, hash_word(text, name_start, name_end, seed, names), names)
+        return BAD_VALUE, i, 0.0, state, _0
+    return OK, i, 1.0, state, hash_word(text, start, i, hash_word(text, name_start, name_end, seed, names), names)
 
 
 @jit
 def scan_vw(text, settings, out):
     """Write the rows of a text; return (status, position, rows, features, segments, n_unrounded, largest column)."""
+    (text,), settings, out = borrow_arrays((text,)), borrow_arrays(settings), borrow_arrays(out)
     starts, row_segments, segments = out.starts, out.row_segments, out.segments
     scales, columns, values, unrounded, positions = out.scales, out.columns, out.values, out.unrounded, out.names
     names, mask = settings.names, settings.mask
@@ -272,43 +281,33 @@ def scan_vw(text, settings, out):
                 else:
                     while not ends_name(text[i]):
                         i += _1
-                end = i
-                value, is_string = 1.0, False
+                end, value, is_string = i, 1.0, False
                 if text[i] == COLON:
                     i += _1
                     d = digit_value(text[i])
-                    if 0 <= d <= 9 and ends_word(text[i + _1]):
+                    if 0 <= d <= 9 and ends_word(text[i + _1]):  # one digit is frequent enough to avoid the call
                         value = np.float64(d)
                         i += _1
                     else:
-                        value, stop, state = parse_number(text, i)
-                        is_string = state == MALFORMED and names != NUMBERED
-                        if is_string and begins_number(text, i):
-                            return BAD_VALUE, start, rows, k, s, n_unrounded, largest
-                        if is_string:
-                            status, i, hashed = scan_string(text, i, start, end, seed, names)
-                            if status != OK:
-                                return status, start, rows, k, s, n_unrounded, largest
-                            value = string_value
-                        else:
-                            if state == MALFORMED or not ends_word(text[stop]):
-                                return BAD_VALUE, start, rows, k, s, n_unrounded, largest
-                            if state == UNROUNDED:
-                                unrounded[n_unrounded, 0], unrounded[n_unrounded, 1] = i, VALUE
-                                unrounded[n_unrounded, 2] = k
-                                n_unrounded += _1
-                            i = stop
+                        status, stop, value, state, hashed = scan_value(text, i, start, end, seed, names)
+                        if status != OK:
+                            return status, start, rows, k, s, n_unrounded, largest
+                        is_string = state == MALFORMED
+                        if state == UNROUNDED:
+                            unrounded[n_unrounded, 0], unrounded[n_unrounded, 1] = i, VALUE
+                            unrounded[n_unrounded, 2] = k
+                            n_unrounded += _1
+                        i = stop
                 if names != NUMBERED:
-                    if not is_string:
-                        if end == start:
-                            hashed = seed + anonymous
-                            anonymous += _1
-                        else:
-                            hashed = hash_word(text, start, end, seed, names)
+                    if end > start and not is_string:
+                        hashed = hash_word(text, start, end, seed, names)
+                    elif not is_string:
+                        hashed = seed + anonymous
+                        anonymous += _1
                     column = np.int64(hashed & mask)
                 largest = max(largest, column)
                 columns[k] = column
-                values[k] = value if is_string else scale * value
+                values[k] = string_value if is_string else scale * value
                 if keeps_names:
                     positions[k, 0], positions[k, 1], positions[k, 2] = start, (i if is_string else end), namespace
                 k += _1

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adagrad_nb.io.murmurhash import hash_bytes, hash_name, hash_strings
+from adagrad_nb.io.murmurhash import hash_bytes, hash_name, hash_namespace, hash_strings
 
 # Values of MurmurHash3_x86_32 that its implementations publish as test vectors: (string, seed, hash).
 VECTORS = [
@@ -27,10 +27,10 @@ VECTORS = [
 ]
 
 
-def number(function, raw, seed):
+def number(function, raw, seed, *options):
     text = np.frombuffer(raw, np.uint8)
     with np.errstate(over="ignore"):
-        return int(function(text, np.uint64(0), np.uint64(text.size), np.uint64(seed)))
+        return int(function(text, np.uint64(0), np.uint64(text.size), np.uint64(seed), *options))
 
 
 @pytest.mark.parametrize(("raw", "seed", "expected"), VECTORS)
@@ -64,11 +64,17 @@ def test_scikit_learn_has_the_same_hashes():
 
 def test_numbers_are_added_to_the_seed():
     """`hashstring` of Vowpal Wabbit: only strings of digits are numbers, and only the hash has 32 bits."""
-    assert number(hash_name, b"", 5) == 5
-    assert number(hash_name, b"0", 5) == number(hash_name, b"000", 5) == 5
-    assert number(hash_name, b"1234567890123", 2**32 - 1) == 1234567890123 + 2**32 - 1
-    assert number(hash_name, b"18446744073709551617", 5) == 6
-    assert number(hash_name, b"\x0b7\x1f ", 5) == 12
-    assert number(hash_name, b"\x0bx\x1f", 5) == number(hash_bytes, b"x", 5)
+    assert number(hash_name, b"", 5, False) == 5
+    assert number(hash_name, b"0", 5, False) == number(hash_name, b"000", 5, False) == 5
+    assert number(hash_name, b"1234567890123", 2**32 - 1, False) == 1234567890123 + 2**32 - 1
+    assert number(hash_name, b"18446744073709551617", 5, False) == 6
+    assert number(hash_name, b"\x0b7\x1f ", 5, False) == 12
+    assert number(hash_name, b"\x0bx\x1f", 5, False) == number(hash_bytes, b"x", 5)
     for word in (b"-1", b"1.0", b"1e3", b"a1", b"1a", b"1:", b"/", b"\xff1"):
-        assert number(hash_name, word, 5) == number(hash_bytes, word, 5)
+        assert number(hash_name, word, 5, False) == number(hash_bytes, word, 5)
+        assert number(hash_name, word, 5, True) == number(hash_bytes, word, 5)
+    for word in (b"", b"12", b" x "):
+        assert number(hash_name, word, 5, True) == number(hash_bytes, word, 5)
+    assert hash_namespace(b"user") == hash_namespace(b"user", True) == hash_strings(["user"])[0]
+    assert hash_namespace(b"") == hash_namespace(b"", True) == 0  # of the default namespace
+    assert hash_namespace(b"7") == 7
