@@ -2,6 +2,6 @@
 
 Read `readers` first, then `source` (files, pipes and decompression), `lines` (blocks of lines and their errors),
 `content` (names of other formats), `svmlight` and its scanner, `vowpal` with `vowpal_rows` and its scanner, `text` and
-its scanner, `murmurhash`, `hashed_rows` (interactions and sorting), `hashed_names`, `prefetch` (parsing in a second thread),
-`archive`, and `schema` (checks of what archives contain).
+its scanner, `murmurhash`, `hashed_rows` (interactions and sorting), `hashed_names`, `prefetch` (parsing in a second
+thread), `archive`, and `schema` (checks of what archives contain).
 """
