@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING
 from .cuda.arrays import has_cuda
 from .io.readers import Chunk, load_svmlight, read_svmlight
 from .io.row_cache import CachedReader, CachedRows, read_cache, write_cache
+from .io.text import load_text, read_text
 from .io.vowpal import load_vw, read_vw
 from .linear.device_trainer import DeviceRows, to_device
 from .linear.early_stopping import EarlyStopping
@@ -142,6 +143,6 @@ __all__ = [
     "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge",
     "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN", "catch_up",
     "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight",
-    "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_cache", "read_svmlight",
-    "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
+    "load_text", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_cache",
+    "read_svmlight", "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
 ]  # fmt: skip

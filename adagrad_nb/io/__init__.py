@@ -1,5 +1,7 @@
-"""Readers of svmlight and Vowpal Wabbit text, and archives of states and models.
+"""Readers of svmlight, Vowpal Wabbit and plain text, hashing of names, and archives of states and models.
 
-Read `readers` first, then `source` (files, pipes and decompression), `content` (names of other formats), `svmlight` and
-its scanner, `vowpal`, `archive`, and `schema` (checks of what archives contain).
+Read `readers` first, then `source` (files, pipes and decompression), `lines` (blocks of lines and their errors),
+`content` (names of other formats), `svmlight` and its scanner, `vowpal` with `vowpal_rows` and its scanner, `text` and
+its scanner, `murmurhash`, `hashed_rows` (interactions and sorting), `hashed_names`, `prefetch` (parsing in a second
+thread), `archive`, and `schema` (checks of what archives contain).
 """

@@ -11,16 +11,21 @@ import numpy as np
 import scipy
 
 from .. import _check
-from .source import Source
-from .svmlight import INT32_COLUMNS, TextBlock, TextFormat, parse_block
+from .lines import MAX_VALUES, ON_ERROR, LineErrors, TextBlock, parse_good_lines, report_errors
+from .prefetch import prefetch
+from .source import open_sources
+from .svmlight import INT32_COLUMNS, TextFormat, parse_block
 from .svmlight_labels import as_tuples, read_query_ids, split_labels
 from .svmlight_scanner import NEWLINE, count_lines_and_colons
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy.typing as npt
 
 CHUNK_BYTES = 1 << 20  # fits into the cache: 930 MB/s on a9a, against 880 with 4 MiB and 740 with 8 MiB
 DUPLICATES = ("error", "sum")
+PREFETCH_SIZE = 1 << 19  # bytes of a file, stored, from which a thread is worth its start
 LOAD_BYTES = 8 << 20  # for whole files, a few large arrays are faster to allocate: 500 MB/s, against 360 with 1 MiB
 
 
@@ -50,7 +55,7 @@ class Chunk(NamedTuple):
 
 
 def load_svmlight(
-    path: str | os.PathLike | BinaryIO,
+    path: "str | os.PathLike | BinaryIO | Sequence",
     *,
     n_features: int | None = None,
     zero_based: bool | Literal["auto"] = False,
@@ -60,6 +65,7 @@ def load_svmlight(
     multilabel: bool = False,
     offset: int = 0,
     length: int = -1,
+    on_error: Literal["raise", "skip", "report"] = "raise",
 ) -> tuple:
     """Load a file in svmlight (LIBSVM) format into memory.
 
@@ -69,9 +75,10 @@ def load_svmlight(
 
     Parameters
     ----------
-    path : str, os.PathLike or binary file
+    path : str, os.PathLike, binary file, or list of them
         Plain file, or a file compressed by gzip, xz, bzip2 or zstd, whatever its name.  zstd requires Python 3.14 or
-        the package ``zstandard``.  Pipes can be read once; "-" is standard input.
+        the package ``zstandard``.  Pipes can be read once; "-" is standard input.  A pattern such as ``"part-*.gz"``
+        stands for all files that match it, in alphabetical order.
     n_features : int, optional
         Number of columns of `X`.  By default the largest index determines it; pass it if a test file must have the
         columns of a training file.
@@ -91,6 +98,8 @@ def load_svmlight(
         Skip the lines that start more than `length` bytes after `offset`.  -1 or 0 means none.  So parts with
         ``offset_2 = offset_1 + length_1`` and so on have each line once.  They need `n_features`, and `zero_based` must
         not be "auto".
+    on_error : {"raise", "skip", "report"}, default "raise"
+        Treatment of a malformed line: raise ValueError, omit it, or omit it and warn of the number of such lines.
 
     Returns
     -------
@@ -124,7 +133,7 @@ def load_svmlight(
     >>> y
     array([ 1., -1.])
     """
-    extras = {"query_id": query_id, "multilabel": multilabel}
+    extras = {"query_id": query_id, "multilabel": multilabel, "on_error": on_error}
     is_part = _check.count("offset", offset) > 0 or _check.count("length", length, minimum=-1) > 0
     if is_part and n_features is None:
         raise ValueError("n_features: is needed with offset or length, so that all parts have the same columns")
@@ -135,7 +144,9 @@ def load_svmlight(
                 "pass True or False"
             )
         return _load_auto_based(path, n_features, dtype, duplicates, extras)
-    file = SvmlightFile(Source(path), n_features, zero_based, dtype, LOAD_BYTES, duplicates, offset, length, **extras)
+    file = SvmlightFile(
+        open_sources(path), n_features, zero_based, dtype, LOAD_BYTES, duplicates, offset, length, **extras
+    )
     chunks = list(file)
     if is_part and not chunks:
         chunks = [Chunk(scipy.sparse.csr_array((0, file.n_features), dtype=dtype), np.empty(0))]
@@ -143,7 +154,7 @@ def load_svmlight(
 
 
 def read_svmlight(
-    path: str | os.PathLike | BinaryIO,
+    path: "str | os.PathLike | BinaryIO | Sequence",
     *,
     n_features: int | None = None,
     zero_based: bool = False,
@@ -152,6 +163,7 @@ def read_svmlight(
     duplicates: Literal["error", "sum"] = "error",
     offset: int = 0,
     length: int = -1,
+    on_error: Literal["raise", "skip", "report"] = "raise",
 ) -> "SvmlightFile":
     """Return an iterable that reads a file in svmlight (LIBSVM) format in chunks, once per iteration.
 
@@ -159,7 +171,7 @@ def read_svmlight(
 
     Parameters
     ----------
-    path : str, os.PathLike or binary file
+    path : str, os.PathLike, binary file, or list of them
         As in `load_svmlight`.  An open file is read from its current position, and stays open.
     n_features : int, optional
         Number of columns of each chunk.  By default the largest index so far determines it, and later chunks may be
@@ -174,11 +186,13 @@ def read_svmlight(
         As in `load_svmlight`.
     offset, length : int, default 0 and -1
         As in `load_svmlight`: the part of the file to read.
+    on_error : {"raise", "skip", "report"}, default "raise"
+        As in `load_svmlight`.  The omitted lines of a pass are in the attribute `errors`.
 
     Returns
     -------
     SvmlightFile
-        Iterable of `Chunk` with the attribute `n_features` and, for a progress bar, `size` and `position`.
+        Iterable of `Chunk` with the attributes `n_features`, `errors` and, for a progress bar, `size` and `position`.
 
     Raises
     ------
@@ -193,11 +207,14 @@ def read_svmlight(
     >>> [chunk.X.shape for chunk in file], file.position / file.size
     ([(1, 1), (1, 2), (1, 5)], 1.0)
     """
-    return SvmlightFile(Source(path), n_features, zero_based, dtype, chunk_bytes, duplicates, offset, length)
+    sources = open_sources(path)
+    return SvmlightFile(
+        sources, n_features, zero_based, dtype, chunk_bytes, duplicates, offset, length, on_error=on_error
+    )
 
 
 class ChunkedFile:
-    """Iterable of `Chunk`.  Each iteration reads the file from the start.
+    """Iterable of `Chunk`.  Each iteration reads the files from the start.
 
     Attributes
     ----------
@@ -209,26 +226,97 @@ class ChunkedFile:
         Size in bytes as stored, compressed or not; None for a stream without a known size.
     position : int
         Number of stored bytes that the current pass has read.
+    errors : LineErrors
+        Lines that the current pass has skipped, with ``on_error="skip"`` or "report": a list of `ValueError` with the
+        attributes `name`, `line` and `reason`.  The list ends after 1000; ``errors.count`` is their number.
     """
 
     n_features: int
+    errors: LineErrors
 
-    def __init__(self, source, n_features, chunk_bytes):
-        self._source = source
+    def __init__(self, sources, n_features, chunk_bytes, on_error="raise"):
+        self._sources = sources if isinstance(sources, list) else [sources]
         self._chunk_bytes = _check.positive_count("chunk_bytes", chunk_bytes)
+        self._on_error = _check.one_of("on_error", on_error, ON_ERROR)
         self.n_features = n_features or 0
+        self.errors = LineErrors()
+        self._position = 0
 
     @property
     def name(self) -> str:
-        return self._source.name
+        more = len(self._sources) - 1
+        return self._sources[0].name + (f" and {more} more" if more else "")
 
     @property
     def size(self) -> int | None:
-        return self._source.size
+        sizes = [source.size for source in self._sources]
+        return None if None in sizes else sum(sizes)
 
     @property
     def position(self) -> int:
-        return self._source.position
+        return self._position
+
+    def __iter__(self) -> Iterator[Chunk]:
+        self.errors, self._position = LineErrors(), 0
+        self._start_pass()
+        chunks = self._read_chunks()
+        for position, chunk in prefetch(chunks) if self._is_prefetched() else chunks:
+            self._position = position
+            if chunk.y.size:
+                yield chunk
+        self._position = self._stored_position()
+        if self._on_error == "report":
+            report_errors(self.name, self.errors)
+
+    def _is_prefetched(self):
+        """Return whether the next chunk is parsed in another thread while the caller uses the last one.
+
+        Streams and open files are read by the caller's thread: it can be interrupted while it waits for data.
+        """
+        return (self.size or 0) > PREFETCH_SIZE and all(source.is_named_file for source in self._sources)
+
+    def _read_chunks(self):
+        """Yield (number of stored bytes read, chunk) for each chunk."""
+        for block in self._read_blocks():
+            chunks = self._parse_lines(block)
+            for chunk in chunks:
+                yield self._stored_position(), chunk
+
+    def _stored_position(self):
+        """Return the number of stored bytes that have been read, possibly ahead of the chunk in use."""
+        return sum(source.position for source in self._sources)
+
+    def _read_blocks(self):
+        """Yield each `TextBlock` of all files."""
+        for source in self._sources:
+            source.position = 0
+        for source in self._sources:
+            line = 1
+            for skipped_lines, text in self._select_text(source.read_blocks(self._chunk_bytes)):
+                block = TextBlock(text, line + skipped_lines, source.name, self._count(text))
+                yield block
+                line = block.line + block.counts[0]
+
+    def _parse_lines(self, block):
+        """Return the chunks of a block; lines with errors are omitted with ``on_error="skip"``."""
+        if self._on_error == "raise":
+            return self._parse_block(block)
+        return merge_chunks(parse_good_lines(self._parse_block, block, self.errors))
+
+    def _start_pass(self):
+        """Prepare a new iteration."""
+
+    def _select_text(self, blocks):
+        """Yield (number of lines skipped before the text, text)."""
+        return ((0, text) for text in blocks)
+
+    def _count(self, text):
+        """Return the number of lines of a text, and what else `_parse_block` needs to know of its size."""
+        raise NotImplementedError
+
+    def _parse_block(self, block):
+        """Return a list of chunks, or raise LineError and leave the attributes as they were."""
+        raise NotImplementedError
 
 
 class SvmlightFile(ChunkedFile):
@@ -236,7 +324,7 @@ class SvmlightFile(ChunkedFile):
 
     def __init__(
         self,
-        source,
+        sources,
         n_features,
         zero_based,
         dtype,
@@ -246,6 +334,7 @@ class SvmlightFile(ChunkedFile):
         length=-1,
         query_id=False,
         multilabel=False,
+        on_error="raise",
     ):
         if isinstance(zero_based, str):
             raise ValueError(
@@ -254,33 +343,43 @@ class SvmlightFile(ChunkedFile):
         zero_based = _check.boolean("zero_based", zero_based)
         if n_features is not None:
             n_features = _check.positive_count("n_features", n_features)
-        super().__init__(source, n_features, chunk_bytes)
+        super().__init__(sources, n_features, chunk_bytes, on_error)
         self._text_format = TextFormat(
-            source.name, n_features, 0 if zero_based else 1, check_value_dtype(dtype),
+            self.name, n_features, 0 if zero_based else 1, check_value_dtype(dtype),
             _check.one_of("duplicates", duplicates, DUPLICATES),
         )  # fmt: skip
         self._part = _check.count("offset", offset), _check.count("length", length, minimum=-1)
+        if len(self._sources) > 1 and self._part not in ((0, -1), (0, 0)):
+            raise ValueError("offset, length: select a part of one file, but path has several; pass one file")
         self._query_id = _check.boolean("query_id", query_id)
         self._multilabel = _check.boolean("multilabel", multilabel)
         self._query_ids = []
         self._labels = []
 
-    def __iter__(self) -> Iterator[Chunk]:
+    def _start_pass(self):
         self._query_ids, self._labels = [], []
-        line = 1
-        for skipped_lines, text in select_lines(self._source.read_blocks(self._chunk_bytes), *self._part):
-            lines, colons = (int(number) for number in count_lines_and_colons(text))
-            block = TextBlock(text, line + skipped_lines)
-            line += skipped_lines + lines
-            if self._multilabel:
-                block, *labels = split_labels(self._text_format, block, lines)
-                self._labels += as_tuples(*labels)
-            if self._query_id:
-                self._query_ids.append(read_query_ids(self._text_format, block, lines))
-            X, y = parse_block(self._text_format, block, lines, colons, self.n_features)
-            self.n_features = max(self.n_features, X.shape[1])
-            if y.size:
-                yield Chunk(X, y)
+
+    def _select_text(self, blocks):
+        return select_lines(blocks, *self._part)
+
+    def _count(self, text):
+        return tuple(int(number) for number in count_lines_and_colons(text))
+
+    def _parse_block(self, block):
+        text_format = self._text_format._replace(name=block.name)
+        lines, colons = block.counts or self._count(block.text)
+        labels, query_ids = None, None
+        if self._multilabel:
+            block, *labels = split_labels(text_format, block, lines)
+        if self._query_id:
+            query_ids = read_query_ids(text_format, block, lines)
+        X, y = parse_block(text_format, block, lines, colons, self.n_features)
+        self.n_features = max(self.n_features, X.shape[1])
+        if labels is not None:
+            self._labels += as_tuples(*labels)
+        if query_ids is not None:
+            self._query_ids.append(query_ids)
+        return [Chunk(X, y)]
 
     def with_extras(self, X: Any, y: np.ndarray) -> tuple:
         """Return (X, y) of all rows with the labels and query identifiers of the last iteration."""
@@ -334,7 +433,7 @@ def check_value_dtype(dtype):
 
 def _load_auto_based(path, n_features, dtype, duplicates, extras):
     """Load a file with ``zero_based="auto"``: read it zero-based, then shift the columns if index 0 is missing."""
-    source = Source(path)
+    source = open_sources(path)
     SvmlightFile(source, n_features, True, dtype, LOAD_BYTES)  # to check the arguments
     file = SvmlightFile(source, None, True, dtype, LOAD_BYTES, duplicates, **extras)
     chunks = list(file)
@@ -344,9 +443,19 @@ def _load_auto_based(path, n_features, dtype, duplicates, extras):
         X = scipy.sparse.csr_array((X.data, X.indices - 1, X.indptr), shape=(X.shape[0], X.shape[1] - 1))
     if n_features is None:
         return file.with_extras(X, y)
-    if X.shape[1] > n_features:  # read again, for the error that names the line
-        list(SvmlightFile(source, n_features, zero_based, dtype, LOAD_BYTES, duplicates))
+    if X.shape[1] > n_features:  # read again, for the error that names the line, or to skip the line
+        file = SvmlightFile(source, n_features, zero_based, dtype, LOAD_BYTES, duplicates, **extras)
+        return file.with_extras(*stack_chunks(file.name, list(file), n_features))
     return file.with_extras(scipy.sparse.csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], n_features)), y)
+
+
+def merge_chunks(chunks):
+    """Return the small chunks as one, so that lines with errors do not make a chunk for every few rows."""
+    if len(chunks) < 2 or sum(chunk.X.nnz for chunk in chunks) > MAX_VALUES:
+        return chunks
+    weights = None if chunks[0].weight is None else np.concatenate([chunk.weight for chunk in chunks])
+    n_features = max(chunk.X.shape[1] for chunk in chunks)
+    return [Chunk(*stack_chunks("", chunks, n_features), weights)]
 
 
 def stack_chunks(name, chunks, n_features):

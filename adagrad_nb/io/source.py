@@ -2,6 +2,8 @@
 
 import bz2
 import contextlib
+import errno
+import glob
 import gzip
 import io
 import lzma
@@ -21,8 +23,25 @@ LONGEST_MAGIC = max(map(len, MAGIC))
 # A block of zstd has at least 4 bytes and at most 128 KiB of text: at most 64 MiB of text are in memory at once.
 ZSTD_INPUT = 1 << 11
 MAX_LINE = 1 << 27  # bytes of a line of compressed text; a few bytes may expand to gigabytes without a line end
+NO_LINE_END = 1 << 16  # bytes without a line feed after which carriage returns are taken as line ends
 ZSTD_CHECKSUM = 4  # bit of the fifth byte of a frame
 DECOMPRESSION_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError)
+
+
+def open_sources(path):
+    """Return a list of `Source`: one, or those of a list of files or of a pattern such as ``"part-*.gz"``."""
+    if isinstance(path, (list, tuple)):
+        if not path:
+            raise ValueError("path: got an empty list; pass at least one file")
+        return [source for item in path for source in open_sources(item)]
+    if isinstance(path, (str, os.PathLike)) and not os.path.exists(path):
+        pattern = os.fsdecode(path)
+        if glob.has_magic(pattern):
+            found = sorted(name for name in glob.glob(pattern, recursive=True) if not os.path.isdir(name))
+            if not found:
+                raise FileNotFoundError(errno.ENOENT, "No file matches this pattern", pattern)
+            return [Source(name) for name in found]
+    return [Source(path)]
 
 
 class Source:
@@ -68,6 +87,11 @@ class Source:
         else:
             raise TypeError(f"path: got {file!r}; pass a file name or a file opened in binary mode")
 
+    @property
+    def is_named_file(self):
+        """Whether the source is a file that is opened for each pass, and no stream."""
+        return self._file is None and self._start is not None
+
     def read_blocks(self, size):
         """Yield blocks of whole lines as uint8 arrays; a block is valid until the next one is requested.
 
@@ -76,10 +100,16 @@ class Source:
         with self._open_raw() as raw:
             stream, compression, errors = self._open_decompressed(raw)
             buffer, filled, first = bytearray(size + 1), 0, True
+            line_end = b""  # not known yet
             while True:
                 previous = filled
                 filled = self._fill_buffer(stream, buffer, filled, compression, errors)
                 last = filled < len(buffer) - 1
+                if not line_end and (last or filled > NO_LINE_END or 10 in buffer):
+                    line_end = b"\r" if 13 in buffer and 10 not in buffer else b"\n"
+                    previous = 0
+                if line_end == b"\r":  # of old Macintosh files
+                    buffer[previous:filled] = buffer[previous:filled].replace(b"\r", b"\n")
                 if first:
                     self._refuse_other_formats(bytes(buffer[: min(filled, 64)]))
                 if last and filled and buffer[filled - 1] != 10:

@@ -6,13 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
+from .lines import LineError, shorten_repr
 from .svmlight_scanner import BAD_FEATURE, BAD_LABEL, BAD_VALUE, INDEX_TOO_LARGE, INDEX_TOO_SMALL, OK, scan
 
 INT32_COLUMNS = np.iinfo(np.int32).max  # most columns for which SciPy uses int32 indices
 LARGEST_INDEX = 10**18 - 1  # the scanner reads up to 18 digits
 NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.IGNORECASE)
-TOKEN = re.compile(rb"[^ \t\r\n#]*")
-LINE = re.compile(rb"[^\n]*")
 # Lines of other formats, for error messages.
 LIBFFM_LINE = re.compile(r"(?:^|\s)\d+:\d+:[-+.\d]")
 SVMLIGHT_LINE = re.compile(r"^\s*[-+.\deE]+\s(?:\s*\d+:[-+.\deE]+)+\s*(?:#|$)")
@@ -28,33 +27,6 @@ class TextFormat(NamedTuple):
     first_index: int  # index of the first column: 0 or 1
     dtype: np.dtype
     duplicates: str = "error"  # or "sum"
-
-
-class TextBlock(NamedTuple):
-    """Block of text, and the number of its first line in the file."""
-
-    text: np.ndarray
-    line: int
-
-    def line_at(self, position):
-        """Return the number of the line with the byte at `position`."""
-        return self.line + int(np.count_nonzero(self.text[:position] == 10))
-
-    def line_of_row(self, row):
-        """Return the number of the line of row `row`; lines without a label are not rows."""
-        lines = self.text.tobytes().split(b"\n")
-        labelled = [number for number, line in enumerate(lines) if line.partition(b"#")[0].strip(b" \t\r")]
-        return self.line + labelled[row]
-
-    def text_of_line(self, position):
-        """Return the line with the byte at `position`."""
-        start = self.text.data[:position].tobytes().rfind(b"\n") + 1
-        return LINE.match(self.text[start:].data).group().decode("utf-8", "backslashreplace")
-
-    def token_at(self, position):
-        """Return the token that starts at `position`."""
-        text = self.text[position:].data
-        return TOKEN.match(text).group().decode("utf-8", "backslashreplace")
 
 
 def parse_block(text_format, block, lines, colons, min_columns):
@@ -133,7 +105,13 @@ def _sort_columns(text_format, block, X):
     if X.has_canonical_format:
         return
     if text_format.duplicates == "sum":
-        sum_duplicates(text_format.name, X)
+        with np.errstate(over="ignore"):
+            X.sum_duplicates()
+        is_finite = np.isfinite(X.data)
+        if not is_finite.all():
+            row = int(np.searchsorted(X.indptr, int(is_finite.argmin()), "right")) - 1
+            problem = f"the sum of the values of a feature exceeds the largest {X.dtype}"
+            raise_at_line(text_format, _line_of_row(block, row), problem, "pass dtype=np.float64 or scale the data")
         return
     row_of_entry = np.repeat(np.arange(X.shape[0]), np.diff(X.indptr))
     is_duplicate = (X.indices[1:] == X.indices[:-1]) & (row_of_entry[1:] == row_of_entry[:-1])
@@ -141,34 +119,25 @@ def _sort_columns(text_format, block, X):
     index = X.indices[k] + text_format.first_index
     raise_at_line(
         text_format,
-        block.line_of_row(row_of_entry[k]),
+        _line_of_row(block, row_of_entry[k]),
         f"index {index} occurs twice",
         "add the two values, drop one, or pass duplicates='sum'",
     )
 
 
-def sum_duplicates(name, X):
-    """Add up the values of the same column in each row, in place."""
-    with np.errstate(over="ignore"):
-        X.sum_duplicates()
-    if not np.isfinite(X.data).all():
-        raise ValueError(
-            f"{name}: the sum of the values of a feature exceeds the largest {X.dtype}; pass dtype=np.float64 or scale "
-            "the data"
-        )
+def _line_of_row(block, row):
+    """Return the number of the line of row `row`; lines without a label are not rows."""
+    lines = block.text.tobytes().split(b"\n")
+    labelled = [number for number, line in enumerate(lines) if line.partition(b"#")[0].strip(b" \t\r")]
+    return block.line + labelled[row]
 
 
 # --- error messages ----------------------------------------------------------------------------------------------
 
 
 def raise_at_line(text_format, line, problem, remedy):
-    """Raise ValueError for a line of a file."""
-    raise ValueError(f"{text_format.name}:line {line}: {problem}; {remedy}")
-
-
-def shorten_repr(token):
-    """Return the representation of a token, at most about 60 characters of it."""
-    return repr(token if len(token) <= 60 else token[:57] + "...")
+    """Raise the error of a line of a file."""
+    raise LineError(text_format.name, line, f"{problem}; {remedy}")
 
 
 def _raise_for_token(text_format, block, status, position):
@@ -194,8 +163,8 @@ def _explain_format(line):
         return "this is Vowpal Wabbit text", "read it with load_vw"
     if SEPARATED_LINE.search(line):
         return (
-            f"got {shorten_repr(line)}; this is comma-separated text",
-            "load it with numpy.loadtxt or pandas.read_csv and pass the arrays",
+            f"got {shorten_repr(line)}; this is CSV, comma-separated text",
+            "read it with read_csv",
         )
     return None
 

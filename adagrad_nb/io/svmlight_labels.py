@@ -4,8 +4,9 @@ import re
 
 import numpy as np
 
-from ..compiler.jit import jit
-from .svmlight import raise_at_line, shorten_repr
+from ..compiler.jit import borrow_arrays, jit
+from .lines import shorten_repr
+from .svmlight import raise_at_line
 from .svmlight_scanner import (
     COLON,
     HASH,
@@ -38,6 +39,7 @@ def scan_label_lists(text, out, labels, positions, indptr):
     Return (status, position of a token with an error, bytes of `out`, rows).  A label that `parse_number` cannot round
     is NaN.
     """
+    (text,) = borrow_arrays((text,))
     i, o, size = _0, _0, np.uint64(text.size)
     rows = k = _0
     indptr[0] = 0
@@ -78,6 +80,7 @@ def scan_label_lists(text, out, labels, positions, indptr):
 @jit
 def scan_query_ids(text, query_ids):
     """Write the number of the token qid: of each row; return (status, position of a token with an error, rows)."""
+    (text,) = borrow_arrays((text,))
     i, size, rows = _0, np.uint64(text.size), _0
     while i < size:
         while is_blank(text[i]):
