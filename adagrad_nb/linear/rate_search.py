@@ -166,7 +166,7 @@ class SearchedParameters(CandidateTable, MultiOutput):
         spec: Any = super().spec(n_updates)
         if is_multi_output_loss(self.loss.loss):
             spec = spec._replace(loss=CandidateClasses(spec.loss.loss, self.n_classes))
-        return SearchSpec(*spec, self.scales) if self.is_scaled else spec
+        return SearchSpec(*(*spec, self.scales)) if self.is_scaled else spec
 
     def _similar(self, loss, average, **options):
         """Return new parameters for the same rates with other options."""
