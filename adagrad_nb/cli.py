@@ -401,7 +401,8 @@ def _open_output(path):
 
 def _describe_steps(model):
     flags = [name for name in ("normalized", "invariant") if getattr(model, name)]
-    flags += ["invariant", "scaled by the root mean squares of the features"] if model.is_searching else []
+    if model.is_searching and model.parameters.is_scaled:
+        flags += ["invariant", "scaled by the root mean squares of the features"]
     flags += ["standardised targets"] if model.standardize_targets else []
     return ", ".join(flags) or "plain"
 
@@ -435,5 +436,7 @@ def _print_candidates(model):
     """Print the learning rates of a search, with their losses and the updates at which they were removed."""
     print("candidates        rate      progressive loss   removed after")
     for rate, loss, removed_at in model.candidates:
-        end = f"{removed_at:,} updates" if removed_at else "chosen" if rate == model.rate else "remains"
+        end = "chosen" if rate == model.rate else "remains"
+        if removed_at is not None:
+            end = f"{removed_at:,} updates" if removed_at else "not trained"
         print(f"{rate:22g}   {loss:19.5f}   {end}")
