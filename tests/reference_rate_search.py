@@ -2,9 +2,10 @@
 
 The scale of a feature is the root mean square of its non-zero values, weighted by the sample weights.  Each model makes
 importance-weight-aware Adagrad steps, divided by the scales.  A weight changes with the scale so that their product
-stays the same.  An accumulator starts with the mean square of all slopes so far, beside that of its first row.  Row k
-counts k times in the comparison of the models, and the better half of them remains after given numbers of updates.  A
-model has one output, or one for each class.
+stays the same.  An accumulator starts with the mean square of all slopes so far, beside that of its first row.  The
+learning rates are divided by the root of the unit of the sample weights.  Row k counts k times in the comparison of the
+models, and the better half of them remains after given numbers of updates.  A model has one output, or one for each
+class.
 """
 
 from typing import NamedTuple
@@ -115,6 +116,7 @@ def search_outputs(X, y, weight, n_outputs, outputs, rates, halve_at, prox=None,
     b, Gb = np.zeros((n, n_outputs)), np.zeros((n, n_outputs))
     mean_square, scale_weight = np.zeros(d), np.zeros(d)
     ranks, losses, leader_loss, total, t, removed = np.zeros(n), np.zeros(n), 0.0, 0.0, 0, []
+    unit, exponents = 1.0, 0
     for x, target, h in zip(X, y, weight, strict=True):
         if h == 0:
             continue
@@ -125,6 +127,11 @@ def search_outputs(X, y, weight, n_outputs, outputs, rates, halve_at, prox=None,
             removed += [(rates[k], losses[k] / total, t) for k in np.sort(order[n_kept:])]
             rates = [rates[k] for k in kept]
             w, b, G, Gb, ranks, losses = w[kept], b[kept], G[kept], Gb[kept], ranks[kept], losses[kept]
+        if t == 0:
+            unit = h
+        elif np.log2(t) % 1 == 0 and abs(exponents / t - np.log2(unit)) > 2:
+            unit = 2.0 ** round(exponents / t)
+        exponents += int(np.floor(np.log2(h)))
         old = np.sqrt(mean_square)
         limit = np.where(old > 0, max_ratio * old, np.inf)
         p = w @ np.clip(x, -limit, limit) + b
@@ -148,10 +155,10 @@ def search_outputs(X, y, weight, n_outputs, outputs, rates, halve_at, prox=None,
                 r = np.where(G[k] > 0, 1 / ((np.sqrt(G[k]) + eps) * scale), 0.0)
                 rb = np.where(Gb[k] > 0, 1 / (np.sqrt(Gb[k]) + eps), 0.0)
             r = np.nan_to_num(r, posinf=0.0)
-            u = outputs.steps(target, p[k], r @ x**2 + rb, rates[k] * h)
+            u = outputs.steps(target, p[k], r @ x**2 + rb, rates[k] / np.sqrt(unit) * h)
             w[k] += u[:, None] * x * r
             b[k] += u * rb
             if prox is not None:
-                w[k] = prox(w[k], rates[k] * r)
+                w[k] = prox(w[k], rates[k] / np.sqrt(unit) * r)
         t += 1
     return Search(rates, w, b, ranks, losses, leader_loss, total, removed)

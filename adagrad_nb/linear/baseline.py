@@ -51,7 +51,8 @@ class ConstantBaseline:
                 self.targets[label] = self.targets.get(label, 0.0) + total
         self.n_rows += y.size
         self.weight += float(weight.sum(dtype=np.float64))
-        self.square_weight += float(np.square(weight, dtype=np.float64).sum())
+        with np.errstate(over="ignore"):
+            self.square_weight += float(np.square(weight, dtype=np.float64).sum())
 
     def _add_numbers(self, y, weight):
         first = -self.n_rows % self.stride
@@ -77,6 +78,8 @@ class ConstantBaseline:
         targets, weights = self.sample.T if self.sample.size else np.array([*self.targets.items()], object).T
         weights = weights.astype(np.float64)
         if np.unique(targets).size < 2:
+            return None
+        if not math.isfinite(self.square_weight):
             return None
         share, n = weights / weights.sum(), self.weight * self.weight / self.square_weight
         if isinstance(loss, Softmax):

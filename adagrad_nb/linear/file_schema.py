@@ -35,6 +35,14 @@ def read_dtype(meta):
     return dtype
 
 
+def read_weight_unit(meta):
+    """Return the unit of the sample weights, and the sum of their binary exponents."""
+    unit, exponents = schema.entry(meta, "weights", list) if "weights" in meta else (1.0, 0)
+    if not schema.is_number(unit) or not 0 < unit < float("inf") or not isinstance(exponents, int):
+        raise ValueError(f"weights: got {shorten_repr([unit, exponents])}; must be a unit in (0, inf) and an integer")
+    return float(unit), exponents
+
+
 def read_counts(meta, average):
     """Return the number of updates, the first update that is averaged, and the number of rows."""
     t, n_seen = (schema.count_entry(meta, name) for name in ("t", "n_seen"))

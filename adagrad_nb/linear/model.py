@@ -6,6 +6,7 @@ A model has three parts: `parameters` (weights, accumulators and their memory la
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -89,6 +90,8 @@ class LinearModel:
         is the default, or `Rates`.
     candidates : list of Candidate
         The learning rates of a search, with the progressive loss of each and the update at which it was removed.
+    weight_unit : float
+        Unit of the sample weights, by the root of which a search divides its learning rates; 1.0 without a search.
     has_several_rates, is_searching : bool
         Whether the model trains with several learning rates; whether it searches for the best one (`RateSearch`).
     rate : float
@@ -111,6 +114,8 @@ class LinearModel:
     parameters: Any  # SingleOutput, MultiOutput or SearchedParameters
     target: Any  # Numbers, BinaryLabels or MulticlassLabels
     target_scaling: TargetScaling | None = None
+    weight_unit: float = 1.0
+    weight_exponents = 0  # sum of the binary exponents of the weights, of a search
     pass_losses: list[float]
 
     def __init__(
@@ -148,7 +153,7 @@ class LinearModel:
         if standardize_targets:
             _check_standardized(loss)
             self.target_scaling = TargetScaling(loss, intercept)
-            self.parameters.rate_scale = self.target_scaling.scale
+            self.parameters.rate_scale = self._rate_scale()
 
     # --- training ----------------------------------------------------------------------------------------------------
 
@@ -220,8 +225,43 @@ class LinearModel:
     def _rescale_rate(self):
         """Estimate the scale of the targets anew, and multiply the learning rate by it from the next update on."""
         self.target_scaling.update_scale()
+        self._set_rate_scale()
+
+    def _update_weight_unit(self, next_weight):
+        """Estimate the unit of the sample weights anew before updates 0, 1, 2, 4, 8, …; return whether it changed.
+
+        It is the weight of the first row, and then the power of two nearest to the geometric mean so far if that
+        differs by more than a factor of four.  The steps of a search are proportional to the root of the weights.
+        Divided by the root of the unit, they do not depend on it.
+        """
+        t = self.parameters.t
+        if t & (t - 1):
+            return False
+        if t == 0:
+            unit = next_weight
+        elif abs(self.weight_exponents / t - math.log2(self.weight_unit)) > 2:
+            unit = 2.0 ** round(self.weight_exponents / t)
+        else:
+            return False
+        if unit == self.weight_unit:
+            return False
+        self.weight_unit = unit
+        self._set_rate_scale()
+        return True
+
+    def _count_weights(self, weight):
+        """Add the binary exponents of the weights of rows to their sum, which does not depend on the order."""
+        self.weight_exponents += int(np.sum(np.frexp(weight[weight > 0])[1] - 1))
+
+    def _rate_scale(self):
+        """Return the factor of the learning rate: the scale of the targets by the root of the unit of the weights."""
+        scale = None if self.target_scaling is None else self.target_scaling.scale
+        return scale if self.weight_unit == 1 else (1.0 if scale is None else scale) / math.sqrt(self.weight_unit)
+
+    def _set_rate_scale(self):
+        scale = self._rate_scale()
         self.parameters = self.parameters.with_options(
-            self.parameters.loss, self.average, self.invariant, rate_scale=self.target_scaling.scale
+            self.parameters.loss, self.average, self.invariant, rate_scale=1.0 if scale is None else scale
         )
 
     def _declare_classes(self, classes):
@@ -579,6 +619,8 @@ class LinearModel:
             "t": parameters.t,
             "n_seen": self.n_seen,
         }
+        if (self.weight_unit, self.weight_exponents) != (1.0, 0):
+            meta["weights"] = [self.weight_unit, self.weight_exponents]
         archive.write_archive(path, FILE_KIND, meta, arrays)
 
     def _arrays(self):
@@ -601,7 +643,8 @@ class LinearModel:
         self.parameters.restore(arrays, t, first_update)
         if self.standardize_targets:
             self.target_scaling.restore(arrays["targets"])
-            self.parameters.rate_scale = self.target_scaling.scale
+        self.weight_unit, self.weight_exponents = file_schema.read_weight_unit(meta)
+        self.parameters.rate_scale = self._rate_scale()
 
 
 def _check_standardized(loss):

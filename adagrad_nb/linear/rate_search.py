@@ -357,6 +357,7 @@ class LastCandidate(CandidateTable, SingleOutput):
     """
 
     n_loss_sums = 3  # see `LastOutput`
+    is_scaled = True
 
     def __init__(
         self,

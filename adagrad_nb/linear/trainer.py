@@ -317,7 +317,11 @@ def _learn_on_host(trainer, X, y, weight, order, loss_sums):
     def learn_slice(position, stop):
         nonlocal X, rows, kernel, spec, weights, workspace, sums
         if model.is_searching:
-            if trainer.halve_candidates():
+            has_changed = trainer.halve_candidates()
+            if model.parameters.is_scaled:
+                has_changed |= model._update_weight_unit(_next_weight(model, weight, order, position))
+                stop = min(stop, position + _rows_to_power_of_two(model.parameters.t))
+            if has_changed:
                 kernel, spec, weights, workspace, sums = prepare_kernel()
             stop = min(stop, position + (model.parameters.updates_until_halving() or stop))
         parameters = model.parameters
@@ -328,6 +332,8 @@ def _learn_on_host(trainer, X, y, weight, order, loss_sums):
                     spec, rows, weights, workspace, sums, parameters.t, position, stop
                 )
             model.n_seen += int(position) - before
+            if model.is_searching:
+                model._count_weights(weight[order[before:position]])
             if status == row_kernels.DONE:
                 return int(position)
             if status != row_kernels.UNSORTED:
@@ -336,6 +342,15 @@ def _learn_on_host(trainer, X, y, weight, order, loss_sums):
             rows = rows._replace(indptr=X.indptr, indices=as_unsigned(X.indices), data=X.data)
 
     return trainer.run_slices(order.size, learn_slice)
+
+
+def _next_weight(model, weight, order, position):
+    """Return the sample weight of the first update, or the unit of the weights if there was one."""
+    if model.parameters.t:
+        return model.weight_unit
+    following = weight[order[position:]]
+    following = following[following > 0]
+    return float(following[0]) if following.size else model.weight_unit
 
 
 def _rows_to_power_of_two(n):

@@ -127,6 +127,51 @@ def test_units_of_the_columns_do_not_matter():
     assert scaled.rates.tolist() == model.rates.tolist()
 
 
+WEIGHTS = {
+    "small": lambda rng, n: np.full(n, 1e-5),
+    "large": lambda rng, n: np.full(n, 1e6),
+    "wide": lambda rng, n: 10.0 ** rng.uniform(-6, 6, n),
+    "growing": lambda rng, n: 1.3 ** np.arange(n),
+    "one heavy": lambda rng, n: np.where(np.arange(n) == 5, 1e6, 1.0),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_weights_of_any_size_follow_the_definition(name):
+    X, y, _ = problems.data("signs")
+    weight = WEIGHTS[name](np.random.default_rng(0), y.size)
+    expected = search(X.toarray(), y, weight, logistic, logistic_slope, SEARCH.values, SEARCH.halve_at)
+    model = fit_linear(X, y, sample_weight=weight, lr=SEARCH)
+    assert model.rates.tolist() == expected.rates
+    np.testing.assert_allclose(model.progressive_losses, expected.losses / expected.weight, rtol=1e-6)
+
+
+@pytest.mark.parametrize("unit", [1e-5, 1e6])
+def test_the_unit_of_the_weights_does_not_matter(unit):
+    """The objective is the mean loss by weight, plus the penalty."""
+    X, y, weight = problems.data("signs", n=200)
+    first, second = (fit_linear(X, y, sample_weight=weight * u, lr=SEARCH, penalty=L1(0.01 * u)) for u in (1.0, unit))
+    np.testing.assert_allclose(second.coef, first.coef, rtol=1e-6, atol=1e-9)
+    assert second.progressive_loss == pytest.approx(first.progressive_loss, rel=1e-6)
+    assert second.weight_unit == pytest.approx(first.weight_unit * unit, rel=0.5)
+
+
+@pytest.mark.parametrize("lr", [SEARCH, ENDING], ids=["continues", "ends"])
+@pytest.mark.parametrize("name", ["wide", "growing"])
+@pytest.mark.parametrize("cut", [1, 8, 11, 16, 30])
+def test_resumed_training_with_weights_of_any_size_is_bit_equal(name, cut, lr, tmp_path):
+    X, y, _ = problems.data("signs")
+    weight = WEIGHTS[name](np.random.default_rng(0), y.size)
+    whole = fit_linear(X, y, sample_weight=weight, lr=lr, penalty=L1(0.01))
+    first = fit_linear(X[:cut], y[:cut], sample_weight=weight[:cut], lr=lr, penalty=L1(0.01))
+    first.save(tmp_path / "model.npz")
+    for start in (first, load_model(tmp_path / "model.npz"), pickle.loads(pickle.dumps(first))):
+        rest = fit_linear(X[cut:], y[cut:], sample_weight=weight[cut:], model=start)
+        assert content(rest) == content(whole)
+        assert rest.weight_unit == whole.weight_unit
+        assert (whole.weight_unit, whole.weight_exponents) != (1.0, 0)
+
+
 def test_a_row_of_weight_two_counts_as_two_rows_in_the_scales():
     X = np.array([[1.0], [3.0], [2.0]])
     y = np.array([1.0, -1.0, 1.0])
