@@ -35,6 +35,10 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .cuda.arrays import has_cuda
+from .io.arrow_reader import read_arrow, read_parquet
+from .io.column_entries import Hashed, Interaction, Numeric, OneHot, Text
+from .io.columns import Columns
+from .io.csv_reader import read_csv
 from .io.readers import Chunk, load_svmlight, read_svmlight
 from .io.row_cache import CachedReader, CachedRows, read_cache, write_cache
 from .io.text import load_text, read_text
@@ -135,14 +139,16 @@ def __dir__() -> list[str]:
 __all__ = [
     "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise",
     "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS",
-    "ClipValue", "Constant", "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows", "EarlyStopping",
-    "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hinge", "Huber",
-    "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize",
-    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "OneCycle", "OneVsRest", "OnlineToBatch", "Only",
-    "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerFTRL", "Progress", "Quantile", "RateSearch",
-    "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge",
-    "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "WarmUp", "ZeroNaN", "catch_up",
-    "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight",
-    "load_text", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_cache",
-    "read_svmlight", "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
+    "ClipValue", "Columns", "Constant", "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows",
+    "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hashed",
+    "Hinge", "Huber", "Interaction", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale",
+    "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle",
+    "OneHot", "OneVsRest", "OnlineToBatch", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
+    "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad",
+    "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive",
+    "SquaredHinge", "State", "Text", "WarmUp", "ZeroNaN", "catch_up", "fit_linear", "from_optax", "from_torch",
+    "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge",
+    "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache", "read_csv",
+    "read_parquet", "read_svmlight", "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up",
+    "write_cache",
 ]  # fmt: skip

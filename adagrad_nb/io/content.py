@@ -28,6 +28,8 @@ _UTF16 = re.compile(rb"(?:[\t\n\r -~]\x00){2}|(?:\x00[\t\n\r -~]){2}")  # withou
 REMEDIES = {
     "a row cache": "read it with read_cache",
     "UTF-16 text": "save it as UTF-8",
+    "a Parquet file": "read it with read_parquet",
+    "an Arrow file": "read it with pyarrow.ipc and read_arrow",
     "a ZIP archive": "extract the text and pass that file",
     "a 7z archive": "extract the text and pass that file",
     "a RAR archive": "extract the text and pass that file",

@@ -20,9 +20,11 @@ import scipy.sparse
 
 from .._csr import as_csr, check_index_pointer
 from .archive import atomic_write
+from .columns import Columns
 from .content import ROW_CACHE_MAGIC, name_content
 from .readers import Chunk
 from .schema import LARGEST_COUNT, count_entry, entry
+from .table_reader import NamedChunk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -112,6 +114,8 @@ class CachedRows:
         Size of the file in bytes.
     position : int
         Number of bytes that the current pass has read.
+    columns : Columns or None
+        Mapping from the columns of a table to the features, if a reader of tables yielded the chunks.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -123,6 +127,7 @@ class CachedRows:
             index = _read_index(self._file)
             self.n_rows, self.n_features = (count_entry(index, name) for name in ("n_rows", "n_features"))
             self._chunks = entry(index, "chunks", list)
+            self.columns = Columns.from_json(index["columns"]) if "columns" in index else None
         except Exception as error:  # one wrong byte can make JSON nest too deeply
             raise ValueError(f"{path}: not a row cache, or damaged ({error})") from None
         self._checked: set[int] = set()  # numbers of the chunks whose checksums were compared
@@ -134,7 +139,9 @@ class CachedRows:
                 chunk = self._read_chunk(number, item)
             except Exception as error:
                 raise ValueError(f"{self.name}: chunk {number} is damaged ({error}); write the cache again") from None
-            yield chunk
+            yield (
+                chunk if self.columns is None else NamedChunk.with_columns(chunk, self.columns.first(chunk.X.shape[1]))
+            )
         self.position = self.size
 
     def __len__(self) -> int:
@@ -257,6 +264,7 @@ class _CacheWriter:
     def __init__(self, file):
         self.file, self.position = file, 0
         self.chunks, self.n_rows, self.n_features = [], 0, 0
+        self.columns = None  # of the last chunk, which has all features
         self._write(HEADER.pack(ROW_CACHE_MAGIC, FORMAT_VERSION))
 
     def write_chunk(self, chunk):
@@ -286,6 +294,7 @@ class _CacheWriter:
                 raise ValueError(f"{name}: got shape {arrays[name].shape} for {X.shape[0]} rows")
         if arrays["y"].dtype.kind in "OU":
             arrays["y"], item["labels"] = _encode_labels(arrays["y"])
+        self.columns = getattr(chunk, "columns", None)
         places = {name: self._write_array(name, array) for name, array in arrays.items()}
         n_rows, n_features = X.shape
         self.chunks.append(item | {"n_rows": n_rows, "n_features": n_features, "arrays": places})
@@ -294,6 +303,8 @@ class _CacheWriter:
     def write_index(self):
         """Append the index."""
         index = {"n_rows": self.n_rows, "n_features": self.n_features, "chunks": self.chunks}
+        if self.columns is not None:
+            index["columns"] = self.columns.to_json()
         text, position = json.dumps(index).encode(), self.position
         self._write(text)
         self._write(TRAILER.pack(position, len(text), zlib.crc32(text), END_MARK))

@@ -27,6 +27,7 @@ except ImportError as error:
 
 from .. import _check, _csr
 from ..callbacks import PassLosses
+from ..io.arrow import is_table
 from ..records.averaging import Polyak
 from ..records.losses import LOSSES, Logistic, has_probabilities, target_type
 from ..records.multiclass_losses import OneVsRest, Softmax
@@ -34,6 +35,7 @@ from ..records.penalties import L1, L2, ElasticNet, NoPenalty
 from . import targets
 from .early_stopping import early_stopping_monitor
 from .fit import check_options, fit_linear
+from .named_rows import is_numeric, named_chunk
 from .row_order import sort_rows_by_hash
 from .target_scaling import can_standardize
 from .targets import BinaryLabels, MulticlassLabels, Numbers, apply_class_weight, check_class_weight
@@ -162,9 +164,26 @@ class LinearEstimator(BaseEstimator):
 
     def _check_data(self, X, *y, reset=False):
         """Return X, or (X, y), checked by scikit-learn."""
+        X = self._map_columns(X, reset)
         options = {"y_numeric": self._needs_numeric_y} if y and y[0] is not None else {}
         kinds = [np.float64, np.float32]
         return validate_data(self, X, *y, reset=reset, accept_sparse="csr", dtype=kinds, **options)
+
+    def _map_columns(self, X, reset):
+        """Return a data frame with strings or categories as features; other data is returned unchanged."""
+        if reset and hasattr(self, "columns_"):
+            del self.columns_
+        if not is_table(X):
+            return X
+        if hasattr(self, "columns_"):
+            return self.columns_.transform(X)
+        if reset:
+            chunk = named_chunk(X, None, None, None, None)
+            columns = getattr(chunk, "columns", None)
+            if columns is not None and not is_numeric(columns):
+                self.columns_ = columns
+                return chunk.X
+        return X
 
     def _fit_passes(self, X, y, sample_weight, coef_init, intercept_init):
         options = self._fit_linear_options()
@@ -251,6 +270,7 @@ class LinearEstimator(BaseEstimator):
             X, y, sample_weight=weight, model=model, callback=pass_losses, classes=self._class_codes(),
             dtype=None if model is None else model.dtype, **self._suited_to_classes(options),
         )  # fmt: skip
+        self.model_.columns = getattr(self, "columns_", None)
         losses = pass_losses.losses()
         self.loss_curve_ += losses
         self.n_iter_ = len(losses)
@@ -478,6 +498,8 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The model has precision float32 for float32 data, else float64.  Indices may have 32 or 64 bits.
+            The columns of a data frame with strings or categories become features as in `read_arrow`; predictions match
+            them by name.
         y : array-like of shape (n_samples,)
             Labels of one kind.
         sample_weight : array-like of shape (n_samples,), optional
@@ -720,6 +742,8 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         ----------
         X : {array-like, sparse matrix} of shape (n_samples, n_features)
             The model has precision float32 for float32 data, else float64.  Indices may have 32 or 64 bits.
+            The columns of a data frame with strings or categories become features as in `read_arrow`; predictions match
+            them by name.
         y : array-like of shape (n_samples,)
             Finite numbers, non-negative for counts.
         sample_weight : array-like of shape (n_samples,), optional

@@ -6,6 +6,7 @@ import numpy as np
 
 from .._check import shorten_repr
 from ..io import schema
+from ..io.columns import Columns
 from ..io.schema import FINITE, ArrayField
 from ..records.multiclass_losses import is_multi_output_loss
 from ..records.rules import slot_domains
@@ -76,6 +77,14 @@ def read_n_features(meta, arrays, loss, lr):
     if not n_outputs and n_features > 2**31:
         raise ValueError(f"n_features: got {n_features} without any output")
     return n_features
+
+
+def read_columns(meta, n_features):
+    """Return the mapping from columns to features."""
+    columns = Columns.from_json(meta["columns"])
+    if columns.n_features != n_features:
+        raise ValueError(f"columns: describe {columns.n_features} features; the model has {n_features}")
+    return columns
 
 
 def read_candidates(arrays):

@@ -8,12 +8,14 @@ import numpy as np
 
 from .. import _check
 from .._check import resolve_seed
+from ..io.arrow import is_table
 from ..io.readers import Chunk
 from ..records.losses import LOSSES
 from ..records.multiclass_losses import is_multi_output_loss
 from ..records.schedules import Constant, has_several_rates
 from .early_stopping import early_stopping_monitor
 from .model import LinearModel
+from .named_rows import named_chunk
 from .parameters import check_average
 from .targets import check_class_weight
 from .trainer import Trainer
@@ -64,9 +66,10 @@ def fit_linear(
     ----------
     X : sparse matrix, array of shape (n, n_features), or iterable of Chunk
         The rows.  Other formats, and data frames of numbers and booleans, are converted to CSR; indices may have 32
-        or 64 bits.  Rows from `to_device` are
-        trained on the device.  Of an iterable of chunks, such as ``read_svmlight(path)``, only one chunk is in memory
-        at a time.  Later chunks may have more features.
+        or 64 bits.  The columns of data frames with strings or categories become features as in `read_arrow`, and
+        categories that the model lacks become new features.  Rows from `to_device` are trained on the device.  Of an
+        iterable of chunks, such as ``read_svmlight(path)``, only one chunk is in memory at a time.  Later chunks may
+        have more features.
     y : array_like of shape (n,)
         Two labels of any kind for a binary loss, the larger one positive; more labels for several classes; finite
         numbers for regression, non-negative for counts.  None for chunks.
@@ -197,7 +200,7 @@ def fit_linear(
         raise TypeError(f"callback: got {callback!r}; must be callable")
     if model is not None and not isinstance(model, LinearModel):
         raise TypeError(f"model: got {type(model).__name__}; must be a LinearModel")
-    chunks = _as_chunks(X, y, sample_weight, passes)
+    chunks = _as_chunks(X, y, sample_weight, passes, None if model is None else model.columns, dtype)
     shuffle_seed = resolve_seed(rng) if shuffle else None
     trainer = Trainer(
         model, options, dtype=dtype, classes=classes,
@@ -218,10 +221,12 @@ def fit_linear(
     return trainer.result()
 
 
-def _as_chunks(X, y, weight, passes):
-    """Return the data as an iterable of chunks."""
+def _as_chunks(X, y, weight, passes, columns, dtype):
+    """Return the data as an iterable of chunks; tables are mapped to features by the `columns` of the model."""
     if isinstance(X, Chunk):
         X = [X]
+    if y is not None and is_table(X):
+        return [named_chunk(X, y, weight, columns, dtype)]
     if hasattr(X, "shape") or (isinstance(X, (list, tuple)) and not any(isinstance(item, Chunk) for item in X)):
         return [Chunk(X, y, weight)]
     if not hasattr(X, "__iter__"):

@@ -14,6 +14,7 @@ from .kernels import merging as kernels
 from .kernels.lazy import SummedRates
 from .kernels.rows import Rows
 from .model import LinearModel, options_equal
+from .named_rows import common_columns
 from .targets import BinaryLabels, check_sample_weight
 
 if TYPE_CHECKING:
@@ -115,7 +116,10 @@ def merge(
         raise TypeError(f"start: got {type(start).__name__}; must be a LinearModel")
     for k, model in enumerate(models):
         _check_same_options(model, start, k)
-    return _merge_models(models, start, rule, sample)
+    columns = common_columns("models", [start, *models])
+    merged = _merge_models(models, start, rule, sample)
+    merged.columns = columns
+    return merged
 
 
 def _untrained_copy(model, n_features):

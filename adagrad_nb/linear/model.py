@@ -22,7 +22,9 @@ from ..records.losses import has_probabilities, target_type
 from ..records.multiclass_losses import IndependentOutputs, OneVsRest, is_multi_output_loss
 from ..records.schedules import Rates, RateSearch, has_several_rates
 from . import file_schema
+from .explanation import Explanation, explain
 from .kernels import multi_rows, rows
+from .named_rows import to_features
 from .parameters import MultiOutput, SingleOutput
 from .rate_search import Candidate, SearchedParameters
 from .selection import AllOutputs, BestOutput, LastOutput, OnlyOutput, SearchedClasses, SearchedOutput
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from ..io.columns import Columns
     from ..optim.state import State
     from ..records.averaging import OnlineToBatch, Polyak
 
@@ -82,6 +85,11 @@ class LinearModel:
         float32 or float64.
     pass_losses : list of float
         Monitored loss of each pass; empty without early stopping.  It is not saved in files.
+    columns : Columns or None
+        Mapping from the columns of tables to features, if the model was trained on a table or by a reader of tables.
+        Predictions take tables, then, and match the columns by name.
+    feature_names : tuple of str or None
+        Names of the features, if `columns` is not None.
     state, bias_state : State
         Options and accumulators of the weights and of the intercept, as copies.  ``state.t`` is the number of updates.
         With several outputs the accumulators have shape (n_features, n_outputs).
@@ -116,6 +124,7 @@ class LinearModel:
     target_scaling: TargetScaling | None = None
     weight_unit: float = 1.0
     weight_exponents = 0  # sum of the binary exponents of the weights, of a search
+    columns: Columns | None = None
     pass_losses: list[float]
 
     def __init__(
@@ -283,6 +292,11 @@ class LinearModel:
     def n_features(self) -> int:
         """Number of features."""
         return self.parameters.n_features
+
+    @property
+    def feature_names(self) -> tuple | None:
+        """Names of the features, or None if the model was trained on rows without names."""
+        return None if self.columns is None else self.columns.feature_names
 
     @property
     def has_intercept(self) -> bool:
@@ -457,7 +471,7 @@ class LinearModel:
         if hasattr(X, "decision_values"):  # rows on a device
             coef, intercept = self.selection.device_weights(self.parameters, self.loss_sums)
             return X.decision_values(coef, self._offset + intercept)
-        X = as_csr(X, self.dtype)
+        X = as_csr(to_features(X, self.columns, self.dtype), self.dtype)
         if X.shape[1] > self.n_features:
             raise ValueError(
                 f"X: got {X.shape[1]} columns; the model has {self.n_features} features. "
@@ -585,6 +599,39 @@ class LinearModel:
         """
         return self.loss_of_scores(y, self._host_scores(X), sample_weight)
 
+    def explain(self, X: Any, n_largest: int = 10, label: Any = None) -> Explanation:
+        """Return the largest contributions to one prediction.
+
+        Parameters
+        ----------
+        X : matrix, table with one row, or dict
+            The row.  A dict maps the names of columns to values.
+        n_largest : int, default 10
+            Number of contributions to list.
+        label : label, optional
+            Label whose score is explained, by default the predicted one.
+
+        Returns
+        -------
+        Explanation
+            Score and contributions; ``print`` shows a table.
+
+        Raises
+        ------
+        ValueError
+            If X does not have one row, or the label is unknown.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from adagrad_nb import fit_linear
+        >>> model = fit_linear(np.eye(2), ["no", "yes"], passes=9)
+        >>> explanation = model.explain(np.array([[0.0, 2.0]]))
+        >>> explanation.label, [contribution.name for contribution in explanation.contributions]
+        ('yes', ['1', '(intercept)'])
+        """
+        return explain(self, X, n_largest, label)
+
     # --- files -------------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike) -> None:
@@ -621,6 +668,8 @@ class LinearModel:
         }
         if (self.weight_unit, self.weight_exponents) != (1.0, 0):
             meta["weights"] = [self.weight_unit, self.weight_exponents]
+        if self.columns is not None:
+            meta["columns"] = self.columns.to_json()
         archive.write_archive(path, FILE_KIND, meta, arrays)
 
     def _arrays(self):
@@ -630,6 +679,8 @@ class LinearModel:
 
     def _restore(self, meta, arrays):
         """Set a new model to the content of a file; raise ValueError for what does not fit its options."""
+        if "columns" in meta:
+            self.columns = file_schema.read_columns(meta, self.n_features)
         labels = schema.entry(meta, "labels", list)
         file_schema.check_labels(self.target, labels)
         if self.is_searching:

@@ -18,6 +18,7 @@ from .device_trainer import DeviceRows, learn_on_device
 from .dispatch import choose_kernel
 from .kernels import rows as row_kernels
 from .model import LinearModel, continue_from
+from .named_rows import update_columns
 from .rate_search import supports_search
 from .target_scaling import can_standardize
 from .targets import encode_chunk, is_multiclass, multiclass_loss
@@ -109,6 +110,7 @@ class Trainer:
         y, weight, target = encode_chunk(chunk, n, model, self.class_weight)
         order = np.arange(n) if shuffle_key is None else np.random.default_rng(shuffle_key).permutation(n)
         model._set_target(target)
+        update_columns(model, chunk, X.shape[1])
         model.parameters.resize(X.shape[1])
         held_out = None if self.early_stopping is None else self.early_stopping.validation_rows(weight, chunk_index)
         if held_out is not None and held_out.size:

@@ -612,7 +612,7 @@ FORMATS = [
     ("is UTF-16 text; save it as UTF-8", "1 1:1\n".encode("utf-16-le")),
     ("is UTF-16 text; save it as UTF-8", "1 1:1\n".encode("utf-16-be")),
     ("is a ZIP archive; extract the text and pass that file", b"PK\x03\x04\x14\x00"),
-    ("is a Parquet file; pass a text file", b"PAR1\x15"),
+    ("is a Parquet file; read it with read_parquet", b"PAR1\x15"),
     ("is a pickle; pass a text file", b"\x80\x04\x95"),
     ("is a NumPy array (.npy); pass a text file", b"\x93NUMPY\x01\x00"),
 ]
