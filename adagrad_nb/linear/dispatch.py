@@ -41,7 +41,8 @@ def choose_kernel(parameters, batch_size, X, spec, n_workers=1):
                                invariant
     one       `batch_size`     plain           1                  `mini_batch`
     several   1                plain           1                  `multi_rows`
-    several   1                rate search     1                  `search_rows`
+    several   1                scaled, of a    1                  `search_rows`
+                               search
     one       1                after a search  1                  `scaled_rows`
     several   `batch_size`     plain           1                  `multi_batch`
     one       any              any but         `n_workers`        `workers`, which calls

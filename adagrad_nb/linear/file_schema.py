@@ -58,10 +58,11 @@ def read_n_features(meta, arrays, loss, lr):
         if shape != (n_features,):
             raise ValueError(f"n_features: got {n_features}, but w has shape {shape}")
         return n_features
+    n_outputs = len(schema.entry(meta, "labels", list)) - 1 if is_multi_output_loss(loss) else 1
     if isinstance(lr, RateSearch):
-        n_outputs = read_candidates(arrays)[0].size
-    else:
-        n_outputs = len(lr.values) if has_several_rates(lr) else len(schema.entry(meta, "labels", list)) - 1
+        n_outputs *= read_candidates(arrays)[0].size
+    elif has_several_rates(lr):
+        n_outputs *= len(lr.values)
     if len(shape) != 3 or (shape[0], shape[2]) != (n_features, n_outputs) or (n_outputs and not shape[1]):
         raise ValueError(f"n_features: got {n_features} with {n_outputs} outputs, but the table has shape {shape}")
     if not n_outputs and n_features > 2**31:
@@ -77,7 +78,7 @@ def read_candidates(arrays):
         if array.dtype != np.float64 or array.shape != shape:
             raise ValueError(f"{name}: got {array.dtype} of shape {array.shape}; must be float64 of shape {shape}")
     schema.check_entries("rates", rates, "(0, inf)")
-    schema.check_entries("removed", removed[:, 2], "[1, 9e15]")
+    schema.check_entries("removed", removed[:, 2], "[0, 9e15]")
     if np.any(removed[:, 2] != np.floor(removed[:, 2])):
         raise ValueError("removed: update numbers must be integers")
     return rates, removed
@@ -137,8 +138,7 @@ def check_arrays(model, like, arrays, t):
     of_slots |= {"tally": None, "targets": None, "totals": "[0, inf)", "largest": "[0, inf)", "removed": None}
     of_slots["scales"] = "[0, inf)"
     of_slots["summed_rates"] = "[0, inf)"
-    best = model.selection.best(tally) if has_rates else 0
-    reported = slice(best, best + 1) if has_rates and "table" in like else slice(None)
+    reported = model.selection.outputs(model.parameters, tally) if has_rates and "table" in like else slice(None)
     for name, array in arrays.items():
         if name in ("table", "bias") and array.ndim == 3:
             for k, domain in enumerate((FINITE, *domains)):

@@ -83,14 +83,15 @@ def fit_linear(
     lr : float, schedule record, "auto", RateSearch or Rates, default "auto"
         Learning rate.  "auto" searches for it in the same pass, as ``RateSearch()``: it trains eight models with
         learning rates from 0.025 to 3.2, with steps that do not depend on the units of the columns, and removes the
-        worse half after 4,096, 16,384 and 65,536 rows.  The progressive loss is that of the model that was the best
-        one before each row.  A number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number, is
+        worse half after 4,096, 16,384 and 65,536 updates.  The progressive loss is that of the model that was the best
+        one before each row.  With several classes each model has weights for all of them.  Fewer models are trained
+        if their weights and accumulators would exceed 2^27 numbers.  For rules other than `Adagrad`, and for batches,
+        the steps are plain.  A number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number, is
         the learning rate of plain steps.
 
-        The search supports two classes or numbers and the rule `Adagrad`, with one update for each row.  With more
-        classes, other rules, group penalties, `batch_size`, `threads`, `normalized`, `invariant` or rows on a device,
-        "auto" is 0.5, or 0.1 for numbers.  ``Rates()`` compares several rates of batches and of other rules.  With
-        `model`, "auto" is the learning rate of that model.
+        With group penalties, `threads`, `normalized`, `invariant` or rows on a device, "auto" is 0.5, or 0.1 for
+        numbers.  ``Rates()`` compares several rates with plain steps.  With `model`, "auto" is the learning rate of
+        that model.
     passes : int, default 1
         Number of passes over the rows.
     intercept : bool, default True

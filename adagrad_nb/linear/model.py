@@ -19,12 +19,12 @@ from ..records.dual_averaging import is_dual_averaging
 from ..records.group_penalties import is_group_penalty
 from ..records.losses import has_probabilities, target_type
 from ..records.multiclass_losses import IndependentOutputs, OneVsRest, is_multi_output_loss
-from ..records.schedules import RateSearch, has_several_rates
+from ..records.schedules import Rates, RateSearch, has_several_rates
 from . import file_schema
 from .kernels import multi_rows, rows
 from .parameters import MultiOutput, SingleOutput
 from .rate_search import Candidate, SearchedParameters
-from .selection import AllOutputs, BestOutput, LastOutput, OnlyOutput, SearchedOutput
+from .selection import AllOutputs, BestOutput, LastOutput, OnlyOutput, SearchedClasses, SearchedOutput
 from .target_scaling import TargetScaling, can_standardize
 from .targets import (
     BinaryLabels,
@@ -107,8 +107,8 @@ class LinearModel:
     ['yes']
     """
 
-    selection: Any  # OnlyOutput, BestOutput or AllOutputs
-    parameters: Any  # SingleOutput or MultiOutput
+    selection: Any  # of the module `selection`
+    parameters: Any  # SingleOutput, MultiOutput or SearchedParameters
     target: Any  # Numbers, BinaryLabels or MulticlassLabels
     target_scaling: TargetScaling | None = None
     pass_losses: list[float]
@@ -133,10 +133,11 @@ class LinearModel:
         _check_outputs(loss, lr, penalty, normalized, invariant, batch_size)
         shared = (n_features, dtype, _row_loss(loss, lr), intercept, rule, lr, penalty)
         self.target = MulticlassLabels() if is_multi_output_loss(loss) else _single_target(loss)
-        if is_multi_output_loss(loss):
+        if isinstance(lr, RateSearch):
+            self.selection = SearchedClasses() if is_multi_output_loss(loss) else SearchedOutput()
+            self.parameters = SearchedParameters(*shared, average, batch_size=batch_size)
+        elif is_multi_output_loss(loss):
             self.selection, self.parameters = AllOutputs(), MultiOutput(*shared, (), average)
-        elif isinstance(lr, RateSearch):
-            self.selection, self.parameters = SearchedOutput(), SearchedParameters(*shared, average)
         elif has_several_rates(lr):
             self.selection, self.parameters = BestOutput(), MultiOutput(*shared, lr.values, average)
         else:
@@ -307,7 +308,7 @@ class LinearModel:
     def rates(self) -> np.ndarray:
         """Learning rates, or their factors on the schedule."""
         self._require_rates("rates")
-        return self.parameters.rate_factors.copy()
+        return (self.parameters.rates if self.is_searching else self.parameters.rate_factors).copy()
 
     @property
     def best_index(self) -> int:
@@ -319,7 +320,7 @@ class LinearModel:
     def rate(self) -> float:
         """Learning rate with the lowest progressive loss."""
         self._require_rates("rate")
-        return float(self.parameters.rate_factors[self.best_index])
+        return float(self.rates[self.best_index])
 
     @property
     def progressive_losses(self) -> np.ndarray:
@@ -350,7 +351,14 @@ class LinearModel:
 
         Return a function that removes their entries from loss sums, or None if all remain.
         """
-        kept = self.parameters.halve(self.loss_sums)
+        return self._keep_candidates(self.parameters.halve(self.loss_sums))
+
+    def _limit_candidates(self, n_classes):
+        """Remove the outer learning rates of a new model if those of `n_classes` classes would take too much memory."""
+        if isinstance(self.parameters, SearchedParameters):
+            self._keep_candidates(self.parameters.limit_candidates(n_classes))
+
+    def _keep_candidates(self, kept):
         if kept is None:
             return None
         selection, ended = self.selection, self._end_search()
@@ -364,7 +372,7 @@ class LinearModel:
 
     def _end_search(self):
         """Continue with the parameters of one output if one candidate remains, in place; return whether it is so."""
-        if not isinstance(self.parameters, SearchedParameters) or self.parameters.n_outputs > 1:
+        if not isinstance(self.parameters, SearchedParameters) or not self.parameters.is_last:
             return False
         self.parameters, self.selection = self.parameters.last_candidate(), LastOutput()
         return True
@@ -582,12 +590,12 @@ class LinearModel:
         """Set a new model to the content of a file; raise ValueError for what does not fit its options."""
         labels = schema.entry(meta, "labels", list)
         file_schema.check_labels(self.target, labels)
-        self._set_target(self.target.from_json(labels))
-        t, first_update, self.n_seen = file_schema.read_counts(meta, self.average)
         if self.is_searching:
             self.parameters.fit_to_file(*file_schema.read_candidates(arrays))
             self._end_search()
             self.loss_sums = np.zeros(self.parameters.n_loss_sums)
+        self._set_target(self.target.from_json(labels))
+        t, first_update, self.n_seen = file_schema.read_counts(meta, self.average)
         file_schema.check_arrays(self, self._arrays(), arrays, t)
         self.loss_sums = arrays["tally"]
         self.parameters.restore(arrays, t, first_update)
@@ -617,8 +625,8 @@ def _row_loss(loss, lr, parameters=None):
 def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=None):
     """Raise ValueError for options that the outputs of a new model, or those of `model`, do not support."""
     has_rates = has_several_rates(lr)
-    if is_multi_output_loss(loss) and has_rates:
-        raise ValueError(f"lr: got {lr!r}, but several rates support two classes or numbers; use one rate such as 0.5")
+    if is_multi_output_loss(loss) and isinstance(lr, Rates):
+        raise ValueError(f"lr: got {lr!r}, which supports two classes or numbers, not more classes; use 'auto'")
     if model is not None and isinstance(model.selection, BestOutput):
         if not has_rates:
             raise ValueError(
@@ -636,18 +644,18 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
             )
     if has_rates and is_group_penalty(penalty):
         raise ValueError(
-            f"penalty: got {penalty!r}, whose groups are the classes of a feature, but with several rates each "
-            "output is a separate model; use L1, or one rate"
+            f"penalty: got {penalty!r}, whose groups are the classes of a feature; a search and several rates support "
+            "penalties of single weights; use L1, or one rate"
         )
     if (is_multi_output_loss(loss) or has_rates) and (normalized or invariant):
         raise ValueError(
             f"{'normalized' if normalized else 'invariant'}: got True, which several classes or rates do not support; "
             "use False, or train on two classes or numbers with one rate"
         )
-    if isinstance(lr, RateSearch) and batch_size > 1:
+    if isinstance(lr, RateSearch) and model is not None and (batch_size > 1) != (model.batch_size > 1):
         raise ValueError(
-            f"batch_size: got {batch_size}, but a search over learning rates makes one update for each row; leave "
-            "batch_size out, or train a new model with one rate or lr=Rates()"
+            f"batch_size: got {batch_size}, but the model searches with batch_size={model.batch_size}, and rows and "
+            "batches have different steps; leave batch_size out, or train a new model"
         )
     if (normalized or invariant) and batch_size > 1:
         option = "normalized" if normalized else "invariant"

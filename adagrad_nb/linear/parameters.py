@@ -438,7 +438,7 @@ class SingleOutput(Parameters):
         """Return copies of the states of the weights and of the intercept."""
         return self.state.copy(), self.bias_state.copy()
 
-    def is_finite(self, output: int | None = None) -> bool:
+    def is_finite(self, output: int | slice | None = None) -> bool:
         """Return whether all weights are finite."""
         return _check.is_finite(self.weights) and _check.is_finite(self.bias)
 
@@ -673,8 +673,8 @@ class MultiOutput(Parameters):
         state._refresh()
         return state
 
-    def is_finite(self, output: int | None = None) -> bool:
-        """Return whether all weights of an output, or of all outputs, are finite."""
+    def is_finite(self, output: int | slice | None = None) -> bool:
+        """Return whether all weights of some outputs, or of all outputs, are finite."""
         part = (slice(None), 0, slice(None) if output is None else output)
         return _check.is_finite(self.table, part) and _check.is_finite(self.bias_table, part)
 

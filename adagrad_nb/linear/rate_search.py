@@ -1,8 +1,8 @@
 """Parameters of a model that searches for its learning rate.
 
-`SearchedParameters` has one weight for each feature and remaining rate; `kernels.search_rows` has its updates.
-`LastCandidate` has one weight for each feature, when one rate remains; `kernels.scaled_rows` has its updates.
-`RateSearch` of `records.schedules` says which rates remain.
+`SearchedParameters` has one weight for each feature, remaining rate and class; `kernels.search_rows` has its updates,
+and `kernels.multi_rows` those of rules with plain steps.  `LastCandidate` has one weight for each feature, when one
+rate remains; `kernels.scaled_rows` has its updates.  `RateSearch` of `records.schedules` says which rates remain.
 """
 
 from __future__ import annotations
@@ -13,16 +13,18 @@ import numpy as np
 
 from ..compiler.jit import cast
 from ..records.group_penalties import is_group_penalty
-from ..records.multiclass_losses import is_multi_output_loss
-from ..records.rules import is_scaled_gradient
+from ..records.multiclass_losses import CandidateClasses, is_multi_output_loss
+from ..records.rules import initial_slots, is_scaled_gradient
 from ..records.schedules import has_several_rates
 from .kernels.rows import LearnerSpec
 from .kernels.scaled_rows import RootMeanSquareScale, ScaledLearnerSpec
-from .kernels.search_rows import SearchRowBuffers, SearchSpec
-from .parameters import FeatureScaling, MultiOutput, SingleOutput
+from .kernels.search_rows import SearchRowBuffers, SearchSpec, shares_accumulators
+from .parameters import COPY_BLOCK, FeatureScaling, MultiOutput, SingleOutput
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+MAX_NUMBERS = 2**27  # of all weights and accumulators at the start of a search: 1 GiB in float64
 
 
 def supports_search(options: dict[str, Any], n_workers: int, is_on_device: bool, has_initial_weights: bool) -> bool:
@@ -37,10 +39,7 @@ def supports_search(options: dict[str, Any], n_workers: int, is_on_device: bool,
         Whether the rows are on a device; whether training starts from given weights, which the scales would change.
     """
     return not (
-        is_multi_output_loss(options["loss"])
-        or ("rule" in options and not is_scaled_gradient(options["rule"]))
-        or is_group_penalty(options["penalty"])
-        or options.get("batch_size", 1) > 1
+        is_group_penalty(options["penalty"])
         or options.get("normalized", False)
         or options.get("invariant", False)
         or n_workers > 1
@@ -57,9 +56,10 @@ class Candidate(NamedTuple):
     rate : float
         The learning rate, or its factor on the schedule.
     progressive_loss : float
-        Mean loss of the rows of the first pass, each before its update, until the candidate was removed.
+        Mean loss of the rows of the first pass, each before its update, until the candidate was removed; NaN if it
+        was not trained.
     removed_at : int or None
-        Update number at which it was removed; None if it remains.
+        Update number at which it was removed: 0 if it was not trained (see `RateSearch`), None if it remains.
 
     Examples
     --------
@@ -81,22 +81,20 @@ class CandidateTable:
 
     Attributes
     ----------
-    rate_factors : ndarray of shape (n_candidates,)
-        Learning rates that remain.
+    rates : ndarray of shape (n_candidates,)
+        Learning rates that remain, in increasing order.
     removed : ndarray of shape (n_removed, 3)
         Learning rate, mean loss and update number of each removed candidate.
     """
 
-    rate_factors: np.ndarray
+    rates: np.ndarray
     removed: np.ndarray
     state: Any
     t: Any
 
     def candidates(self, losses: np.ndarray) -> list[Candidate]:
         """Return all candidates by rate, given the mean losses of those that remain."""
-        remaining = [
-            Candidate(float(rate), float(loss), None) for rate, loss in zip(self.rate_factors, losses, strict=True)
-        ]
+        remaining = [Candidate(float(rate), float(loss), None) for rate, loss in zip(self.rates, losses, strict=True)]
         removed = [Candidate(float(rate), float(loss), int(update)) for rate, loss, update in self.removed]
         return sorted(remaining + removed)
 
@@ -107,25 +105,33 @@ class CandidateTable:
 
     def _candidate_arrays(self):
         """Return the arrays of the candidates under their names in a file."""
-        return {"rates": self.rate_factors, "removed": self.removed}
+        return {"rates": self.rates, "removed": self.removed}
 
 
-def _check_rule(rule):
-    """Raise ValueError for a rule that a search does not support."""
+def _check_scaled(rule):
+    """Raise ValueError for a rule without scaled steps, in a search that makes them."""
     if not is_scaled_gradient(rule):
         raise ValueError(
-            f"lr: a search over learning rates does not support the rule {type(rule).__name__}; use Adagrad(…), or "
-            "lr=Rates()"
+            f"rule: got {type(rule).__name__}, but the model searches with the scaled steps of Adagrad; train a new "
+            "model with it"
         )
 
 
 class SearchedParameters(CandidateTable, MultiOutput):
-    """One weight for each feature and remaining learning rate, and the scales of the features.
+    """One weight for each feature, remaining learning rate and class, and the scales of the features.
+
+    The outputs of a learning rate are adjacent.
 
     Attributes
     ----------
+    rates : ndarray of shape (n_rates,)
+        Remaining learning rates, in increasing order.
+    n_classes : int
+        Number of outputs of each rate: 1 for two classes or numbers.
+    is_scaled : bool
+        Whether the updates are scaled and importance-weight-aware: those of Adagrad for each row.
     scales : ndarray of shape (n_features, 2)
-        As in `SearchSpec`.
+        As in `SearchSpec`; empty for plain updates.
     """
 
     def __init__(
@@ -139,28 +145,37 @@ class SearchedParameters(CandidateTable, MultiOutput):
         penalty: Any,
         average: Any = False,
         rates: npt.ArrayLike | None = None,
+        n_classes: int | None = None,
+        batch_size: int = 1,
     ) -> None:
-        super().__init__(
-            n_features, dtype, loss, has_intercept, rule, lr, penalty, lr.values if rates is None else rates, average
-        )
-        _check_rule(self.state.rule)
-        self.scales = np.zeros((n_features, 2), self.dtype)
+        self.rates = np.array(lr.values if rates is None else rates, np.float64)
+        self.n_classes = int(not is_multi_output_loss(loss.loss)) if n_classes is None else n_classes
+        factors = np.repeat(self.rates, self.n_classes)
+        super().__init__(n_features, dtype, loss, has_intercept, rule, lr, penalty, factors, average)
+        self.is_scaled = is_scaled_gradient(self.state.rule) and batch_size == 1
+        self.scales = np.zeros((n_features if self.is_scaled else 0, 2), self.dtype)
         self.removed = np.zeros((0, 3))
 
     @property
     def n_loss_sums(self) -> int:
         """Number of loss sums: see `SearchedOutput`."""
-        return 2 * self.n_outputs + 2
+        return 2 * self.rates.size + 2
 
-    def spec(self, n_updates: int = 0) -> SearchSpec:
+    def spec(self, n_updates: int = 0) -> Any:
         """Return the records that the learning kernel is compiled for; it makes at most `n_updates` updates."""
-        return SearchSpec(*(*super().spec(n_updates), self.scales))
+        spec: Any = super().spec(n_updates)
+        if is_multi_output_loss(self.loss.loss):
+            spec = spec._replace(loss=CandidateClasses(spec.loss.loss, self.n_classes))
+        return SearchSpec(*(*spec, self.scales)) if self.is_scaled else spec
 
     def _similar(self, loss, average, **options):
         """Return new parameters for the same rates with other options."""
+        if self.is_scaled:
+            _check_scaled(options["rule"])
         return SearchedParameters(
-            self.n_features, self.dtype, loss, self.has_intercept, **options, average=average, rates=self.rate_factors
-        )
+            self.n_features, self.dtype, loss, self.has_intercept, **options, average=average, rates=self.rates,
+            n_classes=self.n_classes, batch_size=1 if self.is_scaled else 2,
+        )  # fmt: skip
 
     # --- candidates --------------------------------------------------------------------------------------------------
 
@@ -177,64 +192,110 @@ class SearchedParameters(CandidateTable, MultiOutput):
         ndarray or None
             Positions of those that remain; None if all do.
         """
-        n, n_kept = self.n_outputs, self.state.lr.n_kept(self.t)
+        n, n_kept = self.rates.size, self.state.lr.n_kept(self.t)
         if n <= n_kept:
             return None
         order = np.argsort(loss_sums[:n], kind="stable")
-        kept, removed = np.sort(order[:n_kept]), np.sort(order[n_kept:])
-        means = loss_sums[n : 2 * n] / loss_sums[-1]
-        rows = [(self.rate_factors[k], means[k], self.t) for k in removed]
-        self.removed = np.concatenate([self.removed, rows])
+        with np.errstate(invalid="ignore"):
+            means = loss_sums[n : 2 * n] / loss_sums[-1]
+        return self._keep_rates(np.sort(order[:n_kept]), means)
+
+    def limit_candidates(self, n_classes: int) -> np.ndarray | None:
+        """Remove the outer learning rates of new parameters if those of `n_classes` classes exceed `MAX_NUMBERS`.
+
+        Returns
+        -------
+        ndarray or None
+            As for `halve`.
+        """
+        n, n_slots = self.rates.size, len(initial_slots(self.state.rule))
+        n_kept = max(MAX_NUMBERS // max(self.n_features * n_classes * (1 + n_slots), 1), 1)
+        if n <= n_kept:
+            return None
+        first = (n - n_kept) // 2
+        return self._keep_rates(np.arange(first, first + n_kept), np.full(n, np.nan))
+
+    def _keep_rates(self, kept, means):
+        """Remove the learning rates whose positions are not in `kept`, given all mean losses; return `kept`."""
+        removed = np.setdiff1d(np.arange(self.rates.size), kept)
+        self.removed = np.concatenate([self.removed, [(self.rates[k], means[k], self.t) for k in removed]])
         self._keep_outputs(kept)
         return kept
 
     def _keep_outputs(self, kept):
-        """Remove the outputs that are not in `kept`, in place."""
-        self.rate_factors = self.rate_factors[kept]
+        """Remove the outputs of the learning rates whose positions are not in `kept`, in place."""
+        self.rates = self.rates[kept]
+        lanes = (kept[:, None] * self.n_classes + np.arange(self.n_classes)).ravel()
+        self.rate_factors = np.repeat(self.rates, self.n_classes)
         tables = []
         for table in (self.table, self.bias_table):
             new = self._new_table(table.shape[0])
-            rows = self._changed_features() if table is self.table else slice(None)
-            for k in range(table.shape[1]):  # one by one, because a copy of all would double the peak memory
-                for position, output in enumerate(kept):
-                    new[rows, k, position] = table[rows, k, output]
+            used = self._changed_features() if table is self.table else np.arange(1)
+            for start in range(0, used.size, COPY_BLOCK):
+                rows = used[start : start + COPY_BLOCK]
+                new[rows, :, : lanes.size] = table[rows][:, :, lanes]
             tables.append(new)
         self.table, self.bias_table = tables
         if self.iterate_sums is not None:
-            self.iterate_sums.keep_outputs(kept)
+            self.iterate_sums.keep_outputs(lanes)
+
+    def add_outputs(self, n_outputs: int, positions: list[int]) -> None:
+        """Grow to `n_outputs` classes in place; existing classes move to `positions`, and new weights are zero.
+
+        Accumulators that the classes share are those of a new class too.
+        """
+        first = n_outputs * np.arange(self.rates.size)[:, None]
+        super().add_outputs(n_outputs * self.rates.size, (first + np.array(positions, int)).ravel().tolist())
+        self.n_classes = n_outputs
+        self.rate_factors = np.repeat(self.rates, n_outputs)
+        if positions and self.is_scaled and shares_accumulators(self.loss.loss):
+            new = np.setdiff1d(np.arange(n_outputs), positions)
+            for table in (self.table, self.bias_table):
+                table[:, 1:, (first + new).ravel()] = np.repeat(table[:, 1:, first.ravel() + positions[0]], new.size, 2)
 
     def _changed_features(self):
         """Return the positions of the features that had an update or a non-zero first weight."""
+        if not self.is_scaled:
+            return np.arange(self.n_features)
         return np.flatnonzero((self.scales[:, 1] > 0) | self.table[:, 0].any(axis=1))
 
-    def is_finite(self, output: int | None = None) -> bool:
-        """Return whether all weights of an output, or of all outputs, are finite.
+    def is_finite(self, output: int | slice | None = None) -> bool:
+        """Return whether all weights of some outputs, or of all outputs, are finite.
 
         Features without an update have their first weights.  Reading only their scales is faster in a wide table.
         """
+        if not self.is_scaled:
+            return super().is_finite(output)
         part = slice(None) if output is None else output
         rows = np.flatnonzero(self.scales[:, 1] > 0)
         return bool(np.isfinite(self.table[rows, 0, part]).all() and np.isfinite(self.bias_table[0, 0, part]).all())
+
+    @property
+    def is_last(self) -> bool:
+        """Whether `LastCandidate` can continue: for one rate, one output and scaled updates."""
+        return self.rates.size == 1 and self.is_scaled and not is_multi_output_loss(self.loss.loss)
 
     # --- arrays ------------------------------------------------------------------------------------------------------
 
     def _copy_arrays(self):
         super()._copy_arrays()
-        self.scales = self.scales.copy()
+        self.rates, self.scales = self.rates.copy(), self.scales.copy()
         self.removed = self.removed.copy()
 
     def resize(self, n_features: int) -> None:
         """Grow to `n_features` features in place; new weights are zero."""
         n_new = max(n_features - self.n_features, 0)
         super().resize(n_features)
-        self.scales = np.concatenate([self.scales, np.zeros((n_new, 2), self.dtype)])
+        if self.is_scaled:
+            self.scales = np.concatenate([self.scales, np.zeros((n_new, 2), self.dtype)])
 
     def search_workspace(self, index_dtype: npt.DTypeLike, longest_row: int) -> SearchRowBuffers:
         """Return the workspace of the kernel for rows of at most `longest_row` values."""
         row = self.row_workspace(index_dtype)
         q, u, first = (self._new_table(1)[:, 0] for _ in range(3))
         return SearchRowBuffers(
-            row.p, row.z, first, row.losses, row.lr, q, u, self._new_table(longest_row + 1)[:, 0],
+            row.p, row.z, first, row.losses, row.lr, q, u, np.zeros(1, self.dtype),
+            self._new_table(longest_row + 1)[:, 0],
             tuple(np.zeros((5, longest_row), self.dtype)), row.rate_factors, row.step_sizes, row.bias_column,
             row.bias_value,
         )  # fmt: skip
@@ -263,7 +324,7 @@ class SearchedParameters(CandidateTable, MultiOutput):
         state, changed = self.state, self._changed_features()
         new = LastCandidate(
             self.n_features, self.dtype, self.loss.loss, self.has_intercept, state.rule, state.lr, state.penalty,
-            self.average, self.rate_factors[0],
+            self.average, self.rates[0],
         )  # fmt: skip
         new.t, new.removed, new.rate_scale = self.t, self.removed, self.rate_scale
         new.summed_rates, new.power_sum_table = self.summed_rates, self.power_sum_table
@@ -309,12 +370,12 @@ class LastCandidate(CandidateTable, SingleOutput):
         average: Any,
         rate: float,
     ) -> None:
-        self.rate_factors, self.removed = np.array([rate], np.float64), np.zeros((0, 3))
+        self.rates, self.removed = np.array([rate], np.float64), np.zeros((0, 3))
         super().__init__(n_features, dtype, loss, has_intercept, rule, lr.schedule, penalty, average)
         self._set_search(lr)
 
     def _new_scaling(self, n_features, normalized, invariant):
-        return RootMeanSquareScaling(n_features, self.dtype, float(self.rate_factors[0]))
+        return RootMeanSquareScaling(n_features, self.dtype, float(self.rates[0]))
 
     def _set_search(self, lr):
         """Set the learning rate that the states report."""
@@ -345,7 +406,7 @@ class LastCandidate(CandidateTable, SingleOutput):
 
     def _copy_arrays(self):
         super()._copy_arrays()
-        self.rate_factors, self.removed = self.rate_factors.copy(), self.removed.copy()
+        self.rates, self.removed = self.rates.copy(), self.removed.copy()
 
 
 class RootMeanSquareScaling(FeatureScaling):
@@ -386,7 +447,7 @@ class RootMeanSquareScaling(FeatureScaling):
 
     def check_compatible(self, rule: Any, penalty: Any) -> None:
         """Raise ValueError if the rule does not support these updates."""
-        _check_rule(rule)
+        _check_scaled(rule)
 
     def scaled_spec(self, spec: LearnerSpec) -> ScaledLearnerSpec:
         """Return `spec` with the scaling of these updates added."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..compiler.simd import LANES4
 from .kernels import multi_rows, rows
 
 
@@ -72,16 +73,21 @@ class BestOutput(OnlyOutput):
         """Return the intercept as a float."""
         return float(parameters.reported_bias()[0, self.best(loss_sums)])
 
+    def outputs(self, parameters, loss_sums):
+        """Return the outputs of the best learning rate, as a slice."""
+        best = self.best(loss_sums)
+        return slice(best, best + 1)
+
     def is_finite(self, parameters, loss_sums):
-        """Return whether all weights of the best output are finite."""
-        return parameters.is_finite(self.best(loss_sums))
+        """Return whether all reported weights are finite."""
+        return parameters.is_finite(self.outputs(parameters, loss_sums))
 
 
 class SearchedOutput(BestOutput):
     """The best output of a search over learning rates.
 
-    `loss_sums` has, for n outputs, n sums of losses in which row k has the weight k, n sums of losses, the sum of the
-    losses of the output that was the best one before each row, and the sum of the sample weights.
+    `loss_sums` has, for n learning rates, n sums of losses in which row k has the weight k, n sums of losses,
+    the sum of the losses of the rate that was the best one before each row, and the sum of the sample weights.
     """
 
     def best(self, loss_sums):
@@ -97,7 +103,7 @@ class SearchedOutput(BestOutput):
         loss_sums[loss_sums.size // 2 - 1 : -1] += loss
 
     def keep_outputs(self, loss_sums, kept):
-        """Return the loss sums of the outputs `kept`."""
+        """Return the loss sums of the learning rates at the positions `kept`."""
         n = loss_sums.size // 2 - 1
         return loss_sums[np.concatenate([kept, n + kept, [2 * n, 2 * n + 1]])]
 
@@ -141,22 +147,53 @@ class LastOutput(SearchedOutput):
 class AllOutputs(OnlyOutput):
     """All outputs of a model with one output for each class."""
 
+    def outputs(self, parameters, loss_sums):
+        """Return the outputs of the classes, as a slice."""
+        return slice(0, parameters.n_outputs)
+
     def coef(self, parameters, loss_sums):
         """Return weights of shape (n_classes, n_features)."""
-        return np.ascontiguousarray(parameters.reported_weights()[:, : parameters.n_outputs].T)
+        return np.ascontiguousarray(parameters.reported_weights()[:, self.outputs(parameters, loss_sums)].T)
 
     def intercept(self, parameters, loss_sums):
         """Return the intercepts, of shape (n_classes,)."""
-        return parameters.reported_bias()[0, : parameters.n_outputs].copy()
+        return parameters.reported_bias()[0, self.outputs(parameters, loss_sums)].copy()
 
     def device_weights(self, parameters, loss_sums):
         """Return the weights, of shape (n_features, n_classes), and the intercepts that predict rows on a device."""
-        used = parameters.n_outputs
-        return parameters.reported_weights()[:, :used], parameters.reported_bias()[0, :used]
+        used = self.outputs(parameters, loss_sums)
+        return parameters.reported_weights()[:, used], parameters.reported_bias()[0, used]
 
     def decision_values(self, parameters, loss_sums, X):
         """Return the scores of the rows `X`, and the number of the first row without them."""
-        w = parameters.reported_weights()
+        used = self.outputs(parameters, loss_sums)
+        w, bias = (
+            _with_whole_vectors(array, used) for array in (parameters.reported_weights(), parameters.reported_bias())
+        )
         out = np.empty((X.indptr.size - 1, w.shape[1]), parameters.dtype)
-        row = multi_rows.decision_values(X.indptr, X.indices, X.data, w[: X.n_columns], parameters.reported_bias(), out)
-        return out[:, : parameters.n_outputs], row
+        row = multi_rows.decision_values(X.indptr, X.indices, X.data, w[: X.n_columns], bias, out)
+        return out[:, : used.stop - used.start], row
+
+
+class SearchedClasses(AllOutputs, SearchedOutput):
+    """All classes of the best learning rate of a search."""
+
+    def outputs(self, parameters, loss_sums):
+        """Return the outputs of the best learning rate, as a slice."""
+        first = self.best(loss_sums) * parameters.n_classes
+        return slice(first, first + parameters.n_classes)
+
+    def is_finite(self, parameters, loss_sums):
+        """Return whether all reported weights are finite."""
+        return parameters.is_finite(self.outputs(parameters, loss_sums))
+
+
+def _with_whole_vectors(array, used):
+    """Return the columns `used` of an array of whole SIMD vectors, padded by zeros to whole vectors."""
+    n = used.stop - used.start
+    n_padded = -(-n // LANES4) * LANES4
+    if used.start == 0 and array.shape[1] == n_padded:
+        return array
+    padded = np.zeros((array.shape[0], n_padded), array.dtype)
+    padded[:, :n] = array[:, used]
+    return padded

@@ -10,6 +10,7 @@ import numpy as np
 from .. import _csr
 from .._csr import as_csr, as_unsigned, sum_duplicates
 from ..records.losses import Logistic, target_type
+from ..records.multiclass_losses import is_multi_output_loss
 from ..records.rules import Adagrad
 from ..records.schedules import RateSearch
 from .baseline import ConstantBaseline
@@ -254,7 +255,11 @@ def new_model(X, y, classes, options, n_workers=1, has_initial_weights=False):
         options["lr"] = choose_rate(options, n_workers, isinstance(X, DeviceRows), has_initial_weights)
         options = {"standardize_targets": can_standardize(options["loss"])} | options
     options = {"rule": default_rule(options["lr"], options.get("standardize_targets", False))} | options
-    return LinearModel(X.shape[1], X.dtype, **options)
+    model = LinearModel(X.shape[1], X.dtype, **options)
+    if model.is_searching:
+        labels = np.ravel(y if classes is None else classes) if is_multi_output_loss(options["loss"]) else [None]
+        model._limit_candidates(len(set(labels)))
+    return model
 
 
 def _learn_standardized(trainer, learn, X, y, weight, order, loss_sums):

@@ -8,7 +8,18 @@ loss.  The functions here are the solutions of that differential equation for co
 
 import math
 
-from ..compiler.jit import jitable
+from ..compiler.jit import jitable, method
+
+_slope = method("slope")
+
+
+@jitable
+def _explicit_step(loss, y, p, q, tau):
+    """Return the explicit step, for losses without `invariant_step`."""
+    return -tau * _slope(loss, y, p)
+
+
+invariant_step = method("invariant_step", default=_explicit_step)
 
 
 @jitable

@@ -29,7 +29,7 @@ A loss is a record with these members:
 from typing import Any
 
 from .._legacy import get_member, has_member
-from ..compiler.jit import jitable, method
+from ..compiler.jit import method
 from .binary_losses import Hinge, Logistic, ModifiedHuber, Perceptron, SmoothHinge, SquaredHinge
 from .multiclass_losses import OneVsRest, Softmax, target_type
 from .regression_losses import (
@@ -46,14 +46,6 @@ value = method("value")
 slope = method("slope")
 inverse_link = method("inverse_link")
 
-
-@jitable
-def _explicit_step(loss, y, p, q, tau):
-    """Return the explicit step, for losses without `invariant_step`."""
-    return -tau * slope(loss, y, p)
-
-
-invariant_step = method("invariant_step", default=_explicit_step)
 
 LOSSES = {
     "logistic": Logistic,

@@ -11,6 +11,9 @@ Such a loss is a record with these members:
     ``"multiclass"`` if y is the index of the true class.
 ``inverse_link(p) -> ndarray``
     Probability of each class for the predictions p of one row.  Default: the loss has no probabilities.
+``class_step(y, l, p, slope, loss, q, tau) -> float``
+    Importance-weight-aware update u of class l (see `invariant_steps`) if the other predictions stay the same, given
+    its prediction p, the derivative `slope` and the loss of the row.  Default: the explicit step, ``-tau * slope``.
 """
 
 import math
@@ -19,6 +22,7 @@ from typing import Any, NamedTuple
 from .._check import record_methods
 from .._legacy import OLD_TARGET_TYPES, get_member, has_member
 from ..compiler.jit import jitable, method
+from .invariant_steps import invariant_step, logistic_flow
 
 _slope = method("slope")
 _value = method("value")
@@ -42,6 +46,17 @@ def _count_finite(p):
     for l in range(p.shape[0]):
         count += math.isfinite(p[l])
     return count
+
+
+@jitable
+def _explicit_step(record, y, l, p, slope, loss, q, tau):
+    """Return the explicit step, for losses without `class_step`."""
+    return -tau * slope
+
+
+class_step = method("class_step", default=_explicit_step)
+_loss_and_gradient = method("loss_and_gradient")
+_can_learn_from = method("can_learn_from")
 
 
 class Softmax(NamedTuple):
@@ -88,6 +103,15 @@ class Softmax(NamedTuple):
         z[y] -= h
         loss_sums[0] += h * (math.log(total) + (largest - p[y]))
 
+    def class_step(self, y, l, p, slope, loss, q, tau):
+        # The logistic loss of the margin log(P / (1 - P)), where P is the probability of class l.  P of the true class
+        # is exp(-loss), also where 1 + slope has lost all digits; so 1 - P of another class is at least that.
+        if l == y:
+            return logistic_flow(-loss - math.log(-slope), q * tau) / q
+        rest = type(p)(1) - slope
+        log_rest = max(math.log(rest), -loss) if rest > 0 else -loss
+        return -logistic_flow(log_rest - math.log(slope), q * tau) / q
+
 
 class OneVsRest(NamedTuple):
     r"""One-versus-rest classification: the sum over the classes of a binary loss of this class against all others.
@@ -131,6 +155,9 @@ class OneVsRest(NamedTuple):
             z[l] = h * _slope(self.loss, side, p[l])
             loss_sums[0] += h * _value(self.loss, side, p[l])
 
+    def class_step(self, y, l, p, slope, loss, q, tau):
+        return invariant_step(self.loss, type(p)(1) if l == y else type(p)(-1), p, q, tau)
+
 
 class IndependentOutputs(NamedTuple):
     """The same loss of the same target for several models, which differ in their learning rates.
@@ -151,3 +178,35 @@ class IndependentOutputs(NamedTuple):
             else:
                 z[l] = 0
                 loss_sums[l] = math.inf
+
+
+class CandidateClasses(NamedTuple):
+    """The loss of several classes for several models, which differ in their learning rates.
+
+    The predictions of a model are adjacent: those of model c begin at ``c * n_classes``.  `loss_and_gradient` sets
+    ``losses[c]``.  A model with a prediction that is not finite stops learning and has an infinite loss.
+    """
+
+    loss: Any
+    n_classes: int
+
+    def can_learn_from(self, p):
+        k = self.n_classes
+        count = 0
+        for first in range(0, p.shape[0], k):
+            count += _can_learn_from(self.loss, p[first : first + k])
+        return count > 0
+
+    def loss_and_gradient(self, y, p, z, h, losses):
+        k = self.n_classes
+        for c in range(p.shape[0] // k):
+            first = c * k
+            losses[c] = 0
+            if _can_learn_from(self.loss, p[first : first + k]):
+                _loss_and_gradient(self.loss, y, p[first : first + k], z[first : first + k], h, losses[c : c + 1])
+            else:
+                losses[c] = math.inf
+            if not math.isfinite(losses[c]):
+                losses[c] = math.inf
+                for l in range(first, first + k):
+                    z[l] = 0

@@ -529,6 +529,8 @@ class Sequential(NamedTuple):
 class Rates(NamedTuple):
     """Several learning rates that `fit_linear` tries in the same pass, with plain steps; see also `RateSearch`.
 
+    For two classes, or numbers.
+
     The model predicts with the learning rate of the lowest progressive loss.  All of them are kept when training is
     continued.
 
@@ -567,10 +569,19 @@ class RateSearch(NamedTuple):
     the root mean square of its non-zero values so far, and take importance-weight-aware steps.  The units of the
     columns therefore do not matter, and neither does a rate that is too large for a row.  A weight changes with the
     scale, so that their product stays the same.  The accumulator of a feature starts with the mean square of the slopes
-    so far, as if the feature had been in one more row.
+    so far, as if the feature had been in one more row.  For rules other than `Adagrad`, and for batches, the steps are
+    plain, as with one rate.
 
     Models are compared by the sum of their progressive losses, in which row k has the weight k: recent rows count
     more.  At each update number in `halve_at` the better half remains.  The model with the smallest sum predicts.
+
+    With several classes, a model has weights for all of them.  One against the rest, each class is a model of its own.
+    For other losses, such as softmax, the classes share accumulators, which sum the mean of the squares of their
+    gradients, and a step integrates the change of all slopes approximately.
+
+    The weights and accumulators of all models have at most 2^27 numbers at the start, 1 GiB in float64.  Where the
+    features and classes of the first chunk would need more, the outermost rates are not trained, down to one rate.
+    `LinearModel.candidates` lists them with ``removed_at=0``.
 
     Parameters
     ----------

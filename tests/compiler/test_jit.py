@@ -27,22 +27,27 @@ from adagrad_nb import (
     DecoupledDecay,
     ElasticNet,
     L2Decay,
+    Logistic,
     Maximize,
+    ModifiedHuber,
     MomentumAdagrad,
     NonNegative,
     NoPenalty,
+    OneVsRest,
     Polyak,
     Rescale,
     RowAdagrad,
+    Softmax,
     init,
     minimize_adagrad,
     minimize_stochastic,
-    update,  # fmt: skip
+    update,
 )
 from adagrad_nb.compiler.jit import cast, compiled_for, jit, llvm_ir, unique_class
 from adagrad_nb.optim.kernels import array_update, reductions
 from adagrad_nb.optim.kernels.reductions import resolve_norms
 from adagrad_nb.records.losses import LOSSES, inverse_link, slope, value
+from adagrad_nb.records.multiclass_losses import class_step
 from adagrad_nb.testing import Quadratic, Rosenbrock
 
 PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
@@ -239,6 +244,22 @@ def test_single_precision_code_of_losses_has_no_double(loss):
     found = DOUBLE.search(text)
     assert found is None, found.group()
     assert DOUBLE.search(llvm_ir(jit(evaluate_loss), loss, 1.0, 1.0))
+
+
+def evaluate_class_step(loss, y, p):
+    """Call the function of a loss of classes that the kernel of a search uses."""
+    return class_step(loss, 1, 1, p, -y, y, y, p), class_step(loss, 0, 1, p, y, y, y, p)
+
+
+@needs_compiler
+@pytest.mark.parametrize("loss", [Softmax(), OneVsRest(Logistic()), OneVsRest(ModifiedHuber())], ids=str)
+def test_single_precision_code_of_class_steps_has_no_double(loss):
+    one = np.float32(1)
+    text = llvm_ir(jit(evaluate_class_step), cast(loss, one.dtype), one, one)
+    assert "float" in text
+    found = DOUBLE.search(text)
+    assert found is None, found.group()
+    assert DOUBLE.search(llvm_ir(jit(evaluate_class_step), loss, 1.0, 1.0))
 
 
 RULES = [

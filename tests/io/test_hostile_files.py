@@ -72,6 +72,8 @@ MODELS = {
     "rates": dict(lr=Rates((0.1, 0.5, 1.0)), penalty=L1(0.01)),
     "search": dict(lr=RateSearch((0.1, 0.5, 1.0, 3.0), halve_at=(10, 20)), penalty=L1(0.01), average=Polyak(2)),
     "ended search": dict(lr=RateSearch((0.1, 0.5, 1.0), halve_at=(5, 9)), penalty=L1(0.01), average=Polyak(2)),
+    "search, classes": dict(loss=Softmax(), lr=RateSearch((0.1, 0.5, 1.0), halve_at=(10,)), penalty=L1(0.01)),
+    "search, dual averaging": dict(lr=RateSearch((0.1, 0.5, 1.0), halve_at=(10,)), rule=RDA(), penalty=L1(0.01)),
     "standardised": dict(loss="huber", standardize_targets=True, lr=InverseSqrt(0.5), penalty=L1(0.01)),
     "falling rate": dict(lr=InverseSqrt(0.5), penalty=ElasticNet(0.01, 0.01)),
     "online to batch": dict(average=OnlineToBatch(2), penalty=L2(0.01)),

@@ -129,7 +129,7 @@ def test_the_mean_of_several_outputs_before_their_updates():
         for start in range(0, 40 - size if size == 1 else 39, size):
             chunk = slice(start, start + size)
             part = fit_linear(
-                X[chunk], y[chunk], model=part, classes=np.unique(y), penalty=L1(0.01), **(options | best)
+                X[chunk], y[chunk], model=part, classes=np.unique(y), penalty=L1(0.01), **({"lr": 0.5} | options | best)
             )  # fmt: skip
             weights.append(part.coef)
             biases.append(part.intercept)

@@ -423,7 +423,7 @@ def test_targets_that_are_no_class():
         fit_linear(X, np.linspace(0.0, 1.0, ROWS), lr=0.5)
     with pytest.raises(ValueError, match=r"^OneVsRest.loss: Squared is not a binary loss"):
         fit_linear(X, y, loss=OneVsRest(Squared()), lr=0.5)
-    with pytest.raises(ValueError, match=r"^lr: got Rates\(.*, but several rates support two classes or numbers"):
+    with pytest.raises(ValueError, match=r"^lr: got Rates\(.*, which supports two classes or numbers"):
         fit_linear(X, y, lr=Rates())
 
 

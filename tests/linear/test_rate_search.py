@@ -1,6 +1,10 @@
-"""Search for the learning rate: against its definition, units of the columns, resume, files, and what it refuses."""
+"""Search for the learning rate: against its definition, units of the columns, resume, files, and what it refuses.
+
+`test_rate_search_classes` has the tests with several classes.
+"""
 
 import copy
+import math
 import pickle
 from typing import NamedTuple
 
@@ -20,9 +24,8 @@ from adagrad_nb import (
     Box,
     Constant,
     GroupL2,
-    Hinge,
     InverseSqrt,
-    OneVsRest,
+    MomentumAdagrad,
     OnlineToBatch,
     Polyak,
     Rates,
@@ -31,6 +34,25 @@ from adagrad_nb import (
     load_model,
     merge,
 )
+from adagrad_nb.linear import rate_search
+
+
+class Normalised(NamedTuple):
+    """Adagrad, without the attribute that says that its step is the gradient times the step size."""
+
+    slots = 1
+    slot_domains = ("[0, inf)",)
+
+    def initial_slots(self):
+        return (0.0,)
+
+    def step(self, x, g, s, lr):
+        s = (s[0] + g * g,)
+        return x - lr * g / math.sqrt(s[0]) if s[0] > 0 else x, s
+
+    def step_size(self, s, lr):
+        return lr / math.sqrt(s[0]) if s[0] > 0 else lr - lr
+
 
 SEARCH = RateSearch((0.05, 0.2, 0.8, 1.6, 3.2), halve_at=(10, 20))
 ENDING = SEARCH._replace(halve_at=(10, 15, 20))  # one candidate remains
@@ -244,7 +266,10 @@ def test_auto_continues_with_the_rates_of_the_model(options):
     assert rest.progressive_loss == fit_linear(X, y, lr="auto", **options).progressive_loss
 
 
-@pytest.mark.parametrize("options", [{}, {"lr": "auto"}, {"lr": None}, {"average": Polyak()}, {"penalty": L2(0.1)}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lr": "auto"}, {"lr": None}, {"average": Polyak()}, {"penalty": L2(0.1)}, {"batch_size": 4}],
+)
 @pytest.mark.parametrize("kind", ["signs", "numbers"])
 def test_the_default_is_a_search(options, kind):
     X, y, weight = problems.data(kind)
@@ -258,8 +283,8 @@ def test_the_default_is_a_search(options, kind):
 @pytest.mark.parametrize(
     "options",
     [
-        {"batch_size": 4}, {"threads": 2}, {"normalized": True}, {"invariant": True}, {"rule": Adadelta()},
-        {"rule": RDA()}, {"penalty": GroupL2(0.1)}, {"loss": "softmax"}, {"loss": OneVsRest(Hinge())},
+        {"threads": 2}, {"normalized": True}, {"invariant": True}, {"penalty": GroupL2(0.1)},
+        {"penalty": GroupL2(0.1), "loss": "softmax"},
     ],
     ids=str,
 )  # fmt: skip
@@ -271,9 +296,7 @@ def test_the_default_is_one_rate_where_a_search_is_not_supported(options, lr):
     assert content(model) == content(fit_linear(X, y, lr=0.5, **options))
 
 
-@pytest.mark.parametrize(
-    "options", [{"batch_size": 4}, {"threads": 2}, {"normalized": True}, {"rule": FTRL()}], ids=str
-)
+@pytest.mark.parametrize("options", [{"threads": 2}, {"normalized": True}], ids=str)
 @pytest.mark.parametrize("loss", ["squared", "quantile", "poisson"])
 def test_one_rate_for_numbers(options, loss):
     X, y, _ = problems.data("numbers")
@@ -311,8 +334,7 @@ def test_a_rate_that_diverges_does_not_harm_the_others():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"rule": Adadelta()}, r"lr: a search over learning rates does not support the rule Adadelta"),
-        ({"batch_size": 2}, r"batch_size: got 2, but a search over learning rates makes one update for each row"),
+        ({"penalty": GroupL2(0.1)}, r"penalty: got GroupL2\(.*, whose groups are the classes of a feature"),
         ({"normalized": True}, r"normalized: got True"),
         ({"threads": 2}, r"threads: does not support several classes or learning rates"),
     ],
@@ -332,6 +354,10 @@ def test_a_model_keeps_its_search():
             fit_linear(X, y, model=model, lr=lr)
     with pytest.raises(ValueError, match=r"^lr: got several learning rates, but the model has one"):
         fit_linear(X, y, model=fit_linear(X, y, lr=0.5), lr=SEARCH)
+    with pytest.raises(ValueError, match=r"^batch_size: got 4, but the model searches with batch_size=1"):
+        fit_linear(X, y, model=model, batch_size=4)
+    with pytest.raises(ValueError, match=r"^rule: got Normalised, but the model searches with the scaled steps of Ada"):
+        fit_linear(X, y, model=model, rule=Normalised())
     new = fit_linear(X, y, model=model, penalty=L1(0.1))
     assert new.rates.tolist() == model.rates.tolist()
     assert [c.rate for c in new.candidates] == list(SEARCH.values)
@@ -364,3 +390,77 @@ def test_errors_of_rows_change_nothing():
     with pytest.raises(ValueError, match=r"^X: row 3 "):
         fit_linear(bad, y, model=model)
     assert content(model) == before
+
+
+# --- plain steps, of other rules and of batches -----------------------------------------------------------------------
+
+PLAIN = {"rda": {"rule": RDA()}, "ftrl": {"rule": FTRL()}, "adadelta": {"rule": Adadelta()}, "batch": {"batch_size": 4}}
+PLAIN["momentum"] = {"rule": MomentumAdagrad()}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_plain_steps_are_those_of_one_rate(name):
+    """Each candidate is the model of its rate alone, and the loss is that of the best one before each row."""
+    X, y, weight = problems.data("signs")
+    options = {"penalty": L1(0.01), "sample_weight": weight, **PLAIN[name]}
+    search = RateSearch((0.05, 0.2, 0.8, 1.6), halve_at=(10**6,))
+    model = fit_linear(X, y, lr=search, **options)
+    options["rule"] = model.state.rule
+    singles = [fit_linear(X, y, lr=rate, **options) for rate in search.values]
+    losses = [single.progressive_loss for single in singles]
+    np.testing.assert_allclose(model.progressive_losses, losses, rtol=1e-12)
+    single = singles[model.best_index]
+    np.testing.assert_allclose(model.coef, single.coef, rtol=1e-12, atol=1e-15)
+    assert model.intercept == pytest.approx(single.intercept, rel=1e-12)
+    sums, ranks, leader, total = np.zeros(4), np.zeros(4), 0.0, 0.0
+    for stop in np.flatnonzero(weight) + 1:
+        part = fit_linear(X[:stop], y[:stop], lr=search, **(options | {"sample_weight": weight[:stop]}))
+        total += weight[stop - 1]
+        losses = part.progressive_losses * total - sums
+        sums = sums + losses
+        leader += losses[np.argmin(ranks)]
+        ranks += losses * total
+    assert model.best_index == np.argmin(ranks)
+    assert model.progressive_loss == pytest.approx(leader / total, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cut", [8, 20])
+def test_resumed_plain_steps_are_bit_equal(name, dtype, cut, tmp_path):
+    X, y, weight = problems.data("signs", n=160)
+    weight = np.maximum(weight, 0.5)  # batches of all rows, so that the cut is between two
+    options = {"dtype": dtype, "penalty": L1(0.01), "lr": RateSearch(SEARCH.values, halve_at=(4, 10)), **PLAIN[name]}
+    whole = fit_linear(X, y, sample_weight=weight, **options)
+    assert whole.rates.size == 2
+    first = fit_linear(X[:cut], y[:cut], sample_weight=weight[:cut], **options)
+    first.save(tmp_path / "model.npz")
+    for start in (first, load_model(tmp_path / "model.npz"), pickle.loads(pickle.dumps(first)), copy.deepcopy(first)):
+        rest = fit_linear(X[cut:], y[cut:], sample_weight=weight[cut:], model=start)
+        assert content(rest) == content(whole)
+
+
+# --- the memory limit -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("limit", "kept"), [(9 * 16, 8), (9 * 15, 7), (9 * 4, 2), (9 * 2, 1), (1, 1)])
+def test_fewer_candidates_start_where_memory_is_limited(monkeypatch, tmp_path, limit, kept):
+    """The outer rates are not trained, and the others are as in a search among them alone."""
+    monkeypatch.setattr(rate_search, "MAX_NUMBERS", limit)
+    X, y, _ = problems.data("signs")
+    model = fit_linear(X, y, lr=RateSearch(halve_at=(20,)))
+    missing = [candidate for candidate in model.candidates if candidate.removed_at == 0]
+    assert len(missing) == 8 - kept
+    assert all(math.isnan(candidate.progressive_loss) for candidate in missing)
+    trained = [candidate.rate for candidate in model.candidates if candidate.removed_at != 0]
+    first = (8 - kept) // 2
+    assert trained == list(RateSearch().values[first : first + kept])
+    model.save(tmp_path / "model.npz")
+    monkeypatch.undo()
+    if kept <= 4:
+        alone = fit_linear(X, y, lr=RateSearch(tuple(trained), halve_at=(10**6,)))
+        np.testing.assert_array_equal(alone.coef, model.coef)
+        assert alone.progressive_loss == model.progressive_loss
+    loaded = load_model(tmp_path / "model.npz")
+    assert content(loaded) == content(model)
+    assert content(fit_linear(X, y, model=loaded)) == content(fit_linear(X, y, model=model))

@@ -24,7 +24,7 @@ class MultiBatchBuffers(NamedTuple):
     """Workspace of a batch with several outputs.
 
     As in `BatchBuffers`; `row_buffers` is the workspace of one row, `bias_g` are the gradients of the intercepts
-    and `batch_sums` the loss sums of the batch.
+    and `batch_sums` the loss sums after the batch.
     """
 
     size: int
@@ -37,8 +37,8 @@ class MultiBatchBuffers(NamedTuple):
 
 
 @jitable
-def sum_multi_gradient(spec, rows, weights, batch, t, position):
-    """Sum z x over the next rows; return (next position, status, slots used, rows)."""
+def sum_multi_gradient(spec, rows, weights, batch, loss_sums, t, position):
+    """Sum z x over the next rows, and set `batch_sums`; return (next position, status, slots used, rows)."""
     y, order = rows.y, rows.order
     w, bias = weights.w, weights.bias
     size, g, bias_g, touched, slot_of, batch_sums, row_buffers = batch
@@ -48,7 +48,7 @@ def sum_multi_gradient(spec, rows, weights, batch, t, position):
     for c in range(n_outputs):
         bias_g[0, c] = 0
     for k in range(batch_sums.shape[0]):
-        batch_sums[k] = 0
+        batch_sums[k] = loss_sums[k]
     while position < order.shape[0] and n < size:
         status, r, h, columns, x = open_row(rows, w.shape[0], position)
         if status != DONE:
@@ -106,7 +106,7 @@ def learn_multi_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
     )
     position = start
     while position < stop:
-        end, status, count, n = sum_multi_gradient(spec, rows, weights, batch, t, position)
+        end, status, count, n = sum_multi_gradient(spec, rows, weights, batch, loss_sums, t, position)
         if status != DONE:
             clear_slots(batch, count)
             return (position if status == UNSORTED else end), status, t
@@ -114,7 +114,7 @@ def learn_multi_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
         if n == 0:
             continue
         for l in range(loss_sums.shape[0]):
-            loss_sums[l] += batch_sums[l]
+            loss_sums[l] = batch_sums[l]
         rate = at(spec.schedule, t) * 1.0
         for c in range(rate_factors.shape[0]):
             lr[0, c] = rate_factors[c] * rate

@@ -10,7 +10,18 @@ import math
 from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch
-from ...compiler.jit import FORCE_INLINE, bind, bind_inlined, borrow_arrays, force_inline, jit, load, method, store
+from ...compiler.jit import (
+    FORCE_INLINE,
+    bind,
+    bind_inlined,
+    borrow_arrays,
+    force_inline,
+    jit,
+    jitable,
+    load,
+    method,
+    store,
+)
 from ...compiler.simd import (
     LANES8,
     LANES16,
@@ -25,7 +36,7 @@ from ...compiler.simd import (
 from ...records.coordinate import apply_update
 from ...records.group_penalties import is_group_penalty
 from ...records.losses import slope, value
-from ...records.multiclass_losses import IndependentOutputs
+from ...records.multiclass_losses import CandidateClasses, IndependentOutputs
 from ...records.schedules import at
 from .lazy import missed_sum
 from .multi_lazy import (
@@ -252,24 +263,77 @@ def _overload_fill_losses_and_slopes(loss, y, scores, buffers, h):
     return fill_vectors
 
 
+def fill_candidates(loss, y, scores, slopes, buffers, h):
+    """Set the slopes of a row, and the loss of each model in `buffers.losses`."""
+    if isinstance(loss, CandidateClasses):
+        loss_and_gradient(loss, y, scores, slopes, h, buffers.losses[0])
+    else:
+        fill_losses_and_slopes(loss.loss, y, scores, buffers, h)
+
+
+@bind_inlined(fill_candidates)
+def _overload_fill_candidates(loss, y, scores, slopes, buffers, h):
+    if loss.instance_class is CandidateClasses:
+        return lambda loss, y, scores, slopes, buffers, h: loss_and_gradient(
+            loss, y, scores, slopes, h, buffers.losses[0]
+        )
+    return lambda loss, y, scores, slopes, buffers, h: fill_losses_and_slopes(loss.loss, y, scores, buffers, h)
+
+
+@jitable
+def record_losses(losses, h, loss_sums):
+    """Add the losses of a row of weight h to the sums of a search, except the sum of the weights, which is the last.
+
+    `SearchedOutput` of `selection` describes the sums.
+    """
+    n = loss_sums.shape[0] // 2 - 1
+    weight = loss_sums[2 * n + 1] + h
+    best = -1
+    for c in range(n):
+        if math.isfinite(losses[0, c]) and (best < 0 or loss_sums[c] < loss_sums[best]):
+            best = c
+    loss_sums[2 * n] += losses[0, best] if best >= 0 else math.inf
+    for c in range(n):
+        loss_sums[n + c] += losses[0, c]
+        loss_sums[c] += losses[0, c] * weight
+
+
+@jitable
+def _add_losses(loss, y, scores, slopes, buffers, h, loss_sums):
+    """Set the slopes of a row and add the loss of each model; a search has more sums than models and weights."""
+    fill_candidates(loss, y, scores, slopes, buffers, h)
+    if loss_sums.shape[0] > scores.shape[0] + 1:
+        record_losses(buffers.losses, h, loss_sums)
+    else:
+        for l in range(scores.shape[0]):
+            loss_sums[l] += buffers.losses[0, l]
+
+
+@jitable
+def _record_class_losses(loss, y, scores, slopes, buffers, h, loss_sums):
+    """Set the slopes of a row and record the losses of the models of a search."""
+    fill_candidates(loss, y, scores, slopes, buffers, h)
+    record_losses(buffers.losses, h, loss_sums)
+
+
 def compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, loss_sums):
     """Set the slopes of a row and add its losses to the loss sums."""
-    loss_and_gradient(loss, y, scores, slopes, h, loss_sums)
+    functions = {IndependentOutputs: _add_losses, CandidateClasses: _record_class_losses}
+    if type(loss) in functions:
+        functions[type(loss)](loss, y, scores, slopes, buffers, h, loss_sums)
+    else:
+        loss_and_gradient(loss, y, scores, slopes, h, loss_sums)
 
 
 @bind_inlined(compute_losses_and_slopes)
 def _overload_compute_losses_and_slopes(loss, y, scores, slopes, buffers, h, loss_sums):
-    if loss.instance_class is not IndependentOutputs:
-        return lambda loss, y, scores, slopes, buffers, h, loss_sums: loss_and_gradient(
-            loss, y, scores, slopes, h, loss_sums
-        )
-
-    def add_losses(loss, y, scores, slopes, buffers, h, loss_sums):
-        fill_losses_and_slopes(loss.loss, y, scores, buffers, h)
-        for l in range(scores.shape[0]):
-            loss_sums[l] += buffers.losses[0, l]
-
-    return add_losses
+    if loss.instance_class is IndependentOutputs:
+        return _add_losses
+    if loss.instance_class is CandidateClasses:
+        return _record_class_losses
+    return lambda loss, y, scores, slopes, buffers, h, loss_sums: loss_and_gradient(
+        loss, y, scores, slopes, h, loss_sums
+    )
 
 
 @force_inline()

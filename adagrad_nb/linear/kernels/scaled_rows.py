@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 
 from ...compiler.jit import FORCE_INLINE, bind_inlined, borrow_arrays, cast_like, jit, jitable, load, method, store
 from ...compiler.simd import one_like, select
-from ...records.losses import invariant_step, slope, value
+from ...records.invariant_steps import invariant_step
+from ...records.losses import slope, value
 from ...records.penalties import prox
 from ...records.rules import has_additive_accumulators, step, step_size
 from ...records.schedules import at
