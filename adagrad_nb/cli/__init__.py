@@ -49,7 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 _FLAGS = (
     (r"^(lr|loss|rule|passes|shuffle|normalized|invariant|average|threads|classes): ", r"--\1: "),
     (r"^(bits|hash|quadratic|delimiter|label|weight|positive|header): ", r"--\1: "),
-    (r"^(batch_size|early_stopping|class_weight|standardize_targets|on_error): ", lambda m: f"--{m[1].replace('_', '-')}: "),
+    (
+        r"^(batch_size|early_stopping|class_weight|standardize_targets|on_error): ",
+        lambda match: f"--{match[1].replace('_', '-')}: ",
+    ),
     (r"^ngrams: ", "--ngrams: "),
     (r"^columns: ", "--column: "),
     (r"^interactions: ", "--interaction: "),

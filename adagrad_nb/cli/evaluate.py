@@ -114,7 +114,8 @@ def evaluate_rows(
         return y, scores, metrics
     if scores.ndim == 2:
         right = model.classes[np.argmax(scores, axis=1)] == y
-        return y, scores, metrics | {"classes": model.classes.size, "accuracy": float(np.average(right, weights=weight))}
+        metrics |= {"classes": model.classes.size, "accuracy": float(np.average(right, weights=weight))}
+        return y, scores, metrics
     positive, predicted = y == model.classes[1], scores > 0
     precision, recall = precision_recall(positive, predicted)
     metrics |= {

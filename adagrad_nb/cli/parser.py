@@ -76,7 +76,7 @@ def _add_method(group):
         "--class-weight", action="append", type=train.parse_class_weight, metavar="LABEL=W",
         help="factor of the weights of the rows with a label; may be repeated",
     )  # fmt: skip
-    group.add_argument("--classes", metavar="LABELS", help="all labels, separated by commas, if the first rows lack some")
+    group.add_argument("--classes", metavar="LABELS", help="all labels, with commas, if the first rows lack some")
     group.add_argument("--float32", action="store_true", help="train in single precision")
 
 
