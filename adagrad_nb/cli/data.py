@@ -160,6 +160,7 @@ def open_reader(
     data = open_data(path, options.format)
     found = reader_options(options, data.format, saved if saved.get("format") == data.format else {})
     kept = {"format": data.format} | {name: value for name, value in found.items() if name in SAVED}
+    kept = {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
     columns = None if model is None else model.columns
     if data.format == "cache":
         return read_cache(path), kept

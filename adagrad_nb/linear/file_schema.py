@@ -35,6 +35,21 @@ def read_dtype(meta):
     return dtype
 
 
+def read_reader_options(meta):
+    """Return the options of the reader of the training data, or None."""
+    if "reader" not in meta:
+        return None
+    options = schema.entry(meta, "reader", dict)
+    for name, value in options.items():
+        if not all(
+            isinstance(item, (bool, int, float, str)) for item in (value if isinstance(value, list) else [value])
+        ):
+            raise ValueError(
+                f"reader: {name}: got {shorten_repr(value)}; must be a number, a string, or a list of them"
+            )
+    return options
+
+
 def read_counts(meta, average):
     """Return the number of updates, the first update that is averaged, and the number of rows."""
     t, n_seen = (schema.count_entry(meta, name) for name in ("t", "n_seen"))

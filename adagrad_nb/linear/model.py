@@ -81,6 +81,8 @@ class LinearModel:
         float32 or float64.
     pass_losses : list of float
         Monitored loss of each pass; empty without early stopping.  It is not saved in files.
+    reader_options : dict or None
+        Format of the training data and options of its reader, which the command line saves for predictions.
     state, bias_state : State
         Options and accumulators of the weights and of the intercept, as copies.  ``state.t`` is the number of updates.
         With several outputs the accumulators have shape (n_features, n_outputs).
@@ -111,6 +113,7 @@ class LinearModel:
     parameters: Any  # SingleOutput, MultiOutput or SearchedParameters
     target: Any  # Numbers, BinaryLabels or MulticlassLabels
     target_scaling: TargetScaling | None = None
+    reader_options: dict[str, Any] | None = None
     pass_losses: list[float]
 
     def __init__(
@@ -578,7 +581,7 @@ class LinearModel:
             "since": 0 if parameters.iterate_sums is None else parameters.iterate_sums.first_update,
             "t": parameters.t,
             "n_seen": self.n_seen,
-        }
+        } | ({} if self.reader_options is None else {"reader": self.reader_options})
         archive.write_archive(path, FILE_KIND, meta, arrays)
 
     def _arrays(self):
@@ -588,6 +591,7 @@ class LinearModel:
 
     def _restore(self, meta, arrays):
         """Set a new model to the content of a file; raise ValueError for what does not fit its options."""
+        self.reader_options = file_schema.read_reader_options(meta)
         labels = schema.entry(meta, "labels", list)
         file_schema.check_labels(self.target, labels)
         if self.is_searching:
