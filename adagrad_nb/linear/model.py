@@ -90,6 +90,8 @@ class LinearModel:
         Predictions take tables, then, and match the columns by name.
     feature_names : tuple of str or None
         Names of the features, if `columns` is not None.
+    reader_options : dict or None
+        Format of the training data and options of its reader, which the command line saves for predictions.
     state, bias_state : State
         Options and accumulators of the weights and of the intercept, as copies.  ``state.t`` is the number of updates.
         With several outputs the accumulators have shape (n_features, n_outputs).
@@ -125,6 +127,7 @@ class LinearModel:
     weight_unit: float = 1.0
     weight_exponents = 0  # sum of the binary exponents of the weights, of a search
     columns: Columns | None = None
+    reader_options: dict[str, Any] | None = None
     pass_losses: list[float]
 
     def __init__(
@@ -670,6 +673,8 @@ class LinearModel:
             meta["weights"] = [self.weight_unit, self.weight_exponents]
         if self.columns is not None:
             meta["columns"] = self.columns.to_json()
+        if self.reader_options is not None:
+            meta["reader"] = self.reader_options
         archive.write_archive(path, FILE_KIND, meta, arrays)
 
     def _arrays(self):
@@ -681,6 +686,7 @@ class LinearModel:
         """Set a new model to the content of a file; raise ValueError for what does not fit its options."""
         if "columns" in meta:
             self.columns = file_schema.read_columns(meta, self.n_features)
+        self.reader_options = file_schema.read_reader_options(meta)
         labels = schema.entry(meta, "labels", list)
         file_schema.check_labels(self.target, labels)
         if self.is_searching:
