@@ -169,7 +169,7 @@ def open_reader(
     if data.format == "vw":
         if "bits" not in found and data.has_names:
             found["bits"] = kept["bits"] = VW_BITS
-        missing = "error" if has_labels else "nan"
+        missing: Any = "error" if has_labels else "nan"
         return read_vw(data.path, dtype=dtype, missing_labels=missing, **found), kept
     if data.format == "text":
         if "ngrams" in found:
