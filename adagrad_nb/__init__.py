@@ -43,6 +43,7 @@ from .io.readers import Chunk, load_svmlight, read_svmlight
 from .io.row_cache import CachedReader, CachedRows, read_cache, write_cache
 from .io.text import load_text, read_text
 from .io.vowpal import load_vw, read_vw
+from .linear.checkpoint import Checkpoint
 from .linear.device_trainer import DeviceRows, to_device
 from .linear.early_stopping import EarlyStopping
 from .linear.fit import fit_linear
@@ -138,17 +139,17 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise",
-    "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS",
-    "ClipValue", "Columns", "Constant", "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DeviceRows",
-    "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hashed",
-    "Hinge", "Huber", "Interaction", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale",
-    "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle",
-    "OneHot", "OneVsRest", "OnlineToBatch", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
-    "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad",
-    "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive",
-    "SquaredHinge", "State", "Text", "WarmUp", "ZeroNaN", "catch_up", "fit_linear", "from_optax", "from_torch",
-    "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge",
-    "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache", "read_csv",
-    "read_parquet", "read_svmlight", "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up",
-    "write_cache",
+    "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm",
+    "ClipRMS", "ClipValue", "Columns", "Constant", "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay",
+    "DeviceRows", "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf",
+    "Hashed", "Hinge", "Huber", "Interaction", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic",
+    "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric",
+    "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak",
+    "Polynomial", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale",
+    "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",
+    "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WarmUp", "ZeroNaN", "catch_up", "fit_linear",
+    "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_text",
+    "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache",
+    "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update",
+    "warm_up", "write_cache",
 ]  # fmt: skip

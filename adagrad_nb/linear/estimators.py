@@ -34,7 +34,8 @@ from ..records.multiclass_losses import OneVsRest, Softmax
 from ..records.penalties import L1, L2, ElasticNet, NoPenalty
 from . import targets
 from .early_stopping import early_stopping_monitor
-from .fit import check_options, fit_linear
+from .fit import fit_linear
+from .model_options import check_options
 from .named_rows import is_numeric, named_chunk
 from .row_order import sort_rows_by_hash
 from .target_scaling import can_standardize

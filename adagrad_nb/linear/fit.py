@@ -10,17 +10,16 @@ from .. import _check
 from .._check import resolve_seed
 from ..io.arrow import is_table
 from ..io.readers import Chunk
-from ..records.losses import LOSSES
-from ..records.multiclass_losses import is_multi_output_loss
-from ..records.schedules import Constant, has_several_rates
+from .checkpoint import Checkpoint, Checkpointer, as_checkpoint
 from .early_stopping import early_stopping_monitor
 from .model import LinearModel
+from .model_options import check_options
 from .named_rows import named_chunk
-from .parameters import check_average
 from .targets import check_class_weight
 from .trainer import Trainer
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
 
     import numpy.typing as npt
@@ -55,6 +54,8 @@ def fit_linear(
     classes: Sequence[Any] | None = None,
     class_weight: dict[Any, float] | str | None = None,
     callback: Callable[[Progress], Any] | None = None,
+    checkpoint: Checkpoint | str | os.PathLike | None = None,
+    resume: str | os.PathLike | None = None,
 ) -> LinearModel:
     """Train a linear model online, one row after another.
 
@@ -154,7 +155,13 @@ def fit_linear(
         gives every label the same total weight, with a mean factor of 1; it requires data in memory.
     callback : callable, optional
         Called with a `Progress` about 20 times a second and after 1, 2, 4, 8, … rows.  If it raises StopIteration,
-        training ends and the model so far is returned.
+        training ends and the model so far is returned.  With `checkpoint`, it ends after the present chunk.
+    checkpoint : path or Checkpoint, optional
+        File to which the state of the training is saved about once a minute; see `Checkpoint`.
+    resume : path, optional
+        File of `checkpoint` from which an interrupted training goes on, with the same data and arguments.  The rows
+        before it are read again, but not trained on.  The result is bit-equal to that of the uninterrupted training.
+        Seeds are those of the file; `rng` has no effect.
 
     Returns
     -------
@@ -209,13 +216,26 @@ def fit_linear(
         early_stopping=early_stopping_monitor(early_stopping, 0 if rng is None else shuffle_seed or resolve_seed(rng)),
         callback=callback,
     )  # fmt: skip
-    for pass_index in range(passes):
+    settings = {
+        "passes": passes, "shuffle": shuffle, "threads": threads, "early_stopping": repr(early_stopping),
+        "classes": repr(classes), "class_weight": repr(class_weight),
+    }  # fmt: skip
+    checkpointer = Checkpointer(as_checkpoint(checkpoint), trainer, settings, shuffle_seed)
+    if resume is not None:
+        checkpointer.resume(resume, options)
+    shuffle_seed = checkpointer.shuffle_seed
+    for pass_index in range(checkpointer.pass_index, passes):
         for chunk_index, chunk in enumerate(chunks):
             if not isinstance(chunk, Chunk):
                 raise TypeError(f"X: the iterable yields a {type(chunk).__name__}; must yield Chunk(X, y, weight)")
+            if checkpointer.skips(chunk, pass_index, chunk_index):
+                continue
             shuffle_key = None if shuffle_seed is None else [shuffle_seed, pass_index, chunk_index]
-            if not trainer.fit_chunk(chunk, pass_index, shuffle_key, chunk_index):
+            should_continue = trainer.fit_chunk(chunk, pass_index, shuffle_key, chunk_index)
+            checkpointer.end_chunk(chunk, pass_index, chunk_index, is_last=not should_continue)
+            if not should_continue:
                 return trainer.result()
+        checkpointer.end_pass(pass_index)
         if not trainer.end_pass():
             break
     return trainer.result()
@@ -239,47 +259,3 @@ def _as_chunks(X, y, weight, passes, columns, dtype):
             "use a list of chunks, or a reader such as read_svmlight(path)"
         )
     return X
-
-
-# --- options ---------------------------------------------------------------------------------------------------------
-
-
-def check_options(loss, lr, **options):
-    """Return the given options, those that are not None or "auto", after checking them."""
-    if isinstance(lr, str) and lr == "auto":
-        lr = None
-    options |= {"loss": loss, "lr": lr}
-    options = {name: value for name, value in options.items() if value is not None}
-    if isinstance(loss, str):
-        if loss not in LOSSES:
-            raise ValueError(f"loss: got {loss!r}; must be one of {', '.join(LOSSES)}, or a loss record")
-        options["loss"] = LOSSES[loss]()
-    elif loss is not None:
-        needs = (
-            ("loss_and_gradient", "can_learn_from", "target_type")
-            if is_multi_output_loss(loss)
-            else ("value", "slope", "inverse_link", "target_type")
-        )
-        _check.record_methods("loss", loss, needs, "Logistic()")
-    if "rule" in options:
-        _check.record_methods("rule", options["rule"], ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
-    if "penalty" in options:
-        _check.record_methods("penalty", options["penalty"], ("value", "prox"), "L1(1e-4)")
-    for name in ("intercept", "normalized", "invariant", "standardize_targets"):
-        if name in options:
-            _check.boolean(name, options[name])
-    if "average" in options:
-        check_average(options["average"])
-    if "batch_size" in options:
-        _check.positive_count("batch_size", options["batch_size"])
-    if has_several_rates(lr):
-        _check.record_methods("lr", lr, ("values",), "Rates()")
-    elif hasattr(lr, "_fields"):
-        _check.record_methods("lr", lr, ("at",), "InverseSqrt(0.5)")
-    if isinstance(lr, Constant) and np.ndim(lr.lr):
-        raise TypeError(f"lr: got {lr!r}; must be 'auto', a number, or a schedule record such as InverseSqrt(0.5)")
-    if lr is not None and not hasattr(lr, "_fields"):
-        if isinstance(lr, str) or np.ndim(lr) or callable(lr):
-            raise TypeError(f"lr: got {lr!r}; must be 'auto', a number, or a schedule record such as InverseSqrt(0.5)")
-        _check.in_interval("lr", lr, "[0, inf)")
-    return options

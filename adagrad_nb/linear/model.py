@@ -651,6 +651,10 @@ class LinearModel:
         ValueError
             If a number of the model is not finite.
         """
+        archive.write_archive(path, FILE_KIND, *self._to_content())
+
+    def _to_content(self):
+        """Return the content of a file: JSON data, and arrays by name."""
         parameters, state = self.parameters, self.parameters.state
         arrays = self._arrays()
         file_schema.check_arrays(self, arrays, arrays, parameters.t)
@@ -675,7 +679,7 @@ class LinearModel:
             meta["columns"] = self.columns.to_json()
         if self.reader_options is not None:
             meta["reader"] = self.reader_options
-        archive.write_archive(path, FILE_KIND, meta, arrays)
+        return meta, arrays
 
     def _arrays(self):
         """Return all arrays under their names in a file."""

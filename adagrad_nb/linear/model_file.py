@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..io import archive, schema
 from . import file_schema
-from .fit import check_options
 from .model import FILE_KIND, LinearModel
+from .model_options import check_options
 
 if TYPE_CHECKING:
     import os
@@ -50,11 +50,16 @@ def load_model(path: str | os.PathLike, records: Sequence[type] = ()) -> LinearM
     """
     meta, arrays = archive.read_archive(path, FILE_KIND)
     with archive.naming_errors(path):
-        values = schema.entry(meta, "options", dict) | {"loss": schema.entry(meta, "loss", dict)}
-        options = archive.options_from_json(values, (*file_schema.OPTIONS, "loss"), arrays, records)
-        numbers = file_schema.read_numbers(meta)
-        check_options(**options, **numbers)
-        n_features = file_schema.read_n_features(meta, arrays, options["loss"], options["lr"])
-        model = LinearModel(n_features, np.dtype(file_schema.read_dtype(meta)), **options, **numbers)
-        model._restore(meta, arrays)
-        return model
+        return model_from_content(meta, arrays, records)
+
+
+def model_from_content(meta: dict[str, Any], arrays: dict[str, Any], records: Sequence[type] = ()) -> LinearModel:
+    """Return the model with the content of a file; raise ValueError if parts of it do not fit the others."""
+    values = schema.entry(meta, "options", dict) | {"loss": schema.entry(meta, "loss", dict)}
+    options = archive.options_from_json(values, (*file_schema.OPTIONS, "loss"), arrays, records)
+    numbers = file_schema.read_numbers(meta)
+    check_options(**options, **numbers)
+    n_features = file_schema.read_n_features(meta, arrays, options["loss"], options["lr"])
+    model = LinearModel(n_features, np.dtype(file_schema.read_dtype(meta)), **options, **numbers)
+    model._restore(meta, arrays)
+    return model

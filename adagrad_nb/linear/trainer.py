@@ -95,6 +95,7 @@ class Trainer:
         self.model = self.start_time = None
         self.baseline = ConstantBaseline() if model is None or model.n_seen == 0 else None
         self.passes = 0
+        self.finishes_chunks = self.is_stopping = False  # whether a chunk is finished before a callback ends training
         self.slice_rows = 1024  # grows and shrinks with the time of a slice
         if model is not None:
             self._set_model(continue_from(model, options, dtype))
@@ -128,7 +129,7 @@ class Trainer:
             should_continue = learn(self, X, y, weight, order, loss_sums)
         if held_out is not None and held_out.size:
             self.early_stopping.add_validation_loss(model, X, chunk.y, weight, held_out)
-        return should_continue
+        return should_continue and not self.is_stopping
 
     def end_pass(self):
         """Count a complete pass; return whether to continue."""
@@ -174,11 +175,13 @@ class Trainer:
             self._adapt_slice(position - before, time.perf_counter() - start)
             if self.baseline is not None and self.passes == 0:
                 self.baseline.add_snapshot(self.model)
-            if self.callback is not None:
+            if self.callback is not None and not self.is_stopping:
                 if before_callback is not None:
                     before_callback()
                 if not self._call_callback():
-                    return False
+                    if not self.finishes_chunks:
+                        return False
+                    self.is_stopping = True
         return True
 
     def start_clock(self, seconds=0.0):
@@ -197,6 +200,10 @@ class Trainer:
     def _set_model(self, model):
         if self.classes is not None:
             model._declare_classes(self.classes)
+        self.restore_model(model)
+
+    def restore_model(self, model):
+        """Train a model whose labels are declared, such as that of a checkpoint."""
         self.model = model
         self.later_sums = np.zeros_like(model.loss_sums)  # of passes after the first, not in the progressive loss
         self.reported_sums, self.reported_rows = model.loss_sums.copy(), model.n_seen
