@@ -442,4 +442,4 @@ def test_the_default_rate_is_searched_for_and_a_given_one_is_not(files, tmp_path
 def test_a_rate_that_is_no_number(files, capsys):
     with pytest.raises(SystemExit):
         main(["train", str(files[0]), "--lr", "fast"])
-    assert "argument --lr/--learning-rate: got 'fast'; must be a number or 'auto'" in capsys.readouterr().err
+    assert "argument -l/--lr/--learning-rate: got 'fast'; must be a number or 'auto'" in capsys.readouterr().err

@@ -1,95 +1,9 @@
 """The command line ``adagrad-nb``: the commands train, predict, evaluate, info, explain and convert.
 
-`parser` has the commands and flags, `data` the readers, `train`, `evaluate` and `describe` the commands, and `monitor`
-the table and the progress bar of a training.
+`commands` has the function `main`, `parser` the commands and flags, `data` the readers, `train`, `evaluate` and
+`describe` the commands, `monitor` the table and the progress bar of a training, and `flag_names` the errors.
 """
 
-from __future__ import annotations
+from .commands import main
 
-import os
-import re
-import sys
-from typing import TYPE_CHECKING
-
-from .parser import build_parser
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit status.
-
-    It is 0 after success, 2 after an error, and 128 plus its number after a signal: 130 after Ctrl-C.
-
-    Parameters
-    ----------
-    arguments : sequence of str, optional
-        Default: the arguments of the process.
-
-    Returns
-    -------
-    int
-    """
-    options = build_parser().parse_args(arguments)
-    try:
-        return options.run(options)
-    except BrokenPipeError:  # the reader of the output closed the pipe, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ValueError, TypeError, OSError, ImportError) as error:
-        print(f"adagrad-nb: error: {name_flags(str(error))}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("adagrad-nb: interrupted", file=sys.stderr)
-        return 130
-
-
-# Arguments of the functions in error messages, and the flags that set them, as regular expressions.
-_FLAGS = (
-    (r"^(lr|loss|rule|passes|shuffle|normalized|invariant|average|threads|classes): ", r"--\1: "),
-    (r"^(bits|hash|quadratic|delimiter|label|weight|positive|header): ", r"--\1: "),
-    (
-        r"^(batch_size|early_stopping|class_weight|standardize_targets|on_error): ",
-        lambda match: f"--{match[1].replace('_', '-')}: ",
-    ),
-    (r"^ngrams: ", "--ngrams: "),
-    (r"^columns: ", "--column: "),
-    (r"^interactions: ", "--interaction: "),
-    (r"^rng: ", "--seed: "),
-    (r"^intercept: ", "--no-intercept: "),
-    (r"^dtype: ", "--float32: "),
-    (r"^(?:L1|L2)\.strength: |^ElasticNet\.l[12]: ", lambda match: f"--{'l1' if '1' in match[0] else 'l2'}: "),
-    (r"^(?:Adagrad|Adadelta|RDA)\.eps: ", "--eps: "),
-    (r"^\w+\.(?:tau|delta|gamma|epsilon): ", "--loss-parameter: "),
-    (r"^[Xy]: ", "DATA: "),
-    (r"\bwith zero_based=False\b", "without --zero-based"),
-    (r"\bzero_based=True\b", "--zero-based"),
-    (r"\bduplicates='sum'", "--duplicates sum"),
-    (r"\bpass dtype=np\.float64\b|\bleave dtype out\b", "omit --float32"),
-    (r"\bleave lr out\b", "omit --lr"),
-    (r"\ba smaller lr\b", "a smaller --lr"),
-    (r"(?<!has )\b(normalized|invariant)=False\b", r"omit --\1"),
-    (r"\bAdagrad\(…\)", "--rule adagrad"),
-    (r"; use False, or train\b", "; omit it, or train"),
-    (r"\bL1, Box, NonNegative or Bounded\(L1\(…\)\)", "--l1"),
-    (r"\bwith all classes=\[…\]", "on a file with all labels"),
-    (r"\ba loss for numbers such as 'squared'", "a loss for numbers such as --loss squared"),
-    (r"\bscale (?:the columns of )?X(?:, y or sample_weight)?\b", "scale the data"),
-)
-
-
-def name_flags(message: str) -> str:
-    """Return an error message of the package with the flags of the command line in place of arguments.
-
-    Parameters
-    ----------
-    message : str
-
-    Returns
-    -------
-    str
-    """
-    for pattern, replacement in _FLAGS:
-        message = re.sub(pattern, replacement, message)
-    return message
+__all__ = ["main"]
