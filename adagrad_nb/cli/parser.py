@@ -94,6 +94,13 @@ def _add_passes(group):
         "passes the default is a temporary file",
     )  # fmt: skip
     group.add_argument("--no-cache", action="store_true", help="parse the data in each pass")
+    group.add_argument(
+        "--checkpoint", metavar="FILE", help="save the state of the training to this file at intervals and on signals"
+    )
+    group.add_argument(
+        "--checkpoint-seconds", type=float, metavar="S", help="time between two checkpoints; default: 60"
+    )
+    group.add_argument("--resume", metavar="FILE", help="go on from this checkpoint, with the same data and flags")
 
 
 def _add_predict(commands):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..io.row_cache import CachedReader, CachedRows
+from ..linear.checkpoint import Checkpoint
 from ..linear.fit import fit_linear
 from ..linear.model_file import load_model
 from ..records.averaging import Polyak
@@ -50,7 +51,7 @@ def run_train(options: argparse.Namespace) -> int:
     model.reader_options = reader_options
     result = _summarize(model, monitor)
     if not options.json:
-        _print_summary(model, monitor)
+        _print_summary(model, monitor, fit_options["checkpoint"])
         if model.is_searching and not options.quiet:
             print_candidates(model)
     if options.model:
@@ -92,7 +93,20 @@ def _fit_options(options):
         "class_weight": dict(options.class_weight) if options.class_weight else None,
         "classes": None if options.classes is None else [_parse_label(label) for label in options.classes.split(",")],
         "model": load_model(options.initial_model) if options.initial_model else None,
+        "checkpoint": _make_checkpoint(options),
+        "resume": options.resume,
     } | {name: getattr(options, name) for name in ("lr", "passes", "shuffle", "threads")}
+
+
+def _make_checkpoint(options):
+    """Return the record of the checkpoints, or None; a resumed training goes on to write its file."""
+    path = options.checkpoint or options.resume
+    if path is None:
+        if options.checkpoint_seconds is not None:
+            raise ValueError("--checkpoint-seconds: needs --checkpoint FILE; omit it, or name the file")
+        return None
+    seconds = 60.0 if options.checkpoint_seconds is None else options.checkpoint_seconds
+    return Checkpoint(path, seconds)  # type: ignore[call-arg]
 
 
 def _with_cache(reader, options, stack):
@@ -177,11 +191,13 @@ def _summarize(model: LinearModel, monitor: TrainingMonitor) -> dict[str, Any]:
     return summary | ({"candidates": candidates_of(model)} if model.is_searching else {})
 
 
-def _print_summary(model, monitor):
+def _print_summary(model, monitor, checkpoint):
     seconds = monitor.history.seconds[-1] if monitor.history.seconds else 0.0
     coef = model.coef
     if monitor.interrupted is not None:
         print("interrupted; the model is trained on the rows so far")
+        if checkpoint is not None:
+            print(f"checkpoint {checkpoint.path}; to go on, add --resume {checkpoint.path} to the command")
     print(
         f"trained on {model.n_seen:,} rows in {seconds:.2f} s, {np.count_nonzero(coef):,} of {coef.size:,} weights "
         f"are non-zero\nprogressive loss {model.progressive_loss:.5f}"

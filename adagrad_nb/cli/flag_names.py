@@ -1,0 +1,52 @@
+"""Flags in the place of arguments in error messages."""
+
+import re
+
+# Arguments of the functions in error messages, and the flags that set them, as regular expressions.
+_FLAGS = (
+    (r"^(lr|loss|rule|passes|shuffle|normalized|invariant|average|threads|classes): ", r"--\1: "),
+    (r"^(bits|hash|quadratic|delimiter|label|weight|positive|header): ", r"--\1: "),
+    (
+        r"^(batch_size|early_stopping|class_weight|standardize_targets|on_error): ",
+        lambda match: f"--{match[1].replace('_', '-')}: ",
+    ),
+    (r"^ngrams: ", "--ngrams: "),
+    (r"^columns: ", "--column: "),
+    (r"^interactions: ", "--interaction: "),
+    (r"^rng: ", "--seed: "),
+    (r"^intercept: ", "--no-intercept: "),
+    (r"^dtype: ", "--float32: "),
+    (r"^(?:L1|L2)\.strength: |^ElasticNet\.l[12]: ", lambda match: f"--{'l1' if '1' in match[0] else 'l2'}: "),
+    (r"^(?:Adagrad|Adadelta|RDA)\.eps: ", "--eps: "),
+    (r"^\w+\.(?:tau|delta|gamma|epsilon): ", "--loss-parameter: "),
+    (r"^[Xy]: ", "DATA: "),
+    (r"\bwith zero_based=False\b", "without --zero-based"),
+    (r"\bzero_based=True\b", "--zero-based"),
+    (r"\bduplicates='sum'", "--duplicates sum"),
+    (r"\bpass dtype=np\.float64\b|\bleave dtype out\b", "omit --float32"),
+    (r"\bleave lr out\b", "omit --lr"),
+    (r"\ba smaller lr\b", "a smaller --lr"),
+    (r"(?<!has )\b(normalized|invariant)=False\b", r"omit --\1"),
+    (r"\bAdagrad\(…\)", "--rule adagrad"),
+    (r"; use False, or train\b", "; omit it, or train"),
+    (r"\bL1, Box, NonNegative or Bounded\(L1\(…\)\)", "--l1"),
+    (r"\bwith all classes=\[…\]", "on a file with all labels"),
+    (r"\ba loss for numbers such as 'squared'", "a loss for numbers such as --loss squared"),
+    (r"\bscale (?:the columns of )?X(?:, y or sample_weight)?\b", "scale the data"),
+)
+
+
+def name_flags(message: str) -> str:
+    """Return an error message of the package with the flags of the command line in place of arguments.
+
+    Parameters
+    ----------
+    message : str
+
+    Returns
+    -------
+    str
+    """
+    for pattern, replacement in _FLAGS:
+        message = re.sub(pattern, replacement, message)
+    return message
