@@ -201,7 +201,7 @@ class LinearEstimator(BaseEstimator):
             raise ValueError("sample_weight: all weights are zero; at least one must be positive")
         with _parameter_errors():
             seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        model = self.model_ if is_continued else None
+        model = self.model_._expecting_known_rows() if is_continued else None
         if has_initial_weights:
             model = self._initial_model(X, y, options, coef_init, intercept_init)
         row_numbers = None
@@ -340,10 +340,10 @@ rule : rule record, optional
     ``Adagrad(eps=0)``, since eps has the unit of a gradient.
 lr : float, schedule record, "auto", RateSearch or Rates, default "auto"
     Learning rate: a number in [0, inf), or a record such as ``InverseSqrt(0.5)`` of the update number.  "auto" searches
-    among eight rates in the same pass (see `RateSearch`), with steps that do not depend on the units of the columns.
-    The search supports two classes or numbers and the rule `Adagrad`.  With more classes, other rules, `batch_size`,
-    `normalized`, `invariant`, group penalties or `coef_init`, "auto" is 0.5 for classes and 0.1 for numbers.  A model
-    that continues, with `warm_start` or `partial_fit`, keeps its learning rate with "auto".""",
+    among eight rates in the same pass (see `RateSearch`).  Its steps do not depend on the units of the columns, except
+    those of other rules than `Adagrad` and of batches, which are plain.  With `normalized`, `invariant`, group
+    penalties or `coef_init`, "auto" is 0.5 for classes and 0.1 for numbers.  A model that continues, with `warm_start`
+    or `partial_fit`, keeps its learning rate with "auto".""",
     "FITTING": """\
 average : bool, int, Polyak or OnlineToBatch, default False
     Whether `coef_` and `intercept_` are means of the iterates.  With an int n the mean begins with the n-th update, as
@@ -371,7 +371,8 @@ shuffle : bool, default True
 random_state : int, RandomState instance or None, default None
     Seed for `shuffle` and for the rows that `early_stopping` holds out.
 warm_start : bool, default False
-    Whether `fit` continues from the model of the last `fit`, accumulators included.""",
+    Whether `fit` continues from the model of the last `fit`, accumulators included.  Its passes count as further passes
+    over the same rows: their losses do not enter the choice of the learning rate.""",
     "CALLBACK": """\
 callback : callable, optional
     Called with a `Progress` about 20 times a second.  If it raises StopIteration, training ends.""",

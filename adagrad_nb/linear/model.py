@@ -126,6 +126,7 @@ class LinearModel:
     target_scaling: TargetScaling | None = None
     weight_unit: float = 1.0
     weight_exponents = 0  # sum of the binary exponents of the weights, of a search
+    expects_known_rows = False  # whether the next call repeats rows, whose losses are not progressive
     columns: Columns | None = None
     reader_options: dict[str, Any] | None = None
     pass_losses: list[float]
@@ -209,6 +210,12 @@ class LinearModel:
         """Return a model that shares all arrays with this one and has other labels."""
         new = object.__new__(type(self))
         new.__dict__.update(self.__dict__, target=target)
+        return new
+
+    def _expecting_known_rows(self):
+        """Return a model that shares all arrays with this one, to be trained again on rows that it has seen."""
+        new = object.__new__(type(self))
+        new.__dict__.update(self.__dict__, expects_known_rows=True)
         return new
 
     def _set_initial_weights(self, coef, intercept):

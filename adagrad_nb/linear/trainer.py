@@ -94,11 +94,13 @@ class Trainer:
         self.threads, self.early_stopping, self.callback = threads, early_stopping, callback
         self.model = self.start_time = None
         self.baseline = ConstantBaseline() if model is None or model.n_seen == 0 else None
+        self.has_new_rows = model is None or not model.expects_known_rows
         self.passes = 0
         self.finishes_chunks = self.is_stopping = False  # whether a chunk is finished before a callback ends training
         self.slice_rows = 1024  # grows and shrinks with the time of a slice
         if model is not None:
             self._set_model(continue_from(model, options, dtype))
+            self.model.expects_known_rows = False
 
     def fit_chunk(self, chunk, pass_index, shuffle_key, chunk_index):
         """Train on a chunk; return whether to continue."""
@@ -121,7 +123,7 @@ class Trainer:
         if pass_index == 0 and self.baseline is not None:
             rows = order[weight[order] > 0]
             self.baseline.add_rows(y[rows], weight[rows], target)
-        loss_sums = model.loss_sums if pass_index == 0 else self.later_sums
+        loss_sums = model.loss_sums if pass_index == 0 and self.has_new_rows else self.later_sums
         learn = learn_on_device if isinstance(X, DeviceRows) else _learn_on_host
         if model.standardize_targets:
             should_continue = _learn_standardized(self, learn, X, chunk.y, weight, order, loss_sums)

@@ -31,7 +31,8 @@ from adagrad_nb import (
     load_svmlight,
 )
 from adagrad_nb.records import losses  # fmt: skip
-from adagrad_nb.records.losses import invariant_step, slope
+from adagrad_nb.records.invariant_steps import invariant_step
+from adagrad_nb.records.losses import slope
 
 DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
 LOSSES = {name: kind for name, kind in losses.LOSSES.items() if kind.target_type != "multiclass"}
