@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..io.arrow_reader import read_parquet
-from ..io.csv_reader import read_csv
+from ..io.csv_dialect import find_dialect
+from ..io.csv_reader import MISSING_WORDS, QUOTE, read_csv
 from ..io.formats import FORMATS, open_data
 from ..io.lines import ON_ERROR
 from ..io.readers import DUPLICATES, read_svmlight
 from ..io.row_cache import read_cache
 from ..io.text import read_text
 from ..io.vowpal import read_vw
+
+if TYPE_CHECKING:
+    from ..linear.model import LinearModel
 
 HELP = "data file: svmlight, Vowpal Wabbit, CSV, lines of label and text, Parquet, or a cache; '-' is standard input"
 VW_BITS = 18
@@ -121,26 +125,28 @@ def reader_options(options: argparse.Namespace, format: str, saved: dict[str, An
                 f"--{flag}: is for the format {' and '.join(FLAGS[name])}, but the data is {format}; omit it, or name "
                 "the format with --format"
             )
+    if format == "text" and given.get("label", "first") not in ("first", "last"):
+        raise ValueError(f"--label: got {given['label']!r}, but the data is text; must be 'first' or 'last'")
+    if format in TABLES:
+        given |= {name: _parse_place(given[name]) for name in ("label", "weight") if name in given}
     merged = {name: value for name, value in saved.items() if name in SAVED and format in FLAGS[name]} | given
-    for name in ("label", "weight"):
-        if isinstance(merged.get(name), str) and format in TABLES:
-            merged[name] = _parse_place(merged[name])
     if "positive" in merged:
-        merged["positive"] = tuple(_parse_number(label) for label in merged["positive"])
+        merged["positive"] = tuple(merged["positive"])
     if "columns" in merged:
         merged["columns"] = dict(merged["columns"])
     return merged
 
 
-def _parse_number(text):
-    try:
-        return float(text)
-    except ValueError:
-        return text
-
-
 def open_reader(
-    paths: list[str], options: argparse.Namespace, dtype: Any, model: Any = None, has_labels: bool = True
+    paths: list[str],
+    options: argparse.Namespace,
+    dtype: Any,
+    model: LinearModel | None = None,
+    *,
+    has_labels: bool = True,
+    is_training: bool = False,
+    expected: str | None = None,
+    keep_names: bool = False,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the reader of data files, and the options to save in a model.
 
@@ -154,32 +160,103 @@ def open_reader(
         Model whose saved options and columns are used.
     has_labels : bool
         Whether rows without a label are an error.
+    is_training : bool
+        Whether categories that a model lacks become new features.
+    expected : str, optional
+        Format of other data of the same kind, by default that of the model.
+    keep_names : bool
+        Whether the reader collects the names of hashed features.
     """
     saved = {} if model is None or model.reader_options is None else model.reader_options
     path: Any = paths[0] if len(paths) == 1 else list(paths)
-    data = open_data(path, options.format)
-    found = reader_options(options, data.format, saved if saved.get("format") == data.format else {})
+    data = open_data(path, options.format, expected or saved.get("format"))
+    is_similar = data.format == saved.get("format") or {data.format, saved.get("format")} <= {*TABLES}
+    found = reader_options(options, data.format, saved if is_similar else {})
+    if data.format == "vw" and "bits" not in found and model is None and _is_hashed(data, found):
+        found["bits"] = VW_BITS
     kept = {"format": data.format} | {name: value for name, value in found.items() if name in SAVED}
     kept = {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
-    columns = None if model is None else model.columns
     if data.format == "cache":
-        return read_cache(path), kept
+        if len(paths) > 1:
+            raise ValueError(f"DATA: got {len(paths)} files, of which {paths[0]} is a cache; pass one cache")
+        rows = read_cache(path)
+        return rows, rows.reader_options or kept
     if data.format == "svmlight":
         return read_svmlight(data.path, dtype=dtype, **found), kept
     if data.format == "vw":
-        if "bits" not in found and data.has_names:
-            found["bits"] = kept["bits"] = VW_BITS
         missing: Any = "error" if has_labels else "nan"
-        return read_vw(data.path, dtype=dtype, missing_labels=missing, **found), kept
+        is_named = keep_names and "bits" in found
+        return read_vw(data.path, dtype=dtype, missing_labels=missing, keep_names=is_named, **found), kept
     if data.format == "text":
         if "ngrams" in found:
             found["ngrams"] = 1, found["ngrams"]
-        return read_text(data.path, dtype=dtype, **found), kept
-    if columns is not None:
-        if "columns" in found or "interactions" in found:
-            raise ValueError("--column: got the kind of a column, but the model has its own columns; omit it")
-        found = {name: value for name, value in found.items() if name != "bits"} | {"columns": columns}
+        if not has_labels and not _has_text_labels(data.head, found, model):
+            found["label"] = None
+        return read_text(data.path, dtype=dtype, keep_names=keep_names, **found), kept
+    if model is not None and model.columns is not None:
+        for name, flag in (("columns", "column"), ("interactions", "interaction")):
+            if name in found:
+                raise ValueError(f"--{flag}: got the kind of a column, but the model has its own columns; omit it")
+        found = {name: value for name, value in found.items() if name != "bits"} | {"columns": model.columns}
+        found["new_categories"] = "add" if is_training else "ignore"
+        if data.format == "csv" and isinstance(saved.get("header"), list) and options.header is None:
+            found["header"] = _header_of(data, found, saved)
         if not has_labels:
             found |= {"label": None, "weight": None}
-    read = read_csv if data.format == "csv" else read_parquet
-    return read(data.path, dtype=dtype, **found), kept
+    read: Any = read_csv if data.format == "csv" else read_parquet
+    reader = read(data.path, dtype=dtype, **found)
+    reader.keep_names = keep_names
+    return reader, kept
+
+
+def saved_options(kept: dict[str, Any], reader: Any) -> dict[str, Any]:
+    """Return the options of a reader to save in a model, with the names of the columns that it has read."""
+    names = list(getattr(reader, "column_names", ()))
+    if not names or kept["format"] not in TABLES:
+        return kept
+    places = {"label": kept.get("label", -1), "weight": kept.get("weight")}
+    named = {name: names[place] if isinstance(place, int) else place for name, place in places.items()}
+    kept = kept | {name: value for name, value in named.items() if value is not None}
+    return kept | ({"header": names} if kept["format"] == "csv" else {})
+
+
+def _is_hashed(data, found):
+    """Return whether the features of a file in Vowpal Wabbit's format have names, or flags that need hashing."""
+    return data.has_names or any(name in found for name in ("hash", "quadratic", "constant"))
+
+
+def _has_text_labels(head, found, model):
+    """Return whether most of the first lines of text begin, or end, with a label of a model."""
+    lines = [line for line in head.decode("utf-8", "replace").splitlines() if line.strip()]
+    delimiter = found.get("delimiter") or ("\t" if lines and "\t" in lines[0] else ",")
+    labels = None if model is None or model.classes is None else {*model.classes.tolist()}
+
+    def is_labelled(line):
+        parts = line.partition(delimiter) if found.get("label") != "last" else line.rpartition(delimiter)[::-1]
+        label = _parse_number(parts[0].strip().strip('"'))
+        return bool(parts[1]) and (isinstance(label, float) if labels is None else label in labels)
+
+    return 2 * sum(map(is_labelled, lines)) > len(lines)
+
+
+def _parse_number(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _header_of(data, found, saved):
+    """Return the names of the columns of a CSV file for a model, or None if its first row has them.
+
+    A file without names has the columns of the training data, or these without the label and the weight.
+    """
+    names, special = saved["header"], (found.get("label"), found.get("weight"))
+    paths = data.path if isinstance(data.path, list) else [data.path]
+    dialect = find_dialect(str(paths[0]), data.head, found.get("delimiter"), QUOTE, None, {*MISSING_WORDS}, names)
+    if dialect.has_header:
+        return None
+    for known in (names, [name for name in names if name not in special]):
+        if len(known) == len(dialect.names):
+            return known
+    return None

@@ -15,7 +15,7 @@ from ..io.row_cache import write_cache
 from ..linear.model_file import load_model
 from ..metrics import auc, calibration_error, precision_recall
 from ..records.losses import Logistic
-from .data import open_reader
+from .data import open_reader, saved_options
 
 if TYPE_CHECKING:
     import argparse
@@ -141,6 +141,11 @@ def print_metrics(model: LinearModel, metrics: dict[str, Any]) -> None:
 def run_convert(options: argparse.Namespace) -> int:
     """Write the rows of files to a cache; return the exit status."""
     check_folder(options.output)
-    reader, _ = open_reader(options.data, options, np.float32 if options.float32 else np.float64)
-    write_cache(reader, options.output)
+    reader, kept = open_reader(options.data, options, np.float32 if options.float32 else np.float64)
+
+    def chunks():
+        yield from reader
+        kept.update(saved_options(kept, reader))  # before the end of the file is written
+
+    write_cache(chunks(), options.output, reader_options=kept)
     return 0

@@ -20,7 +20,7 @@ from ..records.dual_averaging import FTRL, RDA
 from ..records.losses import LOSSES
 from ..records.penalties import L1, L2, ElasticNet
 from ..records.rules import Adadelta, Adagrad
-from .data import open_reader
+from .data import open_reader, saved_options
 from .describe import candidates_of, print_candidates
 from .evaluate import check_folder, evaluate_rows, print_metrics
 from .monitor import TrainingMonitor
@@ -37,18 +37,21 @@ def run_train(options: argparse.Namespace) -> int:
     dtype = np.float32 if options.float32 else None
     fit_options = _fit_options(options)
     model = fit_options["model"]
-    reader, reader_options = open_reader(options.data, options, dtype or np.float64, model)
+    reader, kept = open_reader(options.data, options, dtype or np.float64, model, is_training=True)
     # Check the output paths and the test file first, because the training may take hours.
     for path in (options.model, options.plot, options.cache):
         check_folder(path)
+    test_options = argparse.Namespace(**vars(options) | {"columns": None, "interactions": None})
     if options.test:
-        open_reader([options.test], options, dtype or np.float64, model)
+        open_reader([options.test], test_options, dtype or np.float64, model, expected=kept["format"])
     is_quiet = options.quiet or options.json
     with contextlib.ExitStack() as stack:
-        reader = _with_cache(reader, options, stack)
-        monitor = stack.enter_context(TrainingMonitor(reader, options.passes, is_quiet))
-        model = fit_linear(reader, dtype=dtype, rng=options.seed, callback=monitor, **fit_options)
-    model.reader_options = reader_options
+        rows = _with_cache(reader, options, stack)
+        monitor = stack.enter_context(TrainingMonitor(rows, options.passes, is_quiet))
+        new = fit_linear(rows, dtype=dtype, rng=options.seed, callback=monitor, **fit_options)
+    is_known = model is not None and model.reader_options is not None
+    new.reader_options = model.reader_options if is_known else saved_options(kept, reader)
+    model = new
     result = _summarize(model, monitor)
     if not options.json:
         _print_summary(model, monitor, fit_options["checkpoint"])
@@ -61,7 +64,7 @@ def run_train(options: argparse.Namespace) -> int:
             print(f"model      {options.model}")
     test = None
     if options.test:
-        y, scores, result["test"] = evaluate_rows(model, [options.test], options)
+        y, scores, result["test"] = evaluate_rows(model, [options.test], test_options)
         test = y, scores
         if not options.json:
             print_metrics(model, result["test"])
@@ -151,10 +154,11 @@ def parse_class_weight(text: str) -> tuple[Any, float]:
 
 
 def _parse_label(text):
+    words = {"true": True, "false": False}  # labels of --positive, and of columns of Booleans
     try:
         return float(text)
     except ValueError:
-        return text.strip()
+        return words.get(text.strip().lower(), text.strip())
 
 
 def _make_penalty(l1, l2):

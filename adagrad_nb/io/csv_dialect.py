@@ -17,7 +17,7 @@ class Dialect(NamedTuple):
     """How the text is written.
 
     `names` are those of the columns, and `start` is the position of the first row of data.  `has_blanks` is whether a
-    quote may follow blanks.
+    quote may follow blanks, and `has_header` whether the names are in the text.
     """
 
     delimiter: str
@@ -25,6 +25,7 @@ class Dialect(NamedTuple):
     names: tuple
     start: int
     has_blanks: bool
+    has_header: bool
 
 
 def find_dialect(source_name, head, delimiter, quote, header, missing, names_in_use=()):
@@ -78,7 +79,7 @@ def find_dialect(source_name, head, delimiter, quote, header, missing, names_in_
             )
     n_lines = rows[preamble][0] if has_header else (rows[preamble - 1][0] if preamble else 0)
     has_blanks = quote is not None and blanks_before_quote(delimiter, quote).search(head[:SAMPLE_BYTES]) is not None
-    return Dialect(delimiter, quote, names, _end_of_lines(head, n_lines), has_blanks)
+    return Dialect(delimiter, quote, names, _end_of_lines(head, n_lines), has_blanks, has_header)
 
 
 def blanks_before_quote(delimiter, quote):

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 HEAD_BYTES = 1 << 20  # text from which the dialect and the types of the columns are found
 PARALLEL_BYTES = 1 << 18  # smaller texts are parsed by one thread
 MAX_QUOTED = 1 << 24  # bytes of a row with line ends inside quotes
+QUOTE = '"'
 MISSING_WORDS = (
     "", "?", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null",
 )  # fmt: skip
@@ -52,7 +53,7 @@ def read_csv(
     new_categories: Literal["add", "ignore"] | None = None,
     header: bool | Sequence[str] | None = None,
     delimiter: str | None = None,
-    quote: str | None = '"',
+    quote: str | None = QUOTE,
     missing: Sequence[str] = MISSING_WORDS,
     dtype: "npt.DTypeLike" = np.float64,
     chunk_bytes: int = CHUNK_BYTES,

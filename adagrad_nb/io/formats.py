@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
-import sys
+import warnings
 from typing import Any, NamedTuple
 
 from .content import ROW_CACHE_MAGIC, name_content
-from .source import Source, open_sources
+from .source import PrefixedStream, Source, open_sources, read_prefix
 
 FORMATS = ("svmlight", "vw", "csv", "text", "parquet", "cache")
 HEAD_BYTES = 1 << 16
+BZIP2_BYTES = 1 << 20  # a whole block, which cannot be decompressed in parts
 COMPRESSED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst")
 SUFFIXES = {
     ".svm": "svmlight", ".svmlight": "svmlight", ".libsvm": "svmlight", ".vw": "vw", ".csv": "csv",
@@ -25,7 +27,9 @@ _SVMLIGHT = re.compile(
 _VW = re.compile(rb"[^|]{0,200}\|(?:[^ \t|:]+(?::%(n)s)?)?(?:[ \t].*)?" % {b"n": _NUMBER})
 _VW_LABEL = re.compile(rb"(?:%(n)s[ \t]+){0,3}(?:%(n)s)?[ \t]*(?:'?[^ \t|]*)?" % {b"n": _NUMBER})
 _NUMBERED = re.compile(rb"[^|]*\|[^ \t|:]*(?::%(n)s)?(?:[ \t]+[0-9]+(?::%(n)s)?)*[ \t]*" % {b"n": _NUMBER})
-_LABEL_AND_TEXT = re.compile(rb"[^\t]+\t[^\t]*")
+_LABEL_AND_TEXT = re.compile(rb"[^\t]+\t[^\t]*\t*")
+MAX_COMMENTS = 5  # lines before the rows of comma-separated text
+TEXT_FORMATS = ("svmlight", "vw", "csv", "text")
 
 
 class DataFile(NamedTuple):
@@ -52,7 +56,7 @@ class DataFile(NamedTuple):
         return not all(_NUMBERED.fullmatch(line) for line in lines)
 
 
-def open_data(path: Any, format: str | None = None) -> DataFile:
+def open_data(path: Any, format: str | None = None, expected: str | None = None) -> DataFile:
     """Return a data file with its format, found from the first bytes and the name unless it is given.
 
     Parameters
@@ -61,6 +65,8 @@ def open_data(path: Any, format: str | None = None) -> DataFile:
         "-" is standard input.  A pattern stands for all files that match it.
     format : str, optional
         One of `FORMATS`.
+    expected : str, optional
+        Format of other data of the same kind.  If it is a format of text, or a table, it is that of all text.
 
     Raises
     ------
@@ -69,28 +75,51 @@ def open_data(path: Any, format: str | None = None) -> DataFile:
     """
     sources = open_sources(path)
     first = sources[0]
-    if not first.is_named_file:
-        stream = _peekable(first.name if first._file is None else first._file)
-        head, path = stream.peek(HEAD_BYTES)[:HEAD_BYTES], stream
-    else:
+    if first.is_named_file:
         with open(first.name, "rb") as file:
-            head = file.read(HEAD_BYTES)
-    if format is None or format in ("vw", "csv"):
-        found = _binary_format(head)
-        text = b"" if found else _text_head(head)
-        format = format or found or _format_of_text(first.name, text)
+            head = _read_head(file)
     else:
-        text = b""
-    return DataFile(path, format, text)
+        head, path = _read_stream(first)
+        if len(sources) > 1:
+            path = [path, *(source.name if source.is_named_file else _stream_of(source) for source in sources[1:])]
+    found = _binary_format(head)
+    text = b"" if found else _text_head(first.name, head)
+    if format is None and found is None:
+        expected = "csv" if expected == "parquet" else expected
+        found = expected if expected in TEXT_FORMATS else _format_of_text(first.name, text)
+    return DataFile(path, format or found, text)
 
 
-def _peekable(file):
-    """Return a buffered binary stream of which the first bytes can be looked at."""
-    if isinstance(file, (str, bytes, os.PathLike)):
-        return open(file, "rb", buffering=HEAD_BYTES)
-    if file is sys.stdin.buffer and hasattr(file, "peek"):
-        return file
-    return file if hasattr(file, "peek") else io.BufferedReader(file, HEAD_BYTES)
+def _read_stream(source):
+    """Return the first bytes of a stream, and a stream with all bytes.
+
+    A file that can seek is returned itself, so that it can be read again.
+    """
+    file = _stream_of(source)
+    if file.seekable():
+        start = file.tell()
+        head = _read_head(file)
+        file.seek(start)
+        return head, file
+    head = _read_head(file)
+    return head, NamedStream(source.name, head, file)
+
+
+def _read_head(file):
+    head = read_prefix(file, HEAD_BYTES)
+    return head + read_prefix(file, BZIP2_BYTES - len(head)) if head.startswith(b"BZh") else head
+
+
+def _stream_of(source):
+    return open(source.name, "rb", buffering=0) if source.file is None else source.file
+
+
+class NamedStream(PrefixedStream):
+    """A stream of which the first bytes have been read, with the name that error messages show."""
+
+    def __init__(self, name, prefix, raw):
+        super().__init__(prefix, raw)
+        self.name = name
 
 
 def _binary_format(head):
@@ -100,16 +129,16 @@ def _binary_format(head):
     return "cache" if head.startswith(ROW_CACHE_MAGIC) else None
 
 
-def _text_head(head):
+def _text_head(name, head):
     """Return the first bytes of text, decompressed as far as they go."""
-    blocks = []
-    try:
-        for block in Source(io.BytesIO(head)).read_blocks(1 << 12):
+    blocks, source = [], Source(io.BytesIO(head))
+    source.name = name
+    # Of compressed data, only the beginning is known.  The reader will report damage.
+    with contextlib.suppress(ValueError), warnings.catch_warnings(action="ignore"):
+        for block in source.read_blocks(1 << 12):
             blocks.append(bytes(block))
             if sum(map(len, blocks)) >= HEAD_BYTES:
                 break
-    except ValueError:  # of compressed data, only the beginning is known; the reader will report real damage
-        pass
     return b"".join(blocks)
 
 
@@ -135,7 +164,7 @@ def _format_of_text(name, text):
         return SUFFIXES[suffix]
     if all(_LABEL_AND_TEXT.fullmatch(line) for line in lines) and any(b" " in line.split(b"\t")[1] for line in lines):
         return "text"
-    if any(all(mark in line for line in lines[:10]) for mark in (b",", b"\t", b";", b"|")):
+    if any(_is_delimited(lines, mark) for mark in (b",", b"\t", b";", b"|")):
         return "csv"
     if sum(bool(_SVMLIGHT.fullmatch(line)) for line in lines) > len(lines) // 2:
         return "svmlight"  # its reader names the line that is not
@@ -143,6 +172,14 @@ def _format_of_text(name, text):
         f"{name}: the format cannot be found from its content, {name_content(lines[0])}; name it, one of "
         f"{', '.join(FORMATS)}"
     )
+
+
+def _is_delimited(lines, mark):
+    """Return whether a mark is in all lines but comments at the beginning."""
+    rows = lines[:20]
+    while len(rows) > 1 and len(lines[:20]) - len(rows) < MAX_COMMENTS and mark not in rows[0]:
+        rows = rows[1:]
+    return all(mark in line for line in rows)
 
 
 def _is_vw(line):

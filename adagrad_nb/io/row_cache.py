@@ -23,7 +23,7 @@ from .archive import atomic_write
 from .columns import Columns
 from .content import ROW_CACHE_MAGIC, name_content
 from .readers import Chunk
-from .schema import LARGEST_COUNT, count_entry, entry
+from .schema import LARGEST_COUNT, count_entry, entry, reader_options_entry
 from .table_reader import NamedChunk
 
 if TYPE_CHECKING:
@@ -37,7 +37,9 @@ END_MARK = b"END-OF-ROWS\n"
 DTYPES = ("<i4", "<i8", "<f4", "<f8", "|b1", "|i1", "|u1", "<i2", "<u2", "<u4", "<u8")
 
 
-def write_cache(chunks: Iterable[Chunk], path: str | os.PathLike) -> None:
+def write_cache(
+    chunks: Iterable[Chunk], path: str | os.PathLike, *, reader_options: dict[str, Any] | None = None
+) -> None:
     """Write chunks of rows to a binary file, which `read_cache` reads without parsing.
 
     Parameters
@@ -46,6 +48,8 @@ def write_cache(chunks: Iterable[Chunk], path: str | os.PathLike) -> None:
         Such as ``read_svmlight(path)``.  It is read once.
     path : str or path-like
         File name.  The file is replaced when all chunks are written; after an error it has its old content.
+    reader_options : dict, optional
+        JSON data to keep in the file: how the chunks were read.
 
     Raises
     ------
@@ -73,7 +77,7 @@ def write_cache(chunks: Iterable[Chunk], path: str | os.PathLike) -> None:
         writer = _CacheWriter(file)
         for chunk in chunks:
             writer.write_chunk(chunk)
-        writer.write_index()
+        writer.write_index(reader_options)
 
 
 def read_cache(path: str | os.PathLike) -> CachedRows:
@@ -116,6 +120,8 @@ class CachedRows:
         Number of bytes that the current pass has read.
     columns : Columns or None
         Mapping from the columns of a table to the features, if a reader of tables yielded the chunks.
+    reader_options : dict or None
+        How the chunks were read, if the writer was told.
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -128,6 +134,7 @@ class CachedRows:
             self.n_rows, self.n_features = (count_entry(index, name) for name in ("n_rows", "n_features"))
             self._chunks = entry(index, "chunks", list)
             self.columns = Columns.from_json(index["columns"]) if "columns" in index else None
+            self.reader_options = reader_options_entry(index)
         except Exception as error:  # one wrong byte can make JSON nest too deeply
             raise ValueError(f"{path}: not a row cache, or damaged ({error})") from None
         self._checked: set[int] = set()  # numbers of the chunks whose checksums were compared
@@ -300,11 +307,13 @@ class _CacheWriter:
         self.chunks.append(item | {"n_rows": n_rows, "n_features": n_features, "arrays": places})
         self.n_rows, self.n_features = self.n_rows + n_rows, max(self.n_features, n_features)
 
-    def write_index(self):
+    def write_index(self, reader_options=None):
         """Append the index."""
         index = {"n_rows": self.n_rows, "n_features": self.n_features, "chunks": self.chunks}
         if self.columns is not None:
             index["columns"] = self.columns.to_json()
+        if reader_options is not None:
+            index["reader"] = reader_options
         text, position = json.dumps(index).encode(), self.position
         self._write(text)
         self._write(TRAILER.pack(position, len(text), zlib.crc32(text), END_MARK))

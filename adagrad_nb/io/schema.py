@@ -73,6 +73,20 @@ def entry(mapping, name, type_):
     return value
 
 
+def reader_options_entry(meta):
+    """Return the options of the reader of the rows, or None; raise ValueError if they are not plain data."""
+    if "reader" not in meta:
+        return None
+    options = entry(meta, "reader", dict)
+    for name, value in options.items():
+        items = value if isinstance(value, list) else [value]
+        if not all(isinstance(item, (bool, int, float, str)) for item in items):
+            raise ValueError(
+                f"reader: {name}: got {shorten_repr(value)}; must be a number, a string, or a list of them"
+            )
+    return options
+
+
 def count_entry(mapping, name, low=0, high=LARGEST_COUNT):
     """Return an integer of JSON data; raise ValueError if it is outside [low, high]."""
     value = entry(mapping, name, int)

@@ -88,6 +88,11 @@ class Source:
             raise TypeError(f"path: got {file!r}; pass a file name or a file opened in binary mode")
 
     @property
+    def file(self):
+        """The open file; None if the source is a name."""
+        return self._file
+
+    @property
     def is_named_file(self):
         """Whether the source is a file that is opened for each pass, and no stream."""
         return self._file is None and self._start is not None
@@ -154,7 +159,7 @@ class Source:
 
     def _open_decompressed(self, raw):
         """Return the text stream, the name of the compression or None, and the exceptions for damaged data."""
-        prefix = _read_prefix(raw, LONGEST_MAGIC)
+        prefix = read_prefix(raw, LONGEST_MAGIC)
         if self._start is None:
             raw = PrefixedStream(prefix, raw)  # a pipe may give a single byte, and cannot go back
         else:
@@ -248,7 +253,7 @@ class ZstdReader(io.RawIOBase):
                     raise EOFError("the last frame is incomplete")
                 return 0
             if self._frame is None:
-                data += _read_prefix(self._raw, 5 - len(data))
+                data += read_prefix(self._raw, 5 - len(data))
                 self._frame = self._decompressor.decompressobj()
                 if self._warn and data[:4] in MAGIC and len(data) > 4 and not data[4] & ZSTD_CHECKSUM:
                     self._warn()
@@ -281,7 +286,7 @@ class PrefixedStream(io.RawIOBase):
         return count
 
 
-def _read_prefix(stream, size):
+def read_prefix(stream, size):
     """Return the next `size` bytes, or fewer at the end; a read of a pipe may return any number."""
     prefix, filled = bytearray(max(size, 0)), 0
     with memoryview(prefix) as view:

@@ -81,6 +81,10 @@ class TableReader:
         Number of features so far.
     feature_names : tuple of str
         Names of the features so far.
+    column_names : tuple of str
+        Names of the columns that are read, in the order of the table; empty before the first chunk.
+    hashed_names : dict
+        If `keep_names` was set to True before the reading: the lists of names of the hashed features.
     size, position : int or None
         Size of the data and the part that the current pass has read, in bytes or rows; None if unknown.
     """
@@ -93,6 +97,8 @@ class TableReader:
         self.columns: Columns | None = options.columns
         self._found = options.columns  # by the rows read so far
         self._position = 0
+        self.column_names: tuple = ()
+        self.keep_names, self.hashed_names = False, {}
 
     @property
     def position(self) -> int:
@@ -174,11 +180,15 @@ class TableReader:
 
     def _to_chunk(self, batch, encoder):
         options = self._options
+        self.column_names = self.column_names or batch.names
         label, weight = self._special_columns(batch.names)
         names = tuple(name for k, name in enumerate(batch.names) if k not in (label, weight))
         used = matching_columns(self.name, list(names), self._found.names)
         arrays = {name: batch.arrays[batch.names.index(name)] for name in used}
         X = encoder.encode(arrays, batch.n_rows, options.dtype, options.adds_categories)
+        if self.keep_names:
+            for index, found in encoder.hashed_names(arrays, batch.n_rows).items():
+                self.hashed_names.setdefault(index, set()).update(found)
         if encoder.n_features > self._found.n_features:
             self._found = self._found.with_features(encoder.index_of)
         y = None if label is None else self._labels(batch.names[label], batch.arrays[label])

@@ -44,20 +44,6 @@ def read_weight_unit(meta):
     return float(unit), exponents
 
 
-def read_reader_options(meta):
-    """Return the options of the reader of the training data, or None."""
-    if "reader" not in meta:
-        return None
-    options = schema.entry(meta, "reader", dict)
-    for name, value in options.items():
-        items = value if isinstance(value, list) else [value]
-        if not all(isinstance(item, (bool, int, float, str)) for item in items):
-            raise ValueError(
-                f"reader: {name}: got {shorten_repr(value)}; must be a number, a string, or a list of them"
-            )
-    return options
-
-
 def read_counts(meta, average):
     """Return the number of updates, the first update that is averaged, and the number of rows."""
     t, n_seen = (schema.count_entry(meta, name) for name in ("t", "n_seen"))

@@ -697,7 +697,7 @@ class LinearModel:
         """Set a new model to the content of a file; raise ValueError for what does not fit its options."""
         if "columns" in meta:
             self.columns = file_schema.read_columns(meta, self.n_features)
-        self.reader_options = file_schema.read_reader_options(meta)
+        self.reader_options = schema.reader_options_entry(meta)
         labels = schema.entry(meta, "labels", list)
         file_schema.check_labels(self.target, labels)
         if self.is_searching:
