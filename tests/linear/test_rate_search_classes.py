@@ -218,3 +218,29 @@ def test_what_classes_do_not_support():
     X, y, _ = problems.data("classes")
     with pytest.raises(ValueError, match=r"^penalty: got GroupL2\(.*, whose groups are the classes of a feature"):
         fit_linear(X, y, lr=SEARCH, penalty=GroupL2(0.1))
+
+
+ENDED = {
+    "classes": ("classes", {}),
+    "against the rest": ("classes", {"loss": OneVsRest(Logistic())}),
+    "RDA": ("signs", {"rule": RDA()}),
+    "batches": ("signs", {"batch_size": 4}),
+    "one output": ("signs", {}),
+    "numbers": ("numbers", {"loss": "squared"}),
+}
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_a_model_whose_search_ended_is_saved(name, tmp_path):
+    kind, options = ENDED[name]
+    X, y, _ = problems.data(kind)
+    half = y.size // 2
+    options = options | {"lr": RateSearch((0.1, 1.0), halve_at=(3,))}
+    if kind == "classes":
+        options["classes"] = list(range(problems.CLASSES))
+    first = fit_linear(X[:half], y[:half], **options)
+    assert first.rates.size == 1
+    first.save(tmp_path / "model.npz")
+    loaded = load_model(tmp_path / "model.npz")
+    assert content(loaded) == content(first)
+    assert content(fit_linear(X[half:], y[half:], model=loaded)) == content(fit_linear(X[half:], y[half:], model=first))
