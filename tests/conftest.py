@@ -23,6 +23,8 @@ import pytest  # noqa: E402
 # Matrices of options whose compiled cases cost seconds each.  Without the compiler all of them run.
 LARGE_MODULES = {
     "test_averaging",
+    "test_baseline",
+    "test_default_options",
     "test_dual_averaging",
     "test_fit",
     "test_lazy",
@@ -30,7 +32,10 @@ LARGE_MODULES = {
     "test_mini_batch",
     "test_model_file",
     "test_multi_output_model",
+    "test_named_rows",
     "test_old_files",
+    "test_rate_search",
+    "test_rate_search_classes",
     "test_scaled_rows",
     "test_workers",
 }
