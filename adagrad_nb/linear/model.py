@@ -195,6 +195,7 @@ class LinearModel:
         merged = {name: getattr(state, name) for name in ("lr", "penalty")} | {"loss": self.loss} | options
         invariant = options.get("invariant", self.invariant)
         batch_size = options.get("batch_size", self.batch_size)
+        _check_same_targets(merged["loss"], self.loss)
         _check_outputs(merged["loss"], merged["lr"], merged["penalty"], self.normalized, invariant, batch_size, self)
         if self.standardize_targets:
             _check_standardized(merged["loss"])
@@ -721,6 +722,18 @@ def _check_standardized(loss):
         raise ValueError(
             f"standardize_targets: got True, which the loss {type(loss).__name__} does not support; use a loss of the "
             "residual p - y such as 'squared', or set is_residual = True in the record if it is one"
+        )
+
+
+def _check_same_targets(loss, old):
+    """Raise ValueError if a model with the loss `old` cannot continue with `loss`: the targets are of another kind."""
+    kinds = [target_type(record) if not is_multi_output_loss(record) else "multiclass" for record in (loss, old)]
+    if kinds[0] != kinds[1]:
+        words = {"binary": "two labels", "multiclass": "several classes", "continuous": "numbers", "count": "counts"}
+        new_targets, old_targets = (words.get(kind, f"targets of type {kind!r}") for kind in kinds)
+        raise ValueError(
+            f"loss: got {type(loss).__name__}, a loss for {new_targets}, but the model has {type(old).__name__}, a "
+            f"loss for {old_targets}; leave loss out, or train a new model"
         )
 
 

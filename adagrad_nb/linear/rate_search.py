@@ -103,6 +103,23 @@ class CandidateTable:
         update = self.state.lr.next_halving(self.t)
         return None if update is None else update - self.t
 
+    def fit_to_file(self, rates: np.ndarray, removed: np.ndarray) -> None:
+        """Set the remaining and the removed candidates of new parameters to those of a file."""
+        values = np.array(self.state.lr.values)
+        kept = np.flatnonzero(np.isin(values, rates))
+        if rates.shape != kept.shape or not kept.size or not np.array_equal(values[kept], rates):
+            raise ValueError(f"rates: got {rates}; must be some of the learning rates {values}, in increasing order")
+        gone = np.setdiff1d(values, rates)
+        if removed.shape != (gone.size, 3) or not np.array_equal(np.sort(removed[:, 0]), gone):
+            raise ValueError("removed: must have a row for each learning rate that does not remain")
+        if gone.size:
+            self._keep_outputs(kept)
+        self.removed = removed
+
+    def _keep_outputs(self, kept):
+        """Remove the outputs of the learning rates whose positions are not in `kept`, in place."""
+        raise NotImplementedError
+
     def _candidate_arrays(self):
         """Return the arrays of the candidates under their names in a file."""
         return {"rates": self.rates, "removed": self.removed}
@@ -306,18 +323,6 @@ class SearchedParameters(CandidateTable, MultiOutput):
     def _from_arrays(self, arrays):
         super()._from_arrays(arrays)
         self.scales = arrays["scales"]
-
-    def fit_to_file(self, rates: np.ndarray, removed: np.ndarray) -> None:
-        """Set the remaining and the removed candidates of new parameters to those of a file."""
-        values = np.array(self.state.lr.values)
-        kept = np.flatnonzero(np.isin(values, rates))
-        if rates.shape != kept.shape or not kept.size or not np.array_equal(values[kept], rates):
-            raise ValueError(f"rates: got {rates}; must be some of the learning rates {values}, in increasing order")
-        gone = np.setdiff1d(values, rates)
-        if removed.shape != (gone.size, 3) or not np.array_equal(np.sort(removed[:, 0]), gone):
-            raise ValueError("removed: must have a row for each learning rate that does not remain")
-        self._keep_outputs(kept)
-        self.removed = removed
 
     def last_candidate(self) -> LastCandidate:
         """Return the parameters of the only candidate that remains."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import NamedTuple
 
@@ -153,6 +154,11 @@ class Trainer:
         if model is None:
             raise ValueError("X: got no chunks; there is nothing to learn from")
         # A row whose prediction is not finite raises, but no row follows the last ones.
+        if model.is_searching and math.isinf(model.progressive_loss):
+            raise ValueError(
+                "X: the losses of all learning rates are infinite; the values, the targets or the sample weights are "
+                "too large, scale them, or use dtype=float64"
+            )
         if not model.selection.is_finite(model.parameters, model.loss_sums):
             raise ValueError(
                 "X: the last rows give weights that are not finite; the values, the targets or the learning rate are "
@@ -284,7 +290,8 @@ def _learn_standardized(trainer, learn, X, y, weight, order, loss_sums):
         first = order[active[0]]
         scaling.set_offset(y[first])
         # The prediction for the first row was 0, before the intercept started at its target.
-        untrained_loss = model.loss.value(y[first], 0.0) - model.loss.value(y[first], scaling.offset)
+        target = float(y[first])
+        untrained_loss = model.loss.value(target, 0.0) - model.loss.value(target, scaling.offset)
         model.selection.add_loss(loss_sums, weight[first] * untrained_loss)
     residual = y - scaling.offset
     y = residual.astype(model.dtype)

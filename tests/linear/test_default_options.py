@@ -158,3 +158,12 @@ def test_other_losses_of_the_residual(loss):
 def test_equal_numbers():
     model = fit_linear(X, np.full(N, 7.0), loss="squared")
     assert_array_equal(model.predict(X), np.full(N, 7.0))
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float32, 1e19), (np.float64, 1e154)])
+def test_infinite_losses_are_an_error(dtype, scale):
+    """A search leaves out rates that diverge.  If all do, it has learnt nothing."""
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    y = scale * (X @ [1.0, 2.0, 3.0, 4.0])
+    with pytest.raises(ValueError, match="^X: the losses of all learning rates are infinite"):
+        fit_linear(X.astype(dtype), y, loss="squared")

@@ -93,3 +93,30 @@ def test_mean_loss_checks_its_arguments():
         model.mean_loss(X, Y, -np.ones(40))
     with pytest.raises(ValueError, match=r"^y: got shape \(3,\)"):
         model.mean_loss(X, Y[:3])
+
+
+@pytest.mark.parametrize("lr", ["auto", 0.5])
+@pytest.mark.parametrize(
+    ("first", "then", "message"),
+    [
+        (
+            "logistic",
+            "softmax",
+            "loss: got Softmax, a loss for several classes, but the model has Logistic, a loss for",
+        ),
+        (
+            "logistic",
+            "squared",
+            "loss: got Squared, a loss for numbers, but the model has Logistic, a loss for two lab",
+        ),
+        ("softmax", "squared", "loss: got Squared, a loss for numbers, but the model has Softmax, a loss for several"),
+        ("squared", "logistic", "loss: got Logistic, a loss for two labels, but the model has Squared, a loss for num"),
+        ("squared", "poisson", "loss: got Poisson, a loss for counts, but the model has Squared, a loss for numbers"),
+        ("poisson", "softmax", "loss: got Softmax, a loss for several classes, but the model has Poisson, a loss for"),
+    ],
+)
+def test_a_model_continues_with_targets_of_the_same_kind(first, then, message, lr):
+    X, y = np.eye(3), [0, 1, 1]
+    model = fit_linear(X, y, loss=first, lr=lr)
+    with pytest.raises(ValueError, match=rf"^{message}"):
+        fit_linear(X, y, loss=then, model=model)

@@ -509,3 +509,18 @@ def test_fewer_candidates_start_where_memory_is_limited(monkeypatch, tmp_path, l
     loaded = load_model(tmp_path / "model.npz")
     assert content(loaded) == content(model)
     assert content(fit_linear(X, y, model=loaded)) == content(fit_linear(X, y, model=model))
+
+
+# --- one rate ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("average", [False, Polyak(3)], ids=str)
+@pytest.mark.parametrize("options", [{"loss": "logistic"}, {"loss": "squared"}, {"rule": RDA()}], ids=str)
+def test_a_search_with_one_rate_is_saved(options, average, tmp_path):
+    """It has ended before the first row."""
+    X, y, _ = problems.data("numbers" if options.get("loss") == "squared" else "signs")
+    first = fit_linear(X, y, lr=RateSearch((0.5,)), average=average, penalty=L1(0.01), **options)
+    first.save(tmp_path / "model.npz")
+    loaded = load_model(tmp_path / "model.npz")
+    assert content(loaded) == content(first)
+    assert content(fit_linear(X, y, model=loaded)) == content(fit_linear(X, y, model=first))
