@@ -366,18 +366,23 @@ def _cast_field(value, dtype, is_float):
     return value
 
 
+@functools.cache
 def _is_own_class(cls):
     """Return whether a class is defined in the package."""
     return cls.__module__.split(".")[0] == __name__.partition(".")[0]
 
 
+_NUMBERS = frozenset({int, float, np.float32, np.float64, np.ndarray})
+
+
 def is_user_defined(record):
     """Return whether a record, or one in a tuple or field of it, or a compiled function is not of this package."""
-    if is_compiled(record):
-        return True
-    if hasattr(record, "_fields") and not _is_own_class(type(record)):
-        return True
-    return isinstance(record, tuple) and any(is_user_defined(item) for item in record)
+    kind = type(record)
+    if kind in _NUMBERS:  # most fields; this function takes a fourth of the time of a prediction of one row
+        return False
+    if not isinstance(record, tuple):
+        return is_compiled(record)
+    return (hasattr(kind, "_fields") and not _is_own_class(kind)) or any(map(is_user_defined, record))
 
 
 def compiled_for(kernel, *records):

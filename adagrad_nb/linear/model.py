@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from ..records.averaging import OnlineToBatch, Polyak
 
 FILE_KIND = "linear model"
+FEATURES_PER_VALUE = 4  # from this ratio on, predictions read only the weights of the stored values
 
 
 class RowsToPredict(NamedTuple):
@@ -488,9 +489,13 @@ class LinearModel:
                 f"X: got {X.shape[1]} columns; the model has {self.n_features} features. "
                 f"Drop the others with X[:, :{self.n_features}]"
             )
-        arrays = RowsToPredict(X.indptr, as_unsigned(X.indices), X.data, X.shape[1])
+        arrays, columns = RowsToPredict(X.indptr, as_unsigned(X.indices), X.data, X.shape[1]), ()
+        stored = arrays.indices[: X.indptr[-1]]
+        if stored.size * FEATURES_PER_VALUE <= self.n_features and rows.are_below(stored, X.shape[1]):
+            columns, positions = stored, np.arange(stored.size, dtype=stored.dtype)
+            arrays = arrays._replace(indices=positions, n_columns=stored.size)
         with np.errstate(over="ignore", invalid="ignore"):  # as in compiled code; non-finite rows raise below
-            out, row = self.selection.decision_values(self.parameters, self.loss_sums, arrays)
+            out, row = self.selection.decision_values(self.parameters, self.loss_sums, arrays, columns)
         if row < X.shape[0]:
             _csr.raise_for_row(X, row)
         return out + np.float64(self._offset) if self._offset else out  # the offset may exceed float32's digits

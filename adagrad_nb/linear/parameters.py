@@ -51,6 +51,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+_COUNTERS = ("t", "summed_rates", "power_sum_table")  # attributes of parameters that change between updates
+
+
+def _empty_for(array, columns):
+    """Return an empty array for the entries `columns` of an array, or for all of them if `columns` is ()."""
+    return np.empty_like(array) if isinstance(columns, tuple) else np.empty((columns.size, *array.shape[1:]), array.dtype)
+
+
 def weight_state(weights: np.ndarray, rule: Any, lr: Any, penalty: Any) -> State:
     """Return the state of one weight for each feature; `init` refuses group penalties of vectors."""
     return State([("x", weights)], Options(rule, lr, penalty=penalty))
@@ -101,6 +109,12 @@ class Parameters:
     _copy_arrays: Any
     _table_arrays: Any
     _from_arrays: Any
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set an attribute; those other than the counters make the records of `spec` outdated."""
+        if name not in _COUNTERS:
+            self.__dict__.pop("_records", None)
+        object.__setattr__(self, name, value)
 
     @property
     def average(self) -> Any:
@@ -199,19 +213,26 @@ class Parameters:
 
     def spec(self, n_updates: int = 0) -> Any:
         """Return the records that the learning kernels are compiled for; they make at most `n_updates` updates."""
-        state, schedule, lazy = self.state, self.schedule(), self.lazy_strategy()
+        spec = self.__dict__.get("_records")
+        if spec is None:
+            spec = self.__dict__["_records"] = self._new_records()
+        lazy = spec.lazy
         if isinstance(lazy, SummedRates):
-            lazy = SummedRates(self.rate_sums(n_updates), state.t)
+            spec = spec._replace(lazy=SummedRates(self.rate_sums(n_updates), self.state.t))
         elif isinstance(lazy, PowerSums):
-            lazy = self._power_sums(n_updates)
+            spec = spec._replace(lazy=self._power_sums(n_updates))
+        return self.scaling.scaled_spec(spec) if self.scaling else spec
+
+    def _new_records(self):
+        """Return the records of `spec`, with a lazy-update strategy without its sums."""
+        state, lazy = self.state, self.lazy_strategy()
         bias_update = Update(unpenalized(state.rule), Identity(), NoPenalty())  # type: ignore[call-arg]
-        spec = rows.LearnerSpec(
+        return rows.LearnerSpec(
             cast(self.loss, self.dtype),
             state.leaves[0].update._replace(transforms=Identity()),  # type: ignore[call-arg]
-            cast(bias_update, self.dtype), schedule,
+            cast(bias_update, self.dtype), self.schedule(),
             lazy if self.iterate_sums is None else WithAveraging(lazy), int(self.has_intercept),
         )  # fmt: skip
-        return self.scaling.scaled_spec(spec) if self.scaling else spec
 
     def lazy_state(self, n_features: int | None = None) -> Any:
         """Return the arrays that lazy updates read and write: update numbers, and iterate sums with averaging."""
@@ -228,25 +249,33 @@ class Parameters:
                 "with it"
             )
 
-    def catch_up_all(self, lazy: Any = None) -> np.ndarray:
+    def catch_up(self, lazy: Any = None, columns: Any = ()) -> np.ndarray:
         """Return the weights after all updates so far, including those that a feature missed.
 
-        `lazy` replaces the lazy-update strategy.
+        Parameters
+        ----------
+        lazy : record, optional
+            Replacement of the lazy-update strategy.
+        columns : ndarray of unsigned integers, optional
+            Features whose weights are returned, all of which the model has; by default all in their order.
         """
         spec, weights = self.spec(), self.kernel_arrays()
         if lazy is not None:
             spec = spec._replace(lazy=lazy)
         elif isinstance(getattr(spec.lazy, "lazy", spec.lazy), NoCatchUp):
-            return weights.w.copy()
-        out = np.zeros_like(weights.w)
-        compiled_for(self.kernels.catch_up_all, spec)(spec, weights, *self.catch_up_workspace(), self.state.t, out)
+            return weights.w.copy() if isinstance(columns, tuple) else weights.w[columns]
+        out = _empty_for(weights.w, columns)
+        compiled_for(self.kernels.catch_up_columns, spec)(
+            spec, weights, columns, *self.catch_up_workspace(), self.state.t, out
+        )
         return out
 
-    def catch_up_sums(self) -> np.ndarray:
-        """Return the iterate sums after all updates so far."""
-        spec, out = self.spec(), np.empty_like(self.iterate_sums.sums)
-        workspace = self.catch_up_workspace()
-        compiled_for(self.kernels.sum_iterates, spec)(spec, self.kernel_arrays(), *workspace, self.state.t, out)
+    def catch_up_sums(self, columns: Any = ()) -> np.ndarray:
+        """Return the iterate sums after all updates so far, of all features or of `columns`."""
+        spec, out = self.spec(), _empty_for(self.iterate_sums.sums, columns)
+        compiled_for(self.kernels.sum_iterates, spec)(
+            spec, self.kernel_arrays(), columns, *self.catch_up_workspace(), self.state.t, out
+        )
         return out
 
     def catch_up_workspace(self) -> tuple[Any, ...]:
@@ -261,6 +290,10 @@ class Parameters:
         new.iterate_sums = None if self.iterate_sums is None else self.iterate_sums.copy()
         new._copy_arrays()
         return new
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes for a pickle, without the records of `spec`."""
+        return {name: value for name, value in self.__dict__.items() if name != "_records"}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         """Restore a pickle: arrays may be memory maps, and the memory layout is lost."""
@@ -380,13 +413,13 @@ class SingleOutput(Parameters):
             new.rate_scale = self.rate_scale if rate_scale is None else rate_scale
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
-            new.weights = self.catch_up_all()
+            new.weights = self.catch_up()
             new.state = new._state_with_options(new.state, new.weights, **options)
             options.pop("penalty", None)
             new.bias_state = new._state_with_options(new.bias_state, new.bias, **options)
             new.last_update, new.summed_rates = (), (new.state.t, 0.0)
             if is_dual_averaging(new.state.rule):
-                new.weights = new.catch_up_all(FromAccumulators(0))
+                new.weights = new.catch_up(FromAccumulators(0))
         if self._is_other_average(average):
             new.iterate_sums = IterateSums(average, new.weights, new.bias, new.state.t) if average else None
         if isinstance(new.last_update, tuple) or not (average or needs_last_update(new.state.rule, new.state.penalty)):
@@ -422,11 +455,12 @@ class SingleOutput(Parameters):
         """Set the weights, of shape (n_features,), and the intercept."""
         self.weights[:], self.bias[:] = coef, intercept
 
-    def reported_weights(self) -> np.ndarray:
-        """Return the weights for predictions, of shape (n_features,)."""
+    def reported_weights(self, columns: Any = ()) -> np.ndarray:
+        """Return the weights for predictions of all features, or of `columns`."""
         if not self.n_averaged:
-            return self.catch_up_all()
-        return self.iterate_sums.mean(self.catch_up_sums(), self.catch_up_all, self.t).astype(self.dtype)
+            return self.catch_up(columns=columns)
+        sums = self.catch_up_sums(columns)
+        return self.iterate_sums.mean(sums, lambda: self.catch_up(columns=columns), self.t).astype(self.dtype)
 
     def reported_bias(self) -> np.ndarray:
         """Return the intercept for predictions, of shape (1,)."""
@@ -583,12 +617,12 @@ class MultiOutput(Parameters):
             new.rate_scale = self.rate_scale if rate_scale is None else rate_scale
             if new.iterate_sums is not None:
                 new.iterate_sums.sums = self.catch_up_sums()
-            new.table[:, 0] = self.catch_up_all()
+            new.table[:, 0] = self.catch_up()
             new.state, new.bias_state, new.rate_factors = fresh.state, fresh.bias_state, fresh.rate_factors
             new.t = self.t
             new.last_update, new.summed_rates = (), (new.t, 0.0)
             if is_dual_averaging(merged["rule"]):
-                new.table[:, 0] = new.catch_up_all(FromAccumulators(0))
+                new.table[:, 0] = new.catch_up(FromAccumulators(0))
         if self._is_other_average(average):
             new.iterate_sums = new._new_iterate_sums(average)
         if isinstance(new.last_update, tuple) or not (average or needs_last_update(merged["rule"], new.state.penalty)):
@@ -641,13 +675,14 @@ class MultiOutput(Parameters):
         self.table[:, 0, : self.n_outputs] = np.atleast_2d(coef).T
         self.bias_table[0, 0, : self.n_outputs] = intercept
 
-    def reported_weights(self) -> np.ndarray:
-        """Return the weights for predictions, of shape (n_features, n_outputs + padding)."""
+    def reported_weights(self, columns: Any = ()) -> np.ndarray:
+        """Return the weights for predictions of all features, or of `columns`; one row of outputs for each."""
         if not self.n_averaged:
-            return self.catch_up_all()
-        out = np.zeros_like(self.table[:, 0])
+            return self.catch_up(columns=columns)
+        sums = self.catch_up_sums(columns)
+        out = np.zeros((sums.shape[0], self.table.shape[2]), self.dtype)
         out[:, : self.n_outputs] = self.iterate_sums.mean(
-            self.catch_up_sums(), lambda: self.catch_up_all()[:, : self.n_outputs], self.t
+            sums, lambda: self.catch_up(columns=columns)[:, : self.n_outputs], self.t
         )
         return out
 

@@ -387,6 +387,7 @@ class LastCandidate(CandidateTable, SingleOutput):
         """Set the learning rate that the states report."""
         for state in (self.state, self.bias_state):
             state.options = state.options._replace(lr=lr)
+        self.state = self.state  # the records of `spec` depend on it
 
     def _state_with_options(self, state, x, **options):
         lr = state.lr

@@ -1,6 +1,7 @@
 """Selection of the outputs that a linear model reports: its only one, all classes, or the best learning rate.
 
-A selection is a stateless object.  Its methods take the `parameters` of a model and its `loss_sums`.
+A selection is a stateless object.  Its methods take the `parameters` of a model and its `loss_sums`.  Those that return
+or use weights take the features of the weights as `columns`, by default all features in their order.
 """
 
 from __future__ import annotations
@@ -22,26 +23,26 @@ class OnlyOutput:
         """Add a loss that all outputs share."""
         loss_sums[:-1] += loss
 
-    def coef(self, parameters, loss_sums):
+    def coef(self, parameters, loss_sums, columns=()):
         """Return weights of shape (n_features,)."""
-        return parameters.reported_weights()
+        return parameters.reported_weights(columns)
 
     def intercept(self, parameters, loss_sums):
         """Return the intercept as a float."""
         return float(parameters.reported_bias()[0])
 
-    def device_weights(self, parameters, loss_sums):
+    def device_weights(self, parameters, loss_sums, columns=()):
         """Return the weights and the intercept that predict rows on a device."""
-        return self.coef(parameters, loss_sums), self.intercept(parameters, loss_sums)
+        return self.coef(parameters, loss_sums, columns), self.intercept(parameters, loss_sums)
 
     def kernel_sums(self, loss_sums):
         """Return the part of the loss sums to which the learning kernel adds."""
         return loss_sums
 
-    def decision_values(self, parameters, loss_sums, X):
+    def decision_values(self, parameters, loss_sums, X, columns=()):
         """Return the scores of the rows `X`, and the number of the first row without one."""
         out = np.empty(X.indptr.size - 1, parameters.dtype)
-        coef, intercept = self.device_weights(parameters, loss_sums)
+        coef, intercept = self.device_weights(parameters, loss_sums, columns)
         coef = coef[: X.n_columns]
         return out, rows.decision_values(X.indptr, X.indices, X.data, coef, parameters.dtype.type(intercept), out)
 
@@ -65,9 +66,9 @@ class BestOutput(OnlyOutput):
         """Return (sum of losses, sum of sample weights) of the best output."""
         return loss_sums[self.best(loss_sums)], loss_sums[-1]
 
-    def coef(self, parameters, loss_sums):
+    def coef(self, parameters, loss_sums, columns=()):
         """Return weights of shape (n_features,)."""
-        return np.ascontiguousarray(parameters.reported_weights()[:, self.best(loss_sums)])
+        return np.ascontiguousarray(parameters.reported_weights(columns)[:, self.best(loss_sums)])
 
     def intercept(self, parameters, loss_sums):
         """Return the intercept as a float."""
@@ -151,24 +152,24 @@ class AllOutputs(OnlyOutput):
         """Return the outputs of the classes, as a slice."""
         return slice(0, parameters.n_outputs)
 
-    def coef(self, parameters, loss_sums):
+    def coef(self, parameters, loss_sums, columns=()):
         """Return weights of shape (n_classes, n_features)."""
-        return np.ascontiguousarray(parameters.reported_weights()[:, self.outputs(parameters, loss_sums)].T)
+        return np.ascontiguousarray(parameters.reported_weights(columns)[:, self.outputs(parameters, loss_sums)].T)
 
     def intercept(self, parameters, loss_sums):
         """Return the intercepts, of shape (n_classes,)."""
         return parameters.reported_bias()[0, self.outputs(parameters, loss_sums)].copy()
 
-    def device_weights(self, parameters, loss_sums):
+    def device_weights(self, parameters, loss_sums, columns=()):
         """Return the weights, of shape (n_features, n_classes), and the intercepts that predict rows on a device."""
         used = self.outputs(parameters, loss_sums)
-        return parameters.reported_weights()[:, used], parameters.reported_bias()[0, used]
+        return parameters.reported_weights(columns)[:, used], parameters.reported_bias()[0, used]
 
-    def decision_values(self, parameters, loss_sums, X):
+    def decision_values(self, parameters, loss_sums, X, columns=()):
         """Return the scores of the rows `X`, and the number of the first row without them."""
         used = self.outputs(parameters, loss_sums)
         w, bias = (
-            _with_whole_vectors(array, used) for array in (parameters.reported_weights(), parameters.reported_bias())
+            _with_whole_vectors(array, used) for array in (parameters.reported_weights(columns), parameters.reported_bias())
         )
         out = np.empty((X.indptr.size - 1, w.shape[1]), parameters.dtype)
         row = multi_rows.decision_values(X.indptr, X.indices, X.data, w[: X.n_columns], bias, out)

@@ -73,50 +73,50 @@ def has_group_penalty(spec):
 
 
 @jitable
-def apply_group_penalty(spec, w, s, buffers, i, lr, k):
-    """Apply the group penalty of k updates at learning rate `lr` to the outputs of feature i."""
+def apply_group_penalty(spec, outputs, s, buffers, i, lr, k):
+    """Apply the group penalty of k updates at learning rate `lr` to the `outputs` of feature i."""
     step_sizes, rate_factors = buffers.step_sizes, buffers.rate_factors
     for c in range(step_sizes.shape[0]):
-        step_sizes[c] = step_size(spec.update.rule, load(s, (i, c)), cast_like(rate_factors[c] * lr, w))
-    group_prox(spec.update.penalty, w[i, : step_sizes.shape[0]], step_sizes, k, i)
+        step_sizes[c] = step_size(spec.update.rule, load(s, (i, c)), cast_like(rate_factors[c] * lr, outputs))
+    group_prox(spec.update.penalty, outputs[: step_sizes.shape[0]], step_sizes, k, i)
 
 
 @jitable
-def catch_up_each(spec, w, s, last_update, buffers, i, t):
-    """Apply the missed updates before t to each output of feature i."""
+def catch_up_each(spec, w, k, s, last_update, buffers, i, t):
+    """Apply the missed updates before t to each output w[k] of feature i."""
     rate_factors = buffers.rate_factors
     for c in range(rate_factors.shape[0]):
-        w[i, c] = caught_up(output_spec(spec, rate_factors[c], i), w[i, c], load(s, (i, c)), last_update, i, t)
+        w[k, c] = caught_up(output_spec(spec, rate_factors[c], i), w[k, c], load(s, (i, c)), last_update, i, t)
 
 
 @jitable
-def catch_up_group(spec, w, s, last_update, buffers, i, t):
-    """Apply the missed updates before t to the outputs of feature i as a group."""
+def catch_up_group(spec, w, k, s, last_update, buffers, i, t):
+    """Apply the missed updates before t to the outputs w[k] of feature i as a group."""
     first = last_update[i]
     if first >= t:
         return
     n_steps = steps_at_one_rate(spec.lazy, t - first)
-    outputs = w[i, : buffers.rate_factors.shape[0]]
+    outputs = w[k, : buffers.rate_factors.shape[0]]
     for step in range(first, t, n_steps):
         any_nonzero = False
         for c in range(outputs.shape[0]):
             any_nonzero = any_nonzero or outputs[c] != 0
         if not any_nonzero:
             return
-        apply_group_penalty(spec, w, s, buffers, i, at(spec.schedule, step), n_steps)
+        apply_group_penalty(spec, outputs, s, buffers, i, at(spec.schedule, step), n_steps)
 
 
-def catch_up_outputs(spec, w, s, last_update, buffers, i, t):
-    """Apply the missed updates before t to the outputs of feature i."""
+def catch_up_outputs(spec, w, k, s, last_update, buffers, i, t):
+    """Apply the missed updates before t to the outputs w[k] of feature i."""
     function = catch_up_group if is_group_penalty(spec.update.penalty) else catch_up_each
-    function(spec, w, s, last_update, buffers, i, t)
+    function(spec, w, k, s, last_update, buffers, i, t)
 
 
 @bind(catch_up_outputs)
-def _overload_catch_up_outputs(spec, w, s, last_update, buffers, i, t):
+def _overload_catch_up_outputs(spec, w, k, s, last_update, buffers, i, t):
     if has_group_penalty(spec):
-        return lambda spec, w, s, last_update, buffers, i, t: catch_up_group(spec, w, s, last_update, buffers, i, t)
-    return lambda spec, w, s, last_update, buffers, i, t: catch_up_each(spec, w, s, last_update, buffers, i, t)
+        return lambda spec, w, k, s, last, buffers, i, t: catch_up_group(spec, w, k, s, last, buffers, i, t)
+    return lambda spec, w, k, s, last, buffers, i, t: catch_up_each(spec, w, k, s, last, buffers, i, t)
 
 
 def catch_up_features(spec, weights, buffers, columns, t):
@@ -135,7 +135,7 @@ def catch_up_each_feature(spec, weights, buffers, columns, t):
         for c in range(rate_factors.shape[0]):
             spec_c = output_spec(spec, rate_factors[c], i)
             add_missed_iterates(spec_c.lazy, spec_c, last_update, w[i, c], load(s, (i, c)), (i, c), i, t)
-        catch_up_outputs(spec, w, s, last_update, buffers, i, t)
+        catch_up_outputs(spec, w, i, s, last_update, buffers, i, t)
         set_last_update(spec.lazy, spec, last_update, i, t)
 
 

@@ -47,7 +47,7 @@ from .multi_lazy import (
     output_spec,
     record_features,
 )
-from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row, spec_at_update
+from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, column_at, has_too_large, open_row, spec_at_update
 
 PREFETCH_BYTES = (
     1 << 20
@@ -170,7 +170,7 @@ def update_row(spec, w, s, columns, x, buffers, t):
     if is_group_penalty(spec.update.penalty):
         update_features(spec.bias_update, w, s, columns, x, buffers, t)
         for k in range(columns.shape[0]):
-            apply_group_penalty(spec, w, s, buffers, columns[k], at(spec.schedule, t), 1)
+            apply_group_penalty(spec, w[columns[k]], s, buffers, columns[k], at(spec.schedule, t), 1)
     else:
         update_features(spec.update, w, s, columns, x, buffers, t)
 
@@ -183,7 +183,7 @@ def _overload_update_row(spec, w, s, columns, x, buffers, t):
     def update_with_group_penalty(spec, w, s, columns, x, buffers, t):
         update_features(spec.bias_update, w, s, columns, x, buffers, t)
         for k in range(columns.shape[0]):
-            apply_group_penalty(spec, w, s, buffers, columns[k], at(spec.schedule, t), 1)
+            apply_group_penalty(spec, w[columns[k]], s, buffers, columns[k], at(spec.schedule, t), 1)
 
     return update_with_group_penalty
 
@@ -401,30 +401,32 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
 
 
 @jit
-def catch_up_all(spec, weights, buffers, t, out):
-    """out[i] = weights of feature i after all updates before t, for each output"""
+def catch_up_columns(spec, weights, columns, buffers, t, out):
+    """out[k] = weights of feature columns[k] after all updates before t; `columns` is an array, or () for all"""
     spec, weights = borrow_arrays(spec), borrow_arrays(weights)
     w, s, last_update, _, _ = weights
-    for i in range(w.shape[0]):
+    for k in range(out.shape[0]):
+        i = column_at(columns, k)
         for c in range(w.shape[1]):
-            out[i, c] = w[i, c]
-        catch_up_outputs(spec, out, s, last_update, buffers, i, t)
+            out[k, c] = w[i, c]
+        catch_up_outputs(spec, out, k, s, last_update, buffers, i, t)
 
 
 @jit
-def sum_iterates(spec, weights, buffers, t, out):
-    """out[i, c] = sum of the iterates of feature i and output c after the updates first_update, …, t - 1
+def sum_iterates(spec, weights, columns, buffers, t, out):
+    """out[k, c] = sum of the iterates of feature columns[k] and output c after the updates first_update, …, t - 1
 
     Updates that the feature missed are included.  `weights.last_update` is a `LazyIterateSums`.
     """
     w, s, lazy_sums, _, _ = weights
-    for i in range(w.shape[0]):
+    for k in range(out.shape[0]):
+        i = column_at(columns, k)
         for c in range(out.shape[1]):
             spec_c = output_spec(spec, buffers.rate_factors[c], i)
             missed = missed_sum(
                 spec_c, w[i, c], load(s, (i, c)), lazy_sums.last_update[i], lazy_sums.first_update, t, i
             )
-            out[i, c] = lazy_sums.sums[i, c] + missed
+            out[k, c] = lazy_sums.sums[i, c] + missed
 
 
 @jit

@@ -10,7 +10,7 @@ import math
 from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch, prefetch_each
-from ...compiler.jit import borrow_arrays, cast_like, force_inline, jit, jitable, load, method, store
+from ...compiler.jit import bind, borrow_arrays, cast_like, force_inline, jit, jitable, load, method, store
 from ...compiler.simd import magnitude_limit_like, one_like
 from ...records.coordinate import apply_update
 from ...records.losses import inverse_link, slope, value
@@ -218,24 +218,45 @@ def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
     return stop, DONE, t
 
 
+def column_at(columns, k):
+    """Return columns[k], or k if `columns` is the empty tuple, which stands for all columns."""
+    return k if isinstance(columns, tuple) else columns[k]
+
+
+@bind(column_at)
+def _overload_column_at(columns, k):
+    return (lambda columns, k: columns[k]) if getattr(columns, "ndim", 0) else (lambda columns, k: k)
+
+
 @jit
-def catch_up_all(spec, weights, t, out):
-    """out[i] = w[i] after all updates before t"""
+def are_below(columns, n):
+    """Return whether all column indices, which are unsigned, are less than n."""
+    for k in range(columns.shape[0]):
+        if columns[k] >= n:
+            return False
+    return True
+
+
+@jit
+def catch_up_columns(spec, weights, columns, t, out):
+    """out[k] = w[columns[k]] after all updates before t; `columns` is an array, or () for all"""
     spec, weights = borrow_arrays(spec), borrow_arrays(weights)
     w, s, last_update, _, _ = weights
-    for i in range(w.shape[0]):
-        out[i] = caught_up(feature_spec(spec, i), w[i], load(s, i), last_update, i, t)
+    for k in range(out.shape[0]):
+        i = column_at(columns, k)
+        out[k] = caught_up(feature_spec(spec, i), w[i], load(s, i), last_update, i, t)
 
 
 @jit
-def sum_iterates(spec, weights, t, out):
-    """out[i] = sum of the iterates of coordinate i after the updates first_update, …, t - 1
+def sum_iterates(spec, weights, columns, t, out):
+    """out[k] = sum of the iterates of coordinate columns[k] after the updates first_update, …, t - 1
 
     Updates that the coordinate missed are included.  `weights.last_update` is a `LazyIterateSums`.
     """
     w, s, lazy_sums, _, _ = weights
-    for i in range(w.shape[0]):
-        out[i] = lazy_sums.sums[i] + missed_sum(
+    for k in range(out.shape[0]):
+        i = column_at(columns, k)
+        out[k] = lazy_sums.sums[i] + missed_sum(
             feature_spec(spec, i), w[i], load(s, i), lazy_sums.last_update[i], lazy_sums.first_update, t, i
         )
 
