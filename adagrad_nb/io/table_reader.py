@@ -98,7 +98,8 @@ class TableReader:
         self._found = options.columns  # by the rows read so far
         self._position = 0
         self.column_names: tuple = ()
-        self.keep_names, self.hashed_names = False, {}
+        self.keep_names = False
+        self.hashed_names: dict = {}
 
     @property
     def position(self) -> int:
