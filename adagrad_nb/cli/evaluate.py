@@ -153,7 +153,7 @@ def print_metrics(model: LinearModel, metrics: dict[str, Any]) -> None:
     if "unknown_labels" in metrics:
         names = ", ".join(map(str, metrics["unknown_labels"][:5]))
         print(
-            f"           without {metrics['rows_with_unknown_labels']:,} rows of labels that the model lacks: {names}"
+            f"           without {metrics['rows_with_unknown_labels']:,} rows of unknown labels: {names}"
         )
 
 
