@@ -152,9 +152,7 @@ def print_metrics(model: LinearModel, metrics: dict[str, Any]) -> None:
     print(f"test       {', '.join(parts)}")
     if "unknown_labels" in metrics:
         names = ", ".join(map(str, metrics["unknown_labels"][:5]))
-        print(
-            f"           without {metrics['rows_with_unknown_labels']:,} rows of unknown labels: {names}"
-        )
+        print(f"           without {metrics['rows_with_unknown_labels']:,} rows of unknown labels: {names}")
 
 
 def run_convert(options: argparse.Namespace) -> int:

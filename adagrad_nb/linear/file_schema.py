@@ -58,8 +58,8 @@ def read_n_features(meta, arrays, loss, lr):
     """
     n_features = schema.count_entry(meta, "n_features")
     is_multi_output = is_multi_output_loss(loss) or has_several_rates(lr)
-    if isinstance(lr, RateSearch) and read_candidates(arrays)[0].size == 1:
-        is_multi_output = False
+    if isinstance(lr, RateSearch) and not is_multi_output_loss(loss) and read_candidates(arrays)[0].size == 1:
+        is_multi_output = "table" in arrays  # as with rules and batches whose last candidate keeps the table
     name = "table" if is_multi_output else "w"
     schema.check_names(arrays, (name,), arrays)
     shape = arrays[name].shape

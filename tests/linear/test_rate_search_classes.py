@@ -218,3 +218,18 @@ def test_what_classes_do_not_support():
     X, y, _ = problems.data("classes")
     with pytest.raises(ValueError, match=r"^penalty: got GroupL2\(.*, whose groups are the classes of a feature"):
         fit_linear(X, y, lr=SEARCH, penalty=GroupL2(0.1))
+
+
+@pytest.mark.parametrize("labels", [2, 3])
+@pytest.mark.parametrize("options", [{}, {"rule": FTRL()}, {"batch_size": 4}], ids=str)
+def test_a_model_with_one_candidate_is_read_from_its_file(tmp_path, labels, options):
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 4))
+    y = np.argmax(X[:, :labels], axis=1)
+    model = fit_linear(X, y, lr=RateSearch((0.1, 0.4), halve_at=(20,)), **options)
+    assert len(model.rates) == 1
+    model.save(tmp_path / "m.npz")
+    loaded = load_model(tmp_path / "m.npz")
+    np.testing.assert_array_equal(loaded.coef, model.coef)
+    again, expected = (fit_linear(X, y, model=start, **options) for start in (loaded, model))
+    np.testing.assert_array_equal(again.coef, expected.coef)
