@@ -5,12 +5,14 @@ The functions `draw_…` draw one plot on given axes.  matplotlib is imported wh
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from .io.archive import atomic_write
+from .linear.explanation import feature_name, largest_weights
 from .metrics import auc, calibration, roc_curve
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from .linear.model import LinearModel
 
 TEXT_COLOR, PRIMARY_COLOR, SECONDARY_COLOR, MUTED_COLOR = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"
+MAX_NAME = 40  # characters of the name of a feature
 
 
 def _new_figure(rows, columns):
@@ -168,7 +171,7 @@ def draw_predictions(axes: Axes, y: np.ndarray, prediction: np.ndarray) -> None:
     _style_axes(axes, "Test: predicted against true targets", "true", "predicted")
 
 
-def draw_weights(axes: Axes, coef: np.ndarray, most: int = 15) -> None:
+def draw_weights(axes: Axes, coef: np.ndarray, most: int = 15, name_of: Callable[[int], str] | None = None) -> None:
     """Draw a bar chart of the largest weights of a linear model.
 
     Parameters
@@ -178,17 +181,27 @@ def draw_weights(axes: Axes, coef: np.ndarray, most: int = 15) -> None:
         For several classes, the largest weight of each feature is drawn.
     most : int, default 15
         Number of weights.
+    name_of : callable, optional
+        Function from the number of a feature, from 0, to its name.  By default features are counted from 1.
     """
-    if coef.ndim == 2:
-        coef = coef[np.argmax(np.abs(coef), axis=0), np.arange(coef.shape[1])]
-    order = np.argsort(-np.abs(coef), kind="stable")[:most]
-    order = order[coef[order] != 0][::-1]
+    order, coef = largest_weights(coef, most)
+    order = order[::-1]
     colors = [PRIMARY_COLOR if weight > 0 else SECONDARY_COLOR for weight in coef[order]]
     axes.barh(np.arange(order.size), coef[order], color=colors)
-    axes.set_yticks(np.arange(order.size), [str(index + 1) for index in order], fontsize=8)
+    names = [str(index + 1) if name_of is None else _shorten(name_of(index)) for index in order.tolist()]
+    axes.set_yticks(np.arange(order.size), names, fontsize=8, parse_math=False)
     axes.axvline(0, color=TEXT_COLOR, linewidth=0.8)
     count = int(np.count_nonzero(coef))
-    _style_axes(axes, f"Largest of {count:,} non-zero weights", "weight", "feature, counted from 1")
+    _style_axes(
+        axes,
+        f"Largest of {count:,} non-zero weights",
+        "weight",
+        "feature, counted from 1" if name_of is None else "feature",
+    )
+
+
+def _shorten(name):
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME - 1]}…"
 
 
 def plot_training(
@@ -217,7 +230,7 @@ def plot_training(
         loss = model.loss_of_scores(y, scores)
         _draw_quality(axes[1:-1], model, y, scores)
     draw_learning(axes[0], history, loss)
-    draw_weights(axes[-1], model.coef)
+    draw_weights(axes[-1], model.coef, name_of=functools.partial(feature_name, model))
     return figure
 
 

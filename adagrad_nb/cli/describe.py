@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..linear.explanation import feature_name, largest_weights
 from ..linear.model_file import load_model
 from .data import open_reader
 from .evaluate import drop_unknown_features
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
 
 def run_info(options: argparse.Namespace) -> int:
     """Describe a model file; return the exit status."""
+    if options.top < 0:
+        raise ValueError(f"--top: got {options.top}; must be at least 0")
     model = load_model(options.model)
     description = _describe(model)
     if options.json:
-        found = {"file": options.model} | description
+        found = {"file": options.model} | description | {"largest_weights": _largest(model, options.top)}
         print(json.dumps(found | ({"candidates": candidates_of(model)} if model.is_searching else {})))
         return 0
     print(options.model)
@@ -30,6 +33,8 @@ def run_info(options: argparse.Namespace) -> int:
         print(f"{name:16}  {value}")
     if model.is_searching:
         print_candidates(model)
+    if options.top:
+        _print_largest(model, options.top)
     if options.columns:
         if model.columns is None:
             raise ValueError(f"--columns: {options.model} was not trained on a table; omit it")
@@ -41,7 +46,7 @@ def _describe(model):
     """Return the names and values of the lines of a description."""
     used = np.count_nonzero(np.any(np.atleast_2d(model.coef) != 0, axis=0))
     state = model.parameters.state
-    lines = {
+    lines: dict[str, str] = {
         "loss": str(model.loss),
         "rule": str(state.rule),
         "learning rate": str(state.lr),
@@ -60,8 +65,26 @@ def _describe(model):
     if model.columns is not None:
         lines["columns"] = f"{len(model.columns.names)}; --columns lists them"
     if model.reader_options is not None:
-        lines["data"] = ", ".join(f"{name} {value}" for name, value in model.reader_options.items())
+        lines["data"] = ", ".join(f"{name} {value}" for name, value in model.reader_options.items() if name != "header")
     return lines
+
+
+def _largest(model, most):
+    """Return the largest weights as JSON data: the label, if there are several, the feature and the weight."""
+    order, coef = largest_weights(model.coef, most)
+    found = [{"feature": feature_name(model, index), "weight": float(coef[index])} for index in order.tolist()]
+    if model.coef.ndim == 2:
+        positions = np.argmax(np.abs(model.coef[:, order]), axis=0)
+        for item, position in zip(found, positions.tolist(), strict=True):
+            item["class"] = model.classes[position].item()
+    return found
+
+
+def _print_largest(model, most):
+    print("largest weights")
+    for item in _largest(model, most):
+        label = f"  {item['class']}" if "class" in item else ""
+        print(f"{item['weight']:+22.5f}   {item['feature']}{label}")
 
 
 def _describe_steps(model):
@@ -87,6 +110,14 @@ def print_candidates(model: LinearModel) -> None:
         print(f"{rate:22g}   {loss:19.5f}   {end}")
 
 
+def _names_of(reader):
+    """Return the lists of names of hashed features that a reader has collected."""
+    if hasattr(reader, "hashed_names"):
+        return {index: sorted(names) for index, names in reader.hashed_names.items()}
+    names = getattr(reader, "feature_names", None)
+    return names if isinstance(names, dict) else None
+
+
 def run_explain(options: argparse.Namespace) -> int:
     """Print the largest contributions to the prediction of a row; return the exit status."""
     if options.row < 1:
@@ -94,12 +125,12 @@ def run_explain(options: argparse.Namespace) -> int:
     if options.top < 1:
         raise ValueError(f"--top: got {options.top}; must be at least 1")
     model = load_model(options.model)
-    reader, _ = open_reader(options.data, options, model.dtype, model, has_labels=False)
+    reader, _ = open_reader(options.data, options, model.dtype, model, has_labels=False, keep_names=True)
     first = 1
     for chunk in reader:
         if options.row < first + chunk.X.shape[0]:
             row = drop_unknown_features(chunk.X, model)[[options.row - first]]
-            print(model.explain(row, options.top))
+            print(model.explain(row, options.top, names=_names_of(reader)))
             return 0
         first += chunk.X.shape[0]
     raise ValueError(f"--row: got {options.row}, but the data has {first - 1} rows")

@@ -108,7 +108,14 @@ def evaluate_rows(
     if not targets:
         raise ValueError(f"{paths[0]}: got no rows; test data needs at least one row")
     y, scores, weight = (np.concatenate(parts) for parts in (targets, values, weights))
-    metrics = {"rows": y.size, "loss": model.loss_of_scores(y, scores, weight)}
+    unknown = _unknown_labels(model, y)
+    if unknown.any() and not unknown.all():
+        labels = sorted(set(y[unknown].tolist()))
+        metrics: dict[str, Any] = {"rows_with_unknown_labels": int(unknown.sum()), "unknown_labels": labels}
+        y, scores, weight = y[~unknown], scores[~unknown], weight[~unknown]
+    else:
+        metrics = {}
+    metrics |= {"rows": y.size, "loss": model.loss_of_scores(y, scores, weight)}
     if model.classes is None:
         metrics["rmse"] = float(np.sqrt(np.average((model.predict_from_scores(scores) - y) ** 2, weights=weight)))
         return y, scores, metrics
@@ -127,6 +134,13 @@ def evaluate_rows(
     return y, scores, metrics
 
 
+def _unknown_labels(model, y):
+    """Return which rows have a label that a model of several classes has not seen."""
+    if model.classes is None or model.coef.ndim == 1 or (y.dtype.kind in "US") != (model.classes.dtype.kind in "US"):
+        return np.zeros(y.size, bool)
+    return ~np.isin(y, model.classes)
+
+
 def print_metrics(model: LinearModel, metrics: dict[str, Any]) -> None:
     """Print the main metrics in one line."""
     name = "log-loss" if isinstance(model.loss, Logistic) else "mean loss"
@@ -136,6 +150,9 @@ def print_metrics(model: LinearModel, metrics: dict[str, Any]) -> None:
     labels = {"auc": "AUC", "accuracy": "accuracy", "rmse": "RMSE"}
     parts += [f"{label} {metrics[key]:.5f}" for key, label in labels.items() if key in metrics]
     print(f"test       {', '.join(parts)}")
+    if "unknown_labels" in metrics:
+        names = ", ".join(map(str, metrics["unknown_labels"][:5]))
+        print(f"           without {metrics['rows_with_unknown_labels']:,} rows of unknown labels: {names}")
 
 
 def run_convert(options: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from typing import NoReturn
 
 from .. import __version__
 from ..records.losses import LOSSES
@@ -10,11 +11,17 @@ from . import describe, evaluate, train
 from .data import HELP, add_data_flags
 
 
+class Parser(argparse.ArgumentParser):
+    """Parser whose errors take one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print an error and exit with the status 2."""
+        self.exit(2, f"{self.prog}: error: {message}; {self.prog} --help lists the options\n")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="adagrad-nb", description="Train linear models online on sparse data with Adagrad."
-    )
+    parser = Parser(prog="adagrad-nb", description="Train linear models online on sparse data with Adagrad.")
     parser.add_argument("--version", action="version", version=f"adagrad-nb {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands)
@@ -128,6 +135,7 @@ def _add_info(commands):
     command = commands.add_parser("info", help="describe a model file")
     command.set_defaults(run=describe.run_info)
     command.add_argument("model", metavar="MODEL")
+    command.add_argument("--top", type=int, default=10, metavar="N", help="number of largest weights; default: 10")
     command.add_argument("--columns", action="store_true", help="list the columns of the table it was trained on")
     command.add_argument("--json", action="store_true", help="print the description as JSON")
 

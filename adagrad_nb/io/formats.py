@@ -162,7 +162,7 @@ def _format_of_text(name, text):
         return "vw"
     if suffix in SUFFIXES and SUFFIXES[suffix] not in ("parquet", "cache"):
         return SUFFIXES[suffix]
-    if all(_LABEL_AND_TEXT.fullmatch(line) for line in lines) and any(b" " in line.split(b"\t")[1] for line in lines):
+    if _is_label_and_text(lines):
         return "text"
     if any(_is_delimited(lines, mark) for mark in (b",", b"\t", b";", b"|")):
         return "csv"
@@ -172,6 +172,12 @@ def _format_of_text(name, text):
         f"{name}: the format cannot be found from its content, {name_content(lines[0])}; name it, one of "
         f"{', '.join(FORMATS)}"
     )
+
+
+def _is_label_and_text(lines):
+    """Return whether nearly all lines are a label, a tab and a text, possibly followed by empty fields."""
+    texts = [line.split(b"\t")[1] for line in lines if _LABEL_AND_TEXT.fullmatch(line)]
+    return len(texts) >= 0.9 * len(lines) and any(b" " in text for text in texts)
 
 
 def _is_delimited(lines, mark):

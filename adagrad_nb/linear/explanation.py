@@ -62,13 +62,13 @@ class Explanation(NamedTuple):
         return "\n".join([f"{title} {self.score:+.4f}", *lines])
 
 
-def explain(model: Any, X: Any, n_largest: int, label: Any) -> Explanation:
+def explain(model: Any, X: Any, n_largest: int, label: Any, names: Any = None) -> Explanation:
     """Return the explanation of the score of the only row of X; see `LinearModel.explain`."""
     _check.positive_count("n_largest", n_largest)
-    columns, hashed = model.columns, {}
+    columns, hashed = model.columns, {} if names is None else names
     if columns is not None:
         X = as_row_table(X)
-        if columns.n_hashed and is_table(X):
+        if columns.n_hashed and is_table(X) and names is None:
             hashed = columns.hashed_names(X)
     rows = as_csr(to_features(X, columns, model.dtype), model.dtype)
     if rows.shape[0] != 1:
@@ -80,7 +80,9 @@ def explain(model: Any, X: Any, n_largest: int, label: Any) -> Explanation:
     intercept = float(np.atleast_1d(model.intercept)[position])
     products = sign * rows.data * coef[rows.indices]
     found = [
-        Contribution(_feature_name(columns, hashed, j), value, sign * float(coef[j]), product)
+        Contribution(
+            " or ".join(hashed[j]) if j in hashed else feature_name(model, j), value, sign * float(coef[j]), product
+        )
         for j, value, product in zip(rows.indices.tolist(), rows.data.tolist(), products.tolist(), strict=True)
         if value
     ]
@@ -107,9 +109,25 @@ def _output(classes, scores, label):
     return position, 1.0, classes[position]
 
 
-def _feature_name(columns, hashed, j):
-    if columns is None:
-        return str(j)
-    if j in hashed:
-        return " or ".join(hashed[j])
-    return columns.feature_name(j)
+def _name_of(model, hashed, j):
+    return " or ".join(hashed[j]) if j in hashed else feature_name(model, j)
+
+
+def feature_name(model: Any, index: int) -> str:
+    """Return the name of a feature of a model, or its number in the files that the command line trained it on."""
+    if model.columns is not None:
+        return model.columns.feature_name(index)
+    options = model.reader_options or {}
+    is_one_based = options.get("format") == "svmlight" and not options.get("zero_based")
+    return str(index + 1 if is_one_based else index)
+
+
+def largest_weights(coef: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the features with the largest weights, the largest first, and the weight of each feature.
+
+    For several classes, the weight of a feature is the one with the largest absolute value.
+    """
+    if coef.ndim == 2:
+        coef = coef[np.argmax(np.abs(coef), axis=0), np.arange(coef.shape[1])]
+    order = np.argsort(-np.abs(coef), kind="stable")[:most]
+    return order[coef[order] != 0], coef

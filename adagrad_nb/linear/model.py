@@ -615,7 +615,7 @@ class LinearModel:
         """
         return self.loss_of_scores(y, self._host_scores(X), sample_weight)
 
-    def explain(self, X: Any, n_largest: int = 10, label: Any = None) -> Explanation:
+    def explain(self, X: Any, n_largest: int = 10, label: Any = None, names: Any = None) -> Explanation:
         """Return the largest contributions to one prediction.
 
         Parameters
@@ -626,6 +626,8 @@ class LinearModel:
             Number of contributions to list.
         label : label, optional
             Label whose score is explained, by default the predicted one.
+        names : dict of int to list of str, optional
+            Names of features by their number, such as `feature_names` of ``read_vw(…, keep_names=True)``.
 
         Returns
         -------
@@ -646,7 +648,7 @@ class LinearModel:
         >>> explanation.label, [contribution.name for contribution in explanation.contributions]
         ('yes', ['1', '(intercept)'])
         """
-        return explain(self, X, n_largest, label)
+        return explain(self, X, n_largest, label, names)
 
     # --- files -------------------------------------------------------------------------------------------------------
 

@@ -105,6 +105,8 @@ def update_columns(model: Any, chunk: Any, n_features: int) -> None:
                 "model, as in columns.transform(table)"
             )
     elif columns is not None and columns is not known and not columns.is_extension_of(known):
+        if known.is_extension_of(columns):  # rows that were read before all categories were known
+            return
         raise ValueError(
             "X: the mapping of its columns differs from that of the model; pass columns=model.columns and "
             "new_categories='add' to the reader"

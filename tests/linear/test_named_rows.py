@@ -234,3 +234,11 @@ def test_estimators_take_frames_with_strings():
     assert not hasattr(numeric, "columns_")
     assert numeric.feature_names_in_.tolist() == ["member", "one"]
     assert numeric.model_.columns is None
+
+
+def test_further_passes_read_chunks_before_a_new_category_from_the_cache(tmp_path):
+    text = b"x,job,rich\n" + b"1,cook,no\n2,judge,yes\n" * 50 + b"1,pilot,no\n3,judge,yes\n" * 50
+    cached = CachedReader(read_csv(io.BytesIO(text), chunk_bytes=200), tmp_path / "rows")
+    model = fit_linear(cached, passes=3)
+    assert_same_model(model, fit_linear(read_csv(io.BytesIO(text), chunk_bytes=200), passes=3))
+    assert model.feature_names == ("x", "job=cook", "job=judge", "job=pilot")
