@@ -93,7 +93,7 @@ class TableReader:
     column_names : tuple of str
         Names of the columns that are read, in the order of the table; empty before the first chunk.
     hashed_names : dict
-        If `keep_names` was set to True before the reading: the lists of names of the hashed features.
+        If `keep_names` was set to True before the reading: the names of the hashed features by column.
     size, position : int or None
         Size of the data and the part that the current pass has read, in bytes or rows; None if unknown.
     """
