@@ -1,5 +1,7 @@
 """Vowpal Wabbit's text format, read slowly: `str.split`, MurmurHash3 as published, and dictionaries."""
 
+import re
+
 
 def murmurhash3(key, seed):
     """MurmurHash3_x86_32 by A. Appleby."""
@@ -29,34 +31,60 @@ def hash_name(name, seed, hash_all):
 
 
 def as_float(text):
-    try:
-        return float(text)
-    except ValueError:
-        return None
+    return float(text) if re.fullmatch(rb"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", text) else None
+
+
+def split_namespaces(text):
+    """Yield the (name, scale, [(feature, value or None)]) of the text after the first bar.
+
+    A string as a value ends at a blank only, so it may contain bars.
+    """
+    i, end = 0, len(text)
+
+    def word(pattern):
+        nonlocal i
+        found = re.compile(pattern).match(text, i)
+        i = found.end()
+        return found.group()
+
+    while True:
+        name, scale, features = word(rb"[^ \t|:]*"), b"1", []
+        if text[i : i + 1] == b":":
+            i += 1
+            scale = word(rb"[^ \t|]*")
+        word(rb"[ \t]*")
+        while i < end and text[i : i + 1] != b"|":
+            feature, value = word(rb"[^ \t|:]*"), None
+            if text[i : i + 1] == b":":
+                i += 1
+                value = re.compile(rb"[^ \t|]*").match(text, i).group()
+                value = word(rb"[^ \t]*") if as_float(value) is None else word(rb"[^ \t|]*")
+            features.append((feature, value))
+            word(rb"[ \t]*")
+        yield name, scale, features
+        if i >= end:
+            return
+        i += 1
 
 
 def parse_line(line, bits, hash_all=False, quadratic=(), constant=False):
     """Return (label or None, weight, {column: value}, number of values before equal columns are added)."""
-    head, *spaces = line.replace(b"\r", b" ").split(b"|")
-    words = head.split()
+    head, _, text = line.replace(b"\r", b" ").partition(b"|")
+    words = re.findall(rb"[^ \t]+", head)
     if words and (words[-1][:1] == b"'" or head[-1:] not in (b" ", b"\t")):
         words.pop()
     label, weight = ([float(word) for word in words] + [None, 1.0][len(words) :])[:2]
     namespaces = {}
-    for space in spaces:
-        tokens = space.split()
-        letter, seed, scale = b" "[0], 0, 1.0
-        if space[:1].strip():
-            name, _, text = tokens.pop(0).partition(b":")
-            letter, seed, scale = name[0], hash_name(name, 0, hash_all), float(text or 1)
+    for namespace, scale, tokens in split_namespaces(text):
+        letter = namespace[0] if namespace else b" "[0]
+        seed = hash_name(namespace, 0, hash_all) if namespace else 0
         anonymous = 0
-        for token in tokens:
-            name, colon, text = token.partition(b":")
-            value = 1.0 if not colon else as_float(text)
+        for name, text in tokens:
+            value = 1.0 if text is None else as_float(text)
             if value is None:
                 h, value = hash_name(text, hash_name(name, seed, hash_all), hash_all), 1.0
             else:
-                value *= scale
+                value *= float(scale)
                 h = hash_name(name, seed, hash_all) if name else seed + anonymous
                 anonymous += not name
             if value:

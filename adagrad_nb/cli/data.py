@@ -37,7 +37,7 @@ FLAGS = {
     "columns": TABLES,
     "interactions": TABLES,
     "header": ("csv",),
-    "on_error": ("svmlight", "vw", "text"),
+    "on_error": ("svmlight", "vw", "text", "csv"),
 }
 SAVED = [name for name in FLAGS if name not in ("on_error", "columns", "interactions")]
 

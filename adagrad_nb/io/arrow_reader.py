@@ -1,5 +1,6 @@
 """read_parquet and read_arrow: rows of Parquet files, Arrow tables and data frames in chunks."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal
@@ -9,7 +10,8 @@ import numpy as np
 from .. import _check
 from .arrow import CellError, as_table, import_pyarrow, without_views
 from .columns import matching_columns
-from .table_reader import Batch, TableReader, check_options, column_position
+from .source import expand_paths
+from .table_reader import Batch, TableReader, check_options
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -20,7 +22,7 @@ CHUNK_ROWS = 8192
 
 
 def read_parquet(
-    path: str | os.PathLike | BinaryIO,
+    path: "str | os.PathLike | BinaryIO | Sequence",
     *,
     label: str | int | None = -1,
     weight: str | int | None = None,
@@ -33,14 +35,15 @@ def read_parquet(
     dtype: "npt.DTypeLike" = np.float64,
     chunk_rows: int = CHUNK_ROWS,
 ) -> "ParquetTable":
-    """Return an iterable that reads a Parquet file in chunks, once per iteration.
+    """Return an iterable that reads Parquet files in chunks, once per iteration.
 
     Columns are mapped to features as by `read_csv`.
 
     Parameters
     ----------
-    path : str, os.PathLike or binary file
-        Name of a file, or an open file that can seek.
+    path : str, os.PathLike, binary file, or list of them
+        Name of a file, or an open file that can seek.  A pattern such as ``"part-*.parquet"`` stands for all files that
+        match it, in alphabetical order.  Their columns are matched by name.
     label, weight, positive, columns, interactions, bits, signed, new_categories, dtype
         As in `read_csv`.
     chunk_rows : int, default 8192
@@ -72,7 +75,7 @@ def read_parquet(
     """
     import_pyarrow("read_parquet")
     options = check_options(label, weight, positive, columns, interactions, bits, signed, new_categories, dtype)
-    return ParquetTable(path, options, _check.positive_count("chunk_rows", chunk_rows))
+    return ParquetTable(expand_paths(path), options, _check.positive_count("chunk_rows", chunk_rows))
 
 
 def read_arrow(
@@ -135,75 +138,99 @@ class _BatchReader(TableReader):
     def __init__(self, options, chunk_rows):
         super().__init__(options)
         self._chunk_rows, self._rows_read = chunk_rows, 0
+        self._part_name, self._first_row = "", 0  # of the file that is read
 
     def _read_position(self):
         return self._rows_read
 
     def _split(self, batches) -> Iterator[Batch]:
         """Yield record batches in parts of at most `chunk_rows` rows."""
-        self._rows_read = 0
         for batch in batches:
             for start in range(0, batch.num_rows, self._chunk_rows):
                 part = batch.slice(start, self._chunk_rows)
                 arrays = tuple(without_views(column) for column in part.columns)
                 first = self._rows_read
                 self._rows_read += part.num_rows
-                yield Batch(tuple(part.schema.names), arrays, part.num_rows, lambda row, n=first: f"row {n + row}")
+                place = first - self._first_row
+                names = tuple(part.schema.names)
+                yield Batch(names, arrays, part.num_rows, lambda row, n=place: n + row, self._part_name)
 
 
 class ParquetTable(_BatchReader):
     """Iterable of `Chunk`, returned by `read_parquet`; see `TableReader` for its attributes."""
 
-    def __init__(self, path, options, chunk_rows):
+    def __init__(self, paths, options, chunk_rows):
         super().__init__(options, chunk_rows)
-        self._path = path
-        is_file = hasattr(path, "read")
-        name = getattr(path, "name", None) if is_file else os.fsdecode(path)
-        self.name = name if isinstance(name, str) else f"<{type(path).__name__}>"
-        if is_file and not path.seekable():
-            raise ValueError(f"{self.name}: is a stream, but Parquet files end with their index; save it to a file")
+        self._paths = [(_name_of(path), path) for path in paths]
+        more = len(paths) - 1
+        self.name = self._paths[0][0] + (f" and {more} more" if more else "")
+        for name, path in self._paths:
+            if hasattr(path, "read") and not path.seekable():
+                raise ValueError(f"{name}: is a stream, but Parquet files end with their index; save it to a file")
 
     def _batches(self) -> Iterator[Batch]:
-        pa = import_pyarrow("read_parquet")
-        from pyarrow import parquet
+        self._rows_read = 0
+        if self.size is None:
+            self.size = sum(self._count_rows(name, path) for name, path in self._paths)
+        names = None  # of the columns of the first file
+        for name, path in self._paths:
+            self._part_name, self._first_row = name, self._rows_read
+            for batch in self._read_file(name, path, names):
+                names = names or batch.schema.names
+                yield from self._split([batch])
 
-        if hasattr(self._path, "seek"):
-            self._path.seek(0)
-        try:
-            with _open_parquet(parquet, self._path) as file:
-                self.size = file.metadata.num_rows
+    def _count_rows(self, name, path):
+        with _naming_damage(name), _open_parquet(path) as file:
+            return file.metadata.num_rows
+
+    def _read_file(self, name, path, names):
+        """Yield the record batches of a file; `names` are the columns to read, if it is not the first one."""
+        pa = import_pyarrow("read_parquet")
+        with _naming_damage(name):
+            with _open_parquet(path) as file:
                 schema = file.schema_arrow
                 strings = [
                     field.name
                     for field in schema
                     if pa.types.is_string(field.type) or pa.types.is_large_string(field.type)
                 ]
-            with _open_parquet(parquet, self._path, read_dictionary=strings) as file:
-                used = self._used_columns(schema.names)
-                yield from self._split(file.iter_batches(self._chunk_rows, columns=used, use_threads=False))
-        except (pa.ArrowException, OSError) as error:
-            if getattr(error, "errno", None):  # an error of the disk, not of the content
-                raise
-            raise ValueError(f"{self.name}: is not a Parquet file, or damaged ({error})") from None
-
-    def _used_columns(self, names):
-        """Return the columns to read: all, unless a mapping is given."""
-        special = [
-            column_position(self.name, argument, value, tuple(names))
-            for argument, value in (("label", self._options.label), ("weight", self._options.weight))
-        ]
-        if self._found is None:
-            return None
-        matching_columns(self.name, list(names), self._found.names)
-        wanted = {*self._found.names, *(names[k] for k in special if k is not None)}
-        return [name for name in names if name in wanted]
+            if names is None:
+                self._name_special_columns(tuple(schema.names))
+                used = self._used_columns(name, schema.names)
+            else:
+                used = matching_columns(name, schema.names, names)
+            with _open_parquet(path, read_dictionary=strings) as file:
+                for batch in file.iter_batches(self._chunk_rows, columns=used, use_threads=False):
+                    yield batch if names is None else batch.select(names)
 
     def __repr__(self) -> str:
         return f"read_parquet({self.name!r}, label={self._options.label!r}, chunk_rows={self._chunk_rows})"
 
 
-def _open_parquet(parquet, path, **options):
-    if not hasattr(path, "read"):
+def _name_of(path):
+    """Return the name of a file in error messages."""
+    name = getattr(path, "name", None) if hasattr(path, "read") else os.fsdecode(path)
+    return name if isinstance(name, str) else f"<{type(path).__name__}>"
+
+
+@contextlib.contextmanager
+def _naming_damage(name):
+    """Turn errors of pyarrow about the content of a file into ValueError with its name."""
+    pa = import_pyarrow("read_parquet")
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if getattr(error, "errno", None):  # an error of the disk, not of the content
+            raise
+        raise ValueError(f"{name}: is not a Parquet file, or damaged ({error})") from None
+
+
+def _open_parquet(path, **options):
+    from pyarrow import parquet
+
+    if hasattr(path, "seek"):
+        path.seek(0)
+    elif not hasattr(path, "read"):
         path = os.fsdecode(path)
     return parquet.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False, **options)
 
@@ -223,6 +250,7 @@ class ArrowTable(_BatchReader):
 
     def _batches(self) -> Iterator[Batch]:
         pa = import_pyarrow("read_arrow")
+        self._rows_read = 0
         table = as_table(self._table, "read_arrow")
         if isinstance(self._table, pa.RecordBatchReader):
             if self._is_consumed:

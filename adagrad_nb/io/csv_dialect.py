@@ -28,7 +28,7 @@ class Dialect(NamedTuple):
     has_header: bool
 
 
-def find_dialect(source_name, head, delimiter, quote, header, missing, names_in_use=()):
+def find_dialect(source_name, head, delimiter, quote, header, missing, names_in_use=(), expected=()):
     """Return the dialect of the text that begins with `head`.
 
     Parameters
@@ -47,6 +47,8 @@ def find_dialect(source_name, head, delimiter, quote, header, missing, names_in_
         Words for missing values.
     names_in_use : sequence of str
         Names of columns that the caller uses.  A first row with one of them is a header.
+    expected : sequence of str
+        Names of the columns of the first file, if this is another one.
     """
     lines = _first_lines(head)
     if not any(line.strip() for line in lines):
@@ -67,9 +69,13 @@ def find_dialect(source_name, head, delimiter, quote, header, missing, names_in_
         if len(names) != len(fields):
             raise ValueError(f"header: got {len(names)} names, but {source_name} has {len(fields)} columns")
     else:
-        is_used = any(field.strip() in names_in_use for field in fields)
-        has_header = is_used or _is_header(fields, data, missing) if header is None else header
-        names = tuple(name.strip() or f"f{k}" for k, name in enumerate(fields)) if has_header else ()
+        if header is None:
+            header = any(field.strip() in (*names_in_use, *expected) for field in fields)
+            header = header or (not expected and _is_header(fields, data, missing))
+        has_header = header
+        names = tuple(name.strip() or f"f{k}" for k, name in enumerate(fields)) if has_header else tuple(expected)
+        if names and len(names) != len(fields):
+            raise ValueError(f"{source_name}: has {len(fields)} columns, but the first file has {len(names)}")
         names = names or tuple(f"f{k}" for k in range(len(fields)))
     for name in names:
         if names.count(name) > 1:

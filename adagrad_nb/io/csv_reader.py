@@ -15,12 +15,12 @@ import numpy as np
 from .. import _check
 from .arrow import CellError, import_pyarrow, type_kind
 from .column_entries import Numeric, OneHot, Text
-from .columns import matching_columns
 from .csv_dialect import blanks_before_quote, find_dialect
 from .csv_scanner import NO_QUOTE, scan_rows
+from .lines import ON_ERROR, LineError, parse_good_rows
 from .readers import CHUNK_BYTES, PREFETCH_SIZE
-from .source import Source
-from .table_reader import Batch, TableReader, check_options, column_position
+from .source import name_of_sources, open_sources, size_of_sources
+from .table_reader import Batch, TableReader, check_options
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 HEAD_BYTES = 1 << 20  # text from which the dialect and the types of the columns are found
 PARALLEL_BYTES = 1 << 18  # smaller texts are parsed by one thread
+TO_UTF8 = "convert the file, as with iconv -t utf-8"
+NO_ENDS = np.empty((0, 2), np.int64)
 MAX_QUOTED = 1 << 24  # bytes of a row with line ends inside quotes
 QUOTE = '"'
 MISSING_WORDS = (
@@ -41,7 +43,7 @@ _BAD_VALUE = re.compile(
 
 
 def read_csv(
-    path: str | os.PathLike | BinaryIO,
+    path: "str | os.PathLike | BinaryIO | Sequence",
     *,
     label: str | int | None = -1,
     weight: str | int | None = None,
@@ -57,6 +59,7 @@ def read_csv(
     missing: Sequence[str] = MISSING_WORDS,
     dtype: "npt.DTypeLike" = np.float64,
     chunk_bytes: int = CHUNK_BYTES,
+    on_error: Literal["raise", "skip", "report"] = "raise",
 ) -> "CsvFile":
     """Return an iterable that reads comma-separated text in chunks, once per iteration.
 
@@ -68,8 +71,10 @@ def read_csv(
 
     Parameters
     ----------
-    path : str, os.PathLike or binary file
+    path : str, os.PathLike, binary file, or list of them
         Plain file, or a file compressed by gzip, xz, bzip2 or zstd, whatever its name.  "-" is standard input.
+        A pattern such as ``"part-*.csv"`` stands for all files that match it, in alphabetical order.  Later files have
+        the columns of the first one: in any order if their first row has names, otherwise in the same one.
     label : str, int or None, default -1
         Name or position of the column of labels, by default the last one.  Labels are numbers, booleans or strings; a
         final dot of a string is removed.  None if there are no labels; then `y` of the chunks is None.
@@ -104,12 +109,16 @@ def read_csv(
         Data type of `X`.
     chunk_bytes : int, default 1 MiB
         Bytes of decompressed text per chunk.  A chunk is longer if a single row is.
+    on_error : {"raise", "skip", "report"}, default "raise"
+        Treatment of a malformed row, such as one with too few fields, a word in a numeric column, or without a label:
+        raise ValueError, omit it and list it in `errors`, or also warn of the number of such rows.  A quote that is
+        not closed is always an error.
 
     Returns
     -------
     CsvFile
-        Iterable of `Chunk` with the attributes `columns`, `feature_names`, `n_features` and, for a progress bar, `size`
-        and `position`.
+        Iterable of `Chunk` with the attributes `columns`, `feature_names`, `n_features`, `errors` and, for a progress
+        bar, `size` and `position`.
 
     Raises
     ------
@@ -135,15 +144,18 @@ def read_csv(
     """
     import_pyarrow("read_csv")
     options = check_options(label, weight, positive, columns, interactions, bits, signed, new_categories, dtype)
-    return CsvFile(Source(path), options, header, delimiter, quote, missing, chunk_bytes)
+    return CsvFile(open_sources(path), options, header, delimiter, quote, missing, chunk_bytes, on_error)
 
 
 class CsvFile(TableReader):
     """Iterable of `Chunk`, returned by `read_csv`; see `TableReader` for its attributes."""
 
-    def __init__(self, source, options, header, delimiter, quote, missing, chunk_bytes):
+    _place = "line"
+
+    def __init__(self, sources, options, header, delimiter, quote, missing, chunk_bytes, on_error):
         super().__init__(options)
-        self._source = source
+        self._sources = sources
+        self._on_error = _check.one_of("on_error", on_error, ON_ERROR)
         self._chunk_bytes = _check.positive_count("chunk_bytes", chunk_bytes)
         if header is not None and not isinstance(header, (bool, list, tuple)):
             raise TypeError(f"header: got {_check.shorten_repr(header)}; must be True, False or a list of names")
@@ -153,21 +165,20 @@ class CsvFile(TableReader):
         if isinstance(missing, str):
             raise TypeError(f"missing: got {missing!r}; must be a sequence of words")
         self._text_format = header, delimiter, quote, {word.strip() for word in missing}
-        self._types = None
 
     @property
     def name(self) -> str:  # type: ignore[override]
-        return self._source.name
+        return name_of_sources(self._sources)
 
     @property
     def size(self) -> int | None:  # type: ignore[override]
-        return self._source.size
+        return size_of_sources(self._sources)
 
     def _read_position(self):
-        return self._source.position
+        return sum(source.position for source in self._sources)
 
     def _is_prefetched(self):
-        return (self.size or 0) > PREFETCH_SIZE and self._source.is_named_file
+        return (self.size or 0) > PREFETCH_SIZE and all(source.is_named_file for source in self._sources)
 
     def __repr__(self) -> str:
         return f"read_csv({self.name!r}, label={self._options.label!r}, chunk_bytes={self._chunk_bytes})"
@@ -175,9 +186,21 @@ class CsvFile(TableReader):
     # --- blocks of text --------------------------------------------------------------------------------------------
 
     def _batches(self) -> Iterator[Batch]:
-        """Yield the rows of each block of text."""
+        """Yield the rows of each block of text of all files."""
+        for source in self._sources:
+            source.position = 0
+        names, types = None, None
+        for source in self._sources:
+            part = CsvPart(source, names, types)
+            yield from self._read_file(part)
+            names, types = part.names, part.types
+        if names is None:
+            raise ValueError(f"{self.name}: is empty; the file must have rows such as '5.1,red,yes'")
+
+    def _read_file(self, part):
+        """Yield the rows of each block of text of a file."""
         header, delimiter, quote, missing = self._text_format
-        blocks = self._source.read_blocks(self._chunk_bytes)
+        blocks = part.source.read_blocks(self._chunk_bytes)
         first, n_bytes = [], 0
         for block in blocks:
             first.append(block.copy())
@@ -185,25 +208,34 @@ class CsvFile(TableReader):
             if n_bytes >= HEAD_BYTES:
                 break
         if not n_bytes:
-            raise ValueError(f"{self.name}: is empty; the file must have rows such as '5.1,red,yes'")
+            return
         head = np.concatenate(first).tobytes()
-        dialect = find_dialect(self.name, head, delimiter, quote, header, missing, self._names_in_use())
-        rows = _without_blanks(np.frombuffer(head, np.uint8)[dialect.start :], dialect).tobytes()
-        rows = rows[: self._end_of_rows(np.frombuffer(rows[:HEAD_BYTES], np.uint8), dialect)]
-        types = self._column_types(dialect, rows)
+        expected = part.names or ()
+        dialect = find_dialect(
+            part.source.name, head, delimiter, quote, header, missing, self._names_in_use(), expected
+        )
+        part.dialect = dialect
+        if part.names is None:
+            part.names = dialect.names
+            self._name_special_columns(dialect.names)
+            rows = _without_blanks(np.frombuffer(head, np.uint8)[dialect.start :], dialect).tobytes()
+            rows = rows[: self._end_of_rows(np.frombuffer(rows[:HEAD_BYTES], np.uint8), dialect)]
+            part.types = self._column_types(part, rows)
+            del rows
         line = 1 + _count_line_ends(np.frombuffer(head[: dialect.start], np.uint8))
         texts = _drop_first(_chain(first, blocks), dialect.start)
-        del first, head, rows
-        for text, first_line in self._whole_rows(texts, dialect, line):
-            yield from self._parse(text, first_line, dialect, types)
+        del first, head
+        for text, first_line in self._whole_rows(texts, part, line):
+            yield from self._parse_rows(text, first_line, part)
 
     def _names_in_use(self):
         """Return the names of columns in the options."""
         special = {name for name in (self._options.label, self._options.weight) if isinstance(name, str)}
         return {*special, *self._options.declared, *(() if self._found is None else self._found.names)}
 
-    def _whole_rows(self, blocks, dialect, line):
+    def _whole_rows(self, blocks, part, line):
         """Yield (text, number of its first line): blocks that end with a row, where quotes may contain line ends."""
+        dialect = part.dialect
         rest = np.empty(0, np.uint8)
         for block in blocks:
             block = _without_blanks(block, dialect)
@@ -214,9 +246,9 @@ class CsvFile(TableReader):
                 line += _count_line_ends(text[:end])
             rest = text[end:].copy()
             if rest.size > MAX_QUOTED:
-                self._raise_for_quote(line, f"within {MAX_QUOTED} bytes")
+                self._raise_for_quote(part, line, f"within {MAX_QUOTED} bytes")
         if rest.size:
-            self._raise_for_quote(line, "before the end of the file")
+            self._raise_for_quote(part, line, "before the end of the file")
 
     def _end_of_rows(self, text, dialect):
         """Return the position behind the last complete row."""
@@ -224,58 +256,94 @@ class CsvFile(TableReader):
             return 0
         if not _has(text, dialect.quote):
             return text.size if text[-1] in (10, 13) else text.tobytes().rfind(b"\n") + 1
-        return int(scan_rows(text, ord(dialect.delimiter), ord(dialect.quote), -1, True)[0])
+        return int(scan_rows(text, ord(dialect.delimiter), ord(dialect.quote), -1, True, NO_ENDS)[0])
 
-    def _raise_for_quote(self, line, where):
+    def _raise_for_quote(self, part, line, where):
         quote = self._text_format[2]
         raise ValueError(
-            f"{self.name}:line {line}: a quote {quote} in this row is not closed {where}; close it, or pass quote=None "
-            "if the character is part of the text"
+            f"{part.source.name}:line {line}: a quote {quote} in this row is not closed {where}; close it, or pass "
+            "quote=None if the character is part of the text"
         )
 
     # --- rows ------------------------------------------------------------------------------------------------------
 
-    def _parse(self, text, first_line, dialect, types):
-        """Yield the rows of a text, if it has any."""
-        pa = import_pyarrow("read_csv")
-
-        def place_of(row, counts_blank=False):
-            quote = NO_QUOTE if dialect.quote is None else ord(dialect.quote)
-            return f"line {first_line + int(scan_rows(text, ord(dialect.delimiter), quote, row, counts_blank)[1])}"
-
+    def _parse_rows(self, text, first_line, part):
+        """Return the rows of a text as a list of batches; rows with errors are omitted with ``on_error="skip"``."""
+        if self._on_error == "raise":
+            return self._parse(text, first_line, part)
         try:
-            table = self._read_table(text, dialect, types, self._used_columns(dialect))
+            return self._parse(text, first_line, part)
+        except LineError:
+            n_ends = int(np.count_nonzero((text == 10) | (text == 13)))
+        ends, dialect = np.zeros((n_ends + 1, 2), np.int64), part.dialect
+        scan_rows(
+            text, ord(dialect.delimiter), NO_QUOTE if dialect.quote is None else ord(dialect.quote), -1, True, ends
+        )
+        ends = np.unique(ends, axis=0)  # from 0 on
+        starts, lines = ends[:, 0].tolist(), first_line + ends[:, 1]
+
+        def parse(row, end):
+            return self._parse(text[starts[row] : starts[end]], int(lines[row]), part)
+
+        return parse_good_rows(
+            parse, len(starts) - 1, lambda error: int(np.searchsorted(lines, error.line, "right")) - 1, self.errors
+        )
+
+    def _parse(self, text, first_line, part):
+        """Return the rows of a text as a list of at most one batch."""
+        pa = import_pyarrow("read_csv")
+        dialect = part.dialect
+
+        def line_of(row, counts_blank=False):
+            quote = NO_QUOTE if dialect.quote is None else ord(dialect.quote)
+            return first_line + int(scan_rows(text, ord(dialect.delimiter), quote, row, counts_blank, NO_ENDS)[1])
+
+        if self._on_error != "raise" and not text.tobytes().strip():
+            return []
+        try:
+            table = self._read_table(text, part, part.types, self._columns_of(part))
         except pa.ArrowInvalid as error:
             message = str(error)
+        except UnicodeDecodeError as error:
+            line = first_line + _count_line_ends(text[: error.start])
+            raise LineError(part.source.name, line, f"the text is not UTF-8; {TO_UTF8}") from None
         else:
             table = table.combine_chunks()
             arrays = tuple(_single_chunk(pa, column) for column in table.columns)
-            if table.num_rows:
-                yield Batch(tuple(table.column_names), arrays, table.num_rows, place_of)
-            return
-        self._raise_for_row(message, dialect, types, place_of)
+            return [Batch(tuple(table.column_names), arrays, table.num_rows, line_of, part.source.name)] * (
+                table.num_rows > 0
+            )
+        self._raise_for_row(message, part, line_of)
 
-    def _used_columns(self, dialect):
-        """Return the columns to convert: all, unless a mapping is given."""
-        if self._found is None:
-            return None
-        special = (
-            column_position(self.name, argument, value, dialect.names)
-            for argument, value in (("label", self._options.label), ("weight", self._options.weight))
-        )
-        matching_columns(self.name, list(dialect.names), self._found.names)
-        wanted = {*self._found.names, *(dialect.names[k] for k in special if k is not None)}
-        return [name for name in dialect.names if name in wanted]
+    def _columns_of(self, part):
+        """Return the names of the columns to convert, or None for all of them."""
+        names = part.dialect.names
+        missing = [name for name in part.names if name not in names]
+        if self._found is None and missing:
+            raise ValueError(
+                f"{part.source.name}: has no column {missing[0]!r}, which the first file has; the columns are "
+                f"{', '.join(map(repr, names[:10]))}"
+            )
+        return list(part.names) if self._found is None else self._used_columns(part.source.name, names)
 
-    def _read_table(self, text, dialect, types, used):
-        """Return a text as a Table, parsed by several threads; raise errors of one thread, which name the row."""
+    def _read_table(self, text, part, types, used):
+        """Return a text as a Table, parsed by several threads; raise errors of one thread, which name the row.
+
+        Rows of blanks are omitted only after an error, because pyarrow cannot pass text that is not UTF-8 to a handler.
+        """
         pa = import_pyarrow("read_csv")
         if len(text) >= PARALLEL_BYTES:
             with contextlib.suppress(pa.ArrowInvalid):
-                return self._read_blocks(text, dialect, types, used, len(text) // pa.cpu_count() + 1, True)
-        return self._read_blocks(text, dialect, types, used, len(text) + 1, False)
+                return self._read_blocks(text, part.dialect, types, used, len(text) // pa.cpu_count() + 1, True)
+        try:
+            return self._read_blocks(text, part.dialect, types, used, len(text) + 1, False)
+        except pa.ArrowInvalid as error:
+            if not _BAD_WIDTH.match(str(error)):
+                raise
+            text.tobytes().decode()  # raises UnicodeDecodeError
+        return self._read_blocks(text, part.dialect, types, used, len(text) + 1, False, _skip_blank_row)
 
-    def _read_blocks(self, text, dialect, types, used, block_size, use_threads):
+    def _read_blocks(self, text, dialect, types, used, block_size, use_threads, handler=None):
         pa = import_pyarrow("read_csv")
         from pyarrow import csv
 
@@ -285,7 +353,7 @@ class CsvFile(TableReader):
             csv.ReadOptions(use_threads=use_threads, block_size=block_size, column_names=list(dialect.names)),
             csv.ParseOptions(
                 delimiter=dialect.delimiter, quote_char=dialect.quote or False,
-                newlines_in_values=_has(text, dialect.quote), invalid_row_handler=_skip_blank_row,
+                newlines_in_values=_has(text, dialect.quote), invalid_row_handler=handler,
             ),
             csv.ConvertOptions(
                 column_types=types, null_values=sorted(words), strings_can_be_null=True, include_columns=used,
@@ -293,15 +361,21 @@ class CsvFile(TableReader):
             memory_pool=pa.system_memory_pool(),  # the default one keeps up to 40 MB more
         )  # fmt: skip
 
-    def _column_types(self, dialect, rows):
+    def _column_types(self, part, rows):
         """Return the Arrow types of the columns, inferred from the first rows."""
         pa = import_pyarrow("read_csv")
         text, category = pa.string(), pa.dictionary(pa.int32(), pa.string())
-        declared = self._declared_kinds()
-        label = column_position(self.name, "label", self._options.label, dialect.names)
+        declared, dialect = self._declared_kinds(), part.dialect
+        label = self._special_columns(dialect.names)[0]
         try:
-            inferred = self._read_table(np.frombuffer(rows, np.uint8), dialect, {}, None).schema if rows.strip() else {}
-        except pa.ArrowInvalid:
+            if not rows.strip():
+                inferred = {}
+            elif self._on_error == "raise":
+                inferred = self._read_table(np.frombuffer(rows, np.uint8), part, {}, None).schema
+            else:
+                rows = np.frombuffer(rows.decode("utf-8", "replace").encode(), np.uint8)
+                inferred = self._read_blocks(rows, dialect, {}, None, len(rows) + 1, False, _skip_row).schema
+        except (pa.ArrowInvalid, UnicodeDecodeError):
             inferred = {}  # the error is raised with its line when the rows are read
         types = {}
         for k, name in enumerate(dialect.names):
@@ -329,35 +403,48 @@ class CsvFile(TableReader):
             return {entry.name: type(entry) for entry in self._found.entries if hasattr(entry, "name")}
         return {name: OneHot if entry == "ignore" else type(entry) for name, entry in self._options.declared.items()}
 
-    def _raise_for_row(self, message, dialect, types, place_of):
-        """Raise ValueError for an error of pyarrow."""
+    def _raise_for_row(self, message, part, line_of):
+        """Raise ValueError for an error of pyarrow, LineError if it has a row."""
+        dialect = part.dialect
         found = _BAD_WIDTH.match(message)
         if found:
             row, expected, got, text = found.groups()
-            place = place_of(int(row) - 1, True) if row else " "
-            raise ValueError(
-                f"{self.name}:{place}: got {got} fields in place of {expected}: {_check.shorten_repr(text)}; correct "
-                f"the row, or put quotes around values that contain {dialect.delimiter!r}"
+            reason = (
+                f"got {got} fields in place of {expected}: {_check.shorten_repr(text)}; correct the row, or put quotes "
+                f"around values that contain {dialect.delimiter!r}"
             )
+            _raise_at(part.source.name, row, line_of, reason)
         found = _BAD_VALUE.match(message)
         if not found:
-            raise ValueError(f"{self.name}: {message}")
+            raise ValueError(f"{part.source.name}: {message}")
         column, row, arrow_type, problem = found.groups()
         name = dialect.names[int(column)]
-        place = f"{place_of(int(row) - 1, True)}, " if row else " "
         if problem.startswith("invalid UTF8"):
-            error = CellError(None, name, "the text is not UTF-8", "convert the file, as with iconv -t utf-8")
+            error = CellError(None, name, "the text is not UTF-8", TO_UTF8)
         else:
             value = problem.removeprefix("invalid value ")
-            label = column_position(self.name, "label", self._options.label, dialect.names)
-            if int(column) == label:
+            if int(column) == self._special_columns(dialect.names)[0]:
                 remedy = "correct it; the labels in the first rows are numbers"
             elif arrow_type == "double":
                 remedy = f"correct it, or declare the column: columns={{{name!r}: 'one_hot'}}"
             else:
-                remedy = f"correct it; the values in the first rows are of the type {types[name]}"
+                remedy = f"correct it; the values in the first rows are of the type {part.types[name]}"
             error = CellError(None, name, f"got {value} in place of a {_type_word(arrow_type)}", remedy)
-        raise ValueError(f"{self.name}:{place}{error}")
+        _raise_at(part.source.name, row, line_of, str(error))
+
+
+class CsvPart:
+    """One of the files: its source, the names and types of the columns of the first file, and its dialect."""
+
+    def __init__(self, source, names, types):
+        self.source, self.names, self.types, self.dialect = source, names, types, None
+
+
+def _raise_at(name, row, line_of, reason):
+    """Raise the error of a row of a file, numbered from 1; None if it is not known."""
+    if row is None:
+        raise ValueError(f"{name}: {reason}")
+    raise LineError(name, line_of(int(row) - 1, True), reason)
 
 
 def _without_blanks(text, dialect):
@@ -373,6 +460,10 @@ def _type_word(arrow_type):
 
 def _skip_blank_row(row):
     return "error" if row.text.strip() else "skip"
+
+
+def _skip_row(row):
+    return "skip"
 
 
 def _single_chunk(pa, column):

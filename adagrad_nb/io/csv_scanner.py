@@ -9,15 +9,17 @@ NO_QUOTE = 256  # no byte
 
 
 @jit
-def scan_rows(text, delimiter, quote, row, counts_blank):
+def scan_rows(text, delimiter, quote, row, counts_blank, ends):
     """Return (end of the last complete row, number of the line where row `row` starts, start of the open quote or -1).
+
+    If `ends` is not empty, write the position and the number of lines up to the end of each row, empty ones included.
 
     Lines are counted from 0.  Empty lines are no rows; lines of blanks are rows if `counts_blank`.  The text ends with
     a line end.  A quote has its meaning at the start of a field only, as for pyarrow.
     """
     end = np.int64(0)
     line, line_of_row, row_line = 0, -1, 0
-    rows, length, n_blank = 0, 0, 0
+    rows, length, n_blank, n_ends = 0, 0, 0, 0
     open_quote = np.int64(-1)
     is_field_start, is_quoted = True, False
     i, size = 0, text.size
@@ -42,6 +44,9 @@ def scan_rows(text, delimiter, quote, row, counts_blank):
             is_field_start = True
             end = i + 1
             row_line = line + 1
+            if n_ends < ends.shape[0]:
+                ends[n_ends, 0], ends[n_ends, 1] = end, row_line
+                n_ends += 1
         else:
             length += 1
             if c == SPACE or (c == TAB and delimiter != TAB):

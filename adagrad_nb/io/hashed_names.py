@@ -31,9 +31,9 @@ class HashedNames(dict):
     >>> from adagrad_nb import read_vw
     >>> file = read_vw(io.BytesIO(b"1 |a x:2 city:Paris |b y"), bits=9, quadratic="ab", keep_names=True)
     >>> chunks = list(file)
-    >>> sorted(file.feature_names.items())
+    >>> sorted(file.hashed_names.items())
     [(82, ['a^city=Paris*b^y']), (136, ['a^x']), (202, ['a^x*b^y']), (210, ['b^y']), (384, ['a^city=Paris'])]
-    >>> print(file.feature_names.report(2**9))
+    >>> print(file.hashed_names.report(2**9))
     5 names in 5 of 512 columns, no collisions
     """
 

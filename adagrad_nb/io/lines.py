@@ -12,6 +12,7 @@ MAX_LISTED = 1000
 FEW_LINES = 16
 NEWLINE = ord("\n")
 TOKEN = re.compile(rb"[^ \t\r\n#]*")
+NUMBER = re.compile(rb"[^\x00- #,]*")  # up to the bytes at which the scanner of svmlight text ends a token, or a comma
 LINE = re.compile(rb"[^\n]*")
 
 
@@ -97,22 +98,33 @@ def parse_good_lines(parse, block, errors):
         return parse(block)
     except LineError:
         ends = np.flatnonzero(block.text == NEWLINE) + 1
-    starts = np.concatenate([[0], ends[:-1]])
-    parsed, line, n_lines = [], 0, FEW_LINES
-    while line < ends.size:
-        last = min(line + n_lines, ends.size)
-        part = block.part(int(starts[line]), int(ends[last - 1]), block.line + line)
+    starts = np.concatenate([[0], ends])
+
+    def parse_lines(line, end):
+        return parse(block.part(int(starts[line]), int(starts[end]), block.line + line))
+
+    return parse_good_rows(parse_lines, ends.size, lambda error: error.line - block.line, errors)
+
+
+def parse_good_rows(parse, n_rows, row_of, errors):
+    """Return the joined lists ``parse(row, end)`` of the rows without errors; the others are added to `errors`.
+
+    `parse` raises LineError, and `row_of` returns its row.
+    """
+    parsed, row, size = [], 0, FEW_LINES
+    while row < n_rows:
+        end = min(row + size, n_rows)
         try:
-            parsed += parse(part)
+            parsed += parse(row, end)
         except LineError as error:
-            bad = error.line - block.line
-            if bad > line:  # parse the lines before it
-                n_lines = bad - line
+            bad = row_of(error)
+            if bad > row:  # parse the rows before it
+                size = bad - row
             else:
                 errors.add(error)
-                line, n_lines = line + 1, FEW_LINES
+                row, size = row + 1, FEW_LINES
         else:
-            line, n_lines = last, 2 * n_lines
+            row, size = end, 2 * size
     return parsed
 
 

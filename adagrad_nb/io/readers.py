@@ -13,7 +13,7 @@ import scipy
 from .. import _check
 from .lines import MAX_VALUES, ON_ERROR, LineErrors, TextBlock, parse_good_lines, report_errors
 from .prefetch import prefetch
-from .source import open_sources
+from .source import name_of_sources, open_sources, size_of_sources
 from .svmlight import INT32_COLUMNS, TextFormat, parse_block
 from .svmlight_labels import as_tuples, read_query_ids, split_labels
 from .svmlight_scanner import NEWLINE, count_lines_and_colons
@@ -244,13 +244,11 @@ class ChunkedFile:
 
     @property
     def name(self) -> str:
-        more = len(self._sources) - 1
-        return self._sources[0].name + (f" and {more} more" if more else "")
+        return name_of_sources(self._sources)
 
     @property
     def size(self) -> int | None:
-        sizes = [source.size for source in self._sources]
-        return None if None in sizes else sum(sizes)
+        return size_of_sources(self._sources)
 
     @property
     def position(self) -> int:

@@ -30,18 +30,35 @@ DECOMPRESSION_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError)
 
 def open_sources(path):
     """Return a list of `Source`: one, or those of a list of files or of a pattern such as ``"part-*.gz"``."""
+    return [Source(file) for file in expand_paths(path)]
+
+
+def expand_paths(path):
+    """Return a list of file names and open files, in which lists and patterns are replaced by their files."""
     if isinstance(path, (list, tuple)):
         if not path:
             raise ValueError("path: got an empty list; pass at least one file")
-        return [source for item in path for source in open_sources(item)]
+        return [file for item in path for file in expand_paths(item)]
     if isinstance(path, (str, os.PathLike)) and not os.path.exists(path):
         pattern = os.fsdecode(path)
         if glob.has_magic(pattern):
             found = sorted(name for name in glob.glob(pattern, recursive=True) if not os.path.isdir(name))
             if not found:
                 raise FileNotFoundError(errno.ENOENT, "No file matches this pattern", pattern)
-            return [Source(name) for name in found]
-    return [Source(path)]
+            return found
+    return [path]
+
+
+def name_of_sources(sources):
+    """Return the name of several files in error messages."""
+    more = len(sources) - 1
+    return sources[0].name + (f" and {more} more" if more else "")
+
+
+def size_of_sources(sources):
+    """Return the size of several files in bytes, or None if one is not known."""
+    sizes = [source.size for source in sources]
+    return None if None in sizes else sum(sizes)
 
 
 class Source:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 
-from .lines import LineError, shorten_repr
+from .lines import NUMBER, LineError, shorten_repr
 from .svmlight_scanner import BAD_FEATURE, BAD_LABEL, BAD_VALUE, INDEX_TOO_LARGE, INDEX_TOO_SMALL, OK, scan
 
 INT32_COLUMNS = np.iinfo(np.int32).max  # most columns for which SciPy uses int32 indices
@@ -86,10 +86,10 @@ def _scan_block(text_format, block, lines, colons, index_dtype, max_index):
 
 def _round_in_python(text_format, block, position, numbers, k):
     """Parse by `float` a number that the scanner cannot round: more than 19 digits, subnormal or infinite."""
-    token = block.token_at(position)
+    token = block.token_at(position, NUMBER)
     if token.endswith(":"):  # a blank before the value
         blanks = re.compile(rb"[ \t]*").match(block.text[position + len(token) :].data).end()
-        token += block.token_at(position + len(token) + blanks)
+        token += block.token_at(position + len(token) + blanks, NUMBER)
     with np.errstate(over="ignore"):
         numbers[k] = float(token.rpartition(":")[2])
     if not np.isfinite(numbers[k]):

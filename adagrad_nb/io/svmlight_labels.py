@@ -1,11 +1,9 @@
 """Lists of labels and query identifiers of svmlight text, which the scanner of features does not keep."""
 
-import re
-
 import numpy as np
 
 from ..compiler.jit import borrow_arrays, jit
-from .lines import shorten_repr
+from .lines import NUMBER, shorten_repr
 from .svmlight import raise_at_line
 from .svmlight_scanner import (
     COLON,
@@ -28,7 +26,6 @@ from .svmlight_scanner import (
 
 BAD_LABELS, NO_QUERY_ID, BAD_QUERY_ID = range(1, 4)
 COMMA = ord(",")
-NUMBER = re.compile(rb"[^, \t\r\n#]*")
 _0, _1, _2, _3, _4, _19, _63 = (np.uint64(k) for k in (0, 1, 2, 3, 4, 19, 63))
 
 

@@ -13,8 +13,9 @@ from .arrow import CellError, import_pyarrow, to_categories, to_numbers, type_ki
 from .column_entries import MISSING
 from .column_finder import FIRST_ROWS, check_declared, find_entries
 from .columns import Columns, matching_columns
+from .lines import LineError, LineErrors, parse_good_rows, report_errors
 from .prefetch import prefetch
-from .readers import Chunk, check_value_dtype
+from .readers import Chunk, check_value_dtype, stack_chunks
 
 NEW_CATEGORIES = ("add", "ignore")
 FIRST_BYTES = 1 << 24  # of the batches from which the columns are found, if they have fewer than FIRST_ROWS rows
@@ -64,7 +65,13 @@ class Batch(NamedTuple):
     names: tuple
     arrays: tuple  # of pyarrow
     n_rows: int
-    place_of: Any  # function from a row number in the batch to its place in the file, such as "line 7"
+    place_of: Any  # function from a row number in the batch to the number of its line or row in the file
+    source: str = ""  # name of the file
+
+    def part(self, start, end):
+        """Return the rows from `start` to `end`."""
+        arrays = tuple(array.slice(start, end - start) for array in self.arrays)
+        return Batch(self.names, arrays, end - start, lambda row: self.place_of(start + row), self.source)
 
 
 class TableReader:
@@ -79,21 +86,27 @@ class TableReader:
         categories.
     n_features : int
         Number of features so far.
+    errors : list
+        Rows that the current pass has skipped, with the ``on_error`` of `read_csv`; see `ChunkedFile`.
     feature_names : tuple of str
         Names of the features so far.
     column_names : tuple of str
         Names of the columns that are read, in the order of the table; empty before the first chunk.
     hashed_names : dict
-        If `keep_names` was set to True before the reading: the lists of names of the hashed features.
+        If `keep_names` was set to True before the reading: the names of the hashed features by column.
     size, position : int or None
         Size of the data and the part that the current pass has read, in bytes or rows; None if unknown.
     """
 
     name: str
     size: int | None = None
+    _place = "row"  # unit of the places in error messages
 
     def __init__(self, options: TableOptions) -> None:
         self._options = options
+        self._on_error = "raise"
+        self.errors = LineErrors()
+        self._special: tuple | None = None  # names of the label and the weight, once the names of all columns are known
         self.columns: Columns | None = options.columns
         self._found = options.columns  # by the rows read so far
         self._position = 0
@@ -118,12 +131,15 @@ class TableReader:
 
     def __iter__(self) -> Iterator[Chunk]:
         self._found = self.columns
-        self._position = 0
+        self._special = None
+        self.errors, self._position = LineErrors(), 0
         chunks = self._read_chunks()
         for position, chunk in prefetch(chunks) if self._is_prefetched() else chunks:
             self._position, self.columns = position, chunk.columns
             yield chunk
         self._position = self._read_position()
+        if self._on_error == "report":
+            report_errors(self.name, self.errors)
 
     def _is_prefetched(self):
         """Return whether the next chunk is parsed in another thread while the caller uses the last one."""
@@ -142,8 +158,32 @@ class TableReader:
             try:
                 chunk = self._to_chunk(batch, encoder)
             except CellError as error:
-                self._raise_for_cell(error, [batch])
-            yield self._read_position(), chunk
+                if self._on_error == "raise" or error.row is None:
+                    self._raise_for_cell(error, [batch])
+                chunk = self._to_good_rows(batch, encoder)
+            if chunk is not None:
+                yield self._read_position(), chunk
+
+    def _to_good_rows(self, batch, encoder):
+        """Return the rows without errors as a chunk, or None if there are none; the others are added to `errors`."""
+
+        def parse(start, end):
+            part = batch.part(start, end)
+            try:
+                return [self._to_chunk(part, encoder)]
+            except CellError as error:
+                if error.row is None:
+                    self._raise_for_cell(error, [part])
+                raise RowError(batch.source, start + error.row, part.place_of(error.row), str(error)) from None
+
+        chunks = parse_good_rows(parse, batch.n_rows, lambda error: error.row, self.errors)
+        if not chunks:
+            return None
+        weight = None if chunks[0].weight is None else np.concatenate([chunk.weight for chunk in chunks])
+        labelled = [chunk._replace(y=np.empty(chunk.X.shape[0])) if chunk.y is None else chunk for chunk in chunks]
+        has_labels = chunks[0].y is not None
+        X, y = stack_chunks("", labelled, encoder.n_features)
+        return NamedChunk.with_columns(Chunk(X, y if has_labels else None, weight), self._found)
 
     def _with_columns(self, batches):
         """Yield the batches; before, find the columns from the first rows, unless they are known."""
@@ -157,7 +197,7 @@ class TableReader:
                     break
             if first:
                 try:
-                    self._found = self._find_columns(_first_rows(first))
+                    self._found = self._find_columns(self._first_rows(first))
                 except CellError as error:
                     self._raise_for_cell(error, first)
             first.reverse()
@@ -167,13 +207,13 @@ class TableReader:
 
     def _raise_for_cell(self, error, batches):
         """Raise ValueError for a cell of consecutive batches."""
-        row, place = error.row, " "
+        row = error.row
         for batch in batches:
             if row is not None and row < batch.n_rows:
-                place = f"{batch.place_of(row)}, "
-                break
+                name = batch.source or self.name
+                raise ValueError(f"{name}:{self._place} {batch.place_of(row)}: {error}") from None
             row = None if row is None else row - batch.n_rows
-        raise ValueError(f"{self.name}:{place}{error}") from None
+        raise ValueError(f"{self.name}: {error}") from None
 
     def _batches(self):
         """Yield the rows as `Batch`."""
@@ -186,18 +226,18 @@ class TableReader:
         names = tuple(name for k, name in enumerate(batch.names) if k not in (label, weight))
         used = matching_columns(self.name, list(names), self._found.names)
         arrays = {name: batch.arrays[batch.names.index(name)] for name in used}
-        X = encoder.encode(arrays, batch.n_rows, options.dtype, options.adds_categories)
-        if self.keep_names:
-            for index, found in encoder.hashed_names(arrays, batch.n_rows).items():
-                self.hashed_names.setdefault(index, set()).update(found)
-        if encoder.n_features > self._found.n_features:
-            self._found = self._found.with_features(encoder.index_of)
         y = None if label is None else self._labels(batch.names[label], batch.arrays[label])
         weights = None
         if weight is not None:
             weights, mask = to_numbers(batch.names[weight], batch.arrays[weight])
             if mask is not None:
                 raise CellError(int(mask.argmax()), batch.names[weight], "the weight is missing", "write it")
+        X = encoder.encode(arrays, batch.n_rows, options.dtype, options.adds_categories)
+        if self.keep_names:
+            for index, found in encoder.hashed_names(arrays, batch.n_rows).items():
+                self.hashed_names.setdefault(index, set()).update(found)
+        if encoder.n_features > self._found.n_features:
+            self._found = self._found.with_features(encoder.index_of)
         return NamedChunk.with_columns(Chunk(X, y, weights), self._found)
 
     def _find_columns(self, batch):
@@ -210,12 +250,42 @@ class TableReader:
         entries = find_entries(self.name, arrays, options.declared, options.interactions)
         return Columns(entries, options.bits, options.signed)
 
+    def _first_rows(self, batches):
+        """Return the first rows of consecutive batches as one batch, in which errors of rows are not skipped."""
+        batch = _first_rows(batches)
+        if self._on_error == "raise":
+            return batch
+
+        def parse(start, end):
+            try:
+                self._find_columns(batch.part(start, end))
+            except CellError as error:
+                if error.row is not None:
+                    raise RowError("", start + error.row, 0, str(error)) from None
+            return [batch.part(start, end)]
+
+        parts = parse_good_rows(parse, batch.n_rows, lambda error: error.row, LineErrors())  # encoding finds them again
+        return _first_rows(parts) if parts else batch
+
     def _special_columns(self, names):
         """Return the positions of the label and the weight, or None."""
+        special = (self._options.label, self._options.weight) if self._special is None else self._special
         return tuple(
             column_position(self.name, argument, value, names)
-            for argument, value in (("label", self._options.label), ("weight", self._options.weight))
+            for argument, value in zip(("label", "weight"), special, strict=True)
         )
+
+    def _name_special_columns(self, names):
+        """Keep the names of the label and the weight, which stay valid when columns are omitted or reordered."""
+        self._special = tuple(None if k is None else names[k] for k in self._special_columns(names))
+
+    def _used_columns(self, name, names):
+        """Return the columns to read of a file: all, unless a mapping is given."""
+        if self._found is None:
+            return None
+        matching_columns(name, list(names), self._found.names)
+        wanted = {*self._found.names, *self._special}
+        return [column for column in names if column in wanted]
 
     def _labels(self, name, array):
         """Return labels as an array of numbers, booleans or strings, or whether they are positive."""
@@ -231,11 +301,9 @@ class TableReader:
         if kind in ("time", "other"):
             raise CellError(None, name, f"has the type {array.type}", "labels must be numbers, booleans or strings")
         codes, distinct = to_categories(name, array)
-        if MISSING in distinct:
-            is_missing = codes == distinct.index(MISSING)
-            if is_missing.any():
-                row = int(is_missing.argmax())
-                raise CellError(row, name, "the label is missing", "write it, or remove the row")
+        is_missing = np.array([label == MISSING for label in distinct], bool)[codes] if distinct else np.empty(0, bool)
+        if is_missing.any():
+            raise CellError(int(is_missing.argmax()), name, "the label is missing", "write it, or remove the row")
         distinct = [label.removesuffix(".") or label for label in distinct]
         if self._options.positive is not None:
             positive = {str(label).removesuffix(".") for label in self._options.positive}
@@ -248,8 +316,29 @@ def _first_rows(batches):
     pa = import_pyarrow("reading tables")
     names, n_rows = batches[0].names, min(sum(batch.n_rows for batch in batches), FIRST_ROWS)
     columns = [[batch.arrays[k] for batch in batches] for k in range(len(names))]
-    arrays = [parts[0] if len(parts) == 1 else pa.concat_arrays(parts) for parts in columns]
+    arrays = [parts[0] if len(parts) == 1 else pa.concat_arrays(_of_one_type(parts)) for parts in columns]
     return Batch(names, tuple(array.slice(0, n_rows) for array in arrays), n_rows, None)
+
+
+def _of_one_type(arrays):
+    """Return arrays with the type of the first one; numbers of several types, as of several files, become float64."""
+    pa = import_pyarrow("reading tables")
+    if all(array.type == arrays[0].type for array in arrays):
+        return arrays
+    if all(type_kind(array.type) == "number" for array in arrays):
+        return [array.cast(pa.float64(), safe=False) for array in arrays]
+    return [array.cast(pa.large_string()) for array in arrays]
+
+
+class RowError(LineError):
+    """Error in a row of a table: its number in the batch, and its place in the file."""
+
+    def __init__(self, name, row, line, reason):
+        super().__init__(name, line, reason)
+        self.row = row
+
+    def __reduce__(self):
+        return type(self), (self.name, self.row, self.line, self.reason)
 
 
 class NamedChunk(Chunk):

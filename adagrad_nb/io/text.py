@@ -146,7 +146,7 @@ def read_text(
     chunk_bytes : int, default 1 MiB
         Bytes of decompressed text per chunk.  A chunk is longer if a single line is.
     keep_names : bool, default False
-        Whether the attribute `feature_names` collects the words and sequences of words: a `HashedNames`, which is a
+        Whether the attribute `hashed_names` collects the words and sequences of words: a `HashedNames`, which is a
         dictionary ``{column: list of names}`` with a report of collisions.  It needs memory for every name.
 
     Returns
@@ -190,7 +190,7 @@ class TextFile(ChunkedFile):
         self._dtype = check_value_dtype(dtype)
         self._options = options
         self._settings = _check_options(options)
-        self.feature_names = HashedNames() if _check.boolean("keep_names", keep_names) else None
+        self.hashed_names = HashedNames() if _check.boolean("keep_names", keep_names) else None
         if options.norm not in NORMS:
             raise ValueError(f"norm: got {options.norm!r}; must be 'l2' or None")
         self._delimiter, self._has_numbers = None, None
@@ -213,7 +213,7 @@ class TextFile(ChunkedFile):
         rows = TextRows(
             np.empty((n_lines, 2), np.int64), np.empty(n_lines + 1, np.int64), np.empty(n_features, np.int32),
             np.empty(n_features), np.empty(2 * block.text.size + 2, np.uint8), np.empty((n_words + 1, 2), np.int64),
-            np.empty((0 if self.feature_names is None else n_features, 2), np.int64),
+            np.empty((0 if self.hashed_names is None else n_features, 2), np.int64),
         )  # fmt: skip
         with np.errstate(over="ignore"):
             scanned = scan_text(block.text, settings, rows)
@@ -223,7 +223,7 @@ class TextFile(ChunkedFile):
         labels = _slice(block.text, rows.labels[:n_rows])
         y = np.full(n_rows, np.nan) if settings.label == NO_LABELS else self._convert_labels(block, rows, labels)
         indptr = rows.indptr[: n_rows + 1]
-        if self.feature_names is not None:
+        if self.hashed_names is not None:
             self._add_names(rows, int(indptr[-1]))
         longest = int(np.diff(indptr).max(initial=0))
         data = np.empty(int(indptr[-1]), self._dtype)
@@ -245,7 +245,7 @@ class TextFile(ChunkedFile):
         keys, buffer = np.empty(n_values, np.int64), rows.buffer.data
         with np.errstate(over="ignore"):
             key_words(rows.buffer, rows.names, rows.columns, keys)
-        self.feature_names.add(keys, lambda k: str(buffer[rows.names[k, 0] : rows.names[k, 1]], "utf-8"))
+        self.hashed_names.add(keys, lambda k: str(buffer[rows.names[k, 0] : rows.names[k, 1]], "utf-8"))
 
     def _convert_labels(self, block, rows, labels):
         """Return labels as numbers if the first one of the file is a number, otherwise as strings."""

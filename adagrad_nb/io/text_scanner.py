@@ -18,7 +18,8 @@ OK, NO_DELIMITER, NO_LABEL, OPEN_QUOTE, NOT_UTF8 = range(5)
 NO_LABELS, FIRST, LAST = range(3)  # where the label is
 QUOTE, COMMA = b'",'
 MIN_CHARACTERS = 2  # of a word
-N_POINTS = 0x20000  # code points in the table; those above are words: rare ideographs
+N_POINTS = 0x20000  # code points in the table; those above, up to END_OF_IDEOGRAPHS, are rare ideographs: words
+END_OF_IDEOGRAPHS = 0x40000  # the points from here on are tags, selectors of variants, and those for private use
 TOP_BIT = 2**31
 _0, _1, _2, _3, _4, _6 = (np.uint64(k) for k in (0, 1, 2, 3, 4, 6))
 
@@ -152,7 +153,7 @@ def split_words(text, i, end, settings, rows, o):
             point, size = decode_point(text, i)
             if size == 0:
                 return NOT_UTF8, i, count, o
-            point = table[point] if point < N_POINTS else point
+            point = table[point] if point < N_POINTS else point if point < END_OF_IDEOGRAPHS else 0
             if point >= 0x80:
                 o = encode_point(buffer, o, point)
             elif point:

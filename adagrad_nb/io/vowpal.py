@@ -160,7 +160,7 @@ def read_vw(
     duplicates, bits, hash, quadratic, constant, missing_labels, on_error
         As in `load_vw`.
     keep_names : bool, default False
-        Whether the attribute `feature_names` collects the names of hashed features: a `HashedNames`, which is a
+        Whether the attribute `hashed_names` collects the names of hashed features: a `HashedNames`, which is a
         dictionary ``{column: list of names}`` with a report of collisions.  It needs memory for every name.
 
     Returns
@@ -208,7 +208,7 @@ class VwFile(ChunkedFile):
         super().__init__(sources, self._text_format.n_features, chunk_bytes, on_error)
 
     @property
-    def feature_names(self) -> HashedNames | None:
+    def hashed_names(self) -> HashedNames | None:
         """Names of the columns read so far, or None if they are not kept."""
         return self._text_format.hashed_names
 

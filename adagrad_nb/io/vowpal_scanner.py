@@ -10,6 +10,7 @@ import numpy as np
 from ..compiler.jit import borrow_arrays, jit
 from .murmurhash import hash_name
 from .svmlight_scanner import (
+    CARRIAGE_RETURN,
     COLON,
     DECIMAL_POINT,
     MALFORMED,
@@ -76,7 +77,7 @@ def count_vw(text):
     for i in range(text.size):
         c = text[i]
         lines += c == NEWLINE
-        blanks += (c == SPACE) | (c == TAB)
+        blanks += (c == SPACE) | (c == TAB) | (c == CARRIAGE_RETURN)
         bars += c == BAR
     return lines, blanks, bars
 

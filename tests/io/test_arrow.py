@@ -10,7 +10,7 @@ import reference_columns as reference
 from numpy.testing import assert_array_equal
 from table_problems import random_table, to_csv
 
-from adagrad_nb import OneHot, fit_linear, read_arrow, read_csv, read_parquet
+from adagrad_nb import Numeric, OneHot, fit_linear, read_arrow, read_csv, read_parquet
 
 pa = pytest.importorskip("pyarrow")
 
@@ -118,7 +118,7 @@ def test_types_of_columns(values, names, expected):
         ([datetime.date(2020, 1, 1)] * 2, r"column 'c': has dates or times \(date32.*\); declare it"),
         ([datetime.datetime(2020, 1, 1)] * 2, r"column 'c': has dates or times \(timestamp.*\); declare it"),
         ([datetime.timedelta(1)] * 2, r"column 'c': has dates or times \(duration.*\); declare it"),
-        ([1.0, float("inf")], "row 1, column 'c': got inf; numbers must be finite"),
+        ([1.0, float("inf")], "row 1: column 'c': got inf; numbers must be finite"),
     ],
 )
 def test_types_without_a_mapping_are_refused(values, message):
@@ -151,9 +151,9 @@ def test_a_declared_category_of_numbers():
 def test_labels_of_any_type():
     assert single({"x": [1, 2], "y": [True, False]})[0].y.tolist() == [True, False]
     assert single({"x": [1, 2], "y": pa.array(["a", "b"]).dictionary_encode()})[0].y.tolist() == ["a", "b"]
-    with pytest.raises(ValueError, match="row 1, column 'y': the label is missing"):
+    with pytest.raises(ValueError, match="row 1: column 'y': the label is missing"):
         single({"x": [1, 2], "y": ["a", None]})
-    with pytest.raises(ValueError, match="row 1, column 'y': the label is missing"):
+    with pytest.raises(ValueError, match="row 1: column 'y': the label is missing"):
         single({"x": [1, 2], "y": [1.0, None]})
     with pytest.raises(ValueError, match=r"column 'y': has the type list<.*>; labels must be"):
         single({"x": [1, 2], "y": [[1], [2]]})
@@ -271,3 +271,30 @@ def test_parquet_files(tmp_path):
             list(read_parquet(path))
     with pytest.raises(FileNotFoundError):
         list(read_parquet(tmp_path / "none"))
+
+
+def test_several_parquet_files(tmp_path):
+    from pyarrow import parquet
+
+    tables = [
+        pa.table({"x": [1, 2], "b": [5, 6], "y": [0, 1], "c": ["u", "v"]}),
+        pa.table({"y": [1.0], "c": ["v"], "more": [9], "x": [2.5], "b": [5]}),
+        pa.table({"x": [4, None], "b": [5, 6], "y": [0, 1], "c": pa.array(["w", "u"]).dictionary_encode()}),
+    ]
+    for k, table in enumerate(tables):
+        parquet.write_table(table, tmp_path / f"part-{k}.parquet")
+    expected = [[1, 1, 0, 0, 0], [2, 0, 1, 0, 0], [2.5, 0, 1, 0, 0], [4, 0, 0, 1, 0], [0, 1, 0, 0, 1]]
+    for label in (2, "y"):
+        reader = read_parquet(str(tmp_path / "*.parquet"), label=label, columns={"b": "ignore", "x": Numeric("x")})
+        for _ in range(2):
+            chunks = list(reader)
+            rows = np.vstack([np.pad(X, ((0, 0), (0, 5 - X.shape[1]))) for X in (c.X.toarray() for c in chunks)])
+            names = list(reader.feature_names)
+            order = [names.index(name) for name in ("x", "c=u", "c=v", "c=w", "x=(missing)")]
+            assert rows[:, order].tolist() == expected
+            assert np.concatenate([chunk.y for chunk in chunks]).tolist() == [0, 1, 1, 0, 1]
+        assert reader.size == reader.position == 5
+        assert reader.name.endswith("part-0.parquet and 2 more")
+    parquet.write_table(pa.table({"x": [1], "y": [None], "b": [1], "c": ["u"]}), tmp_path / "part-3.parquet")
+    with pytest.raises(ValueError, match=r"part-3.parquet:row 0: column 'y': the label is missing"):
+        list(read_parquet(str(tmp_path / "*.parquet"), label="y"))

@@ -193,7 +193,7 @@ def test_scaling_does_not_overflow():
     [chunk], reader = read("x,y\n1e308,0\n-1e308,1\n1.5e308,0\n1e-308,1\n")
     assert np.isfinite(chunk.X.data).all()
     assert reader.columns.entries[0].scale == 1e308
-    with pytest.raises(ValueError, match="line 2, column 'x': got a number that overflows at scale=1e-300"):
+    with pytest.raises(ValueError, match="line 2: column 'x': got a number that overflows at scale=1e-300"):
         read("x,y\n1e300,0\n", columns=Columns((Numeric("x", 0.0, 1e-300),)))
 
 
@@ -308,15 +308,15 @@ ERRORS = {
     "ragged": ("a,b,y\n1,2,0\n\n3,4\n", {}, "line 4: got 2 fields in place of 3: '3,4'; correct the row"),
     "long row": ("a,b,y\n1,2,0\n1,2,3,4\n", {}, "line 3: got 4 fields in place of 3: '1,2,3,4'"),
     "after an embedded line end": ('a,b,y\n1,"p\nq",0\n3,4\n', {}, "line 4: got 2 fields"),
-    "bad number": ("a,y\n" + "1,0\n" * 900 + "\nabc,1\n", {"chunk_bytes": 200}, "line 903, column 'a': got 'abc' in "
+    "bad number": ("a,y\n" + "1,0\n" * 900 + "\nabc,1\n", {"chunk_bytes": 200}, "line 903: column 'a': got 'abc' in "
                    "place of a number; correct it, or declare the column: columns=.'a': 'one_hot'."),
-    "infinite": ("a,y\n1,0\n   \n1e400,1\n", {}, "line 4, column 'a': got inf; numbers must be finite"),
-    "negative infinity": ("a,y\n1,0\n-inf,1\n", {}, "line 3, column 'a': got -inf; numbers must be finite"),
-    "float32": ("a,y\n1,0\n1e39,1\n", {"dtype": np.float32}, "line 3, column 'a': .*largest float32; pass dtype"),
-    "missing label": ("a,y\n1,0\n2,?\n", {}, "line 3, column 'y': the label is missing; write it, or remove the row"),
-    "missing string label": ("a,y\n1,n\n2,\n", {}, "line 3, column 'y': the label is missing"),
-    "missing weight": ("a,w,y\n1,1,0\n2,,1\n", {"weight": "w"}, "line 3, column 'w': the weight is missing"),
-    "label of another type": ("a,y\n" + "1,0\n" * 900 + "2,no\n", {}, "line 902, column 'y': got 'no' in place of "
+    "infinite": ("a,y\n1,0\n   \n1e400,1\n", {}, "line 4: column 'a': got inf; numbers must be finite"),
+    "negative infinity": ("a,y\n1,0\n-inf,1\n", {}, "line 3: column 'a': got -inf; numbers must be finite"),
+    "float32": ("a,y\n1,0\n1e39,1\n", {"dtype": np.float32}, "line 3: column 'a': .*largest float32; pass dtype"),
+    "missing label": ("a,y\n1,0\n2,?\n", {}, "line 3: column 'y': the label is missing; write it, or remove the row"),
+    "missing string label": ("a,y\n1,n\n2,\n", {}, "line 3: column 'y': the label is missing"),
+    "missing weight": ("a,w,y\n1,1,0\n2,,1\n", {"weight": "w"}, "line 3: column 'w': the weight is missing"),
+    "label of another type": ("a,y\n" + "1,0\n" * 900 + "2,no\n", {}, "line 902: column 'y': got 'no' in place of "
                               "a number; correct it; the labels in the first rows are numbers"),
     "dates": ("a,d,y\n1,2020-01-01,0\n", {}, "column 'd': has dates or times .*; declare it: columns=.'d': 'numeric'."),
     "duplicate names": ("a,a,y\n1,2,0\n", {}, "the column name 'a' occurs 2 times; rename the columns"),
@@ -326,7 +326,7 @@ ERRORS = {
     "no delimiter": ("abc\ndef\n", {}, "found no delimiter .* in 'abc'; pass delimiter"),
     "svmlight": ("1 3:1 11:1\n-1 2:1\n", {}, "this is svmlight text, read it with read_svmlight"),
     "vw": ("1 |f a:1 b\n-1 |f c\n", {}, "this is Vowpal Wabbit text, read it with read_vw"),
-    "utf-8": (b"a,y\nx,0\n\xff\xfe,1\n", {}, "line 3, column 'a': the text is not UTF-8; convert the file"),
+    "utf-8": (b"a,y\nx,0\n\xff\xfe,1\n", {}, "line 3: column 'a': the text is not UTF-8; convert the file"),
     "utf-16": ("a,y\n1,0\n".encode("utf-16"), {}, "is UTF-16 text; save it as UTF-8"),
     "open quote": ('a,y\nx,0\n"z,1\nv,0\n', {}, 'line 3: a quote " .* is not closed before the end of the file'),
     "parquet": (b"PAR1abc\n", {}, "is a Parquet file; read it with read_parquet"),
@@ -442,3 +442,112 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
         tracemalloc.stop()
     assert peaks[1][0] < 1.2 * peaks[0][0] + 1e5
     assert peaks[1][1] < 1.2 * peaks[0][1] + 1e5
+
+
+# --- several files, and malformed rows -----------------------------------------------------------------------------
+
+TYPES = {"columns": {"x": Numeric("x"), "c": "one_hot"}, "label": "y", "delimiter": ",", "header": True}
+BAD_ROWS = {
+    "1,2": "got 2 fields in place of 4", '1,"a\nb",c,d,e': "got 5 fields in place of 4",
+    "word,a,1,0": "column 'x': got 'word' in", "1e400,new,1,0": "column 'x': got inf",
+    "1,new,1,": "column 'y': the label is missing", "1,new,,0": "column 'w': the weight is missing",
+    "1,a,b,0": "column 'w': got 'b' in", b"1,\xff,1,0": "the text is not UTF-8",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("chunk_bytes", [100, 1 << 20])
+@pytest.mark.parametrize("share", [0.01, 0.3, 1.0])
+def test_malformed_rows_are_skipped_and_listed(share, chunk_bytes, monkeypatch):
+    rng = np.random.default_rng(int(100 * share))
+    monkeypatch.setattr("adagrad_nb.io.csv_reader.HEAD_BYTES", 300)
+    monkeypatch.setattr("adagrad_nb.io.csv_reader.PARALLEL_BYTES", 500)
+    monkeypatch.setattr("adagrad_nb.io.table_reader.FIRST_ROWS", 20)
+    good, rows, bad, line = [b"1,a,1,0", b"2,b,1,1"], [], [], 4
+    rows += good
+    for k in range(200):
+        if rng.random() < share:
+            text = list(BAD_ROWS)[rng.integers(len(BAD_ROWS))]
+            bad.append((line, BAD_ROWS[text]))
+            rows.append(text if isinstance(text, bytes) else text.encode())
+        else:
+            rows.append(b'%d,"%s",%d,%d' % (k, [b"a", b"b\nb", b'""'][k % 3], k, k % 2))
+            good.append(rows[-1])
+        if rng.random() < 0.1:
+            rows.append([b"", b"   "][k % 2])
+            line += 1
+        line += 1 + (rows[-1] if rows[-1].strip() else rows[-2]).count(b"\n")
+    head = b"x,c,w,y\n"
+    chunks, reader = read(head + b"\n".join(rows), weight="w", chunk_bytes=chunk_bytes, on_error="skip", **TYPES)
+    expected, other = read(head + b"\n".join(good), weight="w", **TYPES)
+    assert reader.columns.feature_names[:2] == other.columns.feature_names[:2]
+    names = reader.columns.feature_names
+    assert as_dicts(chunks, reader.columns) == as_dicts(expected, other.columns)
+    for a, b in zip(("y", "weight"), ("y", "weight"), strict=True):
+        parts = [
+            np.concatenate([getattr(chunk, name) for chunk in part]) for name, part in ((a, chunks), (b, expected))
+        ]
+        assert_array_equal(*parts)
+    assert len(names) >= len(other.columns.feature_names)
+    assert reader.errors.count == len(reader.errors) == len(bad)
+    for error, (place, reason) in zip(sorted(reader.errors, key=lambda error: error.line), bad, strict=True):
+        assert error.line == place
+        assert error.reason.removeprefix("column 'c': ").startswith(reason)
+        assert str(error).startswith(f"<BytesIO>:line {place}: ")
+    again = list(reader)
+    assert reader.errors.count == len(bad)
+    assert_array_equal(*(np.concatenate([chunk.y for chunk in part]) for part in (chunks, again)))
+
+
+def test_skipped_rows_are_reported():
+    raw = b"x,y\n1,0\n2\n3,1\n"
+    with pytest.warns(UserWarning, match="skipped 1 malformed lines; the first is <BytesIO>:line 3: got 1 fi"):
+        chunks, _ = read(raw, on_error="report", delimiter=",")
+    assert np.concatenate([chunk.y for chunk in chunks]).tolist() == [0, 1]
+    with pytest.raises(ValueError, match="on_error: got 'drop'"):
+        read(raw, on_error="drop")
+    with pytest.raises(ValueError, match="line 2: a quote"):
+        read(b'x,y\n"1,0\n', on_error="skip")
+
+
+def test_several_files(tmp_path):
+    parts = ["x,c,y\n1,a,0\n2,b,1\n", "y,more,c,x\n1,9,a,3\n0,9,z,4\n", "", "5,b,1\n"]
+    for k, text in enumerate(parts):
+        with (gzip.open if k == 1 else open)(tmp_path / f"part-{k}.csv", "wb") as file:
+            file.write(text.encode())
+    expected, whole = read("x,c,y\n1,a,0\n2,b,1\n3,a,1\n4,z,0\n5,b,1\n", label="y")
+    for path in (str(tmp_path / "part-*.csv"), [tmp_path / f"part-{k}.csv" for k in range(4)]):
+        for label in (-1, "y", 2):
+            for chunk_bytes in (1, 1 << 20):
+                reader = read_csv(path, label=label, chunk_bytes=chunk_bytes, columns={"x": "numeric"})
+                for _ in range(2):
+                    chunks = list(reader)
+                    assert np.concatenate([chunk.y for chunk in chunks]).tolist() == [0, 1, 1, 0, 1]
+                    assert as_dicts(chunks, reader.columns) == as_dicts(expected, whole.columns)
+                assert reader.position == reader.size == sum(p.stat().st_size for p in tmp_path.iterdir())
+                assert reader.name.endswith("part-0.csv and 3 more")
+    for text, message in (
+        ("x,y\n1,0\n", "part-3.csv: has no column 'c', which the first file has; the columns are 'x', 'y'"),
+        ("7,8\n", "part-3.csv: has 2 columns, but the first file has 3"),
+        ("x,c,y\n1,a,0\n2,b\n", "part-3.csv:line 3: got 2 fields in place of 3"),
+        ("x,c,y\n1,a,0\n2,b,\n", "part-3.csv:line 3: column 'y': the label is missing"),
+    ):
+        (tmp_path / "part-3.csv").write_text(text)
+        with pytest.raises(ValueError, match=message):
+            list(read_csv(str(tmp_path / "part-*.csv"), label="y"))
+    with pytest.raises(ValueError, match="and 1 more: is empty"):
+        list(read_csv([io.BytesIO(), io.BytesIO()]))
+
+
+def test_the_position_of_the_label_counts_all_columns():
+    """Columns that the mapping omits are not read in the second pass."""
+    reader = read_csv(io.BytesIO(b"a,b,y,c\n1,5,0,7\n2,6,1,9\n"), label=2, columns={"b": "ignore"})
+    for _ in range(2):
+        [chunk] = reader
+        assert chunk.y.tolist() == [0, 1]
+    assert reader.feature_names == ("a", "c")
+
+
+def test_rows_of_another_width_may_be_no_utf8(capfd):
+    with pytest.raises(ValueError, match="<BytesIO>:line 3: the text is not UTF-8; convert the file"):
+        read(b"a,y\nx,0\n\xa7\nz,1\n")
+    assert capfd.readouterr().err == ""

@@ -14,8 +14,8 @@ def names_of(raw, **options):
     chunks = list(file)
     assert list(file)  # a second pass adds nothing
     columns = {int(column) for chunk in chunks for column in chunk.X.indices}
-    assert columns <= set(file.feature_names)
-    return file.feature_names
+    assert columns <= set(file.hashed_names)
+    return file.hashed_names
 
 
 def column_of(feature, **options):
@@ -70,9 +70,9 @@ def test_names_of_words():
     for chunk_bytes in (1, 1 << 20):
         file = read_text(io.BytesIO(raw), keep_names=True, chunk_bytes=chunk_bytes)
         columns = np.unique(np.concatenate([chunk.X.indices for chunk in file]))
-        assert sorted(file.feature_names) == columns.tolist()
-        assert sorted(itertools.chain(*file.feature_names.values())) == ["de", "de paris", "paris", "école", "école de"]
-    assert read_text(io.BytesIO(raw)).feature_names is None
+        assert sorted(file.hashed_names) == columns.tolist()
+        assert sorted(itertools.chain(*file.hashed_names.values())) == ["de", "de paris", "paris", "école", "école de"]
+    assert read_text(io.BytesIO(raw)).hashed_names is None
 
 
 def test_names_need_hashing():

@@ -10,32 +10,16 @@ import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from reference_vowpal import murmurhash3
+from reference_text import parse_text
 
 from adagrad_nb import fit_linear, load_text, read_text
-from adagrad_nb.io.text_scanner import N_POINTS, word_table
+from adagrad_nb.io.text_scanner import END_OF_IDEOGRAPHS, N_POINTS, word_table
 
 DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
 
 
 def load(text, **options):
     return load_text(io.BytesIO(text.encode() if isinstance(text, str) else text), **options)
-
-
-def naive_row(text, bits=20, ngrams=(1, 2), lowercase=True, alternate_sign=True, norm="l2"):
-    """Return {column: value} by `re`; lower case is that of each character alone."""
-    if lowercase:
-        text = "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-    words = re.findall(r"\b\w\w+\b", text)
-    row = {}
-    for n in range(ngrams[0], ngrams[1] + 1):
-        for k in range(len(words) - n + 1):
-            h = murmurhash3(" ".join(words[k : k + n]).encode(), 0)
-            h -= 2**32 if h >= 2**31 else 0
-            sign = -1.0 if h < 0 and alternate_sign else 1.0
-            row[abs(h) % 2**bits] = row.get(abs(h) % 2**bits, 0.0) + sign
-    size = np.sqrt(sum(value**2 for value in row.values())) if norm else 1.0
-    return {column: value / size for column, value in sorted(row.items()) if value}
 
 
 def assert_rows(X, rows):
@@ -59,7 +43,7 @@ def test_random_texts_are_parsed_as_by_the_reference(options):
     rng = np.random.default_rng(3)
     texts = [rng.choice([" ", ", ", "  "]).join(rng.choice(WORDS, rng.integers(0, 12))) for _ in range(60)]
     raw = "".join(f"{k}\t{text}\n" for k, text in enumerate(texts))
-    rows = [naive_row(text, **options) for text in texts]
+    rows = [parse_text(text, **options) for text in texts]
     X, y = load(raw, **options)
     assert_array_equal(y, np.arange(60.0))
     assert X.shape == (60, 2 ** options.get("bits", 20))
@@ -93,16 +77,20 @@ def test_scikit_learn_makes_the_same_features(options):
 
 
 def test_word_characters_are_those_of_python():
-    """Above the table every character is one; Python's are all assigned ones but symbols and marks."""
+    """Above the table the ideographs are words, and no others."""
     table = word_table(False)
     points = np.flatnonzero(table)
     assert_array_equal(points, [c for c in range(N_POINTS) if re.match(r"\w", chr(c))])
     assert_array_equal(table[points], points)
-    above = [
-        c for c in range(N_POINTS, sys.maxunicode + 1) if unicodedata.category(chr(c)) not in ("Cn", "Co", "Cf", "Mn")
-    ]
-    assert above
-    assert all(re.match(r"\w", chr(c)) for c in above)
+    above = range(N_POINTS, sys.maxunicode + 1)
+    assigned = [c for c in above if c >= END_OF_IDEOGRAPHS or unicodedata.category(chr(c)) != "Cn"]
+    assert_array_equal(
+        [c < END_OF_IDEOGRAPHS for c in assigned], [re.match(r"\w", chr(c)) is not None for c in assigned]
+    )
+    assert (
+        load("1\t\U0001f3f4\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f \U00020000\U00020001")[0].nnz
+        == 1
+    )
 
 
 def test_labels_and_delimiters():
@@ -117,10 +105,10 @@ def test_labels_and_delimiters():
     ):
         X, y = load(raw, **options)
         assert y.tolist() == ["ham", "spam"], raw
-        assert_rows(X, [naive_row("one two"), naive_row("three four")])
+        assert_rows(X, [parse_text("one two"), parse_text("three four")])
     X, y = load("one\ttwo\nthree, four", label=None)
     assert np.isnan(y).all()
-    assert_rows(X, [naive_row("one two"), naive_row("three four")])
+    assert_rows(X, [parse_text("one two"), parse_text("three four")])
     assert load("1\ta\n-2.5e0\tb\n")[1].tolist() == [1, -2.5]
     assert load("a\tx\n1\tb\n")[1].tolist() == ["a", "1"]
     assert load("1\t\n2\ta b\n")[0].nnz == 0  # texts without words

@@ -283,3 +283,12 @@ def test_lines_with_errors_are_skipped(monkeypatch):
             assert file.errors.count == len(bad)
         assert len(chunks) == 1 or chunk_bytes < len(text)
     assert str(file.errors[0]).startswith(f"<BytesIO>:line {bad[0]}: ")
+
+
+def test_carriage_returns_separate_features():
+    """The arrays of a block have room for the features that only carriage returns separate."""
+    names = [f"n{k}" for k in range(100)]
+    X, _, _ = load(("1 |a " + "\r".join(names) + "\n").encode(), bits=30)
+    assert X.nnz == 100
+    X, _, _ = load(("1 | " + "\r".join(map(str, range(100))) + "\n").encode(), bits=None)
+    assert_array_equal(X.indices, np.arange(100))
