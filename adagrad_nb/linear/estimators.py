@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import numbers
 import warnings
@@ -37,6 +38,7 @@ from .early_stopping import early_stopping_monitor
 from .fit import fit_linear
 from .model_options import check_options
 from .named_rows import is_numeric, named_chunk
+from .one_row import can_learn_row, learn_row
 from .row_order import sort_rows_by_hash
 from .target_scaling import can_standardize
 from .targets import BinaryLabels, MulticlassLabels, Numbers, apply_class_weight, check_class_weight
@@ -51,6 +53,20 @@ if TYPE_CHECKING:
 
 LOSS_ALIASES = {"log_loss": "logistic", "squared_error": "squared"}  # scikit-learn's names
 TARGET_WORDS = {"binary": "labels", "multiclass": "labels", "continuous": "numbers", "count": "counts"}
+
+
+def _is_constant(value):
+    """Return whether a parameter is a string, a number, None, or a record of them."""
+    if isinstance(value, tuple):
+        return all(map(_is_constant, value))
+    return value is None or isinstance(value, (str, numbers.Number))
+
+
+def _only_value(y):
+    """Return the only value of a list or an array as a Python object, or None."""
+    if type(y) is list and len(y) == 1:
+        return y[0].item() if isinstance(y[0], np.generic) else y[0]
+    return y.item() if type(y) is np.ndarray and y.shape == (1,) else None
 
 
 @contextlib.contextmanager
@@ -250,6 +266,8 @@ class LinearEstimator(BaseEstimator):
 
     def _fit_once(self, X, y, sample_weight, classes=None):
         first = not hasattr(self, "model_")
+        if not first and classes is None and sample_weight is None and self._learn_row(X, y):
+            return self
         options = self._fit_linear_options()
         if self.early_stopping:
             raise InvalidParameterError(
@@ -260,7 +278,53 @@ class LinearEstimator(BaseEstimator):
         y = self._encode_targets(X, y, not first, classes)
         if first:
             self.loss_curve_ = []
-        return self._fit_model(X, y, self._row_weights(y, sample_weight), None if first else self.model_, options)
+        self._fit_model(X, y, self._row_weights(y, sample_weight), None if first else self.model_, options)
+        # The next call may train this model in place: nothing else has it.  A shallow copy of self has another id.
+        self._row_owner = (id(self), self.model_, self._constant_parameters())
+        return self
+
+    def _constant_parameters(self):
+        """Return the values of the parameters if none can change in place, else None."""
+        values = [vars(self)[name] for name in self._parameter_names()]
+        return values if all(map(_is_constant, values)) else None
+
+    def _learn_row(self, X, y):
+        """Train on one sparse row, in place, if it and the parameters need no further check; return whether it is so.
+
+        The checks and the copy of the other way take a hundred times as long as the update.
+        """
+        attributes, model = vars(self), self.model_
+        owner, owned, values = attributes.get("_row_owner", (None, None, None))
+        if owner != id(self) or owned is not model or values is None or not can_learn_row(model):
+            return False
+        if any(attributes[name] is not value for name, value in zip(self._parameter_names(), values, strict=True)):
+            return False
+        if not self._is_plain_row(X) or X.dtype != model.dtype:
+            return False
+        target = self._encode_row_target(_only_value(y))
+        if target is None:
+            return False
+        loss = learn_row(model, X, target, 1.0)
+        self.loss_curve_.append(loss)
+        self.n_iter_, self.validation_curve_, self.t_ = 1, [], model.parameters.t
+        self._forget_weights()
+        return True
+
+    def _is_plain_row(self, X):
+        """Return whether X is one row in CSR form that needs no conversion."""
+        return (
+            getattr(X, "format", None) == "csr"
+            and X.shape == (1, self.n_features_in_)
+            and X.dtype in (np.float32, np.float64)
+            and "feature_names_in_" not in vars(self)
+            and "columns_" not in vars(self)
+            and bool(np.isfinite(X.data).all())
+        )
+
+    @classmethod
+    @functools.cache
+    def _parameter_names(cls):
+        return cls._get_param_names()
 
     def _fit_model(self, X, y, weight, model, options):
         if model is not None:
@@ -277,14 +341,49 @@ class LinearEstimator(BaseEstimator):
         self.n_iter_ = len(losses)
         self.validation_curve_ = list(self.model_.pass_losses)
         self.t_ = self.model_.parameters.t
-        self.coef_ = self._shape_coef(self.model_.coef)
-        self.intercept_ = np.atleast_1d(self.model_.intercept).astype(self.coef_.dtype)
+        self._forget_weights()
         return self
+
+    def _forget_weights(self):
+        """Let `coef_` and `intercept_` be those of the model again."""
+        for name in ("_coef", "_intercept", "_has_own_weights"):
+            vars(self).pop(name, None)
+
+    @property
+    def coef_(self):
+        """Weights, which are computed from the model when they are first read."""
+        if "_coef" not in vars(self):
+            self._coef = self._shape_coef(self._fitted_model("coef_").coef)
+        return self._coef
+
+    @coef_.setter
+    def coef_(self, value):
+        self._coef, self._has_own_weights = value, True
+
+    @property
+    def intercept_(self):
+        """Intercepts, which are computed from the model when they are first read."""
+        if "_intercept" not in vars(self):
+            model = self._fitted_model("intercept_")
+            self._intercept = np.atleast_1d(model.intercept).astype(model.dtype)
+        return self._intercept
+
+    @intercept_.setter
+    def intercept_(self, value):
+        self._intercept, self._has_own_weights = value, True
+
+    def _fitted_model(self, name):
+        """Return the model; raise AttributeError for the attribute `name` of an estimator that is not fitted."""
+        if "model_" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}; call fit first")
+        return self.model_
 
     # --- predictions -------------------------------------------------------------------------------------------
 
     def _decision_scores(self, X):
         check_is_fitted(self)
+        if self._is_plain_row(X) and "_has_own_weights" not in vars(self):
+            return self.model_.decision_function(X)
         X = self._check_data(X)
         coef = np.atleast_2d(self.coef_) if self._has_dense_coef() else self.coef_
         scores = safe_sparse_dot(X, coef.T, dense_output=True) + self.intercept_
@@ -569,6 +668,23 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         self.classes_ = known
         return np.searchsorted(known, y)
 
+    def _encode_row_target(self, label):
+        """Return the label of a row as the loss takes it, in an array, or None if it is unknown."""
+        known, codes = vars(self).get("_codes_of", (None, None))
+        if known is not self.classes_:
+            codes = self._encode_classes()
+            self._codes_of = self.classes_, codes
+        try:
+            return codes.get(label)
+        except TypeError:  # not hashable
+            return None
+
+    def _encode_classes(self):
+        """Return a dict from each label to its array for the loss."""
+        labels, dtype = self.classes_.tolist(), self.model_.dtype
+        target = self._target(labels, self.model_)
+        return {label: target.encode_known(self.classes_[k : k + 1], 1, dtype) for k, label in enumerate(labels)}
+
     def _class_codes(self):
         return list(range(self.classes_.size))
 
@@ -651,7 +767,7 @@ class AdagradClassifier(ClassifierMixin, LinearEstimator):
         """
         scores = self._decision_scores(X)
         probabilities = self.model_.predict_from_scores(scores)
-        return probabilities if probabilities.ndim == 2 else np.column_stack([1 - probabilities, probabilities])
+        return probabilities if probabilities.ndim == 2 else targets.two_columns(probabilities)
 
     @available_if(_supports_probabilities)
     def predict_log_proba(self, X: Any) -> np.ndarray:
@@ -799,6 +915,13 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
         # Raises for invalid targets with their positions in y, before rows are shuffled.
         Numbers(target_type(self._resolve_loss())).encode_known(y, y.size, X.dtype)
         return y
+
+    def _encode_row_target(self, y):
+        """Return the target of a row as the loss takes it, in an array, or None if it needs checks."""
+        if type(y) not in (int, float) or target_type(self.model_.loss) != "continuous":
+            return None
+        target = np.array([y], self.model_.dtype)
+        return target if np.isfinite(target[0]) else None
 
     def _class_codes(self):
         return None

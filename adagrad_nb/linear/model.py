@@ -34,6 +34,7 @@ from .targets import (
     MulticlassLabels,
     Numbers,
     apply_inverse_link,
+    two_columns,
     check_sample_weight,
     multiclass_loss,
     multiclass_probabilities,
@@ -552,7 +553,7 @@ class LinearModel:
                 f"decision_function, or train with {'softmax' if is_multiclass else 'logistic or modified_huber'}"
             )
         probability = self.predict_from_scores(self._host_scores(X))
-        return probability if probability.ndim == 2 else np.column_stack([1 - probability, probability])
+        return probability if probability.ndim == 2 else two_columns(probability)
 
     def predict_from_scores(self, scores: np.ndarray) -> np.ndarray:
         """Return the inverse link of scores: the probability of the positive label, or the predicted number.

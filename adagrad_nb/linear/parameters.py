@@ -88,6 +88,8 @@ class Parameters:
         Factor of the learning rate: the scale of the targets, if they are standardised.
     power_sum_table : PowerSumTable or None
         Sums of powers of the learning rates, if lazy updates need them.  They follow from the schedule.
+    cache : dict
+        Objects that follow from the options and arrays: the records of `spec`, and the workspace of one row.
     """
 
     loss: Any
@@ -101,19 +103,21 @@ class Parameters:
     rate_scale: float | None = None
     summed_rates: tuple[int, float] = (0, 0.0)
     power_sum_table: Any = None
+    cache: dict[str, Any]
 
     # Members that the subclasses define.
     kernels: Any  # module with the loops over all features
     n_features: Any
     kernel_arrays: Any
     _copy_arrays: Any
+    _tables: Any
     _table_arrays: Any
     _from_arrays: Any
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Set an attribute; those other than the counters make the records of `spec` outdated."""
+        """Set an attribute; those other than the counters empty the cache."""
         if name not in _COUNTERS:
-            self.__dict__.pop("_records", None)
+            self.__dict__["cache"] = {}
         object.__setattr__(self, name, value)
 
     @property
@@ -213,9 +217,9 @@ class Parameters:
 
     def spec(self, n_updates: int = 0) -> Any:
         """Return the records that the learning kernels are compiled for; they make at most `n_updates` updates."""
-        spec = self.__dict__.get("_records")
+        spec = self.cache.get("records")
         if spec is None:
-            spec = self.__dict__["_records"] = self._new_records()
+            spec = self.cache["records"] = self._new_records()
         lazy = spec.lazy
         if isinstance(lazy, SummedRates):
             spec = spec._replace(lazy=SummedRates(self.rate_sums(n_updates), self.state.t))
@@ -249,6 +253,12 @@ class Parameters:
                 "with it"
             )
 
+    def _compiled_for_spec(self, kernel, spec):
+        """Return ``compiled_for(kernel, spec)``, from the cache from the second call on."""
+        if kernel not in self.cache:
+            self.cache[kernel] = compiled_for(kernel, spec)
+        return self.cache[kernel]
+
     def catch_up(self, lazy: Any = None, columns: Any = ()) -> np.ndarray:
         """Return the weights after all updates so far, including those that a feature missed.
 
@@ -265,7 +275,7 @@ class Parameters:
         elif isinstance(getattr(spec.lazy, "lazy", spec.lazy), NoCatchUp):
             return weights.w.copy() if isinstance(columns, tuple) else weights.w[columns]
         out = _empty_for(weights.w, columns)
-        compiled_for(self.kernels.catch_up_columns, spec)(
+        self._compiled_for_spec(self.kernels.catch_up_columns, spec)(
             spec, weights, columns, *self.catch_up_workspace(), self.state.t, out
         )
         return out
@@ -273,7 +283,7 @@ class Parameters:
     def catch_up_sums(self, columns: Any = ()) -> np.ndarray:
         """Return the iterate sums after all updates so far, of all features or of `columns`."""
         spec, out = self.spec(), _empty_for(self.iterate_sums.sums, columns)
-        compiled_for(self.kernels.sum_iterates, spec)(
+        self._compiled_for_spec(self.kernels.sum_iterates, spec)(
             spec, self.kernel_arrays(), columns, *self.catch_up_workspace(), self.state.t, out
         )
         return out
@@ -281,6 +291,19 @@ class Parameters:
     def catch_up_workspace(self) -> tuple[Any, ...]:
         """Return the workspace of the loops over all features, as a tuple."""
         return ()
+
+    def arrays_of_updates(self) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Return the arrays that an update changes: those with an entry for each feature, and the others."""
+        entries, others = self._tables()
+        entries += self.scaling.feature_arrays
+        if not isinstance(self.last_update, tuple):
+            entries.append(self.last_update)
+        if self.iterate_sums is not None:
+            entries.append(self.iterate_sums.sums)
+            others.append(self.iterate_sums.bias_sums)
+        if self.scaling.normalized:
+            others.append(self.scaling.running_sums)
+        return entries, others
 
     def copy(self) -> Any:
         """Return a copy with its own arrays."""
@@ -292,8 +315,8 @@ class Parameters:
         return new
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the attributes for a pickle, without the records of `spec`."""
-        return {name: value for name, value in self.__dict__.items() if name != "_records"}
+        """Return the attributes for a pickle, without the cache."""
+        return self.__dict__ | {"cache": {}}
 
     def __setstate__(self, attributes: dict[str, Any]) -> None:
         """Restore a pickle: arrays may be memory maps, and the memory layout is lost."""
@@ -472,9 +495,13 @@ class SingleOutput(Parameters):
         """Return copies of the states of the weights and of the intercept."""
         return self.state.copy(), self.bias_state.copy()
 
-    def is_finite(self, output: int | slice | None = None) -> bool:
-        """Return whether all weights are finite."""
-        return _check.is_finite(self.weights) and _check.is_finite(self.bias)
+    def is_finite(self, output: int | slice | None = None, columns: Any = ()) -> bool:
+        """Return whether the weights of all features, or of `columns`, and the intercept are finite."""
+        weights = self.weights if isinstance(columns, tuple) else self.weights[columns]
+        return _check.is_finite(weights) and _check.is_finite(self.bias)
+
+    def _tables(self):
+        return [self.weights, *self.state.leaves[0].flat_slots], [self.bias, *self.bias_state.leaves[0].flat_slots]
 
     def _table_arrays(self):
         arrays = {"w": self.weights, "bias": self.bias}
@@ -708,10 +735,14 @@ class MultiOutput(Parameters):
         state._refresh()
         return state
 
-    def is_finite(self, output: int | slice | None = None) -> bool:
-        """Return whether all weights of some outputs, or of all outputs, are finite."""
+    def is_finite(self, output: int | slice | None = None, columns: Any = ()) -> bool:
+        """Return whether the weights of some outputs, or of all, are finite, of all features or of `columns`."""
         part = (slice(None), 0, slice(None) if output is None else output)
-        return _check.is_finite(self.table, part) and _check.is_finite(self.bias_table, part)
+        table = self.table if isinstance(columns, tuple) else self.table[columns]
+        return _check.is_finite(table, part) and _check.is_finite(self.bias_table, part)
+
+    def _tables(self):
+        return [self.table], [self.bias_table]
 
     def _table_arrays(self):
         used = self.n_outputs

@@ -276,13 +276,13 @@ class SearchedParameters(CandidateTable, MultiOutput):
             return np.arange(self.n_features)
         return np.flatnonzero((self.scales[:, 1] > 0) | self.table[:, 0].any(axis=1))
 
-    def is_finite(self, output: int | slice | None = None) -> bool:
-        """Return whether all weights of some outputs, or of all outputs, are finite.
+    def is_finite(self, output: int | slice | None = None, columns: Any = ()) -> bool:
+        """Return whether the weights of some outputs, or of all, are finite, of all features or of `columns`.
 
         Features without an update have their first weights.  Reading only their scales is faster in a wide table.
         """
-        if not self.is_scaled:
-            return super().is_finite(output)
+        if not self.is_scaled or not isinstance(columns, tuple):
+            return super().is_finite(output, columns)
         part = slice(None) if output is None else output
         rows = np.flatnonzero(self.scales[:, 1] > 0)
         return bool(np.isfinite(self.table[rows, 0, part]).all() and np.isfinite(self.bias_table[0, 0, part]).all())
@@ -316,6 +316,10 @@ class SearchedParameters(CandidateTable, MultiOutput):
             tuple(np.zeros((5, longest_row), self.dtype)), row.rate_factors, row.step_sizes, row.bias_column,
             row.bias_value,
         )  # fmt: skip
+
+    def _tables(self):
+        entries, others = super()._tables()
+        return [*entries, self.scales] if self.is_scaled else entries, others
 
     def _table_arrays(self):
         return super()._table_arrays() | self._candidate_arrays() | {"scales": self.scales}
@@ -387,7 +391,7 @@ class LastCandidate(CandidateTable, SingleOutput):
         """Set the learning rate that the states report."""
         for state in (self.state, self.bias_state):
             state.options = state.options._replace(lr=lr)
-        self.state = self.state  # the records of `spec` depend on it
+        self.state = self.state  # empties the cache, which depends on it
 
     def _state_with_options(self, state, x, **options):
         lr = state.lr

@@ -46,9 +46,9 @@ class OnlyOutput:
         coef = coef[: X.n_columns]
         return out, rows.decision_values(X.indptr, X.indices, X.data, coef, parameters.dtype.type(intercept), out)
 
-    def is_finite(self, parameters, loss_sums):
+    def is_finite(self, parameters, loss_sums, columns=()):
         """Return whether all reported weights are finite."""
-        return parameters.is_finite()
+        return parameters.is_finite(columns=columns)
 
 
 class BestOutput(OnlyOutput):
@@ -79,9 +79,9 @@ class BestOutput(OnlyOutput):
         best = self.best(loss_sums)
         return slice(best, best + 1)
 
-    def is_finite(self, parameters, loss_sums):
+    def is_finite(self, parameters, loss_sums, columns=()):
         """Return whether all reported weights are finite."""
-        return parameters.is_finite(self.outputs(parameters, loss_sums))
+        return parameters.is_finite(self.outputs(parameters, loss_sums), columns)
 
 
 class SearchedOutput(BestOutput):
@@ -184,9 +184,9 @@ class SearchedClasses(AllOutputs, SearchedOutput):
         first = self.best(loss_sums) * parameters.n_classes
         return slice(first, first + parameters.n_classes)
 
-    def is_finite(self, parameters, loss_sums):
+    def is_finite(self, parameters, loss_sums, columns=()):
         """Return whether all reported weights are finite."""
-        return parameters.is_finite(self.outputs(parameters, loss_sums))
+        return parameters.is_finite(self.outputs(parameters, loss_sums), columns)
 
 
 def _with_whole_vectors(array, used):

@@ -398,6 +398,14 @@ def multiclass_probabilities(loss, scores, dtype):
     return probabilities / probabilities.sum(axis=1, keepdims=True)
 
 
+def two_columns(probability):
+    """Return the probabilities of both labels, given those of the positive one.  It is faster than `column_stack`."""
+    both = np.empty((probability.size, 2), probability.dtype)
+    both[:, 1] = probability
+    np.subtract(1, probability, out=both[:, 0])
+    return both
+
+
 def apply_inverse_link(loss, scores, dtype):
     """Return the inverse link of a vector of scores, computed in double precision."""
     scores, out = np.ascontiguousarray(scores, np.float64), np.empty(np.shape(scores))

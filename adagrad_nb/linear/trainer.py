@@ -24,6 +24,10 @@ from .rate_search import supports_search
 from .target_scaling import can_standardize
 from .targets import encode_chunk, is_multiclass, multiclass_loss
 
+NOT_FINITE_WEIGHTS = (
+    "X: the {} weights that are not finite; the values, the targets or the learning rate are too large, scale X and y "
+    "or use a smaller lr"
+)
 SLICE_SECONDS = 0.05  # time between two returns to Python, for callbacks and Ctrl-C
 
 
@@ -160,10 +164,7 @@ class Trainer:
                 "too large, scale them, or use dtype=float64"
             )
         if not model.selection.is_finite(model.parameters, model.loss_sums):
-            raise ValueError(
-                "X: the last rows give weights that are not finite; the values, the targets or the learning rate are "
-                "too large, scale X and y or use a smaller lr"
-            )
+            raise ValueError(NOT_FINITE_WEIGHTS.format("last rows give"))
         if self.baseline is not None:
             self.baseline.warn_if_better(model)
         if self.early_stopping is not None and self.early_stopping.best_model is not None:
