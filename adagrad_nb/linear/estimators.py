@@ -488,7 +488,8 @@ loss_curve_ : list of float
 validation_curve_ : list of float
     Loss of each pass that `early_stopping` monitored; empty without it.
 model_ : LinearModel
-    The model, with its ``state`` and the method ``save``.""",
+    The model, with its ``state`` and the method ``save``.  `partial_fit` on a single sparse row changes it in place;
+    other calls replace it.  Copy a model that is to be kept, with ``model_.copy()``.""",
     "NOTES": """\
 Notes
 -----

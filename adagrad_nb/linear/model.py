@@ -34,10 +34,10 @@ from .targets import (
     MulticlassLabels,
     Numbers,
     apply_inverse_link,
-    two_columns,
     check_sample_weight,
     multiclass_loss,
     multiclass_probabilities,
+    two_columns,
 )
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from .._csr import as_unsigned, sum_duplicates
 from .dispatch import choose_kernel
 from .kernels import rows as row_kernels
 from .kernels.rows import Rows
-from .trainer import NOT_FINITE_WEIGHTS
+from .trainer import check_finite
 
 ONLY_ROW = np.zeros(1, np.int64)
 
@@ -64,9 +64,11 @@ def learn_row(model: Any, X: Any, y: np.ndarray, weight: float) -> float:
         position, status = _make_update(model, parameters, X.shape[1], rows)
     if status != row_kernels.DONE:
         _csr.raise_for_row(X, position, status == row_kernels.TOO_LARGE)
-    if not model.selection.is_finite(parameters, model.loss_sums, rows.indices):
+    try:
+        check_finite(model, rows.indices, "row gives")
+    except ValueError:
         saved.restore(model)
-        raise ValueError(NOT_FINITE_WEIGHTS.format("row gives"))
+        raise
     model.n_seen += 1
     if model.is_searching:
         model._count_weights(weights_of_rows)
@@ -119,7 +121,8 @@ def _row_kernel(parameters, rows, spec, n_columns):
     if cached is not None and rows.indices.size <= cached[0] and rows.indices.dtype == cached[1]:
         return cached[2:]
     size = 1 << int(rows.indices.size).bit_length()
-    largest = _LargestRow(np.array([0, size]), rows.indices.view(f"i{rows.indices.itemsize}"), rows.data.dtype, (1, n_columns))
+    indices = rows.indices.view(f"i{rows.indices.itemsize}")
+    largest = _LargestRow(np.array([0, size]), indices, rows.data.dtype, (1, n_columns))
     kernel, workspace = choose_kernel(parameters, 1, largest, spec)
     parameters.cache["row_kernel"] = size, rows.indices.dtype, kernel, workspace
     return kernel, workspace

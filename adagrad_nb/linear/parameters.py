@@ -56,7 +56,9 @@ _COUNTERS = ("t", "summed_rates", "power_sum_table")  # attributes of parameters
 
 def _empty_for(array, columns):
     """Return an empty array for the entries `columns` of an array, or for all of them if `columns` is ()."""
-    return np.empty_like(array) if isinstance(columns, tuple) else np.empty((columns.size, *array.shape[1:]), array.dtype)
+    return (
+        np.empty_like(array) if isinstance(columns, tuple) else np.empty((columns.size, *array.shape[1:]), array.dtype)
+    )
 
 
 def weight_state(weights: np.ndarray, rule: Any, lr: Any, penalty: Any) -> State:

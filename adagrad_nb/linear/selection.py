@@ -169,7 +169,8 @@ class AllOutputs(OnlyOutput):
         """Return the scores of the rows `X`, and the number of the first row without them."""
         used = self.outputs(parameters, loss_sums)
         w, bias = (
-            _with_whole_vectors(array, used) for array in (parameters.reported_weights(columns), parameters.reported_bias())
+            _with_whole_vectors(array, used)
+            for array in (parameters.reported_weights(columns), parameters.reported_bias())
         )
         out = np.empty((X.indptr.size - 1, w.shape[1]), parameters.dtype)
         row = multi_rows.decision_values(X.indptr, X.indices, X.data, w[: X.n_columns], bias, out)

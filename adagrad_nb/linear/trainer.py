@@ -24,10 +24,6 @@ from .rate_search import supports_search
 from .target_scaling import can_standardize
 from .targets import encode_chunk, is_multiclass, multiclass_loss
 
-NOT_FINITE_WEIGHTS = (
-    "X: the {} weights that are not finite; the values, the targets or the learning rate are too large, scale X and y "
-    "or use a smaller lr"
-)
 SLICE_SECONDS = 0.05  # time between two returns to Python, for callbacks and Ctrl-C
 
 
@@ -157,14 +153,7 @@ class Trainer:
         model = self.model
         if model is None:
             raise ValueError("X: got no chunks; there is nothing to learn from")
-        # A row whose prediction is not finite raises, but no row follows the last ones.
-        if model.is_searching and math.isinf(model.progressive_loss):
-            raise ValueError(
-                "X: the losses of all learning rates are infinite; the values, the targets or the sample weights are "
-                "too large, scale them, or use dtype=float64"
-            )
-        if not model.selection.is_finite(model.parameters, model.loss_sums):
-            raise ValueError(NOT_FINITE_WEIGHTS.format("last rows give"))
+        check_finite(model)
         if self.baseline is not None:
             self.baseline.warn_if_better(model)
         if self.early_stopping is not None and self.early_stopping.best_model is not None:
@@ -249,6 +238,23 @@ class Trainer:
         except StopIteration:
             return False
         return True
+
+
+def check_finite(model, columns=(), rows="last rows give"):
+    """Raise ValueError if the losses or the weights, of all features or of `columns`, are not finite.
+
+    A row whose prediction is not finite raises, but no row follows the last ones.
+    """
+    if model.is_searching and math.isinf(model.progressive_loss):
+        raise ValueError(
+            "X: the losses of all learning rates are infinite; the values, the targets or the sample weights are "
+            "too large, scale them, or use dtype=float64"
+        )
+    if not model.selection.is_finite(model.parameters, model.loss_sums, columns):
+        raise ValueError(
+            f"X: the {rows} weights that are not finite; the values, the targets or the learning rate are too large, "
+            "scale X and y or use a smaller lr"
+        )
 
 
 def default_rule(lr, standardize_targets):

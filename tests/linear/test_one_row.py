@@ -1,8 +1,12 @@
 """Predictions and training of few rows of a wide model read and change only the features of the rows."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from sklearn.base import clone
 
 from adagrad_nb import (
     FTRL,
@@ -10,6 +14,8 @@ from adagrad_nb import (
     L2,
     RDA,
     Adagrad,
+    AdagradClassifier,
+    AdagradRegressor,
     Bounded,
     Box,
     ElasticNet,
@@ -128,3 +134,143 @@ def test_predictions_of_a_callback_are_those_of_the_model_at_that_time(monkeypat
 
         fit_linear(X, y, callback=check, **options)
         assert len(n_calls) > 6
+
+
+# --- training on one row ---------------------------------------------------------------------------------------------
+
+ROW_OPTIONS = {
+    "plain": {"lr": 0.5},
+    "l1": {"lr": 0.5, "penalty": L1(1e-3)},
+    "l1, changing rate": {"lr": InverseSqrt(0.5), "penalty": L1(1e-3)},
+    "l2, changing rate": {"lr": InverseSqrt(0.5), "penalty": "l2"},
+    "dual averaging": {"lr": 0.5, "rule": RDA(), "penalty": "l1"},
+    "average": {"lr": 0.5, "average": True, "penalty": "l1"},
+    "normalized": {"lr": 0.5, "normalized": True, "penalty": "l1"},
+    "rates": {"lr": Rates((0.1, 0.5, 2.0))},
+    "search": {},
+    "search of l1": {"penalty": "l1"},
+    "end of search": {"lr": RateSearch((0.1, 0.5, 1.0), halve_at=(20, 40))},
+    "other loss": {"loss": "hinge"},
+}
+
+
+def table_of(model):
+    """Return the array of the weights."""
+    return getattr(model.parameters, "table", getattr(model.parameters, "weights", None))
+
+
+def learn_in_two_ways(estimator, X, y, n_first, **first):
+    """Return an estimator that learnt one row at a time, the number of its tables, and one that learnt all at once."""
+    one_by_one = clone(estimator).partial_fit(X[:n_first], y[:n_first], **first)
+    one_by_one.partial_fit(X[n_first : n_first + 1], y[n_first : n_first + 1])
+    tables = [table_of(one_by_one.model_)]
+    for r in range(n_first + 1, X.shape[0]):
+        one_by_one.partial_fit(X[r : r + 1], y[r : r + 1])
+        if table_of(one_by_one.model_) is not tables[-1]:
+            tables.append(table_of(one_by_one.model_))
+    return one_by_one, len(tables), clone(estimator).partial_fit(X, y, **first)
+
+
+def assert_equal_estimators(a, b):
+    """Assert that two estimators have the same model, accumulators and losses included."""
+    arrays, others = a.model_._arrays(), b.model_._arrays()
+    assert arrays.keys() == others.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, others[name], err_msg=name)
+    assert (a.model_.n_seen, a.t_) == (b.model_.n_seen, b.t_)
+    np.testing.assert_array_equal(a.coef_, b.coef_)
+    np.testing.assert_array_equal(a.intercept_, b.intercept_)
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+@pytest.mark.parametrize("name", ROW_OPTIONS)
+def test_single_rows_train_in_place_to_the_same_model(name, n_classes):
+    options = ROW_OPTIONS[name]
+    if n_classes > 2 and (options.get("normalized") or isinstance(options.get("lr"), Rates)):
+        pytest.skip("is for one output")
+    X, y = make_rows(n_classes)
+    names = np.array(["iris", "lily", "rose", "tulip"])[:n_classes]
+    one_by_one, n_tables, at_once = learn_in_two_ways(AdagradClassifier(**options), X, names[y], 10, classes=names)
+    assert_equal_estimators(one_by_one, at_once)
+    assert n_tables == (3 if name == "end of search" else 1)  # a search removes rates twice
+    assert len(one_by_one.loss_curve_) == 51
+    assert (one_by_one.predict(X) == at_once.predict(X)).all()
+
+
+@pytest.mark.parametrize("options", [{"loss": "huber", "lr": 0.1, "standardize_targets": False}, {}, {"batch_size": 2}])
+def test_single_rows_of_numbers_train_to_the_same_model(options):
+    """Also with standardised targets, whose rows are not learnt in place."""
+    X, _ = make_rows()
+    y = X @ np.ones(N_FEATURES) + 3
+    if "batch_size" in options:
+        y, X = np.repeat(y, 2), sp.csr_array(sp.vstack([X[[r, r]] for r in range(X.shape[0])]))
+        X, y = X[:20], y[:20]
+    one_by_one, n_tables, at_once = learn_in_two_ways(AdagradRegressor(**options), X, y, 10)
+    if "batch_size" not in options:  # whose batches end with a call
+        assert_equal_estimators(one_by_one, at_once)
+    assert (n_tables == 1) == ("loss" in options)
+
+
+@pytest.mark.parametrize("options", [{"lr": 0.5}, {"lr": 0.5, "penalty": "l1", "average": True}, {}])
+@pytest.mark.parametrize("value", [np.nan, 1e200])
+def test_rejected_row_changes_nothing(options, value):
+    X, y = make_rows()
+    classifier = AdagradClassifier(**options).partial_fit(X, y).partial_fit(X[:1], y[:1])
+    before, seen = {name: array.copy() for name, array in classifier.model_._arrays().items()}, classifier.model_.n_seen
+    bad = X[1:2].copy()
+    bad.data[-1] = value
+    with pytest.raises(ValueError):
+        classifier.partial_fit(bad, y[1:2])
+    for name, array in classifier.model_._arrays().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+    assert classifier.model_.n_seen == seen
+    classifier.partial_fit(X[1:2], y[1:2])
+    assert_equal_estimators(classifier, AdagradClassifier(**options).partial_fit(X, y).partial_fit(X[:2], y[:2]))
+
+
+@pytest.mark.parametrize("options", [{"penalty": "l1"}, {"lr": 0.5, "penalty": "l1", "average": True}, {"lr": 0.5}])
+def test_weights_that_overflow_are_restored(options, monkeypatch):
+    X, y = make_rows()
+    classifier = AdagradClassifier(**options).partial_fit(X, y).partial_fit(X[:1], y[:1])
+    before = {name: array.copy() for name, array in classifier.model_._arrays().items()}
+    with monkeypatch.context() as patch:
+        patch.setattr(type(classifier.model_.selection), "is_finite", lambda *args: False)
+        with pytest.raises(ValueError, match="the row gives weights that are not finite"):
+            classifier.partial_fit(X[1:2], y[1:2])
+    for name, array in classifier.model_._arrays().items():
+        np.testing.assert_array_equal(array, before[name], err_msg=name)
+
+
+def test_other_owners_of_a_model_do_not_see_later_rows():
+    """Copies of an estimator, and estimators that got their model elsewhere, do not train it in place."""
+    X, y = make_rows()
+    classifier = AdagradClassifier(lr=0.5).partial_fit(X, y).partial_fit(X[:1], y[:1])
+    coef = classifier.coef_.copy()
+    for other in (copy.copy(classifier), copy.deepcopy(classifier), pickle.loads(pickle.dumps(classifier))):
+        other.partial_fit(X[2:3], y[2:3]).partial_fit(X[3:4], y[3:4])
+        assert not np.array_equal(other.coef_, coef)
+        np.testing.assert_array_equal(classifier.model_.coef, coef[0])
+    kept = classifier.coef_
+    assert not np.array_equal(classifier.partial_fit(X[2:3], y[2:3]).coef_, coef)
+    np.testing.assert_array_equal(kept, coef)
+
+
+def test_changed_parameters_hold_from_the_next_row_on():
+    X, y = make_rows()
+    changed = AdagradClassifier(lr=0.5).partial_fit(X, y).partial_fit(X[:1], y[:1]).set_params(lr=0.1)
+    changed.partial_fit(X[1:2], y[1:2]).partial_fit(X[2:3], y[2:3])
+    assert changed.model_.state.lr == 0.1
+    expected = AdagradClassifier(lr=0.5).partial_fit(X, y).partial_fit(X[:1], y[:1]).set_params(lr=0.1)
+    assert_equal_estimators(changed, expected.partial_fit(X[1:3], y[1:3]))
+    with pytest.raises(ValueError, match="which is not among the classes"):
+        changed.partial_fit(X[:1], [7])
+
+
+def test_weights_set_by_the_user_predict():
+    X, y = make_rows()
+    classifier = AdagradClassifier(lr=0.5).partial_fit(X, y)
+    score = classifier.decision_function(X[:1])
+    np.testing.assert_allclose(score, X[:1] @ classifier.coef_[0] + classifier.intercept_)
+    np.testing.assert_allclose(classifier.sparsify().decision_function(X[:1]), score)
+    classifier.coef_ = np.zeros((1, N_FEATURES))
+    np.testing.assert_array_equal(classifier.decision_function(X[:1]), classifier.intercept_)

@@ -231,10 +231,10 @@ def _overload_column_at(columns, k):
 @jit
 def are_below(columns, n):
     """Return whether all column indices, which are unsigned, are less than n."""
+    count = 0
     for k in range(columns.shape[0]):
-        if columns[k] >= n:
-            return False
-    return True
+        count += columns[k] < n
+    return count == columns.shape[0]
 
 
 @jit
