@@ -20,7 +20,9 @@ def random_rows(n_features, n_rows=N_ROWS):
     """Return rows of `N_VALUES` ones at random features, and labels."""
     rng = np.random.default_rng(0)
     indptr = np.arange(n_rows + 1, dtype=np.int32) * N_VALUES
-    X = sp.csr_array((np.ones(indptr[-1]), rng.integers(0, n_features, indptr[-1], np.int32), indptr), shape=(n_rows, n_features))
+    X = sp.csr_array(
+        (np.ones(indptr[-1]), rng.integers(0, n_features, indptr[-1], np.int32), indptr), shape=(n_rows, n_features)
+    )
     X.sum_duplicates()
     return X, rng.integers(0, 2, n_rows)
 

@@ -25,7 +25,7 @@ def main():
 
 
 def us_per_call(call, n_calls):
-    """Return the lowest mean CPU time of a call in 5 repetitions, in µs: other processes disturb it less than a clock."""
+    """Return the lowest mean CPU time of a call in 5 repetitions, in µs.  Other processes disturb it little."""
     call()
     seconds = []
     for _ in range(5):
