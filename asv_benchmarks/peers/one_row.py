@@ -41,6 +41,11 @@ def print_times(name, predict, learn):
     print(f"  {name:28} predict {predict:8.1f} us  learn {learn:8.1f} us", flush=True)
 
 
+def single_rows(X):
+    """Return each row as a matrix."""
+    return [X[r : r + 1] for r in range(X.shape[0])]
+
+
 def time_ours(name, parameters, X, y, n_calls):
     """Time a model and an estimator with some parameters."""
     from adagrad_nb import AdagradClassifier, fit_linear
@@ -76,7 +81,7 @@ def time_river(X, y, n_calls):
         print("  River is not installed")
         return
     model = linear_model.LogisticRegression(optim.AdaGrad(0.5))
-    rows = [dict(zip(X[r].indices.tolist(), X[r].data.tolist(), strict=True)) for r in range(X.shape[0])]
+    rows = [dict(zip(row.indices.tolist(), row.data.tolist(), strict=True)) for row in single_rows(X)]
     for row, label in zip(rows, y.tolist(), strict=True):
         model.learn_one(row, label)
     row, label = rows[0], bool(y[0])
@@ -95,9 +100,7 @@ def time_vw(X, y, n_calls):
         print("  Vowpal Wabbit is not installed")
         return
     workspace = vowpalwabbit.Workspace("--quiet --loss_function logistic --link logistic -b 20")
-    texts = [
-        " ".join(f"{i}:{value}" for i, value in zip(X[r].indices, X[r].data, strict=True)) for r in range(X.shape[0])
-    ]
+    texts = [" ".join(f"{i}:{value}" for i, value in zip(row.indices, row.data, strict=True)) for row in single_rows(X)]
     for text, label in zip(texts, y, strict=True):
         workspace.learn(f"{2 * label - 1} | {text}")
     row, example = f"| {texts[0]}", f"1 | {texts[0]}"
