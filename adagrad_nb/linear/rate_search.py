@@ -91,6 +91,7 @@ class CandidateTable:
     removed: np.ndarray
     state: Any
     t: Any
+    _keep_outputs: Any  # of those parameters that can have several rates
 
     def candidates(self, losses: np.ndarray) -> list[Candidate]:
         """Return all candidates by rate, given the mean losses of those that remain."""
@@ -115,10 +116,6 @@ class CandidateTable:
         if gone.size:
             self._keep_outputs(kept)
         self.removed = removed
-
-    def _keep_outputs(self, kept):
-        """Remove the outputs of the learning rates whose positions are not in `kept`, in place."""
-        raise NotImplementedError
 
     def _candidate_arrays(self):
         """Return the arrays of the candidates under their names in a file."""
