@@ -201,6 +201,8 @@ class LinearModel:
         _check_outputs(merged["loss"], merged["lr"], merged["penalty"], self.normalized, invariant, batch_size, self)
         if self.standardize_targets:
             _check_standardized(merged["loss"])
+        if isinstance(self.parameters, SearchedParameters):
+            self.parameters.check_steps(options.get("rule", state.rule), batch_size)
         new = self.copy()
         new.loss, new.batch_size = merged["loss"], batch_size
         new.parameters = self.parameters.with_options(

@@ -22,7 +22,7 @@ from ..records.dual_averaging import is_dual_averaging
 from ..records.group_penalties import is_group_penalty
 from ..records.multiclass_losses import IndependentOutputs
 from ..records.penalties import NoPenalty, has_additive_prox
-from ..records.rules import initial_slots, is_scaled_gradient, unpenalized
+from ..records.rules import initial_slots, is_scaled_gradient, slot_domains, unpenalized
 from ..records.schedules import Constant, has_several_rates
 from ..records.transforms import Identity
 from .kernels import multi_rows, rows, scaled_rows
@@ -247,12 +247,19 @@ class Parameters:
         return self.iterate_sums.as_lazy_record(self.last_update, n_features)
 
     def _check_accumulators(self, rule):
-        """Raise ValueError for a rule with more or fewer accumulators than that of the model."""
+        """Raise ValueError for a rule with other accumulators than that of the model."""
         n_new, n_old = len(initial_slots(rule)), len(initial_slots(self.state.rule))
         if n_new != n_old:
             raise ValueError(
                 f"rule: {type(rule).__name__} has {n_new} accumulators, but the model has {n_old}; train a new model "
                 "with it"
+            )
+        domains = zip(slot_domains(rule), slot_domains(self.state.rule), strict=True)
+        is_declared = hasattr(type(self.state.rule), "slot_domains")
+        if is_declared and any(new not in (old, "(-inf, inf)") for new, old in domains):
+            raise ValueError(
+                f"rule: {type(rule).__name__} has accumulators in {' and '.join(slot_domains(rule))}, but those of the "
+                f"model are in {' and '.join(slot_domains(self.state.rule))}; train a new model with it"
             )
 
     def _compiled_for_spec(self, kernel, spec):

@@ -91,6 +91,7 @@ class CandidateTable:
     removed: np.ndarray
     state: Any
     t: Any
+    _keep_outputs: Any  # of those parameters that can have several rates
 
     def candidates(self, losses: np.ndarray) -> list[Candidate]:
         """Return all candidates by rate, given the mean losses of those that remain."""
@@ -115,10 +116,6 @@ class CandidateTable:
         if gone.size:
             self._keep_outputs(kept)
         self.removed = removed
-
-    def _keep_outputs(self, kept):
-        """Remove the outputs of the learning rates whose positions are not in `kept`, in place."""
-        raise NotImplementedError
 
     def _candidate_arrays(self):
         """Return the arrays of the candidates under their names in a file."""
@@ -185,10 +182,18 @@ class SearchedParameters(CandidateTable, MultiOutput):
             spec = spec._replace(loss=CandidateClasses(spec.loss.loss, self.n_classes))
         return SearchSpec(*(*spec, self.scales)) if self.is_scaled else spec
 
+    def check_steps(self, rule: Any, batch_size: int) -> None:
+        """Raise ValueError for options with another kind of step than that of the search."""
+        if self.is_scaled:
+            _check_scaled(rule)
+        elif is_scaled_gradient(rule) and batch_size == 1:
+            raise ValueError(
+                f"rule: got {type(rule).__name__}, whose steps are scaled, but the model searches with the plain steps "
+                f"of {type(self.state.rule).__name__}; train a new model with it"
+            )
+
     def _similar(self, loss, average, **options):
         """Return new parameters for the same rates with other options."""
-        if self.is_scaled:
-            _check_scaled(options["rule"])
         return SearchedParameters(
             self.n_features, self.dtype, loss, self.has_intercept, **options, average=average, rates=self.rates,
             n_classes=self.n_classes, batch_size=1 if self.is_scaled else 2,

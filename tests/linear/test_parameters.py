@@ -6,7 +6,7 @@ import pytest
 import scipy.sparse
 from linear_problems import fit_plain
 
-from adagrad_nb import FTRL, L1, Adadelta, fit_linear, init, update
+from adagrad_nb import FTRL, L1, RDA, Adadelta, fit_linear, init, update
 from adagrad_nb.linear.kernels.rows import PREFETCH_FROM
 from adagrad_nb.linear.parameters import CACHE_LINE, aligned_zeros, interleave
 
@@ -96,3 +96,15 @@ def test_a_rule_with_other_accumulators_is_refused(rng):
     X, y = rng.normal(size=(20, 3)), np.arange(20) % 2
     with pytest.raises(ValueError, match=r"^rule: Adadelta has 2 accumulators, but the model has 1; train a new model"):
         fit_linear(X, y, rule=Adadelta(), model=fit_linear(X, y, lr=0.5))
+
+
+@pytest.mark.parametrize("lr", ["auto", 0.5])
+def test_a_rule_takes_over_only_accumulators_in_its_domain(lr):
+    """Sums of gradients may be negative; Adadelta takes roots."""
+    X, y = np.array([[1.0, -1.0], [-1.0, 2.0]]), [0, 1]
+    model = fit_linear(X, y, rule=FTRL(), lr=lr)
+    with pytest.raises(
+        ValueError, match=r"^rule: Adadelta has accumulators in \[0, inf\) and \[0, inf\), but those of"
+    ):
+        fit_linear(X, y, model=model, rule=Adadelta())
+    assert fit_linear(X, y, model=model, rule=RDA()).n_seen == 4

@@ -30,6 +30,7 @@ from adagrad_nb import (
     Polyak,
     Rates,
     RateSearch,
+    RowAdagrad,
     fit_linear,
     load_model,
     merge,
@@ -403,6 +404,11 @@ def test_a_model_keeps_its_search():
         fit_linear(X, y, model=model, batch_size=4)
     with pytest.raises(ValueError, match=r"^rule: got Normalised, but the model searches with the scaled steps of Ada"):
         fit_linear(X, y, model=model, rule=Normalised())
+    plain = fit_linear(X, y, lr=SEARCH, rule=RowAdagrad())
+    with pytest.raises(
+        ValueError, match=r"^rule: got Adagrad, whose steps are scaled, but the model searches with the"
+    ):
+        fit_linear(X, y, model=plain, rule=Adagrad())
     new = fit_linear(X, y, model=model, penalty=L1(0.1))
     assert new.rates.tolist() == model.rates.tolist()
     assert [c.rate for c in new.candidates] == list(SEARCH.values)
