@@ -180,6 +180,14 @@ def open_reader(
         if len(paths) > 1:
             raise ValueError(f"DATA: got {len(paths)} files, of which {paths[0]} is a cache; pass one cache")
         rows = read_cache(path)
+        known = None if model is None else model.columns
+        if known is not None and not (
+            rows.columns is not None and (rows.columns.is_extension_of(known) or known.is_extension_of(rows.columns))
+        ):
+            raise ValueError(
+                f"DATA: {path} has other features than the model, which was trained on a table; convert the table with "
+                "--model, or pass the table itself"
+            )
         return rows, rows.reader_options or kept
     if data.format == "svmlight":
         return read_svmlight(data.path, dtype=dtype, **found), kept
@@ -252,8 +260,9 @@ def _header_of(data, found, saved):
     A file without names has the columns of the training data, or these without the label and the weight.
     """
     names, special = saved["header"], (found.get("label"), found.get("weight"))
-    paths = data.path if isinstance(data.path, list) else [data.path]
-    dialect = find_dialect(str(paths[0]), data.head, found.get("delimiter"), QUOTE, None, {*MISSING_WORDS}, names)
+    path = data.path[0] if isinstance(data.path, list) else data.path
+    name = str(getattr(path, "name", path))
+    dialect = find_dialect(name, data.head, found.get("delimiter"), QUOTE, None, {*MISSING_WORDS}, names)
     if dialect.has_header:
         return None
     for known in (names, [name for name in names if name not in special]):

@@ -158,11 +158,14 @@ def print_metrics(model: LinearModel, metrics: dict[str, Any]) -> None:
 def run_convert(options: argparse.Namespace) -> int:
     """Write the rows of files to a cache; return the exit status."""
     check_folder(options.output)
-    reader, kept = open_reader(options.data, options, np.float32 if options.float32 else np.float64)
+    model = load_model(options.model) if options.model else None
+    reader, kept = open_reader(options.data, options, np.float32 if options.float32 else np.float64, model)
 
     def chunks():
         yield from reader
-        kept.update(saved_options(kept, reader))  # before the end of the file is written
+        kept.update(
+            saved_options(kept, reader) if model is None else model.reader_options or {}
+        )  # before the end of the file is written
 
     write_cache(chunks(), options.output, reader_options=kept)
     return 0

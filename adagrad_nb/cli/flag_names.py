@@ -3,7 +3,7 @@
 import re
 
 # Arguments of the functions in error messages, and the flags that set them, as regular expressions.
-_FLAGS = (
+_FLAGS: tuple = (
     (r"^(lr|loss|rule|passes|shuffle|normalized|invariant|average|threads|classes): ", r"--\1: "),
     (r"^(bits|hash|quadratic|delimiter|label|weight|positive|header): ", r"--\1: "),
     (
@@ -11,7 +11,27 @@ _FLAGS = (
         lambda match: f"--{match[1].replace('_', '-')}: ",
     ),
     (r"^ngrams: ", "--ngrams: "),
+    (r"^class_weight\[(['\"])(.*?)\1\]: ", r"--class-weight: \2: "),
+    (r"^class_weight\[(.*?)\]: ", r"--class-weight: \1: "),
+    (r"^Polyak\.start: ", "--average: "),
     (r"^columns: ", "--column: "),
+    (r"^columns\[(['\"])(.*?)\1\]: ", r"--column: \2: "),
+    (
+        r"\bcolumns=\{'(.*?)': 'numeric'\} for days, 'one_hot' for categories, or 'ignore'",
+        r"--column '\1=numeric' for days, one_hot for categories, or ignore",
+    ),
+    (r"\bcolumns=\{'(.*?)': '(\w+)'\}", r"--column '\1=\2'"),
+    (r"\bdelimiter=…, such as delimiter=", "--delimiter, such as --delimiter "),
+    (r"\bpass delimiter, or label=None if there are no labels", "pass --delimiter"),
+    (r", or pass label=None if there are no labels", ""),
+    (r"\bheader=\[…\]", "--header NAMES"),
+    (r"\bheader=False\b", "--header no"),
+    (r"\bread it with read_(svmlight|vw|text|csv|parquet|cache)\b", r"pass --format \1"),
+    (r"\bbits=(\d+)", r"--bits \1"),
+    (r"(?<!with all )\bclasses=\[…\]", "--classes"),
+    (r"\blr='auto'", "--lr auto"),
+    (r"\bstandardize_targets=True\b", "--standardize-targets"),
+    (r"\buse dtype=float64\b", "omit --float32"),
     (r"^interactions: ", "--interaction: "),
     (r"^rng: ", "--seed: "),
     (r"^intercept: ", "--no-intercept: "),

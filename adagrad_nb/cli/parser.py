@@ -154,6 +154,7 @@ def _add_convert(commands):
     command.set_defaults(run=evaluate.run_convert)
     command.add_argument("data", metavar="DATA", nargs="+", help=HELP)
     command.add_argument("output", metavar="CACHE")
+    command.add_argument("-f", "--model", metavar="MODEL", help="make the features of this model, to test it")
     command.add_argument("--float32", action="store_true", help="keep single precision")
     add_data_flags(command)
 

@@ -49,6 +49,8 @@ def run_train(options: argparse.Namespace) -> int:
         rows = _with_cache(reader, options, stack)
         monitor = stack.enter_context(TrainingMonitor(rows, options.passes, is_quiet))
         new = fit_linear(rows, dtype=dtype, rng=options.seed, callback=monitor, **fit_options)
+    if options.positive and not getattr(reader, "has_positive", True):
+        raise ValueError(f"--positive: got {', '.join(options.positive)}, but no row has such a label; correct it")
     is_known = model is not None and model.reader_options is not None
     new.reader_options = model.reader_options if is_known else saved_options(kept, reader)
     model = new

@@ -102,7 +102,7 @@ def _read_stream(source):
         file.seek(start)
         return head, file
     head = _read_head(file)
-    return head, NamedStream(source.name, head, file)
+    return head, NamedStream(source.name, head, file, source.file is None)
 
 
 def _read_head(file):
@@ -117,9 +117,15 @@ def _stream_of(source):
 class NamedStream(PrefixedStream):
     """A stream of which the first bytes have been read, with the name that error messages show."""
 
-    def __init__(self, name, prefix, raw):
+    def __init__(self, name, prefix, raw, is_own):
         super().__init__(prefix, raw)
-        self.name = name
+        self.name, self._is_own = name, is_own
+
+    def close(self):
+        """Close the file, if it was opened here."""
+        if self._is_own:
+            self._raw.close()
+        super().close()
 
 
 def _binary_format(head):

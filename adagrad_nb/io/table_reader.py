@@ -94,6 +94,8 @@ class TableReader:
         Names of the columns that are read, in the order of the table; empty before the first chunk.
     hashed_names : dict
         If `keep_names` was set to True before the reading: the names of the hashed features by column.
+    has_positive : bool
+        Whether any label was one of `positive`.
     size, position : int or None
         Size of the data and the part that the current pass has read, in bytes or rows; None if unknown.
     """
@@ -111,7 +113,7 @@ class TableReader:
         self._found = options.columns  # by the rows read so far
         self._position = 0
         self.column_names: tuple = ()
-        self.keep_names = False
+        self.keep_names = self.has_positive = False
         self.hashed_names: dict = {}
 
     @property
@@ -227,6 +229,8 @@ class TableReader:
         used = matching_columns(self.name, list(names), self._found.names)
         arrays = {name: batch.arrays[batch.names.index(name)] for name in used}
         y = None if label is None else self._labels(batch.names[label], batch.arrays[label])
+        if options.positive is not None and y is not None:
+            self.has_positive = self.has_positive or bool(np.any(y))
         weights = None
         if weight is not None:
             weights, mask = to_numbers(batch.names[weight], batch.arrays[weight])
