@@ -144,8 +144,8 @@ class KernelCache(_Cache):
         checksum, data = data[:HASH_BYTES], data[HASH_BYTES:]
         if checksum != hashlib.sha256(data).digest() or data[:HASH_BYTES] != key:
             return None
-        # Numba would call target_context.refresh(), which prepares the compiler and takes 0.4 s of each process.  Machine
-        # code only needs the runtime for arrays.
+        # Numba would call target_context.refresh(), which prepares the compiler and takes 0.35 s of each process.
+        # Machine code only needs the runtime for arrays.
         rtsys.initialize(target_context)
         try:
             return CompileResult._rebuild(target_context, *pickle.loads(data[HASH_BYTES:]))
