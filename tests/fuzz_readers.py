@@ -7,6 +7,7 @@
 import contextlib
 import io
 import os
+import pathlib
 import re
 import sys
 import tempfile
@@ -206,7 +207,7 @@ def _cache_bytes():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "rows.cache")
         adagrad_nb.write_cache(chunks, path)
-        return open(path, "rb").read()
+        return pathlib.Path(path).read_bytes()
 
 
 def _model_bytes():
@@ -214,7 +215,7 @@ def _model_bytes():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.npz")
         model.save(path)
-        return open(path, "rb").read()
+        return pathlib.Path(path).read_bytes()
 
 
 def check_file(raw, load_file):
