@@ -11,6 +11,7 @@ from .linear.fit import fit_linear
 from .minimize.drivers import minimize_adagrad
 from .optim.state import init
 from .optim.step import update
+from .records.schedules import RateSearch
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,6 +28,7 @@ class _HalfSquare(NamedTuple):
 def warm_up(dtype: npt.DTypeLike = np.float64) -> None:
     """Compile the default `update`, `minimize_adagrad` and `fit_linear`, or load them from the disk cache.
 
+    Of `fit_linear`, this is the search for the learning rate from its start to its end, and training with a fixed rate.
     Call it once per machine before several processes start, and before timing.
 
     Parameters
@@ -47,5 +49,8 @@ def warm_up(dtype: npt.DTypeLike = np.float64) -> None:
     x = np.ones(2, dtype)
     update(x, x, init(x))
     minimize_adagrad(_HalfSquare(), x[:1], maxiter=1)
+    X, y = np.eye(8, 2, dtype=dtype), np.arange(8) % 2
+    whole_search = RateSearch(halve_at=(1, 2, 3))  # type: ignore[call-arg]
     for loss in ("logistic", "squared"):
-        fit_linear(np.eye(2, dtype=dtype), np.array([0, 1]), loss=loss).predict(np.eye(2))
+        for lr in (whole_search, 0.5):
+            fit_linear(X, y, loss=loss, lr=lr, standardize_targets=loss == "squared").predict(X)

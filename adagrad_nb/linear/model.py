@@ -287,6 +287,7 @@ class LinearModel:
         self.parameters = self.parameters.with_options(
             self.parameters.loss, self.average, self.invariant, rate_scale=1.0 if scale is None else scale
         )
+        self.parameters.rate_scale = scale  # None and 1.0 give the same steps, and a file has None
 
     def _declare_classes(self, classes):
         """Set the labels that the caller declares."""
