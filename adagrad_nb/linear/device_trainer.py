@@ -132,7 +132,7 @@ def to_device(X: Any, dtype: npt.DTypeLike | None = None) -> DeviceRows:
     >>> X, y = np.eye(4), np.array([0, 1, 0, 1])
     >>> if has_cuda():
     ...     X = to_device(X)
-    >>> model = fit_linear(X, y, batch_size=2, passes=20)
+    >>> model = fit_linear(X, y, lr=0.5, batch_size=2, passes=20)
     >>> model.progressive_loss > 0.5, bool(model.mean_loss(np.eye(4), y) < 0.3)
     (True, True)
     """

@@ -346,31 +346,32 @@ class LinearEstimator(BaseEstimator):
 
     def _forget_weights(self):
         """Let `coef_` and `intercept_` be those of the model again."""
-        for name in ("_coef", "_intercept", "_has_own_weights"):
-            vars(self).pop(name, None)
+        self._weights = {}  # read so far, or set by the user
+        vars(self).pop("_has_own_weights", None)
 
     @property
     def coef_(self):
         """Weights, which are computed from the model when they are first read."""
-        if "_coef" not in vars(self):
-            self._coef = self._shape_coef(self._fitted_model("coef_").coef)
-        return self._coef
+        model = self._fitted_model("coef_")
+        if "coef" not in self._weights:
+            self._weights["coef"] = self._shape_coef(model.coef)
+        return self._weights["coef"]
 
     @coef_.setter
     def coef_(self, value):
-        self._coef, self._has_own_weights = value, True
+        self._weights, self._has_own_weights = vars(self).get("_weights", {}) | {"coef": value}, True
 
     @property
     def intercept_(self):
         """Intercepts, which are computed from the model when they are first read."""
-        if "_intercept" not in vars(self):
-            model = self._fitted_model("intercept_")
-            self._intercept = np.atleast_1d(model.intercept).astype(model.dtype)
-        return self._intercept
+        model = self._fitted_model("intercept_")
+        if "intercept" not in self._weights:
+            self._weights["intercept"] = np.atleast_1d(model.intercept).astype(model.dtype)
+        return self._weights["intercept"]
 
     @intercept_.setter
     def intercept_(self, value):
-        self._intercept, self._has_own_weights = value, True
+        self._weights, self._has_own_weights = vars(self).get("_weights", {}) | {"intercept": value}, True
 
     def _fitted_model(self, name):
         """Return the model; raise AttributeError for the attribute `name` of an estimator that is not fitted."""

@@ -199,6 +199,12 @@ class SearchedParameters(CandidateTable, MultiOutput):
             n_classes=self.n_classes, batch_size=1 if self.is_scaled else 2,
         )  # fmt: skip
 
+    def set_weights(self, coef: np.ndarray, intercept: np.ndarray) -> None:
+        """Set the weights, of shape (n_classes, n_features) or (n_features,), and the intercepts, of all rates."""
+        if coef.ndim == 2:
+            coef, intercept = np.tile(coef, (self.rates.size, 1)), np.tile(intercept, self.rates.size)
+        super().set_weights(coef, intercept)
+
     # --- candidates --------------------------------------------------------------------------------------------------
 
     def halve(self, loss_sums: np.ndarray) -> np.ndarray | None:

@@ -108,9 +108,11 @@ IRIS = StandardScaler().fit_transform(IRIS)
 
 
 def no_penalty(kind, **options):
-    """An estimator without a penalty; the default of theirs is L2."""
+    """An estimator without a penalty, and with one learning rate; the default of theirs is L2."""
     if kind in (SGDClassifier, SGDRegressor):
         options |= {"penalty": None, "tol": None}
+    else:
+        options = {"lr": 0.5} | options
     return kind(**options)
 
 
