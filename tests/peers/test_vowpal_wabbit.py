@@ -96,6 +96,7 @@ def test_quantile(tau, tmp_path):
     assert model.progressive_loss == pytest.approx(vw_loss, rel=TOLERANCE)
 
 
+@pytest.mark.filterwarnings("ignore:fit_linear. the progressive loss:UserWarning")
 def test_poisson(tmp_path):
     """Theirs is the deviance: twice the loss above that of a perfect prediction, with 1e-6 in the logarithm."""
     X, _, weight = rcv1()
