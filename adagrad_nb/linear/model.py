@@ -739,7 +739,7 @@ def _check_standardized(loss):
 def _check_same_targets(loss, old):
     """Raise ValueError if a model with the loss `old` cannot continue with `loss`: the targets are of another kind."""
     kinds = [target_type(record) if not is_multi_output_loss(record) else "multiclass" for record in (loss, old)]
-    if kinds[0] != kinds[1]:
+    if kinds[0] != kinds[1] and kinds != ["continuous", "binary"]:  # labels are the numbers -1 and 1
         words = {"binary": "two labels", "multiclass": "several classes", "continuous": "numbers", "count": "counts"}
         new_targets, old_targets = (words.get(kind, f"targets of type {kind!r}") for kind in kinds)
         raise ValueError(

@@ -104,11 +104,6 @@ def test_mean_loss_checks_its_arguments():
             "softmax",
             "loss: got Softmax, a loss for several classes, but the model has Logistic, a loss for",
         ),
-        (
-            "logistic",
-            "squared",
-            "loss: got Squared, a loss for numbers, but the model has Logistic, a loss for two lab",
-        ),
         ("softmax", "squared", "loss: got Squared, a loss for numbers, but the model has Softmax, a loss for several"),
         ("squared", "logistic", "loss: got Logistic, a loss for two labels, but the model has Squared, a loss for num"),
         ("squared", "poisson", "loss: got Poisson, a loss for counts, but the model has Squared, a loss for numbers"),
