@@ -34,6 +34,7 @@ LARGE_MODULES = {
     "test_multi_output_model",
     "test_named_rows",
     "test_old_files",
+    "test_one_row",
     "test_rate_search",
     "test_rate_search_classes",
     "test_scaled_rows",
