@@ -59,7 +59,17 @@ from .optim.plateau import ReduceOnPlateau
 from .optim.presets import like
 from .optim.state import State, init, load_state
 from .optim.step import update
+from .records.adagrad_variants import (
+    KATE,
+    MADGRAD,
+    SGD,
+    DelayedAdagrad,
+    OptimisticAdagrad,
+    PowerAdagrad,
+    SCAdagrad,
+)
 from .records.averaging import EMA, OnlineToBatch, Polyak
+from .records.coin_betting import COCOB, KT
 from .records.dual_averaging import FTRL, RDA, PowerFTRL
 from .records.gates import Accumulate, LossScale, SkipNonFinite
 from .records.group_penalties import GroupL2, GroupLinf
@@ -79,6 +89,7 @@ from .records.losses import (
     SquaredHinge,
 )
 from .records.multiclass_losses import OneVsRest, Softmax
+from .records.nonconvex_penalties import MCP, SCAD
 from .records.penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
 from .records.rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
 from .records.schedules import (
@@ -138,15 +149,16 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "EMA", "FTRL", "L1", "L2", "RDA", "Absolute", "Accumulate", "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise",
-    "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm",
-    "ClipRMS", "ClipValue", "Columns", "Constant", "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay",
-    "DeviceRows", "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf",
-    "Hashed", "Hinge", "Huber", "Interaction", "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic",
-    "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric",
-    "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "Perceptron", "Piecewise", "Poisson", "Polyak",
-    "Polynomial", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale",
-    "RowAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",
+    "COCOB", "EMA", "FTRL", "KATE", "KT", "L1", "L2", "MADGRAD", "MCP", "RDA", "SCAD", "SGD", "Absolute", "Accumulate",
+    "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise", "Bounded", "Box", "CachedReader", "CachedRows", "Candidate",
+    "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Constant", "Cosine",
+    "CosineRestarts", "Cyclic", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "EarlyStopping", "ElasticNet",
+    "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hashed", "Hinge", "Huber", "Interaction",
+    "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize",
+    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle", "OneHot", "OneVsRest",
+    "OnlineToBatch", "Only", "OptimisticAdagrad", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
+    "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale",
+    "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",
     "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WarmUp", "ZeroNaN", "catch_up", "fit_linear",
     "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_text",
     "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache",

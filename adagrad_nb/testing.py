@@ -14,7 +14,7 @@ from .optim.state import init
 from .optim.step import update
 from .records.losses import has_probabilities, inverse_link, target_type
 from .records.penalties import prox, prox_k, prox_k_sum, value
-from .records.rules import initial_slots
+from .records.rules import initial_slots, step_at
 
 
 class Rosenbrock(NamedTuple):
@@ -143,12 +143,12 @@ def check_rule(rule: Any) -> None:
         if x_new != 1:
             raise AssertionError(f"{name}.step: a zero gradient at the start changes x = 1 to {x_new}")
         expected = x.copy()
-        for g in (np.cos(x), np.sin(x)):
+        for t, g in enumerate((np.cos(x), np.sin(x))):
             g = g.astype(dtype)
             accumulators = tuple(slot.copy() for slot in leaf.flat_slots)
             for i in range(x.size):
                 scalars = tuple(slot[i] for slot in accumulators)
-                expected[i], _ = leaf.update.rule.step(expected[i], g[i], scalars, dtype(0.1))
+                expected[i], _ = step_at(leaf.update.rule, expected[i], g[i], scalars, dtype(0.1), t)
             update(x, g, state, out=(x, state))
             np.testing.assert_allclose(
                 x,

@@ -19,12 +19,15 @@ import zipfile
 import numpy as np
 
 from ..records import (
+    adagrad_variants,
     averaging,
+    coin_betting,
     dual_averaging,
     gates,
     group_penalties,
     losses,
     multiclass_losses,
+    nonconvex_penalties,
     penalties,
     rules,
     schedules,
@@ -220,12 +223,15 @@ def _from_json(name, value, arrays, used, records, depth=0):
 
 def _record_classes():
     modules = (
+        adagrad_variants,
         averaging,
+        coin_betting,
         dual_averaging,
         gates,
         group_penalties,
         losses,
         multiclass_losses,
+        nonconvex_penalties,
         penalties,
         rules,
         schedules,

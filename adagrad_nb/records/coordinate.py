@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ..compiler.jit import jitable, load, pick, store
 from .penalties import prox
-from .rules import apply, cumulative_step_size, step
+from .rules import apply, cumulative_step_size, step_at
 from .transforms import transform_at
 
 
@@ -23,7 +23,7 @@ class Update(NamedTuple):
 def apply_update(update, x, g, s, lr, t, i):
     """x, s = prox(step(transform(x, g), s)) in update t."""
     x, g = transform_at(update.transforms, x, g, lr, i)
-    x, s = step(update.rule, x, g, s, lr)
+    x, s = step_at(update.rule, x, g, s, lr, t)
     return prox(update.penalty, x, cumulative_step_size(update.rule, s, lr, t + 1), i), s
 
 

@@ -10,6 +10,8 @@ A rule is a record with these members, where s is the tuple of accumulators of t
     Initial values of the accumulators.
 ``step(x, g, s, lr) -> (x, s)``
     The step of the loss alone, without the penalty.
+``step_at(x, g, s, lr, t) -> (x, s)``
+    The same for update t, counted from 0, for rules whose steps depend on t.  Default: ``step(x, g, s, lr)``.
 ``step_size(s, lr) -> float``
     Step size of the proximal step of the penalty at this coordinate.
 ``cumulative_step_size(s, lr, t) -> float``
@@ -55,6 +57,12 @@ step_size = method("step_size")
 
 
 @jitable
+def _step_at_any_time(rule, x, g, s, lr, t):
+    """Apply the step of a rule that does not depend on t."""
+    return step(rule, x, g, s, lr)
+
+
+@jitable
 def _step_size_of_one_update(rule, s, lr, t):
     """Return the step size of a rule whose step accounts for one gradient; it does not depend on t."""
     return step_size(rule, s, lr)
@@ -73,6 +81,7 @@ def _sum_squares(rule, total, n):
     return total
 
 
+step_at = method("step_at", default=_step_at_any_time)
 cumulative_step_size = method("cumulative_step_size", default=_step_size_of_one_update)
 preconditioner = method("preconditioner", default=_preconditioner_from_step_size)
 accumulate = method("accumulate")
