@@ -70,6 +70,7 @@ from .records.adagrad_variants import (
 )
 from .records.averaging import EMA, OnlineToBatch, Polyak
 from .records.coin_betting import COCOB, KT
+from .records.domains import L1Ball, L2Ball, Simplex
 from .records.dual_averaging import FTRL, RDA, PowerFTRL
 from .records.gates import Accumulate, LossScale, SkipNonFinite
 from .records.group_penalties import GroupL2, GroupLinf
@@ -154,14 +155,14 @@ __all__ = [
     "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Constant", "Cosine",
     "CosineRestarts", "Cyclic", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "EarlyStopping", "ElasticNet",
     "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hashed", "Hinge", "Huber", "Interaction",
-    "InverseSqrt", "InverseTime", "L2Decay", "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize",
-    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle", "OneHot", "OneVsRest",
-    "OnlineToBatch", "Only", "OptimisticAdagrad", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial",
-    "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale",
-    "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",
-    "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WarmUp", "ZeroNaN", "catch_up", "fit_linear",
-    "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_text",
-    "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache",
-    "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update",
-    "warm_up", "write_cache",
+    "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "LinearModel", "Logistic", "LossScale", "MasterCopy",
+    "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle", "OneHot",
+    "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "Perceptron", "Piecewise", "Poisson", "Polyak",
+    "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau",
+    "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SkipNonFinite", "SmoothHinge", "Softmax",
+    "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WarmUp", "ZeroNaN", "catch_up",
+    "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight",
+    "load_text", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_arrow",
+    "read_cache", "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw", "to_device", "to_optax",
+    "to_torch", "update", "warm_up", "write_cache",
 ]  # fmt: skip

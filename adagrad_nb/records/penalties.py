@@ -251,7 +251,7 @@ class ElasticNet(NamedTuple):
 class Box(NamedTuple):
     """Bounds on each coordinate: zero in [lower, upper], infinite outside.
 
-    The proximal step is the projection ``min(max(x, lower), upper)``.
+    The proximal step is the projection ``min(max(x, lower), upper)``.  A box is also a domain (see `domains`).
 
     Parameters
     ----------
