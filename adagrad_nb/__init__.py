@@ -126,6 +126,7 @@ from .records.transforms import (
     Rescale,
     ZeroNaN,
 )
+from .regret.comparator import Comparator, best_fixed
 from .warmup import warm_up
 
 __version__ = "0.1.0"
@@ -152,17 +153,17 @@ def __dir__() -> list[str]:
 __all__ = [
     "COCOB", "EMA", "FTRL", "KATE", "KT", "L1", "L2", "MADGRAD", "MCP", "RDA", "SCAD", "SGD", "Absolute", "Accumulate",
     "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise", "Bounded", "Box", "CachedReader", "CachedRows", "Candidate",
-    "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Constant", "Cosine",
-    "CosineRestarts", "Cyclic", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "EarlyStopping", "ElasticNet",
-    "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hashed", "Hinge", "Huber", "Interaction",
-    "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "LinearModel", "Logistic", "LossScale", "MasterCopy",
-    "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle", "OneHot",
-    "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "Perceptron", "Piecewise", "Poisson", "Polyak",
+    "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator", "Constant",
+    "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "EarlyStopping",
+    "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hashed", "Hinge", "Huber",
+    "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "LinearModel", "Logistic", "LossScale",
+    "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle",
+    "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "Perceptron", "Piecewise", "Poisson", "Polyak",
     "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau",
     "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SkipNonFinite", "SmoothHinge", "Softmax",
-    "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WarmUp", "ZeroNaN", "catch_up",
-    "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight",
-    "load_text", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_arrow",
-    "read_cache", "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw", "to_device", "to_optax",
-    "to_torch", "update", "warm_up", "write_cache",
+    "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WarmUp", "ZeroNaN", "best_fixed",
+    "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state",
+    "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
+    "read_arrow", "read_cache", "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw", "to_device",
+    "to_optax", "to_torch", "update", "warm_up", "write_cache",
 ]  # fmt: skip

@@ -25,6 +25,7 @@ ORDER = [
     ["io"],
     ["optim"],
     ["minimize", "linear"],
+    ["regret"],
     ["testing", "warmup", "plots"],
     ["__init__"],
     ["cli"],
