@@ -5,7 +5,8 @@ import scipy
 
 from ._check import first_true, no_mask, numbers_of_objects
 
-UNSIGNED_DTYPES = {np.dtype(np.int32): np.uint32, np.dtype(np.int64): np.uint64}
+UNSIGNED_DTYPES = {np.dtype(np.int32): np.dtype(np.uint32), np.dtype(np.int64): np.dtype(np.uint64)}
+CSR_CLASSES = (scipy.sparse.csr_array, scipy.sparse.csr_matrix)
 
 
 def as_csr(X, dtype=None):
@@ -35,6 +36,30 @@ def as_csr(X, dtype=None):
         with np.errstate(over="ignore"):  # the kernels report rows with infinite values
             X = scipy.sparse.csr_array((X.data.astype(dtype), X.indices, X.indptr), shape=X.shape)
     return X
+
+
+def only_row(X, dtype):
+    """Return the column indices, unsigned, and the values of a well-formed CSR matrix of one row, else None.
+
+    None says that X needs the checks, the conversion or the error message of `as_csr`, which take much longer.  The
+    column indices may be out of range.
+    """
+    if type(X) not in CSR_CLASSES:
+        return None
+    indptr, indices, values, shape = X.indptr, X.indices, X.data, X.shape
+    if len(shape) != 2 or shape[0] != 1 or not type(indptr) is type(indices) is type(values) is np.ndarray:
+        return None
+    if indptr.shape != (2,) or indptr.dtype not in UNSIGNED_DTYPES or values.dtype != dtype:
+        return None
+    if indices.dtype not in UNSIGNED_DTYPES or not indices.ndim == values.ndim == 1:
+        return None
+    first, end = indptr.tolist()
+    if first != 0 or not 0 <= end <= min(indices.size, values.size):
+        return None
+    if not (indices.flags.c_contiguous and values.flags.c_contiguous):
+        return None
+    indices = indices.view(UNSIGNED_DTYPES[indices.dtype])
+    return (indices, values) if end == indices.size == values.size else (indices[:end], values[:end])
 
 
 def with_own_indptr(X):

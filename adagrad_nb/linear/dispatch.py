@@ -75,7 +75,7 @@ def row_kernel(parameters, batch_size, X, spec, leading=()):
 
 def batch_kernel(parameters, batch_size, X, spec, leading=()):
     """Return a kernel that makes one update for the mean gradient of `batch_size` rows."""
-    touched, slot_of = allocate_batch_index(X, batch_size, leading)
+    touched, slot_of = allocate_batch_index(parameters, X, batch_size, leading)
     w, g = np.empty((2, *touched.shape), X.dtype)
     slots = _allocate_slots(parameters, touched.shape)
     return compiled_for(mini_batch.learn_batches, spec), mini_batch.BatchBuffers(
@@ -91,17 +91,24 @@ def _multi_output_kernel(parameters, batch_size, X, spec):
     row = parameters.row_workspace(as_unsigned(X.indices).dtype)
     if batch_size == 1:
         return compiled_for(multi_rows.learn_multi_rows, spec), row
-    touched, slot_of = allocate_batch_index(X, batch_size)
+    touched, slot_of = allocate_batch_index(parameters, X, batch_size)
     g, bias_g = parameters.batch_gradients(touched.size)
     sums = np.empty(parameters.n_loss_sums)
     workspace = multi_batch.MultiBatchBuffers(batch_size, g, bias_g, touched, slot_of, sums, row)
     return compiled_for(multi_batch.learn_multi_batches, spec), workspace
 
 
-def allocate_batch_index(X, batch_size, leading=()):
+def allocate_batch_index(parameters, X, batch_size, leading=()):
     """Return arrays for the features of a batch, and for the slot of each feature, which is -1 outside a batch."""
-    shape = (*leading, min(batch_size * _longest_row(X), X.shape[1], int(X.indptr[-1])))
-    slot_of = np.full((*leading, X.shape[1]), -1, np.int32 if shape[-1] < 2**31 else np.int64)
+    n_values = int(X.indptr[-1])
+    shape = (*leading, min(batch_size * _longest_row(X), X.shape[1], n_values))
+    dtype = np.int32 if shape[-1] < 2**31 else np.int64
+    if leading or n_values >= X.shape[1]:
+        slot_of = np.full((*leading, X.shape[1]), -1, dtype)
+    else:  # filling it would take longer than few rows, so the next call uses it too: kernels leave -1 in it
+        slot_of = parameters.cache.get("slot_of", ())
+        if len(slot_of) < X.shape[1]:
+            slot_of = parameters.cache["slot_of"] = np.full(X.shape[1], -1, dtype)
     return np.empty(shape, np.int64), slot_of
 
 

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import inspect
 import numbers
+import operator
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ from .early_stopping import early_stopping_monitor
 from .fit import fit_linear
 from .model_options import check_options
 from .named_rows import is_numeric, named_chunk
-from .one_row import can_learn_row, learn_row
+from .one_row import learn_row, learn_rows
 from .row_order import sort_rows_by_hash
 from .target_scaling import can_standardize
 from .targets import BinaryLabels, MulticlassLabels, Numbers, apply_class_weight, check_class_weight
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
     from .early_stopping import EarlyStopping
 
 LOSS_ALIASES = {"log_loss": "logistic", "squared_error": "squared"}  # scikit-learn's names
+# Looking a name up takes 5 µs less than `has_probabilities`, and scikit-learn asks before each call of `predict_proba`.
+_PROBABILISTIC_LOSSES = {"log_loss", *(name for name, cls in LOSSES.items() if has_probabilities(cls))}
+FEW_ROWS = 64  # up to which `partial_fit` trains in place whatever the number of values
 TARGET_WORDS = {"binary": "labels", "multiclass": "labels", "continuous": "numbers", "count": "counts"}
 
 
@@ -60,6 +64,16 @@ def _is_constant(value):
     if isinstance(value, tuple):
         return all(map(_is_constant, value))
     return value is None or isinstance(value, (str, numbers.Number))
+
+
+@functools.cache
+def _getter(cls):
+    """Return a function that takes the attributes of an estimator and returns the values of its parameters."""
+    return operator.itemgetter(*cls._get_param_names())
+
+
+def _number_of_values(X):
+    return X.nnz if scipy.sparse.issparse(X) else X.size
 
 
 def _only_value(y):
@@ -266,7 +280,8 @@ class LinearEstimator(BaseEstimator):
 
     def _fit_once(self, X, y, sample_weight, classes=None):
         first = not hasattr(self, "model_")
-        if not first and classes is None and sample_weight is None and self._learn_row(X, y):
+        owns_model = not first and classes is None and self._owns_model()
+        if owns_model and sample_weight is None and self._learn_row(X, y):
             return self
         options = self._fit_linear_options()
         if self.early_stopping:
@@ -278,53 +293,73 @@ class LinearEstimator(BaseEstimator):
         y = self._encode_targets(X, y, not first, classes)
         if first:
             self.loss_curve_ = []
-        self._fit_model(X, y, self._row_weights(y, sample_weight), None if first else self.model_, options)
+        weight = self._row_weights(y, sample_weight)
+        if owns_model and X.dtype == self.model_.dtype and self._are_few(X):
+            self._learn_rows(X, y, weight)
+            return self
+        self._fit_model(X, y, weight, None if first else self.model_, options)
         # The next call may train this model in place: nothing else has it.  A shallow copy of self has another id.
         self._row_owner = (id(self), self.model_, self._constant_parameters())
         return self
 
     def _constant_parameters(self):
-        """Return the values of the parameters if none can change in place, else None."""
-        values = [vars(self)[name] for name in self._parameter_names()]
-        return values if all(map(_is_constant, values)) else None
+        """Return the values of the parameters if none that a model has can change in place, else None."""
+        names = set(self._get_param_names()) - {"class_weight"}  # which gives the weights of the rows
+        if not all(_is_constant(getattr(self, name)) for name in names):
+            return None
+        return _getter(type(self))(vars(self))
+
+    def _owns_model(self):
+        """Return whether nothing else has the model, and the parameters are those that it was trained with."""
+        attributes = vars(self)
+        owner, owned, values = attributes.get("_row_owner", (None, None, None))
+        if owner != id(self) or owned is not self.model_ or values is None:
+            return False
+        return all(map(operator.is_, _getter(type(self))(attributes), values))
 
     def _learn_row(self, X, y):
-        """Train on one sparse row, in place, if it and the parameters need no further check; return whether it is so.
+        """Train on one sparse row, in place, if it needs no further check; return whether it is so.
 
-        The checks and the copy of the other way take a hundred times as long as the update.
+        The checks of the other way take a hundred times as long as the update.
         """
-        attributes, model = vars(self), self.model_
-        owner, owned, values = attributes.get("_row_owner", (None, None, None))
-        if owner != id(self) or owned is not model or values is None or not can_learn_row(model):
-            return False
-        if any(attributes[name] is not value for name, value in zip(self._parameter_names(), values, strict=True)):
-            return False
-        if not self._is_plain_row(X) or X.dtype != model.dtype:
+        model = self.model_
+        if model.batch_size != 1 or vars(self).get("class_weight") is not None or not self._is_plain_row(X):
             return False
         target = self._encode_row_target(_only_value(y))
         if target is None:
             return False
-        loss = learn_row(model, X, target, 1.0)
-        self.loss_curve_.append(loss)
-        self.n_iter_, self.validation_curve_, self.t_ = 1, [], model.parameters.t
-        self._forget_weights()
+        loss = learn_row(model, X, target)
+        if loss is None:
+            return False
+        self._end_pass([loss])
         return True
 
-    def _is_plain_row(self, X):
-        """Return whether X is one row in CSR form that needs no conversion."""
-        return (
-            getattr(X, "format", None) == "csr"
-            and X.shape == (1, self.n_features_in_)
-            and X.dtype in (np.float32, np.float64)
-            and "feature_names_in_" not in vars(self)
-            and "columns_" not in vars(self)
-            and bool(np.isfinite(X.data).all())
-        )
+    def _are_few(self, X):
+        """Return whether copying the model may take longer than training on these rows."""
+        model = self.model_
+        return model.n_seen > 0 and (X.shape[0] <= FEW_ROWS or _number_of_values(X) < model.n_features)
 
-    @classmethod
-    @functools.cache
-    def _parameter_names(cls):
-        return cls._get_param_names()
+    def _learn_rows(self, X, y, weight):
+        """Train on rows in place."""
+        model, pass_losses = self.model_, PassLosses(self.callback)
+        target = model.target
+        if self._class_codes() is not None:
+            model.target = self._target(self._class_codes(), model)
+        try:
+            learn_rows(model, X, y, weight, pass_losses)
+        finally:
+            model.target = target
+        self._end_pass(pass_losses.losses())
+
+    def _is_plain_row(self, X):
+        """Return whether X is one sparse row with the columns of the model, without names."""
+        attributes = vars(self)
+        return (
+            type(X) in _csr.CSR_CLASSES
+            and X.shape == (1, self.n_features_in_)
+            and "feature_names_in_" not in attributes
+            and "columns_" not in attributes
+        )
 
     def _fit_model(self, X, y, weight, model, options):
         if model is not None:
@@ -336,13 +371,16 @@ class LinearEstimator(BaseEstimator):
             dtype=None if model is None else model.dtype, **self._suited_to_classes(options),
         )  # fmt: skip
         self.model_.columns = getattr(self, "columns_", None)
-        losses = pass_losses.losses()
+        self._end_pass(pass_losses.losses())
+        return self
+
+    def _end_pass(self, losses):
+        """Set the attributes that describe the training, after passes with these losses."""
         self.loss_curve_ += losses
         self.n_iter_ = len(losses)
         self.validation_curve_ = list(self.model_.pass_losses)
         self.t_ = self.model_.parameters.t
         self._forget_weights()
-        return self
 
     def _forget_weights(self):
         """Let `coef_` and `intercept_` be those of the model again."""
@@ -382,9 +420,14 @@ class LinearEstimator(BaseEstimator):
     # --- predictions -------------------------------------------------------------------------------------------
 
     def _decision_scores(self, X):
+        attributes = vars(self)
+        if "model_" in attributes and "_has_own_weights" not in attributes and self._is_plain_row(X):
+            scores = self.model_.score_row(X)
+            if scores is not None:
+                return scores
+            if X.dtype in (np.float32, np.float64) and np.isfinite(X.data).all():
+                return self.model_.decision_function(X)
         check_is_fitted(self)
-        if self._is_plain_row(X) and "_has_own_weights" not in vars(self):
-            return self.model_.decision_function(X)
         X = self._check_data(X)
         coef = np.atleast_2d(self.coef_) if self._has_dense_coef() else self.coef_
         scores = safe_sparse_dot(X, coef.T, dense_output=True) + self.intercept_
@@ -489,8 +532,9 @@ loss_curve_ : list of float
 validation_curve_ : list of float
     Loss of each pass that `early_stopping` monitored; empty without it.
 model_ : LinearModel
-    The model, with its ``state`` and the method ``save``.  `partial_fit` on a single sparse row changes it in place;
-    other calls replace it.  Copy a model that is to be kept, with ``model_.copy()``.""",
+    The model, with its ``state`` and the method ``save``.  `partial_fit` changes it in place for at most 64 rows, and
+    for rows with fewer values than the model has features; other calls replace it.  Copy a model that is to be kept,
+    with ``model_.copy()``.""",
     "NOTES": """\
 Notes
 -----
@@ -514,6 +558,8 @@ def _fill_docstring(cls):
 
 def _supports_probabilities(estimator):
     """Return True if the loss has probabilities; raise AttributeError otherwise.  For `available_if`."""
+    if type(estimator.loss) is str and estimator.loss in _PROBABILISTIC_LOSSES:
+        return True
     loss = estimator._resolve_loss()
     if not has_probabilities(loss):
         raise AttributeError(
@@ -920,10 +966,13 @@ class AdagradRegressor(RegressorMixin, LinearEstimator):
 
     def _encode_row_target(self, y):
         """Return the target of a row as the loss takes it, in an array, or None if it needs checks."""
-        if type(y) not in (int, float) or target_type(self.model_.loss) != "continuous":
+        model = self.model_
+        if type(y) not in (int, float) or target_type(model.loss) != "continuous":
             return None
-        target = np.array([y], self.model_.dtype)
-        return target if np.isfinite(target[0]) else None
+        target = np.array([y], model.dtype)
+        if not np.isfinite(target[0]):
+            return None
+        return np.array([y], np.float64) if model.standardize_targets else target
 
     def _class_codes(self):
         return None

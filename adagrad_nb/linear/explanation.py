@@ -76,14 +76,16 @@ def explain(model: Any, X: Any, n_largest: int, label: Any, names: Any = None) -
     scores = np.atleast_1d(model.decision_function(rows)[0])
     classes = None if model.classes is None else model.classes.tolist()
     position, sign, label = _output(classes, scores, label)
-    coef = np.atleast_2d(model.coef)[position]
+    end = rows.indptr[-1]
+    indices, values = rows.indices[:end], rows.data[:end]
+    coef = np.atleast_2d(model.coef_of(indices))[position]
     intercept = float(np.atleast_1d(model.intercept)[position])
-    products = sign * rows.data * coef[rows.indices]
+    products = sign * values * coef
     found = [
-        Contribution(
-            " or ".join(hashed[j]) if j in hashed else feature_name(model, j), value, sign * float(coef[j]), product
+        Contribution(_name_of(model, hashed, j), value, sign * weight, product)
+        for j, value, weight, product in zip(
+            indices.tolist(), values.tolist(), coef.tolist(), products.tolist(), strict=True
         )
-        for j, value, product in zip(rows.indices.tolist(), rows.data.tolist(), products.tolist(), strict=True)
         if value
     ]
     if model.has_intercept:

@@ -105,7 +105,8 @@ def fit_linear(
         2 as two rows, so weights should be 1 on average.
     model : LinearModel, optional
         Model to continue from; it is not changed.  Options that are not given are those of the model.  Training on
-        A and then on B is bit-equal to training on A and B in one call.
+        A and then on B is bit-equal to training on A and B in one call.  The model is copied: 0.1 s for 2²⁴ features.
+        For single rows use `partial_fit` of `AdagradClassifier` or `AdagradRegressor`, which trains in place.
     average : Polyak, OnlineToBatch or False, optional
         Report the mean of the iterates after updates ``start``, ``start`` + 1, … in `coef`, `intercept` and
         predictions.  `OnlineToBatch` takes the iterates before these updates, which predicted the rows.  The mean is

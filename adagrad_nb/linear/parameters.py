@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import _check
-from ..compiler.jit import cast, compiled_for
+from ..compiler.jit import cast, compiled_entry, compiled_for, errors_ignored
 from ..compiler.simd import LANES4
 from ..optim.options import Options
 from ..optim.state import State, init
@@ -105,7 +105,7 @@ class Parameters:
     rate_scale: float | None = None
     summed_rates: tuple[int, float] = (0, 0.0)
     power_sum_table: Any = None
-    cache: dict[str, Any]
+    cache: dict[Any, Any]
 
     # Members that the subclasses define.
     kernels: Any  # module with the loops over all features
@@ -162,6 +162,11 @@ class Parameters:
     def sums_rates(self) -> bool:
         """Whether lazy updates measure time in summed learning rates."""
         return isinstance(self.lazy_strategy(), SummedRates)
+
+    @property
+    def has_fixed_spec(self) -> bool:
+        """Whether `spec` has records of the same types and arrays after each update: no sums of learning rates."""
+        return not isinstance(self.lazy_strategy(), (SummedRates, PowerSums))
 
     def _is_other_average(self, average: Any) -> bool:
         """Return whether an average differs from the present one; two classes may have equal entries."""
@@ -267,6 +272,31 @@ class Parameters:
         if kernel not in self.cache:
             self.cache[kernel] = compiled_for(kernel, spec)
         return self.cache[kernel]
+
+    def score_row(self, columns: np.ndarray, values: np.ndarray, n_columns: int) -> np.ndarray | None:
+        """Return the scores of one row for all outputs by the last iterate, or None.
+
+        None says that a column index is not below `n_columns`, or that the score of the only output is not finite.
+        """
+        cached = self.cache.get(columns.dtype)
+        if cached is None:
+            cached = self.cache[columns.dtype] = self._prepare_scores(columns, values)
+        kernel, weights, workspace = cached
+        out = np.empty((2, *weights.bias.shape[1:]), self.dtype)  # not in the cache: threads may predict at once
+        if workspace is None:
+            workspace = self.catch_up_workspace()
+        with errors_ignored():
+            is_valid = kernel(self.spec(), weights, columns, values, n_columns, *workspace, self.state.t, out)
+        return out[0] if is_valid else None
+
+    def _prepare_scores(self, columns, values):
+        """Return the kernel of `score_row`, its weights, and its workspace or None if the kernel writes to it."""
+        spec, weights, workspace = self.spec(), self.kernel_arrays(), self.catch_up_workspace()
+        kernel = self._compiled_for_spec(self.kernels.score_row, spec)
+        if self.has_fixed_spec:
+            out = np.empty((2, *weights.bias.shape[1:]), self.dtype)
+            kernel = compiled_entry(kernel, spec, weights, columns, values, 0, *workspace, 0, out)
+        return kernel, weights, None if is_group_penalty(self.state.penalty) else workspace
 
     def catch_up(self, lazy: Any = None, columns: Any = ()) -> np.ndarray:
         """Return the weights after all updates so far, including those that a feature missed.
@@ -506,8 +536,11 @@ class SingleOutput(Parameters):
 
     def is_finite(self, output: int | slice | None = None, columns: Any = ()) -> bool:
         """Return whether the weights of all features, or of `columns`, and the intercept are finite."""
-        weights = self.weights if isinstance(columns, tuple) else self.weights[columns]
-        return _check.is_finite(weights) and _check.is_finite(self.bias)
+        if not math.isfinite(self.bias[0]):
+            return False
+        if isinstance(columns, tuple):
+            return _check.is_finite(self.weights)
+        return rows.are_finite(self.weights[:, None], columns)
 
     def _tables(self):
         return [self.weights, *self.state.leaves[0].flat_slots], [self.bias, *self.bias_state.leaves[0].flat_slots]
@@ -746,9 +779,12 @@ class MultiOutput(Parameters):
 
     def is_finite(self, output: int | slice | None = None, columns: Any = ()) -> bool:
         """Return whether the weights of some outputs, or of all, are finite, of all features or of `columns`."""
-        part = (slice(None), 0, slice(None) if output is None else output)
-        table = self.table if isinstance(columns, tuple) else self.table[columns]
-        return _check.is_finite(table, part) and _check.is_finite(self.bias_table, part)
+        part = slice(None) if output is None else output
+        if not np.isfinite(self.bias_table[0, 0, part]).all():
+            return False
+        if isinstance(columns, tuple):
+            return _check.is_finite(self.table, (slice(None), 0, part))
+        return rows.are_finite(self.table[:, 0, part], columns)
 
     def _tables(self):
         return [self.table], [self.bias_table]

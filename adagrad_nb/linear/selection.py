@@ -6,6 +6,8 @@ or use weights take the features of the weights as `columns`, by default all fea
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from ..compiler.simd import LANES4
@@ -46,6 +48,14 @@ class OnlyOutput:
         coef = coef[: X.n_columns]
         return out, rows.decision_values(X.indptr, X.indices, X.data, coef, parameters.dtype.type(intercept), out)
 
+    def score_row(self, parameters, loss_sums, columns, values, n_columns):
+        """Return the scores of one row, or None if an index is out of range or a score is not finite.
+
+        Only for parameters without averaged iterates.
+        """
+        scores = parameters.score_row(columns, values, n_columns)
+        return None if scores is None else scores.reshape(1)
+
     def is_finite(self, parameters, loss_sums, columns=()):
         """Return whether all reported weights are finite."""
         return parameters.is_finite(columns=columns)
@@ -56,7 +66,7 @@ class BestOutput(OnlyOutput):
 
     def best(self, loss_sums):
         """Return the position of the output with the lowest loss."""
-        return int(np.argmin(loss_sums[:-1]))
+        return int(loss_sums[:-1].argmin())
 
     def losses(self, loss_sums):
         """Return the sum of the losses of each output."""
@@ -73,6 +83,12 @@ class BestOutput(OnlyOutput):
     def intercept(self, parameters, loss_sums):
         """Return the intercept as a float."""
         return float(parameters.reported_bias()[0, self.best(loss_sums)])
+
+    def score_row(self, parameters, loss_sums, columns, values, n_columns):
+        """Return the score of one row, or None if an index is out of range or the score is not finite."""
+        scores = parameters.score_row(columns, values, n_columns)
+        best = self.best(loss_sums)
+        return scores[best : best + 1] if scores is not None and math.isfinite(scores[best]) else None
 
     def outputs(self, parameters, loss_sums):
         """Return the outputs of the best learning rate, as a slice."""
@@ -93,7 +109,7 @@ class SearchedOutput(BestOutput):
 
     def best(self, loss_sums):
         """Return the position of the output with the lowest loss, in which recent rows count more."""
-        return int(np.argmin(loss_sums[: loss_sums.size // 2 - 1]))
+        return int(loss_sums[: loss_sums.size // 2 - 1].argmin())
 
     def losses(self, loss_sums):
         """Return the sum of the losses of each output."""
@@ -122,6 +138,7 @@ class LastOutput(SearchedOutput):
     """
 
     coef, intercept, is_finite = OnlyOutput.coef, OnlyOutput.intercept, OnlyOutput.is_finite
+    score_row = OnlyOutput.score_row
 
     def best(self, loss_sums):
         """Return the position of the output."""
@@ -164,6 +181,12 @@ class AllOutputs(OnlyOutput):
         """Return the weights, of shape (n_features, n_classes), and the intercepts that predict rows on a device."""
         used = self.outputs(parameters, loss_sums)
         return parameters.reported_weights(columns)[:, used], parameters.reported_bias()[0, used]
+
+    def score_row(self, parameters, loss_sums, columns, values, n_columns):
+        """Return the scores of one row, or None if an index is out of range or a score is not finite."""
+        scores = parameters.score_row(columns, values, n_columns)
+        scores = None if scores is None else scores[None, self.outputs(parameters, loss_sums)]
+        return scores if scores is not None and np.isfinite(scores).all() else None
 
     def decision_values(self, parameters, loss_sums, X, columns=()):
         """Return the scores of the rows `X`, and the number of the first row without them."""

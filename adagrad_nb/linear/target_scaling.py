@@ -97,7 +97,7 @@ class TargetScaling:
         """Add rows of non-zero weight to the sums; `y` is the targets minus the offset."""
         if not y.size:
             return
-        _, total, power, n_rows, total_weight, deviation, _, _ = self.values
+        _, total, power, n_rows, total_weight, deviation, _, _ = self.values.tolist()
         with np.errstate(over="ignore", invalid="ignore"):  # the kernels reject targets whose squares overflow
             weights = np.cumsum(np.concatenate([[total_weight], weight]))
             totals = np.cumsum(np.concatenate([[total], weight * y]))

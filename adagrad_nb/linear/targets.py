@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _check
-from ..compiler.jit import cast, compiled_for
+from ..compiler.jit import cast, compiled_entry, compiled_for
 from ..records.losses import Logistic, inverse_link
 from ..records.multiclass_losses import OneVsRest, Softmax, target_type
 from .kernels import rows
@@ -390,7 +390,7 @@ def multiclass_probabilities(loss, scores, dtype):
     if isinstance(loss, Softmax):
         probabilities = np.exp(scores - scores.max(axis=1, keepdims=True))
     elif isinstance(loss, OneVsRest):
-        probabilities = apply_inverse_link(loss.loss, scores.ravel(), dtype).reshape(scores.shape)
+        probabilities = InverseLink(loss.loss).apply(scores.ravel(), dtype).reshape(scores.shape)
         probabilities[probabilities.sum(axis=1) == 0] = 1  # no binary problem predicts its class
     else:
         loss = cast(loss, dtype)
@@ -406,12 +406,18 @@ def two_columns(probability):
     return both
 
 
-def apply_inverse_link(loss, scores, dtype):
-    """Return the inverse link of a vector of scores, computed in double precision."""
-    scores, out = np.ascontiguousarray(scores, np.float64), np.empty(np.shape(scores))
-    loss = cast(loss, np.float64)
-    compiled_for(rows.apply_inverse_link, loss)(loss, scores, out)
-    return out.astype(dtype)
+class InverseLink:
+    """Compiled inverse link of a loss."""
+
+    def __init__(self, loss):
+        self.loss, scores = cast(loss, np.float64), np.empty(0)
+        self.kernel = compiled_entry(compiled_for(rows.apply_inverse_link, self.loss), self.loss, scores, scores)
+
+    def apply(self, scores, dtype):
+        """Return the inverse link of a vector of scores, computed in double precision."""
+        scores, out = np.ascontiguousarray(scores, np.float64), np.empty(np.shape(scores))
+        self.kernel(self.loss, scores, out)
+        return out.astype(dtype, copy=False)
 
 
 def _class_probabilities(loss, scores):

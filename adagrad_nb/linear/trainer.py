@@ -88,9 +88,13 @@ class Trainer:
     dtype, classes, class_weight, threads, callback
         Checked arguments of `fit_linear`.
     early_stopping : EarlyStoppingMonitor or None
+    is_in_place : bool, default False
+        Whether to train `model` itself, with its present options, and not a copy.
     """
 
-    def __init__(self, model, options, *, dtype, classes, class_weight, threads, early_stopping, callback):
+    def __init__(
+        self, model, options, *, dtype, classes, class_weight, threads, early_stopping, callback, is_in_place=False
+    ):  # fmt: skip
         self.options, self.dtype, self.classes, self.class_weight = options, dtype, classes, class_weight
         self.threads, self.early_stopping, self.callback = threads, early_stopping, callback
         self.model = self.start_time = None
@@ -100,7 +104,7 @@ class Trainer:
         self.finishes_chunks = self.is_stopping = False  # whether a chunk is finished before a callback ends training
         self.slice_rows = 1024  # grows and shrinks with the time of a slice
         if model is not None:
-            self._set_model(continue_from(model, options, dtype))
+            self._set_model(model if is_in_place else continue_from(model, options, dtype))
             self.model.expects_known_rows = False
 
     def fit_chunk(self, chunk, pass_index, shuffle_key, chunk_index):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from adagrad_nb import Columns, Hashed, Interaction, Numeric, OneHot, Text, fit_linear, read_arrow
+from adagrad_nb import L1, Columns, Hashed, Interaction, LinearModel, Numeric, OneHot, Text, fit_linear, read_arrow
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(200, 5)) * (RNG.random((200, 5)) < 0.7)
@@ -82,3 +82,25 @@ def test_arguments_are_checked(arguments, message):
         fit_linear(X, X[:, 0] > 0).explain(*arguments)
     with pytest.raises(ValueError, match="label: got 3, but the model predicts numbers"):
         fit_linear(X, X[:, 0], loss="squared").explain(X[:1], label=3)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_explanation_reads_only_the_weights_of_the_row(n_classes, monkeypatch):
+    """The weights of all features of a wide model take a second, those of a row microseconds."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 8)), np.arange(60) % n_classes
+    model = fit_linear(X, y, lr=0.5, penalty=L1(1e-2))
+    coef = np.atleast_2d(model.coef)
+    np.testing.assert_array_equal(model.coef_of([5, 0, 5]), model.coef[..., [5, 0, 5]])
+    row = X[:1] * [1, 0, 1, 0, 0, 0, 1, 0]
+    monkeypatch.setattr(LinearModel, "coef", property(lambda self: pytest.fail("computes all weights")))
+    explanation = model.explain(row, label=1)
+    weights = {c.name: c.weight for c in explanation.contributions if c.name != "(intercept)"}
+    assert weights == {str(j): coef[-1 if n_classes == 2 else 1, j] for j in (0, 2, 6)}
+
+
+@pytest.mark.parametrize("features", [[8], [-1], [0.5], [[1]]])
+def test_weights_of_features_that_do_not_exist_are_refused(features):
+    model = fit_linear(np.eye(8), np.arange(8) % 2, lr=0.5)
+    with pytest.raises((TypeError, ValueError), match="features: got"):
+        model.coef_of(features)

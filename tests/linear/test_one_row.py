@@ -199,7 +199,7 @@ def test_single_rows_train_in_place_to_the_same_model(name, n_classes):
 
 @pytest.mark.parametrize("options", [{"loss": "huber", "lr": 0.1, "standardize_targets": False}, {}, {"batch_size": 2}])
 def test_single_rows_of_numbers_train_to_the_same_model(options):
-    """Also with standardised targets, whose rows are not learnt in place."""
+    """Also with standardised targets, whose learning rate changes before rows 16 and 32."""
     X, _ = make_rows()
     y = X @ np.ones(N_FEATURES) + 3
     if "batch_size" in options:
@@ -209,6 +209,120 @@ def test_single_rows_of_numbers_train_to_the_same_model(options):
     if "batch_size" not in options:  # whose batches end with a call
         assert_equal_estimators(one_by_one, at_once)
     assert (n_tables == 1) == ("loss" in options)
+
+
+FEW_ROWS_OPTIONS = {
+    "plain": (AdagradClassifier(lr=0.5), 2),
+    "l2": (AdagradClassifier(lr=0.5, penalty="l2"), 2),
+    "class weights": (AdagradClassifier(lr=0.5, class_weight={0: 2.0}), 2),
+    "average of classes": (AdagradClassifier(lr=0.5, average=True, penalty="l1"), 4),
+    "end of search": (AdagradClassifier(lr=RateSearch((0.1, 0.5, 1.0), halve_at=(20, 40))), 2),
+    "standardized": (AdagradRegressor(), 2),
+    "batches": (AdagradClassifier(lr=0.5, batch_size=5), 2),
+    "batches of classes": (AdagradClassifier(lr=0.5, batch_size=5, penalty="l1"), 4),
+}
+
+
+@pytest.mark.parametrize("name", FEW_ROWS_OPTIONS)
+def test_few_rows_with_weights_train_in_place_to_the_same_model(name, monkeypatch):
+    estimator, n_classes = FEW_ROWS_OPTIONS[name]
+    X, y = make_rows(n_classes)
+    weight = np.where(np.arange(60) % 7, 1.5, 0.0)
+    first = {"classes": np.unique(y)} if isinstance(estimator, AdagradClassifier) else {}
+    parts = clone(estimator).partial_fit(X[:10], y[:10], sample_weight=weight[:10], **first)
+    model = parts.model_
+    monkeypatch.setattr(model_module.LinearModel, "copy", lambda self: pytest.fail("copies the model"))
+    for k, start in enumerate(range(10, 60, 10)):
+        rows = X[start : start + 10]
+        part = slice(start, start + 10)
+        parts.partial_fit(rows.toarray() if k == 1 else rows, y[part], sample_weight=weight[part])
+    assert parts.model_ is model
+    at_once = clone(estimator)
+    if estimator.batch_size == 1:
+        at_once.partial_fit(X, y, sample_weight=weight, **first)
+        assert_equal_estimators(parts, at_once)
+    else:  # whose batches end with a call
+        monkeypatch.undo()
+        chunks = [slice(start, start + 10) for start in range(0, 60, 10)]
+        for rows in chunks:
+            at_once.partial_fit(X[rows], y[rows], sample_weight=weight[rows], **first)
+            at_once._row_owner = None  # copies its model
+        assert_equal_estimators(parts, at_once)
+    assert len(parts.loss_curve_) == 6
+    assert (parts.predict(X) == at_once.predict(X)).all()
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        AdagradClassifier(lr=0.5, penalty="l1"),
+        AdagradClassifier(lr=RateSearch((0.1, 0.5, 1.0), halve_at=(22, 24))),
+        AdagradClassifier(lr=0.5, batch_size=3),
+        AdagradRegressor(),
+    ],
+)
+@pytest.mark.parametrize("position", [0, 9])
+def test_few_rows_of_which_one_is_rejected_change_nothing(estimator, position):
+    X, y = make_rows()
+    estimator = clone(estimator).partial_fit(X[:20], y[:20]).partial_fit(X[20:21], y[20:21])
+    before = copy.deepcopy(estimator)
+    bad = X[21:31].copy()
+    bad.data[bad.indptr[position]] = 1e200
+    with pytest.raises(ValueError, match=f"row {position} gives"):
+        estimator.partial_fit(bad, y[21:31])
+    assert_equal_estimators(estimator, before)
+    assert_equal_estimators(estimator.partial_fit(X[21:31], y[21:31]), before.partial_fit(X[21:31], y[21:31]))
+
+
+def test_rows_that_the_quick_check_rejects_are_refused_as_in_the_long_way():
+    """`only_row` returns None for each kind of row that is not plain, and `fit_linear` names the fault."""
+    X, y = make_rows()
+    model = fit_linear(X, y, lr=0.5)
+    classifier = AdagradClassifier(lr=0.5).partial_fit(X, y)
+    faults = {
+        "data, is nan": ("data", np.array([np.nan]), r"X: got nan in row 0|contains NaN"),
+        "index": ("indices", np.array([N_FEATURES], np.int32), r"column index 600 in row 0"),
+        "negative index": ("indices", np.array([-1], np.int32), r"column index -1 in row 0"),
+        "start": ("indptr", np.array([1, 1], np.int32), r"must start with 0"),
+        "end": ("indptr", np.array([0, 2], np.int32), r"ends with 2"),
+        "decreasing": ("indptr", np.array([0, -1], np.int32), r"must not decrease"),
+        "kind of indices": ("indices", np.array([0.0]), r"indices: got dtype float64"),
+        "no array": ("indices", [0], r"indices: got list|must be"),
+    }
+    for name, (attribute, value, message) in faults.items():
+        row = sp.csr_array((np.ones(1), np.array([5], np.int32), np.array([0, 1], np.int32)), shape=(1, N_FEATURES))
+        setattr(row, attribute, value)
+        with pytest.raises((ValueError, TypeError), match=message):
+            model.predict_proba(row)
+        if name not in ("no array", "kind of indices"):  # of which scikit-learn makes other errors
+            with pytest.raises(ValueError):
+                classifier.partial_fit(row, [1])
+            with pytest.raises(ValueError):
+                classifier.predict_proba(row)
+    assert classifier.t_ == 60
+    wide = sp.csr_array((np.ones(1), np.array([5]), np.array([0, 1])), shape=(1, N_FEATURES + 1))
+    with pytest.raises(ValueError, match="got 601 columns"):
+        model.predict_proba(wide)
+
+
+def test_forms_of_a_row_give_the_same_score():
+    X, y = make_rows()
+    model = fit_linear(X, y, lr=0.5, penalty=L1(1e-3))
+    expected = model.decision_function(X)[:1]
+    row = X[:1]
+    frozen = row.copy()
+    for array in (frozen.data, frozen.indices, frozen.indptr):
+        array.flags.writeable = False
+    strided = row.copy()
+    strided.data = np.repeat(row.data, 2)[::2]
+    spare = row.copy()
+    spare.data, spare.indices = np.append(row.data, np.nan), np.append(row.indices, -1).astype(np.int32)
+    long = row.copy()
+    long.indices, long.indptr = row.indices.astype(np.int64), row.indptr.astype(np.int64)
+    for form in (row, frozen, strided, spare, long, sp.csr_matrix(row), row.tocsc(), row.toarray(), X[:1].astype("f4")):
+        np.testing.assert_allclose(model.decision_function(form), expected, rtol=1e-6)
+    for form in (row, frozen, strided, spare, long, sp.csr_matrix(row), row.tocsc(), row.toarray()):
+        np.testing.assert_array_equal(model.decision_function(form), expected)
 
 
 @pytest.mark.parametrize("options", [{"lr": 0.5}, {"lr": 0.5, "penalty": "l1", "average": True}, {}])

@@ -445,6 +445,28 @@ def decision_values(indptr, indices, data, w, bias, out):
 
 
 @jit
+def score_row(spec, weights, columns, values, n_columns, buffers, t, out):
+    """out[0, c] = w·x + bias of one row and output c, with the weights after all updates before t; return True
+
+    Return False, without scores, if a column index is not below `n_columns`.  out[1] is workspace.
+    """
+    spec, weights = borrow_arrays(spec), borrow_arrays(weights)
+    w, s, last_update, bias, _ = weights
+    for c in range(w.shape[1]):
+        out[0, c] = bias[0, c]
+    for k in range(columns.shape[0]):
+        i = columns[k]
+        if i >= n_columns:
+            return False
+        for c in range(w.shape[1]):
+            out[1, c] = w[i, c]
+        catch_up_outputs(spec, out, 1, s, last_update, buffers, i, t)
+        for c in range(w.shape[1]):
+            out[0, c] += out[1, c] * values[k]
+    return True
+
+
+@jit
 def compute_losses(loss, y, p, z, out):
     """out[r] = loss of the scores p[r] at the target y[r]"""
     loss_sums = out[:1].copy()

@@ -238,6 +238,16 @@ def are_below(columns, n):
 
 
 @jit
+def are_finite(table, columns):
+    """Return whether table[i, c] is finite for each i of `columns` and each c."""
+    for k in range(columns.shape[0]):
+        for c in range(table.shape[1]):
+            if not math.isfinite(table[columns[k], c]):
+                return False
+    return True
+
+
+@jit
 def catch_up_columns(spec, weights, columns, t, out):
     """out[k] = w[columns[k]] after all updates before t; `columns` is an array, or () for all"""
     spec, weights = borrow_arrays(spec), borrow_arrays(weights)
@@ -275,6 +285,24 @@ def decision_values(indptr, indices, data, w, bias, out):
             return r
         out[r] = p
     return out.shape[0]
+
+
+@jit
+def score_row(spec, weights, columns, values, n_columns, t, out):
+    """out[0] = w·x + bias of one row, with the weights after all updates before t; return whether it is finite
+
+    It is not computed if a column index is not below `n_columns`.
+    """
+    spec, weights = borrow_arrays(spec), borrow_arrays(weights)
+    w, s, last_update, bias, _ = weights
+    p = bias[0]
+    for k in range(columns.shape[0]):
+        i = columns[k]
+        if i >= n_columns:
+            return False
+        p += caught_up(feature_spec(spec, i), w[i], load(s, i), last_update, i, t) * values[k]
+    out[0] = p
+    return math.isfinite(p)
 
 
 @jit
