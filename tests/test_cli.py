@@ -175,6 +175,24 @@ def test_info_describes_a_model(files, tmp_path, capsys):
     assert re.search(r"intercept +0\n", out)
 
 
+def test_a_model_of_weights_only_predicts_and_does_not_train(files, tmp_path, capsys):
+    paths = [str(tmp_path / name) for name in ("full", "weights")]
+    for path, flags in zip(paths, ([], ["--weights-only"]), strict=True):
+        main(["train", str(files[0]), "--quiet", "--lr", "0.5", "--model", path, *flags])
+    predictions = []
+    for path in paths:
+        capsys.readouterr()
+        assert main(["predict", path, str(files[0])]) == 0
+        predictions.append(capsys.readouterr().out)
+    assert predictions[0] == predictions[1]
+    assert main(["info", paths[1]]) == 0
+    out = capsys.readouterr().out
+    assert "training state    none, saved with weights_only=True" in out
+    assert "learning rate" not in out
+    assert main(["train", str(files[0]), "--quiet", "--initial-model", paths[1]]) != 0
+    assert "no training state" in capsys.readouterr().err
+
+
 def test_info_lists_the_rates_of_a_search(files, tmp_path, capsys):
     path = str(tmp_path / "m.npz")
     main(["train", str(files[0]), "--quiet", "--lr", "auto", "--model", path])

@@ -46,12 +46,16 @@ def _describe(model):
     """Return the names and values of the lines of a description."""
     used = np.count_nonzero(np.any(np.atleast_2d(model.coef) != 0, axis=0))
     state = model.parameters.state
-    lines: dict[str, str] = {
-        "loss": str(model.loss),
+    training = {
         "rule": str(state.rule),
         "learning rate": str(state.lr),
         "steps": _describe_steps(model),
         "penalty": str(state.penalty),
+    }
+    if model.is_weights_only:
+        training = {"training state": "none, saved with weights_only=True; for predictions only"}
+    lines: dict[str, str] = {"loss": str(model.loss)} | training
+    lines |= {
         "precision": str(model.dtype),
         "rows trained on": f"{model.n_seen:,}",
         "progressive loss": f"{model.progressive_loss:.5f}",

@@ -42,6 +42,10 @@ def _add_train(commands):
         "-f", "--model", metavar="OUT",
         help="file to save the model to; it holds all that is needed to continue training",
     )  # fmt: skip
+    command.add_argument(
+        "--weights-only", action="store_true",
+        help="save only what predictions need: a smaller file, from which training cannot continue",
+    )  # fmt: skip
     command.add_argument("-i", "--initial-model", metavar="FILE", help="continue training this model on new rows")
     command.add_argument("--plot", metavar="PNG", help="file to save a plot of the training to")
     command.add_argument("--quiet", action="store_true", help="print no table and no progress bar")

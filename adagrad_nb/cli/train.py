@@ -60,7 +60,7 @@ def run_train(options: argparse.Namespace) -> int:
         if model.is_searching and not options.quiet:
             print_candidates(model)
     if options.model:
-        model.save(options.model)
+        model.save(options.model, weights_only=options.weights_only)
         result["model"] = options.model
         if not options.json:
             print(f"model      {options.model}")

@@ -128,6 +128,29 @@ def check_labels(target, labels):
         raise ValueError(f"labels: got {shorten_repr(labels[:8])}; must be different and in increasing order")
 
 
+def check_weights(model, arrays):
+    """Raise ValueError unless the arrays of a file without training state fit a model."""
+    outputs = (model.classes.size,) if is_multi_output_loss(model.loss) else ()
+    w = np.broadcast_to(model.dtype.type(0), (model.n_features, *outputs))
+    like = {"tally": np.zeros(2), "w": w, "bias": np.zeros(outputs or (1,), model.dtype)}
+    if model.standardize_targets:
+        like["targets"] = model.target_scaling.values
+    schema.check_names(arrays, like)
+    for name, array in like.items():
+        schema.check_array(name, arrays[name], ArrayField.like(array, None))
+        schema.check_entries(name, arrays[name], FINITE)
+    schema.check_entries("tally", arrays["tally"][1:], "[0, inf)")
+    _check_targets(model, arrays)
+
+
+def _check_targets(model, arrays):
+    """Raise ValueError unless the numbers of standardised targets are in their ranges."""
+    if model.standardize_targets:
+        schema.check_entries("targets", arrays["targets"], FINITE)
+        schema.check_entries("targets", arrays["targets"][2:], "[0, inf)")
+        schema.check_entries("targets", arrays["targets"][2:3], "[1, 2]")
+
+
 def check_arrays(model, like, arrays, t):
     """Raise ValueError unless arrays fit a model after t updates.
 
@@ -166,10 +189,7 @@ def check_arrays(model, like, arrays, t):
             schema.check_entries(name, array[..., reported], FINITE)
         elif name != "last":
             schema.check_entries(name, array, of_slots.get(name, FINITE))
-    if model.standardize_targets:
-        schema.check_entries("targets", arrays["targets"], FINITE)
-        schema.check_entries("targets", arrays["targets"][2:], "[0, inf)")
-        schema.check_entries("targets", arrays["targets"][2:3], "[1, 2]")
+    _check_targets(model, arrays)
     if "last" in arrays:
         current = t
         if "totals" in arrays:

@@ -13,7 +13,7 @@ from . import dispatch
 from .kernels import merging as kernels
 from .kernels.lazy import SummedRates
 from .kernels.rows import Rows
-from .model import LinearModel, options_equal
+from .model import LinearModel, check_trainable, options_equal
 from .named_rows import common_columns
 from .targets import BinaryLabels, check_sample_weight
 
@@ -104,6 +104,7 @@ def merge(
     for k, model in enumerate(models):
         if not isinstance(model, LinearModel):
             raise TypeError(f"models: got {type(model).__name__} at index {k}; must be a LinearModel")
+        check_trainable(model, "models")
         dispatch.check_mergeable("models", model.parameters)
         if model.standardize_targets:
             raise ValueError(

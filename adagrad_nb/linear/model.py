@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import _csr
+from .. import _check, _csr
 from .._csr import as_csr, as_unsigned, only_row
 from ..compiler.jit import cast, compiled_for
 from ..cuda.arrays import is_device_array, to_host
@@ -104,6 +104,8 @@ class LinearModel:
         The learning rates of a search, with the progressive loss of each and the update at which it was removed.
     weight_unit : float
         Unit of the sample weights, by the root of which a search divides its learning rates; 1.0 without a search.
+    is_weights_only : bool
+        Whether the model was saved with ``weights_only=True``, and cannot be trained further.
     has_several_rates, is_searching : bool
         Whether the model trains with several learning rates; whether it searches for the best one (`RateSearch`).
     rate : float
@@ -128,6 +130,7 @@ class LinearModel:
     target_scaling: TargetScaling | None = None
     weight_unit: float = 1.0
     weight_exponents = 0  # sum of the binary exponents of the weights, of a search
+    is_weights_only: bool = False
     expects_known_rows = False  # whether the next call repeats rows, whose losses are not progressive
     columns: Columns | None = None
     reader_options: dict[str, Any] | None = None
@@ -322,11 +325,13 @@ class LinearModel:
     @property
     def state(self) -> State:
         """Copy of the options, accumulators and update count of the weights."""
+        check_trainable(self, "state")
         return self.parameters.states()[0]
 
     @property
     def bias_state(self) -> State:
         """Copy of the options, accumulators and update count of the intercept."""
+        check_trainable(self, "bias_state")
         return self.parameters.states()[1]
 
     @property
@@ -716,7 +721,7 @@ class LinearModel:
 
     # --- files -------------------------------------------------------------------------------------------------------
 
-    def save(self, path: str | os.PathLike) -> None:
+    def save(self, path: str | os.PathLike, weights_only: bool = False) -> None:
         """Write the model and its training state to a file, so that training can continue.
 
         Parameters
@@ -724,13 +729,19 @@ class LinearModel:
         path : str or path-like
             File name.  The file is replaced atomically: it has its old content or all of the new content.  It keeps its
             permissions, and a symbolic link stays one.
+        weights_only : bool, default False
+            Whether to write only what predictions need: the weights, the intercept, the labels and the columns.  The
+            file is smaller; weights of zero take no space if most are zero.  The model that `load_model` reads from it
+            predicts with the same bits, and cannot be trained further.
 
         Raises
         ------
         ValueError
             If a number of the model is not finite.
         """
-        archive.write_archive(path, FILE_KIND, *self._to_content())
+        _check.boolean("weights_only", weights_only)
+        is_partial = weights_only or self.is_weights_only
+        archive.write_archive(path, FILE_KIND, *(self._to_weights() if is_partial else self._to_content()))
 
     def _to_content(self):
         """Return the content of a file: JSON data, and arrays by name."""
@@ -745,20 +756,59 @@ class LinearModel:
             | {"intercept": self.has_intercept}
             | ({"standardize_targets": True} if self.standardize_targets else {}),
             "loss": archive.to_json(self.loss, arrays),
-            "labels": [label.item() if isinstance(label, np.generic) else label for label in self.target.to_json()],
-            "n_features": self.n_features,
-            "dtype": self.dtype.name,
             "since": 0 if parameters.iterate_sums is None else parameters.iterate_sums.first_update,
             "t": parameters.t,
-            "n_seen": self.n_seen,
         }
         if (self.weight_unit, self.weight_exponents) != (1.0, 0):
             meta["weights"] = [self.weight_unit, self.weight_exponents]
+        return meta | self._describe_data(), arrays
+
+    def _describe_data(self):
+        """Return the part of a file's JSON data that does not depend on the training."""
+        meta = {
+            "labels": [label.item() if isinstance(label, np.generic) else label for label in self.target.to_json()],
+            "n_features": self.n_features,
+            "dtype": self.dtype.name,
+            "n_seen": self.n_seen,
+        }
         if self.columns is not None:
             meta["columns"] = self.columns.to_json()
         if self.reader_options is not None:
             meta["reader"] = self.reader_options
-        return meta, arrays
+        return meta
+
+    def _to_weights(self):
+        """Return the content of a file for predictions: JSON data, and arrays by name."""
+        arrays = {
+            "tally": np.array(self.selection.loss_totals(self.loss_sums), np.float64),
+            "w": np.ascontiguousarray(self.coef.T),
+            "bias": np.atleast_1d(self.selection.intercept(self.parameters, self.loss_sums)).astype(self.dtype),
+        }
+        if self.standardize_targets:
+            arrays["targets"] = self.target_scaling.values
+        file_schema.check_weights(self, arrays)
+        numbers = {"intercept": self.has_intercept, "standardize_targets": self.standardize_targets}
+        loss = {"loss": archive.to_json(self.loss, arrays)}
+        return {"weights_only": True, "numbers": numbers} | loss | self._describe_data(), arrays
+
+    def _restore_weights(self, meta, arrays):
+        """Set a new model to the content of a file for predictions."""
+        self._restore_data(meta)
+        self.n_seen = schema.count_entry(meta, "n_seen")
+        self._set_target(self.target.from_json(meta["labels"]))
+        file_schema.check_weights(self, arrays)
+        self.loss_sums = arrays["tally"]
+        self.parameters.set_nonzero_weights(arrays["w"], arrays["bias"])
+        if self.standardize_targets:
+            self.target_scaling.restore(arrays["targets"])
+        self.is_weights_only = True
+
+    def _restore_data(self, meta):
+        """Set the columns and the reader of a file, and check its labels."""
+        if "columns" in meta:
+            self.columns = file_schema.read_columns(meta, self.n_features)
+        self.reader_options = schema.reader_options_entry(meta)
+        file_schema.check_labels(self.target, schema.entry(meta, "labels", list))
 
     def _arrays(self):
         """Return all arrays under their names in a file."""
@@ -767,16 +817,12 @@ class LinearModel:
 
     def _restore(self, meta, arrays):
         """Set a new model to the content of a file; raise ValueError for what does not fit its options."""
-        if "columns" in meta:
-            self.columns = file_schema.read_columns(meta, self.n_features)
-        self.reader_options = schema.reader_options_entry(meta)
-        labels = schema.entry(meta, "labels", list)
-        file_schema.check_labels(self.target, labels)
+        self._restore_data(meta)
         if self.is_searching:
             self.parameters.fit_to_file(*file_schema.read_candidates(arrays))
             self._end_search()
             self.loss_sums = np.zeros(self.parameters.n_loss_sums)
-        self._set_target(self.target.from_json(labels))
+        self._set_target(self.target.from_json(meta["labels"]))
         t, first_update, self.n_seen = file_schema.read_counts(meta, self.average)
         file_schema.check_arrays(self, self._arrays(), arrays, t)
         self.loss_sums = arrays["tally"]
@@ -860,6 +906,15 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
         )
 
 
+def check_trainable(model: LinearModel, name: str) -> None:
+    """Raise ValueError for a model without training state, which the argument or attribute `name` needs."""
+    if model.is_weights_only:
+        raise ValueError(
+            f"{name}: the model has no training state, because it was saved with weights_only=True; save it with "
+            "model.save(path) after training and load that file, or train a new model"
+        )
+
+
 def continue_from(model: LinearModel, options: dict[str, Any], dtype: npt.DTypeLike | None) -> LinearModel:
     """Return a copy of the model with the options that differ from its own.
 
@@ -868,6 +923,7 @@ def continue_from(model: LinearModel, options: dict[str, Any], dtype: npt.DTypeL
     ValueError
         If an option differs that cannot change.
     """
+    check_trainable(model, "model")
     if "loss" in options and is_multi_output_loss(model.loss):
         options = options | {"loss": multiclass_loss(options["loss"])}
     if dtype is not None and np.dtype(dtype) != model.dtype:

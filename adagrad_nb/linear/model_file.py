@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..io import archive, schema
+from ..records.rules import Adagrad
 from . import file_schema
 from .model import FILE_KIND, LinearModel
 from .model_options import check_options
@@ -55,6 +56,8 @@ def load_model(path: str | os.PathLike, records: Sequence[type] = ()) -> LinearM
 
 def model_from_content(meta: dict[str, Any], arrays: dict[str, Any], records: Sequence[type] = ()) -> LinearModel:
     """Return the model with the content of a file; raise ValueError if parts of it do not fit the others."""
+    if "weights_only" in meta:
+        return _model_for_predictions(meta, arrays, records)
     values = schema.entry(meta, "options", dict) | {"loss": schema.entry(meta, "loss", dict)}
     options = archive.options_from_json(values, (*file_schema.OPTIONS, "loss"), arrays, records)
     numbers = file_schema.read_numbers(meta)
@@ -62,4 +65,21 @@ def model_from_content(meta: dict[str, Any], arrays: dict[str, Any], records: Se
     n_features = file_schema.read_n_features(meta, arrays, options["loss"], options["lr"])
     model = LinearModel(n_features, np.dtype(file_schema.read_dtype(meta)), **options, **numbers)
     model._restore(meta, arrays)
+    return model
+
+
+def _model_for_predictions(meta, arrays, records):
+    """Return the model with the content of a file without training state."""
+    loss = archive.options_from_json({"loss": schema.entry(meta, "loss", dict)}, ("loss",), arrays, records)["loss"]
+    numbers = schema.entry(meta, "numbers", dict)
+    schema.check_names(numbers, ("intercept", "standardize_targets"))
+    options = {"loss": loss, "penalty": None, "rule": Adagrad(), "lr": 0.0}
+    options |= {name: schema.entry(numbers, name, bool) for name in numbers}
+    check_options(**options)
+    n_features = schema.count_entry(meta, "n_features")
+    schema.check_names(arrays, ("w",), arrays)
+    if arrays["w"].shape[:1] != (n_features,):
+        raise ValueError(f"n_features: got {n_features}, but w has shape {arrays['w'].shape}")
+    model = LinearModel(n_features, np.dtype(file_schema.read_dtype(meta)), **options)
+    model._restore_weights(meta, arrays)
     return model

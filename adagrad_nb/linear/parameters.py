@@ -517,6 +517,11 @@ class SingleOutput(Parameters):
         """Set the weights, of shape (n_features,), and the intercept."""
         self.weights[:], self.bias[:] = coef, intercept
 
+    def set_nonzero_weights(self, w: np.ndarray, bias: np.ndarray) -> None:
+        """Set weights of shape (n_features,) that are not zero, and the intercept.  Memory of others stays unused."""
+        changed = np.flatnonzero((w != 0) | np.signbit(w))
+        self.weights[changed], self.bias[:] = w[changed], bias
+
     def reported_weights(self, columns: Any = ()) -> np.ndarray:
         """Return the weights for predictions of all features, or of `columns`."""
         if not self.n_averaged:
@@ -743,6 +748,11 @@ class MultiOutput(Parameters):
         """Set the weights, of shape (n_outputs, n_features), or (n_features,) for all outputs, and the intercepts."""
         self.table[:, 0, : self.n_outputs] = np.atleast_2d(coef).T
         self.bias_table[0, 0, : self.n_outputs] = intercept
+
+    def set_nonzero_weights(self, w: np.ndarray, bias: np.ndarray) -> None:
+        """Set weights of shape (n_features, n_outputs) that are not zero, and the intercepts."""
+        changed = np.flatnonzero(((w != 0) | np.signbit(w)).any(axis=1))
+        self.table[changed, 0, : self.n_outputs], self.bias_table[0, 0, : self.n_outputs] = w[changed], bias
 
     def reported_weights(self, columns: Any = ()) -> np.ndarray:
         """Return the weights for predictions of all features, or of `columns`; one row of outputs for each."""

@@ -9,19 +9,24 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from linear_problems import COLUMNS, STRENGTHS, X, Y, assert_same_model, fit_plain, model_values
 from numpy.testing import assert_array_equal
 
 from adagrad_nb import (
+    L1,
     L2,
     Adagrad,
     Bounded,
     Box,
     ElasticNet,
     Piecewise,
+    Polyak,
+    Rates,
     Squared,
     fit_linear,
     load_model,
+    merge,
 )
 from adagrad_nb.io import archive
 from adagrad_nb.linear import model as linear_options
@@ -216,3 +221,71 @@ def test_a_name_without_suffix_or_folder(tmp_path, monkeypatch):
     assert [item.name for item in tmp_path.iterdir()] == ["model"]
     assert_same_model(load_model("model"), fit_linear(X, Y, lr=0.5))
     assert_same_model(load_model(pathlib.Path("model")), fit_linear(X, Y, lr=0.5))
+
+
+# --- files for predictions -------------------------------------------------------------------------------------------
+
+PREDICTION_OPTIONS = {
+    "l1": {"penalty": L1(1e-2), "lr": 0.5},
+    "average": {"average": Polyak(), "penalty": L2(0.1), "lr": 0.5},
+    "search": {},
+    "rates": {"lr": Rates((0.1, 0.5))},
+    "normalized": {"normalized": True, "lr": 0.5, "intercept": False, "dtype": np.float32},
+    "numbers": {"loss": "squared", "standardize_targets": True},
+    "classes": {"lr": 0.5},
+    "search of classes": {},
+}
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("name", PREDICTION_OPTIONS)
+def test_a_file_of_weights_predicts_with_the_same_bits(name, tmp_path):
+    path, again, n_features = tmp_path / "weights", tmp_path / "again", 5000
+    wide = sp.csr_array((X.data, X.indices, X.indptr), shape=(X.shape[0], n_features)) if sp.issparse(X) else X
+    y = np.arange(wide.shape[0]) % 3 if "classes" in name else Y
+    model = fit_linear(wide, y, **PREDICTION_OPTIONS[name])
+    model.save(path, weights_only=True)
+    loaded = load_model(path)
+    loaded.save(again)
+    for other in (loaded, load_model(again)):
+        assert_array_equal(other.coef, model.coef)
+        assert_array_equal(other.intercept, model.intercept)
+        assert other.coef.dtype == model.coef.dtype == model.dtype
+        for rows in (wide, wide[:1]):
+            assert_array_equal(other.decision_function(rows), model.decision_function(rows))
+            assert_array_equal(other.predict(rows), model.predict(rows))
+        assert (other.n_seen, other.progressive_loss) == (model.n_seen, model.progressive_loss)
+        assert other.is_weights_only
+    for train in (lambda: fit_linear(wide, y, model=loaded), lambda: merge([loaded]), lambda: loaded.state):
+        with pytest.raises(ValueError, match=r"has no training state, .*weights_only=True; save it with model.save"):
+            train()
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_a_file_of_weights_is_small(tmp_path):
+    """Only the non-zero weights take space, 16 bytes each."""
+    rng, n_features = np.random.default_rng(0), 2**16
+    rows = sp.csr_array((np.ones(200), rng.integers(0, n_features, 200), np.arange(0, 201, 10)), shape=(20, n_features))
+    model = fit_linear(rows, np.arange(20) % 2, lr=0.5)
+    model.save(tmp_path / "weights", weights_only=True)
+    assert os.path.getsize(tmp_path / "weights") < 16 * np.count_nonzero(model.coef) + 4096
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"w": np.zeros(3)}, "n_features: got"),
+        ({"w": np.full(COLUMNS, np.nan)}, "w: "),
+        ({"bias": np.zeros(2)}, "bias: got shape"),
+        ({"tally": np.array([0.0, -1.0])}, "tally: "),
+        ({"slot0": np.zeros(COLUMNS)}, "slot0: there is no such array"),
+    ],
+)
+def test_a_malformed_file_of_weights_is_rejected(change, message, tmp_path):
+    path = tmp_path / "weights"
+    fit_linear(X, Y, lr=0.5).save(path, weights_only=True)
+    meta, arrays = archive.read_archive(path, linear_options.FILE_KIND)
+    archive.write_archive(path, linear_options.FILE_KIND, meta, arrays | change)
+    with pytest.raises(ValueError, match=message):
+        load_model(path)
