@@ -1,7 +1,7 @@
 """One row of 20 values at a time: `predict_proba` and `partial_fit` beside scikit-learn, River and Vowpal Wabbit.
 
-The rows have 2**12, 2**20 and 2**24 features.  Each package gets the row in its own form, which is made before the timing:
-scipy.sparse, a dict, or text that Vowpal Wabbit parses.
+The rows have 2**12, 2**20 and 2**24 features.  Each package gets the row in its own form, which is made before the
+timing: scipy.sparse, a dict, or text that Vowpal Wabbit parses.
 """
 
 import time
