@@ -1,6 +1,8 @@
 """Where compiled code is kept during the tests, and what many tests share."""
 
+import collections
 import importlib.util
+import math
 import os
 import pathlib
 import subprocess
@@ -20,8 +22,8 @@ import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-# Matrices of options whose compiled cases cost seconds each.  Without the compiler all of them run.
-LARGE_MODULES = {
+# Modules whose cases differ in the types of records, so that each compiles kernels of its own, for seconds.
+MANY_TYPES = {
     "test_averaging",
     "test_baseline",
     "test_default_options",
@@ -38,31 +40,46 @@ LARGE_MODULES = {
     "test_rate_search",
     "test_rate_search_classes",
     "test_scaled_rows",
+    "test_step",
     "test_workers",
 }
-SAMPLING_STEP = 3
+SHARE = 1 / 6  # of the cases of a parametrised test
 
 
 def pytest_collection_modifyitems(config, items):
-    """Of the wide matrices, compile one case in three, always the same ones; ADAGRAD_NB_EXHAUSTIVE=1 compiles all.
+    """Divide the cases between the lanes: each case runs with the JIT off, or compiled, or both.
 
-    Without the compiler all cases run, but not the examples of the README: they learn from all of a9a, a dozen times.
+    The compiled lane runs a share of the cases of the tests in `MANY_TYPES`, always the same ones, and no test that
+    interprets its kernels.  ADAGRAD_NB_EXHAUSTIVE=1 runs all of them.  The lane with the JIT off leaves out the tests
+    marked `compiled_only`, and the examples of the README, which learn from all of a9a, a dozen times.  It measures
+    coverage in the same share of the cases, because tracing makes loops three to four times slower.
     """
-    if os.environ.get("ADAGRAD_NB_EXHAUSTIVE") == "1":
-        return
+    others = _cases_beyond_the_share(items)
     if numba.config.DISABLE_JIT:
-        deselected = [item for item in items if item.path.name == "README.md"]
+        dropped = {item for item in items if item.get_closest_marker("compiled_only") or item.path.name == "README.md"}
+        if config.pluginmanager.hasplugin("_cov"):
+            for item in others:
+                item.add_marker("no_cover")
+    elif os.environ.get("ADAGRAD_NB_EXHAUSTIVE") == "1":
+        return
     else:
-        deselected = [
-            item for item in items if _is_in_large_module(item) and zlib.crc32(item.nodeid.encode()) % SAMPLING_STEP
-        ]
-    config.hook.pytest_deselected(items=deselected)
-    dropped = set(deselected)
+        dropped = {item for item in others if item.module.__name__.rpartition(".")[2] in MANY_TYPES}
+        dropped.update(item for item in items if "interpreted" in getattr(item, "fixturenames", ()))
+    config.hook.pytest_deselected(items=[item for item in items if item in dropped])
     items[:] = [item for item in items if item not in dropped]
 
 
-def _is_in_large_module(item):
-    return hasattr(item, "callspec") and item.module.__name__.rpartition(".")[2] in LARGE_MODULES
+def _cases_beyond_the_share(items):
+    """Return the cases of parametrised tests but for the first case of each test and others, picked by their names."""
+    cases = collections.defaultdict(list)
+    for item in items:
+        if hasattr(item, "callspec") and not item.get_closest_marker("compiled_only"):
+            cases[item.path, item.originalname].append(item)
+    others = set()
+    for group in cases.values():
+        rest = sorted(group[1:], key=lambda item: zlib.crc32(item.nodeid.encode()))
+        others.update(rest[math.ceil(len(group) * SHARE) - 1 :])
+    return others
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -312,7 +311,7 @@ def test_counts(tmp_path, capsys):
     assert error == pytest.approx(np.sqrt(np.mean((np.exp(0.5 * x + 1) - y) ** 2)), rel=0.03)
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs compiled speed to be interrupted in the middle")
+@pytest.mark.compiled_only("needs compiled speed to be interrupted in the middle")
 def test_an_interrupt_saves_the_model_so_far(tmp_path):
     data, path = write_rows(tmp_path / "train.svm", 2000, 0), tmp_path / "m.npz"
     command = [sys.executable, "-m", "adagrad_nb", "train", str(data), "--passes", "100000000", "--model", str(path)]

@@ -83,12 +83,19 @@ def fail(capsys, *arguments):
 
 
 @pytest.fixture
-def model(tmp_path, capsys):
+def table(tmp_path):
+    """Write a CSV file and return its path."""
+    path = tmp_path / "people.csv"
+    path.write_text(as_csv(people(300)))
+    return path
+
+
+@pytest.fixture
+def model(table, tmp_path, capsys):
     """Train on a CSV file and return the paths of the data and of the model."""
-    data, path = tmp_path / "people.csv", tmp_path / "m.npz"
-    data.write_text(as_csv(people(300)))
-    run(capsys, "train", data, "--quiet", "--model", path)
-    return data, path
+    path = tmp_path / "m.npz"
+    run(capsys, "train", table, "--quiet", "--model", path)
+    return table, path
 
 
 @pytest.mark.parametrize("format", ["svmlight", "vw", "csv", "text", "parquet", "cache"])
@@ -282,8 +289,8 @@ def test_a_cache_with_other_features_is_refused(tmp_path, capsys, model):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_misuse_names_the_flag(capsys, model, flags, part):
-    error = fail(capsys, "train", model[0], "--quiet", *flags)
+def test_misuse_names_the_flag(capsys, table, flags, part):
+    error = fail(capsys, "train", table, "--quiet", *flags)
     assert part in error, error
 
 

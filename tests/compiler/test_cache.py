@@ -16,7 +16,7 @@ from conftest import PACKAGE
 from adagrad_nb import L1, L2
 from adagrad_nb.compiler import cache
 
-needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the JIT is off")
+needs_compiler = pytest.mark.compiled_only("the JIT is off")
 PENALTIES = {"L1(0.3)": 1, "L2(0.3)": 2, "NonNegative()": 3, "Box(-0.1, 0.1)": 4}
 STEP = """
     import sys

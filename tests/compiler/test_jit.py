@@ -53,7 +53,7 @@ from adagrad_nb.testing import Quadratic, Rosenbrock
 PACKAGE = pathlib.Path(next(iter(importlib.util.find_spec("adagrad_nb").submodule_search_locations)))
 SOURCES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 
-needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="requires the compiler")
+needs_compiler = pytest.mark.compiled_only("requires the compiler")
 
 
 # --- number of compilations ---------------------------------------------------------------------------------------
@@ -152,26 +152,30 @@ def test_the_second_call_compiles_nothing(name):
 
 
 @needs_compiler
-def test_after_warming_up_nothing_is_compiled(python, tmp_path):
-    """In a new process with an empty disk cache, `warm_up` compiles everything that these calls need."""
+def test_after_warming_up_nothing_is_compiled_or_loaded(python):
+    """In a new process, `warm_up` compiles, or loads from the disk cache, everything that these calls need."""
     printed = python(
         "import numpy as np, scipy.sparse as sp\n"
         "from numba.core import event\n"
         "from adagrad_nb import fit_linear, init, minimize_adagrad, update, warm_up\n"
+        "from adagrad_nb.compiler.cache import KernelCache\n"
         "from adagrad_nb.testing import Rosenbrock\n"
+        "loaded, load = [], KernelCache.load_overload\n"
+        "KernelCache.load_overload = lambda cache, *args: loaded.append(cache) or load(cache, *args)\n"
         "warm_up()\n"
+        "print(len(loaded) > 5)\n"
+        "loaded.clear()\n"
         "with event.install_recorder('numba:compile') as recorder:\n"
         "    update(np.ones(5), np.ones(5), init(np.ones(5), lr=0.3))\n"
         "    fit_linear(sp.csr_array(np.eye(4)), [0, 1, 0, 1], lr=0.1)\n"
         "    fit_linear(np.eye(4), [0.5, 1.0, 0.0, 1.0], loss='squared')\n"
         "    minimize_adagrad(lambda x: x @ x, np.ones(3), jac=lambda x: 2 * x, maxiter=3)\n"
-        "print(len(recorder.buffer))\n"
+        "print(len(recorder.buffer) + len(loaded))\n"
         "with event.install_recorder('numba:compile') as recorder:\n"
         "    minimize_adagrad(Rosenbrock(), np.ones(3), maxiter=3, lr=0.1)\n"
-        "print(any('make_step' in str(event.data['dispatcher']) for _, event in recorder.buffer))\n",
-        NUMBA_CACHE_DIR=str(tmp_path),
+        "print(any('make_step' in str(event.data['dispatcher']) for _, event in recorder.buffer))\n"
     )
-    assert printed.split() == ["0", "False"]
+    assert printed.split() == ["True", "0", "False"]
 
 
 @needs_compiler

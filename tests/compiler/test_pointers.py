@@ -3,7 +3,6 @@
 import gc
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import pytest
 from numba import types
@@ -12,7 +11,7 @@ from numba.core.errors import NumbaTypeError
 from adagrad_nb.compiler.jit import jit
 from adagrad_nb.compiler.pointers import bind_kernel, call_kernel, load_record
 
-needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code")
+needs_compiler = pytest.mark.compiled_only("is about compiled code")
 
 
 class Weights(NamedTuple):

@@ -1,6 +1,5 @@
 """The vectorisable power (1 + u)^-k, compared with extended precision."""
 
-import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
@@ -60,7 +59,7 @@ def test_infinite_and_nan_arguments(u, dtype):
     assert not complement[0] < 1
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="requires the compiler")
+@pytest.mark.compiled_only("requires the compiler")
 def test_loops_are_vectorised(cases, dtype):
     u, k = cases
     inverse_powers(u, k, np.empty_like(u), np.empty_like(u))

@@ -4,7 +4,6 @@ import multiprocessing
 import textwrap
 import threading
 
-import numba
 import numpy as np
 import pytest
 
@@ -12,7 +11,7 @@ from adagrad_nb import init, update
 from adagrad_nb.compiler import threads
 from adagrad_nb.optim.kernels import array_update
 
-needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="the JIT is off")
+needs_compiler = pytest.mark.compiled_only("the JIT is off")
 STEPS = """
     import sys, threading
     import numpy as np

@@ -29,9 +29,7 @@ from adagrad_nb.io.source import Source
 from adagrad_nb.io.vowpal import load_vw, read_vw
 
 DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
-needs_compiler = pytest.mark.skipif(
-    bool(numba.config.DISABLE_JIT), reason="a full data set takes minutes in pure Python"
-)
+needs_compiler = pytest.mark.compiled_only("a full data set takes minutes in pure Python")
 
 
 # --- reference parser and random text ------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ import re
 import sys
 import unicodedata
 
-import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -168,7 +167,7 @@ def test_a_model_learns_from_strings_as_labels():
     assert model.predict(X).tolist() == ["ham", "spam"]
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="a full data set takes minutes in pure Python")
+@pytest.mark.compiled_only("a full data set takes minutes in pure Python")
 def test_defaults_find_spam():
     """The mean area under the curve on a quarter of the messages, of four random splits; 0.5 finds nothing."""
     X, y = load_text(DATA / "SMSSpamCollection.tsv.xz")
@@ -184,7 +183,7 @@ def test_defaults_find_spam():
     assert np.mean(areas) > 0.987
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="compares compiled code with bounds checks")
+@pytest.mark.compiled_only("compares compiled code with bounds checks")
 def test_no_access_out_of_bounds(python):
     source = """
 import io

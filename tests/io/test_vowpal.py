@@ -4,7 +4,6 @@ import io
 import pathlib
 import re
 
-import numba
 import numpy as np
 import pytest
 import reference_vowpal as reference
@@ -244,7 +243,7 @@ def test_numbers_hash_to_themselves_in_the_default_namespace():
     assert_array_equal(hashed.indptr, numbered.indptr)
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="compares compiled code with bounds checks")
+@pytest.mark.compiled_only("compares compiled code with bounds checks")
 def test_no_access_out_of_bounds(python):
     """Every prefix of a text of all kinds, with Numba's checks of bounds; any of them raises IndexError."""
     source = """

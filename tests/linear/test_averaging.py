@@ -117,6 +117,7 @@ def test_the_average_changes_between_calls():
         assert_allclose(later.coef, np.mean([state.w for state in states[19:39]], axis=0), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_the_mean_of_several_outputs_before_their_updates():
     """The mean of classes and of learning rates: that of the models after each row but the last, and of zeros."""
     y = np.arange(40) % 3
@@ -160,6 +161,7 @@ def test_averaging_started_and_options_changed_between_calls():
     assert_allclose(resumed.coef, np.mean([state.w for state in states], axis=0), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.compiled_only("8,000 updates take 10 seconds in pure Python")
 def test_a_mean_is_steadier_than_the_last_iterate():
     rng = np.random.default_rng(0)
     A = rng.normal(size=(4000, 20))

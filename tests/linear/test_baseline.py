@@ -121,6 +121,7 @@ def test_one_label_and_a_loss_without_a_scale_have_no_baseline():
     assert baseline(labels, np.ones(10), BinaryLabels((-1, 1))).best_loss(adagrad_nb.Perceptron()) is None
 
 
+@pytest.mark.compiled_only("6,000 updates take 9 seconds in pure Python")
 def test_data_without_a_pattern_does_not_warn():
     rng = np.random.default_rng(3)
     with warnings.catch_warnings():

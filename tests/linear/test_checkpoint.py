@@ -251,7 +251,7 @@ class Slow(list):
             print("chunk", flush=True)
             time.sleep(0.005)
             yield chunk
-fit_linear(Slow(make_chunks(n_chunks=20)), lr=0.5, checkpoint=Checkpoint({path!r}, seconds=0), passes=10)
+fit_linear(Slow(make_chunks(n_chunks=20)), lr=0.5, checkpoint=Checkpoint({path!r}, seconds=0), passes=3)
 """
 
 
@@ -260,15 +260,15 @@ def test_a_killed_process_leaves_a_checkpoint(tmp_path):
     """SIGKILL at random moments, resumed each time."""
     path = str(tmp_path / "training.npz")
     script = SCRIPT.format(tests=str(pathlib.Path(__file__).parent), path=path)
-    whole = content(fit_linear(make_chunks(n_chunks=20), lr=0.5, passes=10))
+    whole = content(fit_linear(make_chunks(n_chunks=20), lr=0.5, passes=3))
     rng = np.random.default_rng(0)
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     for _ in range(3):
         process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment)
         for _ in range(3):
             assert process.stdout.readline()
-        time.sleep(rng.uniform(0, 0.3))
+        time.sleep(rng.uniform(0, 0.2))
         process.send_signal(signal.SIGKILL)
         process.wait()
         process.stdout.close()
-        assert content(fit_linear(make_chunks(n_chunks=20), lr=0.5, resume=path, passes=10)) == whole
+        assert content(fit_linear(make_chunks(n_chunks=20), lr=0.5, resume=path, passes=3)) == whole

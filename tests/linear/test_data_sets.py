@@ -2,7 +2,6 @@
 
 import pathlib
 
-import numba
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -12,7 +11,7 @@ from adagrad_nb.metrics import auc
 from adagrad_nb.records.losses import LOSSES
 
 DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
-pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="a full data set takes minutes in pure Python")
+pytestmark = pytest.mark.compiled_only("a full data set takes minutes in pure Python")
 
 
 @pytest.fixture(scope="module")

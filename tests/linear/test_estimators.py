@@ -7,7 +7,6 @@ import pickle
 import re
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -59,9 +58,7 @@ DEFAULTS = {
     AdagradRegressor: {"loss": "squared", "standardize_targets": True},
 }
 both = pytest.mark.parametrize("kind", BOTH)
-slow_without_compiler = pytest.mark.skipif(
-    bool(numba.config.DISABLE_JIT), reason="hundreds of thousands of updates take minutes in pure Python"
-)
+slow_without_compiler = pytest.mark.compiled_only("hundreds of thousands of updates take minutes in pure Python")
 exhaustive = pytest.mark.skipif(
     os.environ.get("ADAGRAD_NB_EXHAUSTIVE") != "1", reason="compiles for a minute; ADAGRAD_NB_EXHAUSTIVE=1 runs it"
 )

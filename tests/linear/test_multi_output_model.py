@@ -4,7 +4,6 @@ import itertools
 import math
 import re
 
-import numba
 import numpy as np
 import pytest
 import reference
@@ -576,7 +575,7 @@ def test_a_table_that_is_not_in_the_cache():
 # --- what it is compiled to ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code")
+@pytest.mark.compiled_only("is about compiled code")
 @pytest.mark.parametrize("kind", [np.float32, np.float64], ids=["float32", "float64"])
 @pytest.mark.parametrize("lr", [Rates(), RateSearch()], ids=["rates", "search"])
 @pytest.mark.parametrize("penalty", [None, L1(0.1), ElasticNet(0.1, 0.1), Box(-1.0, 1.0)], ids=str)

@@ -1,6 +1,5 @@
 """The interleaved memory layout of the values of a feature, which does not change results."""
 
-import numba
 import numpy as np
 import pytest
 import scipy.sparse
@@ -46,7 +45,7 @@ def test_tables_begin_where_a_cache_line_does():
         assert not table.any()
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="loops over so many weights take minutes in pure Python")
+@pytest.mark.compiled_only("loops over so many weights take minutes in pure Python")
 @pytest.mark.parametrize(
     "options",
     [{}, {"penalty": L1(1e-3)}, {"rule": FTRL(l1=1e-3)}, {"normalized": True, "invariant": True}, {"threads": 2}],

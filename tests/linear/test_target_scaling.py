@@ -2,7 +2,6 @@
 
 import pickle
 
-import numba
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -149,7 +148,7 @@ def test_the_progressive_loss_is_honest(loss):
     assert_allclose(model.progressive_loss, total / 60, rtol=1e-9)
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="160,000 updates take a minute in pure Python")
+@pytest.mark.compiled_only("160,000 updates take a minute in pure Python")
 def test_penalties_are_in_the_units_of_y():
     """The optimum of half the mean square plus the penalty does not depend on how it is found."""
     X, y = problem(200)

@@ -4,7 +4,6 @@ import functools
 import pathlib
 import threading
 
-import numba
 import numpy as np
 import pytest
 import reference_linear
@@ -278,7 +277,7 @@ def a9a():
     return (*parts[0], *parts[1])
 
 
-compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="so many rows take minutes in pure Python")
+compiled_only = pytest.mark.compiled_only("so many rows take minutes in pure Python")
 
 
 @compiled_only

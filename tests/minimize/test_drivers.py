@@ -40,7 +40,7 @@ from adagrad_nb.minimize.loop import CompiledStepper, Snapshot
 from adagrad_nb.minimize.objectives import Objective
 from adagrad_nb.testing import Quadratic, Rosenbrock, quadratic
 
-needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code, or slow without")
+needs_compiler = pytest.mark.compiled_only("is about compiled code, or slow without")
 MAX_STEPS = 20_000  # steps of a run that is to converge
 
 

@@ -50,7 +50,7 @@ from adagrad_nb.compiler.jit import compiled_for
 from adagrad_nb.optim.kernels import array_update
 from adagrad_nb.optim.kernels.reductions import resolve_norms
 
-needs_compiler = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="is about compiled code")
+needs_compiler = pytest.mark.compiled_only("is about compiled code")
 
 # --- the matrix --------------------------------------------------------------------------------------------------
 

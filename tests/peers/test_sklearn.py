@@ -13,7 +13,6 @@ assertion can hold for both.  These do not apply:
 
 import warnings
 
-import numba
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
@@ -33,7 +32,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from adagrad_nb import AdagradClassifier, AdagradRegressor
 
-pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="300,000 updates take minutes in pure Python")
+pytestmark = pytest.mark.compiled_only("300,000 updates take minutes in pure Python")
 
 N, D = 200, 12
 RNG = np.random.default_rng(0)

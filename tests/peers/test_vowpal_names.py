@@ -2,7 +2,6 @@
 
 import itertools
 
-import numba
 import numpy as np
 import pytest
 
@@ -88,7 +87,7 @@ CASES = [
 ]
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="looks up a million weights")
+@pytest.mark.compiled_only("looks up a million weights")
 @pytest.mark.parametrize(("quadratic", "hashing", "bits", "constant"), CASES)
 def test_weights_and_progressive_loss(quadratic, hashing, bits, constant, tmp_path):
     path = tmp_path / "data"
@@ -131,7 +130,7 @@ def _uncombined(path, options):
         yield range(n)
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="compiled in the other tests")
+@pytest.mark.compiled_only("compiled in the other tests")
 def test_weighted_rows(tmp_path):
     """Steps that are aware of the importance mean the same in both."""
     path = tmp_path / "data"

@@ -2,7 +2,6 @@
 
 import pathlib
 
-import numba
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -14,7 +13,7 @@ ADAPTIVE = "--adaptive --noconstant -l 0.5"
 # Vowpal Wabbit learns in single precision and takes inverse square roots to 12 bits.
 TOLERANCE = 3e-5
 
-pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="a full data set takes minutes in pure Python")
+pytestmark = pytest.mark.compiled_only("a full data set takes minutes in pure Python")
 
 
 def a9a():

@@ -5,7 +5,6 @@ import itertools
 import math
 
 import linear_problems
-import numba
 import numpy as np
 import pytest
 import reference
@@ -380,7 +379,7 @@ def test_penalties_of_the_rule_do_not_apply_to_the_intercept():
     assert bias_rule == bound != 0
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="100,000 updates take minutes in pure Python")
+@pytest.mark.compiled_only("100,000 updates take minutes in pure Python")
 def test_an_unused_feature_costs_nothing(tmp_path):
     """A million columns that no row has: training does not visit them, and their weights are zero."""
     X, y, _ = data(n=400)

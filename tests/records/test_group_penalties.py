@@ -2,7 +2,6 @@
 
 import itertools
 
-import numba
 import numpy as np
 import pytest
 import reference_multi_output
@@ -157,7 +156,7 @@ def test_continued_training(kind, tmp_path):
     assert model_values(fit_linear(X[25:], y[25:], model=load_model(tmp_path / "model"))) == model_values(one_call)
 
 
-@pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="so many passes take minutes in pure Python")
+@pytest.mark.compiled_only("so many passes take minutes in pure Python")
 def test_the_optimum():
     """With a decreasing learning rate, the objective comes within 1e-4 of that of a batch solver."""
     X, y, _ = data(n=ROWS)
