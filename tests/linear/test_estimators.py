@@ -89,7 +89,7 @@ def are_equal(a, b):
         AdagradRegressor(),
         pytest.param(AdagradClassifier("hinge", penalty="l2"), marks=exhaustive),
         pytest.param(AdagradClassifier("modified_huber", penalty="l1"), marks=exhaustive),
-        AdagradRegressor("huber", penalty="elasticnet"),
+        pytest.param(AdagradRegressor("huber", penalty="elasticnet"), marks=exhaustive),
     ],
     ids=str,
 )

@@ -576,9 +576,14 @@ def test_a_table_that_is_not_in_the_cache():
 
 
 @pytest.mark.compiled_only("is about compiled code")
-@pytest.mark.parametrize("kind", [np.float32, np.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("lr", [Rates(), RateSearch()], ids=["rates", "search"])
-@pytest.mark.parametrize("penalty", [None, L1(0.1), ElasticNet(0.1, 0.1), Box(-1.0, 1.0)], ids=str)
+@pytest.mark.parametrize(
+    ("kind", "lr", "penalty"),
+    [
+        (np.float32, Rates(), None), (np.float32, RateSearch(), ElasticNet(0.1, 0.1)),
+        (np.float64, RateSearch(), None), (np.float64, Rates(), Box(-1.0, 1.0)),
+    ],
+    ids=["float32-rates", "float32-search-ElasticNet", "float64-search", "float64-rates-Box"],
+)  # fmt: skip
 def test_outputs_are_updated_in_simd_vectors(kind, penalty, lr):
     """Square roots and quotients of eight at a time; in single precision none of doubles."""
     X, y, _ = data("signs")

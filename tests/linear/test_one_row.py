@@ -119,6 +119,7 @@ def test_indices_out_of_range_in_a_narrow_row_are_refused(options):
             model.decision_function(row)
 
 
+@pytest.mark.usefixtures("interpreted")
 def test_predictions_of_a_callback_are_those_of_the_model_at_that_time(monkeypatch):
     """The records of the kernels are kept between predictions, but not when training changes them."""
     X, y = make_rows(n=200)

@@ -97,6 +97,7 @@ def content(model):
     return {name: (array.shape, array.tobytes()) for name, array in arrays.items()} | {"n": model.n_seen}
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("loss", ["logistic", "hinge", "squared", "poisson", "perceptron"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("cut", [7, 20, 28, 33])
@@ -104,6 +105,16 @@ def content(model):
 @pytest.mark.parametrize("lr", [SEARCH, ENDING], ids=["continues", "ends"])
 def test_resumed_training_is_bit_equal(lr, average, loss, dtype, cut, tmp_path):
     """The search ends at update 20, which is row 28, because rows of weight 0 make no update."""
+    assert_resumed_is_whole(lr, average, loss, dtype, cut, tmp_path)
+
+
+@pytest.mark.compiled_only("the same without the compiler is above")
+@pytest.mark.parametrize("cut", [7, 20, 28])
+def test_resumed_training_is_bit_equal_compiled(cut, tmp_path):
+    assert_resumed_is_whole(ENDING, False, "logistic", np.float64, cut, tmp_path)
+
+
+def assert_resumed_is_whole(lr, average, loss, dtype, cut, tmp_path):
     X, y, weight = problems.data("numbers" if loss in ("squared", "poisson") else "signs")
     y = np.abs(y) if loss == "poisson" else y
     options = {"loss": loss, "dtype": dtype, "lr": lr, "penalty": L1(0.01), "average": average}
@@ -157,6 +168,7 @@ def test_the_unit_of_the_weights_does_not_matter(unit):
     assert second.weight_unit == pytest.approx(first.weight_unit * unit, rel=0.5)
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("lr", [SEARCH, ENDING], ids=["continues", "ends"])
 @pytest.mark.parametrize("name", ["wide", "growing"])
 @pytest.mark.parametrize("cut", [1, 8, 11, 16, 30])
@@ -181,6 +193,7 @@ def test_a_row_of_weight_two_counts_as_two_rows_in_the_scales():
     np.testing.assert_allclose(weighted._arrays()["scales"], repeated._arrays()["scales"], rtol=1e-12)
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("cut", [12, 30])
 @pytest.mark.parametrize("lr", [SEARCH, ENDING], ids=["continues", "ends"])
 @pytest.mark.parametrize("average", [False, Polyak(15), OnlineToBatch(3)], ids=str)
@@ -197,6 +210,7 @@ def test_chunks_with_more_features(average, lr, cut):
     assert rest.progressive_loss == whole.progressive_loss
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("average", [False, Polyak(15), OnlineToBatch(3)], ids=str)
 @pytest.mark.parametrize(
     "penalty", [None, L1(0.02), L2(0.1), Box(0.01, 0.3)], ids=lambda penalty: type(penalty).__name__
