@@ -22,13 +22,15 @@ import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-# Modules whose cases differ in the types of records, so that each compiles kernels of its own, for seconds.
+# Modules whose cases differ in the types of records: each compiles kernels of its own, for seconds.
 MANY_TYPES = {
     "test_averaging",
     "test_baseline",
+    "test_checkpoint",
     "test_default_options",
     "test_dual_averaging",
     "test_fit",
+    "test_hostile_files",
     "test_lazy",
     "test_merging",
     "test_mini_batch",
@@ -44,6 +46,7 @@ MANY_TYPES = {
     "test_workers",
 }
 SHARE = 1 / 6  # of the cases of a parametrised test
+UNTRACED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -52,28 +55,42 @@ def pytest_collection_modifyitems(config, items):
     The compiled lane runs a share of the cases of the tests in `MANY_TYPES`, always the same ones, and no test that
     interprets its kernels.  ADAGRAD_NB_EXHAUSTIVE=1 runs all of them.  The lane with the JIT off leaves out the tests
     marked `compiled_only`, and the examples of the README, which learn from all of a9a, a dozen times.  It measures
-    coverage in the same share of the cases, because tracing makes loops three to four times slower.
+    coverage in the same share of the cases, because tracing makes loops three times slower.
     """
     others = _cases_beyond_the_share(items)
     if numba.config.DISABLE_JIT:
         dropped = {item for item in items if item.get_closest_marker("compiled_only") or item.path.name == "README.md"}
         if config.pluginmanager.hasplugin("_cov"):
             for item in others:
-                item.add_marker("no_cover")
+                item.stash[UNTRACED] = True
     elif os.environ.get("ADAGRAD_NB_EXHAUSTIVE") == "1":
         return
     else:
-        dropped = {item for item in others if item.module.__name__.rpartition(".")[2] in MANY_TYPES}
-        dropped.update(item for item in items if "interpreted" in getattr(item, "fixturenames", ()))
+        dropped = others | {item for item in items if "interpreted" in getattr(item, "fixturenames", ())}
     config.hook.pytest_deselected(items=[item for item in items if item in dropped])
     items[:] = [item for item in items if item not in dropped]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """Leave the cases beyond the share out of the coverage; in workers of xdist, `no_cover` of pytest-cov does not."""
+    if not item.stash.get(UNTRACED, False):
+        return (yield)
+    trace = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(trace)
+
+
 def _cases_beyond_the_share(items):
-    """Return the cases of parametrised tests but for the first case of each test and others, picked by their names."""
+    """Return the cases of tests in `MANY_TYPES` that are beyond the share, which has the first case of each test."""
     cases = collections.defaultdict(list)
     for item in items:
-        if hasattr(item, "callspec") and not item.get_closest_marker("compiled_only"):
+        module = getattr(item, "module", None)
+        has_types = module is not None and module.__name__.rpartition(".")[2] in MANY_TYPES
+        if has_types and hasattr(item, "callspec") and not item.get_closest_marker("compiled_only"):
             cases[item.path, item.originalname].append(item)
     others = set()
     for group in cases.values():

@@ -489,6 +489,7 @@ def test_plain_steps_are_those_of_one_rate(name):
     assert model.progressive_loss == pytest.approx(leader / total, rel=1e-10)
 
 
+@pytest.mark.usefixtures("interpreted")
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("cut", [8, 20])
