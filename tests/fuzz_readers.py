@@ -30,9 +30,20 @@ MIXED = (b"\xef\xbb\xbf", b"\r\n", b"\r", b"\x00", b"\xff", b"\xc3\xa9", b"#", b
          b"0x1", b"1_0", b"12345678901234567890.5", b"\x0b", b" \t", b"\n\n", b"'", b'"', b"2147483648",
          b"9223372036854775808", b"\xe2\x80\xa8", b"00000000000000000000001", b"e", b"+", b"-.", b"1.e5")  # fmt: skip
 SEEDS = {
-    "svmlight": [b"1 1:0.5 3:2 # x\n-1 qid:3 2:1e-3 7: 4\r\n0\n", b"+1.5 4:1 2:.5\n\n# no row\n-3e2 1:-7."],
-    "numbered": [b"1 |f 1:0.5 3\n-1 2.0 'tag|f 0:1e-3 7\r\n", b"1 | 2:3\n1 |:2 4 5:.5\n\n"],
-    "hashed": [b"1 2 'a|x:0.5 a:1 b c:d 12|y :3 e\r\n-1 |x f:-2 |z\n|x a\n"],
+    "svmlight": [
+        b"1 1:0.5 3:2 # x\n-1 qid:3 2:1e-3 7: 4\r\n0\n",
+        b"+1.5 4:1 2:.5\n\n# no row\n-3e2 1:-7.",
+        b"1 1:0.5 22:12.5 333:-0.00158044 12345678:0.123456789012\n" + b"0 7:1\n" * 8,
+    ],
+    "numbered": [
+        b"1 |f 1:0.5 3\n-1 2.0 'tag|f 0:1e-3 7\r\n",
+        b"1 | 2:3\n1 |:2 4 5:.5\n\n",
+        b"1 |f 1:0.5 22 333:-0.00158044 12345678:0.123456789012\n" + b"0 |f 7\n" * 8,
+    ],
+    "hashed": [
+        b"1 2 'a|x:0.5 a:1 b c:d 12|y :3 e\r\n-1 |x f:-2 |z\n|x a\n",
+        b"1 |x a:0.5 word another_long_name:1.25 city:Paris|y 12:-3 z\n" + b"0 |x q\n" * 8,
+    ],
     "text": [
         "ham\tone two, Three\nspam\ttwo \u0130stanbul \u6771\u4eac x_1\n".encode(),
         b'1,"a ""bc"", de"\r\n2,fg hi\n',

@@ -1,7 +1,8 @@
-"""Intrinsics: thread barrier and memory prefetch."""
+"""Intrinsics: thread barrier, memory prefetch and search in bytes."""
 
 import sys
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
@@ -120,3 +121,64 @@ def _overload_prefetch_each(arrays, i):
         prefetch_each(arrays[1:], i)
 
     return prefetch_all
+
+
+# --- search in bytes ----------------------------------------------------------------------------------------------
+
+WINDOW = 32  # bytes that are compared at once: one register of AVX2, two of SSE2 and NEON
+
+
+def _compare_window(predicate):
+    """Return an intrinsic that compares the bytes array[i:i + WINDOW] with a byte: bit k for array[i + k]."""
+
+    @intrinsic
+    def compare(context, array, i, byte):
+        def codegen(context, builder, signature, args):
+            struct = context.make_array(signature.args[0])(context, builder, args[0])
+            bytes_type, byte_type = ir.VectorType(ir.IntType(8), WINDOW), ir.IntType(8)
+            address = builder.gep(struct.data, [args[1]])
+            window = builder.load(builder.bitcast(address, bytes_type.as_pointer()))
+            window.align = 1
+            undefined = ir.Constant(bytes_type, ir.Undefined)
+            one = builder.insert_element(undefined, builder.trunc(args[2], byte_type), ir.IntType(32)(0))
+            same = ir.Constant(ir.VectorType(ir.IntType(32), WINDOW), [0] * WINDOW)
+            bits = builder.icmp_unsigned(predicate, window, builder.shuffle_vector(one, undefined, same))
+            return builder.zext(builder.bitcast(bits, ir.IntType(WINDOW)), ir.IntType(64))
+
+        return types.uint64(array, types.uint64, types.uint64), codegen
+
+    return compare
+
+
+_equal_bits, _up_to_bits = _compare_window("=="), _compare_window("<=")
+
+
+def match_equal(array, i, byte):
+    """Return a number whose bit k says whether array[i + k] is `byte`, for k below `WINDOW`; they must exist."""
+    return np.uint64(sum(1 << k for k in range(WINDOW) if array[int(i) + k] == byte))
+
+
+def match_up_to(array, i, byte):
+    """Return a number whose bit k says whether array[i + k] is at most `byte`, for k below `WINDOW`."""
+    return np.uint64(sum(1 << k for k in range(WINDOW) if array[int(i) + k] <= byte))
+
+
+bind(match_equal)(lambda array, i, byte: lambda array, i, byte: _equal_bits(array, i, byte))  # type: ignore[call-arg]
+bind(match_up_to)(lambda array, i, byte: lambda array, i, byte: _up_to_bits(array, i, byte))  # type: ignore[call-arg]
+
+
+@intrinsic
+def _cttz(context, bits):
+    def codegen(context, builder, signature, args):
+        return builder.cttz(args[0], ir.IntType(1)(0))
+
+    return types.uint64(types.uint64), codegen
+
+
+def count_trailing_zeros(bits):
+    """Return the number of the lowest bit that is set in a uint64, or 64."""
+    bits = int(bits)
+    return np.uint64((bits & -bits).bit_length() - 1 if bits else 64)
+
+
+bind(count_trailing_zeros)(lambda bits: lambda bits: _cttz(bits))  # type: ignore[call-arg]

@@ -5,9 +5,7 @@ import numpy as np
 from ..compiler.jit import borrow_arrays, jit
 
 FNV_PRIME = np.uint64(16777619)
-RANK_SORT = 32  # keys that are sorted by counting smaller ones, which has no branches, before merging
-
-LOW32 = 2**32 - 1
+RANK_SORT = 128  # keys that are sorted by counting smaller ones, which is vectorised, before merging
 
 
 @jit
@@ -81,58 +79,73 @@ def pair_features(row_segments, segments, order, pairs, columns, values, mask, o
                         k += 1
 
 
+def make_keys(bits, longest):
+    """Return the arguments (shift, keys, scratch) of `sort_and_sum` for 2^bits columns and rows of `longest` values."""
+    shift = int(longest).bit_length()
+    keys, scratch = np.empty((2, longest), np.int32 if bits + shift < 32 else np.int64)
+    return shift, keys, scratch
+
+
 @jit
 def sort_keys(keys, n, scratch):
     """Sort distinct keys[:n]; the scratch array has at least n elements.  Return whether the result is in `scratch`."""
-    width = RANK_SORT
+    width = max(n, 1)
+    while width > RANK_SORT:
+        width = (width + 1) // 2
     for start in range(0, n, width):
-        end = min(start + width, n)
-        for i in range(start, end):
-            key, rank = keys[i], 0
-            for j in range(start, end):
-                rank += keys[j] < key
-            scratch[start + rank] = key
+        part, ranked = keys[start : min(start + width, n)], scratch[start:]  # Numba wraps indices in keys around
+        for i in range(part.size):
+            key = part[i]
+            rank = type(key)(0)  # in the type of the keys, so that both fill vector registers
+            for j in range(part.size):
+                rank = type(key)(rank + type(key)(part[j] < key))
+            ranked[rank] = key
     in_scratch = True
     while width < n:
         source, target = (scratch, keys) if in_scratch else (keys, scratch)
         for start in range(0, n, 2 * width):
             middle, end = min(start + width, n), min(start + 2 * width, n)
-            i, j = start, middle
-            for k in range(start, end):
-                if j >= end or (i < middle and source[i] < source[j]):
-                    target[k] = source[i]
-                    i += 1
-                else:
-                    target[k] = source[j]
-                    j += 1
+            i, j, k = start, middle, start
+            while i < middle and j < end:  # without branches, which would be unpredictable
+                a, b = source[i], source[j]
+                is_first = a < b
+                target[k] = a if is_first else b
+                i += is_first
+                j += not is_first
+                k += 1
+            for left in range(i, middle):
+                target[k] = source[left]
+                k += 1
+            for right in range(j, end):  # they are in place
+                target[right] = source[right]
         in_scratch = not in_scratch
         width *= 2
     return in_scratch
 
 
 @jit
-def sort_and_sum(indptr, columns, values, keys, scratch, data):
+def sort_and_sum(indptr, columns, values, shift, keys, scratch, data):
     """Sort each row by column, add up the values of equal columns and omit zeros, in `columns`, `data` and `indptr`.
 
-    Columns are below 2^31 and rows have fewer values than that.  Return (values left, first row with a sum that is not
-    finite, or -1).
+    A key is a column followed by `shift` bits for the position in the row, in the type of `keys` and `scratch`.  Return
+    (values left, first row with a sum that is not finite, or -1).
     """
     keys, scratch = borrow_arrays((keys, scratch))
-    k, bad, start = 0, -1, indptr[0]
+    k, bad, start, positions = 0, -1, indptr[0], (1 << shift) - 1
     for row in range(indptr.size - 1):
         end = indptr[row + 1]
         n = end - start
         for j in range(n):
-            keys[j] = np.int64(columns[start + j]) << 32 | j
+            keys[j] = np.int64(columns[start + j]) << shift | j
         in_scratch = sort_keys(keys, n, scratch)
         ordered = scratch if in_scratch else keys
         j = 0
         while j < n:
-            column = ordered[j] >> 32
-            total = values[start + (ordered[j] & LOW32)]
+            column = ordered[j] >> shift
+            total = values[start + (ordered[j] & positions)]
             j += 1
-            while j < n and ordered[j] >> 32 == column:
-                total += values[start + (ordered[j] & LOW32)]
+            while j < n and ordered[j] >> shift == column:
+                total += values[start + (ordered[j] & positions)]
                 j += 1
             if total != 0.0:
                 columns[k], data[k] = column, total

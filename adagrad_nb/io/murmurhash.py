@@ -10,6 +10,7 @@ from ..compiler.jit import borrow_arrays, force_inline, jit
 SPACE, ZERO, NINE = b" 09"
 
 _0, _1, _2, _3, _4, _10 = (np.uint64(k) for k in (0, 1, 2, 3, 4, 10))
+_8bytes = np.uint64(8)
 _LOW32 = np.uint64(2**32 - 1)
 _C1, _C2, _C3, _MIX1, _MIX2 = (np.uint32(k) for k in (0xCC9E2D51, 0x1B873593, 0xE6546B64, 0x85EBCA6B, 0xC2B2AE35))
 _5, _8, _13, _15, _16, _17, _19, _24 = (np.uint32(k) for k in (5, 8, 13, 15, 16, 17, 19, 24))
@@ -24,6 +25,21 @@ def scramble(k):
 
 
 @force_inline()
+def load_block(text, i):
+    """Return the bytes text[i:i + 4], the first one as the lowest.  LLVM makes one load of it."""
+    k = np.uint32(text[i]) | np.uint32(text[i + _1]) << _8
+    return np.uint32(k | np.uint32(text[i + _2]) << _16 | np.uint32(text[i + _3]) << _24)
+
+
+@force_inline()
+def mix_block(h, k):
+    """Return the hash after four more bytes."""
+    h = np.uint32(h ^ scramble(k))
+    h = np.uint32((h << _13) | (h >> _19))
+    return np.uint32(h * _5 + _C3)
+
+
+@force_inline()
 def hash_bytes(text, start, end, seed):
     """Return MurmurHash3 of text[start:end] with the lower 32 bits of a seed; positions and result are uint64.
 
@@ -32,21 +48,26 @@ def hash_bytes(text, start, end, seed):
     (`borrow_arrays`): counting takes longer than the hash of a short name, 14 ns in each call of a helper.
     """
     h = np.uint32(seed & _LOW32)
-    i = start
-    while i + _4 <= end:
-        k = np.uint32(text[i]) | np.uint32(text[i + _1]) << _8
-        k = np.uint32(k | np.uint32(text[i + _2]) << _16 | np.uint32(text[i + _3]) << _24)
-        h = np.uint32(h ^ scramble(k))
-        h = np.uint32((h << _13) | (h >> _19))
-        h = np.uint32(h * _5 + _C3)
-        i += _4
+    i, size = start, np.uint64(text.size)
+    if end - start < _8bytes and start + _8bytes <= size:  # without branches, which would be unpredictable
+        mixed = mix_block(h, load_block(text, i))
+        has_block = end - i >= _4
+        h = mixed if has_block else h
+        i += _4 if has_block else _0
+    else:
+        while i + _4 <= end:
+            h = mix_block(h, load_block(text, i))
+            i += _4
     rest, k = end - i, np.uint32(0)
-    if rest >= _3:
-        k = np.uint32(k | np.uint32(text[i + _2]) << _16)
-    if rest >= _2:
-        k = np.uint32(k | np.uint32(text[i + _1]) << _8)
-    if rest >= _1:
-        h = np.uint32(h ^ scramble(np.uint32(k | np.uint32(text[i]))))
+    if i + _4 <= size:
+        h = np.uint32(h ^ scramble(np.uint32(load_block(text, i) & ((_1 << (rest << _3)) - _1))))
+    else:
+        if rest >= _3:
+            k = np.uint32(k | np.uint32(text[i + _2]) << _16)
+        if rest >= _2:
+            k = np.uint32(k | np.uint32(text[i + _1]) << _8)
+        if rest >= _1:
+            h = np.uint32(h ^ scramble(np.uint32(k | np.uint32(text[i]))))
     h = np.uint32(h ^ np.uint32((end - start) & _LOW32))
     h = np.uint32(np.uint32(h ^ (h >> _16)) * _MIX1)
     h = np.uint32(np.uint32(h ^ (h >> _13)) * _MIX2)

@@ -12,11 +12,12 @@ import scipy
 
 from .. import _check
 from .lines import MAX_VALUES, ON_ERROR, LineErrors, TextBlock, parse_good_lines, report_errors
+from .number_scanner import NEWLINE
 from .prefetch import prefetch
 from .source import name_of_sources, open_sources, size_of_sources
 from .svmlight import INT32_COLUMNS, TextFormat, parse_block
 from .svmlight_labels import as_tuples, read_query_ids, split_labels
-from .svmlight_scanner import NEWLINE, count_lines_and_colons
+from .svmlight_scanner import count_lines_and_colons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

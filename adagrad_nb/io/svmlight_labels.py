@@ -4,17 +4,12 @@ import numpy as np
 
 from ..compiler.jit import borrow_arrays, jit
 from .lines import NUMBER, shorten_repr
-from .svmlight import raise_at_line
-from .svmlight_scanner import (
+from .number_scanner import (
     COLON,
     HASH,
-    LETTER_D,
-    LETTER_I,
-    LETTER_Q,
     MALFORMED,
     MINUS,
     NEWLINE,
-    OK,
     SPACE,
     UNROUNDED,
     ZERO,
@@ -23,6 +18,8 @@ from .svmlight_scanner import (
     is_blank,
     parse_number,
 )
+from .svmlight import raise_at_line
+from .svmlight_scanner import LETTER_D, LETTER_I, LETTER_Q, OK
 
 BAD_LABELS, NO_QUERY_ID, BAD_QUERY_ID = range(1, 4)
 COMMA = ord(",")

@@ -8,7 +8,7 @@ import scipy
 
 from .. import _check
 from .hashed_names import HashedNames, key_words
-from .hashed_rows import sort_and_sum
+from .hashed_rows import make_keys, sort_and_sum
 from .lines import LineError, shorten_repr
 from .readers import CHUNK_BYTES, LOAD_BYTES, Chunk, ChunkedFile, check_value_dtype, stack_chunks
 from .source import open_sources
@@ -227,9 +227,7 @@ class TextFile(ChunkedFile):
             self._add_names(rows, int(indptr[-1]))
         longest = int(np.diff(indptr).max(initial=0))
         data = np.empty(int(indptr[-1]), self._dtype)
-        n_values, _ = sort_and_sum(
-            indptr, rows.columns, rows.values, np.empty(longest, np.int64), np.empty(longest, np.int64), data
-        )
+        n_values, _ = sort_and_sum(indptr, rows.columns, rows.values, *make_keys(self._options.bits, longest), data)
         if self._options.norm is not None:
             normalize_rows(indptr, data)
         dtype = np.int32 if n_values <= INT32_COLUMNS else np.int64

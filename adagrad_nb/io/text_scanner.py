@@ -1,6 +1,6 @@
 """Byte scanner of lines of label and text: words in lower case and their n-grams, hashed.
 
-``text`` is a uint8 array of whole lines, as in `svmlight_scanner`.
+``text`` is a uint8 array of whole lines, as in `number_scanner`.
 """
 
 import functools
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..compiler.jit import borrow_arrays, jit
 from .murmurhash import hash_bytes
-from .svmlight_scanner import CARRIAGE_RETURN, NEWLINE, SPACE, is_blank
+from .number_scanner import CARRIAGE_RETURN, NEWLINE, SPACE, is_blank
 
 # Status of `scan_text`; after an error, the second number returned is a position in `text`.
 OK, NO_DELIMITER, NO_LABEL, OPEN_QUOTE, NOT_UTF8 = range(5)

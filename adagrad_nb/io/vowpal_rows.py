@@ -8,7 +8,7 @@ import numpy as np
 import scipy
 
 from .hashed_names import HashedNames, key_features, key_pairs
-from .hashed_rows import count_values, order_segments, pair_features, sort_and_sum
+from .hashed_rows import count_values, make_keys, order_segments, pair_features, sort_and_sum
 from .lines import MAX_VALUES, LineError, shorten_repr
 from .murmurhash import hash_namespace
 from .svmlight import INT32_COLUMNS, LARGEST_INDEX, LIBFFM_LINE, SEPARATED_LINE, SVMLIGHT_LINE
@@ -68,44 +68,59 @@ class ParsedRows(NamedTuple):
     n_values: int
     n_segments: int
     largest: int
+    is_sorted: bool  # whether the columns of each row increase
 
 
 def scan_rows(text_format, block, counts):
     """Return the `ParsedRows` of a block."""
+    is_hashed = text_format.names != NUMBERED
+    max_column = LARGEST_INDEX if text_format.n_features is None else text_format.n_features - 1
+    parsed = status = None
+    if is_hashed or max_column < INT32_COLUMNS or text_format.n_features is None:
+        parsed, status, position = _scan_block(text_format, block, counts, np.int32, min(max_column, INT32_COLUMNS - 1))
+    if parsed is None or (status == COLUMN_TOO_LARGE and max_column >= INT32_COLUMNS):
+        parsed, status, position = _scan_block(text_format, block, counts, np.int64, max_column)
+    if status != OK:
+        _raise_for_token(text_format, block, status, position)
+    return parsed
+
+
+def _scan_block(text_format, block, counts, dtype, max_column):
+    """Scan a block, with columns of type `dtype`; return (`ParsedRows`, status, position of an error)."""
     n_lines, n_blanks, n_bars = counts
     features = n_lines + n_blanks + n_bars
-    columns = np.int32 if text_format.names != NUMBERED else np.int64
     rows = VwRows(
         np.empty((n_lines, 2)), np.empty(n_lines, np.int64), np.empty(n_lines + 1, np.int64),
-        np.empty((n_bars + 1, 2), np.int64), np.empty(n_bars), np.empty(features, columns), np.empty(features),
+        np.empty((n_bars + 1, 2), np.int64), np.empty(n_bars), np.empty(features, dtype), np.empty(features),
         np.empty((2 * n_lines + n_bars + features, 3), np.int64),
         np.empty((0 if text_format.hashed_names is None else features, 3), np.int64),
     )  # fmt: skip
-    max_column = LARGEST_INDEX if text_format.n_features is None else text_format.n_features - 1
     settings = VwSettings(
         text_format.names, np.uint64(2**text_format.bits - 1), max_column,
         np.frombuffer(text_format.namespace or b"", np.uint8), int(text_format.labelled),
     )  # fmt: skip
     with np.errstate(over="ignore"):  # hashing and rounding rely on uint64 overflow
         scanned = scan_vw(block.text, settings, rows)
-        status, position, n_rows, n_values, n_segments, n_unrounded, largest = (int(number) for number in scanned)
+        status, position, n_rows, n_values, n_segments, n_unrounded, largest, is_sorted = map(int, scanned)
         for start, kind, k in rows.unrounded[: n_unrounded if status == OK else 0].tolist():
             _round_in_python(text_format, block, rows, start, kind, k, n_segments)
-    if status != OK:
-        _raise_for_token(text_format, block, status, position)
-    return ParsedRows(rows, n_rows, n_values, n_segments, largest)
+    return ParsedRows(rows, n_rows, n_values, n_segments, largest, bool(is_sorted)), status, position
 
 
 def number_rows(text_format, block, parsed, min_columns):
     """Return the matrix of rows with numbered features."""
-    rows, n_rows, n_values, _, largest = parsed
+    rows, n_rows, n_values, _, largest, is_sorted = parsed
     n_features = text_format.n_features or max(min_columns, largest + 1)
     dtype = np.int32 if max(n_features, n_values) <= INT32_COLUMNS else np.int64
     indptr = rows.segments[rows.row_segments[: n_rows + 1], 0].astype(dtype)
     with np.errstate(over="ignore"):
-        data = rows.values[:n_values].astype(text_format.dtype)
-    X = scipy.sparse.csr_array((data, rows.columns[:n_values].astype(dtype), indptr), shape=(n_rows, n_features))
+        data = rows.values[:n_values].astype(text_format.dtype, copy=False)
+    columns = rows.columns[:n_values].astype(dtype, copy=False)
+    X = scipy.sparse.csr_array((data, columns, indptr), shape=(n_rows, n_features))
     _check_finite(text_format, block, rows, X, "a value")
+    if is_sorted:
+        X.has_canonical_format = True  # otherwise SciPy would check the indices
+        return X
     X.sort_indices()
     if not X.has_canonical_format:
         if not text_format.sums_duplicates:
@@ -118,7 +133,7 @@ def number_rows(text_format, block, parsed, min_columns):
 
 def hash_rows(text_format, block, parsed):
     """Yield (first row, matrix) of rows with hashed features, several times if there are many pairs."""
-    rows, n_rows, n_values, n_segments, _ = parsed
+    rows, n_rows, n_values, n_segments, _, _ = parsed
     row_segments, segments = rows.row_segments[: n_rows + 1], rows.segments[: n_segments + 1]
     names = text_format.hashed_names
     keys = np.empty(0 if names is None else n_values, np.int64)
@@ -185,9 +200,7 @@ def _sort_rows(text_format, block, rows, first, indptr, columns, values):
     longest = int(np.diff(indptr).max(initial=0))
     data = np.empty(int(indptr[-1]), text_format.dtype)
     with np.errstate(over="ignore"):
-        n_values, bad = sort_and_sum(
-            indptr, columns, values, np.empty(longest, np.int64), np.empty(longest, np.int64), data
-        )
+        n_values, bad = sort_and_sum(indptr, columns, values, *make_keys(text_format.bits, longest), data)
     if bad >= 0:
         _raise_for_row(text_format, block, rows, first + int(bad), "a value or a sum of values", None)
     indices = columns[:n_values]

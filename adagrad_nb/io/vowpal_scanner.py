@@ -1,18 +1,20 @@
 """Byte scanner of Vowpal Wabbit text: labels, weights, namespaces, and features with numbers or hashed names.
 
-``text`` is a uint8 array of whole lines, as in `svmlight_scanner`: every inner loop stops at a line end.
+``text`` is a uint8 array of whole lines, as in `number_scanner`: every inner loop stops at a line end.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
+from ..compiler.intrinsics import count_trailing_zeros, match_equal
 from ..compiler.jit import borrow_arrays, jit
 from .murmurhash import hash_name
-from .svmlight_scanner import (
+from .number_scanner import (
     CARRIAGE_RETURN,
     COLON,
     DECIMAL_POINT,
+    LOOKAHEAD,
     MALFORMED,
     MINUS,
     NEWLINE,
@@ -22,10 +24,13 @@ from .svmlight_scanner import (
     UNROUNDED,
     ZERO,
     digit_value,
+    find_pair,
     inline,
     is_blank,
+    parse_digits,
     parse_integer,
     parse_number,
+    parse_short,
 )
 
 # Status of `scan_vw`; after an error, the second number returned is the position of the token in `text`.
@@ -216,15 +221,42 @@ def scan_value(text, start, name_start, name_end, seed, names):
     return OK, i, 1.0, state, hash_word(text, start, i, hash_word(text, name_start, name_end, seed, names), names)
 
 
+@inline
+def scan_short(text, i, seed, settings):
+    """Return (status, end of the name, end, column, value) of a token of usual length at text[i:].
+
+    Its name has no bar and, if it is a number, at most 8 digits; its value is a `parse_short` number or missing.  The
+    status is not OK for other tokens, which may be sound.
+    """
+    colon, end = find_pair(text, i)
+    name_end = min(colon, end)
+    value, is_short, column = 1.0, name_end > _0, np.int64(0)
+    if colon < end:
+        value, is_short = parse_short(text, i, colon + _1, end)
+    if settings.names == NUMBERED:
+        number, others = parse_digits(text, i, min(name_end, _8))
+        column = np.int64(number)
+        is_short = is_short and others == _0 and _0 < name_end <= _8 and column <= settings.max_column
+    elif is_short and name_end > _0 and count_trailing_zeros(match_equal(text, i, np.uint64(BAR))) >= end:
+        column = np.int64(hash_word(text, i, i + name_end, seed, settings.names) & settings.mask)
+    else:
+        is_short = False
+    return (OK if is_short else NOT_NUMBERED), i + name_end, i + end, column, value
+
+
 @jit
 def scan_vw(text, settings, out):
-    """Write the rows of a text; return (status, position, rows, features, segments, n_unrounded, largest column)."""
+    """Write the rows of a text.
+
+    Return (status, position, rows, features, segments, n_unrounded, largest column, whether the columns of each row
+    increase).
+    """
     (text,), settings, out = borrow_arrays((text,)), borrow_arrays(settings), borrow_arrays(out)
     starts, row_segments, segments = out.starts, out.row_segments, out.segments
     scales, columns, values, unrounded, positions = out.scales, out.columns, out.values, out.unrounded, out.names
     names, mask = settings.names, settings.mask
     i, size, rows, k, s, n_unrounded = _0, np.uint64(text.size), _0, _0, _0, _0
-    largest = np.int64(-1)
+    largest, is_sorted = np.int64(-1), True
     keeps_names = positions.shape[0] > 0
     row_segments[0] = 0
     while i < size:
@@ -237,29 +269,29 @@ def scan_vw(text, settings, out):
         while text[bar] != BAR and text[bar] != NEWLINE:
             bar += _1
         if text[bar] == NEWLINE:
-            return NO_BAR, i, rows, k, s, n_unrounded, largest
+            return NO_BAR, i, rows, k, s, n_unrounded, largest, is_sorted
         starts[rows] = i
         status, position, count, n_unrounded = scan_label(text, i, bar, rows, out, n_unrounded)
         if status == OK and count == 0 and settings.labelled:
             status = NO_LABEL
         if status != OK:
-            return status, position, rows, k, s, n_unrounded, largest
-        i = bar
+            return status, position, rows, k, s, n_unrounded, largest, is_sorted
+        i, previous = bar, np.int64(-1)
         while text[i] == BAR:
             i += _1
             namespace = i
             if names == NUMBERED and s > np.uint64(row_segments[rows]):
-                return SECOND_NAMESPACE, namespace, rows, k, s, n_unrounded, largest
+                return SECOND_NAMESPACE, namespace, rows, k, s, n_unrounded, largest, is_sorted
             status, i, seed = scan_namespace(text, i, settings)
             if status != OK:
-                return status, namespace, rows, k, s, n_unrounded, largest
+                return status, namespace, rows, k, s, n_unrounded, largest, is_sorted
             segments[s, 0], segments[s, 1] = k, (SPACE if i == namespace else text[namespace])
             scale, string_value = 1.0, 1.0
             if text[i] == COLON:
                 start = i + _1
                 scale, i, state = parse_number(text, start)
                 if state == MALFORMED or not ends_word(text[i]):
-                    return BAD_SCALE, start, rows, k, s, n_unrounded, largest
+                    return BAD_SCALE, start, rows, k, s, n_unrounded, largest, is_sorted
                 if state == UNROUNDED:
                     scale, string_value = 1.0, np.nan
                     unrounded[n_unrounded, 0], unrounded[n_unrounded, 1] = start, SCALE
@@ -274,11 +306,24 @@ def scan_vw(text, settings, out):
                 if text[i] == NEWLINE or text[i] == BAR:
                     break
                 start = i
+                if i + LOOKAHEAD <= size:
+                    status, end, stop, column, value = scan_short(text, i, seed, settings)
+                    if status == OK:
+                        i = stop
+                        is_sorted = is_sorted and column > previous
+                        previous = column
+                        largest = max(largest, column)
+                        columns[k] = column
+                        values[k] = scale * value
+                        if keeps_names:
+                            positions[k, 0], positions[k, 1], positions[k, 2] = start, end, namespace
+                        k += _1
+                        continue
                 hashed, column = _0, np.int64(0)
                 if names == NUMBERED:
                     status, i, column = scan_column(text, i, settings.max_column)
                     if status != OK:
-                        return status, start, rows, k, s, n_unrounded, largest
+                        return status, start, rows, k, s, n_unrounded, largest, is_sorted
                 else:
                     while not ends_name(text[i]):
                         i += _1
@@ -292,7 +337,7 @@ def scan_vw(text, settings, out):
                     else:
                         status, stop, value, state, hashed = scan_value(text, i, start, end, seed, names)
                         if status != OK:
-                            return status, start, rows, k, s, n_unrounded, largest
+                            return status, start, rows, k, s, n_unrounded, largest, is_sorted
                         is_string = state == MALFORMED
                         if state == UNROUNDED:
                             unrounded[n_unrounded, 0], unrounded[n_unrounded, 1] = i, VALUE
@@ -306,6 +351,8 @@ def scan_vw(text, settings, out):
                         hashed = seed + anonymous
                         anonymous += _1
                     column = np.int64(hashed & mask)
+                is_sorted = is_sorted and column > previous
+                previous = column
                 largest = max(largest, column)
                 columns[k] = column
                 values[k] = string_value if is_string else scale * value
@@ -315,4 +362,4 @@ def scan_vw(text, settings, out):
         rows += _1
         row_segments[rows] = s
     segments[s, 0] = k
-    return OK, i, rows, k, s, n_unrounded, largest
+    return OK, i, rows, k, s, n_unrounded, largest, is_sorted
