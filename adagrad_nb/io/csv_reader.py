@@ -18,7 +18,7 @@ from .column_entries import Numeric, OneHot, Text
 from .csv_dialect import blanks_before_quote, find_dialect
 from .csv_scanner import NO_QUOTE, scan_rows
 from .lines import ON_ERROR, LineError, parse_good_rows
-from .readers import CHUNK_BYTES, PREFETCH_SIZE
+from .readers import PREFETCH_SIZE
 from .source import name_of_sources, open_sources, size_of_sources
 from .table_reader import Batch, TableReader, check_options
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from .columns import Columns
 
+CHUNK_BYTES = 1 << 20
 HEAD_BYTES = 1 << 20  # text from which the dialect and the types of the columns are found
 PARALLEL_BYTES = 1 << 18  # smaller texts are parsed by one thread
 TO_UTF8 = "convert the file, as with iconv -t utf-8"

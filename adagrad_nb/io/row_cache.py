@@ -1,4 +1,4 @@
-"""Binary cache of rows: chunks in a memory-mapped file, so that further passes parse no text.
+"""Binary cache of rows: chunks in a binary file, so that further passes parse no text.
 
 A file has a header of 64 bytes, the arrays of all chunks, and an index in JSON.  Each array starts at a multiple of 64
 bytes.  The index has the type, shape, position and CRC-32 of each array.  The file ends with the position, the length
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import math
-import mmap
 import os
 import struct
+import threading
+import weakref
 import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -22,7 +23,8 @@ from .._csr import as_csr, check_index_pointer
 from .archive import atomic_write
 from .columns import Columns
 from .content import ROW_CACHE_MAGIC, name_content
-from .readers import Chunk
+from .prefetch import prefetch
+from .readers import PREFETCH_SIZE, Chunk
 from .schema import LARGEST_COUNT, count_entry, entry, reader_options_entry
 from .table_reader import NamedChunk
 
@@ -83,7 +85,8 @@ def write_cache(
 def read_cache(path: str | os.PathLike) -> CachedRows:
     """Return an iterable of the chunks in a file that `write_cache` wrote.
 
-    The file is mapped into memory, so it may be larger than memory.  It must not be truncated while it is read.
+    Two or three chunks are in memory at a time, so the file may be larger than memory.  Another thread reads the next
+    chunk while the caller uses the last one.
 
     Parameters
     ----------
@@ -127,8 +130,8 @@ class CachedRows:
     def __init__(self, path: str | os.PathLike) -> None:
         self.name = os.fsdecode(path)
         self.position = 0
-        self._file = _map_file(path)
-        self.size = len(self._file)
+        self._file = _StoredBytes(path)
+        self.size = self._file.size
         try:
             index = _read_index(self._file)
             self.n_rows, self.n_features = (count_entry(index, name) for name in ("n_rows", "n_features"))
@@ -141,19 +144,27 @@ class CachedRows:
 
     def __iter__(self) -> Iterator[Chunk]:
         self.position = 0
-        for number, item in enumerate(self._chunks):
-            try:
-                chunk = self._read_chunk(number, item)
-            except Exception as error:
-                raise ValueError(f"{self.name}: chunk {number} is damaged ({error}); write the cache again") from None
-            yield (
-                chunk if self.columns is None else NamedChunk.with_columns(chunk, self.columns.first(chunk.X.shape[1]))
-            )
+        chunks = self._read_chunks()
+        for position, chunk in prefetch(chunks) if self.size > PREFETCH_SIZE else chunks:
+            self.position = position
+            yield chunk
         self.position = self.size
 
     def __len__(self) -> int:
         """Return the number of chunks."""
         return len(self._chunks)
+
+    def _read_chunks(self):
+        """Yield (position after a chunk, chunk) for each chunk."""
+        for number, item in enumerate(self._chunks):
+            try:
+                chunk, position = self._read_chunk(number, item), _end_of(item)
+            except Exception as error:
+                raise ValueError(f"{self.name}: chunk {number} is damaged ({error}); write the cache again") from None
+            yield (
+                position,
+                chunk if self.columns is None else NamedChunk.with_columns(chunk, self.columns.first(chunk.X.shape[1])),
+            )
 
     def _read_chunk(self, number, item):
         arrays = {}
@@ -182,7 +193,7 @@ class CachedRows:
         return Chunk(X, y, weight)
 
     def _read_array(self, name, place, is_new):
-        """Return a view of an array in the file."""
+        """Return an array of the file."""
         if place.dtype not in DTYPES:
             raise ValueError(f"{name}: got the type {place.dtype!r}")
         n_bytes = math.prod(place.shape) * np.dtype(place.dtype).itemsize
@@ -190,11 +201,10 @@ class CachedRows:
         is_sound = all(type(number) is int and 0 <= number <= LARGEST_COUNT for number in numbers)
         if not is_sound or place.position % ALIGNMENT or place.position + n_bytes > self.size:
             raise ValueError(f"{name}: the position or the shape is outside the file")
-        view = memoryview(self._file)[place.position : place.position + n_bytes]
-        if is_new and zlib.crc32(view) != place.crc:
+        content = self._file.read(place.position, n_bytes)
+        if is_new and zlib.crc32(content) != place.crc:
             raise ValueError(f"{name}: the checksum does not match")
-        self.position = place.position + n_bytes
-        return np.frombuffer(view, place.dtype).reshape(place.shape)
+        return content.view(place.dtype).reshape(place.shape)
 
     def __repr__(self) -> str:
         return f"read_cache({self.name!r})"
@@ -354,10 +364,23 @@ def _check_indices(indptr, indices, data, shape):
         raise ValueError("indices: must be sorted and distinct in each row")
 
 
-def _map_file(path):
-    """Return a private writable map of a file: kernels are compiled for writable arrays."""
-    with open(path, "rb") as file:
-        head = file.read(HEADER.size)
+def _end_of(item):
+    """Return the position after the last array of a chunk."""
+    places = [ArrayPlace(*field) for field in item["arrays"].values()]
+    return max(place.position + math.prod(place.shape) * np.dtype(place.dtype).itemsize for place in places)
+
+
+class _StoredBytes:
+    """The open file of a cache, which several threads may read.  It is read, and not mapped into memory.
+
+    Pages of a map count as memory of the process, and the process would end if another one truncated the file.
+    """
+
+    def __init__(self, path):
+        self._file = open(path, "rb", buffering=0)  # noqa: SIM115
+        weakref.finalize(self, self._file.close)
+        self._lock = threading.Lock()
+        head = self._file.read(HEADER.size)
         if not head.startswith(ROW_CACHE_MAGIC):
             raise ValueError(f"{path}: not a row cache, but {name_content(head)}")
         version = HEADER.unpack(head)[1] if len(head) == HEADER.size else 0
@@ -365,16 +388,28 @@ def _map_file(path):
             raise ValueError(
                 f"{path}: has format {version}; this version reads up to {FORMAT_VERSION}, so upgrade adagrad_nb"
             )
-        if os.fstat(file.fileno()).st_size < HEADER.size + TRAILER.size:
+        self.size = os.fstat(self._file.fileno()).st_size
+        if self.size < HEADER.size + TRAILER.size:
             raise ValueError(f"{path}: is truncated; write the cache again")
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+
+    def read(self, position, count):
+        """Return `count` bytes as an array."""
+        content, filled = np.empty(count, np.uint8), 0
+        with self._lock:
+            self._file.seek(position)
+            while filled < count:
+                n = self._file.readinto(memoryview(content)[filled:])
+                if not n:
+                    raise ValueError("the file is truncated")
+                filled += n
+        return content
 
 
 def _read_index(file):
-    position, length, crc, mark = TRAILER.unpack(file[-TRAILER.size :])
-    if mark != END_MARK or position + length + TRAILER.size != len(file):
+    position, length, crc, mark = TRAILER.unpack(file.read(file.size - TRAILER.size, TRAILER.size))
+    if mark != END_MARK or position + length + TRAILER.size != file.size:
         raise ValueError("its end is missing")
-    text = file[position : position + length]
+    text = file.read(position, length).tobytes()
     if zlib.crc32(text) != crc:
         raise ValueError("the checksum of the index does not match")
     return json.loads(text)

@@ -143,7 +143,7 @@ def read_text(
         As in `load_text`.  An open file is read from its current position, and stays open.
     label, delimiter, bits, ngrams, lowercase, alternate_sign, norm, dtype, on_error
         As in `load_text`.
-    chunk_bytes : int, default 1 MiB
+    chunk_bytes : int, default 4 MiB
         Bytes of decompressed text per chunk.  A chunk is longer if a single line is.
     keep_names : bool, default False
         Whether the attribute `hashed_names` collects the words and sequences of words: a `HashedNames`, which is a

@@ -154,7 +154,7 @@ def read_vw(
         may be wider; with `bits` it is ``2**bits``.
     dtype : {numpy.float64, numpy.float32}
         Data type of `X`.
-    chunk_bytes : int, default 1 MiB
+    chunk_bytes : int, default 4 MiB
         Bytes of decompressed text per chunk.  A chunk is longer if a single line is.  Blocks whose pairs have more than
         two million values make several chunks.
     duplicates, bits, hash, quadratic, constant, missing_labels, on_error

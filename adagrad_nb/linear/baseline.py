@@ -44,11 +44,11 @@ class ConstantBaseline:
         if isinstance(target, Numbers):
             self._add_numbers(y, weight)
         else:
-            codes, positions = np.unique(y, return_inverse=True)
-            totals = np.bincount(positions, weights=weight)
-            for code, total in zip(codes.tolist(), totals.tolist(), strict=True):
-                label = target.classes[int(code)] if isinstance(target, MulticlassLabels) else code
-                self.targets[label] = self.targets.get(label, 0.0) + total
+            is_multiclass = isinstance(target, MulticlassLabels)
+            totals = np.bincount(y.astype(np.intp) if is_multiclass else (y > 0).astype(np.intp), weights=weight)
+            for label, total in zip(target.classes if is_multiclass else (-1.0, 1.0), totals.tolist(), strict=False):
+                if total > 0:
+                    self.targets[label] = self.targets.get(label, 0.0) + total
         self.n_rows += y.size
         self.weight += float(weight.sum(dtype=np.float64))
         with np.errstate(over="ignore"):

@@ -33,11 +33,12 @@ class Timings(NamedTuple):
         return statistics.median(self.peer) / statistics.median(self.ours)
 
 
-def parse_options(description, threads=False, data=None, folder=None):
+def parse_options(description, threads=False, data=None, folder=None, copies=None):
     """Parse the command line shared by all comparisons.
 
     `threads` adds an option for the number of threads of each side.  `data`, a description such as "word counts", adds
     options for files to train and test on.  `folder`, a list of data sets, adds an option for a folder with them.
+    `copies`, a default, adds an option for the number of copies of the data in a long file.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="less data and fewer pairs, as a smoke test")
@@ -49,6 +50,10 @@ def parse_options(description, threads=False, data=None, folder=None):
     if folder:
         parser.add_argument(
             "--data", dest="folder", metavar="FOLDER", type=pathlib.Path, help=f"folder with {folder}; default: none"
+        )
+    if copies:
+        parser.add_argument(
+            "--copies", type=int, default=copies, help=f"copies of the data in the long files; default: {copies}"
         )
     arguments = parser.parse_args()
     if threads and arguments.threads:
