@@ -222,3 +222,13 @@ def test_a_forged_index_is_refused(name, tmp_path):
     forge(path, FORGERIES[name])
     with pytest.raises(ValueError, match=r"rows: (chunk 0 is damaged|not a row cache, or damaged)"):
         list(read_cache(path))
+
+
+def test_truncation_while_the_file_is_read_is_an_error(tmp_path):
+    path = tmp_path / "rows.cache"
+    write_cache(read_svmlight(io.BytesIO(b"1 1:1 3:2\n-1 2:1\n" * 50), chunk_bytes=200), path)
+    chunks = iter(read_cache(path))
+    next(chunks)
+    os.truncate(path, 300)
+    with pytest.raises(ValueError, match="chunk 1 is damaged .the file is truncated."):
+        list(chunks)
