@@ -238,7 +238,7 @@ def test_info_lists_the_rates_of_a_search(files, tmp_path, capsys):
             "error: --normalized: got True, but the model has normalized=False",
         ),
         (["train", "{train}", "--initial-model", "{model}", "--no-intercept"], "error: --no-intercept: got False"),
-        (["train", "{numbers}", "--initial-model", "{model}"], "Train a new model on a file with all labels"),
+        (["train", "{numbers}", "--initial-model", "{model}"], "Train a new model with all labels in --classes"),
         (
             ["train", "{train}", "--eps", "0.1", "--rule", "ftrl"],
             "--eps: got 0.1, but the rule ftrl has no eps; leave the option out",

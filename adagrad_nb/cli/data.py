@@ -12,6 +12,7 @@ from ..io.formats import FORMATS, open_data
 from ..io.lines import ON_ERROR
 from ..io.readers import DUPLICATES, read_svmlight
 from ..io.row_cache import read_cache
+from ..io.table_reader import NEW_CATEGORIES
 from ..io.text import read_text
 from ..io.vowpal import read_vw
 
@@ -20,26 +21,44 @@ if TYPE_CHECKING:
 
 HELP = "data file: svmlight, Vowpal Wabbit, CSV, lines of label and text, Parquet, or a cache; '-' is standard input"
 VW_BITS = 18
+NO_VALUE = "none"  # of --quote and --norm, and in model files
 TABLES = ("csv", "parquet")
 # Formats that a flag is for; all of them are options of the readers.
 FLAGS = {
     "zero_based": ("svmlight",),
+    "n_features": ("svmlight", "vw"),
     "duplicates": ("svmlight", "vw"),
     "bits": ("vw", "text", *TABLES),
     "hash": ("vw",),
     "quadratic": ("vw",),
     "constant": ("vw",),
+    "missing_labels": ("vw",),
     "ngrams": ("text",),
+    "lowercase": ("text",),
+    "alternate_sign": ("text",),
+    "norm": ("text",),
     "delimiter": ("text", "csv"),
     "label": ("text", *TABLES),
     "weight": TABLES,
     "positive": TABLES,
     "columns": TABLES,
     "interactions": TABLES,
+    "signed": TABLES,
+    "new_categories": TABLES,
     "header": ("csv",),
+    "quote": ("csv",),
+    "missing": ("csv",),
     "on_error": ("svmlight", "vw", "text", "csv"),
+    "chunk_bytes": ("svmlight", "vw", "text", "csv"),
+    "chunk_rows": ("parquet",),
 }
-SAVED = [name for name in FLAGS if name not in ("on_error", "columns", "interactions")]
+# Flags that differ from the option, with the separators of words.
+FLAG_NAMES = {"columns": "column", "interactions": "interaction"}
+NOT_SAVED = (
+    "on_error", "columns", "interactions", "missing_labels", "new_categories", "chunk_bytes", "chunk_rows",
+    "n_features",
+)  # fmt: skip
+SAVED = [name for name in FLAGS if name not in NOT_SAVED]
 
 
 def add_data_flags(command: argparse.ArgumentParser) -> None:
@@ -60,7 +79,18 @@ def add_data_flags(command: argparse.ArgumentParser) -> None:
         "-q", "--quadratic", action="append", metavar="AB", help="vw: multiply the features of two namespaces"
     )
     group.add_argument("--constant", action="store_true", default=None, help="vw: add Vowpal Wabbit's constant")
+    group.add_argument(
+        "--missing-labels", choices=("error", "skip"), help="vw: treatment of a line without a label; default: error"
+    )
     group.add_argument("--ngrams", type=int, metavar="N", help="text: sequences of up to N words; default: 2")
+    group.add_argument(
+        "--lowercase", action=argparse.BooleanOptionalAction, help="text: convert words to lower case; default: yes"
+    )
+    group.add_argument(
+        "--alternate-sign", action=argparse.BooleanOptionalAction,
+        help="text: a bit of the hash is the sign of a value; default: yes",
+    )  # fmt: skip
+    group.add_argument("--norm", choices=("l2", NO_VALUE), help="text: norm by which rows are divided; default: l2")
     group.add_argument("--delimiter", help="character between the fields of CSV, or between label and text")
     group.add_argument(
         "--label", metavar="COLUMN", help="name or position of the label in tables; 'first' or 'last' in text"
@@ -77,6 +107,26 @@ def add_data_flags(command: argparse.ArgumentParser) -> None:
         "--interaction", action="append", dest="interactions", metavar="A,B", type=_parse_names,
         help="tables: product of columns, hashed",
     )  # fmt: skip
+    group.add_argument(
+        "--signed", action=argparse.BooleanOptionalAction,
+        help="tables: a bit of the hash is the sign of a hashed value; default: no",
+    )  # fmt: skip
+    group.add_argument(
+        "--new-categories", choices=NEW_CATEGORIES,
+        help="tables: treatment of a category that a model lacks; default: add in training, else ignore",
+    )  # fmt: skip
+    group.add_argument("--quote", metavar="CHARACTER", help='CSV: character around fields, or none; default: "')
+    group.add_argument(
+        "--missing", metavar="WORDS", type=lambda text: [word.strip() for word in text.split(",")],
+        help="CSV: words for missing values, separated by commas; default: an empty field, ?, NA, NaN, null, …",
+    )  # fmt: skip
+    group.add_argument(
+        "--n-features", type=int, metavar="N", help="svmlight, vw: number of features; default: the largest index"
+    )
+    group.add_argument(
+        "--chunk-bytes", type=int, metavar="N", help="text formats: bytes of text in memory; default: 1048576"
+    )
+    group.add_argument("--chunk-rows", type=int, metavar="N", help="Parquet: rows in memory; default: 8192")
     group.add_argument(
         "--header", metavar="NAMES", type=_parse_header,
         help="CSV: whether the first row has the names, yes or no, or the names, separated by commas",
@@ -120,7 +170,7 @@ def reader_options(options: argparse.Namespace, format: str, saved: dict[str, An
     given = {name: getattr(options, name) for name in FLAGS if getattr(options, name) is not None}
     for name in given:
         if format not in FLAGS[name]:
-            flag = {"columns": "column", "interactions": "interaction"}.get(name, name).replace("_", "-")
+            flag = FLAG_NAMES.get(name, name).replace("_", "-")
             raise ValueError(
                 f"--{flag}: is for the format {' and '.join(FLAGS[name])}, but the data is {format}; omit it, or name "
                 "the format with --format"
@@ -130,6 +180,7 @@ def reader_options(options: argparse.Namespace, format: str, saved: dict[str, An
     if format in TABLES:
         given |= {name: _parse_place(given[name]) for name in ("label", "weight") if name in given}
     merged = {name: value for name, value in saved.items() if name in SAVED and format in FLAGS[name]} | given
+    merged |= {name: None for name in ("quote", "norm") if merged.get(name) == NO_VALUE}
     if "positive" in merged:
         merged["positive"] = tuple(merged["positive"])
     if "columns" in merged:
@@ -175,7 +226,10 @@ def open_reader(
     if data.format == "vw" and "bits" not in found and model is None and _is_hashed(data, found):
         found["bits"] = VW_BITS
     kept = {"format": data.format} | {name: value for name, value in found.items() if name in SAVED}
-    kept = {name: list(value) if isinstance(value, tuple) else value for name, value in kept.items()}
+    kept = {
+        name: list(value) if isinstance(value, tuple) else NO_VALUE if value is None else value
+        for name, value in kept.items()
+    }
     if data.format == "cache":
         if len(paths) > 1:
             raise ValueError(f"DATA: got {len(paths)} files, of which {paths[0]} is a cache; pass one cache")
@@ -192,9 +246,8 @@ def open_reader(
     if data.format == "svmlight":
         return read_svmlight(data.path, dtype=dtype, **found), kept
     if data.format == "vw":
-        missing: Any = "error" if has_labels else "nan"
-        is_named = keep_names and "bits" in found
-        return read_vw(data.path, dtype=dtype, missing_labels=missing, keep_names=is_named, **found), kept
+        found = {"missing_labels": "error" if has_labels else "nan"} | found
+        return read_vw(data.path, dtype=dtype, keep_names=keep_names and "bits" in found, **found), kept
     if data.format == "text":
         if "ngrams" in found:
             found["ngrams"] = 1, found["ngrams"]
@@ -205,8 +258,10 @@ def open_reader(
         for name, flag in (("columns", "column"), ("interactions", "interaction")):
             if name in found:
                 raise ValueError(f"--{flag}: got the kind of a column, but the model has its own columns; omit it")
-        found = {name: value for name, value in found.items() if name != "bits"} | {"columns": model.columns}
-        found["new_categories"] = "add" if is_training else "ignore"
+        found = {name: value for name, value in found.items() if name not in ("bits", "signed")}
+        found |= {"columns": model.columns}
+        if not is_training or "new_categories" not in found:
+            found["new_categories"] = "add" if is_training else "ignore"
         if data.format == "csv" and isinstance(saved.get("header"), list) and options.header is None:
             found["header"] = _header_of(data, found, saved)
         if not has_labels:
@@ -262,7 +317,8 @@ def _header_of(data, found, saved):
     names, special = saved["header"], (found.get("label"), found.get("weight"))
     path = data.path[0] if isinstance(data.path, list) else data.path
     name = str(getattr(path, "name", path))
-    dialect = find_dialect(name, data.head, found.get("delimiter"), QUOTE, None, {*MISSING_WORDS}, names)
+    quote, missing = found.get("quote", QUOTE), {*found.get("missing", MISSING_WORDS)}
+    dialect = find_dialect(name, data.head, found.get("delimiter"), quote, None, missing, names)
     if dialect.has_header:
         return None
     for known in (names, [name for name in names if name not in special]):

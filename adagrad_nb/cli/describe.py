@@ -116,7 +116,7 @@ def print_candidates(model: LinearModel) -> None:
 
 def _names_of(reader):
     """Return the lists of names of hashed features that a reader has collected."""
-    if hasattr(reader, "hashed_names"):
+    if getattr(reader, "hashed_names", None) is not None:
         return {index: sorted(names) for index, names in reader.hashed_names.items()}
     names = getattr(reader, "feature_names", None)
     return names if isinstance(names, dict) else None

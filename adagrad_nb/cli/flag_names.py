@@ -5,9 +5,9 @@ import re
 # Arguments of the functions in error messages, and the flags that set them, as regular expressions.
 _FLAGS: tuple = (
     (r"^(lr|loss|rule|passes|shuffle|normalized|invariant|average|threads|classes): ", r"--\1: "),
-    (r"^(bits|hash|quadratic|delimiter|label|weight|positive|header): ", r"--\1: "),
+    (r"^(bits|hash|quadratic|delimiter|label|weight|positive|header|quote|missing|signed|norm): ", r"--\1: "),
     (
-        r"^(batch_size|early_stopping|class_weight|standardize_targets|on_error): ",
+        r"^(batch_size|early_stopping|class_weight|standardize_targets|on_error|chunk_bytes|chunk_rows|n_features): ",
         lambda match: f"--{match[1].replace('_', '-')}: ",
     ),
     (r"^ngrams: ", "--ngrams: "),
@@ -30,6 +30,9 @@ _FLAGS: tuple = (
     (r"\bbits=(\d+)", r"--bits \1"),
     (r"(?<!with all )\bclasses=\[…\]", "--classes"),
     (r"\blr='auto'", "--lr auto"),
+    (r"\bshuffle=True with chunks that hold many rows", "--shuffle with a large --chunk-bytes"),
+    (r"\bquote=None\b", "--quote none"),
+    (r"\bn_features=", "--n-features "),
     (r"\bstandardize_targets=True\b", "--standardize-targets"),
     (r"\buse dtype=float64\b", "omit --float32"),
     (r"^interactions: ", "--interaction: "),
@@ -50,7 +53,7 @@ _FLAGS: tuple = (
     (r"\bAdagrad\(…\)", "--rule adagrad"),
     (r"; use False, or train\b", "; omit it, or train"),
     (r"\bL1, Box, NonNegative or Bounded\(L1\(…\)\)", "--l1"),
-    (r"\bwith all classes=\[…\]", "on a file with all labels"),
+    (r"\bwith all classes=\[…\]", "with all labels in --classes"),
     (r"\ba loss for numbers such as 'squared'", "a loss for numbers such as --loss squared"),
     (r"\bscale (?:the columns of )?X(?:, y or sample_weight)?\b", "scale the data"),
 )

@@ -8,8 +8,12 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ..callbacks import History, Table
+from ..io.readers import ReadingInterrupted
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from ..io.readers import Chunk
     from ..linear.trainer import Progress
 
 SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(signal, name)]
@@ -17,6 +21,8 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM") if hasattr(si
 
 class TrainingMonitor:
     """Callback that prints a table, records the history, shows a progress bar and stops the training on a signal.
+
+    A signal also interrupts the reading of a chunk of `watched`, such as one of a pipe that has no data.
 
     Attributes
     ----------
@@ -28,6 +34,7 @@ class TrainingMonitor:
         self.reader, self.quiet = reader, quiet
         self.history = History()
         self.interrupted: int | None = None
+        self.is_reading = False
         self.progress_bar = None if quiet or not sys.stderr.isatty() else self._make_bar(reader, passes)
         self.table = Table(self.progress_bar.write if self.progress_bar is not None else None)
 
@@ -60,6 +67,12 @@ class TrainingMonitor:
         if self.interrupted is not None and number == signal.SIGINT:  # a second Ctrl-C stops at once
             raise KeyboardInterrupt
         self.interrupted = number
+        if self.is_reading:
+            raise ReadingInterrupted
+
+    def watched(self) -> WatchedRows:
+        """Return the reader; while it reads a chunk, a signal interrupts it."""
+        return WatchedRows(self)
 
     def __call__(self, progress: Progress) -> None:
         self.history(progress)
@@ -70,3 +83,28 @@ class TrainingMonitor:
             self.progress_bar.update(max(done - self.progress_bar.n, 0))
         if self.interrupted is not None:
             raise StopIteration
+
+
+class WatchedRows:
+    """Reader of a monitor, whose reading a signal interrupts."""
+
+    def __init__(self, monitor: TrainingMonitor) -> None:
+        self.monitor = monitor
+
+    def __iter__(self) -> Iterator[Chunk]:
+        monitor = self.monitor
+        iterator = iter(monitor.reader)
+        while True:
+            try:
+                monitor.is_reading = True
+                if monitor.interrupted is not None:  # since the last call of the monitor
+                    raise ReadingInterrupted
+                chunk = next(iterator, None)
+            finally:
+                monitor.is_reading = False
+            if chunk is None:
+                return
+            yield chunk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.monitor.reader, name)

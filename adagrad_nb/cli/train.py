@@ -6,11 +6,13 @@ import argparse
 import contextlib
 import json
 import os
+import sys
 import tempfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..io.readers import ReadingInterrupted
 from ..io.row_cache import CachedReader, CachedRows
 from ..linear.checkpoint import Checkpoint
 from ..linear.fit import fit_linear
@@ -48,7 +50,11 @@ def run_train(options: argparse.Namespace) -> int:
     with contextlib.ExitStack() as stack:
         rows = _with_cache(reader, options, stack)
         monitor = stack.enter_context(TrainingMonitor(rows, options.passes, is_quiet))
-        new = fit_linear(rows, dtype=dtype, rng=options.seed, callback=monitor, **fit_options)
+        try:
+            new = fit_linear(monitor.watched(), dtype=dtype, rng=options.seed, callback=monitor, **fit_options)
+        except ReadingInterrupted:
+            print("adagrad-nb: interrupted before the first chunk of rows was read", file=sys.stderr)
+            return SIGNAL_STATUS + (monitor.interrupted or 0)
     if options.positive and not getattr(reader, "has_positive", True):
         raise ValueError(f"--positive: got {', '.join(options.positive)}, but no row has such a label; correct it")
     is_known = model is not None and model.reader_options is not None

@@ -3,6 +3,7 @@
 `csv_reader` and `arrow_reader` supply the batches.
 """
 
+import copy
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -142,6 +143,14 @@ class TableReader:
         self._position = self._read_position()
         if self._on_error == "report":
             report_errors(self.name, self.errors)
+
+    def read_labels(self) -> Iterator[np.ndarray]:
+        """Yield the labels of each chunk; no other column is converted."""
+        reader = copy.copy(self)
+        reader._options = self._options._replace(columns=Columns(), weight=None, adds_categories=False)
+        reader.columns, reader.keep_names = Columns(), False
+        for chunk in reader:
+            yield chunk.y  # type: ignore[misc]
 
     def _is_prefetched(self):
         """Return whether the next chunk is parsed in another thread while the caller uses the last one."""

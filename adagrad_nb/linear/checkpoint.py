@@ -146,6 +146,12 @@ class Checkpointer:
             self._save(pass_index, chunk_index + 1)
             self._saved_at, self._saved_rows = time.monotonic(), n_seen
 
+    def end_reading(self, pass_index: int, n_chunks: int) -> None:
+        """Save a checkpoint when reading is interrupted after `n_chunks` chunks of a pass."""
+        is_trained = pass_index > self.pass_index or n_chunks > self._n_to_skip
+        if self.checkpoint is not None and is_trained and self.trainer.model.n_seen != self._saved_rows:
+            self._save(pass_index, n_chunks)
+
     def end_pass(self, pass_index: int) -> None:
         """Begin the checksum of the next pass; raise ValueError if the pass ended before the position of the file."""
         if pass_index == self.pass_index and self._n_skipped < self._n_to_skip:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,13 +10,14 @@ import numpy as np
 from .. import _check
 from .._check import resolve_seed
 from ..io.arrow import is_table
-from ..io.readers import Chunk
+from ..io.readers import Chunk, ReadingInterrupted
+from ..records.losses import LOSSES
 from .checkpoint import Checkpoint, Checkpointer, as_checkpoint
 from .early_stopping import early_stopping_monitor
 from .model import LinearModel
 from .model_options import check_options
 from .named_rows import named_chunk
-from .targets import check_class_weight
+from .targets import LateLabelError, check_class_weight, is_multiclass
 from .trainer import Trainer
 
 if TYPE_CHECKING:
@@ -133,7 +135,8 @@ def fit_linear(
         Precision of the model; by default float32 for float32 data, else float64.
     classes : sequence of labels, optional
         All labels, if the first chunk may lack some.  Other labels are then an error.  Without it, a label that
-        first occurs in a later chunk is added with zero weights if there are more than two labels.
+        first occurs in a later chunk is added with zero weights if there are more than two labels.  If the first
+        chunks have one or two, all labels are read, and training begins again.
     normalized : bool, default False
         Scale each feature by its largest absolute value so far, and the learning rate by the mean norm of the
         scaled rows [3]_.  Features of very different scales then need no tuning.  A value counts in the prediction
@@ -210,23 +213,57 @@ def fit_linear(
         raise TypeError(f"model: got {type(model).__name__}; must be a LinearModel")
     chunks = _as_chunks(X, y, sample_weight, passes, None if model is None else model.columns, dtype)
     shuffle_seed = resolve_seed(rng) if shuffle else None
-    trainer = Trainer(
-        model, options, dtype=dtype, classes=classes,
-        class_weight=check_class_weight(class_weight, isinstance(chunks, list) and chunks is not X),
-        threads=_check.positive_count("threads", threads),
-        early_stopping=early_stopping_monitor(early_stopping, 0 if rng is None else shuffle_seed or resolve_seed(rng)),
-        callback=callback,
-    )  # fmt: skip
+    class_weight = check_class_weight(class_weight, isinstance(chunks, list) and chunks is not X)
+    _check.positive_count("threads", threads)
+    validation_seed = 0 if rng is None else shuffle_seed or resolve_seed(rng)
     settings = {
         "passes": passes, "shuffle": shuffle, "threads": threads, "early_stopping": repr(early_stopping),
         "classes": repr(classes), "class_weight": repr(class_weight),
     }  # fmt: skip
-    checkpointer = Checkpointer(as_checkpoint(checkpoint), trainer, settings, shuffle_seed)
-    if resume is not None:
-        checkpointer.resume(resume, options)
+
+    def train(labels):
+        trainer = Trainer(
+            model, options, dtype=dtype, classes=labels, class_weight=class_weight, threads=threads,
+            early_stopping=early_stopping_monitor(early_stopping, validation_seed), callback=callback,
+        )  # fmt: skip
+        checkpointer = Checkpointer(as_checkpoint(checkpoint), trainer, settings, shuffle_seed)
+        if resume is not None:
+            checkpointer.resume(resume, options)
+        return _train_passes(chunks, passes, trainer, checkpointer)
+
+    try:
+        return train(classes)
+    except LateLabelError:
+        if model is not None or resume is not None or classes is not None:
+            raise
+        labels = _read_labels(chunks, options.get("loss"))
+        if labels is None:
+            raise
+    warnings.warn(
+        f"fit_linear: the first rows lack some of the {len(labels)} labels, so training began again; pass classes=[…] "
+        "to save the time",
+        UserWarning,
+        stacklevel=2,
+    )
+    return train(labels)
+
+
+def _train_passes(chunks, passes, trainer, checkpointer):
+    """Train on the chunks in several passes; return the model."""
     shuffle_seed = checkpointer.shuffle_seed
     for pass_index in range(checkpointer.pass_index, passes):
-        for chunk_index, chunk in enumerate(chunks):
+        iterator, chunk_index = iter(chunks), -1
+        while True:
+            try:
+                chunk = next(iterator, None)
+            except ReadingInterrupted:
+                if trainer.model is None:
+                    raise
+                checkpointer.end_reading(pass_index, chunk_index + 1)
+                return trainer.result()
+            if chunk is None:
+                break
+            chunk_index += 1
             if not isinstance(chunk, Chunk):
                 raise TypeError(f"X: the iterable yields a {type(chunk).__name__}; must yield Chunk(X, y, weight)")
             if checkpointer.skips(chunk, pass_index, chunk_index):
@@ -240,6 +277,20 @@ def fit_linear(
         if not trainer.end_pass():
             break
     return trainer.result()
+
+
+def _read_labels(chunks, loss):
+    """Return all labels of chunks that can be read again, or None if they can not or the loss does not take them."""
+    if iter(chunks) is chunks:
+        return None
+    read = getattr(chunks, "read_labels", None) or (lambda: (chunk.y for chunk in chunks))
+    try:
+        labels = sorted({label for y in read() for label in np.unique(y).tolist()})
+    except (ValueError, TypeError):  # a stream; labels of several kinds
+        return None
+    if len(labels) > 2 and not is_multiclass(LOSSES["logistic"]() if loss is None else loss, None, labels):
+        return None
+    return labels if len(labels) > 1 else None
 
 
 def _as_chunks(X, y, weight, passes, columns, dtype):

@@ -16,6 +16,10 @@ from ..records.multiclass_losses import OneVsRest, Softmax, target_type
 from .kernels import rows
 
 
+class LateLabelError(ValueError):
+    """A chunk has a label that the model of the first chunks has no place for."""
+
+
 class MulticlassLabels(NamedTuple):
     """Labels in increasing order; y is encoded as positions among them.
 
@@ -187,7 +191,7 @@ class BinaryLabels(NamedTuple):
             return self
         if len(new) + sum(label is not None for label in self) > 2:
             all_labels = sorted({*new, *(label for label in self if label is not None)}, key=str)
-            raise ValueError(
+            raise LateLabelError(
                 f"y: got {len(all_labels)} labels, {all_labels[:5]}; a binary loss takes two. Train a new "
                 "model with all classes=[…], or use a loss for numbers such as 'squared'"
             )
@@ -198,7 +202,7 @@ class BinaryLabels(NamedTuple):
         other = self.negative if self.positive is None else self.positive
         if self._single_label(other) == self and self._is_consistent(new[0], other):
             return self._replace(negative=new[0]) if self.negative is None else self._replace(positive=new[0])
-        raise ValueError(
+        raise LateLabelError(
             f"y: got label {new[0]!r} after training on rows with {other!r} only; pass classes=[…] with both labels"
         )
 
@@ -208,7 +212,7 @@ class BinaryLabels(NamedTuple):
             return BinaryLabels(positive=label)
         if label in (0, -1):
             return BinaryLabels(negative=label)
-        raise ValueError(f"y: has the single label {label!r}; pass classes=[…] with both labels")
+        raise LateLabelError(f"y: has the single label {label!r}; pass classes=[…] with both labels")
 
     def _is_consistent(self, label, other):
         """Return whether a new label keeps the side of the other one."""

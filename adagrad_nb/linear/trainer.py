@@ -160,6 +160,7 @@ class Trainer:
         check_finite(model)
         if self.baseline is not None:
             self.baseline.warn_if_better(model)
+            self.baseline.warn_if_sorted()
         if self.early_stopping is not None and self.early_stopping.best_model is not None:
             model = self.early_stopping.best_model
             model.pass_losses = self.early_stopping.pass_losses

@@ -1,15 +1,19 @@
 """Data of the command line: every format to a model and predictions, columns and headers, labels, flags."""
 
 import gzip
+import inspect
 import io
 import json
 import sys
 
 import numpy as np
 import pytest
+from numpy.testing import assert_array_equal
 
-from adagrad_nb import load_model
+from adagrad_nb import fit_linear, load_model, read_csv, read_parquet, read_svmlight, read_text, read_vw
 from adagrad_nb.cli import main
+from adagrad_nb.cli.data import FLAGS
+from adagrad_nb.cli.parser import build_parser
 
 COLUMNS = ("age", "job", "rich")
 
@@ -318,3 +322,113 @@ def test_malformed_lines_are_skipped_on_request(tmp_path, capsys):
     assert main(["train", str(data), "--on-error", "report", "--quiet"]) == 0
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("adagrad-nb: warning: ")
+
+
+# --- flags of the readers ------------------------------------------------------------------------------------------
+
+# Parameters without a flag of the same name; offset and length are parts of files.
+OTHER_WAYS = ("path", "dtype", "keep_names", "offset", "length")
+READERS = {"svmlight": read_svmlight, "vw": read_vw, "text": read_text, "csv": read_csv, "parquet": read_parquet}
+
+
+@pytest.mark.parametrize("format", READERS)
+def test_every_parameter_of_a_reader_has_a_flag(format):
+    parameters = set(inspect.signature(READERS[format]).parameters) - set(OTHER_WAYS)
+    assert parameters == {name for name, formats in FLAGS.items() if format in formats}
+    parsed = vars(build_parser().parse_args(["train", "data"]))
+    assert parameters <= set(parsed)
+    assert all(parsed[name] is None for name in parameters)
+
+
+def test_quotes_missing_words_and_chunks_of_csv(tmp_path, capsys):
+    data, path = tmp_path / "data.csv", tmp_path / "m.npz"
+    data.write_text("size,job,rich\n" + '"5,cook,no\n6,judge,yes\nnone,none,no\n' * 41)
+    fail(capsys, "train", data, "--quiet")  # the last quote is not closed
+    flags = ["--quote", "none", "--missing", "none,x", "--chunk-bytes", 100]
+    run(capsys, "train", data, "--quiet", "--model", path, *flags)
+    expected = fit_linear(read_csv(data, quote=None, missing=["none", "x"], chunk_bytes=100))
+    model = load_model(path)
+    assert model.feature_names == expected.feature_names
+    assert "job=(missing)" in model.feature_names
+    assert_array_equal(model.coef, expected.coef)
+    assert len(run(capsys, "predict", path, data).split()) == 123  # by the same quote and words
+    assert "--quote: got 'ab'" in fail(capsys, "train", data, "--quote", "ab")
+    assert "--chunk-bytes: got 0" in fail(capsys, "train", data, "--chunk-bytes", 0)
+
+
+def test_options_of_text_vowpal_wabbit_and_parquet(tmp_path, capsys):
+    path, bits = tmp_path / "m.npz", ["--bits", 9]
+    text = write(tmp_path / "text", "text", [(age, job.upper(), label) for age, job, label in people(60)])
+    run(capsys, "train", text, "--model", path, "--no-lowercase", "--no-alternate-sign", "--norm", "none", *bits)
+    expected = fit_linear(read_text(text, bits=9, lowercase=False, alternate_sign=False, norm=None))
+    assert_array_equal(load_model(path).coef, expected.coef)
+    assert people(1)[0][1].upper() in run(capsys, "explain", path, text, "--top", 30)
+    vw = tmp_path / "vw"
+    vw.write_text("1 |f 0:1 2\n|f 1\n-1 |f 1:2\n")
+    assert "--missing-labels skip" in fail(capsys, "train", vw) or "label" in fail(capsys, "train", vw)
+    trained = json.loads(run(capsys, "train", vw, "--missing-labels", "skip", "--n-features", 9, "--json"))
+    assert (trained["rows"], trained["features"]) == (2, 9)
+    table = write(tmp_path / "parquet", "parquet", people(60))
+    run(capsys, "train", table, "--model", path, "--column", "job=hashed", "--bits", 6, "--signed", "--chunk-rows", 7)
+    expected = fit_linear(read_parquet(table, columns={"job": "hashed"}, bits=6, signed=True, chunk_rows=7))
+    assert_array_equal(load_model(path).coef, expected.coef)
+    run(capsys, "predict", path, table)
+
+
+def test_new_categories_may_be_ignored_in_training(tmp_path, capsys, model):
+    _, path = model
+    data, again = tmp_path / "more.csv", tmp_path / "again.npz"
+    data.write_text(as_csv([(30, "painter", "no"), (60, "cook", "yes")]))
+    for choice, n_new in (("ignore", 0), ("add", 1)):
+        run(capsys, "train", data, "--initial-model", path, "--model", again, "--new-categories", choice, "--quiet")
+        assert load_model(again).n_features == load_model(path).n_features + n_new
+
+
+@pytest.mark.filterwarnings("default:fit_linear. the first rows lack")
+@pytest.mark.parametrize("format", ["csv", "parquet", "text"])
+def test_late_labels(tmp_path, capsys, format):
+    rows = people(40) + [(age, job, "unknown") for age, job, _ in people(5)] + people(20, 1)
+    data, path = write(tmp_path / "data", format, rows), tmp_path / "m.npz"
+    chunks = ["--chunk-rows", 10] if format == "parquet" else ["--chunk-bytes", 200]
+    chunks += ["--bits", 9] if format == "text" else []
+    assert main(["train", data, "--passes", "2", "--model", str(path), *map(str, chunks)]) == 0
+    [line] = capsys.readouterr().err.splitlines()
+    assert "so training began again; pass --classes to save the time" in line
+    model = load_model(path)
+    assert (model.classes.tolist(), model.n_seen) == (["no", "unknown", "yes"], 130)
+
+
+def test_late_labels_of_a_stream(capsys, monkeypatch):
+    content = (as_csv(people(40)) + as_csv([(30, "cook", "unknown")], header=False)).encode()
+    stream = type("Stream", (io.BytesIO,), {"seekable": lambda self: False})(content)
+    monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": stream})())
+    assert "--classes" in fail(capsys, "train", "-", "--chunk-bytes", 200, "--quiet")
+
+
+def test_methods_on_tables(tmp_path, capsys):
+    """Normalised, invariant and single-precision training on the columns of a table."""
+    data, path = tmp_path / "people.csv", tmp_path / "m.npz"
+    data.write_text(as_csv(people(200)))
+    for flags, options in (
+        (["--normalized"], {"normalized": True}),
+        (["--invariant"], {"invariant": True}),
+        (["--normalized", "--invariant", "--float32"], {"normalized": True, "invariant": True, "dtype": np.float32}),
+        (["--float32"], {"dtype": np.float32}),
+    ):
+        run(capsys, "train", data, "--quiet", "--model", path, *flags)
+        dtype = options.get("dtype", np.float64)
+        expected, model = fit_linear(read_csv(data, dtype=dtype), **options), load_model(path)
+        assert model.coef.dtype == dtype
+        assert_array_equal(model.coef, expected.coef)
+        assert (model.feature_names, model.normalized) == (expected.feature_names, expected.normalized)
+        metrics = json.loads(run(capsys, "evaluate", path, data, "--json"))
+        assert metrics["auc"] > 0.8
+        explained = run(capsys, "explain", path, data, "--top", 9)
+        assert "job=" in explained
+
+
+def test_explanation_of_text_whose_features_are_not_hashed(tmp_path, capsys):
+    data, path = tmp_path / "data", tmp_path / "m.npz"
+    data.write_text("1 |f 1:0.5 3\n-1 |f 2:1\n")
+    run(capsys, "train", data, "--model", path)
+    assert "  3  " in run(capsys, "explain", path, data)

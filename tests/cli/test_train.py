@@ -2,8 +2,12 @@
 
 import json
 import os
+import pathlib
 import signal
+import sys
 import tempfile
+import threading
+import time
 import warnings
 
 import numpy as np
@@ -11,6 +15,8 @@ import pytest
 
 from adagrad_nb import load_model, read_cache
 from adagrad_nb.cli import main, monitor
+from adagrad_nb.io import formats
+from adagrad_nb.io.readers import ChunkedFile
 
 
 def write_rows(path, n=200, classes=2, seed=0):
@@ -176,3 +182,56 @@ def test_warnings_take_one_line_and_name_flags(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == (
         "adagrad-nb: warning: fit_linear: bad; use --lr auto, or --standardize-targets\n"
     )
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_wait_for_a_pipe(tmp_path, capsys, monkeypatch, number):
+    """No data arrives after the first chunks; the model, and a checkpoint of the same rows, are saved at once."""
+    rows = pathlib.Path(write_rows(tmp_path / "data", n=60)).read_bytes()
+    model, checkpoint = tmp_path / "m.npz", tmp_path / "c.npz"
+    read_end, write_end = os.pipe()
+    os.write(write_end, rows)
+    sent = []
+
+    def wait_and_send():
+        while not checkpoint.exists():  # the training has begun, and the handler of the signal is set
+            if sent:
+                return
+            time.sleep(0.01)
+        time.sleep(0.3)
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), number)
+
+    with open(read_end, "rb") as pipe:
+        monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"buffer": pipe})())
+        monkeypatch.setattr(formats, "HEAD_BYTES", 1000)
+        sender = threading.Thread(target=wait_and_send)
+        sender.start()
+        flags = ["--chunk-bytes", "400", "--checkpoint", str(checkpoint), "--model", str(model), "--lr", "0.5"]
+        try:
+            status = main(["train", "-", *flags])
+        finally:
+            sent.append(0.0)
+            sender.join()
+        assert time.monotonic() - sent[0] < 1
+    os.close(write_end)
+    assert status == 128 + number
+    assert "interrupted; the model is trained on the rows so far" in capsys.readouterr().out
+    n_rows = load_model(model).n_seen
+    assert 40 < n_rows < 60
+    resumed = train(capsys, tmp_path / "data", "--chunk-bytes", 400, "--resume", checkpoint, "--lr", 0.5)
+    assert resumed["rows"] == 60
+    assert resumed["progressive_loss"] == train(capsys, tmp_path / "data", "--lr", 0.5)["progressive_loss"]
+
+
+def test_a_signal_before_the_first_chunk(tmp_path, capsys, monkeypatch):
+    def interrupt(reader):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+        yield b""
+
+    data = write_rows(tmp_path / "data")
+    monkeypatch.setattr(ChunkedFile, "__iter__", interrupt)
+    assert main(["train", data, "--quiet", "--model", str(tmp_path / "m.npz")]) == 143
+    assert capsys.readouterr().err == "adagrad-nb: interrupted before the first chunk of rows was read\n"
+    assert not (tmp_path / "m.npz").exists()

@@ -129,3 +129,28 @@ def test_data_without_a_pattern_does_not_warn():
         for seed in range(3):
             X = np.random.default_rng(seed).normal(size=(2000, 3))
             fit_linear(X, rng.random(2000) < 0.3, lr="auto")
+
+
+# --- order of the rows ---------------------------------------------------------------------------------------------
+
+SORTED = r"^fit_linear: the rows are sorted by label, which changes .* shuffle=True"
+
+
+@pytest.mark.parametrize("n_labels", [2, 3])
+def test_rows_sorted_by_label_warn(n_labels):
+    X, score = rows()
+    y = np.digitize(score, [0.0] if n_labels == 2 else [-1.0, 1.0])
+    order = np.argsort(y, kind="stable")
+    chunks = [Chunk(X[part], y[part]) for part in np.array_split(order, 3)]
+    with pytest.warns(UserWarning, match=SORTED):
+        fit_linear(chunks, classes=np.unique(y))
+    fit_linear(X[order], y[order], shuffle=True, rng=0)  # a warning would be an error
+    fit_linear(X[order[:900]], y[order[:900]], classes=np.unique(y))  # few rows
+
+
+def test_changes_of_the_label_are_counted_across_chunks():
+    baseline = ConstantBaseline()
+    for y in ([-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0]):
+        baseline.add_rows(np.array(y), np.ones(2), BinaryLabels(0, 1))
+    assert baseline.n_changes - 1 == 3
+    assert baseline.counts == {-1.0: 4, 1.0: 2}

@@ -10,6 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from adagrad_nb import (
     L1,
     Adagrad,
+    Checkpoint,
     Chunk,
     fit_linear,
     load_model,
@@ -139,3 +140,42 @@ def test_a_third_label_in_a_later_chunk():
     one = fit_linear(X[:20], [1] * 20, lr=0.5)
     with pytest.raises(ValueError, match=r"^y: got label 2 after training on rows with 1 only; pass classes="):
         fit_linear(X[20:], [1, 2] * 10, model=one)
+
+
+# --- labels that first occur after the first chunk -----------------------------------------------------------------
+
+
+def chunks_of(y):
+    return [Chunk(X[start : start + 10], np.array(y[start : start + 10])) for start in range(0, 40, 10)]
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        ["a", "b"] * 10 + ["a", "b", "c", "d"] * 5,
+        ["a"] * 20 + ["b", "a"] * 10,
+        [3.0] * 10 + [3.0, 1.0, 2.0] * 10,
+    ],
+    ids=["two, then more", "one, then two", "one, then three"],
+)
+def test_training_begins_again_for_late_labels(y, tmp_path):
+    chunks, labels = chunks_of(y), sorted(set(y))
+    with pytest.warns(UserWarning, match=rf"the first rows lack some of the {len(labels)} labels, so training began"):
+        model = fit_linear(chunks, passes=2, shuffle=True, rng=3, checkpoint=Checkpoint(tmp_path / "c", rows=1))
+    expected = fit_linear(chunks, passes=2, shuffle=True, rng=3, classes=labels)
+    assert_array_equal(model.classes, labels)
+    for result in (model, fit_linear(chunks, passes=2, shuffle=True, resume=tmp_path / "c")):
+        assert_array_equal(result.coef, expected.coef)
+        assert (result.progressive_loss, result.n_seen) == (expected.progressive_loss, expected.n_seen)
+
+
+def test_late_labels_that_training_cannot_take():
+    late = chunks_of(["a", "b"] * 10 + ["a", "b", "c", "d"] * 5)
+    with pytest.raises(ValueError, match=r"^y: got 4 labels, .*; a binary loss takes two"):
+        fit_linear(iter(late))  # which can be read once
+    with pytest.raises(ValueError, match=r"^y: got 4 labels"):
+        fit_linear(late, model=fit_linear(late[0].X, late[0].y, lr=0.5))
+    with pytest.raises(ValueError, match=r"^y: got 3 labels"):
+        fit_linear(chunks_of([0.0, 1.0] * 10 + [0.5] * 20))  # numbers
+    with pytest.raises(ValueError, match=r"^y: has the single label 'a'"):
+        fit_linear(chunks_of(["a"] * 40))
