@@ -224,6 +224,13 @@ def _row_message(X, row, is_too_large):
             "learning rate are too large, scale X, y or sample_weight, use a smaller lr"
             + (", or use dtype=float64" if X.dtype == np.float32 else "")
         )
+    is_tiny = (values != 0) & (np.abs(values) < np.sqrt(np.finfo(X.dtype).tiny))
+    if is_tiny.any():
+        return (
+            f"X: row {{row}} gives a prediction that is not finite; its value {values[is_tiny][0]} in column "
+            f"{indices[is_tiny][0]} is so small that its square underflows in {X.dtype}, multiply the column by a "
+            "constant, or replace such values with 0"
+        )
     return (
         "X: row {row} gives a prediction that is not finite; its values or the learning rate are too large, "
         "scale the columns of X or take a smaller lr"

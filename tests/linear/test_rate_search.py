@@ -545,3 +545,9 @@ def test_a_search_with_one_rate_is_saved(options, average, tmp_path):
     loaded = load_model(tmp_path / "model.npz")
     assert content(loaded) == content(first)
     assert content(fit_linear(X, y, model=loaded)) == content(fit_linear(X, y, model=first))
+
+
+def test_a_value_whose_square_underflows_is_named():
+    X = np.random.default_rng(0).normal(size=(50, 2)) * [1e-155, 1.0]
+    with pytest.raises(ValueError, match=r"its value \S*e-15\d in column 0 is so small that its square underflows"):
+        fit_linear(X, X[:, 1] > 0)
