@@ -463,10 +463,14 @@ class LinearModel:
         """
         return self._keep_candidates(self.parameters.halve(self.loss_sums))
 
-    def _limit_candidates(self, n_classes):
-        """Remove the outer learning rates of a new model if those of `n_classes` classes would take too much memory."""
-        if isinstance(self.parameters, SearchedParameters):
-            self._keep_candidates(self.parameters.limit_candidates(n_classes))
+    def _limit_candidates(self, n_classes, n_features):
+        """Remove learning rates of a search, in place, if so many classes and features would take too much memory.
+
+        Return as `_halve_candidates`.
+        """
+        if not isinstance(self.parameters, SearchedParameters):
+            return None
+        return self._keep_candidates(self.parameters.limit_candidates(n_classes, n_features, self.loss_sums))
 
     def _keep_candidates(self, kept):
         if kept is None:

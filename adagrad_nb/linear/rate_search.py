@@ -24,7 +24,7 @@ from .parameters import COPY_BLOCK, FeatureScaling, MultiOutput, SingleOutput
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-MAX_NUMBERS = 2**27  # of all weights and accumulators at the start of a search: 1 GiB in float64
+MAX_NUMBERS = 2**27  # of all weights and accumulators of a search: 1 GiB in float64
 
 
 def supports_search(options: dict[str, Any], n_workers: int, is_on_device: bool, has_initial_weights: bool) -> bool:
@@ -220,7 +220,10 @@ class SearchedParameters(CandidateTable, MultiOutput):
         ndarray or None
             Positions of those that remain; None if all do.
         """
-        n, n_kept = self.rates.size, self.state.lr.n_kept(self.t)
+        return self._keep_best(self.state.lr.n_kept(self.t), loss_sums)
+
+    def _keep_best(self, n_kept, loss_sums):
+        n = self.rates.size
         if n <= n_kept:
             return None
         order = np.argsort(loss_sums[:n], kind="stable")
@@ -228,8 +231,10 @@ class SearchedParameters(CandidateTable, MultiOutput):
             means = loss_sums[n : 2 * n] / loss_sums[-1]
         return self._keep_rates(np.sort(order[:n_kept]), means)
 
-    def limit_candidates(self, n_classes: int) -> np.ndarray | None:
-        """Remove the outer learning rates of new parameters if those of `n_classes` classes exceed `MAX_NUMBERS`.
+    def limit_candidates(self, n_classes: int, n_features: int, loss_sums: np.ndarray) -> np.ndarray | None:
+        """Remove learning rates if `n_classes` classes and `n_features` features would exceed `MAX_NUMBERS`, in place.
+
+        Those of new parameters are the outer ones; later, those with the largest losses.
 
         Returns
         -------
@@ -237,7 +242,9 @@ class SearchedParameters(CandidateTable, MultiOutput):
             As for `halve`.
         """
         n, n_slots = self.rates.size, len(initial_slots(self.state.rule))
-        n_kept = max(MAX_NUMBERS // max(self.n_features * n_classes * (1 + n_slots), 1), 1)
+        n_kept = max(MAX_NUMBERS // max(n_features * n_classes * (1 + n_slots), 1), 1)
+        if self.t:
+            return self._keep_best(n_kept, loss_sums)
         if n <= n_kept:
             return None
         first = (n - n_kept) // 2

@@ -117,6 +117,9 @@ class Trainer:
         model, n = self.model, X.shape[0]
         y, weight, target = encode_chunk(chunk, n, model, self.class_weight)
         order = np.arange(n) if shuffle_key is None else np.random.default_rng(shuffle_key).permutation(n)
+        if model.is_searching:
+            n_classes = len(target.classes) if is_multi_output_loss(model.loss) else 1
+            self._keep_candidates(model._limit_candidates(n_classes, max(X.shape[1], model.n_features)))
         model._set_target(target)
         update_columns(model, chunk, X.shape[1])
         model.parameters.resize(X.shape[1])
@@ -193,7 +196,10 @@ class Trainer:
 
     def halve_candidates(self):
         """Remove learning rates of a search if it is time to; return whether some were removed."""
-        keep = self.model._halve_candidates()
+        return self._keep_candidates(self.model._halve_candidates())
+
+    def _keep_candidates(self, keep):
+        """Remove loss sums by a function of the model, or None; return whether some were removed."""
         if keep is None:
             return False
         self.later_sums, self.reported_sums = keep(self.later_sums), keep(self.reported_sums)
@@ -287,7 +293,7 @@ def new_model(X, y, classes, options, n_workers=1, has_initial_weights=False):
     model = LinearModel(X.shape[1], X.dtype, **options)
     if model.is_searching:
         labels = np.ravel(y if classes is None else classes) if is_multi_output_loss(options["loss"]) else [None]
-        model._limit_candidates(len(set(labels)))
+        model._limit_candidates(len(set(labels)), X.shape[1])
     return model
 
 

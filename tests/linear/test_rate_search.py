@@ -22,6 +22,7 @@ from adagrad_nb import (
     Adadelta,
     Adagrad,
     Box,
+    Chunk,
     Constant,
     GroupL2,
     InverseSqrt,
@@ -530,6 +531,16 @@ def test_fewer_candidates_start_where_memory_is_limited(monkeypatch, tmp_path, l
     loaded = load_model(tmp_path / "model.npz")
     assert content(loaded) == content(model)
     assert content(fit_linear(X, y, model=loaded)) == content(fit_linear(X, y, model=model))
+
+
+def test_features_that_appear_later_remove_the_worse_candidates_where_memory_is_limited(monkeypatch):
+    X, y, _ = problems.data("signs")
+    first = fit_linear(X[:30, :3], y[:30])
+    monkeypatch.setattr(rate_search, "MAX_NUMBERS", 2 * X.shape[1] * 3)
+    model = fit_linear([Chunk(X[:30, :3], y[:30]), Chunk(X[30:], y[30:])])
+    best = sorted(first.candidates, key=lambda candidate: candidate.progressive_loss)[:3]
+    assert model.rates.tolist() == sorted(candidate.rate for candidate in best)
+    assert model.coef.size == X.shape[1]
 
 
 # --- one rate ---------------------------------------------------------------------------------------------------------

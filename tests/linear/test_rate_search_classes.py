@@ -203,7 +203,7 @@ def test_a_candidate_that_diverges_does_not_harm_the_others():
 
 
 def test_memory_limit(monkeypatch):
-    """It counts the classes of the first chunk; those that appear later do not change it."""
+    """It counts all classes: those that appear later remove the learning rates with the largest losses."""
     X, y, _ = problems.data("classes", n=80)
     monkeypatch.setattr(rate_search, "MAX_NUMBERS", 2 * problems.COLUMNS * problems.CLASSES * 3)
     model = fit_linear(X, y, lr="auto")
@@ -211,7 +211,11 @@ def test_memory_limit(monkeypatch):
     assert fit_linear(X, y, lr="auto", classes=list(range(15))).rates.tolist() == [0.2]
     first = fit_linear(X[y < 3], y[y < 3], lr="auto")
     assert first.rates.size == 5
-    assert fit_linear(X, y, model=first).rates.size == 5
+    later = fit_linear(X, y, model=first)
+    assert later.rates.size == 3
+    losses = {c.rate: c.progressive_loss for c in first.candidates if c.removed_at is None}
+    assert later.rates.tolist() == sorted(sorted(losses, key=losses.__getitem__)[:3])
+    assert {c.removed_at for c in later.candidates} == {None, 0, first.n_seen}
 
 
 def test_what_classes_do_not_support():
