@@ -38,7 +38,8 @@ class ConstantBaseline:
         self.weight = self.square_weight = 0.0
         self.targets: dict[Any, float] = {}  # weight of each label
         self.counts: dict[Any, int] = {}  # rows of each label
-        self.n_changes, self.last_label = 0, None  # of the label from row to row
+        self.n_changes = 0  # of the label from row to row
+        self.last_label: Any = None
         self.sample = np.zeros((0, 2))  # numbers and their weights
         self.stride = 1
         self.snapshots: list[np.ndarray] = []  # loss sums of the model
