@@ -15,6 +15,7 @@ import re
 import secrets
 import stat
 import zipfile
+import zlib
 
 import numpy as np
 
@@ -50,6 +51,8 @@ _HEADER = re.compile(
     rb"'shape': \(((?:\d{1,18}, ?)*(?:\d{1,18})?)\), \} *\n"
 )
 _READ_BYTES = 1 << 20
+_END_OF_DIRECTORY, _END_SIZE = b"PK\x05\x06", 22  # the last record of a zip archive, before the comment
+_COMMENT_SIZE = len("crc32:") + 8
 _INTERNAL_RECORDS = (transforms.Chain, schedules.PrecomputedSchedule, multiclass_losses.IndependentOutputs)
 
 
@@ -62,7 +65,69 @@ def write_archive(path, kind, meta, arrays):
     meta = {"format": version, "kind": kind, "sha256": _sha256_digest(content, arrays), "content": meta} | parts
     text = np.frombuffer(json.dumps(meta).encode(), np.uint8)
     with atomic_write(path) as file:
-        np.savez(file, meta=text, **arrays)
+        _write_members(file, {"meta": text} | arrays)
+
+
+def _write_members(file, arrays):
+    """Write arrays as ``np.savez`` does, and a checksum of the file as the comment of the archive."""
+    stream = _ChecksumWriter(file)
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.asanyarray(array), allow_pickle=False)
+        archive.comment = bytes(_COMMENT_SIZE)
+    stream.finish()
+
+
+class _ChecksumWriter:
+    """Stream without positions that replaces the last bytes, those of the comment, by a checksum of all others."""
+
+    def __init__(self, file):
+        self.file, self.tail, self.checksum = file, b"", 0
+
+    def write(self, data):
+        data = memoryview(data).cast("B")
+        n_kept = min(len(data), _COMMENT_SIZE)
+        self._pass_on(self.tail[: max(len(self.tail) + n_kept - _COMMENT_SIZE, 0)])
+        self.tail = self.tail[max(len(self.tail) + n_kept - _COMMENT_SIZE, 0) :]
+        if len(data) > n_kept:
+            self._pass_on(data[:-n_kept])
+        self.tail += bytes(data[len(data) - n_kept :])
+        return len(data)
+
+    def flush(self):
+        """Do nothing: `atomic_write` flushes the file."""
+
+    def finish(self):
+        """Write the checksum."""
+        self.file.write(_comment_of(self.checksum))
+
+    def _pass_on(self, data):
+        self.checksum = zlib.crc32(data, self.checksum)
+        self.file.write(data)
+
+
+def _comment_of(checksum):
+    """Return the comment of an archive with a checksum of the bytes before the comment."""
+    return b"crc32:%08x" % checksum
+
+
+def _check_comment(stream):
+    """Raise ValueError unless the file ends with the checksum of all bytes before it; older files have no comment."""
+    size = stream.seek(0, os.SEEK_END)
+    tail_size = _END_SIZE + _COMMENT_SIZE
+    stream.seek(max(size - tail_size, 0))
+    tail = stream.read(tail_size)
+    if tail[-_END_SIZE:].startswith(_END_OF_DIRECTORY) and tail.endswith(b"\0\0"):
+        stream.seek(0)
+        return
+    checksum, rest = 0, size - _COMMENT_SIZE
+    stream.seek(0)
+    while rest > 0 and (part := stream.read(min(_READ_BYTES, rest))):
+        checksum, rest = zlib.crc32(part, checksum), rest - len(part)
+    stream.seek(0)
+    if not tail.startswith(_END_OF_DIRECTORY) or tail[_END_SIZE:] != _comment_of(checksum):
+        raise ValueError("the checksum of the file does not match; the file is damaged or not complete")
 
 
 def read_archive(path, kind):
@@ -78,6 +143,7 @@ def read_archive(path, kind):
         try:
             if not head.startswith(b"PK\x03\x04"):
                 raise ValueError(f"it holds {name_content(head)}")
+            _check_comment(stream)
             arrays = _read_members(stream)
             meta = json.loads(entry(arrays, "meta", np.ndarray).tobytes())
             del arrays["meta"]

@@ -354,3 +354,27 @@ def test_a_planted_link_is_not_followed(tmp_path):
         file.write(b"new")
     assert victim.read_bytes() == b"mine"
     assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_any_wrong_byte_is_found(state_path):
+    """Also in the fields of the archive that have no meaning, such as times."""
+    sound = state_path.read_bytes()
+    rng = np.random.default_rng(0)
+    for position in range(len(sound)):
+        damaged = bytearray(sound)
+        damaged[position] ^= int(rng.integers(1, 256))
+        state_path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"state\.npz: "):
+            archive.read_archive(state_path, "state")
+    state_path.write_bytes(sound + b"x")
+    with pytest.raises(ValueError, match="checksum"):
+        archive.read_archive(state_path, "state")
+
+
+def test_archives_are_npz_files(state_path, tmp_path):
+    """NumPy reads them, and a file without the checksum of this version is read, too."""
+    with np.load(state_path) as file:
+        arrays = dict(file)
+    assert arrays["slot0_of_0"].shape == (8,)
+    np.savez(tmp_path / "old.npz", **arrays)
+    assert load_state(tmp_path / "old.npz").t == 0

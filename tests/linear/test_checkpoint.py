@@ -189,7 +189,7 @@ def test_a_disk_that_is_full_leaves_the_old_file(tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(np, "savez", fail)
+    monkeypatch.setattr(np.lib.format, "write_array", fail)
     with pytest.raises(OSError, match="No space left"):
         fit_linear(chunks, checkpoint=Checkpoint(path, seconds=0))
     assert path.read_bytes() == before
@@ -206,8 +206,7 @@ def error_of(chunks, path, options):
 
 
 def test_damaged_checkpoints_are_refused(tmp_path):
-    """At every offset of the header, and at random ones of the rest; times in the directory have no meaning."""
-    n_refused = 0
+    """At every offset of the header, and at random ones of the rest."""
     path, chunks = tmp_path / "training.npz", make_chunks()
     options = {"early_stopping": EarlyStopping(n_iter_no_change=5), "passes": 2, "rng": 0}
     fit_linear(chunks, checkpoint=Checkpoint(path, seconds=0), **options)
@@ -217,10 +216,7 @@ def test_damaged_checkpoints_are_refused(tmp_path):
         damaged = bytearray(sound)
         damaged[position] ^= 1 << int(rng.integers(8))
         path.write_bytes(damaged)
-        error = error_of(chunks, path, options)
-        assert error is None or "training.npz: " in error
-        n_refused += error is not None
-    assert n_refused > 200
+        assert "training.npz: " in (error_of(chunks, path, options) or "accepted"), position
     for length in rng.choice(len(sound), 50, replace=False):
         path.write_bytes(sound[:length])
         with pytest.raises(ValueError, match=r"training\.npz: "):
