@@ -55,6 +55,7 @@ from .linear.trainer import Progress
 from .minimize.drivers import minimize_adadelta, minimize_adagrad, minimize_stochastic
 from .optim.interop import from_optax, from_torch, to_optax, to_torch
 from .optim.lazy_decay import catch_up
+from .optim.ledger import Ledger
 from .optim.plateau import ReduceOnPlateau
 from .optim.presets import like
 from .optim.state import State, init, load_state
@@ -156,14 +157,14 @@ __all__ = [
     "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator", "Constant",
     "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "EarlyStopping",
     "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hashed", "Hinge", "Huber",
-    "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "LinearModel", "Logistic", "LossScale",
-    "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle",
-    "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "Perceptron", "Piecewise", "Poisson", "Polyak",
-    "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau",
-    "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SkipNonFinite", "SmoothHinge", "Softmax",
-    "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WarmUp", "ZeroNaN", "best_fixed",
-    "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state",
-    "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
-    "read_arrow", "read_cache", "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw", "to_device",
-    "to_optax", "to_torch", "update", "warm_up", "write_cache",
+    "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "Ledger", "LinearModel", "Logistic",
+    "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric",
+    "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "Perceptron", "Piecewise",
+    "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates",
+    "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SkipNonFinite",
+    "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WarmUp",
+    "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like",
+    "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta",
+    "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache", "read_csv", "read_parquet", "read_svmlight",
+    "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
 ]  # fmt: skip

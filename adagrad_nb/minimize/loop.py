@@ -94,6 +94,7 @@ class Snapshot:
         self.where = slice(None) if where is ALL else where
         self.copies = [self._copy_entries(array) for array in self.arrays]
         self.counts = state.counts
+        self.ledger = None if state.ledger is None else state.ledger.copy()
 
     def restore(self, state):
         """Write the copies back, and the counters of the state."""
@@ -102,6 +103,7 @@ class Snapshot:
         if not self.has_accumulated:
             state.leaves[0].accumulated = None
         state.counts = self.counts
+        state.ledger = None if self.ledger is None else self.ledger.copy()
 
     def _copy_entries(self, array):
         return np.copy(array[self.where])

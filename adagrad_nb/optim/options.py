@@ -180,3 +180,12 @@ def freeze_arrays(option):
     array = np.array(option)
     array.flags.writeable = False
     return array
+
+
+def is_same_option(a, b):
+    """Return whether two options are equal, of equal types; arrays by their entries."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return type(a) is type(b) and len(a) == len(b) and all(map(is_same_option, a, b))
+    if isinstance(a, (np.ndarray, float, int)) and isinstance(b, (np.ndarray, float, int)):
+        return np.array_equal(a, b)
+    return bool(a is b or (type(a) is type(b) and a == b))

@@ -24,7 +24,8 @@ from ..records.transforms import needs_python
 from . import lazy_decay
 from .device_leaf import DeviceLeaf
 from .leaf import Leaf, own_array
-from .options import Options, check_group_penalty, freeze_arrays
+from .ledger import Ledger, new_ledger
+from .options import Options, check_group_penalty, freeze_arrays, is_same_option
 from .small_arrays import group_small_arrays
 from .trees import align, walk
 
@@ -79,7 +80,7 @@ class State:
         For each array of x the average of the iterates, of its shape, or None without averaging.
     is_compilable : bool
         Whether a compiled loop can run the updates, which it cannot if a transform is a gate, adds noise or needs the
-        norms of units.
+        norms of units, or if there is a ledger.
     schedule_step : int
         Argument of the schedule at the next update: `micro` or `t`.
     leaves : list of Leaf
@@ -101,6 +102,8 @@ class State:
         The last iterate of a minimiser if x is the average, so that the run can resume.
     seed : int or None
         Seed of the samples of `minimize_stochastic`.
+    ledger : Ledger or None
+        Sums for the regret, with ``ledger=True``.
 
     Examples
     --------
@@ -118,6 +121,7 @@ class State:
         "has_device_arrays",
         "iterate",
         "leaves",
+        "ledger",
         "fast_leaf",
         "options",
         "seed",
@@ -147,6 +151,7 @@ class State:
     log_decay: list[float]
     iterate: Any
     seed: int | None
+    ledger: Ledger | None
 
     def __init__(self, leaves: Sequence[tuple[str, Any]], options: Options) -> None:
         self.options = options.validate(leaves)
@@ -157,7 +162,7 @@ class State:
                 self.scale = item.initial
             if getattr(item, "counts", "updates") == "micro-steps":
                 self.counts_micro_steps = True
-        self.iterate = self.seed = None
+        self.iterate = self.seed = self.ledger = None
         self.leaves = []
         for (path, array), scale in zip(leaves, self.options.lr_scale or [None] * len(leaves), strict=True):
             leaf_type = Leaf if isinstance(array, np.ndarray) else DeviceLeaf
@@ -181,6 +186,7 @@ class State:
             and leaf.group_size == 1
             and leaf.applied_log_decay is None
             and leaf.dtype == leaf.precision
+            and self.ledger is None
         )
         self.fast_leaf = (
             leaf if is_plain_vector and leaf.constant_lr is not None and self.options.average is None else None
@@ -209,8 +215,8 @@ class State:
 
     @property
     def is_compilable(self) -> bool:
-        """Whether a compiled loop can run the updates: no transform is a gate or needs Python."""
-        return not any(is_gate(item) or needs_python(item) for item in self.options.transforms)
+        """Whether a compiled loop can run the updates: there is no ledger, and no transform needs Python."""
+        return self.ledger is None and not any(is_gate(item) or needs_python(item) for item in self.options.transforms)
 
     @property
     def counts(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -328,8 +334,21 @@ class State:
         ):
             new.scale, new.n_good_steps = loss_scale
         new.iterate = None if self.iterate is None else self.leaves[0].copy_array(self.iterate)
+        if self.ledger is not None:
+            new.ledger = self._continue_ledger(new.options)
         new._refresh()
         return new
+
+    def _continue_ledger(self, options):
+        """Return a copy of the ledger for a state with other options."""
+        for name in ("penalty", "transforms", "duplicates"):
+            if not is_same_option(getattr(options, name), getattr(self.options, name)):
+                raise ValueError(f"{name}: the state has a ledger for {getattr(self.options, name)}; call init anew")
+        ledger = self.ledger.copy()
+        for name in ("rule", "lr", "lr_scale", "average"):
+            if not ledger.obstacle and not is_same_option(getattr(options, name), getattr(self.options, name)):
+                ledger.obstacle = f"{name}: was changed to {getattr(options, name)} during the run"
+        return ledger
 
     def copy(self, without_slots: bool = False) -> State:
         """Return a copy with its own arrays; with `without_slots`, its leaves share the accumulators of this state."""
@@ -342,6 +361,7 @@ class State:
         new.fast_leaf = None if self.fast_leaf is None else new.leaves[0]
         new.log_decay = list(self.log_decay)
         new.iterate = None if self.iterate is None else self.leaves[0].copy_array(self.iterate)
+        new.ledger = None if self.ledger is None else self.ledger.copy()
         return new
 
     def __copy__(self) -> State:
@@ -357,6 +377,7 @@ class State:
         return {name: getattr(self, name) for name in State.__slots__ if name not in _DERIVED}
 
     def __setstate__(self, attributes):
+        self.ledger = None  # a pickle of 0.1.0 has none
         for name, value in attributes.items():
             setattr(self, name, value)
         self.options = freeze_arrays(self.options)
@@ -368,6 +389,7 @@ class State:
         """Overwrite this state by a copy of another state of the same shapes."""
         for name in ("options", "counts_micro_steps", "iterate", "seed"):
             setattr(self, name, getattr(other, name))
+        self.ledger = None if other.ledger is None else other.ledger.copy()
         self.counts = other.counts
         for target, source in zip(self.leaves, other.leaves, strict=True):
             fresh = source.copy()
@@ -409,6 +431,9 @@ class State:
             "decay": self.log_decay,
             "seed": self.seed,
         }
+        if self.ledger is not None:
+            meta["ledger"], ledger_arrays = self.ledger.to_file()
+            file_arrays |= ledger_arrays
         archive.write_archive(path, _KIND, meta, file_arrays)
 
     def _check_arrays(self, file_arrays):
@@ -486,6 +511,7 @@ def init(
     lr_scale: Any = None,
     duplicates: str = "merge",
     sparse_decay: str = "touched",
+    ledger: bool = False,
 ) -> State:
     """Check the options and return the initial state of an optimiser of x.
 
@@ -525,6 +551,9 @@ def init(
         - "whole" decays all of x (Keras);
         - "lazy" decays all of x too, but each row only when a gradient lists it; see `catch_up`;
         - "refuse" raises an error (PyTorch).
+    ledger : bool, default False
+        Keep sums over the rounds in ``state.ledger``, from which the regret, its bounds and certificates follow; see
+        `Ledger`.  For one array on the host, without transforms.  The gradients must be those at x.
 
     Returns
     -------
@@ -549,7 +578,12 @@ def init(
     leaves = _list_arrays(x)
     check_group_penalty(penalty, duplicates, leaves)
     scales = None if lr_scale is None else align(x, lr_scale, "lr_scale")
-    return State(leaves, Options(rule, lr, transforms, penalty, average, scales, duplicates, sparse_decay))
+    _check.boolean("ledger", ledger)
+    state = State(leaves, Options(rule, lr, transforms, penalty, average, scales, duplicates, sparse_decay))
+    if ledger:
+        state.ledger = new_ledger(state, leaves)
+        state._refresh()
+    return state
 
 
 def _list_arrays(x):
@@ -613,6 +647,10 @@ def _restore_state(meta, file_arrays, records):
     counts, log_decay, seed = schema.entry(meta, "counts", dict), schema.entry(meta, "decay", list), meta.get("seed")
     state._check_counts(counts, log_decay)
     state.counts = tuple(counts[key] for key in _COUNTER_KEYS.values()), log_decay
+    if "ledger" in meta:
+        state.ledger = new_ledger(state, leaves)
+        state.ledger.restore(schema.entry(meta, "ledger", dict), file_arrays)
+        file_arrays = {name: array for name, array in file_arrays.items() if not name.startswith("ledger_")}
     state._check_arrays(file_arrays)
     for i, leaf in enumerate(state.leaves):
         leaf.set_slots(tuple(file_arrays[f"slot{k}_of_{i}"] for k in range(len(leaf.slots))))

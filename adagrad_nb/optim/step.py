@@ -157,7 +157,10 @@ def _apply_leaf_steps(state, targets, steps):
             leaf.update_average(x, state.t)
     if status == READY:
         for (leaf, x, gradient, lr), record in zip(resolved, records, strict=True):
-            leaf.apply_gradient(x, gradient, record, lr, state.t)
+            if state.ledger is None:
+                leaf.apply_gradient(x, gradient, record, lr, state.t)
+            else:
+                state.ledger.apply_gradient(leaf, x, gradient, record, lr, state.t)
         grow_loss_scale(state, state.options.transforms)
     if is_averaged and not is_before:
         for leaf, x, _, _ in steps:

@@ -50,6 +50,9 @@ class SGD(NamedTuple):
     def step_size(self, s, lr):
         return lr
 
+    def preconditioner(self, s):
+        return 1.0
+
 
 class PowerAdagrad(NamedTuple):
     r"""Adagrad with another exponent than 1/2, and with a discount of old gradients.

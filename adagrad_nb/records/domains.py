@@ -7,18 +7,19 @@ A domain is a record with these members:
 ``contains(x, tol) -> bool``
     Whether x lies in the domain, up to a relative error.
 ``minimize_linear(z, l1) -> float``
-    The minimum of ``z @ u + l1 * norm(u, 1)`` over the points u of the domain.
+    The minimum of ``z @ u + sum(l1 * abs(u))`` over the points u of the domain; l1 is a number or an array.
 
 Unlike the records of scalar functions, these take whole arrays of float64 and run interpreted, in O(n log n).
 The penalty `Box` is a domain too; the functions `project`, `contains` and `minimize_linear` of this module take both.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from .penalties import Box
+from .._check import record_methods, shorten_repr
+from .penalties import L1, L2, Box, ElasticNet, NonNegative, NoPenalty
 
 NEWTON_STEPS = 100  # of which a projection onto a ball needs five or so
 
@@ -37,16 +38,66 @@ def contains(domain, x, tol=1e-12):
 
 
 def minimize_linear(domain, z, l1=0.0):
-    """Return the minimum of ``z @ u + l1 * norm(u, 1)`` over a domain; -inf if there is none."""
+    """Return the minimum of ``z @ u + sum(l1 * abs(u))`` over a domain; -inf if there is none."""
     if not isinstance(domain, Box):
         return domain.minimize_linear(z, l1)
-    lower, upper = (np.broadcast_to(bound, z.shape) for bound in (domain.lower, domain.upper))
-    total = 0.0
-    for end in (lower, upper, np.clip(0.0, lower, upper)):
-        slope = z * np.sign(end) + l1
-        value = np.where(slope == 0, 0.0, slope) * np.where(slope == 0, 0.0, np.abs(end))
-        total = np.minimum(total, value) if end is not lower else value
-    return float(total.sum())
+    return float(minimize_coordinates(z, l1, 0.0, domain.lower, domain.upper).sum())
+
+
+def minimize_coordinates(z, l1, l2, lower=-math.inf, upper=math.inf):
+    """Return the minimum of z v + l1 |v| + l2 v² / 2 over lower <= v <= upper for each coordinate, which may be -inf.
+
+    All arguments but z are numbers or arrays.
+    """
+    l1, l2, lower, upper = (np.broadcast_to(np.asarray(each, float), z.shape) for each in (l1, l2, lower, upper))
+    inner = np.clip(-soft(z, l1) / np.where(l2 > 0, l2, 1.0), lower, upper)
+    total = None
+    for v in (np.clip(0.0, lower, upper), inner, lower, upper):
+        slope, is_end = z * np.sign(v) + l1, np.isinf(v)
+        size = np.where(is_end, 0.0, np.abs(v))
+        value = slope * size + l2 * size * size / 2
+        at_infinity = np.where(l2 > 0, math.inf, np.where(slope == 0, 0.0, np.copysign(math.inf, slope)))
+        value = np.where(is_end, at_infinity, value)
+        total = value if total is None else np.minimum(total, value)
+    return total
+
+
+class Strengths(NamedTuple):
+    """A penalty l1 |x| + l2 x² / 2 on each coordinate, with bounds."""
+
+    l1: Any
+    l2: Any
+    box: Any
+
+
+def strengths(penalty):
+    """Return the `Strengths` of a penalty record."""
+    kinds = {
+        NoPenalty: lambda p: Strengths(0.0, 0.0, None),
+        L1: lambda p: Strengths(p.strength, 0.0, None),
+        L2: lambda p: Strengths(0.0, p.strength, None),
+        ElasticNet: lambda p: Strengths(p.l1, p.l2, None),
+        Box: lambda p: Strengths(0.0, 0.0, p),
+        NonNegative: lambda p: Strengths(0.0, 0.0, Box(0.0, math.inf)),
+    }
+    if penalty is None:
+        penalty = NoPenalty()
+    if type(penalty) not in kinds:
+        names = ", ".join(kind.__name__ for kind in kinds)
+        raise TypeError(f"penalty: got {shorten_repr(penalty)}; must be None or one of {names}")
+    return kinds[type(penalty)](penalty)
+
+
+def soft(x, threshold):
+    """Return sign(x) [|x| - threshold]_+ of an array."""
+    return np.copysign(np.maximum(np.abs(x) - threshold, 0.0), x)
+
+
+def check_domain(domain):
+    """Raise TypeError unless `domain` is a domain record."""
+    record_methods("domain", domain, (), "L2Ball()")
+    if not isinstance(domain, (L1Ball, L2Ball, Simplex, Box)):
+        raise TypeError(f"domain: got {shorten_repr(domain)}; must be L1Ball, L2Ball, Simplex or Box")
 
 
 def _largest_active(values, thresholds):
@@ -94,7 +145,7 @@ class L1Ball(NamedTuple):
         return bool(np.abs(x).sum() <= self.radius * (1 + tol))
 
     def minimize_linear(self, z, l1=0.0):
-        return -self.radius * max(float(np.abs(z).max(initial=0.0)) - l1, 0.0)
+        return -self.radius * float(np.maximum(np.abs(z) - l1, 0.0).max(initial=0.0))
 
 
 class L2Ball(NamedTuple):
@@ -172,4 +223,4 @@ class Simplex(NamedTuple):
         return bool(x.min(initial=0.0) >= -tol * self.total and abs(x.sum() - self.total) <= tol * self.total)
 
     def minimize_linear(self, z, l1=0.0):
-        return self.total * (float(z.min(initial=math.inf)) + l1)
+        return self.total * float((z + l1).min(initial=math.inf))

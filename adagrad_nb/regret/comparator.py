@@ -13,9 +13,9 @@ from ..compiler.jit import compiled_for
 from ..linear.model_options import check_options
 from ..linear.targets import BinaryLabels, Numbers, check_sample_weight
 from ..records.binary_losses import Logistic, ModifiedHuber, SmoothHinge, SquaredHinge
-from ..records.domains import L1Ball, L2Ball, Simplex, minimize_linear, project
+from ..records.domains import check_domain, minimize_coordinates, minimize_linear, project, soft, strengths
 from ..records.multiclass_losses import is_multi_output_loss, target_type
-from ..records.penalties import L1, L2, Box, ElasticNet, NonNegative, NoPenalty
+from ..records.penalties import Box
 from ..records.regression_losses import Huber, Poisson, Squared, SquaredEpsilonInsensitive
 from .smoothed_losses import evaluate_losses
 
@@ -62,36 +62,6 @@ class Comparator(NamedTuple):
     total: float
     total_weight: float
     n_iter: int
-
-
-class Strengths(NamedTuple):
-    """A penalty l1 |x| + l2 x² / 2 on each coordinate, with bounds."""
-
-    l1: Any
-    l2: Any
-    box: Any
-
-
-def strengths(penalty):
-    """Return the `Strengths` of a penalty record."""
-    kinds = {
-        NoPenalty: lambda p: Strengths(0.0, 0.0, None),
-        L1: lambda p: Strengths(p.strength, 0.0, None),
-        L2: lambda p: Strengths(0.0, p.strength, None),
-        ElasticNet: lambda p: Strengths(p.l1, p.l2, None),
-        Box: lambda p: Strengths(0.0, 0.0, p),
-        NonNegative: lambda p: Strengths(0.0, 0.0, Box(0.0, math.inf)),
-    }
-    if penalty is None:
-        penalty = NoPenalty()
-    if type(penalty) not in kinds:
-        raise TypeError(f"penalty: got {penalty!r}; must be None or one of {', '.join(k.__name__ for k in kinds)}")
-    return kinds[type(penalty)](penalty)
-
-
-def soft(x, threshold):
-    """Return sign(x) [|x| - threshold]_+ of an array."""
-    return np.copysign(np.maximum(np.abs(x) - threshold, 0.0), x)
 
 
 class _Problem:
@@ -162,24 +132,18 @@ class _Problem:
     def _penalized_minimum(self, g, radius):
         """Return the minimum of g·v + penalty(v) over the domain, and whether the radius is not needed."""
         l1, l2, box = self.penalty
-        l2 = np.broadcast_to(l2, g.shape)
-        excess = np.maximum(np.abs(g) - l1, 0.0)
         if self.domain is not None and not isinstance(self.domain, Box):
-            return minimize_linear(self.domain, g, l1) if np.size(l1) == 1 else -math.inf, True
+            return minimize_linear(self.domain, g, l1), True
         if box is None and self.domain is None:
-            curved = l2 > 0
-            total = -float(np.sum(excess[curved] ** 2 / (2 * l2[curved])))
-            slack = float(np.linalg.norm(excess[~curved]))
-            return total - radius * slack, slack == 0
+            minima = minimize_coordinates(g, l1, l2)
+            is_bounded = np.isfinite(minima)
+            slack = float(np.linalg.norm(np.maximum(np.abs(g) - l1, 0.0)[~is_bounded]))
+            return float(minima[is_bounded].sum()) - radius * slack, slack == 0
         lower, upper = (np.broadcast_to(b, g.shape) for b in (box or self.domain))
-        clipped_lower, clipped_upper = np.maximum(lower, -radius), np.minimum(upper, radius)
-        curvature = np.where(l2 > 0, l2, 1.0)
-        candidates = [clipped_lower, clipped_upper, np.clip(0.0, lower, upper)]
-        candidates.append(np.where(l2 > 0, np.clip(-soft(g, l1) / curvature, lower, upper), candidates[-1]))
-        values = [g * v + l1 * np.abs(v) + l2 * v * v / 2 for v in candidates]
-        lowest = np.min(values, axis=0)
-        open_ends = (lowest == values[0]) & (clipped_lower != lower) | (lowest == values[1]) & (clipped_upper != upper)
-        return float(lowest.sum()), not np.any(open_ends & (lowest < values[2]))
+        clipped = np.maximum(lower, -radius), np.minimum(upper, radius)
+        minima = minimize_coordinates(g, l1, l2, *clipped)
+        is_lower = minimize_coordinates(g, l1, l2, lower, upper) < minima
+        return float(minima.sum()), not np.any(is_lower)
 
 
 def _solve_by_coordinates(problem, w, smoothing, tol):
@@ -365,9 +329,7 @@ def best_fixed(
     if is_multi_output_loss(loss):
         raise TypeError(f"loss: got {loss!r}, a loss of several outputs; use a loss of one output, such as 'logistic'")
     if domain is not None:
-        _check.record_methods("domain", domain, (), "L2Ball()")
-        if not isinstance(domain, (L1Ball, L2Ball, Simplex, Box)):
-            raise TypeError(f"domain: got {domain!r}; must be L1Ball, L2Ball, Simplex or Box")
+        check_domain(domain)
     each = strengths(penalty)
     if domain is not None and (each.box is not None or (np.any(each.l2) and not isinstance(domain, Box))):
         raise ValueError(
