@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _check
 from ..cuda.arrays import is_device_array
-from ..optim.options import check_group_penalty
+from ..optim.options import check_domain, check_group_penalty
 from ..optim.state import State, init
 from ..records.gates import may_skip_steps
-from ..records.penalties import Bounded
+from ..records.penalties import Bounded, Box
 from ..records.rules import Adadelta
 from . import device_loop, loop
 from .loop_kernel import RUNNING
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scipy.optimize import Bounds, OptimizeResult
 
 _OWN_OPTIONS = (
-    "average", "duplicates", "gtol", "lr", "lr_scale", "maxiter", "penalty", "rule", "sparse_decay", "state",
+    "average", "domain", "duplicates", "gtol", "lr", "lr_scale", "maxiter", "penalty", "rule", "sparse_decay", "state",
     "transforms",
 )  # fmt: skip
 _DEFAULT_MAXITER = 10_000
@@ -51,6 +51,7 @@ def minimize_adagrad(
     lr_scale: npt.ArrayLike | None = None,
     duplicates: str | None = None,
     sparse_decay: str | None = None,
+    domain: tuple[Any, ...] | None = None,
     maxiter: int | None = _DEFAULT_MAXITER,
     gtol: float = 1e-5,
     state: State | None = None,
@@ -91,11 +92,14 @@ def minimize_adagrad(
         Report a running average of the iterates.
     lr_scale, duplicates, sparse_decay : optional
         As in `init`; ``sparse_decay="lazy"`` works with `update` only.
+    domain : domain record, optional
+        `L1Ball`, `L2Ball`, `Simplex` or `Box`, without a penalty or bounds.  x0 and each iterate are projected onto it,
+        the iterates in the metric of the preconditioner (see `init`).
     maxiter : int, default 10000
         Maximum number of iterations of this call.
     gtol : float, default 1e-5
-        Stop when the largest entry of the gradient, or with a penalty or bounds of ``x - prox(x - g)``, is at most
-        gtol.  0 switches the test off.
+        Stop when the largest entry of the gradient is at most gtol.  With a penalty or bounds it is the largest entry
+        of ``x - prox(x - g)``, with a domain that of ``x - project(x - g)``.  0 switches the test off.
     state : State, optional
         ``res.state`` of an earlier result, to continue it: 100 and then 100 iterations give bit for bit the result
         of 200.  Options that are not given are those of the state.
@@ -144,7 +148,7 @@ def minimize_adagrad(
     maxiter = _DEFAULT_MAXITER if maxiter is None else _check.iterations("maxiter", maxiter)
     _check.in_interval("gtol", gtol, "[0, inf)")
     options = {"lr": lr, "rule": rule, "transforms": transforms, "average": average, "lr_scale": lr_scale}
-    options |= {"duplicates": duplicates, "sparse_decay": sparse_decay}
+    options |= {"duplicates": duplicates, "sparse_decay": sparse_decay, "domain": domain}
     backend, x, limits, state = _prepare_start(x0, bounds, penalty, state, options)
     objective = backend.Objective(fun, jac, args, x, limits)
     run = backend.MinimizeLoop(objective, x, state, gtol, callback)
@@ -219,6 +223,7 @@ def minimize_stochastic(
     transforms: Sequence[tuple[Any, ...]] | None = None,
     penalty: tuple[Any, ...] | None = None,
     average: tuple[Any, ...] | None = None,
+    domain: tuple[Any, ...] | None = None,
     batch_size: int = 1,
     epochs: int = 1,
     maxiter: int | None = None,
@@ -237,7 +242,7 @@ def minimize_stochastic(
     x0 : array_like of shape (n,)
     n_samples : int
         The samples have the numbers 0 to n_samples - 1.
-    args, jac, bounds, callback, lr, rule, transforms, penalty, average, state
+    args, jac, bounds, callback, lr, rule, transforms, penalty, average, domain, state
         As in `minimize_adagrad`; jac is ``jac(x, batch, *args)``.
     batch_size : int, default 1
         Samples for each update; the last batch of an epoch may be smaller.
@@ -286,7 +291,7 @@ def minimize_stochastic(
     _check.boolean("replace", replace)
     if maxiter is not None:
         maxiter = _check.iterations("maxiter", maxiter)
-    options = {"lr": lr, "rule": rule, "transforms": transforms, "average": average}
+    options = {"lr": lr, "rule": rule, "transforms": transforms, "average": average, "domain": domain}
     backend, x, limits, state = _prepare_start(x0, bounds, penalty, state, options)
     if state.seed is None or rng is not None:
         state.seed = _check.resolve_seed(rng)
@@ -327,14 +332,26 @@ def _prepare_start(x0, bounds, penalty, state, options):
         if limits is not None and isinstance(penalty, Bounded):
             penalty = penalty.penalty  # without the bounds of the earlier run
     check_group_penalty(penalty, "merge", [("x0", x)])
+    domain = options.get("domain", None if state is None else state.domain)
+    if domain is not None:
+        check_domain(domain, penalty)
+        if limits is not None:
+            raise ValueError(
+                f"domain: got {type(domain).__name__} and bounds; leave one of them out, or add a penalty to fun"
+            )
+        if isinstance(domain, Box):
+            penalty = options.pop("domain")
     if limits is not None:
         penalty = add_bounds(penalty, limits)
     if penalty is not None:
         backend.project_start(x, penalty)
         options["penalty"] = penalty
     if state is None:
-        return backend, x, limits, init(x, **options)
-    x, state = backend.resume(x, state, options)
+        state = init(x, **options)
+    else:
+        x, state = backend.resume(x, state, options)
+    if state.domain is not None:
+        loop.project_onto_domain(x, state.domain)
     return backend, x, limits, state
 
 

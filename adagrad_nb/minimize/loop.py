@@ -6,6 +6,7 @@
 
 import copy
 import inspect
+import math
 import time
 import warnings
 
@@ -23,6 +24,7 @@ from ..optim.kernels.reductions import (
     compiled_project_onto_domain,
 )
 from ..optim.step import update
+from ..records import domains
 from ..records.schedules import PrecomputedSchedule
 from .loop_kernel import (
     CONVERGED,
@@ -67,6 +69,12 @@ def project_start(x, penalty):
     penalty = cast(penalty, x.dtype)
     if not np.isfinite(compiled_for(compiled_penalty_value, penalty)(penalty, x)):
         compiled_for(compiled_project_onto_domain, penalty)(penalty, x)
+
+
+def project_onto_domain(x, domain):
+    """Move x to the nearest point of a domain, unless it is there up to half of the digits, as after an update."""
+    if not domains.contains(domain, x.astype(np.float64), math.sqrt(np.finfo(x.dtype).eps)):
+        x[:] = domains.project(domain, x.astype(np.float64), np.ones(x.size))
 
 
 def resume(x, state, options, arrays_equal=np.array_equal, copy_array=np.copy):
@@ -435,8 +443,19 @@ class MinimizeLoop:
 
     def _count_unconverged(self, x, gradient):
         """Return the numbers of coordinates that are not optimal within gtol, and of entries that are not finite."""
+        if self.state.domain is not None:
+            return self._count_moved_by_projection(x, gradient)
         kernel, tolerance = compiled_for(compiled_count_unconverged, self.penalty), x.dtype.type(self.gtol)
         return kernel(self.penalty, gradient.where, x, gradient.values, tolerance)
+
+    def _count_moved_by_projection(self, x, gradient):
+        """Return the number of entries of x - project(x - g) larger than gtol, and of gradients that are not finite."""
+        n_nonfinite = int(np.count_nonzero(~np.isfinite(gradient.values)))
+        if n_nonfinite or not np.isfinite(x).all():
+            return x.size, n_nonfinite
+        x = x.astype(np.float64)
+        z = domains.project(self.state.domain, x - self.leaf.to_dense(gradient), np.ones(x.size))
+        return int(np.count_nonzero(np.abs(x - z) > self.gtol)), 0
 
     def _penalty_value(self, x):
         return float(compiled_for(compiled_penalty_value, self.penalty)(self.penalty, x))

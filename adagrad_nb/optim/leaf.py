@@ -15,6 +15,7 @@ from ..compiler.jit import cast, compiled_entry, compiled_for, num_threads
 from ..compiler.simd import MAGNITUDE_LIMITS, SMALLEST_ACCURATE_NORMS
 from ..compiler.threads import ThreadedKernel
 from ..cuda import arrays
+from ..records import domains
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
 from ..records.gates import is_gate
@@ -281,6 +282,23 @@ class Leaf:
         kernel = compiled_for(array_update.apply_group_penalty, self.uncast_update)
         step_sizes = np.empty(self.penalized_row_size, self.precision)
         kernel(self.update, rows, x, self.flat_slots, step_sizes, lr, t, self.group_size)
+
+    def project(self, x, domain):
+        """Replace x by the nearest point of a domain in the metric of the preconditioner, where zeros count as 1.
+
+        An x that is not finite stays.
+        """
+        vector = self.iterate_vector(x)
+        point, h = vector.astype(np.float64), np.ones(vector.size)
+        if not np.isfinite(point).all():
+            return
+        if self.flat_slots:
+            entries = np.empty(self.flat_slots[0].size, self.precision)
+            rule = self.uncast_update.rule
+            compiled_for(array_update.preconditioners, rule)(self.update.rule, self.flat_slots, entries)
+            h[:] = np.repeat(np.where(entries > 0, entries, 1), self.group_size)
+        vector[:] = domains.project(domain, point, h)
+        self.write_back(x, vector)
 
     def _reduce_gradient(self, loop, position, transforms, x, gradient, lr):
         """Return the result of a reduction of the gradient after the first `position` transforms."""

@@ -6,10 +6,16 @@ import numpy as np
 
 from .. import _check
 from ..cuda import arrays
+from ..records.dual_averaging import is_dual_averaging
 from ..records.gates import accumulates_gradients, is_gate
 from ..records.group_penalties import is_group_penalty
-from ..records.penalties import NoPenalty
-from ..records.rules import Adagrad, can_accumulate_squares, has_row_accumulators
+from ..records.penalties import Box, NoPenalty
+from ..records.rules import (
+    Adagrad,
+    can_accumulate_squares,
+    has_proportional_step_size,
+    has_row_accumulators,
+)
 from ..records.transforms import is_for_some_arrays, needs_unit_norms, needs_whole_array
 from .external_schedules import as_schedule
 from .gradients import DUPLICATES
@@ -28,6 +34,7 @@ class Options(NamedTuple):
     lr_scale: Any = None
     duplicates: Any = "merge"
     sparse_decay: Any = "touched"
+    domain: Any = None
 
     def validate(self, leaves):
         """Return the options, checked against the arrays and with defaults filled in.
@@ -37,6 +44,10 @@ class Options(NamedTuple):
         leaves : list of (path, array)
             The arrays of x: ndarrays of floating-point or complex numbers, or device arrays.
         """
+        if self.domain is not None:
+            check_domain(self.domain, self.penalty)
+            if isinstance(self.domain, Box):
+                return self._replace(penalty=self.domain, domain=None).validate(leaves)
         rule = Adagrad() if self.rule is None else self.rule
         penalty = NoPenalty() if self.penalty is None else self.penalty
         lr, transforms = as_schedule(self.lr), self.transforms
@@ -66,6 +77,8 @@ class Options(NamedTuple):
                 "use Adagrad or another value of duplicates"
             )
         _check_gates(transforms)
+        if self.domain is not None:
+            _check_domain_support(self, rule, leaves)
         for path, array in leaves:
             if isinstance(array, np.ndarray):
                 _check_array(self, rule, has_rows, path, array)
@@ -73,7 +86,42 @@ class Options(NamedTuple):
                 _check_device_array(self, rule, has_rows, path, arrays.array_spec(array))
         lr_scale = None if self.lr_scale is None else _check_lr_scale(self.lr_scale, leaves)
         copies = freeze_arrays((rule, lr, tuple(transforms), penalty, self.average, lr_scale))
-        return Options(*copies, self.duplicates, self.sparse_decay)
+        return Options(*copies, self.duplicates, self.sparse_decay, freeze_arrays(self.domain))
+
+
+def check_domain(domain, penalty):
+    """Raise unless `domain` is a domain record and there is no penalty beside it."""
+    _check.record_methods("domain", domain, () if isinstance(domain, Box) else ("project", "contains"), "L1Ball(1.0)")
+    if penalty is not None and not isinstance(penalty, NoPenalty):
+        raise ValueError(
+            f"domain: got {type(domain).__name__} and the penalty {type(penalty).__name__}; leave one of them out. "
+            "A penalty within bounds is Bounded(penalty, lower, upper)"
+        )
+
+
+def _check_domain_support(options, rule, leaves):
+    """Raise ValueError if the points of a domain are not the arrays of x, or if the rule has no metric."""
+    name, rule_name = type(options.domain).__name__, type(rule).__name__
+    if len(leaves) != 1:
+        raise ValueError(f"domain: {name} constrains one array, but x has {len(leaves)}; make a state for each array")
+    path, array = leaves[0]
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"domain: {name} does not support device arrays, as {path} is; copy x and g to the host")
+    if array.dtype not in (np.float32, np.float64):
+        raise ValueError(f"domain: {name} takes arrays of float32 or float64, but {path} is {array.dtype}; convert it")
+    if array.size == 0:
+        raise ValueError(f"domain: {name} constrains the entries of {path}, which has none; leave the domain out")
+    if options.duplicates == "sequential":
+        raise ValueError(f"duplicates: 'sequential' makes several steps; with {name} use 'merge'")
+    if options.sparse_decay == "lazy":
+        raise ValueError(f"sparse_decay: 'lazy' delays the decay of rows, but {name} needs all of x; use 'touched'")
+    if not has_proportional_step_size(rule) and not is_dual_averaging(rule):
+        raise ValueError(
+            f"domain: {name} needs the preconditioner of the rule, which {rule_name} lacks; use Adagrad() or RDA()"
+        )
+    for field in ("l1", "l2", "shrinkage"):
+        if getattr(rule, field, 0.0) > 0:
+            raise ValueError(f"domain: {name} takes no penalty, but {rule_name}.{field} is positive; set it to 0")
 
 
 def check_group_penalty(penalty, duplicates, leaves):

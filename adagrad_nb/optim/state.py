@@ -67,6 +67,8 @@ class State:
         For each array of x the factor of its learning rate: a float64 array of shape () or of the shape of the array.
     duplicates, sparse_decay : str
         As given to `init`.
+    domain : domain record or None
+        As given to `init`; the domain `Box` becomes the penalty.
     t : int
         Number of updates so far; schedules give the learning rate of the next update at t.  It can be set.
     micro : int
@@ -79,8 +81,8 @@ class State:
     means : tuple
         For each array of x the average of the iterates, of its shape, or None without averaging.
     is_compilable : bool
-        Whether a compiled loop can run the updates, which it cannot if a transform is a gate, adds noise or needs the
-        norms of units, or if there is a ledger.
+        Whether a compiled loop can run the updates, which it cannot with a domain or a ledger, or if a transform is a
+        gate, adds noise or needs the norms of units.
     schedule_step : int
         Argument of the schedule at the next update: `micro` or `t`.
     leaves : list of Leaf
@@ -137,6 +139,7 @@ class State:
     lr_scale: tuple[np.ndarray, ...] | None
     duplicates: str
     sparse_decay: str
+    domain: Any
     n_updates: int  # the value of `t`, without the check of its setter
     scale: float
     n_micro_steps: int
@@ -185,6 +188,7 @@ class State:
             and not leaf.needs_reduction
             and leaf.group_size == 1
             and leaf.applied_log_decay is None
+            and self.options.domain is None
             and leaf.dtype == leaf.precision
             and self.ledger is None
         )
@@ -206,7 +210,7 @@ class State:
     @property
     def micro(self) -> int:
         """Number of gradients so far."""
-        return self.t if self.is_compilable else self.n_micro_steps
+        return self.n_micro_steps if self._needs_python else self.t
 
     @property
     def schedule_step(self) -> int:
@@ -215,8 +219,13 @@ class State:
 
     @property
     def is_compilable(self) -> bool:
-        """Whether a compiled loop can run the updates: there is no ledger, and no transform needs Python."""
-        return self.ledger is None and not any(is_gate(item) or needs_python(item) for item in self.options.transforms)
+        """Whether a compiled loop can run the updates: no domain, no ledger, and no transform that needs Python."""
+        return self.options.domain is None and self.ledger is None and not self._needs_python
+
+    @property
+    def _needs_python(self):
+        """Whether a transform is a gate or needs Python."""
+        return any(is_gate(item) or needs_python(item) for item in self.options.transforms)
 
     @property
     def counts(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -424,8 +433,11 @@ class State:
         counts = {key: getattr(self, name) for name, key in _COUNTER_KEYS.items()}
         self._check_arrays(file_arrays)
         self._check_counts(counts, self.log_decay)
+        options = self.options._asdict()
+        if self.domain is None:  # earlier versions read such files
+            del options["domain"]
         meta = {
-            "options": {name: archive.to_json(value, file_arrays) for name, value in self.options._asdict().items()},
+            "options": {name: archive.to_json(value, file_arrays) for name, value in options.items()},
             "leaves": [[leaf.path, list(leaf.shape), leaf.dtype.name] for leaf in self.leaves],
             "counts": counts,
             "decay": self.log_decay,
@@ -511,6 +523,7 @@ def init(
     lr_scale: Any = None,
     duplicates: str = "merge",
     sparse_decay: str = "touched",
+    domain: Any = None,
     ledger: bool = False,
 ) -> State:
     """Check the options and return the initial state of an optimiser of x.
@@ -551,6 +564,11 @@ def init(
         - "whole" decays all of x (Keras);
         - "lazy" decays all of x too, but each row only when a gradient lists it; see `catch_up`;
         - "refuse" raises an error (PyTorch).
+    domain : domain record, optional
+        `L1Ball`, `L2Ball`, `Simplex` or `Box`.  After each step, x is projected onto the domain in the metric of the
+        preconditioner, whose zeros count as 1.  x is one array on the host, of float32 or float64, whose entries are
+        one point.  A start outside the domain is projected at the first update.  There must be no penalty; `Box` is
+        the penalty of that name.
     ledger : bool, default False
         Keep sums over the rounds in ``state.ledger``, from which the regret, its bounds and certificates follow; see
         `Ledger`.  For one array on the host, without transforms.  The gradients must be those at x.
@@ -563,6 +581,11 @@ def init(
     ------
     TypeError, ValueError
         If an option has a wrong type or a value outside its domain; the message names the argument.
+
+    Notes
+    -----
+    A projection needs all coordinates, so with a domain a sparse gradient costs as much as a dense one: O(n), or
+    O(n log n) if the step leaves an `L1Ball` or ends in a `Simplex`.
 
     Examples
     --------
@@ -579,7 +602,7 @@ def init(
     check_group_penalty(penalty, duplicates, leaves)
     scales = None if lr_scale is None else align(x, lr_scale, "lr_scale")
     _check.boolean("ledger", ledger)
-    state = State(leaves, Options(rule, lr, transforms, penalty, average, scales, duplicates, sparse_decay))
+    state = State(leaves, Options(rule, lr, transforms, penalty, average, scales, duplicates, sparse_decay, domain))
     if ledger:
         state.ledger = new_ledger(state, leaves)
         state._refresh()
@@ -632,7 +655,8 @@ def load_state(path: str | os.PathLike, records: Sequence[type] = ()) -> State:
 
 def _restore_state(meta, file_arrays, records):
     """Return the state of the content of a file; raise an error that names what does not fit."""
-    values = archive.options_from_json(schema.entry(meta, "options", dict), Options._fields, file_arrays, records)
+    options = {"domain": None} | schema.entry(meta, "options", dict)  # earlier versions had no domains
+    values = archive.options_from_json(options, Options._fields, file_arrays, records)
     leaves = [_leaf_from_json(entry) for entry in schema.entry(meta, "leaves", list)]
     options = Options(**values)
     _check.record_methods("rule", options.rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")

@@ -13,6 +13,7 @@ import numpy as np
 from .. import _check
 from ..cuda import arrays
 from ..records.averaging import averages_before
+from ..records.dual_averaging import is_dual_averaging
 from . import lazy_decay, overlap
 from .device_gradients import is_sparse_gradient, prepare_sparse_gradient
 from .gradients import PreparedGradient, prepare_gradient
@@ -161,6 +162,8 @@ def _apply_leaf_steps(state, targets, steps):
                 leaf.apply_gradient(x, gradient, record, lr, state.t)
             else:
                 state.ledger.apply_gradient(leaf, x, gradient, record, lr, state.t)
+            if state.options.domain is not None:
+                leaf.project(x, state.options.domain)
         grow_loss_scale(state, state.options.transforms)
     if is_averaged and not is_before:
         for leaf, x, _, _ in steps:
@@ -233,19 +236,24 @@ def _prepare_gradient(state, leaf, x, g):
     if leaf.dtype == leaf.precision and _is_kernel_ready(x, g, leaf):
         return PreparedGradient(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
-        return _densify_for_decay(state, leaf, _prepare_device_gradient(state, leaf, x, g))
+        return _densify_if_needed(state, leaf, _prepare_device_gradient(state, leaf, x, g))
     leaf.check_iterate(x)
     if arrays.is_device_array(g):
         raise TypeError(f"g{leaf.path[1:]}: is on a device, but {leaf.path} is on the host; copy g to the host")
     is_complex = leaf.dtype.kind == "c"
     dtype = leaf.dtype if is_complex else leaf.precision
     gradient = prepare_gradient(g, leaf.shape, dtype, "g" + leaf.path[1:], state.options.duplicates)
-    gradient = _densify_for_decay(state, leaf, gradient)
+    gradient = _densify_if_needed(state, leaf, gradient)
     return gradient.as_real(leaf.precision) if is_complex else gradient
 
 
-def _densify_for_decay(state, leaf, gradient):
-    """Return the gradient, dense if the array has weight decay and ``sparse_decay="whole"``."""
+def _densify_if_needed(state, leaf, gradient):
+    """Return the gradient, dense if the array has weight decay and ``sparse_decay="whole"``.
+
+    It is dense, too, for dual averaging in a domain: the projection of an earlier update is not in the accumulators.
+    """
+    if gradient.where is not ALL and state.options.domain is not None and is_dual_averaging(state.options.rule):
+        return PreparedGradient(ALL, leaf.to_dense(gradient))
     if gradient.where is ALL or state.options.sparse_decay == "touched" or not leaf.decays:
         return gradient
     if state.options.sparse_decay == "refuse":

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from adagrad_nb import (
+    SGD,
     AdaptiveClip,
     AddNoise,
     ClipGlobalNorm,
@@ -17,6 +18,8 @@ from adagrad_nb import (
     Except,
     Exponential,
     InverseTime,
+    L1Ball,
+    L2Ball,
     L2Decay,
     LossScale,
     OneCycle,
@@ -25,6 +28,7 @@ from adagrad_nb import (
     Polynomial,
     ReduceOnPlateau,
     Sequential,
+    Simplex,
     SkipNonFinite,
     ZeroNaN,
     from_optax,
@@ -887,3 +891,18 @@ def test_a_run_of_optax_resumes_here_and_in_optax(method):
         resumed_state = optax.tree_utils.tree_set(at_middle, **to_optax(state, x), count=jax.numpy.asarray(140))
         last, _ = stepped({"w": jax.numpy.asarray(x["w"])}, resumed_state, gs[140:])
     assert_same((np.asarray(last["w"]), np.abs(start(64, np.float64)) + 1), np.asarray(end["w"]), ulp=8)
+
+
+@pytest.mark.parametrize(
+    ("domain", "name"), [(L1Ball(0.7), "projection_l1_ball"), (L2Ball(0.7), "projection_l2_ball"),
+                         (Simplex(0.7), "projection_simplex")],
+)  # fmt: skip
+def test_optax_projections(domain, name):
+    """Projections of optax are Euclidean: those of a rule without accumulators."""
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    with jax.enable_x64(True):
+        for k, g in zip(range(20), gradients(40, np.float64), strict=False):
+            x = start(40, np.float64) * 10.0 ** (k % 5 - 2)
+            expected = getattr(optax.projections, name)(jax.numpy.asarray(x - 0.5 * g), 0.7)
+            new, _ = update(x, g, init(x, SGD(), lr=0.5, domain=domain))
+            np.testing.assert_allclose(new, expected, rtol=1e-9, atol=1e-12 * (1 + np.abs(g).max()))

@@ -20,7 +20,7 @@ from ...compiler.jit import (
 from ...records.averaging import mix
 from ...records.coordinate import apply_with_shared_slots, update_at
 from ...records.group_penalties import group_prox
-from ...records.rules import accumulate, cumulative_step_size, pool_squares
+from ...records.rules import accumulate, cumulative_step_size, pool_squares, preconditioner
 from ...records.transforms import transform_at
 
 # Smaller arrays are always updated by one thread.  With 2 idle cores, threads halve the time at 2**17 and gain nothing
@@ -124,6 +124,13 @@ def apply_group_penalty(update, rows, x, s, step_sizes, lr, t, group_size):
             i = r * width + j
             step_sizes[j] = cumulative_step_size(update.rule, load(s, i // group_size), pick(lr, i), t + 1)
         group_prox(update.penalty, x[r * width : (r + 1) * width], step_sizes, 1, r)
+
+
+@jit
+def preconditioners(rule, s, h):
+    """h[i] = preconditioner(s[i])"""
+    for i in range(h.shape[0]):
+        h[i] = preconditioner(rule, load(s, i))
 
 
 # --- check of a list of indices --------------------------------------------------------------------------------------
