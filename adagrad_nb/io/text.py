@@ -10,7 +10,7 @@ from .. import _check
 from .hashed_names import HashedNames, key_words
 from .hashed_rows import make_keys, sort_and_sum
 from .lines import LineError, shorten_repr
-from .readers import CHUNK_BYTES, LOAD_BYTES, Chunk, ChunkedFile, check_value_dtype, stack_chunks
+from .readers import LOAD_BYTES, Chunk, ChunkedFile, check_value_dtype, stack_chunks
 from .source import open_sources
 from .svmlight import INT32_COLUMNS
 from .text_scanner import (
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+TEXT_CHUNK_BYTES = 1 << 20  # words and n-grams take some twenty times the memory of their text
 MAX_BITS = 30
 LABELS = {None: NO_LABELS, "first": FIRST, "last": LAST}
 NORMS = ("l2", None)
@@ -129,7 +130,7 @@ def read_text(
     alternate_sign: bool = True,
     norm: Literal["l2"] | None = "l2",
     dtype: "npt.DTypeLike" = np.float64,
-    chunk_bytes: int = CHUNK_BYTES,
+    chunk_bytes: int = TEXT_CHUNK_BYTES,
     on_error: Literal["raise", "skip", "report"] = "raise",
     keep_names: bool = False,
 ) -> "TextFile":
@@ -143,7 +144,7 @@ def read_text(
         As in `load_text`.  An open file is read from its current position, and stays open.
     label, delimiter, bits, ngrams, lowercase, alternate_sign, norm, dtype, on_error
         As in `load_text`.
-    chunk_bytes : int, default 4 MiB
+    chunk_bytes : int, default 1 MiB
         Bytes of decompressed text per chunk.  A chunk is longer if a single line is.
     keep_names : bool, default False
         Whether the attribute `hashed_names` collects the words and sequences of words: a `HashedNames`, which is a
