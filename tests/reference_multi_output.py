@@ -51,7 +51,7 @@ def group_l2_prox(x, w, strength):
     if not np.any(x[~is_penalized]) and np.sqrt(np.sum((x[is_penalized] / w[is_penalized]) ** 2)) <= strength:
         return np.zeros_like(x)
     low, high = 0.0, float(np.sqrt(np.sum(x * x)))
-    for _ in range(200):
+    for _ in range(80):
         s = (low + high) / 2
         with np.errstate(divide="ignore", invalid="ignore"):
             too_small = np.nansum((x / (s + strength * w)) ** 2) > 1
@@ -126,6 +126,33 @@ def fit(
                     b[l], Gb[l], _ = reference.adagrad(b[l], weight[r] * slopes[l], Gb[l], rate[l], **rule)
             t += 1
     return Outcome(w, b, G, Gb, t, losses)
+
+
+def fit_dual_averaging(X, y, loss, lr, n_outputs, *, step, slots, group, weight, passes=1):
+    """Return (weights, intercepts) before the first update and after each, learned by dual averaging.
+
+    `step(x, g, s, lr)` is a rule of `reference`, with the accumulators `slots` at first.  The weights of every feature
+    are the argmin of the losses and t times the penalty: `group(i, x, w)`, where w are t times the step sizes.  The
+    intercepts have no penalty.
+    """
+    d = X.shape[1]
+    w, b, t = np.zeros((d, n_outputs)), np.zeros(n_outputs), 0
+    s, sb = np.tile(slots, (d, n_outputs, 1)), np.tile(slots, (n_outputs, 1))
+    iterates = [(w.copy(), b.copy())]
+    for _ in range(passes):
+        for r in np.flatnonzero(weight):
+            _, slopes = loss(y[r], X[r] @ w + b)
+            rate = lr(t)
+            t += 1
+            for i in range(d):
+                sizes = np.zeros(n_outputs)
+                for l in range(n_outputs):
+                    w[i, l], s[i, l], sizes[l] = step(w[i, l], weight[r] * slopes[l] * X[r, i], s[i, l], rate)
+                w[i] = group(i, w[i], t * sizes)
+            for l in range(n_outputs):
+                b[l], sb[l], _ = step(b[l], weight[r] * slopes[l], sb[l], rate)
+            iterates.append((w.copy(), b.copy()))
+    return iterates
 
 
 def progressive_loss(losses):

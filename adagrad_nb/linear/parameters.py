@@ -591,11 +591,6 @@ class MultiOutput(Parameters):
         rate_factors: npt.ArrayLike,
         average: Any = False,
     ) -> None:
-        if is_group_penalty(penalty) and (average or is_dual_averaging(rule)):
-            raise ValueError(
-                f"penalty: got {type(penalty).__name__}, which penalises all classes of a feature together; use "
-                f"{'average=False' if average else 'Adagrad(…), Adadelta(…) or MomentumAdagrad(…)'}"
-            )
         self.dtype = dtype = np.dtype(dtype)
         _check.fields_finite_in(dtype, loss)
         self.loss, self.has_intercept = loss, has_intercept

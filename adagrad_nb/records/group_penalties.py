@@ -92,7 +92,9 @@ class GroupL2(NamedTuple):
     Notes
     -----
     Adagrad's step sizes differ from class to class.  Then k proximal steps have no closed form: the k missed steps of a
-    feature are applied one by one, until its weights are zero.
+    feature are applied one by one, until its weights are zero.  With `RDA` and `FTRL` the penalties of all updates act
+    in one proximal step, which takes the same time for any k.  With ``average`` the missed iterates are summed one by
+    one.
 
     References
     ----------

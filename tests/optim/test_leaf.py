@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import reference
 import reference_multi_output
+import scipy.optimize
 import scipy.sparse
 from numpy.testing import assert_allclose, assert_array_equal
 
 from adagrad_nb import (
     EMA,
+    FTRL,
     L1,
     RDA,
     Accumulate,
@@ -535,6 +537,37 @@ def test_a_group_penalty_with_other_rules():
     for r in range(5):
         expected = reference_multi_output.group_l2_prox(-0.3 * z[r] / np.sqrt(G[r]), 4 * 0.3 / np.sqrt(G[r]), 0.2)
         assert_allclose(x[r], expected, rtol=1e-9, atol=1e-12)
+    # FTRL's own L1 penalty and the group penalty: the argmin of both, with the linear term z, and z from the iterates.
+    x, state = np.zeros_like(MATRIX), init(np.zeros_like(MATRIX), FTRL(l1=0.5), lr=0.3, penalty=GroupLinf(0.2))
+    z, n = np.zeros_like(MATRIX), np.zeros_like(MATRIX)
+    for t, g in enumerate(GRADIENTS, 1):
+        z += 0.3 * g - (np.sqrt(n + g * g) - np.sqrt(n)) * x
+        n += g * g
+        x, state = update(x, g, state)
+        h = 1 + np.sqrt(n)
+        for r in range(5):
+            minimum = _minimum_with_largest_weight(z[r], h[r], 0.3 * 0.5, t * 0.3 * 0.2)
+            value = z[r] @ x[r] + h[r] @ x[r] ** 2 / 2 + 0.15 * np.abs(x[r]).sum() + t * 0.06 * np.abs(x[r]).max()
+            assert abs(value - minimum) <= 1e-7
+
+
+def _minimum_with_largest_weight(u, h, l1, linf):
+    """Return the minimum of <u, x> + sum h x² / 2 + l1 |x|_1 + linf |x|_inf, as a quadratic programme of SciPy."""
+    n = u.size
+    a, b = np.eye(n), np.ones((n, 1))
+    # Variables: the positive and the negative parts of x, and the largest magnitude.
+    bound = {"type": "ineq", "fun": lambda v: v[-1] - v[:n] - v[n:-1], "jac": lambda v: np.hstack([-a, -a, b])}
+
+    def objective(v):
+        x = v[:n] - v[n:-1]
+        return u @ x + h @ x**2 / 2 + l1 * v[:-1].sum() + linf * v[-1]
+
+    start = np.full(2 * n + 1, 0.1)
+    bounds = [(0, None)] * (2 * n + 1)
+    options = {"ftol": 1e-14, "maxiter": 1000}
+    return scipy.optimize.minimize(
+        objective, start, method="SLSQP", bounds=bounds, constraints=bound, options=options
+    ).fun
 
 
 def test_a_group_penalty_of_several_arrays_and_in_place(tmp_path):

@@ -35,6 +35,7 @@ import numpy as np
 from ...compiler.jit import FORCE_INLINE, borrow_arrays, compiled_for, jit, jitable, load, method
 from ...compiler.simd import magnitude_limit_like, select
 from ...records.dual_averaging import is_dual_averaging, primal
+from ...records.group_penalties import is_group_penalty
 from ...records.penalties import (
     Bounded,
     Box,
@@ -346,6 +347,7 @@ class FromAccumulators(NamedTuple):
     """Dual averaging: x follows from its accumulators and t.
 
     `steps_are_equal` is 1 if the learning rate is constant and proximal steps add, so that x takes equal steps with t.
+    For a group penalty it is 1 if the learning rate is constant.  A group that has become zero then stays zero.
     """
 
     steps_are_equal: int
@@ -572,7 +574,7 @@ def choose_strategy(rule, penalty, schedule, normalized, averaged):
     """
     is_constant = isinstance(schedule, Constant)
     if is_dual_averaging(rule):
-        has_equal_steps = is_constant and has_additive_prox(penalty)
+        has_equal_steps = is_constant and (has_additive_prox(penalty) or is_group_penalty(penalty))
         return FromAccumulators(int(has_equal_steps)) if acts_on_untouched(penalty) or not is_constant else NoCatchUp()
     if not acts_on_untouched(penalty):
         return NoCatchUp()

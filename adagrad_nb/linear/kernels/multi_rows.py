@@ -33,18 +33,18 @@ from ...compiler.simd import (
     store_entry,
     store_lanes,
 )
-from ...records.coordinate import apply_update
+from ...records.coordinate import Update, apply_update
 from ...records.group_penalties import is_group_penalty
 from ...records.losses import slope, value
 from ...records.multiclass_losses import CandidateClasses, IndependentOutputs
+from ...records.penalties import NoPenalty
 from ...records.schedules import at
-from .lazy import missed_sum
 from .multi_lazy import (
+    add_missed_outputs,
     apply_group_penalty,
     catch_up_features,
     catch_up_outputs,
     has_group_penalty,
-    output_spec,
     record_features,
 )
 from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, column_at, has_too_large, open_row, spec_at_update
@@ -165,12 +165,18 @@ def _overload_store_slots(arrays, i, c, values):
     return store_each
 
 
+@force_inline()
+def _update_row_of_groups(spec, w, s, columns, x, buffers, t):
+    """Update the features of a row, and apply the group penalty to the outputs of each."""
+    update_features(Update(spec.update.rule, spec.update.transforms, NoPenalty()), w, s, columns, x, buffers, t)
+    for k in range(columns.shape[0]):
+        apply_group_penalty(spec, w[columns[k]], s, buffers, columns[k], at(spec.schedule, t), t + 1, 1)
+
+
 def update_row(spec, w, s, columns, x, buffers, t):
     """Update the features of a row and apply the penalty of this update."""
     if is_group_penalty(spec.update.penalty):
-        update_features(spec.bias_update, w, s, columns, x, buffers, t)
-        for k in range(columns.shape[0]):
-            apply_group_penalty(spec, w[columns[k]], s, buffers, columns[k], at(spec.schedule, t), 1)
+        _update_row_of_groups(spec, w, s, columns, x, buffers, t)
     else:
         update_features(spec.update, w, s, columns, x, buffers, t)
 
@@ -179,13 +185,7 @@ def update_row(spec, w, s, columns, x, buffers, t):
 def _overload_update_row(spec, w, s, columns, x, buffers, t):
     if not has_group_penalty(spec):
         return lambda spec, w, s, columns, x, buffers, t: update_features(spec.update, w, s, columns, x, buffers, t)
-
-    def update_with_group_penalty(spec, w, s, columns, x, buffers, t):
-        update_features(spec.bias_update, w, s, columns, x, buffers, t)
-        for k in range(columns.shape[0]):
-            apply_group_penalty(spec, w[columns[k]], s, buffers, columns[k], at(spec.schedule, t), 1)
-
-    return update_with_group_penalty
+    return _update_row_of_groups
 
 
 # --- one row -----------------------------------------------------------------------------------------------------
@@ -418,15 +418,11 @@ def sum_iterates(spec, weights, columns, buffers, t, out):
 
     Updates that the feature missed are included.  `weights.last_update` is a `LazyIterateSums`.
     """
-    w, s, lazy_sums, _, _ = weights
     for k in range(out.shape[0]):
         i = column_at(columns, k)
         for c in range(out.shape[1]):
-            spec_c = output_spec(spec, buffers.rate_factors[c], i)
-            missed = missed_sum(
-                spec_c, w[i, c], load(s, (i, c)), lazy_sums.last_update[i], lazy_sums.first_update, t, i
-            )
-            out[k, c] = lazy_sums.sums[i, c] + missed
+            out[k, c] = weights.last_update.sums[i, c]
+        add_missed_outputs(spec, weights, buffers, i, t, out, k)
 
 
 @jit
