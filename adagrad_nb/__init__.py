@@ -74,7 +74,7 @@ from .records.coin_betting import COCOB, KT
 from .records.domains import L1Ball, L2Ball, Simplex
 from .records.dual_averaging import FTRL, RDA, PowerFTRL
 from .records.gates import Accumulate, LossScale, SkipNonFinite
-from .records.group_penalties import GroupL2, GroupLinf
+from .records.group_penalties import Grouped, GroupL2, GroupLinf
 from .records.losses import (
     Absolute,
     EpsilonInsensitive,
@@ -156,12 +156,12 @@ __all__ = [
     "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise", "Bounded", "Box", "CachedReader", "CachedRows", "Candidate",
     "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator", "Constant",
     "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "EarlyStopping",
-    "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Hashed", "Hinge", "Huber",
-    "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "Ledger", "LinearModel", "Logistic",
-    "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric",
-    "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "Perceptron", "Piecewise",
-    "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates",
-    "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SkipNonFinite",
+    "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Grouped", "Hashed", "Hinge",
+    "Huber", "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "Ledger", "LinearModel",
+    "Logistic", "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative",
+    "Numeric", "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "Perceptron",
+    "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch",
+    "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SkipNonFinite",
     "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WarmUp",
     "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like",
     "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta",

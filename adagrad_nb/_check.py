@@ -205,15 +205,39 @@ def fields_finite_in(dtype, record):
 
 
 def penalty_shape(penalty, n):
-    """Raise unless the array fields of a penalty have one entry per coordinate."""
+    """Raise unless the array fields of a penalty have one entry per coordinate, or per group of a `Grouped`."""
     for field, item in zip(penalty._fields, penalty, strict=True):
         if hasattr(item, "_fields"):
-            penalty_shape(item, n)
+            penalty_shape(item, getattr(penalty, "n_groups", n))
         elif isinstance(item, np.ndarray) and item.shape not in ((), (n,)):
             raise ValueError(
                 f"{type(penalty).__name__}.{field}: got shape {item.shape}; "
                 f"must be a number or have shape ({n},), one entry per coordinate"
             )
+
+
+def group_numbers(name, value):
+    """Raise unless a value has the number of a group for each of n features, each in [0, n)."""
+    groups = np.asarray(value)
+    if isinstance(value, tuple):
+        raise TypeError(f"{name}: got a tuple; must be a list or an array")
+    if groups.ndim != 1 or groups.dtype.kind not in "iu":
+        raise TypeError(
+            f"{name}: got dtype {groups.dtype} and shape {groups.shape}; must be a list of integers, one for each "
+            "feature"
+        )
+    is_outside = (groups < 0) | (groups >= groups.size)
+    if is_outside.any():
+        position = first_true(is_outside)
+        raise ValueError(
+            f"{name}: got {groups[position]} at index {position}; must be in [0, {groups.size}), as {groups.size} is "
+            "the number of features"
+        )
+
+
+def count_groups(groups):
+    """Return the number of groups: the largest number of a group and one more."""
+    return int(np.max(groups, initial=-1)) + 1
 
 
 def check_known_options(name, given, known):

@@ -90,6 +90,30 @@ def fit_dual_averaging(
     return Outcome(w, b, np.array(s), np.array(sb), t, losses)
 
 
+def fit_groups(X, y, loss, lr, rule, *, group_prox, groups, slots, is_dual, weight, passes=1):
+    """Return (weights, intercept) before the first update and after each: a penalty of groups of features.
+
+    After each row, *every* group has its proximal step: `group_prox(j, x, w)`, with the step sizes w of its weights,
+    times the number of updates if `is_dual`.  `rule` is as for `fit_dual_averaging`, with the accumulators `slots` at
+    first.
+    """
+    _, slope = LOSSES[loss]
+    d, w, b, t = X.shape[1], np.zeros(X.shape[1]), 0.0, 0
+    s, sb = [slots] * d, slots
+    iterates = [(w.copy(), b)]
+    for _ in range(passes):
+        for r in np.flatnonzero(weight):
+            z, sizes = weight[r] * slope(y[r], float(X[r] @ w) + b), np.zeros(d)
+            for i in range(d):
+                w[i], s[i], sizes[i] = rule(w[i], z * X[r, i], s[i], lr(t))
+            b, sb, _ = rule(b, z, sb, lr(t))
+            t += 1
+            for j in np.unique(groups):
+                w[groups == j] = group_prox(j, w[groups == j], sizes[groups == j] * (t if is_dual else 1))
+            iterates.append((w.copy(), b))
+    return iterates
+
+
 def integrate_flow(slope, kinks, y, p, q, tau):
     """Karampatziakis 2011: the u for which dp/dt = -q slope(y, p) leads from p to p + q u in the time tau.
 

@@ -45,6 +45,8 @@ class Columns:
         Names of the columns that the mapping needs.
     n_features : int
         Number of features.
+    groups : ndarray of int, shape (n_features,)
+        Number of the column of each feature, for the penalty `Grouped`.  Hashed features are a group each.
     feature_names : tuple of str
         Names of the features, such as ``age``, ``workclass=Private`` and ``hash[7]``.
 
@@ -100,6 +102,13 @@ class Columns:
     def feature_names(self) -> tuple:
         """Names of the features."""
         return tuple(self.feature_name(k) for k in range(self.n_features))
+
+    @property
+    def groups(self) -> np.ndarray:
+        """Number of the column of each feature, for the penalty `Grouped`; hashed features are a group each."""
+        numbers = {name: k for k, name in enumerate(dict.fromkeys(name for name, _ in self.features))}
+        named = [self.n_hashed + numbers[name] for name, _ in self.features]
+        return np.concatenate([np.arange(self.n_hashed), np.array(named, np.int64)])
 
     def feature_name(self, index: int) -> str:
         """Return the name of feature number `index`."""

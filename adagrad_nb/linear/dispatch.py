@@ -142,6 +142,8 @@ def check_mergeable(name, parameters):
             f"{name}: does not support the rule {type(rule).__name__}, whose accumulators do not add up; "
             "use Adagrad(…), RDA(…) or FTRL(…)"
         )
+    if parameters.has_feature_groups:
+        raise ValueError(f"{name}: does not support the penalty Grouped; use a penalty of single weights, such as L1")
     if parameters.average:
         raise ValueError(f"{name}: does not support average={parameters.average}; use average=False")
     if parameters.scaling.normalized:

@@ -17,7 +17,7 @@ from ..compiler.jit import cast, compiled_for
 from ..cuda.arrays import is_device_array, to_host
 from ..io import archive, schema
 from ..records.dual_averaging import is_dual_averaging
-from ..records.group_penalties import is_group_penalty
+from ..records.group_penalties import Grouped, is_group_penalty
 from ..records.losses import has_probabilities, target_type
 from ..records.multiclass_losses import IndependentOutputs, OneVsRest, is_multi_output_loss
 from ..records.schedules import Rates, RateSearch, has_several_rates
@@ -888,9 +888,10 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
                 "its own weights; leave lr out, or train a new model"
             )
     if has_rates and is_group_penalty(penalty):
+        groups = "of features" if isinstance(penalty, Grouped) else "the classes of a feature"
         raise ValueError(
-            f"penalty: got {penalty!r}, whose groups are the classes of a feature; a search and several rates support "
-            "penalties of single weights; use L1, or one rate"
+            f"penalty: got {penalty!r}, whose groups are {groups}; a search and several rates support penalties of "
+            "single weights; use L1, or one rate"
         )
     if (is_multi_output_loss(loss) or has_rates) and (normalized or invariant):
         raise ValueError(

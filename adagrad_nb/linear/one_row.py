@@ -98,6 +98,8 @@ class SavedEntries:
 
     def __init__(self, model, columns):
         parameters = model.parameters
+        if parameters.has_feature_groups:  # all weights of the groups change
+            columns = np.arange(parameters.n_features)
         arrays = parameters.cache.get("arrays of updates")
         if arrays is None:
             arrays = parameters.cache["arrays of updates"] = parameters.arrays_of_updates()

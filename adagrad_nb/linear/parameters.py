@@ -14,18 +14,20 @@ import numpy as np
 from .. import _check
 from ..compiler.jit import cast, compiled_entry, compiled_for, errors_ignored
 from ..compiler.simd import LANES4
+from ..optim.feature_groups import group_layout
 from ..optim.options import Options
 from ..optim.state import State, init
 from ..records.averaging import OnlineToBatch, Polyak, averages_before
 from ..records.coordinate import Update
 from ..records.dual_averaging import is_dual_averaging
-from ..records.group_penalties import is_group_penalty
+from ..records.group_penalties import Grouped, is_group_penalty
 from ..records.multiclass_losses import IndependentOutputs
 from ..records.penalties import NoPenalty, has_additive_prox
 from ..records.rules import initial_slots, is_scaled_gradient, slot_domains, unpenalized
 from ..records.schedules import Constant, has_several_rates
 from ..records.transforms import Identity
 from .kernels import multi_rows, rows, scaled_rows
+from .kernels.group_lazy import AveragedGroups, CatchUpGroups, catch_up_all_groups
 from .kernels.lazy import (
     LARGEST_T,
     FromAccumulators,
@@ -111,6 +113,7 @@ class Parameters:
     kernels: Any  # module with the loops over all features
     n_features: Any
     kernel_arrays: Any
+    _group_strategy: Any
     _copy_arrays: Any
     _tables: Any
     _table_arrays: Any
@@ -155,8 +158,15 @@ class Parameters:
 
     def lazy_strategy(self, averaged: bool | None = None) -> Any:
         """Return the strategy of the lazy updates, or that with averaged iterates or without."""
+        if self.has_feature_groups:
+            return CatchUpGroups()
         state, averaged = self.state, self.iterate_sums is not None if averaged is None else averaged
         return choose_strategy(state.rule, state.penalty, self.schedule(), self.scaling.normalized, averaged)
+
+    @property
+    def has_feature_groups(self) -> bool:
+        """Whether the penalty is of groups of features."""
+        return isinstance(self.state.penalty, Grouped)
 
     @property
     def sums_rates(self) -> bool:
@@ -166,7 +176,7 @@ class Parameters:
     @property
     def has_fixed_spec(self) -> bool:
         """Whether `spec` has records of the same types and arrays after each update: no sums of learning rates."""
-        return not isinstance(self.lazy_strategy(), (SummedRates, PowerSums))
+        return not isinstance(self.lazy_strategy(), (SummedRates, PowerSums, CatchUpGroups))
 
     def _is_other_average(self, average: Any) -> bool:
         """Return whether an average differs from the present one; two classes may have equal entries."""
@@ -232,6 +242,8 @@ class Parameters:
             spec = spec._replace(lazy=SummedRates(self.rate_sums(n_updates), self.state.t))
         elif isinstance(lazy, PowerSums):
             spec = spec._replace(lazy=self._power_sums(n_updates))
+        elif isinstance(lazy, CatchUpGroups):
+            spec = spec._replace(lazy=self._group_strategy())
         return self.scaling.scaled_spec(spec) if self.scaling else spec
 
     def _new_records(self):
@@ -242,7 +254,8 @@ class Parameters:
             cast(self.loss, self.dtype),
             state.leaves[0].update._replace(transforms=Identity()),  # type: ignore[call-arg]
             cast(bias_update, self.dtype), self.schedule(),
-            lazy if self.iterate_sums is None else WithAveraging(lazy), int(self.has_intercept),
+            lazy if self.iterate_sums is None or self.has_feature_groups else WithAveraging(lazy),
+            int(self.has_intercept),
         )  # fmt: skip
 
     def lazy_state(self, n_features: int | None = None) -> Any:
@@ -481,7 +494,9 @@ class SingleOutput(Parameters):
             new.bias_state = new._state_with_options(new.bias_state, new.bias, **options)
             new.last_update, new.summed_rates = (), (new.state.t, 0.0)
             if is_dual_averaging(new.state.rule):
-                new.weights = new.catch_up(FromAccumulators(0))
+                if new.has_feature_groups:
+                    new.last_update = np.zeros(new.n_features, np.int64)
+                new.weights, new.last_update = new.catch_up(FromAccumulators(0)), ()
         if self._is_other_average(average):
             new.iterate_sums = IterateSums(average, new.weights, new.bias, new.state.t) if average else None
         if isinstance(new.last_update, tuple) or not (average or needs_last_update(new.state.rule, new.state.penalty)):
@@ -512,6 +527,47 @@ class SingleOutput(Parameters):
         """Return the arrays of the learning kernels, which reject column indices >= `n_features`."""
         slots, bias_slots = self.state.leaves[0].flat_slots, self.bias_state.leaves[0].flat_slots
         return rows.Weights(self.weights[:n_features], slots, self.lazy_state(n_features), self.bias, bias_slots)
+
+    # --- groups of features ------------------------------------------------------------------------------------------
+
+    def _group_strategy(self):
+        """Return the lazy updates of groups of features, with the arrays of this model."""
+        buffers = self.cache.get("groups")
+        if buffers is None:
+            layout = group_layout(self.state.penalty.groups)
+            buffers = self.cache["groups"] = (*layout, *np.empty((2, layout.largest), self.dtype))
+        strategy = CatchUpGroups(self.weights, self.state.leaves[0].flat_slots, self.last_update, *buffers)
+        if self.iterate_sums is None:
+            return strategy
+        sums = self.lazy_state()
+        return AveragedGroups(strategy, sums.sums, sums.first_update)
+
+    def _without_missed_updates(self):
+        """Return a copy in which all groups of features are current."""
+        new = self.copy()
+        spec = new.spec()
+        compiled_for(catch_up_all_groups, spec)(spec, new.t)
+        return new
+
+    def catch_up(self, lazy: Any = None, columns: Any = ()) -> np.ndarray:
+        """Return the weights after all updates so far; see `Parameters.catch_up`."""
+        if not self.has_feature_groups:
+            return super().catch_up(lazy, columns)
+        weights = self._without_missed_updates().weights
+        return weights.copy() if isinstance(columns, tuple) else weights[columns]
+
+    def catch_up_sums(self, columns: Any = ()) -> np.ndarray:
+        """Return the iterate sums after all updates so far, of all features or of `columns`."""
+        if not self.has_feature_groups:
+            return super().catch_up_sums(columns)
+        sums = self._without_missed_updates().iterate_sums.sums
+        return sums if isinstance(columns, tuple) else sums[columns]
+
+    def score_row(self, columns: np.ndarray, values: np.ndarray, n_columns: int) -> np.ndarray | None:
+        """Return the scores of one row; see `Parameters.score_row`."""
+        if not self.has_feature_groups:
+            return super().score_row(columns, values, n_columns)
+        return Parameters.score_row(self._without_missed_updates(), columns, values, n_columns)
 
     def set_weights(self, coef: np.ndarray, intercept: np.ndarray) -> None:
         """Set the weights, of shape (n_features,), and the intercept."""
@@ -591,6 +647,11 @@ class MultiOutput(Parameters):
         rate_factors: npt.ArrayLike,
         average: Any = False,
     ) -> None:
+        if isinstance(penalty, Grouped):
+            raise ValueError(
+                f"penalty: got {penalty!r}, whose groups are features, for several classes; use "
+                f"{type(penalty.penalty).__name__}, whose groups are the classes of a feature, or train on two classes"
+            )
         self.dtype = dtype = np.dtype(dtype)
         _check.fields_finite_in(dtype, loss)
         self.loss, self.has_intercept = loss, has_intercept

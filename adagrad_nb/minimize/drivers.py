@@ -14,6 +14,7 @@ from ..cuda.arrays import is_device_array
 from ..optim.options import check_domain, check_group_penalty
 from ..optim.state import State, init
 from ..records.gates import may_skip_steps
+from ..records.group_penalties import Grouped
 from ..records.penalties import Bounded, Box
 from ..records.rules import Adadelta
 from . import device_loop, loop
@@ -331,6 +332,8 @@ def _prepare_start(x0, bounds, penalty, state, options):
         penalty = state.penalty
         if limits is not None and isinstance(penalty, Bounded):
             penalty = penalty.penalty  # without the bounds of the earlier run
+    if isinstance(penalty, Grouped):
+        raise ValueError("penalty: the minimisers do not support Grouped; use L1, or init and update with Grouped")
     check_group_penalty(penalty, "merge", [("x0", x)])
     domain = options.get("domain", None if state is None else state.domain)
     if domain is not None:

@@ -19,7 +19,7 @@ from ..records import domains
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
 from ..records.gates import is_gate
-from ..records.group_penalties import is_group_penalty
+from ..records.group_penalties import Grouped, is_group_penalty
 from ..records.penalties import NoPenalty
 from ..records.rules import has_row_accumulators, initial_slots
 from ..records.transforms import (
@@ -31,6 +31,7 @@ from ..records.transforms import (
     keeps_master,
     needs_whole_array,
 )
+from .feature_groups import group_layout
 from .gradients import PreparedGradient, reblock
 from .kernels import array_update, reductions
 
@@ -81,6 +82,8 @@ class Leaf:
     average : averaging record or None
     mean : array or None
         Average of the iterates.
+    feature_groups : GroupLayout or None
+        Groups of the entries of a vector that has a `Grouped` penalty.
     penalized_row_size : int
         Number of entries of a row of a matrix that has a group penalty, else 0.
     master : vector or None
@@ -101,6 +104,7 @@ class Leaf:
         "constant_lr",
         "decays",
         "dtype",
+        "feature_groups",
         "flat_slots",
         "group_size",
         "keeps_master",
@@ -142,7 +146,9 @@ class Leaf:
             self.constant_lr = self.cast_lr(options.lr)
         self.group_size = self._count_reals_per_slot(options.rule)
         self.set_slots(tuple(self._init_slot(x, value) for value in initial_slots(options.rule)))
-        has_group_penalty = len(self.shape) > 1 and is_group_penalty(options.penalty)
+        is_of_vector = isinstance(options.penalty, Grouped)
+        self.feature_groups = group_layout(options.penalty.groups) if is_of_vector else None
+        has_group_penalty = len(self.shape) > 1 and is_group_penalty(options.penalty) and not is_of_vector
         self.penalized_row_size = math.prod(self.shape[1:]) if has_group_penalty else 0
         self.keeps_master = self.is_half and any(keeps_master(item) for item in transforms)
         self.mean = self.accumulated = self.applied_log_decay = self.master = None
@@ -273,7 +279,17 @@ class Leaf:
             kernel(records, gradient.where, vector, gradient.values, self.flat_slots, lr, t)
         if row_size:
             self._apply_group_penalty(gradient.blocks_of(row_size), vector, lr, t)
+        if self.feature_groups is not None:
+            self._apply_feature_groups(gradient, vector, lr, t)
         self.write_back(x, vector)
+
+    def _apply_feature_groups(self, gradient, x, lr, t):
+        """Apply the proximal step of a `Grouped` penalty in update t to the groups whose entries have a gradient."""
+        where, layout = gradient.to_coordinates()[0], self.feature_groups
+        touched = np.arange(layout.starts.size - 1) if where is array_update.ALL else np.unique(layout.group_of[where])
+        kernel = compiled_for(array_update.apply_feature_groups, self.uncast_update)
+        workspace = np.empty((2, layout.largest), self.precision)
+        kernel(self.update, touched, layout, x, self.flat_slots, workspace, lr, t)
 
     def _apply_group_penalty(self, rows, x, lr, t):
         """Apply the proximal step of a group penalty in update t to the rows `rows` of x; () are all rows."""

@@ -8,7 +8,7 @@ from .. import _check
 from ..cuda import arrays
 from ..records.dual_averaging import is_dual_averaging
 from ..records.gates import accumulates_gradients, is_gate
-from ..records.group_penalties import is_group_penalty
+from ..records.group_penalties import Grouped, is_group_penalty
 from ..records.penalties import Box, NoPenalty
 from ..records.rules import (
     Adagrad,
@@ -128,11 +128,16 @@ def check_group_penalty(penalty, duplicates, leaves):
     """Raise ValueError for a group penalty of arrays that have no rows of real numbers on the host."""
     if not is_group_penalty(penalty):
         return
-    name = type(penalty).__name__
+    name, is_of_vector = type(penalty).__name__, isinstance(penalty, Grouped)
     for path, array in leaves:
         if not isinstance(array, np.ndarray):
             raise ValueError(f"penalty: {name} does not support device arrays, as {path} is; use L1 there")
-        if array.ndim < 2:
+        if is_of_vector and array.ndim != 1:
+            raise ValueError(
+                f"penalty: Grouped penalises groups of the entries of a vector, but {path} has shape {array.shape}; "
+                f"use {type(penalty.penalty).__name__} for the rows of a matrix"
+            )
+        if array.ndim < 2 and not is_of_vector:
             raise ValueError(
                 f"penalty: {name} penalises the rows of a matrix, but {path} has shape {array.shape}; "
                 "use L1, or an x of shape (n_groups, group_size) with init and update, in a state of its own"

@@ -189,6 +189,7 @@ class State:
             and leaf.group_size == 1
             and leaf.applied_log_decay is None
             and self.options.domain is None
+            and leaf.feature_groups is None
             and leaf.dtype == leaf.precision
             and self.ledger is None
         )
@@ -544,6 +545,7 @@ def init(
         Applied by its proximal step after each update.  The entries of an array-valued strength belong to the
         coordinates of x in C order; the real and the imaginary part of a complex number are two coordinates.
         `GroupL2` and `GroupLinf` take matrices, whose rows are the groups; their strengths belong to the rows.
+        `Grouped` takes vectors.
     average : averaging record, optional
         Keep an average of the iterates in ``state.means``.
     lr_scale : number, array or containers of them like x, optional

@@ -35,7 +35,7 @@ import numpy as np
 from ...compiler.jit import FORCE_INLINE, borrow_arrays, compiled_for, jit, jitable, load, method
 from ...compiler.simd import magnitude_limit_like, select
 from ...records.dual_averaging import is_dual_averaging, primal
-from ...records.group_penalties import is_group_penalty
+from ...records.group_penalties import Grouped, is_group_penalty
 from ...records.penalties import (
     Bounded,
     Box,
@@ -564,7 +564,7 @@ def acts_on_untouched(penalty):
 
 def needs_last_update(rule, penalty):
     """Return whether the update up to which each coordinate is current must be stored."""
-    return acts_on_untouched(penalty) and not is_dual_averaging(rule)
+    return isinstance(penalty, Grouped) or (acts_on_untouched(penalty) and not is_dual_averaging(rule))
 
 
 def choose_strategy(rule, penalty, schedule, normalized, averaged):

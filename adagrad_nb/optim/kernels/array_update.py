@@ -133,6 +133,22 @@ def preconditioners(rule, s, h):
         h[i] = preconditioner(rule, load(s, i))
 
 
+@jit
+def apply_feature_groups(update, touched, layout, x, s, workspace, lr, t):
+    """x[members of group j] = group_prox(x[members of group j]) in update t, for the groups j in `touched`"""
+    starts, members = layout.starts, layout.members
+    for position in range(touched.shape[0]):
+        j = touched[position]
+        n = starts[j + 1] - starts[j]
+        for k in range(n):
+            i = members[starts[j] + k]
+            workspace[0, k] = x[i]
+            workspace[1, k] = cumulative_step_size(update.rule, load(s, i), pick(lr, i), t + 1)
+        group_prox(update.penalty.penalty, workspace[0, :n], workspace[1, :n], 1, j)
+        for k in range(n):
+            x[members[starts[j] + k]] = workspace[0, k]
+
+
 # --- check of a list of indices --------------------------------------------------------------------------------------
 
 SORTED, UNSORTED, OUT_OF_RANGE = range(3)
