@@ -93,6 +93,7 @@ from .records.losses import (
 from .records.multiclass_losses import OneVsRest, Softmax
 from .records.nonconvex_penalties import MCP, SCAD
 from .records.penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
+from .records.row_rules import AROW, PassiveAggressive
 from .records.rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
 from .records.schedules import (
     Constant,
@@ -152,18 +153,18 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
-    "COCOB", "EMA", "FTRL", "KATE", "KT", "L1", "L2", "MADGRAD", "MCP", "RDA", "SCAD", "SGD", "Absolute", "Accumulate",
-    "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise", "Bounded", "Box", "CachedReader", "CachedRows", "Candidate",
-    "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator", "Constant",
-    "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "EarlyStopping",
+    "AROW", "COCOB", "EMA", "FTRL", "KATE", "KT", "L1", "L2", "MADGRAD", "MCP", "RDA", "SCAD", "SGD", "Absolute",
+    "Accumulate", "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise", "Bounded", "Box", "CachedReader", "CachedRows",
+    "Candidate", "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator",
+    "Constant", "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "EarlyStopping",
     "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Grouped", "Hashed", "Hinge",
     "Huber", "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "Ledger", "LinearModel",
     "Logistic", "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative",
-    "Numeric", "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "Perceptron",
-    "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch",
-    "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SkipNonFinite",
-    "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WarmUp",
-    "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like",
+    "Numeric", "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "PassiveAggressive",
+    "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile",
+    "RateSearch", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex",
+    "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text",
+    "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like",
     "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta",
     "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache", "read_csv", "read_parquet", "read_svmlight",
     "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",

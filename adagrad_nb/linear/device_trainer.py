@@ -13,6 +13,7 @@ from ..optim.device_gradients import list_workspace, sort_indices
 from ..optim.device_gradients import sparse_kernels as sparse_gradient_kernels
 from ..optim.state import init
 from ..records.group_penalties import is_group_penalty
+from ..records.rules import has_row_step
 from ..records.schedules import at
 from .kernels.rows import Rows, Weights
 from .parameters import SingleOutput
@@ -159,6 +160,9 @@ def _check_device(model):
         )
     if model.is_searching:
         raise ValueError("lr: training on a device does not support a search over learning rates; use one rate")
+    rule = model.parameters.state.rule
+    if has_row_step(rule):
+        raise ValueError(f"rule: training on a device does not support {type(rule).__name__}; use Adagrad(…)")
     if model.normalized or model.invariant:
         raise ValueError(
             "normalized: training on a device supports neither normalized=True nor invariant=True; use False"

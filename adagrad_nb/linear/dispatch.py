@@ -38,7 +38,8 @@ def choose_kernel(parameters, batch_size, X, spec, n_workers=1):
     ========  ===============  ==============  =================  =========================
     one       1                plain           1                  `rows`
     one       1                normalised,     1                  `scaled_rows`
-                               invariant
+                               invariant, of
+                               `row_rules`
     one       `batch_size`     plain           1                  `mini_batch`
     several   1                plain           1                  `multi_rows`
     several   1                scaled, of a    1                  `search_rows`

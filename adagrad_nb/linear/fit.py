@@ -86,6 +86,7 @@ def fit_linear(
         Penalty on the weights.  The intercept is never penalised.
     rule : rule record, default Adagrad(), or Adagrad(eps=0) with a search or `standardize_targets`
         Update rule: `Adagrad` and its variants, dual averaging (`RDA`, `FTRL`), or `Adadelta`.
+        `PassiveAggressive` and `AROW` have no learning rate; their default loss is "hinge".
     lr : float, schedule record, "auto", RateSearch or Rates, default "auto"
         Learning rate.  "auto" searches for it in the same pass, as ``RateSearch()``: it trains eight models with
         learning rates from 0.025 to 3.2, with steps that do not depend on the units of the columns, and removes the

@@ -20,6 +20,7 @@ from ..records.dual_averaging import is_dual_averaging
 from ..records.group_penalties import Grouped, is_group_penalty
 from ..records.losses import has_probabilities, target_type
 from ..records.multiclass_losses import IndependentOutputs, OneVsRest, is_multi_output_loss
+from ..records.rules import has_row_step
 from ..records.schedules import Rates, RateSearch, has_several_rates
 from . import file_schema
 from .explanation import Explanation, explain
@@ -154,6 +155,7 @@ class LinearModel:
         self.loss, self.batch_size, self.dtype = loss, batch_size, np.dtype(dtype)
         self.n_seen, self.pass_losses = 0, []
         _check_outputs(loss, lr, penalty, normalized, invariant, batch_size)
+        _check_batches(rule, batch_size)
         shared = (n_features, dtype, _row_loss(loss, lr), intercept, rule, lr, penalty)
         self.target = MulticlassLabels() if is_multi_output_loss(loss) else _single_target(loss)
         if isinstance(lr, RateSearch):
@@ -202,6 +204,7 @@ class LinearModel:
         batch_size = options.get("batch_size", self.batch_size)
         _check_same_targets(merged["loss"], self.loss)
         _check_outputs(merged["loss"], merged["lr"], merged["penalty"], self.normalized, invariant, batch_size, self)
+        _check_batches(options.get("rule", state.rule), batch_size)
         if self.standardize_targets:
             _check_standardized(merged["loss"])
         if isinstance(self.parameters, SearchedParameters):
@@ -908,6 +911,15 @@ def _check_outputs(loss, lr, penalty, normalized, invariant, batch_size, model=N
         raise ValueError(
             f"batch_size: got {batch_size}, but {option}=True makes one update for each row; "
             f"leave batch_size out, or use {option}=False"
+        )
+
+
+def _check_batches(rule, batch_size):
+    """Raise ValueError for batches with a rule whose steps depend on the whole row."""
+    if has_row_step(rule) and batch_size > 1:
+        raise ValueError(
+            f"batch_size: got {batch_size}, but the rule {type(rule).__name__} makes one update for each row; leave "
+            "batch_size out"
         )
 
 

@@ -23,7 +23,7 @@ from ..records.dual_averaging import is_dual_averaging
 from ..records.group_penalties import Grouped, is_group_penalty
 from ..records.multiclass_losses import IndependentOutputs
 from ..records.penalties import NoPenalty, has_additive_prox
-from ..records.rules import initial_slots, is_scaled_gradient, slot_domains, unpenalized
+from ..records.rules import has_row_step, initial_slots, is_scaled_gradient, slot_domains, unpenalized
 from ..records.schedules import Constant, has_several_rates
 from ..records.transforms import Identity
 from .kernels import multi_rows, rows, scaled_rows
@@ -244,7 +244,7 @@ class Parameters:
             spec = spec._replace(lazy=self._power_sums(n_updates))
         elif isinstance(lazy, CatchUpGroups):
             spec = spec._replace(lazy=self._group_strategy())
-        return self.scaling.scaled_spec(spec) if self.scaling else spec
+        return self.scaling.scaled_spec(spec) if self.scaling or has_row_step(self.state.rule) else spec
 
     def _new_records(self):
         """Return the records of `spec`, with a lazy-update strategy without its sums."""
@@ -430,7 +430,8 @@ class SingleOutput(Parameters):
         _check.fields_finite_in(dtype, loss)
         self.loss, self.has_intercept = loss, has_intercept
         self.weights, self.bias = np.broadcast_to(dtype.type(0), n_features), np.zeros(1, dtype)
-        self.state, self.bias_state = weight_state(self.weights, rule, lr, penalty), init(self.bias, rule, lr=lr)
+        self.state = weight_state(self.weights, rule, lr, penalty)
+        self.bias_state = weight_state(self.bias, rule, lr, None)
         self.scaling = self._new_scaling(n_features, normalized, invariant)
         self.iterate_sums = IterateSums(average, self.weights, self.bias, 0) if average else None
         slots = (np.broadcast_to(dtype.type(value), n_features) for value in initial_slots(self.state.rule))
@@ -462,10 +463,26 @@ class SingleOutput(Parameters):
         """Raise ValueError for options that cannot be combined."""
         penalty = self.state.penalty
         self.scaling.check_compatible(self.state.rule, penalty)
+        if has_row_step(self.state.rule):
+            self._check_row_rule(self.state.rule)
         if self.average and self.scaling.normalized and acts_on_untouched(penalty):
             raise ValueError(
                 f"average: got {self.average}, but with normalized=True the iterates have no closed-form sum under the "
                 f"penalty {type(penalty).__name__}; use average=False, penalty=None or normalized=False"
+            )
+
+    def _check_row_rule(self, rule):
+        """Raise ValueError for options that a rule with steps of whole rows does not support."""
+        name = type(rule).__name__
+        if not isinstance(self.loss, rule.losses):
+            supported = " and ".join(loss.__name__ for loss in rule.losses)
+            raise ValueError(f"loss: got {self.loss!r}; the rule {name} supports {supported}")
+        if self.state.lr != 1.0:
+            raise ValueError(f"lr: got {self.state.lr!r}, but the rule {name} has no learning rate; leave lr out")
+        if not isinstance(self.state.penalty, NoPenalty):
+            raise ValueError(
+                f"penalty: got {self.state.penalty!r}, which the rule {name} does not support; use penalty=None, or "
+                "another rule such as Adagrad()"
             )
 
     def _copy_arrays(self):
@@ -651,6 +668,11 @@ class MultiOutput(Parameters):
             raise ValueError(
                 f"penalty: got {penalty!r}, whose groups are features, for several classes; use "
                 f"{type(penalty.penalty).__name__}, whose groups are the classes of a feature, or train on two classes"
+            )
+        if has_row_step(rule):
+            raise ValueError(
+                f"rule: {type(rule).__name__} supports one output, not several classes or learning rates; use "
+                "Adagrad(…), or train one class against the rest at a time"
             )
         self.dtype = dtype = np.dtype(dtype)
         _check.fields_finite_in(dtype, loss)

@@ -10,9 +10,9 @@ import numpy as np
 
 from .. import _csr
 from .._csr import as_csr, as_unsigned, sum_duplicates
-from ..records.losses import Logistic, target_type
+from ..records.losses import Hinge, Logistic, target_type
 from ..records.multiclass_losses import is_multi_output_loss
-from ..records.rules import Adagrad
+from ..records.rules import Adagrad, has_row_step
 from ..records.schedules import RateSearch
 from .baseline import ConstantBaseline
 from .device_trainer import DeviceRows, learn_on_device
@@ -283,9 +283,12 @@ def choose_rate(options, n_workers, is_on_device, has_initial_weights):
 
 def new_model(X, y, classes, options, n_workers=1, has_initial_weights=False):
     """Return an untrained model for the rows X, with the checked `options` and the defaults of others."""
-    options = {"loss": Logistic(), "penalty": None, "intercept": True} | options
+    has_rows = has_row_step(options.get("rule"))
+    options = {"loss": Hinge() if has_rows else Logistic(), "penalty": None, "intercept": True} | options
     if is_multiclass(options["loss"], y, classes):
         options["loss"] = multiclass_loss(options["loss"])
+    if has_rows:
+        options = {"lr": 1.0} | options
     if "lr" not in options:
         options["lr"] = choose_rate(options, n_workers, isinstance(X, DeviceRows), has_initial_weights)
         options = {"standardize_targets": can_standardize(options["loss"])} | options

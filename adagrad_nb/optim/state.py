@@ -18,7 +18,7 @@ from ..cuda import arrays
 from ..io import archive, schema
 from ..io.schema import ArrayField
 from ..records.gates import accumulates_gradients, gradients_per_step, is_gate
-from ..records.rules import has_row_accumulators, initial_slots, slot_domains
+from ..records.rules import has_row_accumulators, has_row_step, initial_slots, slot_domains
 from ..records.schedules import Constant, at, has_several_rates
 from ..records.transforms import needs_python
 from . import lazy_decay
@@ -601,6 +601,10 @@ def init(
     True
     """
     leaves = _list_arrays(x)
+    if has_row_step(rule):
+        raise ValueError(
+            f"rule: {type(rule).__name__} needs the loss of a row, so only fit_linear supports it; use Adagrad(…) here"
+        )
     check_group_penalty(penalty, duplicates, leaves)
     scales = None if lr_scale is None else align(x, lr_scale, "lr_scale")
     _check.boolean("ledger", ledger)

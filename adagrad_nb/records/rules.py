@@ -122,6 +122,11 @@ def has_row_accumulators(rule: Any) -> bool:
     return has_member(rule, "per_row")
 
 
+def has_row_step(rule: Any) -> bool:
+    """Return whether the step length of a rule depends on the whole row, or that of a class (see `row_rules`)."""
+    return has_member(rule, "row_step")
+
+
 def can_accumulate_squares(rule: Any) -> bool:
     """Return whether a rule has `accumulate` and `apply`, the two halves of a step."""
     return has_member(rule, "accumulate")

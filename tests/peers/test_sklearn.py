@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from adagrad_nb import L1, L2, RDA, Adagrad, EarlyStopping, ElasticNet, InverseTime, fit_linear
+from adagrad_nb import L1, L2, RDA, Adagrad, EarlyStopping, ElasticNet, InverseTime, PassiveAggressive, fit_linear
 
 pytest.importorskip("sklearn", minversion="1.6")
 
@@ -410,3 +410,14 @@ def test_grid_search_in_parallel(backend):
         parallel = GridSearchCV(model, grid, cv=3).fit(A, y)
     assert_array_equal(parallel.best_estimator_.coef_, expected.best_estimator_.coef_)
     assert parallel.best_score_ > 0.8
+
+
+@pytest.mark.parametrize("variant", [1, 2])
+def test_passive_aggressive_updates(variant):
+    """Without an intercept, the updates are those of scikit-learn."""
+    pytest.importorskip("sklearn", minversion="1.8")
+    model = SGDClassifier(
+        penalty=None, learning_rate=f"pa{variant}", eta0=0.3, shuffle=False, fit_intercept=False, max_iter=2, tol=None
+    ).fit(X, LABELS)
+    ours = fit_linear(X, LABELS, rule=PassiveAggressive(0.3, variant), passes=2, intercept=False)
+    assert_allclose(ours.coef, model.coef_[0], rtol=1e-9)

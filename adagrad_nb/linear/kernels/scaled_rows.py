@@ -1,10 +1,11 @@
-"""Kernels for normalised and importance-weight-aware updates.
+"""Kernels for normalised and importance-weight-aware updates, and for rules whose steps depend on the whole row.
 
 Let p be the prediction and q its derivative by the step length u.  A row of weight h makes a step of length
 u = -lr h slope(y, p).  With `invariant`, u is the length of the gradient flow over the time lr h, along which the slope
-changes with p.  The coordinates change by u m r x, where r is the step size of the rule at learning rate one.  With
-`normalized`, r is divided by the largest absolute value of the feature so far, and m corrects for the size of the rows.
-In the last candidate of a search, r is divided by the root mean square of the feature so far, and m is 1.
+changes with p.  A rule of `row_rules` computes u itself.  The coordinates change by u m r x, where r is the step size
+of the rule at learning rate one.  With `normalized`, r is divided by the largest absolute value of the feature so far,
+and m corrects for the size of the rows.  In the last candidate of a search, r is divided by the root mean square of the
+feature so far, and m is 1.
 
 Work per stored value: one random cache line is read and written, with one square root and three divisions, or two
 square roots for root mean squares.  They run in short loops over few buffers, which vectorise: LLVM does not vectorise
@@ -14,12 +15,23 @@ a loop over many buffers, because they may overlap.  In one loop a pass of norma
 import math
 from typing import Any, NamedTuple
 
-from ...compiler.jit import FORCE_INLINE, bind_inlined, borrow_arrays, cast_like, jit, jitable, load, method, store
+from ...compiler.jit import (
+    FORCE_INLINE,
+    bind_inlined,
+    borrow_arrays,
+    cast_like,
+    field_type,
+    jit,
+    jitable,
+    load,
+    method,
+    store,
+)
 from ...compiler.simd import one_like, select
 from ...records.invariant_steps import invariant_step
 from ...records.losses import slope, value
 from ...records.penalties import prox
-from ...records.rules import has_additive_accumulators, step, step_size
+from ...records.rules import has_additive_accumulators, has_row_step, step, step_size
 from ...records.schedules import at
 from .lazy import add_bias_iterate, caught_up, feature_spec, record_update
 from .multi_lazy import OutputSchedule
@@ -48,6 +60,7 @@ _rescale_row = method("rescale_row", jit_options=FORCE_INLINE)
 _norm_factor = method("norm_factor")
 _slope_of_new_feature = method("slope_of_new_feature", jit_options=FORCE_INLINE)
 _learning_rate = method("learning_rate")
+_row_step = method("row_step")
 _records_at_feature = method("records_at_feature")
 
 
@@ -317,9 +330,29 @@ def adds_squares(rule):
     return getattr(getattr(rule, "instance_class", None), "accumulators_add", False)
 
 
+def step_length(spec, y, p, q, lr, h):
+    """Return u, the step length of a row of weight h, where q is the derivative of the prediction by u."""
+    if has_row_step(spec.update.rule):
+        return _length_of_row_step(spec, y, p, q, lr, h)
+    return _length_of_flow(spec, y, p, q, lr, h)
+
+
+@bind_inlined(step_length)
+def _overload_step_length(spec, y, p, q, lr, h):
+    rule = field_type(field_type(spec, "update"), "rule").instance_class
+    return _length_of_row_step if has_row_step(rule) else _length_of_flow
+
+
 @jitable
-def step_length(spec, y, p, q, tau):
-    """Return u, the step length of a row over the time tau, where q is the derivative of the prediction by u."""
+def _length_of_row_step(spec, y, p, q, lr, h):
+    """Return the step length that the rule takes."""
+    return _row_step(spec.update.rule, value(spec.loss, y, p), slope(spec.loss, y, p), q, h)
+
+
+@jitable
+def _length_of_flow(spec, y, p, q, lr, h):
+    """Return the length of a step along the gradient, or with `invariant` along the gradient flow."""
+    tau = lr * h
     if spec.invariant and q > 0:
         return invariant_step(spec.loss, y, p, q, tau)
     return -tau * slope(spec.loss, y, p)
@@ -386,7 +419,7 @@ def learn_scaled_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
         m = _norm_factor(scaling, h if dloss != 0 else h - h, n, lr)
         u = zero
         if dloss != 0:
-            u = m * step_length(spec, y[row], p, m * q, lr * h)
+            u = m * step_length(spec, y[row], p, m * q, lr, h)
         bias[0] += u * rb
         add_bias_iterate(spec.lazy, last_update, bias[0], 0, t + 1)
         t += 1
