@@ -69,6 +69,7 @@ from .records.adagrad_variants import (
     PowerAdagrad,
     SCAdagrad,
 )
+from .records.anytime import Anytime
 from .records.averaging import EMA, OnlineToBatch, Polyak
 from .records.coin_betting import COCOB, KT
 from .records.domains import L1Ball, L2Ball, Simplex
@@ -154,18 +155,19 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AROW", "COCOB", "EMA", "FTRL", "KATE", "KT", "L1", "L2", "MADGRAD", "MCP", "RDA", "SCAD", "SGD", "Absolute",
-    "Accumulate", "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise", "Bounded", "Box", "CachedReader", "CachedRows",
-    "Candidate", "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator",
-    "Constant", "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "EarlyStopping",
-    "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Grouped", "Hashed", "Hinge",
-    "Huber", "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "Ledger", "LinearModel",
-    "Logistic", "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative",
-    "Numeric", "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "PassiveAggressive",
-    "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile",
-    "RateSearch", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex",
-    "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text",
-    "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like",
-    "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta",
-    "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache", "read_csv", "read_parquet", "read_svmlight",
-    "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
+    "Accumulate", "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise", "Anytime", "Bounded", "Box", "CachedReader",
+    "CachedRows", "Candidate", "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns",
+    "Comparator", "Constant", "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DelayedAdagrad", "DeviceRows",
+    "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Grouped",
+    "Hashed", "Hinge", "Huber", "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "Ledger",
+    "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
+    "NonNegative", "Numeric", "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad",
+    "PassiveAggressive", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL",
+    "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad",
+    "Sequential", "Shift", "Simplex", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive",
+    "SquaredHinge", "State", "Text", "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax",
+    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_text", "load_vw",
+    "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache", "read_csv",
+    "read_parquet", "read_svmlight", "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up",
+    "write_cache",
 ]  # fmt: skip

@@ -21,6 +21,7 @@ import numpy as np
 
 from ..records import (
     adagrad_variants,
+    anytime,
     averaging,
     coin_betting,
     domains,
@@ -292,6 +293,7 @@ def _from_json(name, value, arrays, used, records, depth=0):
 def _record_classes():
     modules = (
         adagrad_variants,
+        anytime,
         averaging,
         coin_betting,
         domains,

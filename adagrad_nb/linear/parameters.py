@@ -17,6 +17,7 @@ from ..compiler.simd import LANES4
 from ..optim.feature_groups import group_layout
 from ..optim.options import Options
 from ..optim.state import State, init
+from ..records.anytime import needs_dense_gradients
 from ..records.averaging import OnlineToBatch, Polyak, averages_before
 from ..records.coordinate import Update
 from ..records.dual_averaging import is_dual_averaging
@@ -65,6 +66,11 @@ def _empty_for(array, columns):
 
 def weight_state(weights: np.ndarray, rule: Any, lr: Any, penalty: Any) -> State:
     """Return the state of one weight for each feature; `init` refuses group penalties of vectors."""
+    if needs_dense_gradients(rule):
+        raise ValueError(
+            f"rule: each update of {type(rule).__name__} changes all weights, which fit_linear does not support; use "
+            "its rule alone with average=OnlineToBatch()"
+        )
     return State([("x", weights)], Options(rule, lr, penalty=penalty))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import _check
 from ..cuda import arrays
+from ..records.anytime import needs_dense_gradients
 from ..records.dual_averaging import is_dual_averaging
 from ..records.gates import accumulates_gradients, is_gate
 from ..records.group_penalties import Grouped, is_group_penalty
@@ -66,6 +67,11 @@ class Options(NamedTuple):
             _check.record_methods("transforms", item, () if needs_no_transform else ("transform",), "ClipNorm(1.0)")
         if self.penalty is not None:
             _check.record_methods("penalty", penalty, ("value", "prox"), "L1(1e-4)")
+        if needs_dense_gradients(rule) and not isinstance(penalty, NoPenalty):
+            raise ValueError(
+                f"penalty: got {type(penalty).__name__}, but {type(rule).__name__} supports neither penalties nor "
+                "bounds; use its rule alone with average=OnlineToBatch()"
+            )
         if self.average is not None:
             _check.record_methods("average", self.average, ("weight",), "Polyak()")
         _check.one_of("duplicates", self.duplicates, DUPLICATES)

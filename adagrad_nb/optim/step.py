@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _check
 from ..cuda import arrays
+from ..records.anytime import needs_dense_gradients
 from ..records.averaging import averages_before
 from ..records.dual_averaging import is_dual_averaging
 from . import lazy_decay, overlap
@@ -242,6 +243,8 @@ def _prepare_gradient(state, leaf, x, g):
         raise TypeError(f"g{leaf.path[1:]}: is on a device, but {leaf.path} is on the host; copy g to the host")
     is_complex = leaf.dtype.kind == "c"
     dtype = leaf.dtype if is_complex else leaf.precision
+    if needs_dense_gradients(state.rule):
+        _check_dense(state.rule, leaf, g)
     gradient = prepare_gradient(g, leaf.shape, dtype, "g" + leaf.path[1:], state.options.duplicates)
     gradient = _densify_if_needed(state, leaf, gradient)
     return gradient.as_real(leaf.precision) if is_complex else gradient
@@ -264,9 +267,20 @@ def _densify_if_needed(state, leaf, gradient):
     return PreparedGradient(ALL, leaf.to_dense(gradient)) if state.options.sparse_decay == "whole" else gradient
 
 
+def _check_dense(rule, leaf, g):
+    """Raise ValueError for a sparse gradient of a rule that changes all coordinates."""
+    if is_sparse_gradient(g):
+        raise ValueError(
+            f"g{leaf.path[1:]}: is sparse, but each update of {type(rule).__name__} changes all coordinates; pass a "
+            "dense array"
+        )
+
+
 def _prepare_device_gradient(state, leaf, x, g):
     """Check a device array and its gradient; return the gradient in the form that the CUDA kernels take."""
     leaf.check_iterate(x)
+    if needs_dense_gradients(state.rule):
+        _check_dense(state.rule, leaf, g)
     if is_sparse_gradient(g):
         return prepare_sparse_gradient(leaf, g, state.options.duplicates, "g" + leaf.path[1:])
     spec = arrays.array_spec(g) if arrays.is_device_array(g) else None
