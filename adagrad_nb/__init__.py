@@ -75,6 +75,7 @@ from .records.coin_betting import COCOB, KT
 from .records.domains import L1Ball, L2Ball, Simplex
 from .records.dual_averaging import FTRL, RDA, PowerFTRL
 from .records.gates import Accumulate, LossScale, SkipNonFinite
+from .records.global_rules import AdagradNorm, AdagradPlusPlus, DAdaptAdagrad, DoG, DoWG, WNGrad
 from .records.group_penalties import Grouped, GroupL2, GroupLinf
 from .records.losses import (
     Absolute,
@@ -155,19 +156,19 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "AROW", "COCOB", "EMA", "FTRL", "KATE", "KT", "L1", "L2", "MADGRAD", "MCP", "RDA", "SCAD", "SGD", "Absolute",
-    "Accumulate", "Adadelta", "Adagrad", "AdaptiveClip", "AddNoise", "Anytime", "Bounded", "Box", "CachedReader",
-    "CachedRows", "Candidate", "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns",
-    "Comparator", "Constant", "Cosine", "CosineRestarts", "Cyclic", "DecoupledDecay", "DelayedAdagrad", "DeviceRows",
-    "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Grouped",
-    "Hashed", "Hinge", "Huber", "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "Ledger",
-    "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty",
-    "NonNegative", "Numeric", "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad",
-    "PassiveAggressive", "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL",
-    "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad",
-    "Sequential", "Shift", "Simplex", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive",
-    "SquaredHinge", "State", "Text", "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax",
-    "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_text", "load_vw",
-    "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache", "read_csv",
-    "read_parquet", "read_svmlight", "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up",
-    "write_cache",
+    "Accumulate", "Adadelta", "Adagrad", "AdagradNorm", "AdagradPlusPlus", "AdaptiveClip", "AddNoise", "Anytime",
+    "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm",
+    "ClipRMS", "ClipValue", "Columns", "Comparator", "Constant", "Cosine", "CosineRestarts", "Cyclic", "DAdaptAdagrad",
+    "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "DoG", "DoWG", "EarlyStopping", "ElasticNet",
+    "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Grouped", "Hashed", "Hinge", "Huber",
+    "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "Ledger", "LinearModel", "Logistic",
+    "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric",
+    "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "PassiveAggressive", "Perceptron",
+    "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch",
+    "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SkipNonFinite",
+    "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WNGrad",
+    "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like",
+    "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta",
+    "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache", "read_csv", "read_parquet", "read_svmlight",
+    "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
 ]  # fmt: skip

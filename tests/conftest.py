@@ -30,6 +30,7 @@ MANY_TYPES = {
     "test_default_options",
     "test_dual_averaging",
     "test_fit",
+    "test_global_rules",
     "test_hostile_files",
     "test_lazy",
     "test_merging",

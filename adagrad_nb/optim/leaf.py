@@ -19,6 +19,7 @@ from ..records import domains
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
 from ..records.gates import is_gate
+from ..records.global_rules import start_slot
 from ..records.group_penalties import Grouped, is_group_penalty
 from ..records.penalties import NoPenalty
 from ..records.rules import has_row_accumulators, initial_slots
@@ -145,7 +146,10 @@ class Leaf:
         if not callable(options.lr) and not hasattr(options.lr, "_fields"):
             self.constant_lr = self.cast_lr(options.lr)
         self.group_size = self._count_reals_per_slot(options.rule)
-        self.set_slots(tuple(self._init_slot(x, value) for value in initial_slots(options.rule)))
+        slots = [self._init_slot(x, value) for value in initial_slots(options.rule)]
+        if start_slot(options.rule) is not None and isinstance(x, np.ndarray):  # a group gets the slots of its arrays
+            slots[start_slot(options.rule)] = self.init_mean(x)
+        self.set_slots(tuple(slots))
         is_of_vector = isinstance(options.penalty, Grouped)
         self.feature_groups = group_layout(options.penalty.groups) if is_of_vector else None
         has_group_penalty = len(self.shape) > 1 and is_group_penalty(options.penalty) and not is_of_vector
@@ -327,6 +331,17 @@ class Leaf:
             self.cache[key] = kernel
         return kernel(transforms, where, x, values, lr)
 
+    def sum_totals(self, x, gradient, records, lr, memory):
+        """Return the sums over the coordinates of the gradient that a rule with a memory needs."""
+        where, values = gradient.to_coordinates()
+        numbers = tuple(self.precision.type(number) for number in memory)
+        args = (records, where, self.iterate_vector(x), values, self.flat_slots, lr, numbers)
+        key = (reductions.sum_totals, None if where is array_update.ALL else where.dtype.char, type(lr))
+        kernel = self.cache.get(key)
+        if kernel is None:
+            kernel = self.cache[key] = self._compile(reductions.sum_totals, *args)
+        return kernel(*args)
+
     def gradient_norm(self, position, transforms, x, gradient, lr):
         """Return the 2-norm of a gradient after the first `position` transforms."""
         norm = self._reduce_gradient(reductions.compiled_norm, position, transforms, x, gradient, lr)
@@ -401,7 +416,7 @@ class Leaf:
         return np.array(x, self.dtype, order="C")
 
     def init_mean(self, x):
-        """Return the initial average: a copy of x, in float32 if x has 16 bits."""
+        """Return the initial average, or the start: a copy of x, in float32 if x has 16 bits."""
         return np.array(x, self.precision if self.is_half else self.dtype)
 
     @staticmethod

@@ -9,6 +9,7 @@ from ..cuda import arrays
 from ..records.anytime import needs_dense_gradients
 from ..records.dual_averaging import is_dual_averaging
 from ..records.gates import accumulates_gradients, is_gate
+from ..records.global_rules import has_memory
 from ..records.group_penalties import Grouped, is_group_penalty
 from ..records.penalties import Box, NoPenalty
 from ..records.rules import (
@@ -83,6 +84,8 @@ class Options(NamedTuple):
                 "use Adagrad or another value of duplicates"
             )
         _check_gates(transforms)
+        if has_memory(rule):
+            _check_memory_support(rule, penalty, self.duplicates, leaves)
         if self.domain is not None:
             _check_domain_support(self, rule, leaves)
         for path, array in leaves:
@@ -93,6 +96,19 @@ class Options(NamedTuple):
         lr_scale = None if self.lr_scale is None else _check_lr_scale(self.lr_scale, leaves)
         copies = freeze_arrays((rule, lr, tuple(transforms), penalty, self.average, lr_scale))
         return Options(*copies, self.duplicates, self.sparse_decay, freeze_arrays(self.domain))
+
+
+def _check_memory_support(rule, penalty, duplicates, leaves):
+    """Raise for options that a rule with sums over all coordinates does not support."""
+    name = type(rule).__name__
+    _check.record_methods("rule", rule, ("initial_memory", "memory_domains", "update_memory", "rate_factor"), "DoG()")
+    for path, array in leaves:
+        if not isinstance(array, np.ndarray):
+            raise ValueError(f"rule: {name} does not support device arrays, as {path} is; copy x and g to the host")
+    if duplicates == "sequential":
+        raise ValueError(f"duplicates: 'sequential' makes several steps at one norm of {name}; use 'merge'")
+    if not getattr(rule, "takes_penalty", True) and not isinstance(penalty, NoPenalty):
+        raise ValueError(f"penalty: {name} takes no penalty or bounds, but got {type(penalty).__name__}; use RDA()")
 
 
 def check_domain(domain, penalty):

@@ -23,6 +23,7 @@ from ..records.schedules import Constant, at, has_several_rates
 from ..records.transforms import needs_python
 from . import lazy_decay
 from .device_leaf import DeviceLeaf
+from .global_memory import init_memory
 from .leaf import Leaf, own_array
 from .ledger import Ledger, new_ledger
 from .options import Options, check_group_penalty, freeze_arrays, is_same_option
@@ -67,6 +68,8 @@ class State:
         For each array of x the factor of its learning rate: a float64 array of shape () or of the shape of the array.
     duplicates, sparse_decay : str
         As given to `init`.
+    memory : tuple of float
+        The numbers of a rule such as `DoG` that depend on all arrays together; () for other rules.
     domain : domain record or None
         As given to `init`; the domain `Box` becomes the penalty.
     t : int
@@ -81,8 +84,8 @@ class State:
     means : tuple
         For each array of x the average of the iterates, of its shape, or None without averaging.
     is_compilable : bool
-        Whether a compiled loop can run the updates, which it cannot with a domain or a ledger, or if a transform is a
-        gate, adds noise or needs the norms of units.
+        Whether a compiled loop can run the updates, which it cannot with a domain, a ledger or a `memory`, or if a
+        transform is a gate, adds noise or needs the norms of units.
     schedule_step : int
         Argument of the schedule at the next update: `micro` or `t`.
     leaves : list of Leaf
@@ -124,6 +127,7 @@ class State:
         "iterate",
         "leaves",
         "ledger",
+        "memory",
         "fast_leaf",
         "options",
         "seed",
@@ -171,6 +175,7 @@ class State:
             leaf_type = Leaf if isinstance(array, np.ndarray) else DeviceLeaf
             self.leaves.append(leaf_type(path, array, self, scale))
         self.log_decay = [0.0] * len(self.leaves)
+        self.memory = init_memory(self.rule, leaves)
         if self.options.sparse_decay == "lazy":
             lazy_decay.init_lazy_decay(self)
         if self.options.average is not None:
@@ -190,6 +195,7 @@ class State:
             and leaf.applied_log_decay is None
             and self.options.domain is None
             and leaf.feature_groups is None
+            and not self.memory
             and leaf.dtype == leaf.precision
             and self.ledger is None
         )
@@ -220,8 +226,9 @@ class State:
 
     @property
     def is_compilable(self) -> bool:
-        """Whether a compiled loop can run the updates: no domain, no ledger, and no transform that needs Python."""
-        return self.options.domain is None and self.ledger is None and not self._needs_python
+        """Whether a compiled loop can run the updates: no domain, memory or ledger, and no transform in Python."""
+        is_elementwise = self.options.domain is None and not self.memory
+        return is_elementwise and self.ledger is None and not self._needs_python
 
     @property
     def _needs_python(self):
@@ -229,15 +236,16 @@ class State:
         return any(is_gate(item) or needs_python(item) for item in self.options.transforms)
 
     @property
-    def counts(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """All counters and `log_decay`, to be stored and restored together."""
-        return tuple(getattr(self, name) for name in _COUNTERS), tuple(self.log_decay)
+    def counts(self) -> tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]:
+        """All counters, `log_decay` and `memory`, to be stored and restored together."""
+        return tuple(getattr(self, name) for name in _COUNTERS), tuple(self.log_decay), self.memory
 
     @counts.setter
-    def counts(self, value: tuple[Sequence[float], Sequence[float]]) -> None:
+    def counts(self, value: tuple[Sequence[float], Sequence[float], Sequence[float]]) -> None:
         for name, number in zip(_COUNTERS, value[0], strict=True):
             setattr(self, name, number)
         self.log_decay = list(value[1])
+        self.memory = tuple(value[2])
 
     @property
     def slots(self) -> tuple[tuple[Any, ...], ...]:
@@ -337,6 +345,11 @@ class State:
                 leaf.applied_log_decay = old.applied_log_decay
             elif lazy_decay.has_missed_decay(old, log_decay):
                 raise ValueError("sparse_decay: rows of x have missed decay; call x, state = catch_up(x, state) first")
+        if (new.memory or self.memory) and type(new.rule) is not type(self.rule):
+            raise ValueError(
+                f"rule: {type(new.rule).__name__} cannot continue with the sums of {type(self.rule).__name__}; call "
+                "init for a new state"
+            )
         loss_scale = new.scale, new.n_good_steps
         new.counts, new.seed = self.counts, self.seed
         if any(hasattr(item, "grow") for item in new.transforms) != any(
@@ -388,6 +401,7 @@ class State:
 
     def __setstate__(self, attributes):
         self.ledger = None  # a pickle of 0.1.0 has none
+        self.memory = ()  # earlier versions had none
         for name, value in attributes.items():
             setattr(self, name, value)
         self.options = freeze_arrays(self.options)
@@ -434,6 +448,7 @@ class State:
         counts = {key: getattr(self, name) for name, key in _COUNTER_KEYS.items()}
         self._check_arrays(file_arrays)
         self._check_counts(counts, self.log_decay)
+        self._check_memory(self.memory)
         options = self.options._asdict()
         if self.domain is None:  # earlier versions read such files
             del options["domain"]
@@ -447,6 +462,8 @@ class State:
         if self.ledger is not None:
             meta["ledger"], ledger_arrays = self.ledger.to_file()
             file_arrays |= ledger_arrays
+        if self.memory:
+            meta["memory"] = self.memory
         archive.write_archive(path, _KIND, meta, file_arrays)
 
     def _check_arrays(self, file_arrays):
@@ -486,6 +503,15 @@ class State:
             if not schema.is_number(item):
                 raise ValueError(f"decay: got {item!r}; must be a number")
             _check.in_interval("decay", item, "(-inf, 0]")
+
+    def _check_memory(self, memory):
+        """Raise ValueError unless the memory of a file is one of the rule."""
+        if len(memory) != len(self.memory):
+            raise ValueError(f"memory: got {len(memory)} numbers; {type(self.rule).__name__} has {len(self.memory)}")
+        for k, (number, domain) in enumerate(zip(memory, getattr(self.rule, "memory_domains", ()), strict=True)):
+            if not schema.is_number(number):
+                raise ValueError(f"memory[{k}]: got {number!r}; must be a number")
+            _check.in_interval(f"memory[{k}]", number, domain)
 
     def __repr__(self) -> str:
         leaves = ", ".join(f"{leaf.path}: {leaf.dtype}{list(leaf.shape)}" for leaf in self.leaves[:4])
@@ -675,8 +701,10 @@ def _restore_state(meta, file_arrays, records):
     check_group_penalty(options.penalty, options.duplicates, leaves)
     state = State(leaves, options)
     counts, log_decay, seed = schema.entry(meta, "counts", dict), schema.entry(meta, "decay", list), meta.get("seed")
+    memory = schema.entry(meta, "memory", list) if "memory" in meta else []
     state._check_counts(counts, log_decay)
-    state.counts = tuple(counts[key] for key in _COUNTER_KEYS.values()), log_decay
+    state._check_memory(memory)
+    state.counts = tuple(counts[key] for key in _COUNTER_KEYS.values()), log_decay, memory
     if "ledger" in meta:
         state.ledger = new_ledger(state, leaves)
         state.ledger.restore(schema.entry(meta, "ledger", dict), file_arrays)

@@ -15,7 +15,7 @@ from ..cuda import arrays
 from ..records.anytime import needs_dense_gradients
 from ..records.averaging import averages_before
 from ..records.dual_averaging import is_dual_averaging
-from . import lazy_decay, overlap
+from . import global_memory, lazy_decay, overlap
 from .device_gradients import is_sparse_gradient, prepare_sparse_gradient
 from .gradients import PreparedGradient, prepare_gradient
 from .kernels.array_update import ALL
@@ -129,6 +129,8 @@ def _update_arrays(x, state, targets, gradients, lr, out, is_new):
         raise ValueError("g: is None for all arrays; call update only if there is a gradient")
     gradients = [_prepare_gradient(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
     lazy_decay.check_rates(state, gradients, rates)
+    if state.memory:
+        global_memory.check_gradients(state, gradients)
     if is_new:
         state_out = state.copy()
         targets = [leaf.copy_iterate(target) for leaf, target in zip(leaves, targets, strict=True)]
@@ -158,6 +160,8 @@ def _apply_leaf_steps(state, targets, steps):
         for leaf, x, _, _ in steps:
             leaf.update_average(x, state.t)
     if status == READY:
+        if state.memory:
+            resolved = global_memory.scale_rates(state, resolved, records)
         for (leaf, x, gradient, lr), record in zip(resolved, records, strict=True):
             if state.ledger is None:
                 leaf.apply_gradient(x, gradient, record, lr, state.t)

@@ -15,6 +15,8 @@ from adagrad_nb import (
     Cosine,
     CosineRestarts,
     Cyclic,
+    DoG,
+    DoWG,
     Except,
     Exponential,
     InverseTime,
@@ -906,3 +908,29 @@ def test_optax_projections(domain, name):
             expected = getattr(optax.projections, name)(jax.numpy.asarray(x - 0.5 * g), 0.7)
             new, _ = update(x, g, init(x, SGD(), lr=0.5, domain=domain))
             np.testing.assert_allclose(new, expected, rtol=1e-9, atol=1e-12 * (1 + np.abs(g).max()))
+
+
+@pytest.mark.parametrize("name", ["dog", "dog with a distance", "dowg"])
+def test_optax_learning_rates_from_distances(name):
+    """optax.contrib keeps one distance for the whole tree."""
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+    contrib = pytest.importorskip("optax.contrib")
+    optimizer, rule = {
+        "dog": (contrib.dog(1.0), DoG()),
+        "dog with a distance": (contrib.dog(0.5, ("distance", 1e-3), 1e-6), DoG(1e-3, 1e-6, relative=False)),
+        "dowg": (contrib.dowg(1.0), DoWG()),
+    }[name]
+    x = {"w": start(48, np.float64), "b": start(16, np.float64)}
+    state = init(x, rule, lr=0.5 if name == "dog with a distance" else 1.0)
+    with jax.enable_x64(True):
+        expected = jax.tree.map(jax.numpy.asarray, x)
+        optax_state, step = optimizer.init(expected), jax.jit(optimizer.update)
+        for g in gradients(64, np.float64):
+            tree = {"w": g[:48] * 1e-3, "b": g[48:] * 1e-3}
+            change, optax_state = step(jax.tree.map(jax.numpy.asarray, tree), optax_state, expected)
+            expected = optax.apply_updates(expected, change)
+            x, state = update(x, tree, state)
+            for key in x:
+                size = np.abs(start(64, np.float64)).max() + np.abs(x[key])
+                # The two sum squares in another order, and DoWG squares the distance: its errors are twice as large.
+                assert_same((x[key], size), np.asarray(expected[key]), ulp=8 if name == "dowg" else 4)

@@ -6,8 +6,21 @@ Compiled loops call the plain functions, which are compiled with their caller.  
 
 import math
 
-from ...compiler.jit import REASSOCIATE, bind, compiled_for, coordinate_of, jit, jitable, pick, reassociating
+from ...compiler.jit import (
+    INTERNAL,
+    REASSOCIATE,
+    add_tuples,
+    bind,
+    compiled_for,
+    coordinate_of,
+    jit,
+    jitable,
+    load,
+    pick,
+    reassociating,
+)
 from ...compiler.simd import is_accurate_norm, rescale_norm
+from ...records.global_rules import totals
 from ...records.penalties import gradient_mapping, prox, value
 from ...records.transforms import Chain, Rescale, needs_norm, scale_for_norm, transform_at
 
@@ -101,6 +114,36 @@ def count_unconverged(penalty, where, x, g, gtol):
         n_unconverged += not gradient_mapping(penalty, x[i], g[k], i) <= gtol
         n_nonfinite += abs(g[k] - g[k]) != 0
     return n_unconverged, n_nonfinite
+
+
+def add_in_any_order(a, b):
+    """Return the elementwise sum of two tuples; a loop of such sums may be reordered."""
+    return add_tuples(a, b)
+
+
+@bind(add_in_any_order, jit_options=INTERNAL | {"fastmath": REASSOCIATE})
+def _add_in_any_order_by_type(a, b):
+    if len(a) == 1:
+        return lambda a, b: (a[0] + b[0],)
+    return lambda a, b: (a[0] + b[0],) + add_in_any_order(a[1:], b[1:])
+
+
+@jitable
+def _totals_at(update, where, x, g, s, lr, m, k):
+    """Return the terms of gradient entry k in the sums of a rule with memory m."""
+    i = coordinate_of(where, k)
+    rate = pick(lr, i)
+    _, gk = transform_at(update.transforms, x[i], g[k], rate, i)
+    return totals(update.rule, x[i], gk, load(s, i), rate, m)
+
+
+@jit
+def sum_totals(update, where, x, g, s, lr, m):
+    """Return the sums of totals(x[i], g[k], s[i]) over the entries of a gradient, of which there is at least one."""
+    sums = _totals_at(update, where, x, g, s, lr, m, 0)
+    for k in range(1, g.shape[0]):
+        sums = add_in_any_order(sums, _totals_at(update, where, x, g, s, lr, m, k))
+    return sums
 
 
 compiled_norm = jit(norm, fastmath=REASSOCIATE)
