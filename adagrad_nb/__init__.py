@@ -92,6 +92,7 @@ from .records.losses import (
     SquaredEpsilonInsensitive,
     SquaredHinge,
 )
+from .records.matrix_rules import BlockAdagrad, FullMatrixAdagrad, OnlineNewtonStep, SketchedAdagrad
 from .records.multiclass_losses import OneVsRest, Softmax
 from .records.nonconvex_penalties import MCP, SCAD
 from .records.penalties import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty
@@ -157,15 +158,16 @@ def __dir__() -> list[str]:
 __all__ = [
     "AROW", "COCOB", "EMA", "FTRL", "KATE", "KT", "L1", "L2", "MADGRAD", "MCP", "RDA", "SCAD", "SGD", "Absolute",
     "Accumulate", "Adadelta", "Adagrad", "AdagradNorm", "AdagradPlusPlus", "AdaptiveClip", "AddNoise", "Anytime",
-    "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Checkpoint", "Chunk", "ClipGlobalNorm", "ClipNorm",
-    "ClipRMS", "ClipValue", "Columns", "Comparator", "Constant", "Cosine", "CosineRestarts", "Cyclic", "DAdaptAdagrad",
-    "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "DoG", "DoWG", "EarlyStopping", "ElasticNet",
-    "EpsilonInsensitive", "Except", "Exponential", "GroupL2", "GroupLinf", "Grouped", "Hashed", "Hinge", "Huber",
-    "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "Ledger", "LinearModel", "Logistic",
-    "LossScale", "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric",
-    "OneCycle", "OneHot", "OneVsRest", "OnlineToBatch", "Only", "OptimisticAdagrad", "PassiveAggressive", "Perceptron",
-    "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch",
-    "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SkipNonFinite",
+    "BlockAdagrad", "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Checkpoint", "Chunk",
+    "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator", "Constant", "Cosine",
+    "CosineRestarts", "Cyclic", "DAdaptAdagrad", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "DoG", "DoWG",
+    "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "FullMatrixAdagrad", "GroupL2",
+    "GroupLinf", "Grouped", "Hashed", "Hinge", "Huber", "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball",
+    "L2Decay", "Ledger", "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize", "ModifiedHuber",
+    "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle", "OneHot", "OneVsRest", "OnlineNewtonStep",
+    "OnlineToBatch", "Only", "OptimisticAdagrad", "PassiveAggressive", "Perceptron", "Piecewise", "Poisson", "Polyak",
+    "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau",
+    "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SketchedAdagrad", "SkipNonFinite",
     "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WNGrad",
     "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like",
     "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta",

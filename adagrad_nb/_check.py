@@ -153,6 +153,25 @@ def increasing(name, values):
         raise ValueError(f"{name}: got {shorten_repr(values)}; must increase")
 
 
+def fits_in_memory(name, n_bytes, remedy):
+    """Raise MemoryError if this many bytes are more than the memory of the machine that is available."""
+    available = available_memory()
+    if n_bytes > available:
+        raise MemoryError(
+            f"{name} needs {n_bytes / 1e9:.1f} GB of memory, of which {available / 1e9:.1f} GB are available; {remedy}"
+        )
+
+
+def available_memory():
+    """Return the number of bytes of memory that are available, as far as the system tells; else infinity."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            found = re.search(r"^MemAvailable: +(\d+) kB$", file.read(), re.MULTILINE)
+        return int(found[1]) * 1024 if found else math.inf
+    except OSError:  # not on Linux
+        return math.inf
+
+
 # --- records -----------------------------------------------------------------------------------------------------
 
 

@@ -14,6 +14,7 @@ from .optim.state import init
 from .optim.step import update
 from .records.global_rules import has_memory
 from .records.losses import has_probabilities, inverse_link, target_type
+from .records.matrix_rules import has_matrices
 from .records.penalties import prox, prox_k, prox_k_sum, value
 from .records.rules import initial_slots, step_at
 
@@ -130,8 +131,8 @@ def check_rule(rule: Any) -> None:
     """
     _warn_of_globals(rule)
     name = type(rule).__name__
-    if has_memory(rule):
-        raise TypeError(f"rule: {name} depends on sums over all coordinates; check_rule takes rules of one coordinate")
+    if has_memory(rule) or has_matrices(rule):
+        raise TypeError(f"rule: a step of {name} depends on all coordinates; check_rule takes rules of one coordinate")
     dtype: Any
     for dtype in (np.float32, np.float64):
         x = np.linspace(-2, 2, 9).astype(dtype)

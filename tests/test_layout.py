@@ -258,7 +258,7 @@ def test_an_exception_of_a_kernel_is_found(fake):
 # --- records -----------------------------------------------------------------------------------------------------
 
 
-WHOLE_ARRAY_RECORDS = {"records/domains"}  # their methods take arrays and are not compiled
+WHOLE_ARRAY_RECORDS = {"records/domains", "records/matrix_rules"}  # their methods take arrays and are not compiled
 
 
 def record_imports(modules):

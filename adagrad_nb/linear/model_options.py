@@ -7,6 +7,7 @@ import numpy as np
 from .. import _check
 from ..records.global_rules import has_memory
 from ..records.losses import LOSSES
+from ..records.matrix_rules import has_matrices
 from ..records.multiclass_losses import is_multi_output_loss
 from ..records.schedules import Constant, has_several_rates
 from .parameters import check_average
@@ -30,12 +31,12 @@ def check_options(loss, lr, **options):
         )
         _check.record_methods("loss", loss, needs, "Logistic()")
     if "rule" in options:
-        _check.record_methods("rule", options["rule"], ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
-        if has_memory(options["rule"]):
+        if has_memory(options["rule"]) or has_matrices(options["rule"]):
             raise ValueError(
-                f"rule: {type(options['rule']).__name__} needs sums over all weights at each row, which a linear model "
-                "does not compute; use Adagrad(), or minimize_stochastic"
+                f"rule: {type(options['rule']).__name__} needs all weights at each row, but a linear model reads those "
+                "of the features of the row; use Adagrad(), or minimize_stochastic"
             )
+        _check.record_methods("rule", options["rule"], ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
     if "penalty" in options:
         _check.record_methods("penalty", options["penalty"], ("value", "prox"), "L1(1e-4)")
     for name in ("intercept", "normalized", "invariant", "standardize_targets"):

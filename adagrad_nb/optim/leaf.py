@@ -21,6 +21,7 @@ from ..records.coordinate import Update
 from ..records.gates import is_gate
 from ..records.global_rules import start_slot
 from ..records.group_penalties import Grouped, is_group_penalty
+from ..records.matrix_rules import has_matrices
 from ..records.penalties import NoPenalty
 from ..records.rules import has_row_accumulators, initial_slots
 from ..records.transforms import (
@@ -76,6 +77,8 @@ class Leaf:
         The learning rate if it does not depend on t.
     lr_scale : ndarray or None
         Factor of the learning rate.
+    has_matrices : bool
+        Whether the accumulators are matrices, of a rule such as `FullMatrixAdagrad`.
     group_size : int
         Number of coordinates that share an accumulator.
     slots : tuple of arrays
@@ -108,6 +111,7 @@ class Leaf:
         "feature_groups",
         "flat_slots",
         "group_size",
+        "has_matrices",
         "keeps_master",
         "lr_scale",
         "master",
@@ -146,7 +150,11 @@ class Leaf:
         if not callable(options.lr) and not hasattr(options.lr, "_fields"):
             self.constant_lr = self.cast_lr(options.lr)
         self.group_size = self._count_reals_per_slot(options.rule)
-        slots = [self._init_slot(x, value) for value in initial_slots(options.rule)]
+        self.has_matrices = has_matrices(options.rule)
+        if self.has_matrices:
+            slots = [np.zeros(shape, self.precision) for shape in options.rule.slot_shapes(self.size)]
+        else:
+            slots = [self._init_slot(x, value) for value in initial_slots(options.rule)]
         if start_slot(options.rule) is not None and isinstance(x, np.ndarray):  # a group gets the slots of its arrays
             slots[start_slot(options.rule)] = self.init_mean(x)
         self.set_slots(tuple(slots))
@@ -303,6 +311,22 @@ class Leaf:
         step_sizes = np.empty(self.penalized_row_size, self.precision)
         kernel(self.update, rows, x, self.flat_slots, step_sizes, lr, t, self.group_size)
 
+    def apply_matrices(self, x, gradient, records, lr, domain):
+        """Apply a gradient by a rule whose preconditioner is a matrix, and project x onto a domain, if there is one.
+
+        A gradient that is not finite makes x and the accumulators NaN, because LAPACK takes finite matrices only.
+        """
+        if not gradient.values.size and domain is None:  # None: an array without a gradient stays
+            return
+        vector, g = self.as_vector(x), np.array(self.to_dense(gradient))
+        compiled_for(array_update.apply_transforms, self.uncast_update)(records.transforms, vector, g, lr)
+        if np.isfinite(g).all() and np.isfinite(vector).all():
+            vector[:] = self.uncast_update.rule.matrix_step(vector, g, self.slots, lr, domain)
+        else:
+            for array in (vector, *self.slots):
+                array[...] = np.nan
+        self.write_back(x, vector)
+
     def project(self, x, domain):
         """Replace x by the nearest point of a domain in the metric of the preconditioner, where zeros count as 1.
 
@@ -401,6 +425,7 @@ class Leaf:
         return {name: getattr(self, name) for name in Leaf.__slots__ if name not in ("cache", "flat_slots")}
 
     def __setstate__(self, attributes):
+        self.has_matrices = False  # earlier versions had no such rules
         for name, value in attributes.items():
             setattr(self, name, value)
         self.cache = {}

@@ -11,6 +11,7 @@ from ..records.dual_averaging import is_dual_averaging
 from ..records.gates import accumulates_gradients, is_gate
 from ..records.global_rules import has_memory
 from ..records.group_penalties import Grouped, is_group_penalty
+from ..records.matrix_rules import has_matrices
 from ..records.penalties import Box, NoPenalty
 from ..records.rules import (
     Adagrad,
@@ -54,7 +55,7 @@ class Options(NamedTuple):
         penalty = NoPenalty() if self.penalty is None else self.penalty
         lr, transforms = as_schedule(self.lr), self.transforms
         has_device_lr = arrays.is_device_array(lr)  # the kernels read its entries when they run
-        _check.record_methods("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
+        check_rule_methods(rule)
         if hasattr(lr, "_fields"):
             _check.record_methods("lr", lr, ("at",), "InverseSqrt(1.0)")
         elif isinstance(lr, type):
@@ -84,8 +85,10 @@ class Options(NamedTuple):
                 "use Adagrad or another value of duplicates"
             )
         _check_gates(transforms)
-        if has_memory(rule):
-            _check_memory_support(rule, penalty, self.duplicates, leaves)
+        if has_memory(rule) or has_matrices(rule):
+            _check_rule_of_arrays(rule, penalty, self.duplicates, leaves)
+        if has_matrices(rule):
+            _check_matrix_arrays(rule, self.sparse_decay, leaves)
         if self.domain is not None:
             _check_domain_support(self, rule, leaves)
         for path, array in leaves:
@@ -98,16 +101,48 @@ class Options(NamedTuple):
         return Options(*copies, self.duplicates, self.sparse_decay, freeze_arrays(self.domain))
 
 
-def _check_memory_support(rule, penalty, duplicates, leaves):
-    """Raise for options that a rule with sums over all coordinates does not support."""
+def check_rule_methods(rule):
+    """Raise unless a rule is a record with the methods of its kind."""
+    if has_matrices(rule):
+        _check.record_methods("rule", rule, ("slots", "initial_slots", "slot_shapes", "peak_size"), "Adagrad()")
+        return
+    _check.record_methods("rule", rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
+    if has_memory(rule):
+        _check.record_methods(
+            "rule", rule, ("initial_memory", "memory_domains", "update_memory", "rate_factor"), "DoG()"
+        )
+
+
+def _check_matrix_arrays(rule, sparse_decay, leaves):
+    """Raise unless the arrays are of float32 or float64, and their matrices fit in memory."""
     name = type(rule).__name__
-    _check.record_methods("rule", rule, ("initial_memory", "memory_domains", "update_memory", "rate_factor"), "DoG()")
+    if sparse_decay == "lazy":
+        raise ValueError(
+            f"sparse_decay: 'lazy' delays the decay of rows, but {name} steps with all of x; use 'touched'"
+        )
+    for path, array in leaves:
+        if array.dtype not in (np.float32, np.float64):
+            raise ValueError(
+                f"rule: {name} takes arrays of float32 or float64, but {path} is {array.dtype}; convert it"
+            )
+    sizes = {path: rule.peak_size(array.size) * array.dtype.itemsize for path, array in leaves}
+    path = max(sizes, key=sizes.get, default="x")
+    _check.fits_in_memory(
+        f"rule: a step of {name} for {len(sizes)} arrays, of which {path} is the largest,", sum(sizes.values()),
+        "use BlockAdagrad(block_size) or SketchedAdagrad(rank) with a smaller number, or Adagrad()",
+    )  # fmt: skip
+
+
+def _check_rule_of_arrays(rule, penalty, duplicates, leaves):
+    """Raise for options that no rule supports whose step of a coordinate depends on the others."""
+    name = type(rule).__name__
     for path, array in leaves:
         if not isinstance(array, np.ndarray):
             raise ValueError(f"rule: {name} does not support device arrays, as {path} is; copy x and g to the host")
     if duplicates == "sequential":
-        raise ValueError(f"duplicates: 'sequential' makes several steps at one norm of {name}; use 'merge'")
-    if not getattr(rule, "takes_penalty", True) and not isinstance(penalty, NoPenalty):
+        raise ValueError(f"duplicates: 'sequential' steps by one coordinate, {name} by all of x; use 'merge'")
+    takes_penalty = getattr(rule, "takes_penalty", not has_matrices(rule))
+    if not takes_penalty and not isinstance(penalty, NoPenalty):
         raise ValueError(f"penalty: {name} takes no penalty or bounds, but got {type(penalty).__name__}; use RDA()")
 
 
@@ -137,7 +172,12 @@ def _check_domain_support(options, rule, leaves):
         raise ValueError(f"duplicates: 'sequential' makes several steps; with {name} use 'merge'")
     if options.sparse_decay == "lazy":
         raise ValueError(f"sparse_decay: 'lazy' delays the decay of rows, but {name} needs all of x; use 'touched'")
-    if not has_proportional_step_size(rule) and not is_dual_averaging(rule):
+    if has_matrices(rule):
+        classes = getattr(rule, "supported_domains", ())
+        if not isinstance(options.domain, classes):
+            names = " or ".join(cls.__name__ for cls in classes) or "no domain"
+            raise ValueError(f"domain: got {name}, but {rule_name} takes {names}; use another rule, such as Adagrad()")
+    elif not has_proportional_step_size(rule) and not is_dual_averaging(rule):
         raise ValueError(
             f"domain: {name} needs the preconditioner of the rule, which {rule_name} lacks; use Adagrad() or RDA()"
         )

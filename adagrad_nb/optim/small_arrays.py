@@ -101,6 +101,7 @@ def _can_join_group(leaf):
     return (
         leaf.dtype == leaf.precision
         and leaf.group_size == 1
+        and not leaf.has_matrices
         and leaf.lr_scale is None
         and not is_group_penalty(leaf.update.penalty)
         and 0 < leaf.size <= (MAX_SIZE_ON_DEVICE if leaf.on_device else MAX_SIZE)

@@ -18,6 +18,7 @@ from ..cuda import arrays
 from ..io import archive, schema
 from ..io.schema import ArrayField
 from ..records.gates import accumulates_gradients, gradients_per_step, is_gate
+from ..records.matrix_rules import has_matrices
 from ..records.rules import has_row_accumulators, has_row_step, initial_slots, slot_domains
 from ..records.schedules import Constant, at, has_several_rates
 from ..records.transforms import needs_python
@@ -26,7 +27,7 @@ from .device_leaf import DeviceLeaf
 from .global_memory import init_memory
 from .leaf import Leaf, own_array
 from .ledger import Ledger, new_ledger
-from .options import Options, check_group_penalty, freeze_arrays, is_same_option
+from .options import Options, check_group_penalty, check_rule_methods, freeze_arrays, is_same_option
 from .small_arrays import group_small_arrays
 from .trees import align, walk
 
@@ -80,12 +81,12 @@ class State:
         Factor for the next loss if `LossScale` is among the transforms, else 1.
     slots : tuple
         For each array of x, in the order of its containers, the tuple of the accumulators of the rule.  Each has the
-        shape of the array, or shape (n_rows,) for `RowAdagrad`.
+        shape of the array, or shape (n_rows,) for `RowAdagrad`.  Matrices have shapes of their own.
     means : tuple
         For each array of x the average of the iterates, of its shape, or None without averaging.
     is_compilable : bool
-        Whether a compiled loop can run the updates, which it cannot with a domain, a ledger or a `memory`, or if a
-        transform is a gate, adds noise or needs the norms of units.
+        Whether a compiled loop can run the updates, which it cannot with a domain, a ledger, a `memory` or a rule of
+        matrices, or if a transform is a gate, adds noise or needs the norms of units.
     schedule_step : int
         Argument of the schedule at the next update: `micro` or `t`.
     leaves : list of Leaf
@@ -192,6 +193,7 @@ class State:
             and not leaf.on_device
             and not leaf.needs_reduction
             and leaf.group_size == 1
+            and not leaf.has_matrices
             and leaf.applied_log_decay is None
             and self.options.domain is None
             and leaf.feature_groups is None
@@ -226,8 +228,8 @@ class State:
 
     @property
     def is_compilable(self) -> bool:
-        """Whether a compiled loop can run the updates: no domain, memory or ledger, and no transform in Python."""
-        is_elementwise = self.options.domain is None and not self.memory
+        """Whether a compiled loop can run the updates: no domain, memory, matrix or ledger, no transform in Python."""
+        is_elementwise = self.options.domain is None and not self.memory and not has_matrices(self.options.rule)
         return is_elementwise and self.ledger is None and not self._needs_python
 
     @property
@@ -345,7 +347,8 @@ class State:
                 leaf.applied_log_decay = old.applied_log_decay
             elif lazy_decay.has_missed_decay(old, log_decay):
                 raise ValueError("sparse_decay: rows of x have missed decay; call x, state = catch_up(x, state) first")
-        if (new.memory or self.memory) and type(new.rule) is not type(self.rule):
+        is_of_arrays = new.memory or self.memory or has_matrices(new.rule) or has_matrices(self.rule)
+        if is_of_arrays and type(new.rule) is not type(self.rule):
             raise ValueError(
                 f"rule: {type(new.rule).__name__} cannot continue with the sums of {type(self.rule).__name__}; call "
                 "init for a new state"
@@ -691,7 +694,7 @@ def _restore_state(meta, file_arrays, records):
     values = archive.options_from_json(options, Options._fields, file_arrays, records)
     leaves = [_leaf_from_json(entry) for entry in schema.entry(meta, "leaves", list)]
     options = Options(**values)
-    _check.record_methods("rule", options.rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
+    check_rule_methods(options.rule)
     if options.lr_scale is not None and (
         not isinstance(options.lr_scale, tuple) or len(options.lr_scale) != len(leaves)
     ):
@@ -740,7 +743,10 @@ def _leaf_from_json(entry):
 def _check_size(options, i, x, file_arrays):
     """Raise ValueError unless a file has the accumulators and the average of array i, which `State` will allocate."""
     shape = x.shape[:1] if has_row_accumulators(options.rule) else x.shape
-    names = {f"slot{k}_of_{i}": shape for k in range(len(initial_slots(options.rule)))}
+    shapes = [shape] * len(initial_slots(options.rule))
+    if has_matrices(options.rule):
+        shapes = options.rule.slot_shapes(x.size)
+    names = {f"slot{k}_of_{i}": shape for k, shape in enumerate(shapes)}
     if options.average is not None:
         names[f"mean_of_{i}"] = x.shape
     if options.sparse_decay == "lazy" and f"decayed_of_{i}" in file_arrays:

@@ -162,13 +162,17 @@ def _apply_leaf_steps(state, targets, steps):
     if status == READY:
         if state.memory:
             resolved = global_memory.scale_rates(state, resolved, records)
+        domain = state.options.domain
         for (leaf, x, gradient, lr), record in zip(resolved, records, strict=True):
+            if leaf.has_matrices:
+                leaf.apply_matrices(x, gradient, record, lr, domain)
+                continue
             if state.ledger is None:
                 leaf.apply_gradient(x, gradient, record, lr, state.t)
             else:
                 state.ledger.apply_gradient(leaf, x, gradient, record, lr, state.t)
-            if state.options.domain is not None:
-                leaf.project(x, state.options.domain)
+            if domain is not None:
+                leaf.project(x, domain)
         grow_loss_scale(state, state.options.transforms)
     if is_averaged and not is_before:
         for leaf, x, _, _ in steps:

@@ -40,7 +40,8 @@ These attributes are False by default, unless stated otherwise; each has a predi
     True if the entries of a row of a matrix share an accumulator.  `accumulate` then adds ``pool_squares(total, n)``,
     where total is the sum of the n squared gradients of the row.  Default of `pool_squares`: total.
 
-Rules whose learning rate depends on sums over all coordinates have further members (see `global_rules`).
+Rules whose learning rate depends on sums over all coordinates have further members (see `global_rules`).  Rules with
+matrices have others (see `matrix_rules`).
 
 A record whose methods use `safe_divide` and `select` instead of branches has ``branchless = True``.  Its methods then
 run on SIMD vectors in models of several outputs, which is three to six times faster.

@@ -211,12 +211,12 @@ def test_zero_gradients_and_empty_arrays():
 @pytest.mark.parametrize(
     ("run", "message"),
     [
-        (lambda: fit_linear(np.eye(2), [0, 1], rule=DoG()), "rule: DoG needs sums over all weights at each row"),
-        (lambda: fit_linear(np.eye(2), [0, 1], rule=WNGrad(), lr=Rates()), "rule: WNGrad needs sums over all weights"),
+        (lambda: fit_linear(np.eye(2), [0, 1], rule=DoG()), "rule: DoG needs all weights at each row"),
+        (lambda: fit_linear(np.eye(2), [0, 1], rule=WNGrad(), lr=Rates()), "rule: WNGrad needs all weights"),
         (lambda: init(np.ones(2), DAdaptAdagrad(), penalty=L1(0.1)), "penalty: DAdaptAdagrad takes no penalty"),
         (lambda: minimize_adagrad(quadratic(2), np.ones(2), rule=DAdaptAdagrad(), bounds=[(0, 1)] * 2), "or bounds"),
         (lambda: init(np.ones(2), DAdaptAdagrad(), domain=L2Ball()), "preconditioner of the rule, which DAdaptAdagrad"),
-        (lambda: init(np.ones(2), DoG(), duplicates="sequential"), "makes several steps at one norm of DoG"),
+        (lambda: init(np.ones(2), DoG(), duplicates="sequential"), "steps by one coordinate, DoG by all of x"),
         (lambda: init(np.ones(2), DoG(r_eps=0.0)), "DoG.r_eps: got 0.0"),
         (lambda: update(np.ones(2), ([0], [1.0]), init(np.ones(2), DoG())), "g: lists some coordinates or is None"),
         (lambda: update([np.ones(2)] * 2, [None, np.ones(2)], init([np.ones(2)] * 2, DoWG())), r"g\[0\]: lists some"),

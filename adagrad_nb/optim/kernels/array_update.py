@@ -127,6 +127,13 @@ def apply_group_penalty(update, rows, x, s, step_sizes, lr, t, group_size):
 
 
 @jit
+def apply_transforms(transforms, x, g, lr):
+    """x[i], g[i] = transform(x[i], g[i])"""
+    for i in range(x.shape[0]):
+        x[i], g[i] = transform_at(transforms, x[i], g[i], pick(lr, i), i)
+
+
+@jit
 def preconditioners(rule, s, h):
     """h[i] = preconditioner(s[i])"""
     for i in range(h.shape[0]):
