@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _check
 from ..cuda.arrays import is_device_array
-from ..optim.options import check_domain, check_group_penalty
+from ..optim.options import check_domain_and_penalty, check_group_penalty
 from ..optim.state import State, init
 from ..records.gates import may_skip_steps
 from ..records.group_penalties import Grouped
@@ -337,7 +337,7 @@ def _prepare_start(x0, bounds, penalty, state, options):
     check_group_penalty(penalty, "merge", [("x0", x)])
     domain = options.get("domain", None if state is None else state.domain)
     if domain is not None:
-        check_domain(domain, penalty)
+        check_domain_and_penalty(domain, penalty)
         if limits is not None:
             raise ValueError(
                 f"domain: got {type(domain).__name__} and bounds; leave one of them out, or add a penalty to fun"

@@ -13,9 +13,20 @@ import numpy as np
 from .. import _check
 from ..io import schema
 from ..io.schema import ArrayField
-from ..records.domains import L1Ball, L2Ball, Simplex, check_domain, contains, minimize_coordinates, minimize_linear
+from ..records.domains import (
+    L1Ball,
+    L2Ball,
+    Simplex,
+    check_domain,
+    contains,
+    minimize_coordinates,
+    minimize_linear,
+    project,
+)
 from ..records.domains import strengths as penalty_strengths
 from ..records.dual_averaging import RDA
+from ..records.global_rules import has_memory
+from ..records.matrix_rules import has_matrices
 from ..records.rules import initial_slots, is_scaled_gradient, preconditioner
 from ..records.schedules import Constant
 from .kernels.array_update import ALL
@@ -34,7 +45,7 @@ def kind_of(rule: Any) -> str:
     """Return which bound of the regret a rule has: that of mirror descent, that of dual averaging, or another."""
     if isinstance(rule, RDA):
         return DUAL_AVERAGING
-    return MIRROR_DESCENT if is_scaled_gradient(rule) else OTHER
+    return MIRROR_DESCENT if is_scaled_gradient(rule) and not has_memory(rule) else OTHER
 
 
 def fixed_rate(lr: Any) -> Any:
@@ -85,7 +96,7 @@ class Ledger:
     rule, lr, penalty
         As given; lr is None if it changes.
     domain : domain record or None
-        Set of the iterates, from `play`.
+        Set of the iterates, as given.
     obstacle : str
         Why there is no certificate, or "".
 
@@ -198,7 +209,7 @@ class Ledger:
         Parameters
         ----------
         domain : domain record, optional
-            `L1Ball`, `L2Ball`, `Simplex` or `Box`.  Default: that of `play`, or all points.
+            `L1Ball`, `L2Ball`, `Simplex` or `Box`.  Default: that of the iterates, or all points.
 
         Raises
         ------
@@ -395,6 +406,8 @@ def new_ledger(state: Any, leaves: Any) -> Ledger:
         raise ValueError(f"ledger: does not support transforms; got {options.transforms}; change the gradients instead")
     if options.duplicates not in ("merge", "mean"):
         raise ValueError(f"ledger: does not support duplicates={options.duplicates!r}; use 'merge'")
+    if has_matrices(options.rule):
+        raise ValueError(f"ledger: does not support the matrices of {type(options.rule).__name__}; use Adagrad()")
     if leaf.group_size > 1:
         raise ValueError(f"ledger: the rule {type(options.rule).__name__} shares accumulators; use Adagrad()")
     rate = None if fixed_rate(options.lr) is None else np.float64(leaf.cast_lr(fixed_rate(options.lr)))
@@ -402,4 +415,17 @@ def new_ledger(state: Any, leaves: Any) -> Ledger:
     ledger = Ledger(x, options.rule, rate, options.penalty, preconditioner(leaf.update.rule, slots))
     if getattr(options.average, "overwrite", 0):
         ledger.obstacle = f"average: {options.average} overwrites iterates; use Polyak() or none"
+    if options.domain is not None:
+        ledger.domain = options.domain
+        ledger.obstacle = ledger.obstacle or _find_obstacle_of_domain(ledger)
     return ledger
+
+
+def _find_obstacle_of_domain(ledger):
+    """Return why the projections onto a domain have no certificate, or ""."""
+    if ledger.first_preconditioner == 0:
+        return "rule: without eps, zeros of the preconditioner count as 1 in projections; use Adagrad(eps=1e-10)"
+    nearest = project(ledger.domain, np.zeros_like(ledger.first), np.ones_like(ledger.first))
+    if ledger.kind == DUAL_AVERAGING and not np.allclose(ledger.first, nearest, rtol=1e-6, atol=0):
+        return f"x: RDA must start at the point of {ledger.domain!r} with the smallest 2-norm"
+    return ""

@@ -7,6 +7,7 @@ import numpy as np
 from .. import _check
 from ..cuda import arrays
 from ..records.anytime import needs_dense_gradients
+from ..records.domains import check_domain
 from ..records.dual_averaging import is_dual_averaging
 from ..records.gates import accumulates_gradients, is_gate
 from ..records.global_rules import has_memory
@@ -48,7 +49,7 @@ class Options(NamedTuple):
             The arrays of x: ndarrays of floating-point or complex numbers, or device arrays.
         """
         if self.domain is not None:
-            check_domain(self.domain, self.penalty)
+            check_domain_and_penalty(self.domain, self.penalty)
             if isinstance(self.domain, Box):
                 return self._replace(penalty=self.domain, domain=None).validate(leaves)
         rule = Adagrad() if self.rule is None else self.rule
@@ -146,9 +147,9 @@ def _check_rule_of_arrays(rule, penalty, duplicates, leaves):
         raise ValueError(f"penalty: {name} takes no penalty or bounds, but got {type(penalty).__name__}; use RDA()")
 
 
-def check_domain(domain, penalty):
+def check_domain_and_penalty(domain, penalty):
     """Raise unless `domain` is a domain record and there is no penalty beside it."""
-    _check.record_methods("domain", domain, () if isinstance(domain, Box) else ("project", "contains"), "L1Ball(1.0)")
+    check_domain(domain)
     if penalty is not None and not isinstance(penalty, NoPenalty):
         raise ValueError(
             f"domain: got {type(domain).__name__} and the penalty {type(penalty).__name__}; leave one of them out. "

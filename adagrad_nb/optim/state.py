@@ -367,7 +367,7 @@ class State:
 
     def _continue_ledger(self, options):
         """Return a copy of the ledger for a state with other options."""
-        for name in ("penalty", "transforms", "duplicates"):
+        for name in ("penalty", "transforms", "duplicates", "domain"):
             if not is_same_option(getattr(options, name), getattr(self.options, name)):
                 raise ValueError(f"{name}: the state has a ledger for {getattr(self.options, name)}; call init anew")
         ledger = self.ledger.copy()

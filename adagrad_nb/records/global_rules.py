@@ -87,6 +87,7 @@ class AdagradNorm(NamedTuple):
     initial_slots = SGD.initial_slots
     step = SGD.step
     step_size = SGD.step_size
+    preconditioner = SGD.preconditioner
 
     def initial_memory(self, n, norm):
         return (self.b0 * self.b0,)
@@ -142,6 +143,7 @@ class WNGrad(NamedTuple):
     initial_slots = SGD.initial_slots
     step = SGD.step
     step_size = SGD.step_size
+    preconditioner = SGD.preconditioner
     totals = AdagradNorm.totals
 
     def initial_memory(self, n, norm):
@@ -205,6 +207,7 @@ class DoG(NamedTuple):
 
     step = SGD.step
     step_size = SGD.step_size
+    preconditioner = SGD.preconditioner
 
     def initial_slots(self):
         return (0.0,)
@@ -272,6 +275,7 @@ class DoWG(NamedTuple):
     initial_slots = DoG.initial_slots
     step = SGD.step
     step_size = SGD.step_size
+    preconditioner = SGD.preconditioner
     totals = DoG.totals
 
     def initial_memory(self, n, norm):

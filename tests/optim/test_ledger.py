@@ -14,11 +14,15 @@ from adagrad_nb import (
     L2,
     MCP,
     RDA,
+    SGD,
     Accumulate,
     Adagrad,
+    AdagradNorm,
     Box,
     ClipNorm,
+    DoG,
     ElasticNet,
+    FullMatrixAdagrad,
     InverseSqrt,
     L1Ball,
     L2Ball,
@@ -167,6 +171,45 @@ def test_dual_averaging_without_eps_exceeds_theorem_5(n, ratio):
     assert state.ledger.regret(np.zeros(1)) > ratio * theorem
     with pytest.raises(ValueError, match=rf"use RDA\(eps=…\) with eps at least .* RDA\(eps=1e\+0{len(str(n)) + 3}\)"):
         state.ledger.certificate(np.zeros(1))
+
+
+@pytest.mark.parametrize("rule", [Adagrad(eps=1e-8), RDA(eps=3.0)], ids=["descent", "dual averaging"])
+@pytest.mark.parametrize("domain", [L1Ball(0.7), L2Ball(0.7), Simplex(0.7)], ids=lambda d: type(d).__name__)
+def test_certificates_in_a_domain(rule, domain, rng, tmp_path):
+    x = np.full(D, 0.7 / D) if isinstance(domain, Simplex) else np.zeros(D)
+    state, gradients, loss = init(x, rule, lr=LR, domain=domain, ledger=True), [], 0.0
+    for t in range(N):
+        g = rng.normal(size=D) + 0.3
+        gradients.append(g * (np.arange(D) % 3 > 0) if t % 2 else g)
+        loss += x @ gradients[-1]
+        x, state = update(x, (np.flatnonzero(gradients[-1]), g[gradients[-1] != 0]) if t % 2 else g, state)
+    for u in (*np.eye(D) * 0.7, np.full(D, 0.7 / D)):
+        assert state.ledger.regret(u) == pytest.approx(loss - u @ np.sum(gradients, axis=0), rel=1e-12)
+        assert state.ledger.regret(u) <= state.ledger.certificate(u)
+    assert state.ledger.gap() == state.ledger.gap(domain)
+    state.save(tmp_path / "state.npz")
+    assert load_state(tmp_path / "state.npz").ledger.gap() == state.ledger.gap()
+    with pytest.raises(ValueError, match="u: is not in the domain"):
+        state.ledger.certificate(np.ones(D))
+    with pytest.raises(ValueError, match="domain: the state has a ledger for"):
+        state.with_options(x, domain=None)
+
+
+def test_domains_and_rules_without_a_certificate():
+    for rule, start, message in (
+        (Adagrad(eps=0.0), 0.0, "zeros of the preconditioner count as 1 in projections"),
+        (RDA(eps=1.0), 0.5, "RDA must start at the point of L1Ball"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            init(np.full(D, start), rule, domain=L1Ball(), ledger=True).ledger.certificate(np.zeros(D))
+    for rule in (AdagradNorm(), DoG()):
+        _, state = update(np.ones(D), np.ones(D), init(np.ones(D), rule, ledger=True))
+        assert state.ledger.regret(np.zeros(D)) == D
+        with pytest.raises(ValueError, match=f"theorem 5 does not cover {type(rule).__name__}"):
+            state.ledger.certificate(np.zeros(D))
+    assert init(np.ones(D), SGD(), ledger=True).ledger.obstacle == ""
+    with pytest.raises(ValueError, match="ledger: does not support the matrices of FullMatrixAdagrad; use Adagrad"):
+        init(np.ones(D), FullMatrixAdagrad(), ledger=True)
 
 
 def test_copies_pickles_and_files(tmp_path, rng):

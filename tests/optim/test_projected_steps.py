@@ -202,7 +202,7 @@ def test_stochastic_minimisation_on_the_simplex(rng):
     ("options", "error", "message"),
     [
         ({"domain": L1Ball}, TypeError, "domain: got the class L1Ball"),
-        ({"domain": 1.0}, TypeError, r"domain: got 1.0; must be a record such as L1Ball\(1.0\)"),
+        ({"domain": 1.0}, TypeError, r"domain: got 1.0; must be a record such as L2Ball\(\)"),
         ({"domain": L1Ball(0.0)}, ValueError, "L1Ball.radius: got 0.0"),
         ({"domain": L1Ball(), "penalty": L1(0.1)}, ValueError, "domain: got L1Ball and the penalty L1; leave one"),
         ({"domain": Box(), "penalty": L1(0.1)}, ValueError, "domain: got Box and the penalty L1; leave one"),
