@@ -132,6 +132,7 @@ from .records.transforms import (
     ZeroNaN,
 )
 from .regret.comparator import Comparator, best_fixed
+from .regret.game import Game, play
 from .warmup import warm_up
 
 __version__ = "0.1.0"
@@ -161,16 +162,16 @@ __all__ = [
     "BlockAdagrad", "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Checkpoint", "Chunk",
     "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator", "Constant", "Cosine",
     "CosineRestarts", "Cyclic", "DAdaptAdagrad", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "DoG", "DoWG",
-    "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "FullMatrixAdagrad", "GroupL2",
-    "GroupLinf", "Grouped", "Hashed", "Hinge", "Huber", "Interaction", "InverseSqrt", "InverseTime", "L1Ball", "L2Ball",
-    "L2Decay", "Ledger", "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize", "ModifiedHuber",
-    "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle", "OneHot", "OneVsRest", "OnlineNewtonStep",
-    "OnlineToBatch", "Only", "OptimisticAdagrad", "PassiveAggressive", "Perceptron", "Piecewise", "Poisson", "Polyak",
-    "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates", "ReduceOnPlateau",
-    "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SketchedAdagrad", "SkipNonFinite",
-    "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text", "WNGrad",
-    "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like",
-    "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta",
-    "minimize_adagrad", "minimize_stochastic", "read_arrow", "read_cache", "read_csv", "read_parquet", "read_svmlight",
-    "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
+    "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "FullMatrixAdagrad", "Game",
+    "GroupL2", "GroupLinf", "Grouped", "Hashed", "Hinge", "Huber", "Interaction", "InverseSqrt", "InverseTime",
+    "L1Ball", "L2Ball", "L2Decay", "Ledger", "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize",
+    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle", "OneHot", "OneVsRest",
+    "OnlineNewtonStep", "OnlineToBatch", "Only", "OptimisticAdagrad", "PassiveAggressive", "Perceptron", "Piecewise",
+    "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates",
+    "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SketchedAdagrad",
+    "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text",
+    "WNGrad", "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda",
+    "init", "like", "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta",
+    "minimize_adagrad", "minimize_stochastic", "play", "read_arrow", "read_cache", "read_csv", "read_parquet",
+    "read_svmlight", "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Test problems with known minima, and checks of user-defined rules, losses and penalties."""
+"""Test problems with known minima, and checks of user-defined rules, losses and penalties, and of bounds of regret."""
 
 import dis
 import types
@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from . import _check
+from ._legacy import has_member
 from .compiler.jit import is_compiled, llvm_ir
 from .linear.fit import fit_linear
 from .optim.kernels import array_update
@@ -263,3 +265,86 @@ def check_penalty(penalty: Any, size: int = 5) -> None:
                     raise AssertionError(f"{name}.prox_k_sum: differs from the sum of 3 steps at x={x}, w={w}, i={i}")
                 if not abs(prox_k(penalty, x, w, 3, i) - after_steps) <= 1e-12 * max(abs(after_steps), 1):
                     raise AssertionError(f"{name}.prox_k: differs from 3 steps of prox at x={x}, w={w}, i={i}")
+
+
+# --- bounds of regret --------------------------------------------------------------------------------------------
+
+# Adversaries: gradient of round t at the iterate x, all of whose signs and sizes a bound must survive.
+ADVERSARIES = {
+    "against": lambda t, x, rng: np.where(x != 0, np.sign(x), 1.0),
+    "growing": lambda t, x, rng: 1.2**t * rng.choice([-1.0, 1.0], x.size),
+    "heavy": lambda t, x, rng: rng.standard_cauchy(x.size),
+    "sparse": lambda t, x, rng: rng.normal(size=x.size) * (rng.random(x.size) < 0.5 ** np.arange(x.size)),
+    "drift": lambda t, x, rng: np.sign(x - 0.1 * t),
+}
+
+
+def check_regret(
+    rule: Any,
+    adversaries: Any = tuple(ADVERSARIES),
+    *,
+    lr: float = 0.5,
+    n_rounds: int = 100,
+    size: int = 3,
+    rng: int = 0,
+) -> None:
+    """Check that the regret of a rule against linear losses stays below its bound, after each round.
+
+    Each adversary chooses gradients, some of them by the iterate.  The regret is compared with the bound at the point
+    where it exceeds the bound most.  The bound is that of `Ledger.certificate`, which needs a preconditioner that does
+    not decrease.  A rule with another bound has the method ``regret_bound(ledger, u) -> float``.
+
+    Parameters
+    ----------
+    rule : rule record
+    adversaries : sequence of {"against", "growing", "heavy", "sparse", "drift"} or functions, default all of them
+        "against" has the signs of the iterate, "growing" grows by a fifth each round, "heavy" is of the Cauchy
+        distribution, "sparse" has rare coordinates, and the minimum of "drift" moves away.  A function takes
+        (t, x, rng) and returns the gradient.
+    lr : float, default 0.5
+    n_rounds : int, default 100
+    size : int, default 3
+        Number of coordinates.
+    rng : int, default 0
+        Seed of the adversaries.
+
+    Raises
+    ------
+    AssertionError
+        With the adversary, the round, the regret and the bound.
+
+    Examples
+    --------
+    >>> from adagrad_nb import Adagrad
+    >>> from adagrad_nb.testing import check_regret
+    >>> check_regret(Adagrad())
+    """
+    for adversary in adversaries:
+        name = adversary if isinstance(adversary, str) else getattr(adversary, "__name__", repr(adversary))
+        if isinstance(adversary, str):
+            _check.one_of("adversaries", adversary, tuple(ADVERSARIES))
+        choose = ADVERSARIES[adversary] if isinstance(adversary, str) else adversary
+        generator, x = np.random.default_rng(rng), np.zeros(size)
+        state = init(x, rule, lr=lr, ledger=True)
+        for t in range(n_rounds):
+            update(x, np.asarray(choose(t, x.copy(), generator), np.float64), state, out=(x, state))
+            _assert_bounded(rule, state.ledger, f"adversary {name!r}, round {t}")
+
+
+def _assert_bounded(rule, ledger, where):
+    """Raise AssertionError if the regret of a ledger exceeds the bound of the rule, or if that has no proof."""
+    has_own_bound = has_member(rule, "regret_bound")
+    points = [ledger.worst_point()]
+    if has_own_bound:
+        points += [np.zeros(ledger.shape), -np.sign(ledger.gradient_sum)]
+    for u in points:
+        regret = ledger.regret(u)
+        bound = float(rule.regret_bound(ledger, u)) if has_own_bound else ledger.bound(u)
+        found = f"{type(rule).__name__}: {where}: the regret against {u} is {regret:.6g}, the bound {bound:.6g}"
+        rounding = 1e-9 * np.sum(np.sqrt(ledger.squares * ledger.n_rounds) * (np.abs(u) + np.abs(ledger.lower)))
+        if not (regret <= bound + rounding and np.isfinite(bound)):
+            raise AssertionError(found)
+        if ledger.n_decreases and not has_own_bound:
+            raise AssertionError(
+                f"{found}; but the preconditioner decreased, so this bound has no proof; define regret_bound(ledger, u)"
+            )

@@ -1,12 +1,14 @@
 """Tests of the checks of user-defined records in `adagrad_nb.testing`."""
 
+import math
 import warnings
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
-from adagrad_nb import L1, Adagrad, Logistic
-from adagrad_nb.testing import check_loss, check_penalty, check_rule
+from adagrad_nb import L1, RDA, Adagrad, Logistic
+from adagrad_nb.testing import check_loss, check_penalty, check_regret, check_rule
 
 STRENGTH = 0.5
 
@@ -65,3 +67,56 @@ def test_records_of_fields_only_give_no_warning():
         check_penalty(L1(0.1))
         check_rule(Adagrad())
         check_loss(Logistic())
+
+
+# --- bounds of regret --------------------------------------------------------------------------------------------
+
+
+class RootMeanSquare(NamedTuple):
+    """RMSProp, whose preconditioner decreases."""
+
+    rho: float = 0.9
+    eps: float = 1e-8
+
+    slots = 1
+    is_scaled_gradient = True
+
+    def initial_slots(self):
+        return (0.0,)
+
+    def step(self, x, g, s, lr):
+        s = (self.rho * s[0] + (type(g)(1) - self.rho) * g * g,)
+        return x - lr * g / (math.sqrt(s[0]) + self.eps), s
+
+    def step_size(self, s, lr):
+        return lr / (math.sqrt(s[0]) + self.eps)
+
+
+class OwnBound(RootMeanSquare):
+    """The same with a bound of its own, which is too small."""
+
+    def regret_bound(self, ledger, u):
+        return 0.1
+
+
+@pytest.mark.parametrize("rule", [Adagrad(), Adagrad(eps=0.0), RDA(eps=4.0)], ids=str)
+def test_regret_of_adagrad_is_bounded(rule):
+    check_regret(rule)
+
+
+def test_a_decreasing_preconditioner_is_caught():
+    with pytest.raises(AssertionError, match="RootMeanSquare: adversary 'sparse', round .*: the regret .* decreased"):
+        check_regret(RootMeanSquare(), ["sparse"])
+
+
+def test_a_bound_that_is_exceeded_is_caught():
+    with pytest.raises(AssertionError, match=r"adversary 'against', round 0: the regret .* is 1.58114, the bound 0.1$"):
+        check_regret(OwnBound(), ["against"], size=1)
+    with pytest.raises(AssertionError, match=r"RDA: adversary 'unit', round 0: .* the bound inf"):
+        check_regret(RDA(), [unit])
+    with pytest.raises(ValueError, match="adversaries: got 'unknown'"):
+        check_regret(Adagrad(), ["unknown"])
+
+
+def unit(t, x, rng):
+    return np.ones(x.size)

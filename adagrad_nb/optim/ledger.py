@@ -281,8 +281,12 @@ class Ledger:
                     "certificate: there is none for RDA(eps=0), whose regret theorem 5 does not bound; use RDA(eps=…) "
                     f"with eps at least the largest absolute gradient, such as RDA(eps={max(largest, 1e-300):.3g})"
                 )
-            if self.domain is None and np.any(self.first):
-                raise ValueError("certificate: there is none. x: RDA must start at 0; use a start of zeros")
+            origin = np.zeros_like(self.first)
+            if self.domain is not None:
+                origin = project(self.domain, origin, np.ones_like(origin))
+            if not np.allclose(self.first, origin, rtol=0, atol=1e-9):
+                where = "0" if self.domain is None else f"the projection of 0 onto {self.domain}"
+                raise ValueError(f"certificate: there is none. x: RDA must start at {where}")
         elif self.first_preconditioner == 0 and self._penalty_at(self.first):
             raise ValueError(
                 "certificate: there is none. rule: without eps, the penalty does not act before the first gradient of "
@@ -306,6 +310,32 @@ class Ledger:
             lr = np.broadcast_to(np.asarray(np.nan if self.lr is None else self.lr, np.float64).reshape(-1), u.shape)
             terms = np.where(distances == 0, 0.0, distances / (2 * lr)) + lr / 2 * arrays.energy
         return float(terms.sum()) + self._penalty_at(self.first, 1.0 * (arrays.n_penalties > 0))
+
+    def worst_point(self) -> np.ndarray:
+        """Return the point u whose linearised regret exceeds `bound` by most, without regard to penalty and domain."""
+        _, _, a, b, _, h, _, _ = self.arrays
+        z, lr = self.arrays.gradient_sum, np.broadcast_to(np.reshape(self.lr, -1), h.shape)
+        is_active = h > 0
+        safe_h = np.where(is_active, h, 1.0)
+        if self.kind == DUAL_AVERAGING:
+            return np.where(is_active, -lr * z / safe_h, 0.0).reshape(self.shape)
+        # The difference is a parabola on each side of the middle, where the farthest iterate changes.
+        h0, middle = self.first_preconditioner, (a + b) / 2
+        right, left = ((h0 * self.first + (h - h0) * end - lr * z) / safe_h for end in (a, b))
+        sides = np.where(is_active, [np.maximum(right, middle), np.minimum(left, middle)], self.first)
+        farthest = np.maximum(np.abs(sides - a), np.abs(sides - b))
+        excess = -z * sides - (h0 * (sides - self.first) ** 2 + (h - h0) * farthest**2) / (2 * lr)
+        return np.where(excess[0] >= excess[1], sides[0], sides[1]).reshape(self.shape)
+
+    def penalty_at(self, x: Any) -> float:
+        """Return the penalty of a point, of one round."""
+        return self._penalty_at(self._as_vector(x), np.ones_like(self.first))
+
+    @property
+    def has_penalty(self) -> bool:
+        """Whether the penalty is more than zero somewhere."""
+        l1, l2, box = penalty_strengths(self.penalty)
+        return bool(np.any(l1) or np.any(l2) or box is not None)
 
     def _as_vector(self, u):
         """Return u as a vector, checked."""

@@ -1,4 +1,4 @@
-"""Regret: the best fixed comparator with a certified gap, and the loss kernels that it needs.
+"""Regret: the best fixed comparator with a certified gap, and online games.
 
-Read `comparator` first.
+Read `comparator` first, then `game`.
 """
