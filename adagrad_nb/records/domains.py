@@ -22,11 +22,18 @@ from .._check import record_methods, shorten_repr
 from .penalties import L1, L2, Box, ElasticNet, NonNegative, NoPenalty
 
 NEWTON_STEPS = 100  # of which a projection onto a ball needs five or so
+LARGEST = 1e150  # coordinate of a point to project, whose sums are finite in every metric
+FARTHEST = 1e90  # the same for a ball of the 2-norm, whose cube is finite
+SMALLEST_RATIO = 1e-100  # of two entries of a metric
+FEASIBILITY = 1e-9  # relative error of a norm or sum above which a projection is scaled
 
 
 def project(domain, x, h):
-    """Return the point of a domain that is nearest to x in the metric h."""
-    return np.clip(x, domain.lower, domain.upper) if isinstance(domain, Box) else domain.project(x, h)
+    """Return the point of a domain that is nearest to x in the metric h, for numbers of any size."""
+    if isinstance(domain, Box):
+        return np.clip(x, domain.lower, domain.upper)
+    h = np.ldexp(h, -int(np.frexp(h.max(initial=0.0))[1]))  # the scale of a metric has no effect
+    return domain.project(np.clip(x, -LARGEST, LARGEST), np.maximum(h, SMALLEST_RATIO))
 
 
 def contains(domain, x, tol=1e-12):
@@ -101,8 +108,26 @@ def check_domain(domain):
 
 
 def _largest_active(values, thresholds):
-    """Return the last k where values[k] exceeds thresholds[k]: the level that solves a sorted piecewise equation."""
-    return np.flatnonzero(values > thresholds)[-1]
+    """Return the last k where values[k] exceeds thresholds[k]: the level that solves a sorted piecewise equation.
+
+    It is 0 if rounding errors hide that values[0] exceeds thresholds[0].
+    """
+    found = np.flatnonzero(values > thresholds)
+    return found[-1] if found.size else 0
+
+
+def _with_sum(z, total, first):
+    """Return z >= 0 scaled to a sum, which rounding errors change if the projected point is far from the domain.
+
+    If they leave only zeros, the entry `first` gets the sum.
+    """
+    found = z.sum()
+    if abs(found - total) <= FEASIBILITY * total:
+        return z
+    if found > 0:
+        return z * (total / found)
+    z[first] = total
+    return z
 
 
 class L1Ball(NamedTuple):
@@ -139,7 +164,7 @@ class L1Ball(NamedTuple):
         levels = (np.cumsum(size[order]) - self.radius) / np.cumsum(1.0 / h[order])
         active = order[: _largest_active((h * size)[order], levels) + 1]
         level = (size[active].sum() - self.radius) / (1.0 / h[active]).sum()
-        return np.copysign(np.maximum(size - level / h, 0.0), x)
+        return np.copysign(_with_sum(np.maximum(size - level / h, 0.0), self.radius, order[0]), x)
 
     def contains(self, x, tol=1e-12):
         return bool(np.abs(x).sum() <= self.radius * (1 + tol))
@@ -169,6 +194,9 @@ class L2Ball(NamedTuple):
     domain = {"radius": "(0, inf)"}
 
     def project(self, x, h):
+        largest = np.abs(x).max(initial=0.0)
+        if largest > FARTHEST:  # the direction determines the projection
+            x = x * (FARTHEST / largest)
         norm = np.linalg.norm(x)
         if norm <= self.radius:
             return x.copy()
@@ -217,7 +245,7 @@ class Simplex(NamedTuple):
         levels = (np.cumsum(x[order]) - self.total) / np.cumsum(1.0 / h[order])
         active = order[: _largest_active((h * x)[order], levels) + 1]
         level = (x[active].sum() - self.total) / (1.0 / h[active]).sum()
-        return np.maximum(x - level / h, 0.0)
+        return _with_sum(np.maximum(x - level / h, 0.0), self.total, order[0])
 
     def contains(self, x, tol=1e-12):
         return bool(x.min(initial=0.0) >= -tol * self.total and abs(x.sum() - self.total) <= tol * self.total)

@@ -27,7 +27,7 @@ import numpy as np
 
 from .._check import positive_count
 from .._legacy import has_member
-from .domains import L2Ball
+from .domains import L2Ball, project
 
 
 def has_matrices(rule: Any) -> bool:
@@ -120,7 +120,7 @@ class FullMatrixAdagrad(NamedTuple):
         else:
             x = x - lr * (V @ (inverse * (g @ V)))
         if domain is not None:
-            x = V @ domain.project((x @ V).astype(np.float64), np.where(h > 0, h, 1).astype(np.float64))
+            x = V @ project(domain, (x @ V).astype(np.float64), np.where(h > 0, h, 1).astype(np.float64))
         return x
 
 

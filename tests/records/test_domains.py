@@ -107,3 +107,19 @@ def test_a_box_without_bounds():
     assert minimize_linear(Box(-1.0, np.inf), z) == -1.0
     assert minimize_linear(Box(), np.array([0.3, -0.3]), 0.5) == 0.0
     assert minimize_linear(Box(), np.zeros(2)) == 0.0
+
+
+@pytest.mark.parametrize("domain", DOMAINS[:3], ids=lambda domain: type(domain).__name__)
+def test_points_and_metrics_of_any_size(domain, rng):
+    """Far points, whose distance from the domain rounds to their own size, and metrics of very different entries."""
+    radius = domain.total if isinstance(domain, Simplex) else domain.radius
+    for k in range(200):
+        n = int(rng.integers(1, 9))
+        x = rng.normal(size=n) * 10.0 ** rng.choice([0, 17, 100, 200, 307], n if k % 2 else 1)
+        h = 10.0 ** rng.uniform(-150, 150, n)
+        z = project(domain, x, h if k % 3 else np.ones(n))
+        assert contains(domain, z, 1e-8)
+        sizes = x if isinstance(domain, Simplex) else np.abs(x)
+        gaps = np.diff(np.sort(np.clip(sizes, -1e150, 1e150)))
+        if not k % 3 and n > 1 and gaps[-1] > 1e16 * radius and not isinstance(domain, L2Ball):
+            assert np.abs(z[np.argmax(sizes)]) == pytest.approx(radius, rel=1e-8)  # Euclidean: the largest entry
