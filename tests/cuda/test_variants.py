@@ -13,10 +13,16 @@ from adagrad_nb import (
     SCAD,
     SGD,
     DelayedAdagrad,
+    DoG,
+    FullMatrixAdagrad,
+    L2Ball,
     OptimisticAdagrad,
     PowerAdagrad,
     SCAdagrad,
+    init,
+    minimize_adagrad,
 )
+from adagrad_nb.cuda import arrays
 
 OPTIONS = [
     {"rule": SGD(), "penalty": MCP(0.2)},
@@ -40,3 +46,19 @@ def test_steps(options, dtype, rng):
     assert_same(device, host, 8)
     assert_same(state.slots[0], host_state.slots[0], 8)
     assert not np.array_equal(host, x)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"domain": L2Ball()}, "domain: L2Ball does not support device arrays, as x is"),
+        ({"rule": DoG()}, "rule: DoG does not support device arrays, as x is"),
+        ({"rule": FullMatrixAdagrad()}, "rule: FullMatrixAdagrad does not support device arrays, as x is"),
+    ],
+)
+def test_options_of_whole_arrays_are_refused(options, message):
+    x = arrays.to_device_array(np.ones(3))
+    with pytest.raises(ValueError, match=message):
+        init(x, **options)
+    with pytest.raises(ValueError, match=message):
+        minimize_adagrad(lambda x: x, x, jac=lambda x: x, **options)
