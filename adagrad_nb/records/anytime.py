@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 from .._check import count, record_methods
 from .._legacy import get_member
 from ..compiler.jit import method
+from .global_rules import has_memory
+from .matrix_rules import has_matrices
 from .rules import has_row_accumulators, has_row_step, initial_slots, slot_domains, step_at, step_size
 
 _weight = method("weight")
@@ -69,6 +71,9 @@ class Anytime(NamedTuple):
         return ("(-inf, inf)", *slot_domains(self.rule))
 
     def check(self):
+        if has_memory(self.rule) or has_matrices(self.rule):
+            name = type(self.rule).__name__
+            raise ValueError(f"Anytime.rule: a step of {name} depends on all coordinates; use a rule such as Adagrad()")
         record_methods("Anytime.rule", self.rule, ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
         if has_row_accumulators(self.rule) or has_row_step(self.rule) or needs_dense_gradients(self.rule):
             raise ValueError(f"Anytime.rule: does not support {type(self.rule).__name__}; use a rule such as Adagrad()")

@@ -12,6 +12,8 @@ from adagrad_nb import (
     RDA,
     Adagrad,
     Anytime,
+    DoG,
+    FullMatrixAdagrad,
     OptimisticAdagrad,
     PassiveAggressive,
     RowAdagrad,
@@ -103,6 +105,8 @@ def test_the_last_iterate_converges():
         (lambda: init(START, Anytime(3)), TypeError, "^Anytime.rule: got 3; must be a record"),
         (lambda: init(START, Anytime(Adagrad(), -1)), ValueError, "^Anytime.power: got -1"),
         (lambda: init(START, Anytime(RowAdagrad())), ValueError, "^Anytime.rule: does not support RowAdagrad"),
+        (lambda: init(START, Anytime(DoG())), ValueError, "^Anytime.rule: a step of DoG depends on all coordinates"),
+        (lambda: init(START, Anytime(FullMatrixAdagrad())), ValueError, "^Anytime.rule: a step of FullMatrixAdagrad"),
         (lambda: init(START, Anytime(PassiveAggressive())), ValueError, "does not support PassiveAggressive"),
         (lambda: init(START, Anytime(Anytime(Adagrad()))), ValueError, "does not support Anytime"),
         (
