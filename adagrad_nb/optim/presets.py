@@ -10,9 +10,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from .. import _check
+from ..records.adagrad_variants import MADGRAD
 from ..records.averaging import EMA
-from ..records.dual_averaging import FTRL, PowerFTRL
+from ..records.coin_betting import COCOB
+from ..records.dual_averaging import FTRL, RDA, PowerFTRL
 from ..records.gates import Accumulate, SkipNonFinite
+from ..records.penalties import ElasticNet
 from ..records.rules import Adadelta, Adagrad, MomentumAdagrad, RowAdagrad
 from ..records.schedules import InverseTime
 from ..records.transforms import (
@@ -40,6 +43,7 @@ SETTING_ALIASES = {
     "epsilon": "eps",
     "delta": "eps",
     "initial_accumulator_value": "initial_accumulator",
+    "initial_gradient_squared_accumulator_value": "initial_accumulator",
     "wd": "weight_decay",
     "clipnorm": "clip_norm",
     "global_clipnorm": "clip_global_norm",
@@ -56,6 +60,13 @@ SETTING_ALIASES = {
     "l1_regularization_strength": "l1",
     "l2_regularization_strength": "l2",
     "l2_shrinkage_regularization_strength": "l2_shrinkage",
+    "l1_strength": "l1",
+    "l2_strength": "l2",
+    "ftrl_alpha": "lr",
+    "ftrl_beta": "beta",
+    "lambda_1": "l1",
+    "lambda_2": "l2",
+    "mask": "weight_decay_mask",
 }
 
 # Arguments of the constructors that do not change the numbers.  They are accepted and ignored.
@@ -66,7 +77,7 @@ NO_EFFECT = {
     "mxnet2": ("aggregate_num", "use_fused_step"),
     "brainpy": ("name", "train_vars"),
     "optax": ("accumulator_dtype",),
-    "tensorflow": ("accum_name", "gradient_aggregator", "linear_name", "name", "use_locking"),
+    "tensorflow": ("accum_name", "global_step", "gradient_aggregator", "linear_name", "name", "use_locking"),
 }
 
 
@@ -76,9 +87,10 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
     Parameters
     ----------
     system : {"torch", "keras", "mxnet1", "mxnet2", "brainpy", "braintools", "optax", "tensorflow", "jax", "duchi"}
-        The library.  Adadelta: "torch", "keras", "mxnet2", "brainpy", "braintools" and "optax".  FTRL: "keras" and
-        "tensorflow".  Row-wise Adagrad: "mxnet1", "mxnet2" (GroupAdaGrad) and "fbgemm".
-    method : {"adagrad", "adadelta", "ftrl", "rowwise"}, default "adagrad"
+        The library.  Adadelta: "torch", "keras", "mxnet2", "brainpy", "braintools" and "optax".  FTRL: "keras",
+        "tensorflow", "vw" and "xlearn".  Row-wise Adagrad: "mxnet1", "mxnet2" (GroupAdaGrad) and "fbgemm".
+        AdagradDA: "tensorflow".  COCOB and MADGRAD: "optax".
+    method : {"adagrad", "adadelta", "ftrl", "rowwise", "adagrad_da", "cocob", "madgrad"}, default "adagrad"
     **settings
         Under the names of this package (``lr eps initial_accumulator weight_decay lr_decay maximize rho momentum
         clip_norm clip_value rescale accumulate``) or those of the system (``learning_rate``, ``clipnorm``,
@@ -90,7 +102,8 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
     -------
     dict
         Keyword arguments of `init` and `minimize_adagrad`: ``rule``, ``lr`` and ``transforms``; ``average`` if it was
-        asked for; ``sparse_decay`` if the system does not decay just the coordinates that a sparse gradient lists.
+        asked for; ``penalty`` for AdagradDA with ``l1`` or ``l2``; ``sparse_decay`` if the system does not decay just
+        the coordinates that a sparse gradient lists.
 
     Raises
     ------
@@ -107,6 +120,9 @@ def like(system: str, method: str = "adagrad", **settings: Any) -> dict[str, Any
     MXNet counts updates from 1: with "mxnet1" and "mxnet2", a schedule is evaluated at ``begin_num_update`` + 1, + 2,
     …, and so is ``lr_scheduler``.  As there, a ``learning_rate`` replaces the initial rate of the scheduler, and 0.01,
     the default of MXNet 2, does so too; ``learning_rate=None`` keeps it.
+
+    AdagradDA of TensorFlow forgets the start at the first update; here a start other than 0 is kept until the first
+    non-zero gradient.  FTRL of xLearn starts z at 1; here z starts at 0, as in the paper.
 
     16-bit arrays have float32 accumulators also without MXNet's ``multi_precision=True``, which adds a `MasterCopy`.
 
@@ -504,6 +520,36 @@ def _tensorflow_ftrl(
     return {**options, "rule": _ftrl_rule(options["lr"], lr_power, initial_accumulator, l1, l2, l2_shrinkage, beta)}
 
 
+def _vw_ftrl(lr=0.5, beta=1.0, l1=0.0, l2=0.0):
+    return {"rule": FTRL(beta, l1, l2), "lr": lr, "transforms": ()}
+
+
+def _xlearn_ftrl(alpha=0.3, beta=1.0, l1=1e-5, l2=2e-5, lr=None):
+    # The L2 penalty is in the gradient and in the solution.
+    rule = FTRL(beta, l1, l2, initial_accumulator=1.0)
+    rate = alpha if lr is None else lr
+    return {"rule": rule, "lr": rate, "transforms": (_transform_if_set(L2Decay, l2),)}
+
+
+# --- dual averaging, coin betting ----------------------------------------------------------------------------------
+
+
+def _tensorflow_adagrad_da(lr, initial_accumulator=0.1, l1=0.0, l2=0.0):
+    options = {"rule": RDA(0.0, initial_accumulator), "lr": lr, "transforms": ()}
+    return options | ({"penalty": ElasticNet(l1, l2)} if l1 or l2 else {})
+
+
+def _optax_cocob(lr=1.0, alpha=100.0, eps=1e-8, weight_decay=0.0, weight_decay_mask=None):
+    if hasattr(lr, "_fields") or callable(lr):
+        raise ValueError("lr: a schedule scales the gradients of optax.contrib.cocob; pass a number")
+    decay = _select_arrays(_transform_if_set(L2Decay, weight_decay), weight_decay_mask)
+    return {"rule": COCOB(alpha, eps), "lr": 1.0, "transforms": (decay, None if lr == 1 else Rescale(float(lr)))}
+
+
+def _optax_madgrad(lr, momentum=0.9, weight_decay=0.0, eps=1e-6):
+    return {"rule": MADGRAD(momentum, eps), "lr": lr, "transforms": (_transform_if_set(L2Decay, weight_decay),)}
+
+
 # --- one accumulator per row -------------------------------------------------------------------------------------
 
 
@@ -564,6 +610,9 @@ _SYSTEMS: dict[str, dict[str, Callable[..., dict[str, Any]]]] = {
         "braintools": _braintools_adadelta,
         "optax": _optax_adadelta,
     },
-    "ftrl": {"keras": _keras_ftrl, "tensorflow": _tensorflow_ftrl},
+    "ftrl": {"keras": _keras_ftrl, "tensorflow": _tensorflow_ftrl, "vw": _vw_ftrl, "xlearn": _xlearn_ftrl},
+    "adagrad_da": {"tensorflow": _tensorflow_adagrad_da},
+    "cocob": {"optax": _optax_cocob},
+    "madgrad": {"optax": _optax_madgrad},
     "rowwise": {"mxnet1": _mxnet1_rowwise, "mxnet2": _mxnet2_rowwise, "fbgemm": _fbgemm_rowwise},
 }

@@ -76,8 +76,8 @@ class COCOB(NamedTuple):
 
     Notes
     -----
-    The learning rate multiplies the step from the present x to the new one, as in optax; the paper has none, so use
-    1.0.  :math:`x_0` is the value of a coordinate before its first non-zero gradient.
+    The learning rate multiplies the step from the present x to the new one; the paper has none, so use 1.0.  That of
+    optax multiplies the gradients.  :math:`x_0` is the value of a coordinate before its first non-zero gradient.
 
     References
     ----------

@@ -5,6 +5,8 @@ import pytest
 
 from adagrad_nb import (
     EMA,
+    FTRL,
+    RDA,
     Accumulate,
     Adadelta,
     Adagrad,
@@ -21,6 +23,7 @@ from adagrad_nb import (
     Only,
     Piecewise,
     Polynomial,
+    Rescale,
     Shift,
     SkipNonFinite,
     init,
@@ -106,6 +109,62 @@ def mxnet2_adadelta(x, g, s, t, lr=0.7, wd=0.01, eps=1e-6, rho=0.9, rescale=0.5,
     step = np.sqrt(s.get("D", 0) + eps) / np.sqrt(s["E"] + eps) * g
     s["D"] = rho * s.get("D", 0) + (1 - rho) * step**2
     return x - lr * step
+
+
+def xlearn_ftrl(x, g, s, t, alpha=0.5, beta=0.7, lambda_1=0.02, lambda_2=0.1):
+    """xLearn 0.4.4, LinearScore::calc_grad_ftrl, with z from 0 instead of 1."""
+    g = lambda_2 * x + g
+    old, s["n"] = s.get("n", 1.0), s.get("n", 1.0) + g**2
+    s["z"] = s.get("z", 0) + g - (np.sqrt(s["n"]) - np.sqrt(old)) / alpha * x
+    solution = (np.sign(s["z"]) * lambda_1 - s["z"]) / ((beta + np.sqrt(s["n"])) / alpha + lambda_2)
+    return np.where(np.abs(s["z"]) <= lambda_1, 0.0, solution)
+
+
+def tensorflow_adagrad_da(x, g, s, t, lr=0.5, l1=0.02, l2=0.1, first=0.3):
+    """TensorFlow, ApplyAdagradDA, where global_step counts from 1."""
+    s["ga"], s["gg"] = s.get("ga", 0) + g, s.get("gg", first) + g**2
+    shrunk = np.sign(s["ga"]) * np.maximum(np.abs(s["ga"]) - l1 * (t + 1), 0)
+    return -lr * shrunk / (l2 * (t + 1) * lr + np.sqrt(s["gg"]))
+
+
+FROM_ZERO = [
+    (xlearn_ftrl, "xlearn", "ftrl", {"alpha": 0.5, "beta": 0.7, "lambda_1": 0.02, "lambda_2": 0.1}),
+    (
+        tensorflow_adagrad_da,
+        "tensorflow",
+        "adagrad_da",
+        {
+            "learning_rate": 0.5,
+            "initial_gradient_squared_accumulator_value": 0.3,
+            "l1_regularization_strength": 0.02,
+            "l2_regularization_strength": 0.1,
+            "global_step": None,
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("formula", "system", "method", "settings"), FROM_ZERO, ids=["xlearn", "tensorflow"])
+def test_iterates_from_zero_follow_the_formula_of_the_system(formula, system, method, settings, problem):
+    _, gradients = problem
+    gradients = np.clip(gradients, -10, 10)
+    x, s = np.zeros(40), {}
+    for t, g in enumerate(gradients):
+        x = formula(x, g, s, t)
+    assert 0 < np.count_nonzero(x) < x.size
+    actual = apply_updates(like(system, method, **settings), np.zeros(40), gradients)
+    np.testing.assert_allclose(actual, x, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(actual == 0, x == 0)
+
+
+def test_ftrl_of_vowpal_wabbit_and_defaults():
+    assert like("vw", "ftrl") == {"rule": FTRL(1.0), "lr": 0.5, "transforms": ()}
+    assert like("vw", "ftrl", ftrl_alpha=0.1, ftrl_beta=0.5, l1=0.1)["rule"] == FTRL(0.5, 0.1)
+    assert like("xlearn", "ftrl", lr=0.1)["lr"] == 0.1
+    assert like("tensorflow", "adagrad_da", lr=0.1) == {"rule": RDA(0.0, 0.1), "lr": 0.1, "transforms": ()}
+    assert like("optax", "cocob", learning_rate=0.5)["transforms"] == (Rescale(0.5),)
+    with pytest.raises(ValueError, match="^lr: a schedule scales the gradients"):
+        like("optax", "cocob", learning_rate=InverseSqrt(1.0))
 
 
 FORMULAS = [
@@ -244,7 +303,7 @@ def test_options_fit_the_minimisers():
     [
         (("tourch",), {}, "torch, keras, mxnet1"),
         (("jax", "adadelta"), {"lr": 1.0}, "torch, keras, mxnet2, brainpy, braintools, optax"),
-        (("torch", "adam"), {}, "adagrad, adadelta, ftrl, rowwise"),
+        (("torch", "adam"), {}, "adagrad, adadelta, ftrl, "),
         (("torch", "rowwise"), {}, "mxnet1, mxnet2, fbgemm"),
         (
             ("fbgemm", "rowwise"),

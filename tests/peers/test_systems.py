@@ -537,6 +537,30 @@ def test_optax_adadelta(settings, dtype):
     assert_same(run_updates(like("optax", "adadelta", lr=0.5, **settings), dtype), x)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        ("madgrad", {"learning_rate": 0.1}),
+        ("madgrad", {"learning_rate": 0.1, "momentum": 0.5, "eps": 1e-3, "weight_decay": 0.01}),
+        ("cocob", {}),
+        ("cocob", {"learning_rate": 0.5, "alpha": 10.0, "eps": 1e-3, "weight_decay": 0.1}),
+    ],
+    ids=str,
+)
+def test_optax_contrib(method, settings, dtype):
+    jax, contrib = pytest.importorskip("jax"), pytest.importorskip("optax.contrib")
+    if not hasattr(contrib, method):
+        pytest.skip(f"this version of optax has no {method}")
+    with jax.enable_x64(dtype == np.float64):
+        x = run_optax(jax, getattr(contrib, method)(**settings), dtype)
+    actual, peak = run_updates(like("optax", method, **settings), dtype)
+    if method == "cocob" and dtype == np.float64:
+        assert_same((actual, peak), x)
+    else:  # optax rounds the root of the count in MADGRAD to float32
+        np.testing.assert_array_less(np.abs(actual - x) / peak, 1e-5)
+
+
 def run_optax(jax, optimizer, dtype):
     import optax
 
@@ -806,6 +830,8 @@ CONSTRUCTORS = [
     ("keras", "ftrl", "keras.optimizers", "Ftrl"),
     ("optax", "adagrad", "optax", "adagrad"),
     ("optax", "adadelta", "optax", "adadelta"),
+    ("optax", "cocob", "optax.contrib", "cocob"),
+    ("optax", "madgrad", "optax.contrib", "madgrad"),
     ("jax", "adagrad", "jax.example_libraries.optimizers", "adagrad"),
     ("braintools", "adagrad", "braintools.optim", "Adagrad"),
     ("braintools", "adadelta", "braintools.optim", "Adadelta"),

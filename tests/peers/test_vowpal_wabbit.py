@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
-from adagrad_nb import FTRL, Adagrad, Quantile, fit_linear, load_svmlight, load_vw
+from adagrad_nb import FTRL, Adagrad, Quantile, fit_linear, like, load_svmlight, load_vw
 
 DATA = pathlib.Path(__file__).parents[2] / "examples" / "data"
 ADAPTIVE = "--adaptive --noconstant -l 0.5"
@@ -194,3 +194,6 @@ def test_ftrl(data, lr, rule, flags, tmp_path):
     )  # fmt: skip
     model = fit_linear(X, y, rule=rule, lr=lr, intercept=False, sample_weight=weight)
     assert model.progressive_loss == pytest.approx(vw_loss, rel=1e-6)
+    words = flags.replace("--", "").split()
+    preset = like("vw", "ftrl", **dict(zip(words[::2], map(float, words[1::2]), strict=True)))
+    assert (preset["rule"], preset["lr"]) == (rule, lr)
