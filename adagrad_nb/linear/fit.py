@@ -83,7 +83,8 @@ def fit_linear(
         loss becomes softmax, and other binary losses are trained one versus rest, as with ``OneVsRest(Logistic())``.
         A record such as ``Quantile(0.9)`` has parameters of its own.
     penalty : penalty record, optional
-        Penalty on the weights.  The intercept is never penalised.
+        Penalty on the weights.  The intercept is never penalised.  `GroupL2` and `GroupLinf` are for more than two
+        classes, `Grouped` is for two classes or numbers.
     rule : rule record, default Adagrad(), or Adagrad(eps=0) with a search or `standardize_targets`
         Update rule: `Adagrad` and its variants, dual averaging (`RDA`, `FTRL`), or `Adadelta`.
         `PassiveAggressive` and `AROW` have no learning rate; their default loss is "hinge".
