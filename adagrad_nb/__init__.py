@@ -35,6 +35,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .cuda.arrays import has_cuda
+from .experiments.compare import Comparison, compare, load_comparison
 from .experiments.problems import DataProblem, FunctionProblem, problem
 from .experiments.sweep import Cell, Sweep, sweep
 from .io.arrow_reader import read_arrow, read_parquet
@@ -162,7 +163,7 @@ __all__ = [
     "AROW", "COCOB", "EMA", "FTRL", "KATE", "KT", "L1", "L2", "MADGRAD", "MCP", "RDA", "SCAD", "SGD", "Absolute",
     "Accumulate", "Adadelta", "Adagrad", "AdagradNorm", "AdagradPlusPlus", "AdaptiveClip", "AddNoise", "Anytime",
     "BlockAdagrad", "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Cell", "Checkpoint", "Chunk",
-    "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator", "Constant", "Cosine",
+    "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator", "Comparison", "Constant", "Cosine",
     "CosineRestarts", "Cyclic", "DAdaptAdagrad", "DataProblem", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "DoG",
     "DoWG", "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "FullMatrixAdagrad",
     "FunctionProblem", "Game", "GroupL2", "GroupLinf", "Grouped", "Hashed", "Hinge", "Huber", "Interaction",
@@ -172,9 +173,9 @@ __all__ = [
     "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile",
     "RateSearch", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex",
     "SketchedAdagrad", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive",
-    "SquaredHinge", "State", "Sweep", "Text", "WNGrad", "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "fit_linear",
-    "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_text",
-    "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "play", "problem", "read_arrow",
-    "read_cache", "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw", "sweep", "to_device", "to_optax",
-    "to_torch", "update", "warm_up", "write_cache",
+    "SquaredHinge", "State", "Sweep", "Text", "WNGrad", "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "compare",
+    "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_comparison", "load_model", "load_state",
+    "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
+    "play", "problem", "read_arrow", "read_cache", "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw",
+    "sweep", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
 ]  # fmt: skip

@@ -80,7 +80,11 @@ class DataProblem:
 
     def fun(self, x: np.ndarray, batch: Any = None) -> float:
         """Return the mean loss of the rows, or of the rows `batch`, plus the penalty."""
-        return self._losses(x, batch)[0] + self.penalty_value(x)
+        return self.mean_loss(x, batch) + self.penalty_value(x)
+
+    def mean_loss(self, x: np.ndarray, batch: Any = None) -> float:
+        """Return the mean loss of the rows, or of the rows `batch`, without the penalty."""
+        return self._losses(x, batch)[0]
 
     def jac(self, x: np.ndarray, batch: Any = None) -> np.ndarray:
         """Return the gradient of the mean loss of the rows, or of the rows `batch`, without the penalty."""

@@ -217,7 +217,7 @@ def sweep(
     (6, {'lr': 1.0, 'penalty': 0.0})
     """
     axes, points = _check_grid(grid, options)
-    seeds = _check_seeds(seeds)
+    seeds = check_seeds(seeds)
     if (X_test is None) != (y_test is None):
         missing = "X_test" if X_test is None else "y_test"
         raise ValueError(f"{missing}: got None; give both X_test and y_test, or neither")
@@ -359,7 +359,8 @@ def _check_grid(grid, options):
     return tuple(grid), list(itertools.product(*(range(len(values)) for values in grid.values())))
 
 
-def _check_seeds(seeds):
+def check_seeds(seeds: Sequence[int]) -> list[int]:
+    """Return a list of seeds; raise if it is empty or repeats one."""
     if isinstance(seeds, numbers.Integral) or not hasattr(seeds, "__len__") or len(seeds) == 0:
         raise TypeError(f"seeds: got {seeds!r}; must be a list of integers such as (0, 1, 2)")
     seeds = [_check.count("seeds", seed) for seed in seeds]

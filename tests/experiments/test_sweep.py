@@ -31,11 +31,10 @@ def assert_bit_equal(result, X, y):
 
 @pytest.mark.compiled_only("compares compiled kernels")
 def test_cells_equal_lone_trainings_in_compiled_code():
-    result = sweep(X, Y, {"lr": RATES, "penalty": [0.0, 0.02]}, seeds=(0, 3))
+    result = sweep(X, Y, {"lr": RATES, "penalty": [0.02, 0.05]}, seeds=(0, 3))
     assert len(result) == 12
     assert_bit_equal(result, X, Y)
-    assert result[0].options == {"lr": 0.05, "penalty": None}
-    assert result[3].options == {"lr": 0.05, "penalty": L1(0.02), "shuffle": True, "rng": 3}
+    assert result[3].options == {"lr": 0.05, "penalty": L1(0.05), "shuffle": True, "rng": 3}
 
 
 GRIDS = {
@@ -56,6 +55,10 @@ def test_cells_equal_lone_trainings(interpreted, grid):
 def test_cells_of_numbers_equal_lone_trainings(interpreted):
     grid = {"lr": RATES, "loss": ["squared"], "standardize_targets": [False, True]}
     assert_bit_equal(sweep(X[:40], NUMBERS[:40], grid), X[:40], NUMBERS[:40])
+
+
+def test_a_strength_of_zero_is_no_penalty(interpreted):
+    assert sweep(X[:20], Y[:20], {"penalty": [0]}, lr=0.5)[0].options == {"lr": 0.5, "penalty": None}
 
 
 def test_chunks_and_more_labels(interpreted):
