@@ -351,6 +351,23 @@ def plot_comparison(comparison: Any) -> Figure:
     return figure
 
 
+def draw_sparsity(axes: Axes, results: dict[str, tuple[float, float]], title: str) -> None:
+    """Draw the error of models against the proportion of their weights that are not zero.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    results : dict of str to (float, float)
+        Name, proportion of non-zero weights and error of each model.
+    title : str
+    """
+    for k, (name, (proportion, error)) in enumerate(results.items()):
+        axes.plot(proportion, error, "o", color=COLORS[k % len(COLORS)], label=name)
+        axes.annotate(f" {name}", (proportion, error), fontsize=8, color=TEXT_COLOR)
+    axes.set_xscale("log")
+    _style_axes(axes, title, "proportion of non-zero weights", "error")
+
+
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:
     """Save a figure atomically: write a temporary file, then rename it to `path`.
 
