@@ -1,4 +1,4 @@
-"""The example with the sparsity of text classification, on little data."""
+"""Examples: the sparsity of text classification on little data, and the regret of custom rules."""
 
 import importlib.util
 
@@ -72,3 +72,11 @@ def test_the_picture(example, tmp_path):
     assert [text.get_text() for text in axes.texts] == [" RDA", " FB"]
     example.save(figure, tmp_path / "sparsity.png")
     assert (tmp_path / "sparsity.png").stat().st_size > 5000
+
+
+def test_the_regret_of_custom_rules(interpreted, capsys):
+    load("custom_rule_regret").main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["LargestGradient", "Descent", "RMSProp"]
+    assert all(line.endswith("the regret is below its bound against all adversaries") for line in lines[:2])
+    assert "the preconditioner decreased, so this bound has no proof" in lines[2]
