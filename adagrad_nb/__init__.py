@@ -35,6 +35,9 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .cuda.arrays import has_cuda
+from .experiments.compare import Comparison, compare, load_comparison
+from .experiments.problems import DataProblem, FunctionProblem, problem
+from .experiments.sweep import Cell, Sweep, sweep
 from .io.arrow_reader import read_arrow, read_parquet
 from .io.column_entries import Hashed, Interaction, Numeric, OneHot, Text
 from .io.columns import Columns
@@ -159,19 +162,20 @@ def __dir__() -> list[str]:
 __all__ = [
     "AROW", "COCOB", "EMA", "FTRL", "KATE", "KT", "L1", "L2", "MADGRAD", "MCP", "RDA", "SCAD", "SGD", "Absolute",
     "Accumulate", "Adadelta", "Adagrad", "AdagradNorm", "AdagradPlusPlus", "AdaptiveClip", "AddNoise", "Anytime",
-    "BlockAdagrad", "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Checkpoint", "Chunk",
-    "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator", "Constant", "Cosine",
-    "CosineRestarts", "Cyclic", "DAdaptAdagrad", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "DoG", "DoWG",
-    "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "FullMatrixAdagrad", "Game",
-    "GroupL2", "GroupLinf", "Grouped", "Hashed", "Hinge", "Huber", "Interaction", "InverseSqrt", "InverseTime",
-    "L1Ball", "L2Ball", "L2Decay", "Ledger", "LinearModel", "Logistic", "LossScale", "MasterCopy", "Maximize",
-    "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle", "OneHot", "OneVsRest",
-    "OnlineNewtonStep", "OnlineToBatch", "Only", "OptimisticAdagrad", "PassiveAggressive", "Perceptron", "Piecewise",
-    "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile", "RateSearch", "Rates",
-    "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex", "SketchedAdagrad",
-    "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Text",
-    "WNGrad", "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "fit_linear", "from_optax", "from_torch", "has_cuda",
-    "init", "like", "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta",
-    "minimize_adagrad", "minimize_stochastic", "play", "read_arrow", "read_cache", "read_csv", "read_parquet",
-    "read_svmlight", "read_text", "read_vw", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
+    "BlockAdagrad", "Bounded", "Box", "CachedReader", "CachedRows", "Candidate", "Cell", "Checkpoint", "Chunk",
+    "ClipGlobalNorm", "ClipNorm", "ClipRMS", "ClipValue", "Columns", "Comparator", "Comparison", "Constant", "Cosine",
+    "CosineRestarts", "Cyclic", "DAdaptAdagrad", "DataProblem", "DecoupledDecay", "DelayedAdagrad", "DeviceRows", "DoG",
+    "DoWG", "EarlyStopping", "ElasticNet", "EpsilonInsensitive", "Except", "Exponential", "FullMatrixAdagrad",
+    "FunctionProblem", "Game", "GroupL2", "GroupLinf", "Grouped", "Hashed", "Hinge", "Huber", "Interaction",
+    "InverseSqrt", "InverseTime", "L1Ball", "L2Ball", "L2Decay", "Ledger", "LinearModel", "Logistic", "LossScale",
+    "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle",
+    "OneHot", "OneVsRest", "OnlineNewtonStep", "OnlineToBatch", "Only", "OptimisticAdagrad", "PassiveAggressive",
+    "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile",
+    "RateSearch", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex",
+    "SketchedAdagrad", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive",
+    "SquaredHinge", "State", "Sweep", "Text", "WNGrad", "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "compare",
+    "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_comparison", "load_model", "load_state",
+    "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
+    "play", "problem", "read_arrow", "read_cache", "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw",
+    "sweep", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
 ]  # fmt: skip

@@ -184,6 +184,10 @@ def _check_lil(matrix):
                 raise ValueError(f"index {index} in row {row}; must be in [0, {width})")
 
 
+class DivergenceError(ValueError):
+    """Error of training whose predictions, gradients or weights are not finite, although the data are."""
+
+
 class RowError(ValueError):
     """Error of a row of X.  ``renumbered(row)`` is the same error for another row number."""
 
@@ -199,12 +203,18 @@ class RowError(ValueError):
 
     def renumbered(self, row):
         """Return the error for a row that is number `row` in the data of the caller."""
-        return RowError.at_row(self.template, row)
+        return type(self).at_row(self.template, row)
+
+
+class DivergedRowError(RowError, DivergenceError):
+    """Error of a row of finite values."""
 
 
 def raise_for_row(X, row, is_too_large=False):
     """Raise the error for a row that a kernel rejected, because of its gradient if `is_too_large`."""
-    raise RowError.at_row(_row_message(X, row, is_too_large), row)
+    indices, values = (array[X.indptr[row] : X.indptr[row + 1]] for array in (X.indices, X.data))
+    is_valid = np.isfinite(values).all() and ((indices >= 0) & (indices < X.shape[1])).all()
+    raise (DivergedRowError if is_valid else RowError).at_row(_row_message(X, row, is_too_large), row)
 
 
 def _row_message(X, row, is_too_large):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .callbacks import History
     from .linear.model import LinearModel
 
+COLORS = "#1f6f8b", "#d1603d", "#5a8f3c", "#8e5ea2", "#c29b28", "#4c4c4c", "#9aa5ab", "#b0305c"  # of several lines
 TEXT_COLOR, PRIMARY_COLOR, SECONDARY_COLOR, MUTED_COLOR = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"
 MAX_NAME = 40  # characters of the name of a feature
 
@@ -305,6 +306,66 @@ def draw_path(
     axes.set_xlim(*xlim)
     axes.set_ylim(*ylim)
     axes.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=TEXT_COLOR)
+
+
+def draw_comparison(axes: Axes, comparison: Any) -> None:
+    """Draw the median and the quartiles of each method of a comparison.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    comparison : Comparison
+        With a known optimum, the difference of the objective from it is drawn on a logarithmic scale.
+    """
+    optimum = comparison.optimum_value
+    for k, name in enumerate(comparison.names):
+        bands = [np.where(np.isfinite(band), band - (optimum or 0.0), np.nan) for band in comparison.bands(name)]
+        median, low, high = bands if optimum is None else (np.where(band > 0, band, np.nan) for band in bands)
+        color = COLORS[k % len(COLORS)]
+        axes.plot(comparison.points, median, color=color, linewidth=2, label=name)
+        axes.fill_between(comparison.points, low, high, color=color, alpha=0.18, linewidth=0)
+    axes.set_xscale("log")
+    if optimum is not None:
+        axes.set_yscale("log")
+    axes.legend(frameon=False, fontsize=8)
+    label = "test loss" if comparison.measure == "test_loss" else "objective"
+    label += "" if optimum is None else " minus optimum"
+    title = f"{comparison.problem}: median and quartiles of {len(comparison.seeds)} runs"
+    _style_axes(axes, title, comparison.axis, label)
+
+
+def plot_comparison(comparison: Any) -> Figure:
+    """Return a figure of a comparison.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        Result of `compare`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, axes = _new_figure(1, 1)
+    draw_comparison(axes[0], comparison)
+    return figure
+
+
+def draw_sparsity(axes: Axes, results: dict[str, tuple[float, float]], title: str) -> None:
+    """Draw the error of models against the proportion of their weights that are not zero.
+
+    Parameters
+    ----------
+    axes : matplotlib.axes.Axes
+    results : dict of str to (float, float)
+        Name, proportion of non-zero weights and error of each model.
+    title : str
+    """
+    for k, (name, (proportion, error)) in enumerate(results.items()):
+        axes.plot(proportion, error, "o", color=COLORS[k % len(COLORS)], label=name)
+        axes.annotate(f" {name}", (proportion, error), fontsize=8, color=TEXT_COLOR)
+    axes.set_xscale("log")
+    _style_axes(axes, title, "proportion of non-zero weights", "error")
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> None:

@@ -27,6 +27,7 @@ ORDER = [
     ["minimize", "linear"],
     ["regret"],
     ["testing", "warmup", "plots"],
+    ["experiments"],
     ["__init__"],
     ["cli"],
     ["__main__"],

@@ -15,7 +15,8 @@ KERNELS = {"linear/kernels", "optim/kernels"}  # the only packages below those o
 # Optional packages, and the modules that may import them, in functions only.
 ADAPTERS = {
     "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli/monitor"}, "sklearn": {"linear/estimators"},
-    "zstandard": {"io/source"}, "pyarrow": {"io/arrow", "io/csv_reader", "io/arrow_reader"},
+    "pandas": {"experiments/tables"}, "zstandard": {"io/source"},
+    "pyarrow": {"io/arrow", "io/csv_reader", "io/arrow_reader"},
 }  # fmt: skip
 
 # {(rule, module, subject of the offence): reason}

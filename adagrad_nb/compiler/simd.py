@@ -73,6 +73,17 @@ def _overload_one_like(x):
     return lambda x: dtype(1)
 
 
+def number_like(k, x):
+    """Return the number k in the precision of x."""
+    return type(x)(k)
+
+
+@bind(number_like)
+def _overload_number_like(k, x):
+    dtype = x.dtype if isinstance(x, Vector) else x
+    return lambda k, x: dtype(k)
+
+
 # Magnitudes whose squares are far from overflow.
 MAGNITUDE_LIMITS: dict[type, np.floating] = {np.float32: np.float32(2.0**58), np.float64: np.float64(2.0**500)}
 SMALLEST_ACCURATE_NORMS = {
@@ -223,6 +234,36 @@ def _overload_store_entry(array, i, c, value):
         array[i, c] = value
 
     return store_number
+
+
+def load_slots(arrays, i, c, vector):
+    """Return the entries, or the SIMD vectors like `vector`, at (i, c) of a tuple of arrays."""
+    return tuple(array[i, c] for array in arrays)
+
+
+def store_slots(arrays, i, c, values):
+    """Store numbers or SIMD vectors at (i, c) of a tuple of arrays."""
+    for array, entry in zip(arrays, values, strict=True):
+        array[i, c] = entry
+
+
+@bind(load_slots)
+def _overload_load_slots(arrays, i, c, vector):
+    if len(arrays) == 0:
+        return lambda arrays, i, c, vector: ()
+    return lambda arrays, i, c, vector: (load_entry(arrays[0], i, c, vector),) + load_slots(arrays[1:], i, c, vector)
+
+
+@bind(store_slots)
+def _overload_store_slots(arrays, i, c, values):
+    if len(arrays) == 0:
+        return lambda arrays, i, c, values: None
+
+    def store_each(arrays, i, c, values):
+        store_entry(arrays[0], i, c, values[0])
+        store_slots(arrays[1:], i, c, values[1:])
+
+    return store_each
 
 
 # --- arithmetic --------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from ..records.group_penalties import Grouped, is_group_penalty
 from ..records.losses import has_probabilities, target_type
 from ..records.multiclass_losses import IndependentOutputs, OneVsRest, is_multi_output_loss
 from ..records.rules import has_row_step
-from ..records.schedules import Rates, RateSearch, has_several_rates
+from ..records.schedules import Constant, Rates, RateSearch, has_several_rates
 from . import file_schema
 from .explanation import Explanation, explain
 from .kernels import multi_rows, rows
@@ -441,6 +441,58 @@ class LinearModel:
         self._require_rates("progressive_losses")
         losses, weight = self.selection.losses(self.loss_sums), self.loss_sums[-1]
         return losses / weight if weight else np.full(losses.size, np.nan)
+
+    def single_rate(self, index: int) -> LinearModel:
+        """Return the model of one of several learning rates, bit-equal to a model trained with this rate alone.
+
+        Parameters
+        ----------
+        index : int
+            Position in `rates`.
+
+        Returns
+        -------
+        LinearModel
+            A copy with one learning rate, which can be trained further.
+
+        Raises
+        ------
+        AttributeError
+            If the model was trained with one learning rate, or searched for it.
+        ValueError
+            If the learning rates have a schedule other than `Constant`, which no single number replaces.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from adagrad_nb import Rates, fit_linear
+        >>> X = np.random.default_rng(0).normal(size=(100, 3))
+        >>> several = fit_linear(X, X[:, 0] > 0, lr=Rates((0.1, 0.5)))
+        >>> single = fit_linear(X, X[:, 0] > 0, lr=0.5)
+        >>> bool(np.all(several.single_rate(1).coef == single.coef))
+        True
+        """
+        self._require_rates("single_rate")
+        if self.is_searching:
+            raise AttributeError("single_rate: the model searched for its learning rate; use lr=Rates()")
+        parameters, state = self.parameters, self.parameters.state
+        if not isinstance(state.lr.schedule, Constant):
+            raise ValueError(f"single_rate: the learning rates have the schedule {state.lr.schedule!r}; use Constant()")
+        index = range(parameters.n_outputs)[index]
+        new = LinearModel(
+            self.n_features, self.dtype, self.loss, state.rule, state.lr.values[index] * state.lr.schedule.lr,
+            state.penalty, self.has_intercept, self.average, self.batch_size,
+            standardize_targets=self.standardize_targets,
+        )  # fmt: skip
+        for name in ("n_seen", "target", "columns", "reader_options", "is_weights_only", "expects_known_rows"):
+            setattr(new, name, getattr(self, name))
+        if self.target_scaling is not None:
+            new.target_scaling = self.target_scaling.copy()
+            new.parameters.rate_scale = new._rate_scale()
+        new.loss_sums[:] = self.loss_sums[index], self.loss_sums[-1]
+        first_update = 0 if parameters.iterate_sums is None else parameters.iterate_sums.first_update
+        new.parameters.restore(parameters.arrays_of_output(index), parameters.t, first_update)
+        return new
 
     @property
     def has_several_rates(self) -> bool:

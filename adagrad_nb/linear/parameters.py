@@ -887,6 +887,17 @@ class MultiOutput(Parameters):
         used = self.n_outputs
         return {"table": self.table[:, :, :used], "bias": self.bias_table[:, :, :used]}
 
+    def arrays_of_output(self, index: int) -> dict[str, Any]:
+        """Return copies of the arrays of one output, under the names of `SingleOutput.to_arrays`."""
+        arrays = {name: array.copy() for name, array in self.to_arrays().items() if name in ("last", "summed_rates")}
+        for table, weights, slot in ((self.table, "w", "slot"), (self.bias_table, "bias", "bias_slot")):
+            names = [weights, *(f"{slot}{k}" for k in range(table.shape[1] - 1))]
+            arrays |= {name: table[:, k, index].copy() for k, name in enumerate(names)}
+        if self.iterate_sums is not None:
+            sums = {"total": self.iterate_sums.sums, "bias_total": self.iterate_sums.bias_sums}
+            arrays |= {name: array[:, index].copy() for name, array in sums.items()}
+        return arrays
+
     def _from_arrays(self, arrays):
         used = self.n_outputs
         self.table[:, :, :used], self.bias_table[:, :, :used] = arrays["table"], arrays["bias"]

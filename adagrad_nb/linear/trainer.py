@@ -252,17 +252,17 @@ class Trainer:
 
 
 def check_finite(model, columns=(), rows="last rows give"):
-    """Raise ValueError if the losses or the weights, of all features or of `columns`, are not finite.
+    """Raise DivergenceError if the losses or the weights, of all features or of `columns`, are not finite.
 
     A row whose prediction is not finite raises, but no row follows the last ones.
     """
     if model.is_searching and math.isinf(model.progressive_loss):
-        raise ValueError(
+        raise _csr.DivergenceError(
             "X: the losses of all learning rates are infinite; the values, the targets or the sample weights are "
             "too large, scale them, or use dtype=float64"
         )
     if not model.selection.is_finite(model.parameters, model.loss_sums, columns):
-        raise ValueError(
+        raise _csr.DivergenceError(
             f"X: the {rows} weights that are not finite; the values, the targets or the learning rate are too large, "
             "scale X and y or use a smaller lr"
         )

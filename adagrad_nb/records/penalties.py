@@ -15,6 +15,8 @@ coordinate i:
     Distance from optimality at a gradient g of the loss.  Default: ``abs(x - prox(x - g, 1, i))``.
 ``prox_steps_add``
     True if two proximal steps equal one whose step size is the sum of theirs.  Default: False.
+``branchless_prox_k``
+    True if `prox_k` runs on SIMD vectors too, with `number_like` for k.  Default: False.
 
 Strengths and bounds are numbers, or arrays with one entry per coordinate.
 """
@@ -26,7 +28,7 @@ from .._check import check_bounds_order, record_methods
 from .._legacy import get_member
 from ..compiler.jit import jitable, method, pick
 from ..compiler.power import inverse_power
-from ..compiler.simd import one_like
+from ..compiler.simd import number_like, one_like
 from .proximal import clip, elastic_sum, geometric_sum, soft_threshold, soft_threshold_sum
 
 
@@ -126,7 +128,7 @@ class L1(NamedTuple):
     strength: float | Any
 
     prox_steps_add = True
-    branchless = True
+    branchless = branchless_prox_k = True
     domain = {"strength": "[0, inf)"}
 
     def value(self, x, i):
@@ -136,7 +138,7 @@ class L1(NamedTuple):
         return soft_threshold(x, w * pick(self.strength, i))
 
     def prox_k(self, x, w, k, i):
-        return soft_threshold(x, type(w)(k) * (w * pick(self.strength, i)))
+        return soft_threshold(x, number_like(k, w) * (w * pick(self.strength, i)))
 
     def prox_k_sum(self, x, w, k, i):
         return soft_threshold_sum(x, w * pick(self.strength, i), type(w)(k))

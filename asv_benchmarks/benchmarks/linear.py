@@ -1,6 +1,6 @@
 """`fit_linear`: time and progressive loss of one pass over text-like rows and rows with millions of features."""
 
-from adagrad_nb import L1, L2, ElasticNet, fit_linear
+from adagrad_nb import L1, L2, ElasticNet, fit_linear, sweep
 
 from .common import SIZES, even_rows, median_seconds, text_like
 
@@ -70,6 +70,30 @@ class Scaled:
         return fit_linear(self.X, self.y, **self.options).progressive_loss
 
     track_progressive_loss.unit = "mean loss"
+
+
+class Sweep:
+    """Eight learning rates and four strengths of L1 in passes of eight models."""
+
+    grid = {"lr": [0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.2, 1.6], "penalty": [1e-6, 1e-5, 1e-4, 1e-3]}
+    timeout = 300
+
+    def setup_cache(self):
+        return text_like(SIZES["rows"] // 10)
+
+    def setup(self, data):
+        X, y = data
+        self.lone_options = [cell.options for cell in sweep(X[:100], y[:100], self.grid)]  # compiles
+        fit_linear(X[:100], y[:100], **self.lone_options[0])
+
+    def time_sweep(self, data):
+        sweep(*data, self.grid)
+
+    def track_part_of_lone_trainings(self, data):
+        lone = median_seconds(lambda: [fit_linear(*data, **options) for options in self.lone_options])
+        return median_seconds(lambda: sweep(*data, self.grid)) / lone
+
+    track_part_of_lone_trainings.unit = "of the time"
 
 
 class Predict:

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 from ...compiler.jit import borrow_arrays, jit, jitable
 from ...records.schedules import at
 from .mini_batch import clear_slots
-from .multi_lazy import catch_up_features, record_features
+from .multi_lazy import catch_up_features, fill_rates, record_features
 from .multi_rows import (
     MultiRowBuffers,
     can_learn_from,
     compute_losses_and_slopes,
-    dot_outputs,
+    compute_scores,
     update_features,
     update_row,
 )
@@ -57,7 +57,7 @@ def sum_multi_gradient(spec, rows, weights, batch, loss_sums, t, position):
                 continue
             return position, status, count, n
         catch_up_features(spec_at_update(spec, t), weights, row_buffers, columns, t)
-        dot_outputs(w, columns, x, bias, row_buffers.p)
+        compute_scores(spec.loss, w, columns, x, bias, row_buffers.p)
         if not can_learn_from(spec.loss, scores):
             return position, NOT_FINITE, count, n
         if has_too_large(x, h):
@@ -98,14 +98,10 @@ def learn_multi_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
     rows, weights, batch = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(batch)
     w, s, _, bias, bias_slots = weights
     _, g, bias_g, touched, _, batch_sums, row_buffers = batch
-    lr, rate_factors, bias_column, bias_value = (
-        row_buffers.lr,
-        row_buffers.rate_factors,
-        row_buffers.bias_column,
-        row_buffers.bias_value,
-    )
+    rate_factors, bias_column, bias_value = row_buffers.rate_factors, row_buffers.bias_column, row_buffers.bias_value
     position = start
     while position < stop:
+        fill_rates(row_buffers, at(spec.schedule, t) * 1.0)
         end, status, count, n = sum_multi_gradient(spec, rows, weights, batch, loss_sums, t, position)
         if status != DONE:
             clear_slots(batch, count)
@@ -115,9 +111,6 @@ def learn_multi_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
             continue
         for l in range(loss_sums.shape[0]):
             loss_sums[l] = batch_sums[l]
-        rate = at(spec.schedule, t) * 1.0
-        for c in range(rate_factors.shape[0]):
-            lr[0, c] = rate_factors[c] * rate
         n_rows = w.dtype.type(n)
         for k in range(count):
             for c in range(rate_factors.shape[0]):

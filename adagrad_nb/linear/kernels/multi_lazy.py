@@ -7,10 +7,12 @@ from typing import Any, NamedTuple
 
 from numba import types
 
-from ...compiler.jit import bind, cast_like, field_type, jitable, load, method
+from ...compiler.jit import bind, cast_like, field_type, force_inline, jitable, load, method
+from ...compiler.simd import LANES8, load_lanes4, load_lanes8, load_lanes_like, load_slots, store_lanes
 from ...records.dual_averaging import primal
 from ...records.group_penalties import group_prox, is_group_penalty
-from ...records.rules import cumulative_step_size
+from ...records.penalties import prox_k
+from ...records.rules import cumulative_step_size, step_size
 from ...records.schedules import at
 from .lazy import (
     ClosedForm,
@@ -67,6 +69,11 @@ def output_spec(spec, rate_factor, i):
     """Return the records of one output at feature i, whose learning rate is multiplied by `rate_factor`."""
     schedule = OutputSchedule(spec.schedule, feature_rate_factor(spec, rate_factor, i))
     return LearnerSpec(spec.loss, spec.update, spec.bias_update, schedule, spec.lazy, spec.intercept)
+
+
+def is_branchless(record):
+    """Return whether the methods of a record run on SIMD vectors."""
+    return getattr(getattr(record, "instance_class", None), "branchless", False)
 
 
 def has_group_penalty(spec):
@@ -133,6 +140,48 @@ def catch_up_each(spec, w, k, s, last_update, buffers, i, t):
 
 
 @jitable
+def fill_rates(buffers, rate):
+    """Set the learning rate of each output, where `rate` is that of the schedule."""
+    for c in range(buffers.rate_factors.shape[0]):
+        buffers.lr[0, c] = buffers.rate_factors[c] * rate
+
+
+@force_inline()
+def _catch_up_lanes(spec, w, k, s, i, c, lr, n_missed):
+    """Apply the missed updates to one SIMD vector of outputs of feature i, starting at output c."""
+    x = load_lanes_like(w, k, c, lr)
+    step = step_size(spec.update.rule, load_slots(s, i, c, lr), lr)
+    store_lanes(w, k, c, prox_k(spec.update.penalty, x, step, n_missed, i))
+
+
+@force_inline()
+def catch_up_vectors(spec, w, k, s, last_update, buffers, i, t):
+    """Apply the missed updates before t to the outputs w[k] of feature i, at a constant learning rate."""
+    first, lr = last_update[i], buffers.lr
+    if first >= t:
+        return
+    c = 0
+    while c + LANES8 <= w.shape[1]:
+        _catch_up_lanes(spec, w, k, s, i, c, load_lanes8(lr, 0, c), t - first)
+        c += LANES8
+    if c < w.shape[1]:
+        _catch_up_lanes(spec, w, k, s, i, c, load_lanes4(lr, 0, c), t - first)
+
+
+def can_catch_up_vectors(spec):
+    """Return whether the type of a `LearnerSpec` has missed updates in a closed form that runs on SIMD vectors."""
+    update = field_type(spec, "update")
+    penalty = field_type(update, "penalty")
+    return (
+        field_type(spec, "lazy").instance_class is ClosedForm
+        and spec.instance_class is LearnerSpec
+        and is_branchless(field_type(update, "rule"))
+        and is_branchless(penalty)
+        and getattr(penalty.instance_class, "branchless_prox_k", False)
+    )
+
+
+@jitable
 def catch_up_group(spec, w, k, s, last_update, buffers, i, t):
     """Apply the missed updates before t to the outputs w[k] of feature i as a group."""
     first = update_times(last_update)[i]
@@ -167,6 +216,10 @@ def catch_up_outputs(spec, w, k, s, last_update, buffers, i, t):
 @bind(catch_up_outputs)
 def _overload_catch_up_outputs(spec, w, k, s, last_update, buffers, i, t):
     function = _choose_catch_up(_strategy_class(spec), has_group_penalty(spec))
+    if can_catch_up_vectors(spec):
+        return lambda spec, w, k, s, last_update, buffers, i, t: catch_up_vectors(
+            spec, w, k, s, last_update, buffers, i, t
+        )
     return lambda spec, w, k, s, last_update, buffers, i, t: function(spec, w, k, s, last_update, buffers, i, t)
 
 

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 from ...compiler.intrinsics import prefetch
 from ...compiler.jit import (
     FORCE_INLINE,
-    bind,
     bind_inlined,
     borrow_arrays,
     force_inline,
@@ -25,13 +24,13 @@ from ...compiler.jit import (
 from ...compiler.simd import (
     LANES8,
     LANES16,
-    load_entry,
     load_lanes4,
     load_lanes8,
     load_lanes16,
     load_lanes_like,
-    store_entry,
+    load_slots,
     store_lanes,
+    store_slots,
 )
 from ...records.coordinate import Update, apply_update
 from ...records.group_penalties import is_group_penalty
@@ -44,7 +43,9 @@ from .multi_lazy import (
     apply_group_penalty,
     catch_up_features,
     catch_up_outputs,
+    fill_rates,
     has_group_penalty,
+    is_branchless,
     record_features,
 )
 from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, column_at, has_too_large, open_row, spec_at_update
@@ -85,11 +86,6 @@ def update_features(update, w, s, columns, x, buffers, t):
         for c in range(w.shape[1]):
             w[i, c], state = apply_update(update, w[i, c], z[0, c] * x[k], load(s, (i, c)), lr[0, c], t, i)
             store(s, (i, c), state)
-
-
-def is_branchless(record):
-    """Return whether the methods of a record run on SIMD vectors."""
-    return getattr(getattr(record, "instance_class", None), "branchless", False)
 
 
 @bind_inlined(update_features)
@@ -135,36 +131,6 @@ def _update_lanes(update, w, s, columns, x, c, slopes, t):
         store_slots(s, i, c, state)
 
 
-def load_slots(arrays, i, c, vector):
-    """Return the entries, or the SIMD vectors like `vector`, at (i, c) of a tuple of arrays."""
-    return tuple(array[i, c] for array in arrays)
-
-
-def store_slots(arrays, i, c, values):
-    """Store numbers or SIMD vectors at (i, c) of a tuple of arrays."""
-    for array, entry in zip(arrays, values, strict=True):
-        array[i, c] = entry
-
-
-@bind(load_slots)
-def _overload_load_slots(arrays, i, c, vector):
-    if len(arrays) == 0:
-        return lambda arrays, i, c, vector: ()
-    return lambda arrays, i, c, vector: (load_entry(arrays[0], i, c, vector),) + load_slots(arrays[1:], i, c, vector)
-
-
-@bind(store_slots)
-def _overload_store_slots(arrays, i, c, values):
-    if len(arrays) == 0:
-        return lambda arrays, i, c, values: None
-
-    def store_each(arrays, i, c, values):
-        store_entry(arrays[0], i, c, values[0])
-        store_slots(arrays[1:], i, c, values[1:])
-
-    return store_each
-
-
 @force_inline()
 def _update_row_of_groups(spec, w, s, columns, x, buffers, t):
     """Update the features of a row, and apply the group penalty to the outputs of each."""
@@ -200,20 +166,39 @@ def dot_outputs(w, columns, x, bias, p):
         p[0, c] = total
 
 
-@bind_inlined(dot_outputs)
-def _overload_dot_outputs(w, columns, x, bias, p):
+def compute_scores(loss, w, columns, x, bias, p):
+    """p = sum of x[k] w[columns[k]] + bias, for each output; of independent outputs, as `learn_rows` sums them"""
+    dot_outputs(w, columns, x, bias, p)
+
+
+def _make_dot_of_vectors(dot_lanes):
+    """Return a loop over the SIMD vectors of outputs, whose products with a row `dot_lanes` sums."""
+
+    @force_inline()
     def dot_vectors(w, columns, x, bias, p):
         c = 0
         while c + LANES16 <= w.shape[1]:
-            store_lanes(p, 0, c, _dot_lanes(w, columns, x, c, load_lanes16(bias, 0, c)))
+            store_lanes(p, 0, c, dot_lanes(w, columns, x, c, load_lanes16(bias, 0, c)))
             c += LANES16
         if c + LANES8 <= w.shape[1]:
-            store_lanes(p, 0, c, _dot_lanes(w, columns, x, c, load_lanes8(bias, 0, c)))
+            store_lanes(p, 0, c, dot_lanes(w, columns, x, c, load_lanes8(bias, 0, c)))
             c += LANES8
         if c < w.shape[1]:
-            store_lanes(p, 0, c, _dot_lanes(w, columns, x, c, load_lanes4(bias, 0, c)))
+            store_lanes(p, 0, c, dot_lanes(w, columns, x, c, load_lanes4(bias, 0, c)))
 
     return dot_vectors
+
+
+@bind_inlined(dot_outputs)
+def _overload_dot_outputs(w, columns, x, bias, p):
+    return lambda w, columns, x, bias, p: _dot_vectors(w, columns, x, bias, p)
+
+
+@bind_inlined(compute_scores)
+def _overload_compute_scores(loss, w, columns, x, bias, p):
+    if loss.instance_class is IndependentOutputs:
+        return lambda loss, w, columns, x, bias, p: _dot_vectors_in_order(w, columns, x, bias, p)
+    return lambda loss, w, columns, x, bias, p: _dot_vectors(w, columns, x, bias, p)
 
 
 @force_inline()
@@ -231,7 +216,19 @@ def _dot_lanes(w, columns, x, c, total):
     return (total + second) + (third + fourth)
 
 
-def fill_losses_and_slopes(loss, y, scores, buffers, h):
+@force_inline()
+def _dot_lanes_in_order(w, columns, x, c, total):
+    """Add the products of one SIMD vector of outputs to `total`, in the order of the columns."""
+    for k in range(columns.shape[0]):
+        total = total + load_lanes_like(w, columns[k], c, total) * x[k]
+    return total
+
+
+_dot_vectors, _dot_vectors_in_order = (_make_dot_of_vectors(dot) for dot in (_dot_lanes, _dot_lanes_in_order))
+
+
+@jitable
+def fill_each_output(loss, y, scores, buffers, h):
     """Set the losses and slopes of a row for models with the same loss; a score that is not finite has no slope."""
     z, losses = buffers.z, buffers.losses
     for l in range(scores.shape[0]):
@@ -240,10 +237,15 @@ def fill_losses_and_slopes(loss, y, scores, buffers, h):
         losses[0, l] = value(loss, y, scores[l]) * h if is_finite else math.inf
 
 
+def fill_losses_and_slopes(loss, y, scores, buffers, h):
+    """Call `fill_each_output`, or compute the same in SIMD vectors, whose logarithm may round otherwise."""
+    fill_each_output(loss, y, scores, buffers, h)
+
+
 @bind_inlined(fill_losses_and_slopes)
 def _overload_fill_losses_and_slopes(loss, y, scores, buffers, h):
     if not is_branchless(loss):
-        return fill_losses_and_slopes
+        return lambda loss, y, scores, buffers, h: fill_each_output(loss, y, scores, buffers, h)
 
     def fill_vectors(loss, y, scores, buffers, h):
         p, z, losses = buffers.p, buffers.z, buffers.losses
@@ -301,7 +303,7 @@ def record_losses(losses, h, loss_sums):
 @jitable
 def _add_losses(loss, y, scores, slopes, buffers, h, loss_sums):
     """Set the slopes of a row and add the loss of each model; a search has more sums than models and weights."""
-    fill_candidates(loss, y, scores, slopes, buffers, h)
+    fill_each_output(loss.loss, y, scores, buffers, h)
     if loss_sums.shape[0] > scores.shape[0] + 1:
         record_losses(buffers.losses, h, loss_sums)
     else:
@@ -366,8 +368,8 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
     rows, weights, buffers = borrow_arrays(rows), borrow_arrays(weights), borrow_arrays(buffers)
     y = rows.y
     w, s, _, bias, bias_slots = weights
-    p, z, lr, rate_factors = buffers.p, buffers.z, buffers.lr, buffers.rate_factors
-    n_outputs = rate_factors.shape[0]
+    p, z = buffers.p, buffers.z
+    n_outputs = buffers.rate_factors.shape[0]
     is_large = w.shape[0] * w.shape[1] * (len(s) + 1) * w.itemsize > PREFETCH_BYTES
     last_rate = -1.0
     scores, slopes = p[0, :n_outputs], z[0, :n_outputs]
@@ -377,19 +379,18 @@ def learn_multi_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             if status == NO_WEIGHT:
                 continue
             return position, status, t
+        rate = at(spec.schedule, t) * 1.0
+        if rate != last_rate:
+            last_rate = rate
+            fill_rates(buffers, rate)
         catch_up_features(spec_at_update(spec, t), weights, buffers, columns, t)
-        dot_outputs(w, columns, x, bias, p)
+        compute_scores(spec.loss, w, columns, x, bias, p)
         if not can_learn_from(spec.loss, scores):
             return position, NOT_FINITE, t
         if has_too_large(x, h):
             return position, TOO_LARGE, t
         compute_losses_and_slopes(spec.loss, y[r], scores, slopes, buffers, h, loss_sums)
         loss_sums[-1] += h
-        rate = at(spec.schedule, t) * 1.0
-        if rate != last_rate:
-            last_rate = rate
-            for c in range(n_outputs):
-                lr[0, c] = rate_factors[c] * rate
         if is_large:
             prefetch_row(rows, w, s, position + 1, stop)
         update_row(spec, w, s, columns, x, buffers, t)
@@ -405,6 +406,7 @@ def catch_up_columns(spec, weights, columns, buffers, t, out):
     """out[k] = weights of feature columns[k] after all updates before t; `columns` is an array, or () for all"""
     spec, weights = borrow_arrays(spec), borrow_arrays(weights)
     w, s, last_update, _, _ = weights
+    fill_rates(buffers, at(spec.schedule, t) * 1.0)
     for k in range(out.shape[0]):
         i = column_at(columns, k)
         for c in range(w.shape[1]):
@@ -448,6 +450,7 @@ def score_row(spec, weights, columns, values, n_columns, buffers, t, out):
     """
     spec, weights = borrow_arrays(spec), borrow_arrays(weights)
     w, s, last_update, bias, _ = weights
+    fill_rates(buffers, at(spec.schedule, t) * 1.0)
     for c in range(w.shape[1]):
         out[0, c] = bias[0, c]
     for k in range(columns.shape[0]):

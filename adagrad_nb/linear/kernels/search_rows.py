@@ -28,24 +28,30 @@ import math
 from typing import Any, NamedTuple
 
 from ...compiler.jit import bind_inlined, borrow_arrays, cast_like, field_type, force_inline, jit, jitable, load
-from ...compiler.simd import LANES8, load_entry, load_lanes4, load_lanes8, one_like, store_entry
+from ...compiler.simd import (
+    LANES8,
+    load_entry,
+    load_lanes4,
+    load_lanes8,
+    load_slots,
+    one_like,
+    store_entry,
+    store_slots,
+)
 from ...records.invariant_steps import invariant_step
 from ...records.multiclass_losses import CandidateClasses, OneVsRest, class_step, is_multi_output_loss
 from ...records.penalties import prox
 from ...records.rules import step, step_size
 from ...records.schedules import at
-from .multi_lazy import catch_up_features, record_features
+from .multi_lazy import catch_up_features, is_branchless, record_features
 from .multi_rows import (
     PREFETCH_BYTES,
     can_learn_from,
     dot_outputs,
     fill_candidates,
-    is_branchless,
-    load_slots,
     loss_and_gradient,
     prefetch_row,
     record_losses,
-    store_slots,
 )
 from .rows import DONE, NO_WEIGHT, NOT_FINITE, TOO_LARGE, has_too_large, open_row, spec_at_update
 from .scaled_rows import MAX_RATIO, accumulated_slope, add_squares, first_slope
