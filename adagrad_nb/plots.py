@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .callbacks import History
     from .linear.model import LinearModel
+    from .regret.curves import RegretCurves
 
 TEXT_COLOR, PRIMARY_COLOR, SECONDARY_COLOR, MUTED_COLOR = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"
 MAX_NAME = 40  # characters of the name of a feature
@@ -271,6 +272,24 @@ def _draw_quality(axes, model, y, scores):
             draw_calibration(axes[1], positive, model.predict_from_scores(scores))
         else:
             draw_margins(axes[1], positive, scores)
+
+
+def draw_regret(axes: Axes, curves: RegretCurves) -> None:
+    """Draw the regret of each model, as a solid line, and its certificate, dashed, against the number of rows."""
+    for m, name in enumerate(curves.names):
+        (line,) = axes.plot(curves.rows, curves.regret[m], linewidth=2, label=name)
+        axes.plot(curves.rows, curves.certificates[m], linewidth=1, linestyle="--", color=line.get_color())
+    axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=1.0)
+    axes.legend(frameon=False, fontsize=8)
+    _style_axes(axes, "Regret (solid) and its certificate (dashed)", "rows", "regret")
+
+
+def plot_regret(curves: RegretCurves) -> Figure:
+    """Return a figure of the curves that `adagrad_nb.regret` returns; `save` writes it to a file."""
+    figure, (axes,) = _new_figure(1, 1)
+    draw_regret(axes, curves)
+    return figure
 
 
 def draw_path(
