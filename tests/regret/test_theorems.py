@@ -61,12 +61,10 @@ def test_the_mean_of_the_iterates_is_within_regret_over_rounds():
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="learns from all of a9a")
 def test_a9a():
     X, y = load_svmlight(DATA / "a9a.xz")
-    model, best = fit_linear(X, y, lr=0.5, intercept=False, ledger=True), best_fixed(X, y)
-    assert best.total == pytest.approx(10504.8529, abs=1e-3)
-    assert best.gap * 32561 < 1e-3
-    assert model.progressive_loss * 32561 - best.total == pytest.approx(580.51, abs=0.05)
-    ledger = model.ledger
-    assert ledger.regret(best) == pytest.approx(1265.7, abs=0.5)
+    model, best = fit_linear(X, y, lr=0.5, intercept=False, ledger=True), best_fixed(X, y, tol=1e-2)
+    assert 0 <= best.total - 10504.8529 <= min(0.1, best.gap * 32561)  # the optimum is 10504.8529
+    ledger, regret = model.ledger, model.progressive_loss * 32561 - best.total
+    assert regret == pytest.approx(580.5, abs=0.1)
+    assert regret <= ledger.regret(best) <= ledger.certificate(best)
     assert ledger.energy.sum() / 4 == pytest.approx(821.4, abs=0.1)  # the second term of the certificate
     assert np.sqrt(ledger.squares).sum() / 2 == pytest.approx(850.1, abs=0.1)  # that of theorem 5
-    assert ledger.certificate(best) == pytest.approx(33394.5, abs=10)
