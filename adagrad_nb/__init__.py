@@ -132,7 +132,7 @@ from .records.transforms import (
     ZeroNaN,
 )
 from .regret.comparator import Comparator, best_fixed
-from .regret.curves import RegretCurves, regret
+from .regret.curves import RegretCurves, regret_curves
 from .regret.game import Game, play
 from .warmup import warm_up
 
@@ -174,6 +174,6 @@ __all__ = [
     "SquaredHinge", "State", "Text", "WNGrad", "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "fit_linear",
     "from_optax", "from_torch", "has_cuda", "init", "like", "load_model", "load_state", "load_svmlight", "load_text",
     "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic", "play", "read_arrow",
-    "read_cache", "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw", "regret", "to_device",
+    "read_cache", "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw", "regret_curves", "to_device",
     "to_optax", "to_torch", "update", "warm_up", "write_cache",
 ]  # fmt: skip

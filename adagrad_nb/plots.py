@@ -280,13 +280,13 @@ def draw_regret(axes: Axes, curves: RegretCurves) -> None:
         (line,) = axes.plot(curves.rows, curves.regret[m], linewidth=2, label=name)
         axes.plot(curves.rows, curves.certificates[m], linewidth=1, linestyle="--", color=line.get_color())
     axes.set_xscale("log")
-    axes.set_yscale("symlog", linthresh=1.0)
+    axes.set_yscale("log" if np.all(curves.regret > 0) else "symlog")
     axes.legend(frameon=False, fontsize=8)
     _style_axes(axes, "Regret (solid) and its certificate (dashed)", "rows", "regret")
 
 
 def plot_regret(curves: RegretCurves) -> Figure:
-    """Return a figure of the curves that `adagrad_nb.regret` returns; `save` writes it to a file."""
+    """Return a figure of the curves that `adagrad_nb.regret_curves` returns; `save` writes it to a file."""
     figure, (axes,) = _new_figure(1, 1)
     draw_regret(axes, curves)
     return figure
