@@ -135,6 +135,7 @@ from .records.transforms import (
     ZeroNaN,
 )
 from .regret.comparator import Comparator, best_fixed
+from .regret.curves import RegretCurves, regret_curves
 from .regret.game import Game, play
 from .warmup import warm_up
 
@@ -171,11 +172,12 @@ __all__ = [
     "MasterCopy", "Maximize", "ModifiedHuber", "MomentumAdagrad", "NoPenalty", "NonNegative", "Numeric", "OneCycle",
     "OneHot", "OneVsRest", "OnlineNewtonStep", "OnlineToBatch", "Only", "OptimisticAdagrad", "PassiveAggressive",
     "Perceptron", "Piecewise", "Poisson", "Polyak", "Polynomial", "PowerAdagrad", "PowerFTRL", "Progress", "Quantile",
-    "RateSearch", "Rates", "ReduceOnPlateau", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential", "Shift", "Simplex",
-    "SketchedAdagrad", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared", "SquaredEpsilonInsensitive",
-    "SquaredHinge", "State", "Sweep", "Text", "WNGrad", "WarmUp", "ZeroNaN", "best_fixed", "catch_up", "compare",
-    "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_comparison", "load_model", "load_state",
-    "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta", "minimize_adagrad", "minimize_stochastic",
-    "play", "problem", "read_arrow", "read_cache", "read_csv", "read_parquet", "read_svmlight", "read_text", "read_vw",
-    "sweep", "to_device", "to_optax", "to_torch", "update", "warm_up", "write_cache",
+    "RateSearch", "Rates", "ReduceOnPlateau", "RegretCurves", "Rescale", "RowAdagrad", "SCAdagrad", "Sequential",
+    "Shift", "Simplex", "SketchedAdagrad", "SkipNonFinite", "SmoothHinge", "Softmax", "Squared",
+    "SquaredEpsilonInsensitive", "SquaredHinge", "State", "Sweep", "Text", "WNGrad", "WarmUp", "ZeroNaN", "best_fixed",
+    "catch_up", "compare", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_comparison",
+    "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta",
+    "minimize_adagrad", "minimize_stochastic", "play", "problem", "read_arrow", "read_cache", "read_csv",
+    "read_parquet", "read_svmlight", "read_text", "read_vw", "regret_curves", "sweep", "to_device", "to_optax",
+    "to_torch", "update", "warm_up", "write_cache",
 ]  # fmt: skip

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .callbacks import History
     from .linear.model import LinearModel
+    from .regret.curves import RegretCurves
 
 COLORS = "#1f6f8b", "#d1603d", "#5a8f3c", "#8e5ea2", "#c29b28", "#4c4c4c", "#9aa5ab", "#b0305c"  # of several lines
 TEXT_COLOR, PRIMARY_COLOR, SECONDARY_COLOR, MUTED_COLOR = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"
@@ -272,6 +273,24 @@ def _draw_quality(axes, model, y, scores):
             draw_calibration(axes[1], positive, model.predict_from_scores(scores))
         else:
             draw_margins(axes[1], positive, scores)
+
+
+def draw_regret(axes: Axes, curves: RegretCurves) -> None:
+    """Draw the regret of each model, as a solid line, and its certificate, dashed, against the number of rows."""
+    for m, name in enumerate(curves.names):
+        (line,) = axes.plot(curves.rows, curves.regret[m], linewidth=2, label=name)
+        axes.plot(curves.rows, curves.certificates[m], linewidth=1, linestyle="--", color=line.get_color())
+    axes.set_xscale("log")
+    axes.set_yscale("log" if np.all(curves.regret > 0) else "symlog")
+    axes.legend(frameon=False, fontsize=8)
+    _style_axes(axes, "Regret (solid) and its certificate (dashed)", "rows", "regret")
+
+
+def plot_regret(curves: RegretCurves) -> Figure:
+    """Return a figure of the curves that `adagrad_nb.regret_curves` returns; `save` writes it to a file."""
+    figure, (axes,) = _new_figure(1, 1)
+    draw_regret(axes, curves)
+    return figure
 
 
 def draw_path(

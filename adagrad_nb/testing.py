@@ -17,7 +17,7 @@ from .optim.step import update
 from .records.global_rules import has_memory
 from .records.losses import has_probabilities, inverse_link, target_type
 from .records.matrix_rules import has_matrices
-from .records.penalties import prox, prox_k, prox_k_sum, value
+from .records.penalties import prox, prox_k, prox_k_sum, value, value_k_sum
 from .records.rules import initial_slots, step_at
 
 
@@ -227,7 +227,8 @@ def check_loss(loss: Any) -> None:
 def check_penalty(penalty: Any, size: int = 5) -> None:
     """Check a user-defined penalty.
 
-    `prox` must be the minimiser, `prox_k` the result of k steps, and `prox_k_sum` the sum of their iterates.
+    `prox` must be the minimiser, `prox_k` the result of k steps, `prox_k_sum` the sum of their iterates, and
+    `value_k_sum` the sum of the values there.
 
     Parameters
     ----------
@@ -257,10 +258,15 @@ def check_penalty(penalty: Any, size: int = 5) -> None:
                 best = min(value(penalty, n, i) + (n - x) ** 2 / (2 * w) for n in near)
                 if not at_prox <= best + 1e-12:
                     raise AssertionError(f"{name}.prox: got {z} at x={x}, w={w}, i={i}; this is not the minimiser")
-                after_steps, iterate_sum = x, 0.0
+                after_steps, iterate_sum, value_sum = x, 0.0, 0.0
                 for _ in range(3):
                     after_steps = prox(penalty, after_steps, w, i)
                     iterate_sum += after_steps
+                    value_sum += value(penalty, after_steps, i)
+                if not abs(value_k_sum(penalty, x, w, 3, i) - value_sum) <= 1e-12 * max(abs(value_sum), 1):
+                    raise AssertionError(
+                        f"{name}.value_k_sum: differs from the values at 3 steps at x={x}, w={w}, i={i}"
+                    )
                 if not abs(prox_k_sum(penalty, x, w, 3, i) - iterate_sum) <= 1e-12 * max(abs(iterate_sum), 1):
                     raise AssertionError(f"{name}.prox_k_sum: differs from the sum of 3 steps at x={x}, w={w}, i={i}")
                 if not abs(prox_k(penalty, x, w, 3, i) - after_steps) <= 1e-12 * max(abs(after_steps), 1):

@@ -42,6 +42,7 @@ MANY_TYPES = {
     "test_one_row",
     "test_rate_search",
     "test_rate_search_classes",
+    "test_regret_sums",
     "test_scaled_rows",
     "test_step",
     "test_workers",

@@ -62,6 +62,8 @@ def _describe(model):
         "features": f"{model.n_features:,}, {used:,} with non-zero weights",
         "intercept": " ".join(f"{value:.6g}" for value in np.atleast_1d(model.intercept)),
     }
+    if model.has_ledger:
+        lines["certificate"] = describe_certificate(model)
     if model.coef.ndim == 2:
         lines["classes"] = ", ".join(str(label) for label in model.classes)
     elif model.classes is not None:
@@ -71,6 +73,23 @@ def _describe(model):
     if model.reader_options is not None:
         lines["data"] = ", ".join(f"{name} {value}" for name, value in model.reader_options.items() if name != "header")
     return lines
+
+
+def mean_certificate(model: LinearModel) -> float | None:
+    """Return the bound of the mean regret against the present weights, or None if there is none."""
+    ledger: Any = model.ledger
+    try:
+        return ledger.certificate(model) / max(ledger.total_weight, 1e-300)
+    except ValueError:
+        return None
+
+
+def describe_certificate(model: LinearModel) -> str:
+    """Return a sentence of the certificate of a model with a ledger."""
+    bound = mean_certificate(model)
+    if bound is None:
+        return "none; use --rule adagrad, or --rule rda with --eps"
+    return f"{bound:.5f}: bound of the mean regret against the present weights"
 
 
 def _largest(model, most):

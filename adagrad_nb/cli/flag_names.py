@@ -11,6 +11,7 @@ _FLAGS: tuple = (
         lambda match: f"--{match[1].replace('_', '-')}: ",
     ),
     (r"^ngrams: ", "--ngrams: "),
+    (r"^ledger: ", "--certificate: "),
     (r"^class_weight\[(['\"])(.*?)\1\]: ", r"--class-weight: \2: "),
     (r"^class_weight\[(.*?)\]: ", r"--class-weight: \1: "),
     (r"^Polyak\.start: ", "--average: "),

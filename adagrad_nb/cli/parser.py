@@ -78,6 +78,10 @@ def _add_method(group):
     group.add_argument("--l1", type=float, default=0.0, help="strength of the lasso penalty; default: 0")
     group.add_argument("--l2", type=float, default=0.0, help="strength of the ridge penalty; default: 0")
     group.add_argument("--no-intercept", action="store_true", help="train without an intercept")
+    group.add_argument(
+        "--certificate", action="store_true",
+        help="keep a ledger of regret, and print a bound of the mean regret; needs a fixed --lr",
+    )  # fmt: skip
     group.add_argument("--batch-size", type=int, metavar="N", help="number of rows for each update; default: 1")
     group.add_argument(
         "--average", type=int, nargs="?", const=0, metavar="START",

@@ -23,7 +23,7 @@ from ..records.losses import LOSSES
 from ..records.penalties import L1, L2, ElasticNet
 from ..records.rules import Adadelta, Adagrad
 from .data import open_reader, saved_options
-from .describe import candidates_of, print_candidates
+from .describe import candidates_of, describe_certificate, mean_certificate, print_candidates
 from .evaluate import check_folder, evaluate_rows, print_metrics
 from .monitor import TrainingMonitor
 
@@ -39,6 +39,8 @@ def run_train(options: argparse.Namespace) -> int:
     dtype = np.float32 if options.float32 else None
     fit_options = _fit_options(options)
     model = fit_options["model"]
+    if options.certificate and model is None and not isinstance(options.lr, float):
+        raise ValueError("--certificate: needs a fixed learning rate; add --lr 0.5 or another number")
     reader, kept = open_reader(options.data, options, dtype or np.float64, model, is_training=True)
     # Check the output paths and the test file first, because the training may take hours.
     for path in (options.model, options.plot, options.cache):
@@ -106,6 +108,7 @@ def _fit_options(options):
         "model": load_model(options.initial_model) if options.initial_model else None,
         "checkpoint": _make_checkpoint(options),
         "resume": options.resume,
+        "ledger": options.certificate or None,
     } | {name: getattr(options, name) for name in ("lr", "passes", "shuffle", "threads")}
 
 
@@ -190,7 +193,7 @@ def _make_rule(name, eps):
 def _summarize(model: LinearModel, monitor: TrainingMonitor) -> dict[str, Any]:
     """Return the result of the training as JSON data."""
     coef = model.coef
-    summary = {
+    summary: dict[str, Any] = {
         "rows": model.n_seen,
         "seconds": monitor.history.seconds[-1] if monitor.history.seconds else 0.0,
         "features": model.n_features,
@@ -200,6 +203,8 @@ def _summarize(model: LinearModel, monitor: TrainingMonitor) -> dict[str, Any]:
     }
     if model.has_several_rates:
         summary["learning_rate"] = model.rate
+    if model.has_ledger:
+        summary["certificate"] = mean_certificate(model)
     return summary | ({"candidates": candidates_of(model)} if model.is_searching else {})
 
 
@@ -219,6 +224,8 @@ def _print_summary(model, monitor, checkpoint):
             else ""
         )
     )
+    if model.has_ledger:
+        print(f"certificate {describe_certificate(model)}")
 
 
 def _count_rates(model):

@@ -65,7 +65,7 @@ def _single_output_kernel(parameters, batch_size, X, spec, leading=()):
 
 def row_kernel(parameters, batch_size, X, spec, leading=()):
     """Return a kernel that makes one update for each row."""
-    shape = (*leading, _longest_row(X))
+    shape = (*leading, longest_row(X))
     w, slots = np.empty(shape, X.dtype), _allocate_slots(parameters, shape)
     if isinstance(spec, scaled_rows.ScaledLearnerSpec):
         n_arrays = 5 if isinstance(spec.scaling, scaled_rows.RootMeanSquareScale) else 3
@@ -87,7 +87,7 @@ def batch_kernel(parameters, batch_size, X, spec, leading=()):
 def _multi_output_kernel(parameters, batch_size, X, spec):
     """Return a kernel of several outputs."""
     if isinstance(spec, search_rows.SearchSpec):
-        workspace = parameters.search_workspace(as_unsigned(X.indices).dtype, _longest_row(X))
+        workspace = parameters.search_workspace(as_unsigned(X.indices).dtype, longest_row(X))
         return compiled_for(search_rows.learn_search_rows, spec), workspace
     row = parameters.row_workspace(as_unsigned(X.indices).dtype)
     if batch_size == 1:
@@ -102,7 +102,7 @@ def _multi_output_kernel(parameters, batch_size, X, spec):
 def allocate_batch_index(parameters, X, batch_size, leading=()):
     """Return arrays for the features of a batch, and for the slot of each feature, which is -1 outside a batch."""
     n_values = int(X.indptr[-1])
-    shape = (*leading, min(batch_size * _longest_row(X), X.shape[1], n_values))
+    shape = (*leading, min(batch_size * longest_row(X), X.shape[1], n_values))
     dtype = np.int32 if shape[-1] < 2**31 else np.int64
     if leading or n_values >= X.shape[1]:
         slot_of = np.full((*leading, X.shape[1]), -1, dtype)
@@ -113,7 +113,8 @@ def allocate_batch_index(parameters, X, batch_size, leading=()):
     return np.empty(shape, np.int64), slot_of
 
 
-def _longest_row(X):
+def longest_row(X):
+    """Return the number of stored values of the longest row."""
     return int(np.diff(X.indptr).max(initial=0))
 
 
@@ -147,6 +148,8 @@ def check_mergeable(name, parameters):
         raise ValueError(f"{name}: does not support the penalty Grouped; use a penalty of single weights, such as L1")
     if parameters.average:
         raise ValueError(f"{name}: does not support average={parameters.average}; use average=False")
+    if parameters.ledger_sums is not None:
+        raise ValueError(f"{name}: does not support a ledger of regret; use ledger=False")
     if parameters.scaling.normalized:
         raise ValueError(f"{name}: does not support normalised updates; use normalized=False")
 

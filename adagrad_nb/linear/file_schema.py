@@ -22,7 +22,7 @@ OPTIONS = ("rule", "lr", "penalty", "average")
 def read_numbers(meta):
     """Return the options that are numbers or Booleans."""
     numbers = schema.entry(meta, "numbers", dict)
-    if set(numbers) - {"standardize_targets"} != set(NUMBERS):
+    if set(numbers) - {"standardize_targets", "ledger"} != set(NUMBERS):
         raise ValueError(f"numbers: got {sorted(numbers)}; must be {sorted(NUMBERS)}")
     flags = {name: schema.entry(numbers, name, bool) for name in numbers if name != "batch_size"}
     return {"batch_size": schema.count_entry(numbers, "batch_size", 1)} | flags

@@ -48,6 +48,7 @@ def fit_linear(
     normalized: bool | None = None,
     invariant: bool | None = None,
     standardize_targets: bool | None = None,
+    ledger: bool | None = None,
     early_stopping: bool | EarlyStopping | None = None,
     threads: int = 1,
     shuffle: bool = False,
@@ -156,6 +157,10 @@ def fit_linear(
         change before row 2.  Only for losses of the residual p - y, which are all losses for numbers of this package;
         a custom one has an attribute ``is_residual = True``.  The first row has the progressive loss of the
         prediction 0.  An outlier among the first targets delays training, even with a robust loss.
+    ledger : bool, default False
+        Keep sums over the updates, from which the regret, its bounds and certificates follow; see `LinearModel.ledger`.
+        Needs a fixed learning rate, such as ``lr=0.5``, and two labels or numbers.  Supports `Adagrad` and `RDA`, with
+        `L1`, bounds or, for `Adagrad`, `L2` and `ElasticNet`.  A continued model keeps its ledger; False drops it.
     class_weight : dict or "balanced", optional
         Factor of the sample weights for each label; labels that the dict lacks have the factor 1.  "balanced"
         gives every label the same total weight, with a mean factor of 1; it requires data in memory.
@@ -205,7 +210,7 @@ def fit_linear(
     """
     options = check_options(
         loss, lr, penalty=penalty, rule=rule, intercept=intercept, average=average, batch_size=batch_size,
-        normalized=normalized, invariant=invariant, standardize_targets=standardize_targets,
+        normalized=normalized, invariant=invariant, standardize_targets=standardize_targets, ledger=ledger,
     )  # fmt: skip
     _check.positive_count("passes", passes)
     _check.boolean("shuffle", shuffle)

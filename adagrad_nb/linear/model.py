@@ -28,6 +28,7 @@ from .kernels import multi_rows, rows
 from .named_rows import to_features
 from .parameters import MultiOutput, SingleOutput
 from .rate_search import Candidate, SearchedParameters
+from .regret_sums import check_ledger
 from .selection import AllOutputs, BestOutput, LastOutput, OnlyOutput, SearchedClasses, SearchedOutput
 from .target_scaling import TargetScaling, can_standardize
 from .targets import (
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from ..io.columns import Columns
+    from ..optim.ledger import Ledger
     from ..optim.state import State
     from ..records.averaging import OnlineToBatch, Polyak
 
@@ -95,6 +97,11 @@ class LinearModel:
         Names of the features, if `columns` is not None.
     reader_options : dict or None
         Format of the training data and options of its reader, which the command line saves for predictions.
+    ledger : Ledger or None
+        Sums for the regret, with ``ledger=True``; a new object at each access.  The intercept, if there is one, is the
+        last coordinate.
+    has_ledger : bool
+        Whether the model has one.
     state, bias_state : State
         Options and accumulators of the weights and of the intercept, as copies.  ``state.t`` is the number of updates.
         With several outputs the accumulators have shape (n_features, n_outputs).
@@ -151,9 +158,12 @@ class LinearModel:
         normalized: bool = False,
         invariant: bool = False,
         standardize_targets: bool = False,
+        ledger: bool = False,
     ) -> None:
         self.loss, self.batch_size, self.dtype = loss, batch_size, np.dtype(dtype)
         self.n_seen, self.pass_losses = 0, []
+        if ledger:
+            check_ledger(loss, rule, lr, penalty, batch_size, normalized, invariant, standardize_targets)
         _check_outputs(loss, lr, penalty, normalized, invariant, batch_size)
         _check_batches(rule, batch_size)
         shared = (n_features, dtype, _row_loss(loss, lr), intercept, rule, lr, penalty)
@@ -167,7 +177,7 @@ class LinearModel:
             self.selection, self.parameters = BestOutput(), MultiOutput(*shared, lr.values, average)
         else:
             self.selection = OnlyOutput()
-            self.parameters = SingleOutput(*shared, average, normalized, invariant)
+            self.parameters = SingleOutput(*shared, average, normalized, invariant, ledger)
         self._end_search()
         self.loss_sums = np.zeros(self.parameters.n_loss_sums)
         if standardize_targets:
@@ -336,6 +346,16 @@ class LinearModel:
         """Copy of the options, accumulators and update count of the intercept."""
         check_trainable(self, "bias_state")
         return self.parameters.states()[1]
+
+    @property
+    def has_ledger(self) -> bool:
+        """Whether the model keeps a ledger of regret."""
+        return self.parameters.ledger_sums is not None
+
+    @property
+    def ledger(self) -> Ledger | None:
+        """Ledger of the regret of all updates so far, or None."""
+        return None if not self.has_ledger else self.parameters.ledger_sums.to_ledger(self.parameters)
 
     @property
     def average(self) -> Polyak | OnlineToBatch | bool:
@@ -813,7 +833,8 @@ class LinearModel:
             "options": {name: archive.to_json(value, arrays) for name, value in options.items()},
             "numbers": {name: getattr(self, name) for name in ("batch_size", "normalized", "invariant")}
             | {"intercept": self.has_intercept}
-            | ({"standardize_targets": True} if self.standardize_targets else {}),
+            | ({"standardize_targets": True} if self.standardize_targets else {})
+            | ({"ledger": True} if self.has_ledger else {}),
             "loss": archive.to_json(self.loss, arrays),
             "since": 0 if parameters.iterate_sums is None else parameters.iterate_sums.first_update,
             "t": parameters.t,
@@ -1006,6 +1027,19 @@ def continue_from(model: LinearModel, options: dict[str, Any], dtype: npt.DTypeL
     own = {name: getattr(model.parameters.state, name) for name in ("penalty", "rule", "lr")}
     own |= {name: getattr(model, name) for name in ("loss", "average", "batch_size", "invariant")}
     changed = {name: options[name] for name in own if name in options and not options_equal(options[name], own[name])}
+    if options.get("ledger") and not model.has_ledger:
+        raise ValueError(
+            "ledger: got True, but the model has none of its first rows; train a new model with ledger=True"
+        )
+    if model.has_ledger and options.get("ledger") is False:
+        model = model.copy()
+        model.parameters = model.parameters.without_ledger()
+    for name in changed:
+        if model.has_ledger and name != "loss":
+            raise ValueError(
+                f"{name}: got {changed[name]}, but the model has a ledger for another value; leave {name} out, or pass "
+                "ledger=False"
+            )
     return model._with_options(**changed) if changed else model.copy()
 
 

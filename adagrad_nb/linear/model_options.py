@@ -39,7 +39,7 @@ def check_options(loss, lr, **options):
         _check.record_methods("rule", options["rule"], ("slots", "initial_slots", "step", "step_size"), "Adagrad()")
     if "penalty" in options:
         _check.record_methods("penalty", options["penalty"], ("value", "prox"), "L1(1e-4)")
-    for name in ("intercept", "normalized", "invariant", "standardize_targets"):
+    for name in ("intercept", "normalized", "invariant", "standardize_targets", "ledger"):
         if name in options:
             _check.boolean(name, options[name])
     if "average" in options:

@@ -38,6 +38,7 @@ from .kernels.lazy import (
     PowerSumTable,
     StepByStep,
     SummedRates,
+    TimedSolution,
     WithAveraging,
     acts_on_untouched,
     choose_strategy,
@@ -47,6 +48,7 @@ from .kernels.lazy import (
 )
 from .kernels.multi_lazy import ScaledSchedule
 from .kernels.rows import PREFETCH_FROM
+from .regret_sums import RegretSums
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,6 +100,8 @@ class Parameters:
         Factor of the learning rate: the scale of the targets, if they are standardised.
     power_sum_table : PowerSumTable or None
         Sums of powers of the learning rates, if lazy updates need them.  They follow from the schedule.
+    ledger_sums : RegretSums or None
+        Numbers of a ledger of regret.
     cache : dict
         Objects that follow from the options and arrays: the records of `spec`, and the workspace of one row.
     """
@@ -109,6 +113,7 @@ class Parameters:
     bias_state: State
     scaling: FeatureScaling
     iterate_sums: Any
+    ledger_sums: RegretSums | None = None
     last_update: Any
     rate_scale: float | None = None
     summed_rates: tuple[int, float] = (0, 0.0)
@@ -153,6 +158,7 @@ class Parameters:
     def initial_last_update(self) -> Any:
         """Return the current update number for every feature, or () if lazy updates do not need it."""
         is_lazy = needs_last_update(self.state.rule, self.state.penalty)
+        is_lazy |= self.ledger_sums is not None and acts_on_untouched(self.state.penalty)
         if not is_lazy and not self.average:
             return ()
         now: Any = self.state.t
@@ -167,7 +173,9 @@ class Parameters:
         if self.has_feature_groups:
             return CatchUpGroups()
         state, averaged = self.state, self.iterate_sums is not None if averaged is None else averaged
-        return choose_strategy(state.rule, state.penalty, self.schedule(), self.scaling.normalized, averaged)
+        strategy = choose_strategy(state.rule, state.penalty, self.schedule(), self.scaling.normalized, averaged)
+        is_timed = self.ledger_sums is not None and isinstance(strategy, FromAccumulators)
+        return TimedSolution(*strategy) if is_timed else strategy
 
     @property
     def has_feature_groups(self) -> bool:
@@ -354,6 +362,9 @@ class Parameters:
         """Return the arrays that an update changes: those with an entry for each feature, and the others."""
         entries, others = self._tables()
         entries += self.scaling.feature_arrays
+        if self.ledger_sums is not None:
+            entries.append(self.ledger_sums.table)
+            others += [self.ledger_sums.bias, self.ledger_sums.totals]
         if not isinstance(self.last_update, tuple):
             entries.append(self.last_update)
         if self.iterate_sums is not None:
@@ -369,6 +380,7 @@ class Parameters:
         new.__dict__.update(self.__dict__)
         new.scaling = self.scaling.copy()
         new.iterate_sums = None if self.iterate_sums is None else self.iterate_sums.copy()
+        new.ledger_sums = None if self.ledger_sums is None else self.ledger_sums.copy()
         new._copy_arrays()
         return new
 
@@ -381,6 +393,7 @@ class Parameters:
         self.__dict__.update(attributes)
         self.scaling = self.scaling.copy()
         self.iterate_sums = None if self.iterate_sums is None else self.iterate_sums.copy()
+        self.ledger_sums = None if self.ledger_sums is None else self.ledger_sums.copy()
         self._copy_arrays()
 
     def restore(self, arrays: dict[str, Any], t: int, first_update: int) -> None:
@@ -393,6 +406,8 @@ class Parameters:
                 arrays["last"] = self._times_of_updates(arrays["last"])
         if self.scaling.normalized:
             self.scaling.max_abs, self.scaling.running_sums = arrays["largest"], arrays["totals"]
+        if self.ledger_sums is not None:
+            self.ledger_sums.restore(arrays)
         self._from_arrays(arrays)
         if self.iterate_sums is not None:
             self.iterate_sums.first_update = first_update
@@ -407,6 +422,8 @@ class Parameters:
                 arrays["summed_rates"] = self.rate_sums()
         if self.iterate_sums is not None:
             arrays |= {"total": self.iterate_sums.sums, "bias_total": self.iterate_sums.bias_sums}
+        if self.ledger_sums is not None:
+            arrays |= self.ledger_sums.to_arrays()
         if self.scaling.normalized:
             arrays |= {"largest": self.scaling.max_abs, "totals": self.scaling.running_sums}
         return arrays
@@ -431,6 +448,7 @@ class SingleOutput(Parameters):
         average: Any = False,
         normalized: bool = False,
         invariant: bool = False,
+        ledger: bool = False,
     ) -> None:
         self.dtype = dtype = np.dtype(dtype)
         _check.fields_finite_in(dtype, loss)
@@ -440,6 +458,7 @@ class SingleOutput(Parameters):
         self.bias_state = weight_state(self.bias, rule, lr, None)
         self.scaling = self._new_scaling(n_features, normalized, invariant)
         self.iterate_sums = IterateSums(average, self.weights, self.bias, 0) if average else None
+        self.ledger_sums = RegretSums(n_features) if ledger else None
         slots = (np.broadcast_to(dtype.type(value), n_features) for value in initial_slots(self.state.rule))
         self._allocate(self.weights, slots, self.initial_last_update())
         self._check_options()
@@ -528,6 +547,15 @@ class SingleOutput(Parameters):
         new._check_options()
         return new
 
+    def without_ledger(self) -> SingleOutput:
+        """Return a copy without the numbers of a ledger."""
+        new = self.copy()
+        new.ledger_sums = None
+        if not (new.average or needs_last_update(new.state.rule, new.state.penalty)):
+            new.last_update = ()
+        new._allocate(new.weights, new.state.slots[0], new.last_update)
+        return new
+
     def _state_with_options(self, state, x, **options):
         """Return a copy of the state of the weights or of the intercept with other options."""
         return state.with_options(x, **options)
@@ -545,6 +573,8 @@ class SingleOutput(Parameters):
         leaf.shape, leaf.size = (n_features,), n_features
         if self.iterate_sums is not None:
             self.iterate_sums.add_features(n_features - n_old)
+        if self.ledger_sums is not None:
+            self.ledger_sums.add_features(n_features - n_old)
 
     def kernel_arrays(self, n_features: int | None = None) -> rows.Weights:
         """Return the arrays of the learning kernels, which reject column indices >= `n_features`."""

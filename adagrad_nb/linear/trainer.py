@@ -16,7 +16,7 @@ from ..records.rules import Adagrad, has_row_step
 from ..records.schedules import RateSearch
 from .baseline import ConstantBaseline
 from .device_trainer import DeviceRows, learn_on_device
-from .dispatch import choose_kernel
+from .dispatch import choose_kernel, longest_row
 from .kernels import rows as row_kernels
 from .model import LinearModel, continue_from
 from .named_rows import update_columns
@@ -115,6 +115,8 @@ class Trainer:
         if self.model is None:
             self._set_model(new_model(X, chunk.y, self.classes, self.options, self.threads))
         model, n = self.model, X.shape[0]
+        if model.has_ledger and isinstance(X, DeviceRows):
+            raise ValueError("ledger: does not support rows on a device; use arrays on the host, or ledger=False")
         y, weight, target = encode_chunk(chunk, n, model, self.class_weight)
         order = np.arange(n) if shuffle_key is None else np.random.default_rng(shuffle_key).permutation(n)
         if model.is_searching:
@@ -289,6 +291,8 @@ def new_model(X, y, classes, options, n_workers=1, has_initial_weights=False):
         options["loss"] = multiclass_loss(options["loss"])
     if has_rows:
         options = {"lr": 1.0} | options
+    if "lr" not in options and options.get("ledger"):
+        raise ValueError("ledger: needs a fixed learning rate; pass lr=0.5 or another number")
     if "lr" not in options:
         options["lr"] = choose_rate(options, n_workers, isinstance(X, DeviceRows), has_initial_weights)
         options = {"standardize_targets": can_standardize(options["loss"])} | options
@@ -343,6 +347,8 @@ def _learn_on_host(trainer, X, y, weight, order, loss_sums):
         """Return the kernel, and its arguments without the rows."""
         parameters = model.parameters
         spec, weights = parameters.spec(order.size), parameters.kernel_arrays(X.shape[1])
+        if parameters.ledger_sums is not None:
+            spec, weights = parameters.ledger_sums.for_kernel(spec, weights, longest_row(X))
         kernel, workspace = choose_kernel(parameters, model.batch_size, X, spec, trainer.threads)
         sums = model.selection.kernel_sums(model.loss_sums if is_first_pass else trainer.later_sums)
         before = time.perf_counter()

@@ -81,7 +81,7 @@ class Ledger:
     gradient_sum, squares : ndarray
         :math:`\sum_t g_t` and :math:`\sum_t g_t^2`.
     lower, upper : ndarray
-        Smallest and largest value of the coordinate at the start and in the rounds that list it.
+        Bounds of the iterates at the start and in the rounds that list the coordinate, which the certificate needs.
     energy : ndarray
         :math:`\sum_t g_t^2 / h_t` for the diagonal preconditioner h: that after the gradient of the round for mirror
         descent, before it for `RDA`.

@@ -11,6 +11,8 @@ coordinate i:
     k proximal steps in closed form, for lazy updates.  Default: k calls of `prox`.
 ``prox_k_sum(x, w, k, i) -> float``
     Sum of the k iterates of these steps, for averages of the iterates.  Default: k calls of `prox`.
+``value_k_sum(x, w, k, i) -> float``
+    Sum of the values at the k iterates of these steps, for ledgers of regret.  Default: k calls of `prox`.
 ``gradient_mapping(x, g, i) -> float``
     Distance from optimality at a gradient g of the loss.  Default: ``abs(x - prox(x - g, 1, i))``.
 ``prox_steps_add``
@@ -29,7 +31,7 @@ from .._legacy import get_member
 from ..compiler.jit import jitable, method, pick
 from ..compiler.power import inverse_power
 from ..compiler.simd import number_like, one_like
-from .proximal import clip, elastic_sum, geometric_sum, soft_threshold, soft_threshold_sum
+from .proximal import clip, elastic_sum, elastic_value_sum, geometric_sum, soft_threshold, soft_threshold_sum
 
 
 @jitable
@@ -54,6 +56,25 @@ def _prox_k_sum_one_by_one(penalty, x, w, k, i):
 
 
 @jitable
+def _value_k_sum_one_by_one(penalty, x, w, k, i):
+    """Return the sum of the values at the iterates of k proximal steps; stop stepping once x is constant."""
+    total = x - x
+    for step_number in range(k):
+        before = x
+        x = prox(penalty, x, w, i)
+        total += value(penalty, x, i)
+        if x == before:
+            return total + type(w)(k - 1 - step_number) * value(penalty, x, i)
+    return total
+
+
+@jitable
+def _no_value_k_sum(penalty, x, w, k, i):
+    """Return 0: the iterates of proximal steps are in the domain, where the penalty is zero."""
+    return x - x
+
+
+@jitable
 def _gradient_mapping_by_prox(penalty, x, g, i):
     """|x - prox(x - g)|, the length of a proximal step of size 1: zero if and only if x is optimal."""
     return abs(x - prox(penalty, x - g, type(g)(1), i))
@@ -63,6 +84,7 @@ value = method("value")
 prox = method("prox")
 prox_k = method("prox_k", default=_prox_k_one_by_one)
 prox_k_sum = method("prox_k_sum", default=_prox_k_sum_one_by_one)
+value_k_sum = method("value_k_sum", default=_value_k_sum_one_by_one)
 # Steps of different sizes r w, k of them with sum s1 of the r, scale x by `remainder` = 1 - `complement`; see `lazy`.
 decay_size = method("decay_size")
 prox_decayed = method("prox_decayed")
@@ -98,6 +120,8 @@ class NoPenalty(NamedTuple):
 
     def prox_k_sum(self, x, w, k, i):
         return type(x)(k) * x
+
+    value_k_sum = _no_value_k_sum
 
     def gradient_mapping(self, x, g, i):
         return abs(g)
@@ -142,6 +166,10 @@ class L1(NamedTuple):
 
     def prox_k_sum(self, x, w, k, i):
         return soft_threshold_sum(x, w * pick(self.strength, i), type(w)(k))
+
+    def value_k_sum(self, x, w, k, i):
+        strength = pick(self.strength, i)
+        return strength * abs(soft_threshold_sum(x, w * strength, type(w)(k)))
 
 
 class L2(NamedTuple):
@@ -193,6 +221,12 @@ class L2(NamedTuple):
     def prox_k_sum(self, x, w, k, i):
         u = w * pick(self.strength, i)
         return x * geometric_sum(u, inverse_power(u, type(w)(k))[1], type(w)(k))
+
+    def value_k_sum(self, x, w, k, i):
+        u = w * pick(self.strength, i)
+        growth = u * u + type(u)(2) * u  # (1 + u)² - 1
+        discounts = geometric_sum(growth, inverse_power(growth, type(w)(k))[1], type(w)(k))
+        return pick(self.strength, i) * x * x * discounts / type(x)(2)
 
 
 class ElasticNet(NamedTuple):
@@ -249,6 +283,12 @@ class ElasticNet(NamedTuple):
         step, u = w * pick(self.l1, i), w * pick(self.l2, i)
         return elastic_sum(x, step, u, type(w)(k)) if u > 0 else soft_threshold_sum(x, step, type(w)(k))
 
+    def value_k_sum(self, x, w, k, i):
+        l1, l2 = pick(self.l1, i), pick(self.l2, i)
+        if not w * l2 > 0:
+            return l1 * abs(prox_k_sum(self, x, w, k, i)) + type(w)(k) * l2 * x * x / type(x)(2)
+        return elastic_value_sum(x, l1, l2, w, type(w)(k))
+
 
 class Box(NamedTuple):
     """Bounds on each coordinate: zero in [lower, upper], infinite outside.
@@ -290,6 +330,8 @@ class Box(NamedTuple):
     def prox_k_sum(self, x, w, k, i):
         return type(w)(k) * clip(x, pick(self.lower, i), pick(self.upper, i))
 
+    value_k_sum = _no_value_k_sum
+
 
 class NonNegative(NamedTuple):
     """Non-negativity constraint: zero for x >= 0, infinite for x < 0.
@@ -316,6 +358,8 @@ class NonNegative(NamedTuple):
 
     def prox_k_sum(self, x, w, k, i):
         return type(x)(0) if x < 0 else type(w)(k) * x
+
+    value_k_sum = _no_value_k_sum
 
 
 class Bounded(NamedTuple):

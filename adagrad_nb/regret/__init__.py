@@ -1,4 +1,4 @@
-"""Regret: the best fixed comparator with a certified gap, and online games.
+"""Regret: the best fixed comparator with a certified gap, curves of regret, and online games.
 
-Read `comparator` first, then `game`.
+Read `comparator` first, then `curves` and `game`.
 """

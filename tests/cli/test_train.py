@@ -235,3 +235,14 @@ def test_a_signal_before_the_first_chunk(tmp_path, capsys, monkeypatch):
     assert main(["train", data, "--quiet", "--model", str(tmp_path / "m.npz")]) == 143
     assert capsys.readouterr().err == "adagrad-nb: interrupted before the first chunk of rows was read\n"
     assert not (tmp_path / "m.npz").exists()
+
+
+def test_certificate(data, tmp_path, capsys):
+    path = tmp_path / "model.npz"
+    summary = train(capsys, data, "--lr", "0.5", "--certificate", "-f", path)
+    model = load_model(path)
+    assert summary["certificate"] == model.ledger.certificate(model) / 200
+    assert main(["info", str(path)]) == 0
+    assert f"certificate       {summary['certificate']:.5f}: bound of the mean regret" in capsys.readouterr().out
+    assert main(["train", data, "--certificate"]) == 2
+    assert "--certificate: needs a fixed learning rate; add --lr 0.5" in capsys.readouterr().err

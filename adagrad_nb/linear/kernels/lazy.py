@@ -22,6 +22,10 @@ loop, which vectorises: ``read_weight(spec, x, s, last_update, i, t)`` returns t
 ``catch_up_row(spec, x, s, row_last_update, k, i, t)`` catches up the k-th weight.  Other strategies catch up each
 weight as it is read.
 
+For a ledger of regret, ``penalty_until(spec, x, s, times, t, i)`` returns the sum of the penalties of a stored weight x
+over the rounds from its last update until t.  ``update_times(last_update)`` returns the times in its state.  The
+methods ``record_row``, ``record_energy``, ``record_bias_energy`` and ``record_gradient`` of `lazy_ledger` add a row.
+
 A strategy that averages the iterates also has ``add_missed_iterates(spec, last_update, x, s, index, i, t)``, called
 before x is caught up, and ``add_iterate(last_update, x, index, t)`` and ``add_bias_iterate(last_update, x, index, t)``,
 called after update t - 1; `index` is the index into the sums.
@@ -47,6 +51,8 @@ from ...records.penalties import (
     prox_decayed,
     prox_k,
     prox_k_sum,
+    value,
+    value_k_sum,
 )
 from ...records.rules import cumulative_step_size, has_proportional_step_size, step_size
 from ...records.schedules import Constant, at
@@ -121,6 +127,18 @@ def _return_unchanged(lazy, spec, x, s, row_last_update, k, i, t):
     return x
 
 
+@jitable
+def _return_times(lazy, last_update):
+    """Return the times of the last updates, which are the state of most strategies."""
+    return last_update
+
+
+@jitable
+def _no_penalty(lazy, spec, x, s, times, t, i):
+    """Return 0: no penalty of most strategies changes a coordinate without gradient."""
+    return 0.0
+
+
 feature_spec = method("feature_spec", default=_return_records)
 _caught_up = method("caught_up")
 time_at = method("time_at", default=_count_updates)
@@ -133,6 +151,12 @@ catch_up_row = method("catch_up_row", default=_return_unchanged, jit_options=FOR
 set_last_update = method("set_last_update")
 catch_up = method("catch_up", jit_options=FORCE_INLINE)  # or the loop over a row would not vectorise
 sum_missed_iterates = method("sum_missed_iterates")
+update_times = method("update_times", default=_return_times)
+penalty_until = method("penalty_until", default=_no_penalty)
+record_row = method("record_row", default=_no_op, jit_options=FORCE_INLINE)
+record_energy = method("record_energy", default=_no_op, jit_options=FORCE_INLINE)
+record_bias_energy = method("record_bias_energy", default=_no_op, jit_options=FORCE_INLINE)
+record_gradient = method("record_gradient", default=_no_op, jit_options=FORCE_INLINE)
 add_missed_iterates = method("add_missed_iterates", default=_no_op)
 add_iterate = method("add_iterate", default=_no_op)
 add_bias_iterate = method("add_bias_iterate", default=_no_op)
@@ -203,6 +227,13 @@ class ClosedForm(NamedTuple):
         x = catch_up(self, spec, x, s, first, begin, i)
         lr = type(x)(at(spec.schedule, begin))
         return prox_k_sum(spec.update.penalty, x, step_size(spec.update.rule, s, lr), t - begin, i)
+
+    def penalty_until(self, spec, x, s, times, t, i):
+        total = value(spec.update.penalty, x, i)
+        if times[i] < t:
+            w = step_size(spec.update.rule, s, type(x)(at(spec.schedule, t)))
+            total += value_k_sum(spec.update.penalty, x, w, t - times[i], i)
+        return total
 
 
 class SummedRatesNow(NamedTuple):
@@ -381,6 +412,29 @@ class FromAccumulators(NamedTuple):
         return iterate_sum
 
 
+class TimedSolution(NamedTuple):
+    """`FromAccumulators` with the times of the last updates, which a ledger of regret needs."""
+
+    steps_are_equal: int
+
+    is_deferred = FromAccumulators.is_deferred
+    read_weight = FromAccumulators.read_weight
+    catch_up_row = FromAccumulators.catch_up_row
+    caught_up = FromAccumulators.caught_up
+    catch_up = FromAccumulators.catch_up
+    sum_missed_iterates = FromAccumulators.sum_missed_iterates
+
+    def set_last_update(self, spec, last_update, i, t):
+        last_update[i] = t
+
+    def penalty_until(self, spec, x, s, times, t, i):
+        total = value(spec.update.penalty, x, i)
+        if times[i] < t:
+            w = cumulative_step_size(spec.update.rule, s, type(x)(at(spec.schedule, t)), 1)
+            total += value_k_sum(spec.update.penalty, x, w, t - times[i], i)
+        return total
+
+
 # --- power sums ------------------------------------------------------------------------------------------------------
 
 WINDOW = 2**12  # multiples of 2**l before the next update, of which level l of `PowerSums` has the sums
@@ -539,6 +593,12 @@ class WithAveraging(NamedTuple):
 
     def set_last_update(self, spec, sums, i, t):
         sums.last_update[i] = t
+
+    def update_times(self, sums):
+        return sums.last_update
+
+    def penalty_until(self, spec, x, s, times, t, i):
+        return penalty_until(self.lazy, spec, x, s, times, t, i)
 
     def add_missed_iterates(self, spec, sums, x, s, index, i, t):
         sums.sums[index] += missed_sum(spec, x, s, sums.last_update[i], sums.first_update, t, i)

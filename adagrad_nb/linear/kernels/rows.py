@@ -25,6 +25,10 @@ from .lazy import (
     missed_sum,
     read_last_update,
     read_weight,
+    record_bias_energy,
+    record_energy,
+    record_gradient,
+    record_row,
     record_update,
 )
 
@@ -201,17 +205,23 @@ def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
         loss_sums[0] += h * value(spec.loss, y[r], p)
         loss_sums[1] += h
         lr = cast_like(at(spec.schedule, t), w)
+        record_row(now.lazy, now, weights, columns, sr, (z, p, h), t)
         for k in range(columns.shape[0]):
-            wr[k], sk = apply_update(spec.update, wr[k], z * x[k], load(sr, k), lr, t, columns[k])
-            store(sr, k, sk)
+            sk = load(sr, k)
+            wr[k], new = apply_update(spec.update, wr[k], z * x[k], sk, lr, t, columns[k])
+            record_energy(spec.lazy, spec, last_update, z * x[k], sk, new, k)
+            store(sr, k, new)
         if spec.intercept:
-            bias[0], sk = apply_update(spec.bias_update, bias[0], z, load(bias_slots, 0), lr, t, 0)
-            store(bias_slots, 0, sk)
+            sk = load(bias_slots, 0)
+            bias[0], new = apply_update(spec.bias_update, bias[0], z, sk, lr, t, 0)
+            record_bias_energy(spec.lazy, spec, last_update, z, sk, new)
+            store(bias_slots, 0, new)
             add_bias_iterate(spec.lazy, last_update, bias[0], 0, t + 1)
         t += 1
         now = spec_at_update(spec, t)
         for k in range(columns.shape[0]):
             i = columns[k]
+            record_gradient(now.lazy, last_update, w[i], z * x[k], k, i)
             record_update(now, weights, wr[k], i, t)
             w[i] = wr[k]
             store(s, i, load(sr, k))
