@@ -56,6 +56,9 @@ from .linear.model_file import load_model
 from .linear.rate_search import Candidate
 from .linear.trainer import Progress
 from .minimize.drivers import minimize_adadelta, minimize_adagrad, minimize_stochastic
+from .online.comparator import Comparator, best_fixed
+from .online.curves import RegretCurves, regret
+from .online.game import Game, play
 from .optim.interop import from_optax, from_torch, to_optax, to_torch
 from .optim.lazy_decay import catch_up
 from .optim.ledger import Ledger
@@ -134,9 +137,6 @@ from .records.transforms import (
     Rescale,
     ZeroNaN,
 )
-from .regret.comparator import Comparator, best_fixed
-from .regret.curves import RegretCurves, regret_curves
-from .regret.game import Game, play
 from .warmup import warm_up
 
 __version__ = "0.1.0"
@@ -178,6 +178,6 @@ __all__ = [
     "catch_up", "compare", "fit_linear", "from_optax", "from_torch", "has_cuda", "init", "like", "load_comparison",
     "load_model", "load_state", "load_svmlight", "load_text", "load_vw", "merge", "minimize_adadelta",
     "minimize_adagrad", "minimize_stochastic", "play", "problem", "read_arrow", "read_cache", "read_csv",
-    "read_parquet", "read_svmlight", "read_text", "read_vw", "regret_curves", "sweep", "to_device", "to_optax",
-    "to_torch", "update", "warm_up", "write_cache",
+    "read_parquet", "read_svmlight", "read_text", "read_vw", "regret", "sweep", "to_device", "to_optax", "to_torch",
+    "update", "warm_up", "write_cache",
 ]  # fmt: skip

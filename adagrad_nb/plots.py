@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .callbacks import History
     from .linear.model import LinearModel
-    from .regret.curves import RegretCurves
+    from .online.curves import RegretCurves
 
 COLORS = "#1f6f8b", "#d1603d", "#5a8f3c", "#8e5ea2", "#c29b28", "#4c4c4c", "#9aa5ab", "#b0305c"  # of several lines
 TEXT_COLOR, PRIMARY_COLOR, SECONDARY_COLOR, MUTED_COLOR = "#222222", "#1f6f8b", "#d1603d", "#9aa5ab"
@@ -287,7 +287,7 @@ def draw_regret(axes: Axes, curves: RegretCurves) -> None:
 
 
 def plot_regret(curves: RegretCurves) -> Figure:
-    """Return a figure of the curves that `adagrad_nb.regret_curves` returns; `save` writes it to a file."""
+    """Return a figure of the curves that `adagrad_nb.regret` returns; `save` writes it to a file."""
     figure, (axes,) = _new_figure(1, 1)
     draw_regret(axes, curves)
     return figure

@@ -5,7 +5,7 @@ Run: python examples/regret_curves.py
 
 import pathlib
 
-from adagrad_nb import L1, RDA, ElasticNet, load_svmlight, plots, regret_curves
+from adagrad_nb import L1, RDA, ElasticNet, load_svmlight, plots, regret
 
 DATA = pathlib.Path(__file__).parent / "data" / "a9a.xz"
 METHODS = {
@@ -20,7 +20,7 @@ METHODS = {
 def main():
     """Print the regret, and save the picture regret_curves.png."""
     X, y = load_svmlight(DATA)
-    curves = regret_curves(X, y, METHODS, at=[4096, 8192, 16384, X.shape[0]], tol=1e-2)
+    curves = regret(X, y, METHODS, at=[4096, 8192, 16384, X.shape[0]], tol=1e-2)
     print("method                        loss     best   regret  certificate")
     for m, name in enumerate(curves.names):
         numbers = curves.losses[m, -1], curves.best[m, -1], curves.regret[m, -1]

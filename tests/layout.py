@@ -25,7 +25,7 @@ ORDER = [
     ["io"],
     ["optim"],
     ["minimize", "linear"],
-    ["regret"],
+    ["online"],
     ["testing", "warmup", "plots"],
     ["experiments"],
     ["__init__"],

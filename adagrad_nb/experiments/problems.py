@@ -20,10 +20,10 @@ from ..io.source import Source
 from ..io.vowpal import load_vw
 from ..linear.model_options import check_options
 from ..linear.targets import BinaryLabels, Numbers
+from ..online.comparator import best_fixed, strengths
+from ..online.smoothed_losses import evaluate_losses
 from ..records.multiclass_losses import is_multi_output_loss, target_type
 from ..records.penalties import L1, L2
-from ..regret.comparator import best_fixed, strengths
-from ..regret.smoothed_losses import evaluate_losses
 from ..testing import Quadratic, quadratic
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples" / "data"

@@ -7,8 +7,8 @@ import pytest
 import scipy
 
 from adagrad_nb import L1, L2, Box, ElasticNet, Hinge, L1Ball, L2Ball, NonNegative, Simplex, best_fixed, fit_linear
+from adagrad_nb.online.smoothed_losses import evaluate_losses
 from adagrad_nb.records.domains import contains, project
-from adagrad_nb.regret.smoothed_losses import evaluate_losses
 
 N_ROWS, N_FEATURES = 60, 4
 

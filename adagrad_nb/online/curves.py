@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class RegretCurves(NamedTuple):
-    """Regret of several models after some numbers of rows, as `regret_curves` returns it.
+    """Regret of several models after some numbers of rows, as `regret` returns it.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class RegretCurves(NamedTuple):
         return pandas.DataFrame(keys | arrays)
 
 
-def regret_curves(
+def regret(
     X: Any,
     y: npt.ArrayLike,
     models: dict[str, dict[str, Any]],
@@ -104,9 +104,9 @@ def regret_curves(
     Examples
     --------
     >>> import numpy as np
-    >>> from adagrad_nb import regret_curves
+    >>> from adagrad_nb import regret
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
-    >>> curves = regret_curves(X, X[:, 0] > 0.1 * X[:, 1] ** 2, {"Adagrad": {"lr": 0.5}}, at=[100, 200])
+    >>> curves = regret(X, X[:, 0] > 0.1 * X[:, 1] ** 2, {"Adagrad": {"lr": 0.5}}, at=[100, 200])
     >>> bool(np.all(curves.regret <= curves.certificates))
     True
     """

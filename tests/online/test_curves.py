@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from adagrad_nb import L2, Adagrad, best_fixed, fit_linear, plots, regret_curves
+from adagrad_nb import L2, Adagrad, best_fixed, fit_linear, plots, regret
 
 N = 60
 
@@ -19,7 +19,7 @@ def rows(rng):
 def test_curves_are_those_of_prefixes(rows):
     X, y = rows
     models = {"L2": {"lr": 0.5, "penalty": L2(0.05)}, "rates": {"lr": 0.25, "rule": Adagrad(eps=0.0)}}
-    curves = regret_curves(X, y, models)
+    curves = regret(X, y, models)
     assert curves.rows.tolist() == [1, 2, 4, 8, 16, 32, 60]
     for m, options in enumerate(models.values()):
         for k, end in ((5, 32), (6, 60)):
@@ -56,4 +56,4 @@ def test_curves_are_those_of_prefixes(rows):
 )
 def test_refusals(models, at, message, rows):
     with pytest.raises((TypeError, ValueError), match=message):
-        regret_curves(*rows, models, at)
+        regret(*rows, models, at)
