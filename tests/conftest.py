@@ -47,28 +47,36 @@ MANY_TYPES = {
     "test_step",
     "test_workers",
 }
-SHARE = 1 / 6  # of the cases of a parametrised test
+SHARE = 1 / 6  # of the cases of a parametrised test in `MANY_TYPES`
+COMPILED_FOLDERS = {"linear", "records", "optim", "minimize", "online", "experiments"}
+COMPILED_SHARE = 1 / 15  # of the cases of a parametrised test in `COMPILED_FOLDERS` or test_sklearn
 UNTRACED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(config, items):
     """Divide the cases between the lanes: each case runs with the JIT off, or compiled, or both.
 
-    The compiled lane runs a share of the cases of the tests in `MANY_TYPES`, always the same ones, and no test that
-    interprets its kernels.  ADAGRAD_NB_EXHAUSTIVE=1 runs all of them.  The lane with the JIT off leaves out the tests
-    marked `compiled_only`, and the examples of the README, which learn from all of a9a, a dozen times.  It measures
-    coverage in the same share of the cases, because tracing makes loops three times slower.
+    The compiled lane runs a share of the cases of the tests in `COMPILED_FOLDERS`, always the same ones, and no test
+    that interprets its kernels, and no example of a docstring.  ADAGRAD_NB_EXHAUSTIVE=1 runs all of them.  The lane
+    with the JIT off leaves out the tests marked `compiled_only`, and the examples of the README, which learn from all
+    of a9a, a dozen times.  It measures coverage in a share of the cases of `MANY_TYPES`, because tracing makes loops
+    three times slower.
     """
-    others = _cases_beyond_the_share(items)
     if numba.config.DISABLE_JIT:
         dropped = {item for item in items if item.get_closest_marker("compiled_only") or item.path.name == "README.md"}
         if config.pluginmanager.hasplugin("_cov"):
-            for item in others:
+            for item in _cases_beyond(SHARE, items, lambda item: item.path.stem in MANY_TYPES):
                 item.stash[UNTRACED] = True
     elif os.environ.get("ADAGRAD_NB_EXHAUSTIVE") == "1":
         return
     else:
-        dropped = others | {item for item in items if "interpreted" in getattr(item, "fixturenames", ())}
+        dropped = {item for item in items if "interpreted" in getattr(item, "fixturenames", ())}
+        dropped |= {item for item in items if isinstance(item, pytest.DoctestItem) and item.path.suffix == ".py"}
+        dropped |= _cases_beyond(
+            COMPILED_SHARE,
+            items,
+            lambda item: {item.path.parent.name, item.path.stem} & {*COMPILED_FOLDERS, "test_sklearn"},
+        )
     config.hook.pytest_deselected(items=[item for item in items if item in dropped])
     items[:] = [item for item in items if item not in dropped]
 
@@ -86,18 +94,16 @@ def pytest_runtest_call(item):
         sys.settrace(trace)
 
 
-def _cases_beyond_the_share(items):
-    """Return the cases of tests in `MANY_TYPES` that are beyond the share, which has the first case of each test."""
+def _cases_beyond(share, items, is_large):
+    """Return the cases of large tests that are beyond the share, which has the first case of each test."""
     cases = collections.defaultdict(list)
     for item in items:
-        module = getattr(item, "module", None)
-        has_types = module is not None and module.__name__.rpartition(".")[2] in MANY_TYPES
-        if has_types and hasattr(item, "callspec") and not item.get_closest_marker("compiled_only"):
+        if hasattr(item, "callspec") and is_large(item) and not item.get_closest_marker("compiled_only"):
             cases[item.path, item.originalname].append(item)
     others = set()
     for group in cases.values():
         rest = sorted(group[1:], key=lambda item: zlib.crc32(item.nodeid.encode()))
-        others.update(rest[math.ceil(len(group) * SHARE) - 1 :])
+        others.update(rest[math.ceil(len(group) * share) - 1 :])
     return others
 
 

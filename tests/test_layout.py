@@ -15,7 +15,7 @@ KERNELS = {"linear/kernels", "optim/kernels"}  # the only packages below those o
 # Optional packages, and the modules that may import them, in functions only.
 ADAPTERS = {
     "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli/monitor"}, "sklearn": {"linear/estimators"},
-    "pandas": {"experiments/tables"}, "zstandard": {"io/source"},
+    "pandas": {"online/tables"}, "zstandard": {"io/source"},
     "pyarrow": {"io/arrow", "io/csv_reader", "io/arrow_reader"},
 }  # fmt: skip
 

@@ -14,13 +14,13 @@ from ..io.archive import naming_errors, read_archive, write_archive
 from ..io.schema import ArrayField, check_array, check_names, entry
 from ..linear.fit import fit_linear
 from ..minimize.drivers import minimize_adadelta, minimize_adagrad, minimize_stochastic
+from ..online.tables import data_frame, record_array
 from ..optim.state import init
 from ..plots import plot_comparison
 from .problems import DataProblem, FunctionProblem
 from .problems import problem as known_problem
 from .runs import Recorder, run_linear, run_minimizer, start_point
 from .sweep import check_seeds
-from .tables import data_frame, record_array
 
 if TYPE_CHECKING:
     import os

@@ -19,11 +19,11 @@ from ..linear.device_trainer import DeviceRows
 from ..linear.fit import fit_linear
 from ..linear.model_options import check_options
 from ..linear.targets import is_multiclass
+from ..online.tables import as_column, data_frame, is_number, record_array
 from ..records.losses import Logistic
 from ..records.multiclass_losses import is_multi_output_loss
 from ..records.penalties import L1, has_additive_prox
 from ..records.schedules import Rates
-from .tables import as_column, data_frame, is_number, record_array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

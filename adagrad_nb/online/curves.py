@@ -15,6 +15,7 @@ from ..records.dual_averaging import RDA
 from ..records.losses import target_type
 from ..records.rules import Adagrad
 from .comparator import best_fixed
+from .tables import data_frame, record_array
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -53,12 +54,10 @@ class RegretCurves(NamedTuple):
 
     def to_pandas(self) -> Any:
         """Return a data frame with one line for each model and number of rows."""
-        import pandas
-
         arrays = {name: np.ravel(getattr(self, name)) for name in ("losses", "best", "gaps", "regret", "certificates")}
         n_models, n_points = self.losses.shape
         keys = {"model": np.repeat(self.names, n_points), "rows": np.tile(self.rows, n_models)}
-        return pandas.DataFrame(keys | arrays)
+        return data_frame(record_array(keys | arrays))
 
 
 def regret(

@@ -39,10 +39,10 @@ def test_contributions_sum_up_to_the_score(y, options, n_largest):
             assert (explanation.label, explanation.score) == (None, scores[0])
             continue
         assert explanation.label == model.predict(X[[row]])[0]
-        assert explanation.score == (abs(scores[0]) if scores.size == 1 else scores.max())
+        assert_allclose(explanation.score, abs(scores[0]) if scores.size == 1 else scores.max(), rtol=1e-14)
         for k, label in enumerate(model.classes.tolist()):
             score = scores[k] if scores.size > 1 else scores[0] * (1 if k else -1)
-            assert model.explain(X[[row]], n_largest, label).score == score
+            assert_allclose(model.explain(X[[row]], n_largest, label).score, score, rtol=1e-14, atol=1e-15)
 
 
 def test_names_of_features():

@@ -298,6 +298,7 @@ def test_census_loss_is_that_of_one_thread(workers, options, monkeypatch):
 
 @compiled_only
 @pytest.mark.filterwarnings("ignore:fit_linear. the progressive loss:UserWarning")  # of rates that are too large
+@pytest.mark.filterwarnings("ignore:fit_linear. the rows are sorted:UserWarning")
 @pytest.mark.parametrize("lr", [0.5, 5.0, 50.0])
 @pytest.mark.parametrize("order", ["file", "sorted"])
 def test_it_does_not_diverge_where_one_thread_does_not(lr, order, monkeypatch):
