@@ -13,6 +13,7 @@ Run: python examples/sparsity_table.py [PICTURE [FOLDER]]
 FOLDER has the files of the 20 news groups, `20news_bydate.train.svm.xz` and `20news_bydate.test.svm.xz`.
 """
 
+import pathlib
 import sys
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ import adagrad_nb
 from adagrad_nb import L1, RDA, SGD, Adagrad, InverseSqrt, fit_linear, problem, sweep
 from adagrad_nb.plots import draw_sparsity, save
 
+DATA = pathlib.Path(__file__).parent / "data"
 RATES = (0.1, 0.3, 1.0, 3.0)  # with Adagrad's step sizes
 PLAIN_RATES = (1.0, 3.0, 10.0, 30.0, 100.0)  # rows of unit norm have small gradients
 STRENGTHS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
@@ -115,7 +117,7 @@ def unit_rows(X):
 def tasks(folder=None):
     """Return {name: (X, y, X_test, y_test)}: those of the examples, or of the news groups in a folder."""
     if folder is None:
-        found = [problem(name) for name in ("rcv1", "a9a")]
+        found = [problem(name, DATA) for name in ("rcv1", "a9a")]
         return {known.name: (known.X, known.y, known.X_test, known.y_test) for known in found}
     news = problem("20news", folder)
     X, X_test = unit_rows(news.X), unit_rows(news.X_test)

@@ -48,6 +48,16 @@ MANY_TYPES = {
     "test_workers",
 }
 SHARE = 1 / 6  # of the cases of a parametrised test in `MANY_TYPES`
+# Tests of logic above the kernels, which other modules compile.
+LOGIC_MODULES = {
+    "test_baseline",
+    "test_class_weight",
+    "test_default_options",
+    "test_early_stopping",
+    "test_estimators",
+    "test_protocols",
+    "test_target_scaling",
+}
 COMPILED_FOLDERS = {"linear", "records", "optim", "minimize", "online", "experiments"}
 COMPILED_SHARE = 1 / 15  # of the cases of a parametrised test in `COMPILED_FOLDERS` or test_sklearn
 UNTRACED = pytest.StashKey[bool]()
@@ -56,11 +66,11 @@ UNTRACED = pytest.StashKey[bool]()
 def pytest_collection_modifyitems(config, items):
     """Divide the cases between the lanes: each case runs with the JIT off, or compiled, or both.
 
-    The compiled lane runs a share of the cases of the tests in `COMPILED_FOLDERS`, always the same ones, and no test
-    that interprets its kernels, and no example of a docstring.  ADAGRAD_NB_EXHAUSTIVE=1 runs all of them.  The lane
-    with the JIT off leaves out the tests marked `compiled_only`, and the examples of the README, which learn from all
-    of a9a, a dozen times.  It measures coverage in a share of the cases of `MANY_TYPES`, because tracing makes loops
-    three times slower.
+    The compiled lane runs a share of the cases of the tests in `COMPILED_FOLDERS`, always the same ones, no test of
+    `LOGIC_MODULES` or that interprets its kernels, and no example of a docstring.  ADAGRAD_NB_EXHAUSTIVE=1 runs all of
+    them.  The lane with the JIT off leaves out the tests marked `compiled_only`, and the examples of the README, which
+    learn from all of a9a, a dozen times.  It measures coverage in a share of the cases of `MANY_TYPES`, because tracing
+    makes loops three times slower.
     """
     if numba.config.DISABLE_JIT:
         dropped = {item for item in items if item.get_closest_marker("compiled_only") or item.path.name == "README.md"}
@@ -72,6 +82,9 @@ def pytest_collection_modifyitems(config, items):
     else:
         dropped = {item for item in items if "interpreted" in getattr(item, "fixturenames", ())}
         dropped |= {item for item in items if isinstance(item, pytest.DoctestItem) and item.path.suffix == ".py"}
+        dropped |= {
+            item for item in items if item.path.stem in LOGIC_MODULES and not item.get_closest_marker("compiled_only")
+        }
         dropped |= _cases_beyond(
             COMPILED_SHARE,
             items,
