@@ -59,6 +59,7 @@ LOGIC_MODULES = {
     "test_target_scaling",
 }
 COMPILED_FOLDERS = {"linear", "records", "optim", "minimize", "online", "experiments"}
+INTERPRETED_SHARE = 1 / 3  # of the same cases with the JIT off
 COMPILED_SHARE = 1 / 15  # of the cases of a parametrised test in `COMPILED_FOLDERS` or test_sklearn
 UNTRACED = pytest.StashKey[bool]()
 
@@ -68,12 +69,14 @@ def pytest_collection_modifyitems(config, items):
 
     The compiled lane runs a share of the cases of the tests in `COMPILED_FOLDERS`, always the same ones, no test of
     `LOGIC_MODULES` or that interprets its kernels, and no example of a docstring.  ADAGRAD_NB_EXHAUSTIVE=1 runs all of
-    them.  The lane with the JIT off leaves out the tests marked `compiled_only`, and the examples of the README, which
-    learn from all of a9a, a dozen times.  It measures coverage in a share of the cases of `MANY_TYPES`, because tracing
-    makes loops three times slower.
+    them.  The lane with the JIT off runs a larger share of the same cases.  It leaves out the tests marked
+    `compiled_only`, and the examples of the README, which learn from all of a9a, a dozen times.  It measures coverage
+    in a share of the cases of `MANY_TYPES`, because tracing makes loops three times slower.
     """
     if numba.config.DISABLE_JIT:
         dropped = {item for item in items if item.get_closest_marker("compiled_only") or item.path.name == "README.md"}
+        if os.environ.get("ADAGRAD_NB_EXHAUSTIVE") != "1":
+            dropped |= _cases_beyond(INTERPRETED_SHARE, items, _has_kernels)
         if config.pluginmanager.hasplugin("_cov"):
             for item in _cases_beyond(SHARE, items, lambda item: item.path.stem in MANY_TYPES):
                 item.stash[UNTRACED] = True
@@ -85,11 +88,7 @@ def pytest_collection_modifyitems(config, items):
         dropped |= {
             item for item in items if item.path.stem in LOGIC_MODULES and not item.get_closest_marker("compiled_only")
         }
-        dropped |= _cases_beyond(
-            COMPILED_SHARE,
-            items,
-            lambda item: {item.path.parent.name, item.path.stem} & {*COMPILED_FOLDERS, "test_sklearn"},
-        )
+        dropped |= _cases_beyond(COMPILED_SHARE, items, _has_kernels)
     config.hook.pytest_deselected(items=[item for item in items if item in dropped])
     items[:] = [item for item in items if item not in dropped]
 
@@ -105,6 +104,11 @@ def pytest_runtest_call(item):
         return (yield)
     finally:
         sys.settrace(trace)
+
+
+def _has_kernels(item):
+    """Return whether the cases of a test compile kernels of their own."""
+    return item.path.parent.name in COMPILED_FOLDERS or item.path.stem == "test_sklearn"
 
 
 def _cases_beyond(share, items, is_large):
