@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..compiler.jit import jitable, method
 from ..compiler.simd import safe_divide
-from .rules import step_at, step_size
+from .rules import MomentumAdagrad, step_at, step_size
 
 _denominator = method("denominator")
 _root = method("root")
@@ -392,8 +392,7 @@ class MADGRAD(NamedTuple):
     slot_domains = ("(-inf, inf)", "[0, inf)", "(-inf, inf)")
     domain = {"momentum": "[0, 1)", "eps": "[0, inf)"}
 
-    def finalized(self):
-        return self._replace(fresh=1.0 - self.momentum)
+    finalized = MomentumAdagrad.finalized
 
     def initial_slots(self):
         return (0.0, 0.0, 0.0)

@@ -16,6 +16,7 @@ or numbers.  `init` does not, because a gradient does not tell the loss of its r
 from typing import NamedTuple
 
 from .._check import count
+from .adagrad_variants import SGD
 from .binary_losses import Hinge
 from .regression_losses import EpsilonInsensitive
 
@@ -63,17 +64,12 @@ class PassiveAggressive(NamedTuple):
     losses = (Hinge, EpsilonInsensitive)
     domain = {"C": "(0, inf)"}
 
+    initial_slots = SGD.initial_slots
+    step = SGD.step
+    step_size = SGD.step_size
+
     def check(self):
         count("PassiveAggressive.variant", self.variant, 1, 2)
-
-    def initial_slots(self):
-        return ()
-
-    def step(self, x, g, s, lr):
-        return x - lr * g, s
-
-    def step_size(self, s, lr):
-        return lr
 
     def row_step(self, loss, slope, q, h):
         limit = self.C * h
