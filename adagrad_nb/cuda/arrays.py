@@ -5,9 +5,11 @@ This is the only module that imports `numba.cuda` on the host side, when the fir
 
 import contextlib
 import functools
+import importlib
 import math
 import sys
 import threading
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -47,13 +49,32 @@ def is_device_array(array):
 def import_cuda():
     """Import and return `numba.cuda` of numba-cuda or of the simulator; Numba's own CUDA target is unmaintained."""
     hint = "install the extra for your driver: pip install 'adagrad_nb[cuda12]' or 'adagrad_nb[cuda13]'"
-    try:
-        from numba import cuda as module
-    except ImportError as error:
-        raise ImportError(f"device arrays require numba-cuda ({error}); {hint}") from error
-    if not is_simulated() and getattr(module, "implementation", "Built-in") != "NVIDIA":
-        raise ImportError(f"numba.cuda is Numba's built-in target, which is not supported; {hint}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # numba-cuda 0.30 makes some with NumPy 2.5
+        try:
+            from numba import cuda as module
+        except ImportError as error:
+            raise ImportError(f"device arrays require numba-cuda ({error}); {hint}") from error
+        if not is_simulated() and getattr(module, "implementation", "Built-in") != "NVIDIA":
+            raise ImportError(f"numba.cuda is Numba's built-in target, which is not supported; {hint}")
+        _import_array_functions()
     return module
+
+
+def _import_array_functions():
+    """Import the array functions of numba-cuda 0.30, which look up `np.row_stack`; NumPy 2.5 does not have it."""
+    if is_simulated() or hasattr(np, "row_stack"):
+        return  # otherwise numba-cuda imports them when it compiles the first kernel
+    np.row_stack = np.vstack  # noqa: NPY201
+    try:
+        importlib.import_module("numba.cuda.np.arrayobj")
+    except AttributeError as error:
+        raise ImportError(
+            f"numba-cuda does not work with NumPy {np.__version__} ({error}); install an older one: "
+            "pip install 'numpy<2.5'"
+        ) from error
+    finally:
+        del np.row_stack  # noqa: NPY201
 
 
 def is_simulated():
@@ -295,16 +316,33 @@ def _max_blocks():
     return BLOCKS_PER_SM * getattr(import_cuda().get_current_device(), "MULTIPROCESSOR_COUNT", 1)
 
 
+@functools.lru_cache(maxsize=4096)
+def _configured(kernel, blocks, threads, stream):
+    """Return a kernel with its launch configuration, without Numba's warning of a grid of few blocks."""
+    from numba.cuda.core.errors import NumbaPerformanceWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumbaPerformanceWarning)
+        return kernel[blocks, threads, stream]
+
+
+def _configure(kernel, blocks):
+    """Return a kernel with the launch configuration of a number of blocks on the current stream."""
+    threads = import_primitives().BLOCK_SIZE
+    if is_simulated():  # there a kernel is its own launch configuration
+        return kernel[blocks, threads, current_stream()]
+    return _configured(kernel, blocks, threads, current_stream())
+
+
 def launch_kernel(kernel, size, *args):
     """Launch a kernel with one thread per coordinate, up to the number of blocks that run at once."""
     if size:
-        block = import_primitives().BLOCK_SIZE
-        kernel[min(-(-size // block), _max_blocks()), block, current_stream()](*args)
+        _configure(kernel, min(-(-size // import_primitives().BLOCK_SIZE), _max_blocks()))(*args)
 
 
 def launch_blocks(kernel, blocks, *args):
     """Launch a kernel with a given number of blocks, at least one."""
-    kernel[max(blocks, 1), import_primitives().BLOCK_SIZE, current_stream()](*args)
+    _configure(kernel, max(blocks, 1))(*args)
 
 
 def n_sum_blocks(size):

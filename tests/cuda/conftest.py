@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from numba import types
 
+from adagrad_nb.cuda.arrays import import_cuda, import_primitives
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _short_switch_interval():
@@ -21,6 +23,7 @@ def _short_switch_interval():
 
 def _use_one_shared_array():
     """Give all threads of a block the same shared array; the simulator may create it in two threads at once."""
+    import_cuda()
     from numba.cuda.simulator import kernelapi
 
     def array(self, shape, dtype, alignment=None):
@@ -34,6 +37,4 @@ def _use_one_shared_array():
 def _small_blocks(monkeypatch):
     """Each thread is a thread of Python: not 256 of them for seven coordinates."""
     if numba.config.ENABLE_CUDASIM:
-        from adagrad_nb.cuda.arrays import import_primitives
-
         monkeypatch.setattr(import_primitives(), "BLOCK_SIZE", 4)
