@@ -1,9 +1,24 @@
 """Detection of device arrays of other packages by their attributes, and stream order.  No test needs a device."""
 
+import types
+
 import numba
 import numpy as np
 import pytest
 
+from adagrad_nb import (
+    EMA,
+    RDA,
+    Accumulate,
+    AddNoise,
+    ClipNorm,
+    Constant,
+    InverseSqrt,
+    L2Decay,
+    Polyak,
+    init,
+    update,
+)
 from adagrad_nb.cuda import arrays
 
 if numba.config.ENABLE_CUDASIM:
@@ -40,9 +55,22 @@ class Stream:
         self.log.append(self.pointer)
 
 
+class Event:
+    """An event that logs, as (stream, other), that a stream waits for another."""
+
+    def __init__(self, log):
+        self.log = log
+
+    def record(self, stream):
+        self.recorded = int(stream)
+
+    def wait(self, stream):
+        self.log.append((int(stream), self.recorded))
+
+
 @pytest.fixture
-def synchronized_streams(monkeypatch):
-    """Return the list of the streams that were synchronised."""
+def waits(monkeypatch):
+    """Return a list of the streams that the host waited for, and of pairs of streams of which the first waited."""
     log = []
 
     class Module:
@@ -58,7 +86,17 @@ def synchronized_streams(monkeypatch):
         def per_thread_default_stream():
             return Stream(2, log)
 
+        @staticmethod
+        def event(timing):
+            assert not timing
+            return Event(log)
+
+        @staticmethod
+        def get_current_device():
+            return types.SimpleNamespace(id=0)
+
     monkeypatch.setattr(arrays, "import_cuda", lambda: Module)
+    monkeypatch.setattr(arrays, "_thread_state", types.SimpleNamespace())
     arrays._external_stream.cache_clear()
     yield log
     arrays._external_stream.cache_clear()
@@ -94,25 +132,68 @@ def test_addresses_and_alignment():
 
 
 @pytest.mark.parametrize(
-    ("streams", "current", "synchronised"),
+    ("streams", "current", "before", "after"),
     [
-        ([None, None], 0, []),
-        ([1, None], 0, []),
-        ([7, 7], 7, []),
-        ([2, 2], 2, []),
-        ([7, 9], 7, [9, 7]),
-        ([7, None], 7, [0, 7]),
-        ([None, 9, 9], 0, [9, 0]),
+        ([None, None], 0, [], []),
+        ([1, None], 0, [], []),
+        ([7, 7], 7, [], []),
+        ([2, 2], 2, [], []),
+        ([7, 9], 7, [(7, 9)], [(9, 7)]),
+        ([7, None], 7, [(7, 0)], [(0, 7)]),
+        ([None, 9, 9], 0, [(0, 9)], [(9, 0)]),
     ],
 )
-def test_streams_are_synchronised(streams, current, synchronised, synchronized_streams):
+def test_streams_wait_for_each_other(streams, current, before, after, waits):
     with arrays.on_stream([CudaArray(stream) for stream in streams]):
         assert int(arrays.current_stream()) == current
-    assert synchronized_streams == synchronised
+        assert waits == before
+    assert waits == before + after
     assert arrays.current_stream() == 0
 
 
-def test_the_previous_stream_is_restored_after_an_error(synchronized_streams):
+def test_the_host_waits_for_jax_arrays(waits):
+    class Array(CudaArray):
+        def block_until_ready(self):
+            waits.append("jax")
+
+    Array.__module__ = "jaxlib._jax"
+    with arrays.on_stream([CudaArray(7), Array()]):
+        assert waits == ["jax", (7, 0)]
+    assert waits[2:] == [(0, 7), 7]
+
+
+def test_arrays_of_another_device_are_rejected(waits):
+    class Array(CudaArray):
+        device = types.SimpleNamespace(id=1)
+
+    Array.__module__ = "cupy._core.core"
+    with pytest.raises(ValueError, match=r"^x: an array is on CUDA device 1, but the current device is 0; call"):
+        arrays.on_stream([Array()]).__enter__()
+    Array.device = types.SimpleNamespace(id=0)
+    with arrays.on_stream([Array(7)]):
+        assert int(arrays.current_stream()) == 7
+
+
+def test_updates_that_depend_on_t_are_not_captured(monkeypatch):
+    """A captured graph repeats the arguments of its launches, and so t."""
+    state = init(np.ones(2))
+    for options, changes in [
+        ({"lr": Constant(0.1)}, False), ({"lr": InverseSqrt(0.1)}, True), ({"lr": lambda t: 0.1}, True),
+        ({"rule": RDA()}, True), ({"transforms": (ClipNorm(1.0), L2Decay(0.1))}, False),
+        ({"transforms": (AddNoise(0.1),)}, True), ({"transforms": (Accumulate(2),)}, True),
+        ({"average": EMA(0.5)}, False), ({"average": EMA(0.5, overwrite=2)}, True), ({"average": Polyak()}, True),
+    ]:  # fmt: skip
+        assert init(np.ones(2), **options).options.depends_on_t == changes
+    monkeypatch.setattr(arrays, "is_device_array", lambda array: True)
+    monkeypatch.setattr(arrays, "is_capturing", lambda array: True)
+    state.changes_with_t = True
+    with pytest.raises(
+        RuntimeError, match=r"^update: a captured CUDA graph would repeat the update t = 0, but the lea"
+    ):
+        update(np.ones(2), np.ones(2), state)
+
+
+def test_the_previous_stream_is_restored_after_an_error(waits):
     def fail():
         with arrays.on_stream([CudaArray(7)]):
             raise KeyError

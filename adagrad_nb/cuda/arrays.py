@@ -194,13 +194,29 @@ def _stream_of(array):
     """Return the stream on which an array is used; 0 is the default stream."""
     if _is_numba_array(array):
         return getattr(array, "stream", 0)
-    if _package_of(array) == "torch":
+    package = _package_of(array)
+    if package == "torch":
+        _check_current_device(array.device.index)
         pointer = sys.modules["torch"].cuda.current_stream(array.device).cuda_stream
     else:
+        if package == "cupy":
+            _check_current_device(array.device.id)
         pointer = array.__cuda_array_interface__.get("stream")
     if pointer == 2:
         return import_cuda().per_thread_default_stream()
     return _external_stream(pointer) if pointer not in (None, 0, 1) else 0
+
+
+def _check_current_device(number):
+    """Raise ValueError unless this is the number of the device on which this thread launches kernels."""
+    if number == getattr(_thread_state, "device", None):
+        return
+    _thread_state.device = int(import_cuda().get_current_device().id)
+    if number != _thread_state.device:
+        raise ValueError(
+            f"x: an array is on CUDA device {number}, but the current device is {_thread_state.device}; call "
+            f"numba.cuda.select_device({number}) first, or move the array"
+        )
 
 
 def _synchronize(stream):
@@ -210,21 +226,31 @@ def _synchronize(stream):
         import_cuda().default_stream().synchronize()
 
 
+def _make_wait(stream, other):
+    """Let a stream wait for the work that another stream has now; the host does not wait."""
+    event = import_cuda().event(timing=False)
+    event.record(other)
+    event.wait(stream)
+
+
 def _stream_id(stream):
     """Return the handle of a stream, which identifies it whatever object represents it."""
-    return int(stream)
+    return int(getattr(stream, "handle", stream))
 
 
 @contextlib.contextmanager
 def on_stream(arrays):
     """Launch kernels on the stream of the first array.
 
-    The kernels wait for the streams of the other arrays.  At the end the host waits for the kernels if there are such
-    streams.
+    The kernels wait for the streams of the other arrays, and these streams wait for the kernels.  The host waits for
+    neither.  The stream of JAX is not known.  So the host waits for JAX arrays, and for kernels that read them.
     """
-    packages, streams = set(), {}
+    packages, streams, reads_jax = set(), {}, False
     for array in arrays:
         package = _package_of(array)
+        if package in ("jax", "jaxlib"):
+            array.block_until_ready()
+            reads_jax = True
         if package not in packages:
             array_stream = _stream_of(array)
             streams.setdefault(_stream_id(array_stream), array_stream)
@@ -235,9 +261,11 @@ def on_stream(arrays):
     _thread_state.stream = first
     try:
         for other in others:
-            _synchronize(other)
+            _make_wait(first, other)
         yield
-        if others:
+        for other in others:
+            _make_wait(other, first)
+        if reads_jax:
             _synchronize(first)
     finally:
         _thread_state.stream = previous
@@ -246,6 +274,17 @@ def on_stream(arrays):
 def current_stream():
     """Return the stream on which this thread launches kernels."""
     return getattr(_thread_state, "stream", 0)
+
+
+def is_capturing(array):
+    """Return whether the stream of a device array is being captured into a CUDA graph."""
+    if is_simulated():
+        return False
+    from cuda.bindings import driver
+
+    error, status = driver.cuStreamIsCapturing(_stream_id(_stream_of(array)))
+    is_idle = status == driver.CUstreamCaptureStatus.CU_STREAM_CAPTURE_STATUS_NONE
+    return error == driver.CUresult.CUDA_ERROR_STREAM_CAPTURE_IMPLICIT or not is_idle
 
 
 # --- memory -------------------------------------------------------------------------------------------------------

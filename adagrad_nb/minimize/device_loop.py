@@ -32,7 +32,8 @@ def start_point(x0, bounds):
         raise TypeError(f"x0: got dtype {spec.dtype}; must be float32 or float64 on a device")
     if spec.ndim != 1 or spec.size == 0:
         raise ValueError(f"x0: got shape {spec.shape}; must have one dimension and at least one entry")
-    return arrays.copy(x0), _check.scipy_bounds(bounds, spec.size, spec.dtype)
+    with arrays.on_stream([x0]):
+        return arrays.copy(x0), _check.scipy_bounds(bounds, spec.size, spec.dtype)
 
 
 def project_start(x, penalty):
@@ -54,11 +55,10 @@ def _penalty_value(penalty, vector, partial_sums):
 
 def arrays_equal(a, b):
     """Return whether two device arrays hold the same numbers."""
-    counts = arrays.full(1, 0, np.int32)
-    arrays.launch_kernel(
-        update_kernels().count_different, arrays.array_spec(a).size, arrays.flat_view(a), arrays.flat_view(b), counts
-    )
-    return arrays.to_host(counts)[0] == 0
+    with arrays.on_stream([a, b]):
+        counts, vectors = arrays.full(1, 0, np.int32), (arrays.flat_view(a), arrays.flat_view(b))
+        arrays.launch_kernel(update_kernels().count_different, arrays.array_spec(a).size, *vectors, counts)
+        return arrays.to_host(counts)[0] == 0
 
 
 resume = functools.partial(loop.resume, arrays_equal=arrays_equal, copy_array=arrays.copy)

@@ -5,8 +5,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _check
+from .._legacy import has_member
 from ..cuda import arrays
 from ..records.anytime import needs_dense_gradients
+from ..records.averaging import EMA
 from ..records.domains import check_domain
 from ..records.dual_averaging import is_dual_averaging
 from ..records.gates import accumulates_gradients, is_gate
@@ -20,7 +22,8 @@ from ..records.rules import (
     has_proportional_step_size,
     has_row_accumulators,
 )
-from ..records.transforms import is_for_some_arrays, needs_unit_norms, needs_whole_array
+from ..records.schedules import Constant
+from ..records.transforms import adds_noise, is_for_some_arrays, needs_unit_norms, needs_whole_array
 from .external_schedules import as_schedule
 from .gradients import DUPLICATES
 
@@ -39,6 +42,18 @@ class Options(NamedTuple):
     duplicates: Any = "merge"
     sparse_decay: Any = "touched"
     domain: Any = None
+
+    @property
+    def depends_on_t(self):
+        """Whether updates depend on t: by the learning rate, the rule, a gate, noise or the average."""
+        has_schedule = hasattr(self.lr, "_fields") or callable(self.lr)
+        is_fixed_average = self.average is None or (isinstance(self.average, EMA) and not self.average.overwrite)
+        return (
+            (has_schedule and not isinstance(self.lr, Constant))
+            or any(has_member(self.rule, name) for name in ("step_at", "cumulative_step_size"))
+            or any(is_gate(item) or adds_noise(item) for item in self.transforms)
+            or not is_fixed_average
+        )
 
     def validate(self, leaves):
         """Return the options, checked against the arrays and with defaults filled in.

@@ -43,7 +43,7 @@ _COUNTERS = ("t", "n_micro_steps", "n_pending", "n_skipped", "n_good_steps", "sc
 _COUNTER_KEYS = dict(zip(_COUNTERS, ("t", "arrived", "pending", "skipped", "good", "scale"), strict=True))
 _ARRAY_KEYS = {"mean": "mean", "accumulated": "gathered", "applied_log_decay": "decayed", "master": "master"}
 _KIND = "state"
-_DERIVED = ("array_groups", "fast_leaf")  # attributes that `State._refresh` sets
+_DERIVED = ("array_groups", "changes_with_t", "fast_leaf")  # attributes that `State._refresh` sets
 _DTYPES = ("float32", "float64", "complex64", "complex128", "float16", "bfloat16")
 _LARGEST_SIZE = 2**56  # entries of an array; more cannot be addressed
 _LARGEST_EMPTY = 2**31  # rows of an array without entries
@@ -97,6 +97,8 @@ class State:
         The leaf if x is one vector whose updates need nothing but the kernel.
     has_device_arrays : bool
         Whether an array of x is on a CUDA device.
+    changes_with_t : bool
+        Whether updates on a device depend on t, so that a CUDA graph cannot repeat them.
     n_micro_steps, n_pending, n_skipped, n_good_steps : int
         Counters of the gates: all gradients; gradients since the last update of `Accumulate`; consecutive skips of
         `SkipNonFinite`; consecutive finite gradients of `LossScale`.
@@ -122,6 +124,7 @@ class State:
 
     __slots__ = (
         "array_groups",
+        "changes_with_t",
         "counts_micro_steps",
         "log_decay",
         "has_device_arrays",
@@ -153,6 +156,7 @@ class State:
     n_good_steps: int
     counts_micro_steps: bool
     has_device_arrays: bool
+    changes_with_t: bool
     leaves: list[Leaf]
     array_groups: list[ArrayGroup]
     fast_leaf: Any
@@ -172,17 +176,18 @@ class State:
                 self.counts_micro_steps = True
         self.iterate = self.seed = self.ledger = None
         self.leaves = []
-        for (path, array), scale in zip(leaves, self.options.lr_scale or [None] * len(leaves), strict=True):
-            leaf_type = Leaf if isinstance(array, np.ndarray) else DeviceLeaf
-            self.leaves.append(leaf_type(path, array, self, scale))
-        self.log_decay = [0.0] * len(self.leaves)
-        self.memory = init_memory(self.rule, leaves)
-        if self.options.sparse_decay == "lazy":
-            lazy_decay.init_lazy_decay(self)
-        if self.options.average is not None:
-            for leaf, (_, array) in zip(self.leaves, leaves, strict=True):
-                leaf.mean = leaf.init_mean(array)
-        self._refresh()
+        with arrays.on_stream(arrays.device_arrays_in([array for _, array in leaves])):
+            for (path, array), scale in zip(leaves, self.options.lr_scale or [None] * len(leaves), strict=True):
+                leaf_type = Leaf if isinstance(array, np.ndarray) else DeviceLeaf
+                self.leaves.append(leaf_type(path, array, self, scale))
+            self.log_decay = [0.0] * len(self.leaves)
+            self.memory = init_memory(self.rule, leaves)
+            if self.options.sparse_decay == "lazy":
+                lazy_decay.init_lazy_decay(self)
+            if self.options.average is not None:
+                for leaf, (_, array) in zip(self.leaves, leaves, strict=True):
+                    leaf.mean = leaf.init_mean(array)
+            self._refresh()
 
     def _refresh(self):
         """Derive the groups of small arrays and the fast path of `update` from the leaves."""
@@ -205,6 +210,9 @@ class State:
             leaf if is_plain_vector and leaf.constant_lr is not None and self.options.average is None else None
         )
         self.has_device_arrays = any(leaf.on_device for leaf in self.leaves)
+        self.changes_with_t = self.has_device_arrays and self.options.depends_on_t
+        if self.changes_with_t:
+            self.fast_leaf = None  # which does not check for a capture
         self.array_groups = group_small_arrays(self.leaves, self)
 
     @property

@@ -98,6 +98,8 @@ def update(
     if len(targets) != len(leaves):
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(leaves)}")
     gradients = [g] if is_single and targets[0] is x else align(x, g, "g")
+    if state.changes_with_t:
+        _check_capture(state, targets)
     lr = _resolve_lr(state, lr)
     if (
         out is not None
@@ -183,6 +185,16 @@ def _apply_leaf_steps(state, targets, steps):
     state.n_micro_steps += 1
     state.n_updates += status == READY
     return status == READY
+
+
+def _check_capture(state, targets):
+    """Raise RuntimeError if an update that depends on t is captured into a CUDA graph, which would repeat one t."""
+    if any(arrays.is_capturing(x) for x in targets if arrays.is_device_array(x)):
+        raise RuntimeError(
+            f"update: a captured CUDA graph would repeat the update t = {state.t}, but the learning rate, the rule, a "
+            "transform or the average depends on t; call update outside the capture. Instead of a schedule, give lr as "
+            "a device array with one element, and write to it"
+        )
 
 
 def _resolve_lr(state, lr):
