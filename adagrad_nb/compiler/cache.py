@@ -107,6 +107,8 @@ def describe_type(kind):
 class KernelCache(_Cache):
     """Disk cache of one kernel, for Numba's dispatcher."""
 
+    versions: tuple[str, ...] = (numba.__version__, llvmlite.__version__)  # of the compilers, which are part of the key
+
     def __init__(self, py_func):
         self.py_func = py_func
         self.enabled = True
@@ -144,24 +146,37 @@ class KernelCache(_Cache):
         checksum, data = data[:HASH_BYTES], data[HASH_BYTES:]
         if checksum != hashlib.sha256(data).digest() or data[:HASH_BYTES] != key:
             return None
-        # Numba would call target_context.refresh(), which prepares the compiler and takes 0.35 s of each process.
-        # Machine code only needs the runtime for arrays.
-        rtsys.initialize(target_context)
         try:
-            return CompileResult._rebuild(target_context, *pickle.loads(data[HASH_BYTES:]))
+            return self._unpack(pickle.loads(data[HASH_BYTES:]), target_context)
         except Exception:  # of a checked file: it needs something that this process lacks; compiling does not
             return None
 
     def save_overload(self, sig, result):
         """Write the compiled kernel for a signature."""
-        if any(not lifted.can_cache for lifted in result.lifted) or result.library.has_dynamic_globals:
-            return
-        path, key = self._locate(sig, result.codegen)
+        path, key = self._locate(sig, result.codegen) if self._can_pack(result) else (None, None)
         if path is None or _hash_sources_or_none() != SOURCES:
             return  # the sources changed after the import: this code belongs to neither version
-        data = key + dumps(result._reduce())
+        data = key + dumps(self._pack(result))
         with contextlib.suppress(OSError):
             write_file(path, hashlib.sha256(data).digest() + data)
+
+    @staticmethod
+    def _can_pack(result):
+        """Return whether another process can use a compiled kernel."""
+        return all(lifted.can_cache for lifted in result.lifted) and not result.library.has_dynamic_globals
+
+    @staticmethod
+    def _pack(result):
+        """Return a compiled kernel in a form that can be pickled."""
+        return result._reduce()
+
+    @staticmethod
+    def _unpack(packed, target_context):
+        """Return the compiled kernel of `_pack`."""
+        # Numba would call target_context.refresh(), which prepares the compiler and takes 0.35 s of each process.
+        # Machine code only needs the runtime for arrays.
+        rtsys.initialize(target_context)
+        return CompileResult._rebuild(target_context, *packed)
 
     def _locate(self, sig, codegen):
         """Return the path and the key of a kernel, or (None, None) if it is not cached."""
@@ -171,7 +186,7 @@ class KernelCache(_Cache):
             return None, None
         closure = tuple(cell.cell_contents for cell in self.py_func.__closure__ or ())
         parts = (
-            numba.__version__, llvmlite.__version__, codegen.magic_tuple(),
+            *self.versions, codegen.magic_tuple(),
             [getattr(config, name, None) for name in CODE_OPTIONS],
             self.py_func.__module__, self.py_func.__qualname__, self.py_func.__code__.co_firstlineno, described,
             hashlib.sha256(dumps(closure)).hexdigest() if closure else "",

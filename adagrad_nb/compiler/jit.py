@@ -278,7 +278,7 @@ _TUPLE_MEMBERS = frozenset(dir(typing.NamedTuple("Fields", [])))
 def _bind_methods(cls):
     """Let compiled methods of a user-defined record call its other methods, as in ``self.root(x)``."""
     _known_classes.add(cls)
-    if _is_own_class(cls):
+    if is_own_class(cls):
         return
     for name in set(dir(cls)) - _TUPLE_MEMBERS - set(cls._fields) - _bound_names:
         if isinstance(getattr(cls, name), FunctionType):
@@ -368,7 +368,7 @@ def _cast_field(value, dtype, is_float):
 
 
 @functools.cache
-def _is_own_class(cls):
+def is_own_class(cls):
     """Return whether a class is defined in the package."""
     return cls.__module__.split(".")[0] == __name__.partition(".")[0]
 
@@ -383,7 +383,7 @@ def is_user_defined(record):
         return False
     if not isinstance(record, tuple):
         return is_compiled(record)
-    return (hasattr(kind, "_fields") and not _is_own_class(kind)) or any(map(is_user_defined, record))
+    return (hasattr(kind, "_fields") and not is_own_class(kind)) or any(map(is_user_defined, record))
 
 
 def compiled_for(kernel, *records):

@@ -110,7 +110,16 @@ def import_primitives():
     import_cuda()
     from . import primitives
 
-    return primitives
+    return with_disk_cache(primitives)
+
+
+def with_disk_cache(module):
+    """Return a module of CUDA kernels, after its kernels have the disk cache; there is none in the simulator."""
+    if is_simulated():
+        return module
+    from .disk_cache import enable_disk_cache
+
+    return enable_disk_cache(module)
 
 
 # --- arrays of any package ----------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ def row_kernels():
     arrays.import_cuda()
     from .kernels import cuda_rows
 
-    return cuda_rows
+    return arrays.with_disk_cache(cuda_rows)
 
 
 def multi_row_kernels():
@@ -35,7 +35,7 @@ def multi_row_kernels():
     arrays.import_cuda()
     from .kernels import cuda_multi_rows
 
-    return cuda_multi_rows
+    return arrays.with_disk_cache(cuda_multi_rows)
 
 
 class DeviceRows:

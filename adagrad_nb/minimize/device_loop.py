@@ -199,6 +199,12 @@ class DeviceMinimizeLoop(loop.MinimizeLoop):
         """Return a copy of a device array, of the same package where it can copy."""
         return arrays.copy(array)
 
+    def copy_gradient(self, g):
+        """Return a copy of a gradient for the result; pairs of device arrays have no deep copy."""
+        if isinstance(g, tuple):
+            return tuple(map(self.copy_gradient, g))
+        return self.copy_array(g) if arrays.is_device_array(g) else super().copy_gradient(g)
+
     def take_snapshot(self):
         """Return copies of all that the run changes."""
         return DeviceSnapshot(self.x, self.state)

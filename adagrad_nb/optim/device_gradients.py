@@ -14,7 +14,7 @@ def update_kernels():
     arrays.import_cuda()
     from .kernels import cuda_array_update
 
-    return cuda_array_update
+    return arrays.with_disk_cache(cuda_array_update)
 
 
 def sparse_kernels():
@@ -22,7 +22,7 @@ def sparse_kernels():
     arrays.import_cuda()
     from .kernels import cuda_sparse_gradients
 
-    return cuda_sparse_gradients
+    return arrays.with_disk_cache(cuda_sparse_gradients)
 
 
 def is_sparse_gradient(g):

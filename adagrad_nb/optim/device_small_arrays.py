@@ -16,7 +16,7 @@ def multi_tensor_kernels():
     arrays.import_cuda()
     from .kernels import cuda_small_arrays
 
-    return cuda_small_arrays
+    return arrays.with_disk_cache(cuda_small_arrays)
 
 
 class MultiTensorLeaf(DeviceLeaf):

@@ -9,6 +9,9 @@ from numba import types
 
 from adagrad_nb.cuda.arrays import import_cuda, import_primitives
 
+# The simulator compiles nothing, and has neither streams nor graphs.
+collect_ignore = ["test_device.py", "test_disk_cache.py"] if numba.config.ENABLE_CUDASIM else []
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _short_switch_interval():
