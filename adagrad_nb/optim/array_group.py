@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..cuda.arrays import ArraySpec
+from . import overlap
 from .leaf import Leaf
 
 
@@ -51,6 +52,10 @@ class ArrayGroup:
         new._allocate_buffers()
         new._share_views(leaves)
         return new
+
+    def check_distinct(self, targets, leaves):
+        """Raise if two arrays of `out` share memory."""
+        overlap.check_distinct(targets, leaves)
 
     def _share_views(self, leaves):
         """Make the accumulators and averages of the arrays views of those of `leaf`."""

@@ -5,7 +5,8 @@ import numpy as np
 from ..compiler.jit import DeviceScalar
 from ..cuda import arrays
 from ..records.averaging import overwrites, weight
-from ..records.transforms import needs_norm, uses_global_norm
+from ..records.gates import is_gate
+from ..records.transforms import list_transforms, needs_norm, needs_whole_array, uses_global_norm
 from .device_gradients import to_dense, update_kernels
 from .gradients import PreparedGradient
 from .kernels.array_update import ALL
@@ -59,6 +60,56 @@ class DeviceLeaf(Leaf):
 
     # --- kernels -------------------------------------------------------------------------------------------------
 
+    @property
+    def is_repeatable(self):
+        """Whether the launches of an update depend on the arrays and on t only: no gate, no transform in Python."""
+        transforms = list_transforms(self.uncast_update.transforms)
+        return not any(is_gate(item) or (needs_whole_array(item) and not needs_norm(item)) for item in transforms)
+
+    def step_in_place(self, x, g, t, apply_gradient):
+        """Apply the dense gradient of update t to x if both are plain arrays on one stream; return whether they are.
+
+        The launches of the first step are recorded, and then repeated with other addresses and another t.
+
+        Parameters
+        ----------
+        x, g : device array
+        t : int
+        apply_gradient : callable(x, gradient, t)
+            Function that makes the first step.
+        """
+        if not (arrays.is_device_array(x) and arrays.is_device_array(g)):
+            return False
+        cache, shape, dtype = self.cache, self.shape, self.dtype
+        strides = cache.get("strides")
+        if strides is None:
+            strides = cache["strides"] = _contiguous_strides(shape, dtype.itemsize)
+        x_address = arrays.plain_address(x, shape, dtype, strides)
+        g_address = arrays.plain_address(g, shape, dtype, strides)
+        if not (x_address and g_address):
+            return False
+        if x_address != g_address and abs(x_address - g_address) < self.size * dtype.itemsize:
+            return False
+        stream = arrays.common_stream(x, g)
+        if stream is None:
+            return False
+        key = ("recording", (x_address | g_address) % 16 == 0, arrays.device_number())
+        known = cache.get(key)
+        if known is None or known[0] is not self.flat_slots:
+            self._record_step(key, x, g, t, apply_gradient)
+            return True
+        if known[1] is None:
+            return False
+        known[1].run(stream, x_address, g_address, t)
+        return True
+
+    def _record_step(self, key, x, g, t, apply_gradient):
+        """Make the first step of `step_in_place` and keep the recording of its launches."""
+        with arrays.on_stream([x, g]):
+            x, g = arrays.new_view(self.as_vector(x)), arrays.new_view(self.as_vector(g))
+            recording = arrays.record_launches(lambda t: apply_gradient(x, PreparedGradient(ALL, g), t), (x, g), t)
+        self.cache[key] = self.flat_slots, recording
+
     def workspace(self, name, size, dtype=None):
         """Return device memory that is kept for the next step, since a captured step must not allocate."""
         key = ("workspace", name, size, np.dtype(dtype or self.precision))
@@ -95,10 +146,14 @@ class DeviceLeaf(Leaf):
             arrays.launch_kernel(kernels.update_summed_squares, g.size, records, where, x, g, self.flat_slots, lr, t)
         elif gradient.where is not ALL:
             arrays.launch_kernel(kernels.update_listed, g.size, records, where, x, g, self.flat_slots, lr, t)
-        elif len(self.flat_slots) == 1 and g.dtype == x.dtype and arrays.is_aligned(x, g, *self.flat_slots):
-            arrays.launch_kernel(kernels.dense_vec4, max(x.size // 4, 1), records, x, g, self.flat_slots, lr, t)
         else:
-            arrays.launch_kernel(kernels.dense, x.size, records, x, g, self.flat_slots, lr, t)
+            arrays.launch_kernel(*self._dense_kernel(x, g), records, x, g, self.flat_slots, lr, t)
+
+    def _dense_kernel(self, x, g):
+        """Return the kernel for a dense gradient and its number of threads."""
+        if len(self.flat_slots) == 1 and g.dtype == x.dtype and arrays.is_aligned(x, g, *self.flat_slots):
+            return update_kernels().dense_vec4, max(x.size // 4, 1)
+        return update_kernels().dense, x.size
 
     def write_norm(self, norms, position, transforms, x, gradient, lr):
         """Write the 2-norm of a gradient after `transforms` to norms[position], on the device."""
@@ -172,6 +227,14 @@ class DeviceLeaf(Leaf):
     def copy_array(array):
         """Return a copy of an array of the leaf."""
         return arrays.copy(array)
+
+
+def _contiguous_strides(shape, itemsize):
+    """Return the strides of a C-contiguous array in bytes."""
+    strides = [itemsize]
+    for n in reversed(shape[1:]):
+        strides.append(strides[-1] * n)
+    return tuple(reversed(strides)) if shape else ()
 
 
 def resolve_factors_on_device(position, first_records, prefixes, steps):

@@ -1,5 +1,7 @@
 """Many device arrays in one launch: the kernels get a table of their addresses."""
 
+import operator
+
 import numpy as np
 
 from ..cuda import arrays
@@ -57,13 +59,19 @@ class DeviceArrayGroup(ArrayGroup):
     ----------
     x : PointerTable
         The arrays and gradients of the current step.
-    addresses : ndarray
-        Addresses in `x`, to copy them to the device only if they have changed.
+    addresses : list
+        Addresses of the arrays and of the gradients in `table`, to copy them to the device only if they have changed.
+    known_arrays : list
+        The arrays and the gradients of the last step if their addresses cannot change, else None.
+    packable : tuple or None
+        Arrays, gradients and addresses that `can_pack` has found.
+    table : tuple of two device arrays
+        Memory of the addresses, kept because a captured step must not allocate.
     block_table : tuple of device arrays
         The range of entries of each block of threads; it depends on the shapes only.
     """
 
-    __slots__ = ("addresses", "block_table")
+    __slots__ = ("addresses", "block_table", "known_arrays", "packable", "table")
 
     leaf_type = MultiTensorLeaf
 
@@ -74,7 +82,8 @@ class DeviceArrayGroup(ArrayGroup):
         return result
 
     def _allocate_buffers(self):
-        self.x = self.addresses = self.block_table = None
+        self.x = self.block_table = self.table = None
+        self.addresses, self.known_arrays, self.packable = [None, None], [None, None], None
 
     def copy(self, leaves):
         """Return a copy with its own arrays, for copies of the leaves; it shares the table of blocks."""
@@ -83,14 +92,27 @@ class DeviceArrayGroup(ArrayGroup):
         return new
 
     def can_pack(self, targets, gradients):
-        """Return whether arrays and gradients are contiguous device arrays of the right shapes and dtype."""
-        dtypes = set()
-        for group in (targets, gradients):
-            for array, shape in zip(group, self.shapes, strict=True):
-                if not arrays.is_device_array(array) or array.shape != shape or not arrays.is_contiguous(array):
-                    return False
-                dtypes.add(array.dtype)
-        return all(str(dtype).removeprefix("torch.") == self.leaf.dtype.name for dtype in dtypes)
+        """Return whether arrays and gradients are contiguous device arrays of the right shapes and dtype.
+
+        The addresses of Numba's arrays never change, so those of the last step are found by the identity of the arrays.
+        """
+        addresses = []
+        for i, group in enumerate((targets, gradients)):
+            known = self.known_arrays[i]
+            if known is not None and len(group) == len(known) and all(map(operator.is_, group, known)):
+                addresses.append(self.addresses[i])
+                continue
+            found = arrays.plain_addresses(group, self.shapes, self.leaf.dtype)
+            if found is None:
+                return False
+            addresses.append(found)
+        self.packable = targets, gradients, addresses
+        return True
+
+    def check_distinct(self, targets, leaves):
+        """Raise if two arrays of `out` share memory; the arrays of the last step do not."""
+        if self.packable[2][0] is not self.addresses[0]:
+            super().check_distinct(targets, leaves)
 
     def pack(self, targets, gradients):
         """Set `x` to the addresses of the arrays; return their dense gradients as one `PreparedGradient`."""
@@ -98,16 +120,22 @@ class DeviceArrayGroup(ArrayGroup):
             self.block_table = self._make_block_table()
         if arrays.is_simulated():
             pointers = tuple(map(arrays.flat_view, targets)), tuple(map(arrays.flat_view, gradients))
+            self.x = multi_tensor_kernels().PointerTable(*pointers, *self.block_table)
+            return PreparedGradient(ALL, self.x)
+        if self.table is None:
+            self.table = tuple(arrays.empty(len(self.members), np.int64) for _ in range(2))
+            self.x = multi_tensor_kernels().PointerTable(*self.table, *self.block_table)
+        if self.packable is not None and self.packable[0] is targets and self.packable[1] is gradients:
+            addresses = self.packable[2]
         else:
-            addresses = np.array(
-                [[arrays.data_pointer(array) for array in group] for group in (targets, gradients)], np.int64
-            )
-            if self.addresses is None or not np.array_equal(addresses, self.addresses):
-                self.addresses, on_device = addresses, arrays.to_device_array(addresses)
-                pointers = on_device[0], on_device[1]
-            else:
-                pointers = self.x.x, self.x.g
-        self.x = multi_tensor_kernels().PointerTable(*pointers, *self.block_table)
+            addresses = [list(map(arrays.data_pointer, group)) for group in (targets, gradients)]
+        self.packable = None
+        for i, group in enumerate((targets, gradients)):
+            if addresses[i] is not self.addresses[i]:
+                if addresses[i] != self.addresses[i]:
+                    arrays.write(self.table[i], np.array(addresses[i], np.int64))
+                self.addresses[i] = addresses[i]
+                self.known_arrays[i] = list(group) if arrays.have_fixed_addresses(group) else None
         return PreparedGradient(ALL, self.x)
 
     def _make_block_table(self):

@@ -94,7 +94,7 @@ class State:
     array_groups : list
         Groups of small arrays that one pass of the kernels updates.
     fast_leaf : Leaf or None
-        The leaf if x is one vector whose updates need nothing but the kernel.
+        The leaf if x is one vector, or one device array, whose updates need nothing but the kernel.
     has_device_arrays : bool
         Whether an array of x is on a CUDA device.
     changes_with_t : bool
@@ -192,11 +192,9 @@ class State:
     def _refresh(self):
         """Derive the groups of small arrays and the fast path of `update` from the leaves."""
         leaf = self.leaves[0] if len(self.leaves) == 1 else None
-        is_plain_vector = (
+        is_plain = (
             leaf is not None
-            and len(leaf.shape) == 1
-            and not leaf.on_device
-            and not leaf.needs_reduction
+            and (leaf.is_repeatable if leaf.on_device else len(leaf.shape) == 1 and not leaf.needs_reduction)
             and leaf.group_size == 1
             and not leaf.has_matrices
             and leaf.applied_log_decay is None
@@ -206,9 +204,7 @@ class State:
             and leaf.dtype == leaf.precision
             and self.ledger is None
         )
-        self.fast_leaf = (
-            leaf if is_plain_vector and leaf.constant_lr is not None and self.options.average is None else None
-        )
+        self.fast_leaf = leaf if is_plain and leaf.constant_lr is not None and self.options.average is None else None
         self.has_device_arrays = any(leaf.on_device for leaf in self.leaves)
         self.changes_with_t = self.has_device_arrays and self.options.depends_on_t
         if self.changes_with_t:

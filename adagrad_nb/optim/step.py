@@ -6,6 +6,7 @@ A small contiguous vector takes a fast path.  Otherwise all arguments are checke
 from __future__ import annotations
 
 import contextlib
+import functools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,11 +88,15 @@ def update(
     array([0.5, 2. , 3.5])
     """
     x_out, state_out = (x, state) if out is None else out
-    if lr is None and out is not None and x_out is x and state_out is state and _is_kernel_ready(x, g, state.fast_leaf):
-        leaf = state.fast_leaf
-        leaf.apply_dense(leaf.update, ALL, x, g, leaf.constant_lr, state.n_updates)
-        state.n_updates += 1
-        return out
+    leaf = state.fast_leaf
+    if leaf is not None and lr is None and out is not None and x_out is x and state_out is state:
+        if _is_kernel_ready(x, g, leaf):
+            leaf.apply_dense(leaf.update, ALL, x, g, leaf.constant_lr, state.n_updates)
+            state.n_updates += 1
+            return out
+        if leaf.on_device and leaf.step_in_place(x, g, state.n_updates, functools.partial(_step_array, state)):
+            state.n_updates += 1
+            return out
     leaves = state.leaves
     is_single = len(leaves) == 1
     targets = [x] if is_single and not isinstance(x, (dict, list, tuple)) else list_leaves(x)
@@ -111,7 +116,7 @@ def update(
     ):
         group = state.array_groups[0]
         if len(group.members) == len(leaves) and group.can_pack(targets, gradients):
-            overlap.check_distinct(targets, leaves)
+            group.check_distinct(targets, leaves)
             with arrays.on_stream([targets[0], gradients[0]]) if group.leaf.on_device else _NULL_CONTEXT:
                 gradient, rate = group.pack(targets, gradients), group.leaf.cast_lr(lr)
                 _apply_leaf_steps(state, targets, [LeafStep(group.leaf, group.x, gradient, rate)])
@@ -197,6 +202,13 @@ def _check_capture(state, targets):
         )
 
 
+def _step_array(state, x, gradient, t):
+    """Apply the gradient of update t to the only array of a state without gates, average and domain."""
+    leaf = state.leaves[0]
+    _, [step], [record] = resolve_transforms(state, [LeafStep(leaf, x, gradient, leaf.constant_lr)])
+    leaf.apply_gradient(x, step.gradient, record, step.lr, t)
+
+
 def _resolve_lr(state, lr):
     """Return the learning rate of this step."""
     if lr is not None:
@@ -229,12 +241,11 @@ def _can_step_as_group(group, steps):
 def _is_kernel_ready(x, g, leaf):
     """Return whether x and g have the type, shape, dtype and layout of the kernel: the fast path of `update`.
 
-    `leaf` is None, or the leaf of a real array of 32 or 64 bits.  x and g must be the same array or disjoint.  Two
-    arrays without a base own their memory.
+    `leaf` is that of a real array of 32 or 64 bits.  x and g must be the same array or disjoint.  Two arrays without a
+    base own their memory.
     """
     return (
-        leaf is not None
-        and type(x) is np.ndarray
+        type(x) is np.ndarray
         and type(g) is np.ndarray
         and x.shape == leaf.shape == g.shape
         and x.dtype == leaf.precision == g.dtype

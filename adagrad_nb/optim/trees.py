@@ -2,6 +2,8 @@
 
 import copy
 
+MANY = 16  # children from which on it is quicker to test the set of their types
+
 
 def walk(tree, path="x"):
     """Return [(path, leaf)] in the order of the containers.
@@ -57,6 +59,8 @@ def _is_branch(tree):
 
 def _is_flat(children):
     """Return whether no child is a container: the usual case, which needs no recursion."""
+    if len(children) > MANY:
+        return not any(issubclass(kind, (dict, list, tuple)) for kind in set(map(type, children)))
     for child in children:  # noqa: SIM110 (a generator takes twice the time)
         if isinstance(child, (dict, list, tuple)):
             return False
