@@ -54,7 +54,7 @@ from numba import types  # noqa: E402
 
 from adagrad_nb.cuda import primitives  # noqa: E402
 from adagrad_nb.linear.kernels import cuda_multi_rows, cuda_rows  # noqa: E402
-from adagrad_nb.optim.kernels import cuda_array_update, cuda_small_arrays, cuda_sparse_gradients  # noqa: E402
+from adagrad_nb.optim.kernels import cuda_array_update, cuda_small_arrays, cuda_sort, cuda_sparse_gradients  # noqa: E402
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(), Adadelta()]
 TRANSFORMS = chain_transforms((Rescale(2.0), ClipValue(1.0), Maximize(), L2Decay(0.1), DecoupledDecay(0.1)))
@@ -140,10 +140,10 @@ def cases(dtype):
     found |= {
         "bad indices": (cuda_sparse_gradients.count_bad_indices, vector(np.int32), i, counts),
         "flatten": (cuda_sparse_gradients.flatten_indices, counts, counts, i, n),
-        "keys": (cuda_sparse_gradients.make_sort_keys, counts, n),
-        "exchange": (cuda_sparse_gradients.compare_exchange, n, i, i),
-        "exchange near": (cuda_sparse_gradients.compare_exchange_shared, n, i, i),
-        "split": (cuda_sparse_gradients.split_sort_keys, n, n, n),
+        "sort tile": (cuda_sort.sort_tile, n, i, n, n),
+        "count digits": (cuda_sort.count_digits, counts, i, i, i, n),
+        "sum digit counts": (cuda_sort.sum_digit_counts, n, i),
+        "move by digit": (cuda_sort.move_by_digit, counts, n, i, i, i, n, n, n),
         "permute": (cuda_sparse_gradients.permute_rows, n, a, i, a),
         "runs": (cuda_sparse_gradients.sum_runs, n, n, vector(np.float16), i, a),
         "merge": (cuda_sparse_gradients.merge_runs, n, a, i, i, n),

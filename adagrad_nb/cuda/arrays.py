@@ -144,6 +144,8 @@ def _package_of(array):
 
 def array_spec(array):
     """Return the shape and dtype of a device array of any package."""
+    if isinstance(array.dtype, np.dtype):
+        return ArraySpec(tuple(array.shape), array.dtype)
     name = str(array.dtype).removeprefix("torch.")
     return ArraySpec(tuple(array.shape), name if name == "bfloat16" else np.dtype(name))
 

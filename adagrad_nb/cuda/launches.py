@@ -186,7 +186,7 @@ def _core_stream(driver, stream):
     """Return a stream as one of `cuda.core`; 0 is the default stream."""
     if isinstance(stream, driver.stream_type):
         return stream
-    handle = int(getattr(stream, "handle", stream) or 0)
+    handle = stream if type(stream) is int else int(getattr(stream, "handle", stream) or 0)
     known = _streams.get(handle)
     if known is None:
         known = _streams[handle] = driver.stream_type.from_handle(handle)

@@ -1,4 +1,4 @@
-"""Block sizes, the fill kernel and the sum over a block, which all CUDA kernels share."""
+"""Block sizes, the fill kernel and the sums over a block, which all CUDA kernels share."""
 
 from numba import cuda
 
@@ -45,3 +45,20 @@ def block_max(shared, value):
         cuda.syncthreads()
         stride >>= 1
     return shared[0]
+
+
+@cuda.jit(device=True)
+def block_prefix_sum(shared, value):
+    """Return the sum of `value` over the threads before this one; shared[blockDim.x - 1] is that over all threads."""
+    j = cuda.threadIdx.x
+    cuda.syncthreads()
+    shared[j] = value
+    cuda.syncthreads()
+    distance = 1
+    while distance < cuda.blockDim.x:
+        before = shared[j - distance] if j >= distance else 0
+        cuda.syncthreads()
+        shared[j] += before
+        cuda.syncthreads()
+        distance <<= 1
+    return shared[j] - value

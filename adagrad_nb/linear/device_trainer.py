@@ -216,7 +216,7 @@ class DeviceTrainer:
         z, losses, g = self._compute_slopes(columns, first, count, t)
         lr, n_rows = self._device_rate(at(self.schedule, t) * 1.0), self.precision.type(count)
         if stored:
-            sorted_columns, positions = sort_indices(self.leaf, columns)
+            sorted_columns, positions = sort_indices(self.leaf, columns, model.n_features)
             sums, merged = (
                 self._list_workspace("sums", stored * n_outputs),
                 self._list_workspace("merged", stored, np.int64),

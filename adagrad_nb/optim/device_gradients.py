@@ -8,6 +8,8 @@ import scipy
 from ..cuda import arrays
 from .gradients import PreparedGradient, prepare_gradient, reblock
 
+DIGIT_BITS = 8  # of a pass of the sort: its kernels have 2^8 digits
+
 
 def update_kernels():
     """Import and return the CUDA kernels that update arrays."""
@@ -25,6 +27,14 @@ def sparse_kernels():
     return arrays.with_disk_cache(cuda_sparse_gradients)
 
 
+def sort_kernels():
+    """Import and return the CUDA kernels that sort indices."""
+    arrays.import_cuda()
+    from .kernels import cuda_sort
+
+    return cuda_sort
+
+
 def is_sparse_gradient(g):
     """Return whether a gradient is sparse: a pair, or a matrix of SciPy or CuPy."""
     return isinstance(g, tuple) or _is_cupy_sparse(g) or (not arrays.is_device_array(g) and scipy.sparse.issparse(g))
@@ -35,10 +45,11 @@ def _is_cupy_sparse(g):
     return type(g).__module__.startswith("cupyx.") and hasattr(g, "tocoo")
 
 
-def prepare_sparse_gradient(leaf, g, duplicates, name):
+def prepare_sparse_gradient(leaf, g, duplicates, name, check=True):
     """Return a sparse gradient of a device array as a `PreparedGradient`.
 
-    The indices are checked on the device; two counts are copied to the host.
+    The indices are checked on the device; two counts are copied to the host.  Without the check, the list is sorted in
+    any case, and nothing is copied.
     """
     if _is_cupy_sparse(g):
         where, values, block_size = _from_cupy(leaf, g, name)
@@ -59,7 +70,7 @@ def prepare_sparse_gradient(leaf, g, duplicates, name):
             f"{name}: lists single entries; {type(leaf.uncast_update.rule).__name__} on a device takes whole rows, "
             "given as (row_indices, rows)"
         )
-    return _merge_duplicates(leaf, where, values, block_size, duplicates, name)
+    return _merge_duplicates(leaf, where, values, block_size, duplicates, name, check)
 
 
 def _from_pair(leaf, g, name):
@@ -80,7 +91,7 @@ def _from_pair(leaf, g, name):
             f"{name}[1]: got {value_spec.dtype} of shape {value_spec.shape}; must be {leaf.precision}, float16 or "
             f"bfloat16 of shape {expected}"
         )
-    return arrays.flat_view(where, f"{name}[0]"), arrays.flat_view(values, f"{name}[1]"), math.prod(leaf.shape[1:])
+    return where, arrays.flat_view(values, f"{name}[1]"), math.prod(leaf.shape[1:])
 
 
 def _from_cupy(leaf, g, name):
@@ -103,22 +114,26 @@ def _next_power_of_two(n):
     return 1 << max(n - 1, 0).bit_length()
 
 
-def _merge_duplicates(leaf, where, values, block_size, duplicates, name):
+def _merge_duplicates(leaf, where, values, block_size, duplicates, name, check):
     """Check the indices; if they do not increase strictly, sort or merge the gradient as `duplicates` says."""
-    kernels, counts = sparse_kernels(), leaf.workspace("bad_indices", 2, np.int32)
-    arrays.fill(counts, 0)
-    blocks = leaf.size // max(block_size, 1)
-    arrays.launch_kernel(kernels.count_bad_indices, where.size, where, blocks, counts)
-    n_out_of_range, n_unsorted = arrays.to_host(counts)
-    if n_out_of_range:
-        indices = arrays.to_host(where)
-        at = int(np.flatnonzero((indices < 0) | (indices >= blocks))[0])
-        raise ValueError(f"{name}[0]: got index {indices[at]} at position {at}; must be in [0, {blocks})")
-    if not n_unsorted or where.size == 0:
+    kernels, blocks, listed = sparse_kernels(), leaf.size // max(block_size, 1), where
+    where = arrays.flat_view(listed, f"{name}[0]")
+    if check:
+        counts = leaf.workspace("bad_indices", 2, np.int32)
+        arrays.fill(counts, 0)
+        arrays.launch_kernel(kernels.count_bad_indices, where.size, where, blocks, counts)
+        n_out_of_range, n_unsorted = arrays.to_host(counts)
+        if n_out_of_range:
+            indices = arrays.to_host(where)
+            at = int(np.flatnonzero((indices < 0) | (indices >= blocks))[0])
+            raise ValueError(f"{name}[0]: got index {indices[at]} at position {at}; must be in [0, {blocks})")
+        if not n_unsorted:
+            return PreparedGradient(where, values, block_size)
+    if where.size == 0:
         return PreparedGradient(where, values, block_size)
     if duplicates == "atomic":
         return _sum_atomically(leaf, where, values, block_size)
-    sorted_indices, order = sort_indices(leaf, where)
+    sorted_indices, order = sort_indices(leaf, listed, blocks)
     sums = list_workspace(leaf, "sums", values.size, leaf.precision)
     if duplicates in ("sequential", "simultaneous"):
         arrays.launch_kernel(kernels.permute_rows, values.size, order, values, block_size, sums)
@@ -132,29 +147,43 @@ def _merge_duplicates(leaf, where, values, block_size, duplicates, name):
 
 
 def list_workspace(leaf, name, size, dtype=np.int64):
-    """Return device memory for a list, kept for lists of similar length."""
-    return leaf.workspace(name, _next_power_of_two(size), dtype)[:size]
+    """Return device memory for a list, kept for lists of similar length; the view of it, for lists of this length."""
+    key = ("list", name, np.dtype(dtype))
+    view = leaf.cache.get(key)
+    if view is None or view.size != size:
+        view = leaf.cache[key] = leaf.workspace(name, _next_power_of_two(size), dtype)[:size]
+    return view
 
 
-def sort_indices(leaf, where):
-    """Return the sorted indices and their positions in the list; the sort is stable."""
-    kernels, threads = sparse_kernels(), arrays.import_primitives().BLOCK_SIZE
-    count = max(_next_power_of_two(where.size), 2 * threads)
-    sort_keys = leaf.workspace("keys", count, np.int64)
-    arrays.launch_kernel(kernels.make_sort_keys, count, where, sort_keys)
-    span, blocks = 2 * threads, count // (2 * threads)
-    arrays.launch_blocks(kernels.compare_exchange_shared, blocks, sort_keys, 2, span)
-    size = 2 * span
-    while size <= count:
-        distance = size // 2
-        while distance >= span:
-            arrays.launch_kernel(kernels.compare_exchange, count // 2, sort_keys, size, distance)
-            distance //= 2
-        arrays.launch_blocks(kernels.compare_exchange_shared, blocks, sort_keys, size, size)
-        size *= 2
-    sorted_indices, order = list_workspace(leaf, "sorted", where.size), list_workspace(leaf, "order", where.size)
-    arrays.launch_kernel(kernels.split_sort_keys, where.size, sort_keys, sorted_indices, order)
-    return sorted_indices, order
+def sort_indices(leaf, where, n):
+    """Return the sorted indices, which are in [0, n), and their positions in the list; the sort is stable."""
+    known = arrays.sort_with_positions(where)
+    if known is not None:
+        return known
+    kernels, threads = sort_kernels(), arrays.import_primitives().BLOCK_SIZE
+    where = arrays.flat_view(where)
+    n_bits, tile = (n - 1).bit_length(), kernels.KEYS_PER_THREAD * threads
+    lists = [
+        [list_workspace(leaf, name, where.size) for name in pair] for pair in (("sorted", "order"), ("keys", "to"))
+    ]
+    if where.size <= tile:
+        arrays.launch_blocks(kernels.sort_tile, 1, where, n_bits, *lists[0])
+        return tuple(lists[0])
+    n_parts = min(-(-where.size // tile), arrays.import_primitives().MAX_SUM_BLOCKS)
+    part_size = -(-where.size // (n_parts * tile)) * tile
+    n_parts = -(-where.size // part_size)
+    counts = list_workspace(leaf, "digit counts", (1 << DIGIT_BITS) * (n_parts + 1))
+    n_passes = max(-(-n_bits // DIGIT_BITS), 1)
+    keys, order = where, list_workspace(leaf, "no order", 0)
+    for number in range(n_passes):
+        shift = number * DIGIT_BITS
+        n_digits = 1 << min(max(n_bits - shift, 1), DIGIT_BITS)
+        target = lists[(n_passes - 1 - number) % 2]
+        arrays.launch_blocks(kernels.count_digits, n_parts, keys, shift, n_digits, part_size, counts)
+        arrays.launch_blocks(kernels.sum_digit_counts, n_digits, counts, n_parts)
+        arrays.launch_blocks(kernels.move_by_digit, n_parts, keys, order, shift, n_digits, part_size, counts, *target)
+        keys, order = target
+    return keys, order
 
 
 def _sum_atomically(leaf, where, values, block_size):

@@ -33,7 +33,13 @@ _may_share_memory = np.may_share_memory  # an attribute look-up takes 3 % of the
 
 
 def update(
-    x: Any, g: Any, state: State, *, lr: npt.ArrayLike | None = None, out: tuple[Any, State] | None = None
+    x: Any,
+    g: Any,
+    state: State,
+    *,
+    lr: npt.ArrayLike | None = None,
+    out: tuple[Any, State] | None = None,
+    check: bool = True,
 ) -> tuple[Any, State]:
     """Apply one gradient and return the new x and state.
 
@@ -54,6 +60,11 @@ def update(
         Write the results to these two objects and return them.  If they are the arguments themselves, no memory is
         allocated for arrays.  No two arrays of x may share memory here.  A gradient that shares memory with x is
         copied, unless it is x itself.
+    check : bool, default True
+        Whether to check that the indices of a sparse gradient of a device array are in range.  The check copies two
+        numbers to the host, which waits for them.  With False the caller guarantees that they are in range; others
+        would overwrite foreign memory.  Nothing is then copied, so a CUDA graph can capture the step.  Duplicates are
+        treated as before; the list is sorted even if it is in order.  Arrays on the host are always checked.
 
     Returns
     -------
@@ -122,19 +133,19 @@ def update(
                 _apply_leaf_steps(state, targets, [LeafStep(group.leaf, group.x, gradient, rate)])
             return out
     if not state.has_device_arrays:
-        return _update_arrays(x, state, targets, gradients, lr, (x_out, state_out), out is None)
+        return _update_arrays(x, state, targets, gradients, lr, (x_out, state_out), out is None, check)
     with arrays.on_stream(arrays.device_arrays_in([targets, gradients])):
-        return _update_arrays(x, state, targets, gradients, lr, (x_out, state_out), out is None)
+        return _update_arrays(x, state, targets, gradients, lr, (x_out, state_out), out is None, check)
 
 
-def _update_arrays(x, state, targets, gradients, lr, out, is_new):
+def _update_arrays(x, state, targets, gradients, lr, out, is_new, check):
     """Check all arguments, then write: `update` for lists of arrays and gradients."""
     leaves, (x_out, state_out) = state.leaves, out
     rates = [leaf.constant_lr if lr is state.options.lr else leaf.cast_lr(lr) for leaf in leaves]
     is_missing = [gradient is None for gradient in gradients]
     if all(is_missing) and is_missing:
         raise ValueError("g: is None for all arrays; call update only if there is a gradient")
-    gradients = [_prepare_gradient(state, *each) for each in zip(leaves, targets, gradients, strict=True)]
+    gradients = [_prepare_gradient(state, *each, check) for each in zip(leaves, targets, gradients, strict=True)]
     lazy_decay.check_rates(state, gradients, rates)
     if state.memory:
         global_memory.check_gradients(state, gradients)
@@ -255,7 +266,7 @@ def _is_kernel_ready(x, g, leaf):
     )
 
 
-def _prepare_gradient(state, leaf, x, g):
+def _prepare_gradient(state, leaf, x, g, check):
     """Check the array and its gradient; return the gradient in the form that the kernels take.
 
     For None this is a sparse gradient that lists no coordinate.
@@ -268,7 +279,7 @@ def _prepare_gradient(state, leaf, x, g):
     if leaf.dtype == leaf.precision and _is_kernel_ready(x, g, leaf):
         return PreparedGradient(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
-        return _densify_if_needed(state, leaf, _prepare_device_gradient(state, leaf, x, g))
+        return _densify_if_needed(state, leaf, _prepare_device_gradient(state, leaf, x, g, check))
     leaf.check_iterate(x)
     if arrays.is_device_array(g):
         raise TypeError(f"g{leaf.path[1:]}: is on a device, but {leaf.path} is on the host; copy g to the host")
@@ -307,13 +318,13 @@ def _check_dense(rule, leaf, g):
         )
 
 
-def _prepare_device_gradient(state, leaf, x, g):
+def _prepare_device_gradient(state, leaf, x, g, check):
     """Check a device array and its gradient; return the gradient in the form that the CUDA kernels take."""
     leaf.check_iterate(x)
     if needs_dense_gradients(state.rule):
         _check_dense(state.rule, leaf, g)
     if is_sparse_gradient(g):
-        return prepare_sparse_gradient(leaf, g, state.options.duplicates, "g" + leaf.path[1:])
+        return prepare_sparse_gradient(leaf, g, state.options.duplicates, "g" + leaf.path[1:], check)
     spec = arrays.array_spec(g) if arrays.is_device_array(g) else None
     if spec is None or spec.shape != leaf.shape or spec.dtype not in (leaf.dtype, np.float16, "bfloat16"):
         raise TypeError(

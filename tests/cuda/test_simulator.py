@@ -8,6 +8,7 @@ from adagrad_nb import (
     EMA,
     L1,
     L2,
+    RDA,
     Accumulate,
     Adadelta,
     Adagrad,
@@ -413,6 +414,56 @@ def test_four_entries_per_thread_equal_single_entries(dtype, rng, monkeypatch):
         single, _ = update(copy_to_device(x), copy_to_device(g), init(copy_to_device(x), penalty=L1(0.1)))
         assert_same(vectorized, copy_to_host(single))
         assert_same(single, update(x, g, init(x, penalty=L1(0.1)))[0])
+
+
+@pytest.mark.parametrize("transforms", [(), (ClipNorm(0.5), ClipValue(0.4))])
+def test_steps_in_place(transforms, dtype, rng):
+    """Repeated steps take new arrays, arrays of another alignment, a gradient that overlaps x, and the next t."""
+    blocks, gradients = (copy_to_device(rng.normal(size=(3, 13)).astype(dtype)) for _ in range(2))
+    options = {"rule": RDA(), "transforms": transforms, "lr": 0.3}
+    state = init(blocks[0][:9], **options)
+    expected = init(copy_to_host(blocks[0])[:9], **options)
+    for k in range(6):
+        x, g = blocks[k % 3][k % 2 : k % 2 + 9], gradients[k % 3][k // 3 : k // 3 + 9]
+        if k == 4:
+            g = blocks[k % 3][3:12]
+        if k == 5:
+            g = x
+        y, expected = update(copy_to_host(x), copy_to_host(g), expected)
+        update(x, g, state, out=(x, state))
+        assert_same(x, y, 8)
+    assert_same(state.slots, expected.slots, 8)
+    assert state.t == 6
+    copied = state.copy()
+    x, g = blocks[0][:9], gradients[0][:9]
+    y, expected = update(copy_to_host(x), copy_to_host(g), expected)
+    update(x, g, copied, out=(x, copied))
+    assert_same(x, y, 8)
+    assert state.t == 6
+
+
+def test_steps_of_many_arrays_in_place(dtype, rng):
+    """Repeated steps take the same lists, new gradients and other arrays."""
+    x, *g = [[rng.normal(size=shape).astype(dtype) for shape in SHAPES] for _ in range(4)]
+    state, expected = init(copy_to_device(x)), init(x)
+    y, others = copy_to_device(x), copy_to_device(g)
+    for k in (0, 0, 1, 2, 2):
+        if k == 2:
+            y = copy_to_device(copy_to_host(y))
+        update(y, others[k], state, out=(y, state))
+        x, expected = update(x, g[k], expected)
+        assert_same(y, x, 8)
+    with pytest.raises((TypeError, ValueError), match="g"):
+        update(y, [others[0][0], *others[0][:3]], state, out=(y, state))
+    pair = copy_to_device([x[0], x[0]])
+    state = init(pair)
+    for _ in range(2):
+        update(pair, pair, state, out=(pair, state))
+    with pytest.raises(ValueError, match=r"x\[0\] and x\[1\]: share memory"):
+        update([pair[0], pair[0]], pair, state, out=([pair[0], pair[0]], state))
+    twice = [pair[0], pair[0]]
+    with pytest.raises(ValueError, match=r"x\[0\] and x\[1\]: share memory"):
+        update(twice, pair, state, out=(twice, state))
 
 
 def test_arrays_with_gaps_are_rejected():

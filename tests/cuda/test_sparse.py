@@ -22,6 +22,8 @@ from adagrad_nb import (
     init,
     update,
 )
+from adagrad_nb.cuda import arrays
+from adagrad_nb.optim import device_gradients
 from adagrad_nb.optim.device_gradients import sort_indices, sparse_kernels
 from adagrad_nb.optim.gradients import DUPLICATES
 
@@ -166,14 +168,35 @@ def test_rejected_gradients(g, message):
     assert state.t == 0
 
 
-@pytest.mark.parametrize("m", [1, 7, 8, 9, 33, 64])
-def test_the_sort(m, rng):
-    where = rng.integers(0, 9, m)
-    leaf = init(copy_to_device(np.zeros(9))).leaves[0]
-    sorted_, order = sort_indices(leaf, copy_to_device(where))
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (16, 9), (33, 9), (45 if SIMULATED else 2500, 50)])
+def test_the_sort(m, n, rng, monkeypatch):
+    """Lists of one tile, of one pass and of two passes."""
+    monkeypatch.setattr(device_gradients, "DIGIT_BITS", 4)
+    where = rng.integers(0, n, m)
+    leaf = init(copy_to_device(np.zeros(n))).leaves[0]
+    sorted_, order = sort_indices(leaf, copy_to_device(where), n)
     expected = np.argsort(where, kind="stable")
     np.testing.assert_array_equal(copy_to_host(order), expected)
     np.testing.assert_array_equal(copy_to_host(sorted_), where[expected])
+
+
+def test_unchecked_indices(dtype, rng, monkeypatch):
+    """Without the check nothing is copied to the host, and duplicates are treated as with it."""
+
+    def fail(*args):
+        raise AssertionError("copied to the host")
+
+    x, gradients = rng.normal(size=6).astype(dtype), lists(rng, 6, 0, dtype)
+    for duplicates in DUPLICATES:
+        on_device = copy_to_device(gradients)
+        expected, expected_state = copy_to_device(x), init(copy_to_device(x), duplicates=duplicates)
+        y, state = copy_to_device(x), init(copy_to_device(x), duplicates=duplicates)
+        for g in on_device:
+            update(expected, g, expected_state, out=(expected, expected_state))
+            with monkeypatch.context() as patch:
+                patch.setattr(arrays, "to_host", fail)
+                update(y, g, state, out=(y, state), check=False)
+        np.testing.assert_array_equal(copy_to_host(y), copy_to_host(expected))
 
 
 def test_sums_over_many_runs(dtype, rng, monkeypatch):

@@ -1,8 +1,8 @@
-"""CUDA kernels that prepare a sparse gradient: they check and sort its indices and merge duplicates.
+"""CUDA kernels that prepare a sparse gradient: they check its indices and merge duplicates, sorted by `cuda_sort`.
 
-The sort is bitonic.  Its keys combine an index with its position in the list, so they are unique, and the order and
-the sums are the same every time.  The entries of one index are summed in runs of RUN_LENGTH neighbours, then over the
-runs: for an index that is listed a hundred thousand times, a thread reads at most RUN_LENGTH and 1600 numbers.
+The entries of one index are summed in the order of the list, so the sums are the same every time: in runs of RUN_LENGTH
+neighbours, then over the runs.  For an index that is listed a hundred thousand times, a thread reads at most RUN_LENGTH
+and 1600 numbers.
 """
 
 from typing import Any, NamedTuple
@@ -11,11 +11,8 @@ from numba import cuda, types
 
 from ...compiler.jit import bind
 from ...cuda.memory import load_as
-from ...cuda.primitives import BLOCK_SIZE
 
-KEYS_PER_BLOCK = 2 * BLOCK_SIZE  # keys that a block sorts in shared memory
 RUN_LENGTH = 64
-LAST_KEY = 2**63 - 1
 
 
 class OuterProductGradient(NamedTuple):
@@ -63,61 +60,6 @@ def flatten_indices(rows, columns, width, where):
     k = cuda.grid(1)
     while k < where.shape[0]:
         where[k] = rows[k] * width + columns[k]
-        k += cuda.gridsize(1)
-
-
-@cuda.jit
-def make_sort_keys(where, out):
-    """out[k] = where[k] * m + k for the m indices, LAST_KEY for the padding"""
-    m, k = where.shape[0], cuda.grid(1)
-    while k < out.shape[0]:
-        out[k] = where[k] * m + k if k < m else LAST_KEY
-        k += cuda.gridsize(1)
-
-
-@cuda.jit
-def compare_exchange(sort_keys, size, distance):
-    """Sort the keys i and i + distance for all i with i & distance == 0: one step of a bitonic sort
-
-    The order is ascending if i & size is 0, else descending; `size` and `distance` are powers of two.
-    """
-    j = cuda.grid(1)
-    while j < sort_keys.shape[0] // 2:
-        i = 2 * j - (j & (distance - 1))
-        a, b = sort_keys[i], sort_keys[i + distance]
-        if (a > b) == ((i & size) == 0):
-            sort_keys[i], sort_keys[i + distance] = b, a
-        j += cuda.gridsize(1)
-
-
-@cuda.jit
-def compare_exchange_shared(sort_keys, size, last):
-    """Run the steps of sizes `size` to `last` whose pairs lie within the KEYS_PER_BLOCK keys of one block"""
-    shared = cuda.shared.array(KEYS_PER_BLOCK, types.int64)
-    j, span = cuda.threadIdx.x, 2 * cuda.blockDim.x
-    begin = cuda.blockIdx.x * span
-    shared[j], shared[j + cuda.blockDim.x] = sort_keys[begin + j], sort_keys[begin + j + cuda.blockDim.x]
-    cuda.syncthreads()
-    while size <= last:
-        distance = min(size, span) >> 1
-        while distance > 0:
-            i = 2 * j - (j & (distance - 1))
-            a, b = shared[i], shared[i + distance]
-            if (a > b) == (((begin + i) & size) == 0):
-                shared[i], shared[i + distance] = b, a
-            cuda.syncthreads()
-            distance >>= 1
-        size *= 2
-    sort_keys[begin + j], sort_keys[begin + j + cuda.blockDim.x] = shared[j], shared[j + cuda.blockDim.x]
-
-
-@cuda.jit
-def split_sort_keys(sort_keys, where, order):
-    """where[k], order[k] = the index and the position that sorted key k combines"""
-    m, k = where.shape[0], cuda.grid(1)
-    while k < m:
-        where[k] = sort_keys[k] // m
-        order[k] = sort_keys[k] - where[k] * m
         k += cuda.gridsize(1)
 
 
