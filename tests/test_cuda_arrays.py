@@ -1,5 +1,6 @@
 """Detection of device arrays of other packages by their attributes, and stream order.  No test needs a device."""
 
+import sys
 import types
 
 import numba
@@ -201,6 +202,97 @@ def test_the_previous_stream_is_restored_after_an_error(waits):
     with pytest.raises(KeyError):
         fail()
     assert arrays.current_stream() == 0
+
+
+class FakeTorch:
+    """Module with the functions of PyTorch that are used; its tensors are NumPy arrays with an address."""
+
+    float32, float64, int64 = "torch.float32", "torch.float64", "torch.int64"
+
+    class Tensor(np.ndarray):
+        is_cuda, device_number, address = True, 0, 4096
+        dtype = property(lambda self: getattr(FakeTorch, np.ndarray.dtype.__get__(self).name))
+
+        def is_contiguous(self):
+            return self.flags.c_contiguous
+
+        def data_ptr(self):
+            return self.address
+
+        def get_device(self):
+            return self.device_number
+
+        def detach(self):
+            return self.view(np.ndarray)
+
+    Tensor.__module__ = "torch"
+
+    class nn:
+        class Parameter:
+            pass
+
+    @staticmethod
+    def sort(array, stable):
+        return np.sort(array), np.argsort(array, kind="stable" if stable else "quicksort")
+
+
+@pytest.fixture
+def tensor(monkeypatch):
+    """Return a function that makes a tensor of `FakeTorch`."""
+    monkeypatch.setitem(sys.modules, "torch", FakeTorch)
+    arrays._torch_dtype.cache_clear()
+    yield lambda *args: np.zeros(*args).view(FakeTorch.Tensor)
+    arrays._torch_dtype.cache_clear()
+
+
+def test_addresses_of_plain_tensors(tensor):
+    """Only contiguous tensors on the device, of the shape and dtype, have an address."""
+    plain, host = tensor((2, 5), "f4"), tensor((2, 5), "f4")
+    host.is_cuda = False
+    others = [tensor((5, 2), "f4"), tensor((2, 5), "f8"), tensor((5, 2), "f4").T.view(FakeTorch.Tensor), host]
+    shape, dtype = (2, 5), np.dtype("f4")
+    assert arrays.plain_address(plain, shape, dtype, (20, 4)) == 4096
+    assert [arrays.plain_address(other, shape, dtype, (20, 4)) for other in others] == [None] * 4
+    assert arrays.plain_addresses([plain, plain], [shape, shape], dtype) == [4096, 4096]
+    for other in others:
+        assert arrays.plain_addresses([plain, other], [shape, shape], dtype) is None
+        assert arrays.plain_addresses([other, plain], [shape, shape], dtype) is None
+    assert not arrays.have_fixed_addresses([plain])
+
+
+def test_addresses_of_arrays_of_other_packages():
+    array = CudaArray()
+    array.flags = types.SimpleNamespace(c_contiguous=True)
+    assert arrays.plain_addresses([array], [(3,)], np.dtype("f4")) == [4096]
+    assert arrays.plain_addresses([array], [(3,)], np.dtype("f8")) is None
+    assert arrays.plain_addresses([array, np.zeros(3, "f4")], [(3,), (3,)], np.dtype("f4")) is None
+    assert arrays.plain_address(array, (3,), np.dtype("f4"), (4,)) is None  # left to the general way
+    array.flags.c_contiguous = False
+    assert arrays.plain_addresses([array], [(3,)], np.dtype("f4")) is None
+
+
+def test_a_common_stream(monkeypatch, tensor):
+    monkeypatch.setattr(arrays, "_stream_of", lambda array: getattr(array, "address", 0))
+    x, g = tensor(3, "f4"), tensor(3, "f4")
+    assert arrays.common_stream(x, g) == arrays.common_stream(x, x) == 4096
+    g.device_number = 1
+    assert arrays.common_stream(x, g) is None
+    assert arrays.common_stream(x, CudaArray()) is None
+    assert arrays.common_stream(CudaArray(), CudaArray()) == 0
+
+
+def test_the_sort_of_the_package(monkeypatch, tensor):
+    streams = {"of": 7, "current": 7}
+    monkeypatch.setattr(arrays, "_stream_of", lambda array: streams["of"])
+    monkeypatch.setattr(arrays, "current_stream", lambda: streams["current"])
+    monkeypatch.setattr(arrays, "flat_view", lambda array: array)
+    where = tensor(4, "i8")
+    where[:] = [3, 1, 3, 0]
+    sorted_, positions = arrays.sort_with_positions(where)
+    assert (sorted_.tolist(), positions.tolist()) == ([0, 1, 3, 3], [3, 1, 0, 2])
+    streams["current"] = 0
+    assert arrays.sort_with_positions(where) is None
+    assert arrays.sort_with_positions(CudaArray()) is None
 
 
 def test_to_device_record_copies_arrays_only(monkeypatch):

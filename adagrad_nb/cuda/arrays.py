@@ -247,12 +247,12 @@ def _torch_dtype(dtype):
 def common_stream(x, g):
     """Return the stream on which both arrays are used, or None if they are not used on one stream.
 
-    All arrays of PyTorch, and all of CuPy, are used on the current stream of their package.
+    All tensors of PyTorch on a device are used on its current stream.
     """
     stream = _stream_of(x)
     package = _package_of(x)
-    if package == _package_of(g) and package in ("torch", "cupy"):
-        return stream
+    if package == _package_of(g) == "torch":
+        return stream if x.get_device() == g.get_device() else None
     return stream if g is x or _stream_of(g) is stream else None
 
 

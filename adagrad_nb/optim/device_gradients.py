@@ -32,7 +32,7 @@ def sort_kernels():
     arrays.import_cuda()
     from .kernels import cuda_sort
 
-    return cuda_sort
+    return arrays.with_disk_cache(cuda_sort)
 
 
 def is_sparse_gradient(g):
