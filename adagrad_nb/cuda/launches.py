@@ -196,10 +196,8 @@ def _core_stream(driver, stream):
 @functools.lru_cache(maxsize=4096)
 def _configured(kernel, blocks, threads, stream):
     """Return a kernel with Numba's launch configuration, without its warning of a grid of few blocks."""
-    from numba.cuda.core.errors import NumbaPerformanceWarning
-
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NumbaPerformanceWarning)
+        warnings.filterwarnings("ignore", "Grid size")
         return kernel[blocks, threads, stream]
 
 
