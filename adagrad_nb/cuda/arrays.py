@@ -213,9 +213,13 @@ def plain_addresses(tree_arrays, shapes, dtype):
     """
     kinds = set(map(type, tree_arrays))
     if all(_is_numba_type(kind) for kind in kinds):
-        for array, shape in zip(tree_arrays, shapes, strict=True):
-            if array.shape != shape or array.dtype != dtype or not array.is_c_contiguous():
-                return None
+        is_plain = (
+            [array.shape for array in tree_arrays] == shapes
+            and {array.dtype for array in tree_arrays} == {dtype}
+            and all(array.is_c_contiguous() for array in tree_arrays)
+        )
+        if not is_plain:
+            return None
         return [0] * len(shapes) if is_simulated() else list(map(launches.address_of, tree_arrays))
     torch = sys.modules.get("torch")
     if torch is not None and kinds <= {torch.Tensor, torch.nn.Parameter}:
