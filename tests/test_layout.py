@@ -270,7 +270,7 @@ def record_imports(modules):
         for found in module.imports:
             allowed = {"records", "compiler", "_check", "_legacy"} if found.own else {"math", "typing"}
             if name in WHOLE_ARRAY_RECORDS:
-                allowed.add("numpy")
+                allowed |= {"numpy", "scipy"}
             if found.target.replace(".", "/").split("/")[0] not in allowed:
                 yield Offence(name, found.target, f"{name} imports {found.target}, which records may not")
 

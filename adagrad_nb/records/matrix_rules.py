@@ -21,6 +21,7 @@ Unlike the records of scalar functions, these take whole arrays and call LAPACK.
 accumulators.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +29,8 @@ import numpy as np
 from .._check import positive_count
 from .._legacy import has_member
 from .domains import L2Ball, project
+
+QR_BLOCK = 32  # columns that LAPACK updates together
 
 
 def has_matrices(rule: Any) -> bool:
@@ -278,7 +281,7 @@ class OnlineNewtonStep(NamedTuple):
     Notes
     -----
     The method of the paper has ``lr=1.0``, and projects onto the domain in the metric A, which is not done here.  The
-    accumulator is :math:`A^{-1} - I / \epsilon`, so a step takes :math:`O(n^2)` time.
+    accumulator is the Cholesky factor of A, which a gradient updates in :math:`O(n^2)` time.
 
     References
     ----------
@@ -307,11 +310,22 @@ class OnlineNewtonStep(NamedTuple):
         return ((n, n),)
 
     def peak_size(self, n):
-        return 3 * n * n
+        return 2 * n * n + (QR_BLOCK + 4) * n
 
     def matrix_step(self, x, g, s, lr, domain):
-        C = s[0]
-        v = g / self.eps + C @ g
-        divisor = 1 + g @ v
-        C -= np.outer(v, v / divisor)
-        return x - lr / self.gamma * (v / divisor)
+        from scipy.linalg import get_lapack_funcs
+
+        if g.size == 0:
+            return x
+        L, dtype = s[0], g.dtype
+        if L[0, 0] == 0:  # before the first update
+            L[np.diag_indices_from(L)] = max(math.sqrt(self.eps), np.finfo(dtype).tiny)
+        # The QR decomposition of [L, g]' keeps the digits of small directions; the last row of Q is the inverse of L
+        # times g.  Updates of the inverse of A (Sherman and Morrison) lose them: it becomes indefinite when A exceeds
+        # eps by the inverse of the machine precision.
+        tpqrt, tpmqrt, trtrs = get_lapack_funcs(("tpqrt", "tpmqrt", "trtrs"), dtype=dtype)
+        L.T[:], V, T, _ = tpqrt(0, min(g.size, QR_BLOCK), L.T, g[None], overwrite_a=True)
+        zeros, one = np.zeros((g.size, 1), dtype, order="F"), np.ones((1, 1), dtype)
+        whitened = tpmqrt(0, V, T, zeros, one, trans="T", overwrite_a=True)[0]
+        direction, _ = trtrs(L.T, whitened)
+        return x - lr / self.gamma * direction[:, 0]

@@ -128,6 +128,19 @@ def test_online_newton_steps(rng):
         np.testing.assert_allclose(iterates[t], x, rtol=1e-10)
 
 
+def test_online_newton_steps_with_gradients_much_larger_than_eps(rng):
+    """A grows from 1 to more than the inverse of the machine precision."""
+    for dtype, size, tolerance in ((np.float32, 1e4, 1e-2), (np.float64, 1e6, 1e-2)):
+        gradients = size * rng.normal(size=(50, 5))
+        iterates, state = run(OnlineNewtonStep(), np.zeros(5, dtype), gradients.astype(dtype), lr=1.0)
+        A, L, x = np.eye(5), state.slots[0][0].astype(float), np.zeros(5)
+        for t, g in enumerate(gradients):
+            A += np.outer(g, g)
+            x -= np.linalg.solve(A, g)
+            np.testing.assert_allclose(iterates[t], x, rtol=0, atol=tolerance * np.abs(x).max())
+        np.testing.assert_allclose(L @ L.T, A, rtol=0, atol=tolerance * A.max())
+
+
 @pytest.mark.parametrize("rule", [r for r in RULES if not isinstance(r, BlockAdagrad)], ids=str)
 def test_the_iterates_rotate_with_the_problem(rule, rng):
     Q, _ = np.linalg.qr(rng.normal(size=(6, 6)))
