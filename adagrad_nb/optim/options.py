@@ -15,12 +15,13 @@ from ..records.gates import accumulates_gradients, is_gate
 from ..records.global_rules import has_memory
 from ..records.group_penalties import Grouped, is_group_penalty
 from ..records.matrix_rules import has_matrices
-from ..records.penalties import Box, NoPenalty
+from ..records.penalties import Box, NonNegative, NoPenalty
 from ..records.rules import (
     Adagrad,
     can_accumulate_squares,
     has_proportional_step_size,
     has_row_accumulators,
+    takes_penalty,
 )
 from ..records.schedules import Constant
 from ..records.transforms import adds_noise, is_for_some_arrays, needs_unit_norms, needs_whole_array
@@ -103,6 +104,11 @@ class Options(NamedTuple):
         _check_gates(transforms)
         if has_memory(rule) or has_matrices(rule):
             _check_rule_of_arrays(rule, penalty, self.duplicates, leaves)
+        elif not takes_penalty(rule) and not isinstance(penalty, (NoPenalty, Box, NonNegative)):
+            raise ValueError(
+                f"penalty: {type(rule).__name__} takes bounds only, because its steps begin at the start of the run; "
+                f"got {type(penalty).__name__}, for which use Adagrad() or RDA()"
+            )
         if has_matrices(rule):
             _check_matrix_arrays(rule, self.sparse_decay, leaves)
         if self.domain is not None:
@@ -157,8 +163,7 @@ def _check_rule_of_arrays(rule, penalty, duplicates, leaves):
             raise ValueError(f"rule: {name} does not support device arrays, as {path} is; copy x and g to the host")
     if duplicates == "sequential":
         raise ValueError(f"duplicates: 'sequential' steps by one coordinate, {name} by all of x; use 'merge'")
-    takes_penalty = getattr(rule, "takes_penalty", not has_matrices(rule))
-    if not takes_penalty and not isinstance(penalty, NoPenalty):
+    if not takes_penalty(rule) and not isinstance(penalty, NoPenalty):
         raise ValueError(f"penalty: {name} takes no penalty or bounds, but got {type(penalty).__name__}; use RDA()")
 
 

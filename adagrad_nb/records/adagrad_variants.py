@@ -291,7 +291,8 @@ class OptimisticAdagrad(NamedTuple):
               g' \leftarrow g
 
     The regret depends on how much the gradients change instead of on their size.  In a bilinear game the last iterates
-    of both players converge to the equilibrium; those of `Adagrad` do not.
+    of both players converge to the equilibrium; those of `Adagrad` do not.  The correction of the last hint,
+    :math:`g - g'`, has the present step size.
 
     Parameters
     ----------
@@ -366,7 +367,7 @@ class MADGRAD(NamedTuple):
     Notes
     -----
     :math:`x_0` is the value of a coordinate before its first non-zero gradient.  A sparse gradient or row moves only
-    the coordinates that it lists.
+    the coordinates that it lists.  There must be no penalty: the sums would not contain it.
 
     References
     ----------
@@ -390,6 +391,7 @@ class MADGRAD(NamedTuple):
 
     slots = 3  # s, v and x_0
     slot_domains = ("(-inf, inf)", "[0, inf)", "(-inf, inf)")
+    takes_penalty = False
     domain = {"momentum": "[0, 1)", "eps": "[0, inf)"}
 
     finalized = MomentumAdagrad.finalized

@@ -27,6 +27,9 @@ class KT(NamedTuple):
     gradients into this range.  :math:`x_0` is the value of a coordinate before its first non-zero gradient.  Zero
     gradients are not counted, so the method is the same for sparse and for dense gradients.
 
+    There must be no penalty, and transforms that change x have no effect.  With bounds, :math:`x_0` must lie within
+    them.
+
     References
     ----------
     .. [1] F. Orabona, D. Pál, "Coin Betting and Parameter-Free Online Learning", NIPS 2016.
@@ -45,6 +48,7 @@ class KT(NamedTuple):
 
     slots = 4  # z, the reward W - lr, n, and x_0
     slot_domains = ("(-inf, inf)", "(-inf, inf)", "[0, inf)", "(-inf, inf)")
+    takes_penalty = False
 
     def initial_slots(self):
         return (0.0, 0.0, 0.0, 0.0)
@@ -78,6 +82,7 @@ class COCOB(NamedTuple):
     -----
     The learning rate multiplies the step from the present x to the new one; the paper has none, so use 1.0.  That of
     optax multiplies the gradients.  :math:`x_0` is the value of a coordinate before its first non-zero gradient.
+    There must be no penalty, and transforms that change x have no effect.
 
     References
     ----------
@@ -101,6 +106,7 @@ class COCOB(NamedTuple):
 
     slots = 5  # L, A, R, z and x_0
     slot_domains = ("(0, inf)", "[0, inf)", "[0, inf)", "(-inf, inf)", "(-inf, inf)")
+    takes_penalty = False
     domain = {"alpha": "(0, inf)", "eps": "(0, inf)"}
 
     def initial_slots(self):

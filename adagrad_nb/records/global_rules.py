@@ -1,7 +1,7 @@
 r"""Rules whose learning rate depends on sums over all coordinates: norms of gradients, and distances from the start.
 
-Such a rule has the members of every rule (see `rules`) and these.  m is its memory: a tuple of numbers that all arrays
-of x share.
+Such a rule has the members of every rule (see `rules`) and these.  If `takes_penalty` is False, it takes no bounds
+either.  m is its memory: a tuple of numbers that all arrays of x share.
 
 ``initial_memory(n, norm) -> m``
     The memory for n coordinates of a start with this 2-norm.
@@ -17,8 +17,6 @@ of x share.
     Number of the accumulator that keeps the start :math:`x_0`, the x that `init` is given.  Default: none does.
 ``sparse_is_exact``
     True if all terms of a coordinate without gradient are 0, so that sparse gradients suffice.  Default: False.
-``takes_penalty``
-    False if the step does not start from x, so that a proximal step would be lost.  Default: True.
 
 `initial_memory`, `update_memory` and `rate_factor` run in Python and in double precision.
 """
@@ -365,7 +363,7 @@ class AdagradPlusPlus(NamedTuple):
 
 
 class DAdaptAdagrad(NamedTuple):
-    r"""D-Adaptation for Adagrad: dual averaging whose learning rate is a lower bound of the distance to the solution.
+    r"""D-Adaptation for Adagrad: dual averaging whose learning rate estimates the distance to the solution.
 
     .. math:: G \leftarrow G + g^2, \quad z \leftarrow z + \eta d\, g, \quad h = \sqrt{G} + \epsilon, \quad
               x \leftarrow x_0 - \frac{z}{h}, \quad
@@ -383,9 +381,10 @@ class DAdaptAdagrad(NamedTuple):
 
     Notes
     -----
-    Use it with ``lr=1.0``.  d is never larger than the distance to the solution in the maximum norm, if the losses are
-    convex.  The sums are over all arrays of x together.  :math:`x_0` is the x that `init` is given.  There must be no
-    penalty, and transforms that change x have no effect.
+    Use it with ``lr=1.0``.  d estimates the distance to the solution in the maximum norm.  As in the authors' code, it
+    lacks the factor 1/2 of the lower bound in the paper, so it may exceed the distance.  The sums are over all arrays
+    of x together.  :math:`x_0` is the x that `init` is given.  There must be no penalty, and transforms that change x
+    have no effect.
 
     References
     ----------

@@ -36,6 +36,9 @@ These attributes are False by default, unless stated otherwise; each has a predi
 ``accumulators_add``
     True if the accumulators are sums over the updates, the first one of squared gradients.  Models of several workers
     can then be merged.
+``takes_penalty``
+    False if the step does not start from x but from the start of the run, so that a proximal step would be lost.
+    Bounds are possible.  Default: True.
 ``per_row``
     True if the entries of a row of a matrix share an accumulator.  `accumulate` then adds ``pool_squares(total, n)``,
     where total is the sum of the n squared gradients of the row.  Default of `pool_squares`: total.
@@ -128,6 +131,11 @@ def has_row_accumulators(rule: Any) -> bool:
 def has_row_step(rule: Any) -> bool:
     """Return whether the step length of a rule depends on the whole row, or that of a class (see `row_rules`)."""
     return has_member(rule, "row_step")
+
+
+def takes_penalty(rule: Any) -> bool:
+    """Return whether the proximal step of a penalty after the step of a rule minimises the loss plus the penalty."""
+    return bool(get_member(rule, "takes_penalty", not has_member(rule, "matrix_step")))
 
 
 def can_accumulate_squares(rule: Any) -> bool:

@@ -12,8 +12,10 @@ from adagrad_nb import (
     KT,
     L1,
     MADGRAD,
+    MCP,
     SGD,
     Adagrad,
+    Bounded,
     DelayedAdagrad,
     InverseSqrt,
     OnlineToBatch,
@@ -23,6 +25,7 @@ from adagrad_nb import (
     fit_linear,
     init,
     load_state,
+    minimize_adagrad,
     update,
 )
 from adagrad_nb.records.rules import has_additive_accumulators
@@ -124,9 +127,14 @@ def test_single_precision(rule, make_step, lr, rng):
 def test_with_a_penalty(rule, make_step, lr, rng):
     """The proximal step has the step size of the rule, where the paper has one."""
     x, steps = rng.normal(size=ALL.size), [(g, ALL) for g, _ in gradients_and_subsets(rng)]
-    if make_step(x.copy(), steps[0][0], lr, 0, {})[1] is None:
-        x_new, _ = update(x, steps[0][0], init(x, rule, lr=lr, penalty=L1(1e9)))
-        np.testing.assert_array_equal(x_new[steps[0][0] != 0], 0)
+    if make_step(x.copy(), steps[0][0], lr, 0, {})[1] is None:  # the step forgets x, so a penalty would be lost
+        for penalty in (L1(0.1), MCP(0.1), Bounded(L1(0.1), -1.0, 1.0)):
+            with pytest.raises(ValueError, match=f"penalty: {type(rule).__name__} takes bounds only.*got "):
+                init(x, rule, lr=lr, penalty=penalty)
+        with pytest.raises(ValueError, match="takes bounds only"):
+            fit_linear(np.eye(2), [0, 1], rule=rule, penalty=L1(0.1))
+        res = minimize_adagrad(lambda x: x @ x, np.ones(1), jac=lambda x: 2 * x, rule=rule, lr=lr, bounds=[(0.4, 2)])
+        np.testing.assert_allclose(res.x, 0.4)
         return
     expected = run_reference(
         make_step, lr, x, steps, prox=lambda x, width: np.sign(x) * np.maximum(abs(x) - 0.1 * width, 0)
