@@ -139,7 +139,7 @@ def read_archive(path, kind):
 
     The arrays are contiguous, in C order and in the byte order of this machine.
     """
-    with open(path, "rb") as stream:
+    with open(os.fspath(path), "rb") as stream:  # an integer would be a descriptor, which the block would close
         if not stream.seekable():
             raise ValueError(f"{path}: is a stream; save it to a file to load it")
         head = stream.read(512)

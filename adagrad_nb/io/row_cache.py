@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import scipy.sparse
 
+from .._check import shorten_repr
 from .._csr import as_csr, check_index_pointer
 from .archive import atomic_write
 from .columns import Columns
@@ -36,7 +37,7 @@ ALIGNMENT = 64
 HEADER = struct.Struct("<16sI44x")
 TRAILER = struct.Struct("<QQI12s")  # position, length and CRC-32 of the index, and the end mark
 END_MARK = b"END-OF-ROWS\n"
-DTYPES = ("<i4", "<i8", "<f4", "<f8", "|b1", "|i1", "|u1", "<i2", "<u2", "<u4", "<u8")
+DTYPES = ("<i4", "<i8", "<f2", "<f4", "<f8", "|b1", "|i1", "|u1", "<i2", "<u2", "<u4", "<u8")
 
 
 def write_cache(
@@ -56,7 +57,8 @@ def write_cache(
     Raises
     ------
     TypeError, ValueError
-        For items that are not chunks, and for targets other than numbers, Booleans and strings.
+        For items that are not chunks, for targets other than numbers, Booleans and strings, and for `reader_options`
+        that JSON cannot hold.
 
     See Also
     --------
@@ -75,6 +77,12 @@ def write_cache(
     >>> model.n_seen
     20
     """
+    if not (reader_options is None or isinstance(reader_options, dict)):
+        raise TypeError(f"reader_options: got {shorten_repr(reader_options)}; must be a dict")
+    try:
+        json.dumps(reader_options)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"reader_options: must be JSON data, such as numbers and strings ({error})") from None
     with atomic_write(path) as file:
         writer = _CacheWriter(file)
         for chunk in chunks:
@@ -206,6 +214,9 @@ class CachedRows:
             raise ValueError(f"{name}: the checksum does not match")
         return content.view(place.dtype).reshape(place.shape)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CachedRows, (self.name,)  # a pickle opens the file again
+
     def __repr__(self) -> str:
         return f"read_cache({self.name!r})"
 
@@ -302,6 +313,8 @@ class _CacheWriter:
                 arrays["data"] = data
         else:
             X = np.asarray(chunk.X)
+            if X.ndim != 2:
+                raise ValueError(f"X: got shape {X.shape}; must have two dimensions, rows and columns")
             arrays, item = {"dense": X}, {}
         arrays["y"] = np.asarray(chunk.y)
         if chunk.weight is not None:
@@ -332,6 +345,7 @@ class _CacheWriter:
         array = np.ascontiguousarray(array)
         array = array.astype(array.dtype.newbyteorder("<"), copy=False)
         if array.dtype.str not in DTYPES:
+            name = "X" if name in ("dense", "data") else name
             raise TypeError(f"{name}: got dtype {array.dtype}; must be numbers of at most 64 bits, Booleans or strings")
         self._write(bytes(-self.position % ALIGNMENT))
         place, content = self.position, array.reshape(-1).view(np.uint8).data

@@ -260,8 +260,9 @@ class Checkpointer:
     def _check_options(model, options):
         """Raise ValueError for options that differ from those of the model."""
         own = {name: getattr(model.parameters.state, name) for name in ("rule", "lr", "penalty")}
+        own |= {"intercept": model.has_intercept, "ledger": model.has_ledger}
         for name, value in options.items():
-            saved = own[name] if name in own else getattr(model, "has_intercept" if name == "intercept" else name)
+            saved = own[name] if name in own else getattr(model, name)
             if name == "loss" and type(saved) is not type(value):
                 continue  # several classes: the loss follows from the given one
             if not options_equal(value, saved):

@@ -101,7 +101,7 @@ def _output(classes, scores, label):
         if label is not None:
             raise ValueError(f"label: got {label!r}, but the model predicts numbers; leave it out")
         return 0, 1.0, None
-    if label is not None and label not in classes:
+    if label is not None and (np.ndim(label) or label not in classes):
         raise ValueError(f"label: got {_check.shorten_repr(label)}; must be one of {classes[:20]}")
     if len(classes) == 2 and scores.size == 1:
         if label is None:

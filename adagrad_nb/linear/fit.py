@@ -235,7 +235,7 @@ def fit_linear(
         )  # fmt: skip
         checkpointer = Checkpointer(as_checkpoint(checkpoint), trainer, settings, shuffle_seed)
         if resume is not None:
-            checkpointer.resume(resume, options)
+            checkpointer.resume(resume, options if dtype is None else options | {"dtype": np.dtype(dtype)})
         return _train_passes(chunks, passes, trainer, checkpointer)
 
     try:

@@ -233,6 +233,14 @@ def test_other_files_are_named(name, load, tmp_path):
     assert "allow_pickle" not in str(caught.value)
 
 
+def test_a_descriptor_is_refused_and_stays_open(tmp_path):
+    with open(tmp_path / "file", "w") as file:
+        for load in (load_model, load_state, lambda path: fit_linear(np.eye(2), [0, 1], resume=path)):
+            with pytest.raises(TypeError, match="expected str, bytes or os.PathLike object, not int"):
+                load(file.fileno())
+        os.fstat(file.fileno())
+
+
 @needs_posix
 def test_a_pipe_is_refused(tmp_path):
     os.mkfifo(tmp_path / "pipe")

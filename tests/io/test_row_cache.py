@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import pathlib
+import pickle
 
 import numpy as np
 import pytest
@@ -123,6 +124,8 @@ def test_an_incomplete_pass_leaves_the_old_file(tmp_path):
         (Chunk(np.eye(2), np.array([1j, 2])), "y: got dtype complex128; must be numbers of at most 64 bits"),
         (Chunk(np.eye(2), np.ones(3)), r"y: got shape \(3,\) for 2 rows"),
         (Chunk(np.eye(2), np.ones(2), np.ones(1)), r"weight: got shape \(1,\) for 2 rows"),
+        (Chunk(np.ones(2), np.ones(2)), r"X: got shape \(2,\); must have two dimensions"),
+        (Chunk(np.array([["a"]]), np.ones(1)), "X: got dtype <U1; must be numbers"),
     ],
     ids=str,
 )
@@ -149,6 +152,15 @@ def test_other_files_are_refused(content, error, tmp_path):
     (tmp_path / "rows").write_bytes(content)
     with pytest.raises(ValueError, match=error):
         read_cache(tmp_path / "rows")
+
+
+def test_options_of_the_reader_are_json(tmp_path):
+    for options in ("text", {"a": {1}}):
+        with pytest.raises(TypeError, match="^reader_options: "):
+            write_cache([], tmp_path / "rows", reader_options=options)
+    write_cache([Chunk(np.eye(2, dtype=np.float16), [0, 1])], tmp_path / "rows", reader_options={"format": "csv"})
+    again = pickle.loads(pickle.dumps(read_cache(tmp_path / "rows")))
+    assert (again.reader_options, next(iter(again)).X.dtype) == ({"format": "csv"}, np.float16)
 
 
 def test_a_cache_given_as_text_is_named(tmp_path):

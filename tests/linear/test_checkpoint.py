@@ -82,7 +82,7 @@ CASES = {
     "early stopping": {"early_stopping": EarlyStopping(n_iter_no_change=1, tol=0.0), "rng": 1},
     "recent": {"lr": 3.0, "early_stopping": EarlyStopping("recent", n_iter_no_change=1)},
     "threads": {"lr": 0.5, "threads": 2},
-    "float32": {"dtype": np.float32},
+    "float32": {"dtype": np.float32, "lr": 0.5, "ledger": True},
 }
 
 
@@ -137,6 +137,8 @@ ERRORS = {
     "shuffle: got True, but the training began with False": {"shuffle": True},
     r"lr: got 0.25, but the training began with 0.5; pass this, or leave it out": {"lr": 0.25},
     "penalty: got L1": {"penalty": L1(0.1)},
+    "ledger: got True, but the training began with False": {"ledger": True},
+    "dtype: got dtype": {"dtype": np.float32},
     "average: got Polyak": {"average": Polyak()},
     "threads: got 2, but": {"threads": 2},
     "class_weight: got": {"class_weight": {True: 2.0}},

@@ -75,6 +75,7 @@ def test_an_explanation_is_printed():
         ((X[:2],), r"X: got 2 rows; explain takes one, such as X\[\[0\]\]"),
         ((X[:1], 0), "n_largest: got 0"),
         ((X[:1], 3, "maybe"), r"label: got 'maybe'; must be one of \[False, True\]"),
+        ((X[:1], 3, np.array([0, 1])), r"label: got array\(\[0, 1\]\); must be one of"),
     ],
 )
 def test_arguments_are_checked(arguments, message):
