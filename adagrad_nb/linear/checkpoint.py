@@ -22,6 +22,7 @@ from .model_file import model_from_content
 
 if TYPE_CHECKING:
     from ..io.readers import Chunk
+    from .model import LinearModel
     from .trainer import Trainer
 
 FILE_KIND = "training checkpoint"
@@ -223,7 +224,7 @@ class Checkpointer:
             return model_from_content(schema.entry(meta, name, dict), own, records)
 
         model = read_model("model")
-        self._check_options(model, options)
+        check_same_options(model, options)
         monitor, fields = trainer.early_stopping, ["later_sums", "sums_before_pass"]
         if monitor is not None:
             saved = schema.entry(meta, "monitor", dict)
@@ -256,16 +257,16 @@ class Checkpointer:
             raise ValueError(f"shuffle_seed: got {_check.shorten_repr(seed)}; must be a seed")
         self.shuffle_seed = seed
 
-    @staticmethod
-    def _check_options(model, options):
-        """Raise ValueError for options that differ from those of the model."""
-        own = {name: getattr(model.parameters.state, name) for name in ("rule", "lr", "penalty")}
-        own |= {"intercept": model.has_intercept, "ledger": model.has_ledger}
-        for name, value in options.items():
-            saved = own[name] if name in own else getattr(model, name)
-            if name == "loss" and type(saved) is not type(value):
-                continue  # several classes: the loss follows from the given one
-            if not options_equal(value, saved):
-                raise ValueError(
-                    f"{name}: got {value!r}, but the training began with {saved!r}; pass this, or leave it out"
-                )
+
+def check_same_options(model: LinearModel, options: dict[str, Any]) -> None:
+    """Raise ValueError for options that differ from those of the model of a checkpoint."""
+    own = {name: getattr(model.parameters.state, name) for name in ("rule", "lr", "penalty")}
+    own |= {"intercept": model.has_intercept, "ledger": model.has_ledger}
+    for name, value in options.items():
+        saved = own[name] if name in own else getattr(model, name)
+        if name == "loss" and type(saved) is not type(value):
+            continue  # several classes: the loss follows from the given one
+        if not options_equal(value, saved):
+            raise ValueError(
+                f"{name}: got {value!r}, but the training began with {saved!r}; pass this, or leave it out"
+            )

@@ -163,12 +163,21 @@ def available_cores():
 
 
 def choose_round_sizes(X):
-    """Return (number of updates before the first round, most rows of a round)."""
-    # Number of rows that store as many values as there are features.
-    covering_rows = X.shape[1] * X.shape[0] / max(int(X.indptr[-1]), 1)
-    n_serial = max(SERIAL_UPDATES, int(ROUND_GROWTH * FIRST_ROUND_DENSITY * covering_rows))
+    """Return (number of updates before the first round, most rows of a round) for the rows X."""
+    covering_rows = count_covering_rows(*X.shape, int(X.indptr[-1]))
+    n_serial = count_serial_updates(covering_rows, ROUND_GROWTH)
     max_rows = min(max(int(LONGEST_ROUND_DENSITY * covering_rows), ROUND_ROWS[0]), ROUND_ROWS[1])
     return n_serial, max(max_rows, n_serial // ROUND_GROWTH)
+
+
+def count_covering_rows(n_rows, n_features, n_values):
+    """Return the number of rows that store as many values as there are features."""
+    return n_features * n_rows / max(n_values, 1)
+
+
+def count_serial_updates(covering_rows, round_growth):
+    """Return the number of updates before the first round."""
+    return max(SERIAL_UPDATES, int(round_growth * FIRST_ROUND_DENSITY * covering_rows))
 
 
 def _parallel_kernel(parameters, batch_size, X, spec, n_workers):

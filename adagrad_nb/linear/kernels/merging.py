@@ -145,15 +145,43 @@ def merge_plain(spec, weights, results, t, low, high):
 
 
 @jitable
+def lazy_terms(spec, start, x, s0, sk, n):
+    """Return the terms of a worker that moved a weight from `start` to x in n updates; terms of workers add.
+
+    With the growth g of the first accumulator and the change d of the weight, they are g d, d times the preconditioner,
+    g squared, g n, n, 1, and whether x is not zero.
+    """
+    growth, step, one = sk[0] - s0[0], x - start, type(x)(1)
+    weighted, updates = preconditioner(spec.update.rule, sk) * step, type(x)(n)
+    nonzero = one if x != 0 else one - one
+    return growth * step, weighted, growth * growth, growth * updates, updates, one, nonzero
+
+
+@jitable
+def finish_lazy(spec, start, si, growth, terms, t, n, i):
+    """Return the average and the sum minus average of coordinate i after n updates since update t.
+
+    With fractions a_k the average makes sum a_k**2 of the progress of all workers in sequence, but only sum a_k n_k of
+    their n penalty steps.  The missing penalty steps are added, so that loss and penalty stay in balance.
+    """
+    average, weighted_sum, square_sum, n_by_growth, _, _, n_nonzero = terms
+    x = start + average / growth
+    missing = int(n * (square_sum / growth / growth) - n_by_growth / growth + 0.5)
+    if missing > 0:
+        x = catch_up(spec.lazy, spec, x, si, time_at(spec.lazy, t), time_at(spec.lazy, t + missing), i)
+    if not n_nonzero > 0:
+        return start - start, start - start
+    return x, start + divide_by_preconditioner(spec.update.rule, weighted_sum, si) - x
+
+
+@jitable
 def merge_lazy(spec, weights, results, t, low, high):
     """Merge like `merge_plain` under a penalty that changes coordinates without gradient.
 
-    A coordinate that no worker updated keeps its value.  With fractions a_k the average makes sum a_k**2 of the
-    progress of all workers in sequence, but only sum a_k n_k of their n penalty steps.  The missing penalty steps are
-    added, so that loss and penalty stay in balance.
+    A coordinate that no worker updated keeps its value.
     """
     w, s, last_update, _, _ = weights
-    rule, n_workers = spec.update.rule, results.n_updates.shape[0]
+    n_workers = results.n_updates.shape[0]
     n = 0
     for k in range(n_workers):
         n += results.n_updates[k]
@@ -168,9 +196,8 @@ def merge_lazy(spec, weights, results, t, low, high):
             continue
         si = add_tuples(s0, growth)
         start = caught_up(spec, w[i], s0, last_update, i, t)
-        mean = weighted_sum = start - start
-        square_sum = mean_updates = 0.0
-        all_zero = True
+        terms = lazy_terms(spec, start, start, s0, s0, 0)
+        terms = subtract_tuples(terms, terms)
         for k in range(n_workers):
             sk, x, first, end = (
                 load(results.s, (k, i)),
@@ -180,22 +207,8 @@ def merge_lazy(spec, weights, results, t, low, high):
             )
             if first < end:
                 x = catch_up(spec.lazy, spec, x, sk, first, end, i)
-            all_zero = all_zero and x == 0
-            fraction = (sk[0] - s0[0]) / growth[0]
-            mean += fraction * (x - start)
-            weighted_sum += preconditioner(rule, sk) * (x - start)
-            square_sum += fraction * fraction
-            mean_updates += fraction * results.n_updates[k]
-        x = start + mean
-        missing = int(n * square_sum - mean_updates + 0.5)
-        if missing > 0:
-            x = catch_up(spec.lazy, spec, x, si, time_at(spec.lazy, t), time_at(spec.lazy, t + missing), i)
-        if all_zero:
-            x = start - start
-        results.average[i] = x
-        results.sum_minus_average[i] = (
-            x - x if all_zero else start + divide_by_preconditioner(rule, weighted_sum, si) - x
-        )
+            terms = add_tuples(terms, lazy_terms(spec, start, x, s0, sk, results.n_updates[k]))
+        results.average[i], results.sum_minus_average[i] = finish_lazy(spec, start, si, growth[0], terms, t, n, i)
         store(s, i, si)
         set_last_update(spec.lazy, spec, last_update, i, t + n)
 
@@ -363,3 +376,150 @@ def apply_blend(spec, weights, results, b):
     for i in range(weights.w.shape[0]):
         weights.w[i] = blend_coordinate(spec, results, b, i)
     weights.bias[0] = results.bias_ends[0] + b * results.bias_ends[1]
+
+
+# --- results of learners in other processes --------------------------------------------------------------------------
+
+
+@jitable
+def plain_terms(spec, start, trained, i, t, n):
+    """Return the terms of `merge_plain` for one worker; terms of workers add."""
+    s0, sk, step = load(start.s, i), load(trained.s, i), trained.w[i] - start.w[i]
+    return (sk[0] - s0[0]) * step, preconditioner(spec.update.rule, sk) * step
+
+
+@jitable
+def lazy_terms_of(spec, start, trained, i, t, n):
+    """Return the terms of `merge_lazy` for one worker that made n updates."""
+    s0, sk, x = load(start.s, i), load(trained.s, i), trained.w[i]
+    first, end = trained.last_update[i], time_at(spec.lazy, t + n)
+    if first < end:
+        x = catch_up(spec.lazy, spec, x, sk, first, end, i)
+    return lazy_terms(spec, caught_up(spec, start.w[i], s0, start.last_update, i, t), x, s0, sk, n)
+
+
+@jitable
+def no_terms(spec, start, trained, i, t, n):
+    """Return (): dual averaging needs the growth of the accumulators only."""
+    return ()
+
+
+@jitable
+def finish_plain(spec, weights, terms, si, growth, i, span):
+    """Return the average and the sum minus average of a coordinate from the sums of `plain_terms`."""
+    _, _, n_workers = span
+    weighted_sum = divide_by_preconditioner(spec.update.rule, terms[1], si)
+    mean = terms[0] / growth[0] if growth[0] > 0 else weighted_sum / cast_like(n_workers, weights.w)
+    return weights.w[i] + mean, weighted_sum - mean
+
+
+@jitable
+def finish_lazy_sums(spec, weights, terms, si, growth, i, span):
+    """Return the average and the sum minus average of a coordinate from the sums of `lazy_terms`.
+
+    The workers that did not update it made the other penalty steps, each the same number of them.
+    """
+    t, n, n_workers = span
+    s0 = load(weights.s, i)
+    if not growth[0] > 0:
+        x = caught_up(spec, weights.w[i], s0, weights.last_update, i, t)
+        x = catch_up(spec.lazy, spec, x, s0, time_at(spec.lazy, t), time_at(spec.lazy, t + n), i) if n > 0 else x
+        return x, x - x
+    start = caught_up(spec, weights.w[i], s0, weights.last_update, i, t)
+    n_others = n_workers - int(terms[5] + 0.5)
+    if n_others > 0:
+        steps = int((n - terms[4]) / n_others + 0.5)
+        x = start
+        if steps > 0:
+            x = catch_up(spec.lazy, spec, x, s0, time_at(spec.lazy, t), time_at(spec.lazy, t + steps), i)
+        others = lazy_terms(spec, start, x, s0, s0, 0)
+        a, weighted_sum, b, c, d, e, n_nonzero = terms
+        count = type(x)(n_others)
+        terms = a, weighted_sum + count * others[1], b, c, d, e, n_nonzero + count * others[6]
+    return finish_lazy(spec, start, si, growth[0], terms, t, n, i)
+
+
+@jitable
+def finish_dual_averaging(spec, weights, terms, si, growth, i, span):
+    """Return the weight that follows from the accumulators, and zero."""
+    t, n, _ = span
+    x = dual_averaging_solution(spec.update, spec.schedule, weights.w[i], si, i, t + n)
+    return x, x - x
+
+
+def _choose_sums(is_dual, has_last_update):
+    """Return the functions that compute and finish the sums over workers."""
+    if is_dual:
+        return no_terms, finish_dual_averaging
+    return (lazy_terms_of, finish_lazy_sums) if has_last_update else (plain_terms, finish_plain)
+
+
+def count_terms(rule, has_last_update):
+    """Return the number of terms of a coordinate."""
+    return {no_terms: 0, plain_terms: 2, lazy_terms_of: 7}[_choose_sums(is_dual_averaging(rule), has_last_update)[0]]
+
+
+def change_terms(spec, start, trained, i, t, n):
+    """Return the terms of coordinate i for one worker, besides the growth of its accumulators."""
+    function, _ = _choose_sums(is_dual_averaging(spec.update.rule), not isinstance(start.last_update, tuple))
+    return function(spec, start, trained, i, t, n)
+
+
+def finish_terms(spec, weights, terms, si, growth, i, span):
+    """Return the average and the sum minus average of coordinate i from the sums over all workers."""
+    _, function = _choose_sums(is_dual_averaging(spec.update.rule), not isinstance(weights.last_update, tuple))
+    return function(spec, weights, terms, si, growth, i, span)
+
+
+def _choose_sums_by_type(spec, weights):
+    rule = field_type(field_type(spec, "update"), "rule").instance_class
+    return _choose_sums(is_dual_averaging(rule), isinstance(field_type(weights, "last_update"), types.Array))
+
+
+@bind(change_terms)
+def _overload_change_terms(spec, start, trained, i, t, n):
+    function, _ = _choose_sums_by_type(spec, start)
+    return lambda spec, start, trained, i, t, n: function(spec, start, trained, i, t, n)
+
+
+@bind(finish_terms)
+def _overload_finish_terms(spec, weights, terms, si, growth, i, span):
+    _, function = _choose_sums_by_type(spec, weights)
+    return lambda spec, weights, terms, si, growth, i, span: function(spec, weights, terms, si, growth, i, span)
+
+
+@jit
+def sum_changes(spec, start, trained, columns, span, growth, terms):
+    """growth[:][j], terms[:][j] = those of coordinate columns[j] for a worker that made n updates, span = t, n"""
+    t, n = span
+    for j in range(columns.shape[0]):
+        i = columns[j]
+        store(growth, j, subtract_tuples(load(trained.s, i), load(start.s, i)))
+        store(terms, j, change_terms(spec, start, trained, i, t, n))
+
+
+@jit
+def finish_sums(spec, weights, results, columns, terms, t):
+    """average[j], sum_minus_average[j], G = merged results of coordinate columns[j]; `growth` becomes G"""
+    n_workers, n = results.n_updates.shape[0], 0
+    for k in range(n_workers):
+        n += results.n_updates[k]
+    for j in range(columns.shape[0]):
+        i, growth = columns[j], load(results.growth, j)
+        si = add_tuples(load(weights.s, i), growth)
+        average, sum_minus_average = finish_terms(spec, weights, load(terms, j), si, growth, i, (t, n, n_workers))
+        results.average[j] = average
+        results.sum_minus_average[j] = sum_minus_average
+        store(results.growth, j, si)
+    average, sum_minus_average, s = merge_bias(spec, weights, results, t)
+    results.bias_ends[0] = average
+    results.bias_ends[1] = sum_minus_average
+    store(weights.bias_s, 0, s)
+
+
+@jit
+def blend_columns(spec, results, columns, b):
+    """average[j] = blend of coordinate columns[j]"""
+    for j in range(columns.shape[0]):
+        x = results.average[j] + b * results.sum_minus_average[j]
+        results.average[j] = prox(spec.update.penalty, x, x - x, columns[j])

@@ -127,6 +127,12 @@ def copy_model(weights, target):
 
 
 @jitable
+def count_round_rows(t, round_growth, max_rows):
+    """Return the number of rows of a round after t updates."""
+    return min(t // round_growth + 1, max_rows)
+
+
+@jitable
 def learn_shard(spec, rows, pool, k, t, first, end):
     """Train worker k on its share of the round, a run of adjacent rows; single rows would cost a third more.
 
@@ -157,7 +163,7 @@ def run_rounds(spec, rows, weights, pool, loss_sums, t, thread, span):
     position, stop = span
     phase = 0
     while position < stop:
-        size = min(t // pool.round_growth + 1, pool.max_rows)
+        size = count_round_rows(t, pool.round_growth, pool.max_rows)
         end = min(position + size, rows.order.shape[0])
         for k in range(thread, n_workers, n_threads):
             copy_model(weights, worker_weights(results, k))
