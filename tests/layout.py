@@ -26,7 +26,7 @@ ORDER = [
     ["optim"],
     ["minimize", "linear"],
     ["online"],
-    ["testing", "warmup", "plots"],
+    ["testing", "warmup", "plots", "dask"],
     ["experiments"],
     ["__init__"],
     ["cli"],

@@ -14,9 +14,10 @@ KERNELS = {"linear/kernels", "optim/kernels"}  # the only packages below those o
 
 # Optional packages, and the modules that may import them, in functions only.
 ADAPTERS = {
-    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli/monitor"}, "sklearn": {"linear/estimators"},
+    "matplotlib": {"plots"}, "tqdm": {"callbacks", "cli/monitor"}, "sklearn": {"linear/estimators", "dask/estimators"},
     "pandas": {"online/tables"}, "zstandard": {"io/source"},
     "pyarrow": {"io/arrow", "io/csv_reader", "io/arrow_reader"},
+    "dask": {"dask/partitions"}, "distributed": {"dask/partitions"},
 }  # fmt: skip
 
 # {(rule, module, subject of the offence): reason}
@@ -24,7 +25,9 @@ EXCEPTIONS = {
     ("kernel_imports", "linear/kernels/lazy", "numpy"): "chooses the strategy in Python, before a kernel is called",
     ("cuda_imports", "cuda/primitives", "numba.cuda"): "holds device functions; only cuda_* modules import it",
     ("optional_packages", "linear/estimators", "sklearn"): "is imported when an estimator is asked for",
+    ("lazy_modules", "dask/estimators", "linear/estimators"): "is imported when an estimator is asked for",
     ("package_files", "__init__", "code"): "the version, and the estimators, which are imported when asked for",
+    ("package_files", "dask/__init__", "code"): "the estimators, which are imported when asked for",
 }
 
 
