@@ -71,14 +71,16 @@ def pytest_collection_modifyitems(config, items):
     `LOGIC_MODULES` or that interprets its kernels, and no example of a docstring.  ADAGRAD_NB_EXHAUSTIVE=1 runs all of
     them.  The lane with the JIT off runs a larger share of the same cases.  It leaves out the tests marked
     `compiled_only`, and the examples of the README, which learn from all of a9a, a dozen times.  It measures coverage
-    in a share of the cases of `MANY_TYPES`, because tracing makes loops three times slower.
+    in a share of the cases of `MANY_TYPES` and not in examples, because tracing makes loops three times slower.
     """
     if numba.config.DISABLE_JIT:
         dropped = {item for item in items if item.get_closest_marker("compiled_only") or item.path.name == "README.md"}
         if os.environ.get("ADAGRAD_NB_EXHAUSTIVE") != "1":
             dropped |= _cases_beyond(INTERPRETED_SHARE, items, _has_kernels)
         if config.pluginmanager.hasplugin("_cov"):
-            for item in _cases_beyond(SHARE, items, lambda item: item.path.stem in MANY_TYPES):
+            untraced = _cases_beyond(SHARE, items, lambda item: item.path.stem in MANY_TYPES)
+            untraced.update(item for item in items if isinstance(item, pytest.DoctestItem))
+            for item in untraced:
                 item.stash[UNTRACED] = True
     elif os.environ.get("ADAGRAD_NB_EXHAUSTIVE") == "1":
         return

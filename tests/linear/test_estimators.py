@@ -190,8 +190,8 @@ def test_penalties_have_the_strengths_of_scikit_learn():
     for kind in BOTH:
         X, y = problem(kind)
         for name, record in names.items():
-            a = kind(penalty=name, alpha=0.2, l1_ratio=0.25, random_state=0).fit(X, y)
-            b = kind(penalty=record, random_state=0).fit(X, y)
+            a = kind(penalty=name, alpha=0.2, l1_ratio=0.25, random_state=0, max_iter=1).fit(X, y)
+            b = kind(penalty=record, random_state=0, max_iter=1).fit(X, y)
             assert_allclose(a.coef_, b.coef_, rtol=1e-12)
 
 
@@ -281,14 +281,14 @@ def test_the_fit_does_not_depend_on_the_order_of_the_rows(kind, dense):
     X, y = problem(kind)
     X = X.toarray() if dense else X
     weight = np.random.default_rng(0).integers(0, 4, 200)
-    options = {"penalty": "elasticnet", "random_state": 3}
+    options = {"penalty": "elasticnet", "random_state": 3, "max_iter": 2}
     model = kind(**options).fit(X, y, weight)
     order = np.random.default_rng(1).permutation(200)
     assert are_equal(kind(**options).fit(X[order], y[order], weight[order]), model)
     listed = np.repeat(order, weight[order])
     assert are_equal(kind(**options).fit(X[listed], y[listed]), model)
     assert are_equal(kind(**options).fit(X, y, weight * 3), model)
-    assert not are_equal(kind(penalty="elasticnet", random_state=4).fit(X, y, weight), model)
+    assert not are_equal(kind(**options | {"random_state": 4}).fit(X, y, weight), model)
     assert not are_equal(kind(shuffle=False, **options).fit(X, y, weight), model)
 
 
@@ -352,13 +352,14 @@ def test_class_weights():
     y = np.where(np.arange(200) % 4 > 0, "yes", y)
     weight = np.random.default_rng(0).random(200)
     factors = {"no": 3.0, "yes": 0.5}
-    model = AdagradClassifier(random_state=0).fit(X, y, weight * np.where(y == "no", 3.0, 0.5))
-    assert are_equal(AdagradClassifier(class_weight=factors, random_state=0).fit(X, y, weight), model)
-    assert are_equal(AdagradClassifier(class_weight={"no": 6.0}, random_state=0).fit(X, y, weight), model)
+    model = AdagradClassifier(random_state=0, max_iter=2).fit(X, y, weight * np.where(y == "no", 3.0, 0.5))
+    assert are_equal(AdagradClassifier(class_weight=factors, random_state=0, max_iter=2).fit(X, y, weight), model)
+    assert are_equal(AdagradClassifier(class_weight={"no": 6.0}, random_state=0, max_iter=2).fit(X, y, weight), model)
     totals = {label: weight[y == label].sum() for label in ("no", "yes")}
     balance = np.array([weight.sum() / (2 * totals[label]) for label in y])
-    balanced = AdagradClassifier(class_weight="balanced", random_state=0).fit(X, y, weight)
-    assert_allclose(balanced.coef_, AdagradClassifier(random_state=0).fit(X, y, weight * balance).coef_, rtol=1e-9)
+    balanced = AdagradClassifier(class_weight="balanced", random_state=0, max_iter=2).fit(X, y, weight)
+    weighted = AdagradClassifier(random_state=0, max_iter=2).fit(X, y, weight * balance)
+    assert_allclose(balanced.coef_, weighted.coef_, rtol=1e-9)
     part = AdagradClassifier(class_weight=factors).partial_fit(X, y, sample_weight=weight)
     assert are_equal(AdagradClassifier().partial_fit(X, y, sample_weight=weight * np.where(y == "no", 3.0, 0.5)), part)
 
@@ -434,7 +435,7 @@ def flowers(n=300, seed=0):
 
 @pytest.mark.parametrize("loss", ["logistic", "hinge", "modified_huber"])
 def test_three_classes(loss):
-    X, y = flowers()
+    X, y = flowers(100)
     options = {"penalty": "l1", "alpha": 1e-3, "max_iter": 4, "shuffle": False}
     model = AdagradClassifier(loss, **options).fit(X, y)
     linear = fit_linear(X, y, loss=loss, penalty=L1(1e-3), passes=4)
@@ -462,11 +463,11 @@ def test_order_and_weights_of_three_classes():
     rng = np.random.default_rng(1)
     weight, order = rng.integers(0, 4, 300), rng.permutation(300)
     listed = np.repeat(order, weight[order])
-    factors = {"lily": 2.0, "rose": 0.5}
-    model = AdagradClassifier(class_weight=factors, random_state=0).fit(X, y, weight)
-    assert are_equal(AdagradClassifier(class_weight=factors, random_state=0).fit(X[listed], y[listed]), model)
+    factors, options = {"lily": 2.0, "rose": 0.5}, {"random_state": 0, "max_iter": 2}
+    model = AdagradClassifier(class_weight=factors, **options).fit(X, y, weight)
+    assert are_equal(AdagradClassifier(class_weight=factors, **options).fit(X[listed], y[listed]), model)
     factor = np.select([y == "lily", y == "rose"], [2.0, 0.5], 1.0)
-    assert are_equal(AdagradClassifier(random_state=0).fit(X, y, weight * factor), model)
+    assert are_equal(AdagradClassifier(**options).fit(X, y, weight * factor), model)
 
 
 def test_classes_that_come_later():
@@ -612,28 +613,28 @@ def test_options_change_from_call_to_call(kind):
 @both
 def test_the_learning_rate_is_searched_for_where_it_can_be(kind):
     X, y = problem(kind)
-    model = kind(random_state=0).fit(X, y)
+    model = kind(random_state=0, max_iter=1).fit(X, y)
     assert model.model_.is_searching
     one_rate = 0.5 if kind is AdagradClassifier else 0.1
     for options in ({"batch_size": 8}, {"rule": FTRL()}):
-        assert kind(random_state=0, **options).fit(X, y).model_.is_searching
+        assert kind(random_state=0, max_iter=1, **options).fit(X, y).model_.is_searching
     for options in ({"normalized": True}, {"invariant": True}):
-        fixed = kind(random_state=0, **options).fit(X, y)
+        fixed = kind(random_state=0, max_iter=1, **options).fit(X, y)
         assert fixed.model_.state.lr == one_rate
-        assert are_equal(fixed, kind(random_state=0, lr=one_rate, **options).fit(X, y))
-    assert kind().fit(X, y, coef_init=model.coef_).model_.state.lr == one_rate
-    assert kind().fit(X, y, intercept_init=model.intercept_).model_.is_searching
-    warm = kind(lr=0.2, warm_start=True).fit(X, y).set_params(lr="auto").fit(X, y)
+        assert are_equal(fixed, kind(random_state=0, max_iter=1, lr=one_rate, **options).fit(X, y))
+    assert kind(max_iter=1).fit(X, y, coef_init=model.coef_).model_.state.lr == one_rate
+    assert kind(max_iter=1).fit(X, y, intercept_init=model.intercept_).model_.is_searching
+    warm = kind(lr=0.2, max_iter=1, warm_start=True).fit(X, y).set_params(lr="auto").fit(X, y)
     assert warm.model_.state.lr == 0.2
     with pytest.raises(ValueError, match=r"^coef_init: got initial weights, which a search over learning rates would"):
         kind(lr=RateSearch()).fit(X, y, coef_init=model.coef_)
     with pytest.raises(ValueError, match=r"^lr: got 0.2, but the model has several learning rates"):
-        kind(warm_start=True).fit(X, y).set_params(lr=0.2).fit(X, y)
+        kind(warm_start=True, max_iter=1).fit(X, y).set_params(lr=0.2).fit(X, y)
 
 
 def test_the_learning_rate_of_several_classes_is_searched_for():
     X, y = flowers()
-    model = AdagradClassifier(random_state=0).fit(X, y)
+    model = AdagradClassifier(random_state=0, max_iter=2).fit(X, y)
     assert model.model_.is_searching
     assert model.score(X, y) > 0.75
     part = AdagradClassifier().partial_fit(X[:50], y[:50], classes=np.unique(y)).partial_fit(X, y)
@@ -752,7 +753,7 @@ def test_rows_in_any_form_give_the_same_fit(kind):
     dense.sum_duplicates()
     reverse = sp.csr_array((dense.data.reshape(200, 6)[:, ::-1].ravel(), np.tile(np.arange(5, -1, -1), 200),
                             np.arange(0, 1201, 6)), shape=X.shape)  # fmt: skip
-    for options in ({}, {"early_stopping": True, "max_iter": 100}, {"shuffle": False}):
+    for options in ({"max_iter": 1}, {"early_stopping": True, "max_iter": 50}, {"max_iter": 1, "shuffle": False}):
         model = kind(lr=0.5, random_state=0, **options).fit(dense, y)
         searched = kind(random_state=0, **options).fit(dense, y)
         for form in (parts, reverse, dense.toarray()):
@@ -766,7 +767,8 @@ def test_rows_in_any_form_give_the_same_fit(kind):
 def test_bagging_with_early_stopping(shuffle):
     """Rows of weight zero are not held out."""
     X, y = load_iris(return_X_y=True)
-    model = AdagradClassifier(early_stopping=EarlyStopping(n_iter_no_change=2), max_iter=200, shuffle=shuffle)
+    stopping = EarlyStopping(n_iter_no_change=2)
+    model = AdagradClassifier(lr=0.5, early_stopping=stopping, max_iter=200, shuffle=shuffle)
     bagging = BaggingClassifier(model, n_estimators=10, random_state=0).fit(X[::7], y[::7])
     assert bagging.score(X, y) > (0.8 if shuffle else 0.5)  # the classes are sorted
 
@@ -857,14 +859,14 @@ def test_clone_takes_records(kind):
 
 def test_pipeline_and_grid_search():
     X, y = problem(AdagradClassifier)
-    pipeline = make_pipeline(StandardScaler(with_mean=False), AdagradClassifier(penalty="l1", random_state=0))
+    pipeline = make_pipeline(StandardScaler(with_mean=False), AdagradClassifier(penalty="l1", lr=0.5, random_state=0))
     grid = {"adagradclassifier__alpha": [1e-4, 10.0], "adagradclassifier__loss": ["logistic", "hinge"]}
-    search = GridSearchCV(pipeline, grid, cv=3).fit(X, y)
+    search = GridSearchCV(pipeline, grid, cv=2).fit(X, y)
     assert search.best_params_["adagradclassifier__alpha"] == 1e-4
     assert search.score(X, y) > 0.9
     X, y = problem(AdagradRegressor)
     losses = {"loss": ["squared", Huber(0.3), Quantile(0.5)], "penalty": [None, NonNegative()]}
-    search = GridSearchCV(AdagradRegressor(random_state=0), losses, cv=3).fit(X, y)
+    search = GridSearchCV(AdagradRegressor(lr=0.1, random_state=0), losses, cv=2).fit(X, y)
     assert search.best_params_["penalty"] is None
     assert search.best_score_ > 0.8
     assert cross_val_score(AdagradRegressor(random_state=0), X, y).min() > 0.8
@@ -891,7 +893,7 @@ def test_quantiles_and_counts():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(2000, 2))
     y = X[:, 0] + rng.normal(size=2000)
-    model = AdagradRegressor(Quantile(0.9), random_state=0).fit(X, y)
+    model = AdagradRegressor(Quantile(0.9), lr=0.1, random_state=0).fit(X, y)
     assert np.mean(y < model.predict(X)) == pytest.approx(0.9, abs=0.02)
     counts = rng.poisson(np.exp(0.5 * X[:, 0] + 1))
     model = AdagradRegressor("poisson", lr=0.1, random_state=0).fit(X, counts)
