@@ -313,6 +313,11 @@ class _Measure:
             if self.of_test:
                 return x.mean_loss(problem.X_test, problem.y_test)
             return x.mean_loss(problem.X, problem.y) + problem.penalty_value(x.coef)
+        if np.shape(x) != np.shape(problem.x0) or np.asarray(x).dtype.kind not in "fiu":
+            raise ValueError(
+                f"record: got {_check.shorten_repr(x)}; a method must record and return linear models, or arrays of "
+                f"the shape of the start point, {np.shape(problem.x0)}"
+            )
         return problem.test_loss(x) if self.of_test else float(problem.fun(x))
 
 

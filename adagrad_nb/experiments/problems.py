@@ -39,7 +39,7 @@ class DataProblem:
     ----------
     name, description : str
     X, y : csr_array of shape (n, n_features), ndarray of shape (n,)
-        Rows to train on.
+        Rows to train on.  Other matrices are converted.
     X_test, y_test : csr_array, ndarray or None
         Held-out rows.
     loss : str
@@ -67,6 +67,16 @@ class DataProblem:
     is_stream: bool = False
     optimum: Any = None
     optimum_value: float | None = None
+
+    def __post_init__(self) -> None:
+        for suffix in ("", "_test"):
+            X, y = (getattr(self, name + suffix) for name in ("X", "y"))
+            if suffix and X is None and y is None:
+                continue
+            X, y = as_csr(X, np.float64), np.asarray(y)
+            _check.same_length(f"y{suffix}", y, X.shape[0], "row")
+            object.__setattr__(self, f"X{suffix}", X)
+            object.__setattr__(self, f"y{suffix}", y)
 
     @property
     def n_samples(self) -> int:
@@ -116,6 +126,8 @@ class DataProblem:
             labels = BinaryLabels.from_declared(np.unique(self.y))
         targets = np.asarray(labels.encode(y, X.shape[0], np.float64)[0], np.float64)
         x = np.asarray(x, np.float64)
+        if x.shape != self.x0.shape:
+            raise ValueError(f"x: got shape {x.shape}; must have shape {self.x0.shape}, with the intercept last")
         n = X.shape[1]
         scores = X @ x[:n] + (x[n] if self.intercept else 0.0)
         values, slopes, points = (np.empty(X.shape[0]) for _ in range(3))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import _check
 from .._csr import DivergenceError
 from ..io.readers import Chunk
 from ..linear.fit import fit_linear
+from ..linear.model_options import check_options
 from ..minimize.drivers import minimize_stochastic
 from ..optim.state import init
 from ..optim.step import update
+from ..records.multiclass_losses import target_type
 from ..records.penalties import L1, L2, ElasticNet
 from .problems import DataProblem
 
@@ -102,12 +106,18 @@ def start_point(problem: Any, seed: int) -> np.ndarray:
 
 def run_linear(problem: DataProblem, options: dict[str, Any], recorder: Recorder, seed: int) -> None:
     """Train a linear model in one call of `fit_linear`, whose chunks end at the evaluation points."""
-    run = _LinearRun(problem, options.get("batch_size") or 1, recorder, seed)
+    batch_size = _check.positive_count("batch_size", options.get("batch_size", 1))
+    run = _LinearRun(problem, batch_size, recorder, seed)
     settings = {"loss": problem.loss, "penalty": problem.penalty, "intercept": problem.intercept} | options
-    if np.asarray(problem.y).dtype.kind != "f" or np.unique(problem.y).size == 2:
-        settings = {"classes": np.unique(problem.y)} | settings
+    if target_type(check_options(settings["loss"], None)["loss"]) in ("binary", "multiclass"):
+        classes = np.unique(problem.y)
+        settings = ({"classes": classes} if classes.size > 1 else {}) | settings
+    chunks = run.chunks()
+    first = next(chunks, None)
+    if first is None:  # the budget is less than a batch
+        return
     try:
-        fit_linear(run.chunks(), callback=run.call, **settings)
+        fit_linear(itertools.chain([first], chunks), callback=run.call, **settings)
     except DivergenceError:
         recorder.diverge()
 
@@ -132,7 +142,7 @@ class _LinearRun:
                 continue
             self.end = end
             rows = self._rows(position, end)
-            chunk = Chunk(self.problem.X[rows], np.asarray(self.problem.y)[rows])
+            chunk = Chunk(self.problem.X[rows], self.problem.y[rows])
             if resumed is not None:
                 self.overhead += time.perf_counter() - resumed
             yield chunk

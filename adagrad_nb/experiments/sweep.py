@@ -6,7 +6,6 @@ import dataclasses
 import inspect
 import itertools
 import math
-import numbers
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from ..online.tables import as_column, data_frame, is_number, record_array
 from ..records.losses import Logistic
 from ..records.multiclass_losses import is_multi_output_loss
 from ..records.penalties import L1, has_additive_prox
+from ..records.rules import has_row_step
 from ..records.schedules import Rates
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _EXCLUDED = {
 }  # fmt: skip
 _OPTIONS = tuple(name for name in inspect.signature(fit_linear).parameters if name not in _EXCLUDED)
 # With these options several rates are not trained in one pass, or not with the bits of one rate.
-_SINGLE_RATE_OPTIONS = ("normalized", "invariant", "standardize_targets", "early_stopping")
+_SINGLE_RATE_OPTIONS = ("normalized", "invariant", "standardize_targets", "early_stopping", "ledger")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -217,6 +217,7 @@ def sweep(
     (6, {'lr': 1.0, 'penalty': 0.0})
     """
     axes, points = _check_grid(grid, options)
+    grid = {name: list(grid[name]) for name in axes}
     seeds = check_seeds(seeds)
     if (X_test is None) != (y_test is None):
         missing = "X_test" if X_test is None else "y_test"
@@ -330,7 +331,7 @@ def _can_share(setting, X, y):
         return False
     if setting.get("batch_size", 1) not in (None, 1) or setting.get("threads", 1) != 1:
         return False
-    if penalty is not None and not has_additive_prox(penalty):
+    if (penalty is not None and not has_additive_prox(penalty)) or has_row_step(setting.get("rule")):
         return False
     loss = check_options(setting.get("loss"), None).get("loss", Logistic())
     return not is_multi_output_loss(loss) and not is_multiclass(loss, y, setting.get("classes"))
@@ -349,7 +350,8 @@ def _check_grid(grid, options):
     for name, values in grid.items():
         if name in options:
             raise ValueError(f"{name}: is an axis of the grid and an option of all cells; give it once")
-        if isinstance(values, str) or hasattr(values, "_fields") or not hasattr(values, "__len__"):
+        is_list = isinstance(values, (list, tuple, range)) or np.ndim(values) == 1
+        if not is_list or hasattr(values, "_fields"):
             raise TypeError(f"grid[{name!r}]: got {_check.shorten_repr(values)}; must be a list of values")
         if len(values) == 0:
             raise ValueError(f"grid[{name!r}]: is empty; give it a value or leave it out")
@@ -361,7 +363,7 @@ def _check_grid(grid, options):
 
 def check_seeds(seeds: Sequence[int]) -> list[int]:
     """Return a list of seeds; raise if it is empty or repeats one."""
-    if isinstance(seeds, numbers.Integral) or not hasattr(seeds, "__len__") or len(seeds) == 0:
+    if np.ndim(seeds) != 1 or np.size(seeds) == 0:
         raise TypeError(f"seeds: got {seeds!r}; must be a list of integers such as (0, 1, 2)")
     seeds = [_check.count("seeds", seed) for seed in seeds]
     if len(set(seeds)) < len(seeds):

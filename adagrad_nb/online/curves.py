@@ -11,14 +11,20 @@ from .. import _check
 from .._csr import as_csr
 from ..linear.fit import fit_linear
 from ..linear.model_options import check_options
+from ..linear.regret_sums import check_ledger
 from ..records.dual_averaging import RDA
 from ..records.losses import target_type
+from ..records.multiclass_losses import is_multi_output_loss
 from ..records.rules import Adagrad
+from ..records.schedules import has_several_rates
 from .comparator import best_fixed
 from .tables import data_frame, record_array
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+# Options of `fit_linear` for one model.  The others are arguments of `regret`, or would change the rows.
+_OPTIONS = ("rule", "lr", "penalty", "average", "batch_size", "normalized", "invariant", "standardize_targets", "dtype")
 
 
 class RegretCurves(NamedTuple):
@@ -80,7 +86,8 @@ def regret(
         Two labels, or numbers for a loss of regression.
     models : dict of dict
         Options of `fit_linear` for each name.  With a fixed learning rate and the rule `Adagrad` or `RDA`, the model
-        has a ledger, which a certificate and a penalty need.
+        has a ledger, which a certificate and a penalty need.  Each row has one update, in the given order and with the
+        weight 1, so options such as `passes`, `shuffle` and `class_weight` are errors.
     at : "powers" or increasing list of int, default "powers"
         Numbers of rows: 1, 2, 4, … and all.
     loss : str or loss record, default "logistic"
@@ -112,22 +119,35 @@ def regret(
     if not isinstance(models, dict) or not models or not all(isinstance(each, dict) for each in models.values()):
         raise TypeError("models: must be a dict of dicts of options, such as {'Adagrad': {'lr': 0.5}}")
     for name, options in models.items():
-        for reserved in ("loss", "intercept", "passes", "model", "ledger", "classes", "sample_weight"):
-            if reserved in options:
-                raise ValueError(f"models[{name!r}]: {reserved} must not be given; it is the same for all models")
+        _check.check_known_options(f"models[{name!r}]", options, _OPTIONS)
+        if has_several_rates(options.get("lr")):
+            raise ValueError(f"models[{name!r}]: got {options['lr']!r}; make a model for each learning rate")
     X, y = as_csr(X, np.float64), np.asarray(y)
     n = X.shape[0]
     _check.same_length("y", y, n, "row")
     points = _points(at, n)
-    is_binary = target_type(check_options(loss, None)["loss"]) == "binary"
-    shared = {"loss": loss, "intercept": intercept} | ({"classes": np.unique(y).tolist()} if is_binary else {})
+    record = check_options(loss, None)["loss"]
+    shared = {"loss": loss, "intercept": intercept}
+    if is_multi_output_loss(record):
+        raise TypeError(
+            f"loss: got {record!r}, a loss of several outputs; use a loss of one output, such as 'logistic'"
+        )
+    if target_type(record) == "binary":
+        shared["classes"] = np.unique(y).tolist()
+        if len(shared["classes"]) != 2:
+            raise ValueError(
+                f"y: got the labels {_check.shorten_repr(shared['classes'])}; must have two, or use a loss of "
+                "regression, such as 'squared'"
+            )
     shape = len(models), len(points)
     losses, best, gaps, certificates = (np.full(shape, np.nan) for _ in range(4))
     found: dict = {}
     for m, (name, options) in enumerate(models.items()):
-        has_ledger = _has_ledger(options)
-        if options.get("penalty") is not None and not has_ledger:
-            raise ValueError(f"models[{name!r}]: a penalty needs a fixed lr and the rule Adagrad or RDA")
+        obstacle = _ledger_obstacle(options, record)
+        has_ledger = not obstacle
+        if options.get("penalty") is not None and obstacle:
+            reason = obstacle.removeprefix("ledger: ")
+            raise ValueError(f"models[{name!r}]: a penalty needs a ledger, which {reason}")
         model, start = None, 0
         for k, end in enumerate(points):
             first = options | shared | {"ledger": has_ledger} if model is None else {}
@@ -145,10 +165,18 @@ def regret(
     return RegretCurves(list(models), np.array(points), losses, best, gaps, certificates)
 
 
-def _has_ledger(options):
-    """Return whether a model with these options can have a ledger."""
+def _ledger_obstacle(options, loss):
+    """Return why a model with these options has no ledger, or an empty string."""
     rate = options.get("lr", "auto")
-    return not isinstance(rate, (str, tuple)) and isinstance(options.get("rule") or Adagrad(), (Adagrad, RDA))
+    if isinstance(rate, str):
+        return "ledger: does not support lr='auto'; use a fixed learning rate, such as lr=0.5"
+    flags = (bool(options.get(name)) for name in ("normalized", "invariant", "standardize_targets"))
+    rule, batch_size = options.get("rule") or Adagrad(), options.get("batch_size") or 1
+    try:
+        check_ledger(loss, rule, rate, options.get("penalty"), batch_size, *flags)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def _points(at, n):
@@ -156,6 +184,8 @@ def _points(at, n):
     if isinstance(at, str):
         _check.one_of("at", at, ("powers",))
         return [2**k for k in range(n.bit_length()) if 2**k < n] + [n]
+    if not hasattr(at, "__iter__"):
+        raise TypeError(f"at: got {_check.shorten_repr(at)}; must be 'powers' or increasing numbers of rows")
     points = [_check.count("at", value, 1, n) for value in at]
     if not points or sorted(set(points)) != points:
         raise ValueError(f"at: got {points}; must be increasing numbers of rows")

@@ -126,9 +126,11 @@ def play(
     (True, True)
     """
     _check.count("delay", delay)
-    x = np.array(_check.finite_array("x0", np.asarray(x0, np.float64)))
+    x = np.array(_check.finite_array("x0", _check.real_array("x0", x0)), np.float64)
     if x.ndim != 1:
         raise ValueError(f"x0: got shape {x.shape}; must be a vector")
+    if not hasattr(rounds, "__iter__"):
+        raise TypeError(f"rounds: got {type(rounds).__name__}; must be an array of gradients, or an iterable of losses")
     state = init(x, rule, lr=lr, penalty=penalty, ledger=True)
     ledger: Any = state.ledger
     if domain is not None:
@@ -148,13 +150,13 @@ def play(
 
     for t, item in enumerate(rounds):
         function = item if callable(item) else None
-        loss, g = item(x.copy()) if callable(item) else (None, item)
-        g = np.array(_check.finite_array(f"rounds[{t}]", np.asarray(g, np.float64)))
+        loss, g = (None, item) if function is None else _evaluate(function, x, t)
+        g = np.array(_check.finite_array(f"rounds[{t}]", _check.real_array(f"rounds[{t}]", g)), np.float64)
         if g.shape != x.shape:
             raise ValueError(f"rounds[{t}]: got a gradient of shape {g.shape}; must have the shape of x0, {x.shape}")
         iterates.append(x.copy())
         gradients.append(g)
-        losses.append(float(g @ x) if loss is None else float(_check.finite_array(f"rounds[{t}]", loss)))
+        losses.append(float(g @ x) if loss is None else loss)
         functions.append(function)
         pending.append((iterates[-1], g))
         if len(pending) > delay:
@@ -164,6 +166,19 @@ def play(
     if not losses:
         raise ValueError("rounds: got none; a game needs at least one")
     return Game(np.array(iterates), np.array(losses), np.array(gradients), ledger, functions, float(drift))
+
+
+def _evaluate(function, x, t):
+    """Return the loss of round t at x as a number, and its gradient."""
+    found = function(x.copy())
+    if not isinstance(found, (tuple, list)) or len(found) != 2:
+        raise TypeError(
+            f"rounds[{t}]: the function returned {_check.shorten_repr(found)}; must return (loss, gradient)"
+        )
+    loss = _check.finite_array(f"rounds[{t}]", _check.real_array(f"rounds[{t}]", found[0]))
+    if loss.size != 1:
+        raise ValueError(f"rounds[{t}]: the function returned a loss of shape {loss.shape}; must be a number")
+    return float(loss.item()), found[1]
 
 
 def _check_game_domain(domain, state, x):

@@ -11,6 +11,7 @@ from adagrad_nb import (
     SGD,
     Adagrad,
     Chunk,
+    DataProblem,
     compare,
     fit_linear,
     init,
@@ -125,6 +126,21 @@ def test_functions_of_the_caller():
     assert result.best() == "early"
     with pytest.raises(ValueError, match=r"^methods\['none'\]: returned None before its budget ended"):
         compare(BOWL, {"none": lambda problem, seed, record: None}, 10, "gradients")
+    for wrong in ("x", np.zeros(3)):
+        with pytest.raises(ValueError, match="^record: got .*arrays of the shape of the start point"):
+            compare(BOWL, {"wrong": lambda problem, seed, record, x=wrong: x}, 10, "gradients")
+
+
+def test_a_budget_of_less_than_a_batch_leaves_the_start(interpreted):
+    result = compare(WORDS, {"a": {"lr": 0.5, "batch_size": 99}}, 20, points=2)
+    assert result.values.ravel() == pytest.approx(np.log(2))
+
+
+def test_numbers_that_are_integers_are_no_labels(interpreted):
+    rows = DataProblem("counts", "", [[1.0], [2.0], [0.5]], [0, 1, 1], loss="poisson")
+    (value,) = compare(rows, {"a": {"lr": 0.5}}, 3, points=1).values.ravel()
+    model = fit_linear(rows.X, rows.y, lr=0.5, loss="poisson")
+    assert value == model.mean_loss(rows.X, rows.y)
 
 
 def test_a_budget_of_seconds(interpreted):

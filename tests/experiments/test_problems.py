@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from adagrad_nb import fit_linear, problem
+from adagrad_nb import DataProblem, fit_linear, problem
 from adagrad_nb.experiments.problems import EXAMPLES, GENERATORS
 
 SMALL = {
@@ -62,6 +62,10 @@ def test_batches_and_held_out_rows():
     assert known.test_loss(x) != known.fun(x)
     with pytest.raises(ValueError, match="^test_loss: the problem 'logistic' has no held-out rows"):
         problem("logistic", **SMALL["logistic"]).test_loss(np.zeros(4))
+    with pytest.raises(ValueError, match=r"^x: got shape \(2,\); must have shape"):
+        known.fun(np.zeros(2))
+    with pytest.raises(ValueError, match=r"^y_test: got shape \(1,\); must have shape \(2,\)"):
+        DataProblem("a", "b", np.eye(2), [0, 1], np.eye(2), [0])
 
 
 def test_the_loss_is_that_of_models(interpreted):

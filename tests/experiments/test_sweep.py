@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_array_equal
 
-from adagrad_nb import L1, L2, RDA, Adagrad, Chunk, InverseSqrt, Polyak, Rates, fit_linear, sweep
+from adagrad_nb import AROW, L1, L2, RDA, Adagrad, Chunk, InverseSqrt, Polyak, Rates, fit_linear, sweep
 from adagrad_nb.experiments import sweep as module
 
 RNG = np.random.default_rng(20110713)
@@ -44,6 +44,7 @@ GRIDS = {
     "averages": {"average": [None, Polyak(10)], "penalty": [L1(0.01), L2(0.01)]},
     "batches": {"batch_size": [1, 8]},
     "scaled": {"invariant": [True]},
+    "ledgers": {"ledger": [True]},
 }
 
 
@@ -141,8 +142,12 @@ def test_table_data_frame_and_pickle(interpreted):
         ({"lr": [0.5, 0.5]}, {}, ValueError, r"^grid\['lr'\]: got .* must be different"),
         ({"lr": [0.5]}, {"lr": 0.1}, ValueError, "^lr: is an axis of the grid and an option"),
         ({"lr": [-1.0]}, {}, ValueError, "^lr: got -1.0"),
+        ({"lr": [0.5, 0.1]}, {"rule": AROW()}, ValueError, "^lr: got 0.5, but the rule AROW has no learning rate"),
         ({"penalty": [-1.0]}, {}, ValueError, "^penalty: got -1.0"),
+        ({"lr": np.array(0.5)}, {}, TypeError, r"^grid\['lr'\]: got array\(0.5\); must be a list"),
+        ({"lr": {0.1, 0.5}}, {}, TypeError, r"^grid\['lr'\]: got {.*; must be a list"),
         ({"lr": [0.5]}, {"seeds": 3}, TypeError, "^seeds: got 3; must be a list"),
+        ({"lr": [0.5]}, {"seeds": {1, 2}}, TypeError, "^seeds: got {1, 2}; must be a list"),
         ({"lr": [0.5]}, {"seeds": (1, 1)}, ValueError, "^seeds: got .* must be different"),
         ({"lr": [0.5]}, {"X_test": X}, ValueError, "^y_test: got None; give both"),
     ],

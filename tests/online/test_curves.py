@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from adagrad_nb import L2, Adagrad, best_fixed, fit_linear, plots, regret
+from adagrad_nb import L2, Adagrad, Rates, best_fixed, fit_linear, plots, regret
 
 N = 60
 
@@ -46,14 +46,45 @@ def test_curves_are_those_of_prefixes(rows):
     ("models", "at", "message"),
     [
         ({}, "powers", "models: must be a dict"),
-        ({"a": {"loss": "hinge"}}, "powers", r"models\['a'\]: loss must not be given"),
-        ({"a": {"penalty": L2(0.1)}}, "powers", r"models\['a'\]: a penalty needs a fixed lr"),
+        ({"a": {"loss": "hinge"}}, "powers", r"models\['a'\]: unknown option 'loss'; the options are average"),
+        ({"a": {"shuffle": True}}, "powers", r"models\['a'\]: unknown option 'shuffle'"),
+        ({"a": {"lr": Rates()}}, "powers", r"models\['a'\]: got Rates.*; make a model for each learning rate"),
+        (
+            {"a": {"penalty": L2(0.1)}},
+            "powers",
+            r"models\['a'\]: a penalty needs a ledger, which does not support lr='a",
+        ),
+        (
+            {"a": {"lr": 0.5, "batch_size": 2, "penalty": L2(0.1)}},
+            "powers",
+            "a ledger, which does not support batch_size=2",
+        ),
         ({"a": {"lr": 0.5}}, [3, 2], r"at: got \[3, 2\]; must be increasing"),
         ({"a": {"lr": 0.5}}, "squares", "at: got 'squares'"),
         ({"a": {"lr": 0.5}}, [N + 1], "at: got 61"),
+        ({"a": {"lr": 0.5}}, N, "at: got 60; must be 'powers' or increasing numbers"),
     ],
     ids=str,
 )
 def test_refusals(models, at, message, rows):
     with pytest.raises((TypeError, ValueError), match=message):
         regret(*rows, models, at)
+
+
+def test_refusals_of_targets_and_losses(rows):
+    X, y = rows
+    with pytest.raises(ValueError, match=r"^y: got the labels \[0, 1, 2\]; must have two"):
+        regret(X, np.arange(N) % 3, {"a": {"lr": 0.5}})
+    with pytest.raises(ValueError, match=r"^y: got the labels \[\]; must have two"):
+        regret(X[:0], y[:0], {"a": {"lr": 0.5}})
+    with pytest.raises(TypeError, match="^loss: got Softmax.*use a loss of one output"):
+        regret(X, y, {"a": {"lr": 0.5}}, loss="softmax")
+
+
+def test_models_without_a_ledger(rows):
+    options = {"batch": {"lr": 0.5, "batch_size": 7}, "normalized": {"lr": 0.5, "normalized": True}}
+    curves = regret(*rows, options, [N])
+    for m, name in enumerate(options):
+        model = fit_linear(*rows, intercept=False, **options[name])
+        assert curves.losses[m, 0] == pytest.approx(model.progressive_loss * N, rel=1e-12)
+    assert np.isnan(curves.certificates).all()

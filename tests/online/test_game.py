@@ -97,8 +97,13 @@ def test_delays(delay, gradients):
         ({"domain": L2Ball(1.0), "rule": FTRL()}, "FTRL does not support"),
         ({"domain": 1.0}, "domain: got 1.0"),
         ({"delay": -1}, "delay: got -1"),
+        ({"x0": np.ones(3) + 1j}, "x0: got dtype complex128"),
+        ({"rounds": None}, "rounds: got NoneType; must be an array of gradients"),
+        ({"rounds": np.ones((2, 3)) + 1j}, r"rounds\[0\]: got dtype complex128"),
+        ({"rounds": [lambda x: 1.0]}, r"rounds\[0\]: the function returned 1.0; must return \(loss, gradient\)"),
+        ({"rounds": [lambda x: (x, x)]}, r"rounds\[0\]: the function returned a loss of shape \(3,\)"),
+        ({"rounds": [lambda x: ("a", x)]}, r"rounds\[0\]: got dtype <U1"),
     ],
-    ids=str,
 )
 def test_refusals(arguments, message):
     with pytest.raises((TypeError, ValueError), match=message):
