@@ -14,11 +14,12 @@ from .linear.fit import fit_linear
 from .optim.kernels import array_update
 from .optim.state import init
 from .optim.step import update
+from .records.dual_averaging import is_dual_averaging
 from .records.global_rules import has_memory
 from .records.losses import has_probabilities, inverse_link, target_type
 from .records.matrix_rules import has_matrices
 from .records.penalties import prox, prox_k, prox_k_sum, value, value_k_sum
-from .records.rules import initial_slots, step_at
+from .records.rules import initial_slots, step_at, takes_penalty
 
 
 class Rosenbrock(NamedTuple):
@@ -123,7 +124,8 @@ def check_rule(rule: Any) -> None:
     ------
     AssertionError, TypeError, ValueError
         If a method is missing or returns a wrong result, if compiled and interpreted steps differ, if float32 code
-        computes in double precision, or if a zero gradient at the start changes x.
+        computes in double precision, if a zero gradient at the start changes x, or if a step does not start from x and
+        `takes_penalty` is not False.
 
     Examples
     --------
@@ -163,6 +165,21 @@ def check_rule(rule: Any) -> None:
                 err_msg=f"{name}: compiled and interpreted steps differ",
             )
         _assert_single_precision(name, leaf, x)
+        _assert_penalties_act(name, leaf, dtype)
+
+
+def _assert_penalties_act(name, leaf, dtype):
+    """Raise AssertionError if the steps of a rule forget x, with the change that a proximal step has made."""
+    rule = leaf.update.rule
+    if not takes_penalty(rule) or is_dual_averaging(rule):
+        return
+    s = tuple(slot[0] for slot in leaf.flat_slots)
+    low, high = (step_at(rule, dtype(x), dtype(0.5), s, dtype(0.1), 2)[0] for x in (1, 2))
+    if abs(high - low) < 0.5:
+        raise AssertionError(
+            f"{name}.step: does not start from x, so a penalty would have no effect; set takes_penalty = False, or "
+            "write the methods of dual averaging (see records.dual_averaging)"
+        )
 
 
 def _assert_single_precision(name, leaf, x):

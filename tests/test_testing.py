@@ -29,6 +29,30 @@ class GlobalL1(NamedTuple):
         return kept if x > 0 else -kept
 
 
+class SumOfGradients(NamedTuple):
+    """A rule whose x is minus the learning rate times the sum of the gradients."""
+
+    slots = 1
+
+    def initial_slots(self):
+        return (0.0,)
+
+    def step(self, x, g, s, lr):
+        z = s[0] + g
+        return x if z == 0 else -lr * z, (z,)
+
+    def step_size(self, s, lr):
+        return lr
+
+
+class DeclaredSumOfGradients(NamedTuple):
+    """The same, which declares that it forgets x."""
+
+    slots = 1
+    takes_penalty = False
+    initial_slots, step, step_size = SumOfGradients.initial_slots, SumOfGradients.step, SumOfGradients.step_size
+
+
 def squared_loss(weight):
     class WeightedSquare(NamedTuple):
         """Squared loss with the weight of a closure."""
@@ -45,6 +69,12 @@ def squared_loss(weight):
             return p
 
     return WeightedSquare()
+
+
+def test_rules_that_forget_x_say_so(interpreted):
+    with pytest.raises(AssertionError, match="SumOfGradients.step: does not start from x, so a penalty would have no"):
+        check_rule(SumOfGradients())
+    check_rule(DeclaredSumOfGradients())
 
 
 def test_globals_in_a_record_are_reported():
