@@ -132,7 +132,8 @@ def fit_linear(
         Seed or generator for `shuffle`.
     round_growth : int, optional
         A round has as many rows as a `round_growth`-th of the updates so far.  By default four times the number of
-        partitions, at least 10.  A smaller number makes longer rounds: less is sent, and the loss is higher.
+        partitions, at least 10 and at most 64.  A smaller number makes longer rounds: less is sent, and the loss is
+        higher.
     callback : callable, optional
         Called with a `RoundProgress` after each round.  If it raises StopIteration, training ends and the merged model
         of this round is returned.

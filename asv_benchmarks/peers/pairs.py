@@ -33,12 +33,13 @@ class Timings(NamedTuple):
         return statistics.median(self.peer) / statistics.median(self.ours)
 
 
-def parse_options(description, threads=False, data=None, folder=None, copies=None):
+def parse_options(description, threads=False, data=None, folder=None, copies=None, picture=False):
     """Parse the command line shared by all comparisons.
 
     `threads` adds an option for the number of threads of each side.  `data`, a description such as "word counts", adds
     options for files to train and test on.  `folder`, a list of data sets, adds an option for a folder with them.
-    `copies`, a default, adds an option for the number of copies of the data in a long file.
+    `copies`, a default, adds an option for the number of copies of the data in a long file.  `picture` adds an option
+    for the name of a picture.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="less data and fewer pairs, as a smoke test")
@@ -55,6 +56,8 @@ def parse_options(description, threads=False, data=None, folder=None, copies=Non
         parser.add_argument(
             "--copies", type=int, default=copies, help=f"copies of the data in the long files; default: {copies}"
         )
+    if picture:
+        parser.add_argument("--picture", metavar="FILE", help="draw the result")
     arguments = parser.parse_args()
     if threads and arguments.threads:
         os.environ["NUMBA_NUM_THREADS"] = str(arguments.threads)  # read once, at the import of Numba
