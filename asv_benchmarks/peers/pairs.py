@@ -98,10 +98,18 @@ def repeat(function, calls):
     return run
 
 
+def version(package):
+    """Return the version of a package, or "unknown": CuPy is installed under other names."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return getattr(sys.modules.get(package), "__version__", "unknown")
+
+
 def print_versions(*packages, **threads):
     """Print package versions, the processor and the number of threads of each side."""
     names = ("numba", "numpy", "scipy", *packages)
-    print(" ".join(["python", platform.python_version()] + [f"{n} {importlib.metadata.version(n)}" for n in names]))
+    print(" ".join(["python", platform.python_version()] + [f"{n} {version(n)}" for n in names]))
     print(f"{_processor()}, {os.cpu_count()} cores; threads:", ", ".join(f"{k} {v}" for k, v in threads.items()))
 
 

@@ -1,5 +1,7 @@
 """Helpers of the tests of device arrays: a device, real or simulated, and the same updates on host and device."""
 
+from copy import deepcopy
+
 import numba
 import numpy as np
 import pytest
@@ -61,7 +63,7 @@ def update_on_both(x, gradients, in_place, copy_gradient=copy_to_device, **optio
     for copy in (lambda tree: tree, copy_to_device):
         y, state = copy(x), init(copy(x), **options)
         if in_place and copy is not copy_to_device:
-            y = x.copy()
+            y = deepcopy(x)
         for g in gradients:
             out = (y, state) if in_place else None
             updated = update(y, g if copy is not copy_to_device else copy_gradient(g), state, out=out)
