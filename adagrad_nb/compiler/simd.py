@@ -131,6 +131,19 @@ def rescale_norm(largest, total):
     return min(largest * math.sqrt(total), largest_like(total))
 
 
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+CACHE_LINE = 64  # bytes
+
+
+def aligned_zeros(shape, dtype):
+    """Return zeros that start at the boundary of a cache line, so that few SIMD vectors straddle two lines."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    buffer = np.zeros(size + CACHE_LINE, np.uint8)
+    offset = -buffer.ctypes.data % CACHE_LINE
+    return buffer[offset : offset + size].view(dtype).reshape(shape)
+
+
 # --- loads and stores --------------------------------------------------------------------------------------------
 
 
@@ -264,6 +277,49 @@ def _overload_store_slots(arrays, i, c, values):
         store_slots(arrays[1:], i, c, values[1:])
 
     return store_each
+
+
+def accumulate_entry(table, i, first, bounded, last):
+    """Add `first` to table[i, 0] and `last` to table[i, 3], and extend the bounds table[i, 1:3] to `bounded`.
+
+    Compiled, this is one load, three operations and one store of a SIMD vector.
+    """
+    table[i, 0] += first
+    table[i, 1] = min(table[i, 1], bounded)
+    table[i, 2] = max(table[i, 2], bounded)
+    table[i, 3] += last
+
+
+@intrinsic
+def _accumulate_lanes(context, table, i, first, bounded, last):
+    def codegen(context, builder, signature, args):
+        array_type = signature.args[0]
+        index = _extend_index(context, builder, args[1], signature.args[1])
+        number, int32 = context.get_data_type(first), ir.IntType(32)
+        given = ir.Constant(ir.VectorType(number, LANES4), ir.Undefined)
+        for lane, value in enumerate((args[2], args[3], args[3], args[4])):
+            given = builder.insert_element(given, value, int32(lane))
+        vector = ir.VectorType(context.get_data_type(array_type.dtype), LANES4)
+        if vector != given.type:
+            given = builder.fpext(given, vector)
+        pointer = _entry_pointer(context, builder, array_type, args[0], index, ir.IntType(64)(0))
+        pointer = builder.bitcast(pointer, vector.as_pointer())
+        old = builder.load(pointer)
+        total = builder.fadd(old, given)
+        lower = builder.select(builder.fcmp_ordered("<", given, old), given, old)
+        upper = builder.select(builder.fcmp_ordered(">", given, old), given, old)
+        bounds = builder.shuffle_vector(lower, upper, ir.Constant(ir.VectorType(int32, LANES4), [0, 1, 6, 7]))
+        new = builder.shuffle_vector(total, bounds, ir.Constant(ir.VectorType(int32, LANES4), [0, 5, 6, 3]))
+        store = builder.store(new, pointer)
+        old.align = store.align = array_type.dtype.bitwidth // 8
+        return context.get_dummy_value()
+
+    return types.void(table, types.unliteral(i), first, bounded, last), codegen
+
+
+@bind_inlined(accumulate_entry)
+def _overload_accumulate_entry(table, i, first, bounded, last):
+    return lambda table, i, first, bounded, last: _accumulate_lanes(table, i, first, bounded, last)
 
 
 # --- arithmetic --------------------------------------------------------------------------------------------------

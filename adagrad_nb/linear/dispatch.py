@@ -6,6 +6,7 @@ A kernel is called as ``kernel(spec, rows, weights, workspace, loss_sums, t, sta
 
 import os
 import threading
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from ..compiler.jit import compiled_for, is_compiled
 from ..records.rules import has_additive_accumulators
 from ..records.schedules import has_several_rates
 from .kernels import mini_batch, multi_batch, multi_rows, rows, scaled_rows, search_rows, workers
+from .kernels.lazy_ledger import LedgerRow
 from .kernels.merging import WorkerResults
 from .parameters import SingleOutput
 
@@ -65,13 +67,16 @@ def _single_output_kernel(parameters, batch_size, X, spec, leading=()):
 
 def row_kernel(parameters, batch_size, X, spec, leading=()):
     """Return a kernel that makes one update for each row."""
-    shape = (*leading, longest_row(X))
-    w, slots = np.empty(shape, X.dtype), _allocate_slots(parameters, shape)
+    shape = (*leading, rows.whole_vectors(longest_row(X)))
+    w, slots = np.zeros(shape, X.dtype), _allocate_slots(parameters, shape)
     if isinstance(spec, scaled_rows.ScaledLearnerSpec):
         n_arrays = 5 if isinstance(spec.scaling, scaled_rows.RootMeanSquareScale) else 3
         arrays = (np.empty(shape, X.dtype) for _ in range(n_arrays))
         return compiled_for(scaled_rows.learn_scaled_rows, spec), scaled_rows.ScaledRowBuffers(w, slots, *arrays)
-    return compiled_for(rows.learn_rows, spec), rows.RowBuffers(w, slots, np.empty(shape, _time_dtype(parameters)))
+    times: Any = np.zeros(shape, _time_dtype(parameters))
+    if parameters.ledger_sums is not None:
+        times = LedgerRow(times, *np.zeros((2, *shape), X.dtype))
+    return compiled_for(rows.learn_rows, spec), rows.RowBuffers(w, slots, times)
 
 
 def batch_kernel(parameters, batch_size, X, spec, leading=()):
@@ -124,7 +129,7 @@ def _time_dtype(parameters):
 
 
 def _allocate_slots(parameters, shape):
-    return tuple(np.empty(shape, parameters.dtype) for _ in parameters.state.leaves[0].slots)
+    return tuple(np.zeros(shape, parameters.dtype) for _ in parameters.state.leaves[0].slots)
 
 
 def check_mergeable(name, parameters):

@@ -13,7 +13,7 @@ import numpy as np
 
 from .. import _check
 from ..compiler.jit import cast, compiled_entry, compiled_for, errors_ignored
-from ..compiler.simd import LANES4
+from ..compiler.simd import LANES4, aligned_zeros
 from ..optim.feature_groups import group_layout
 from ..optim.options import Options
 from ..optim.state import State, init
@@ -1098,16 +1098,7 @@ class FeatureScaling:
 # One table, because separate arrays for weights, accumulators and update numbers are slower: 1.3 to 3 times for rows of
 # 40 values among 2**24 features, and up to 10 % for rows of 72 among 47,000 features, which fit the caches.
 
-CACHE_LINE = 64  # bytes
 COPY_BLOCK = 2**14  # entries of a table copied at a time, so that its cache lines are loaded once for all vectors
-
-
-def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
-    """Return zeros that start at the boundary of a cache line."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    buffer = np.zeros(size + CACHE_LINE, np.uint8)
-    offset = -buffer.ctypes.data % CACHE_LINE
-    return buffer[offset : offset + size].view(dtype).reshape(shape)
 
 
 def interleave(arrays: Sequence[np.ndarray], n: int) -> tuple[np.ndarray, ...]:

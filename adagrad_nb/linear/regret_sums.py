@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..compiler.jit import compiled_for
+from ..compiler.simd import aligned_zeros
 from ..optim.ledger import DUAL_AVERAGING, Ledger, kind_of
 from ..records.domains import strengths
 from ..records.dual_averaging import RDA
@@ -20,6 +21,7 @@ from .kernels.lazy_ledger import (
     PENALTY,
     WEIGHT,
     LazyLedger,
+    WithDualLedger,
     WithLedger,
     preconditioners,
     sum_missed_penalties,
@@ -40,17 +42,23 @@ class RegretSums:
     """
 
     def __init__(self, n_features: int) -> None:
-        self.table, self.bias, self.totals = np.zeros((n_features, 4)), np.zeros(4), np.zeros(3)
+        self.table, self.bias, self.totals = aligned_zeros((n_features, 4), np.float64), np.zeros(4), np.zeros(3)
 
     def copy(self) -> RegretSums:
         """Return a copy with its own arrays."""
         new = object.__new__(RegretSums)
-        new.table, new.bias, new.totals = (np.array(array) for array in (self.table, self.bias, self.totals))
+        new.bias, new.totals = np.array(self.bias), np.array(self.totals)
+        new._set_table(self.table, len(self.table))
         return new
+
+    def _set_table(self, table, n_features):
+        """Set the table to a copy with `n_features` rows, none of which straddles two cache lines."""
+        self.table = aligned_zeros((n_features, 4), np.float64)
+        self.table[: len(table)] = table
 
     def add_features(self, n_new: int) -> None:
         """Append features whose weights so far are zero."""
-        self.table = np.concatenate([self.table, np.zeros((n_new, 4))])
+        self._set_table(self.table, len(self.table) + n_new)
 
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays under their names in a file."""
@@ -58,14 +66,14 @@ class RegretSums:
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
         """Set the numbers to the arrays of a file."""
-        self.table, self.bias, self.totals = (arrays[name] for name in ("ledger", "ledger_bias", "ledger_totals"))
+        self._set_table(arrays["ledger"], len(arrays["ledger"]))
+        self.bias, self.totals = arrays["ledger_bias"], arrays["ledger_totals"]
 
-    def for_kernel(self, spec: Any, weights: Any, longest_row: int = 0) -> tuple[Any, Any]:
+    def for_kernel(self, spec: Any, weights: Any) -> tuple[Any, Any]:
         """Return the records and the arrays of a kernel, with these numbers."""
-        is_before = int(kind_of(spec.update.rule) == DUAL_AVERAGING)
-        buffer = np.empty(longest_row, weights.w.dtype)
-        ledger = LazyLedger(weights.last_update, self.table, buffer, self.bias, self.totals)
-        return spec.with_lazy(WithLedger(spec.lazy, is_before)), weights._replace(last_update=ledger)
+        strategy = WithDualLedger if kind_of(spec.update.rule) == DUAL_AVERAGING else WithLedger
+        ledger = LazyLedger(weights.last_update, self.table, self.bias, self.totals)
+        return spec.with_lazy(strategy(spec.lazy)), weights._replace(last_update=ledger)  # type: ignore[call-arg]
 
     def to_ledger(self, parameters: Any) -> Ledger:
         """Return the ledger of the parameters of a model; the intercept is its last coordinate."""

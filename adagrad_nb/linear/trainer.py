@@ -16,7 +16,7 @@ from ..records.rules import Adagrad, has_row_step
 from ..records.schedules import RateSearch
 from .baseline import ConstantBaseline
 from .device_trainer import DeviceRows, learn_on_device
-from .dispatch import choose_kernel, longest_row
+from .dispatch import choose_kernel
 from .kernels import rows as row_kernels
 from .model import LinearModel, continue_from
 from .named_rows import update_columns
@@ -348,7 +348,7 @@ def _learn_on_host(trainer, X, y, weight, order, loss_sums):
         parameters = model.parameters
         spec, weights = parameters.spec(order.size), parameters.kernel_arrays(X.shape[1])
         if parameters.ledger_sums is not None:
-            spec, weights = parameters.ledger_sums.for_kernel(spec, weights, longest_row(X))
+            spec, weights = parameters.ledger_sums.for_kernel(spec, weights)
         kernel, workspace = choose_kernel(parameters, model.batch_size, X, spec, trainer.threads)
         sums = model.selection.kernel_sums(model.loss_sums if is_first_pass else trainer.later_sums)
         before = time.perf_counter()

@@ -31,7 +31,15 @@ from .._legacy import get_member
 from ..compiler.jit import jitable, method, pick
 from ..compiler.power import inverse_power
 from ..compiler.simd import number_like, one_like
-from .proximal import clip, elastic_sum, elastic_value_sum, geometric_sum, soft_threshold, soft_threshold_sum
+from .proximal import (
+    clip,
+    elastic_sum,
+    elastic_value_sum,
+    geometric_sum,
+    soft_threshold,
+    soft_threshold_sum,
+    squared_geometric_sum,
+)
 
 
 @jitable
@@ -224,8 +232,8 @@ class L2(NamedTuple):
 
     def value_k_sum(self, x, w, k, i):
         u = w * pick(self.strength, i)
-        growth = u * u + type(u)(2) * u  # (1 + u)² - 1
-        discounts = geometric_sum(growth, inverse_power(growth, type(w)(k))[1], type(w)(k))
+        remainder, complement = inverse_power(u, type(w)(k))  # as in `prox_k`, with which it is computed once
+        discounts = squared_geometric_sum(u, geometric_sum(u, complement, type(w)(k)), remainder)
         return pick(self.strength, i) * x * x * discounts / type(x)(2)
 
 
@@ -281,13 +289,10 @@ class ElasticNet(NamedTuple):
 
     def prox_k_sum(self, x, w, k, i):
         step, u = w * pick(self.l1, i), w * pick(self.l2, i)
-        return elastic_sum(x, step, u, type(w)(k)) if u > 0 else soft_threshold_sum(x, step, type(w)(k))
+        return elastic_sum(x, step, u, type(w)(k))
 
     def value_k_sum(self, x, w, k, i):
-        l1, l2 = pick(self.l1, i), pick(self.l2, i)
-        if not w * l2 > 0:
-            return l1 * abs(prox_k_sum(self, x, w, k, i)) + type(w)(k) * l2 * x * x / type(x)(2)
-        return elastic_value_sum(x, l1, l2, w, type(w)(k))
+        return elastic_value_sum(x, pick(self.l1, i), pick(self.l2, i), w, type(w)(k))
 
 
 class Box(NamedTuple):

@@ -1,17 +1,24 @@
 """The vectorisable power (1 + u)^-k, compared with extended precision."""
 
+import math
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
 from adagrad_nb.compiler.jit import jit
-from adagrad_nb.compiler.power import inverse_power
+from adagrad_nb.compiler.power import exponential_remainder, inverse_power
 
 
 @jit
 def inverse_powers(u, k, power, complement):
     for i in range(u.shape[0]):
         power[i], complement[i] = inverse_power(u[i], k[i])
+
+
+@jit
+def remainder(z):
+    return exponential_remainder(z)
 
 
 @pytest.fixture
@@ -70,3 +77,10 @@ def test_loops_are_vectorised(cases, dtype):
             assert "call double @exp" not in code
             if dtype == np.float32:
                 assert "double" not in code.partition("define")[2].partition("ret i32")[0]
+
+
+@pytest.mark.parametrize("z", [-0.5, -0.1, -1e-8, 0.0, 1e-8, 0.3, 0.5])
+def test_exponential_remainder_is_accurate(z, dtype):
+    z = dtype.type(z)
+    exact = sum(np.longdouble(z) ** (m - 2) / math.factorial(m) for m in range(2, 30))
+    assert abs(remainder(z) - exact) <= 2 * np.finfo(dtype).eps

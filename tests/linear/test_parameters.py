@@ -6,8 +6,9 @@ import scipy.sparse
 from linear_problems import fit_plain
 
 from adagrad_nb import FTRL, L1, RDA, Adadelta, fit_linear, init, update
+from adagrad_nb.compiler.simd import CACHE_LINE, aligned_zeros
 from adagrad_nb.linear.kernels.rows import PREFETCH_FROM
-from adagrad_nb.linear.parameters import CACHE_LINE, aligned_zeros, interleave
+from adagrad_nb.linear.parameters import interleave
 
 
 @pytest.mark.parametrize("n", [0, 5, PREFETCH_FROM])

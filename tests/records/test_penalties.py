@@ -9,7 +9,7 @@ import reference
 
 from adagrad_nb import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty, init
 from adagrad_nb.compiler.jit import cast
-from adagrad_nb.records.penalties import gradient_mapping, prox, prox_k, prox_k_sum, value
+from adagrad_nb.records.penalties import gradient_mapping, prox, prox_k, prox_k_sum, value, value_k_sum
 
 INF = math.inf
 
@@ -124,6 +124,23 @@ def test_prox_k_sum_does_not_cancel_for_a_weak_ridge(l1, l2):
             expected.append(after)
         # The 2,000 single steps have more rounding errors than the closed form.
         assert prox_k_sum(ElasticNet(l1, l2), x, 0.5, 2000, 0) == pytest.approx(math.fsum(expected), rel=2e-12)
+        values = [reference.elastic_net(after, l1, l2) for after in expected]
+        assert value_k_sum(ElasticNet(l1, l2), x, 0.5, 2000, 0) == pytest.approx(math.fsum(values), rel=4e-12)
+
+
+@pytest.mark.parametrize("penalty", [L1(0.02), L2(0.1), ElasticNet(0.02, 0.1), ElasticNet(0.0, 0.1)], ids=str)
+def test_sums_of_values_are_accurate_in_float32(penalty):
+    single = cast(penalty, np.float32)
+    exact = cast(penalty, np.longdouble)
+    for x in (0.0, 1.0, -0.02):
+        for w in (0.0, 1e-3, 0.5, 4.0):
+            x, w, k = np.float32(x), np.float32(w), 400
+            after, total = np.longdouble(x), np.longdouble(0)
+            for _ in range(k):
+                after = exact.prox(after, np.longdouble(w), 0)
+                total += exact.value(after, 0)
+            with np.errstate(all="ignore"):
+                assert value_k_sum(single, x, w, k, 0) == pytest.approx(float(total), rel=2e-5)
 
 
 @pytest.mark.parametrize("penalty", [L1(0.1), L2(0.1), ElasticNet(0.1, 0.1), Bounded(L2(0.1), 0.5, 2.0)], ids=str)

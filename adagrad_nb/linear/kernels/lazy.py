@@ -22,8 +22,9 @@ loop, which vectorises: ``read_weight(spec, x, s, last_update, i, t)`` returns t
 ``catch_up_row(spec, x, s, row_last_update, k, i, t)`` catches up the k-th weight.  Other strategies catch up each
 weight as it is read.
 
-For a ledger of regret, ``penalty_until(spec, x, s, times, t, i)`` returns the sum of the penalties of a stored weight x
-over the rounds from its last update until t.  ``update_times(last_update)`` returns the times in its state.  The
+For a ledger of regret, ``penalty_until(spec, x, s, first, t, i)`` returns the sum of the penalties of a stored weight x
+over the rounds from the time `first` of its last update until t, if ``has_penalty()``.  ``time_of(last_update, i)``
+returns this time.  The
 methods ``record_row``, ``record_energy``, ``record_bias_energy`` and ``record_gradient`` of `lazy_ledger` add a row.
 
 A strategy that averages the iterates also has ``add_missed_iterates(spec, last_update, x, s, index, i, t)``, called
@@ -122,19 +123,25 @@ def _is_never_deferred(lazy):
 
 
 @jitable
+def _has_no_penalty(lazy):
+    """Return False: most strategies have no sums of penalties."""
+    return False
+
+
+@jitable
 def _return_unchanged(lazy, spec, x, s, row_last_update, k, i, t):
     """Return x: it is already caught up."""
     return x
 
 
 @jitable
-def _return_times(lazy, last_update):
-    """Return the times of the last updates, which are the state of most strategies."""
-    return last_update
+def _no_time(lazy, last_update, i):
+    """Return 0: some strategies need no time of the last update."""
+    return 0
 
 
 @jitable
-def _no_penalty(lazy, spec, x, s, times, t, i):
+def _no_penalty(lazy, spec, x, s, first, t, i):
     """Return 0: no penalty of most strategies changes a coordinate without gradient."""
     return 0.0
 
@@ -151,8 +158,9 @@ catch_up_row = method("catch_up_row", default=_return_unchanged, jit_options=FOR
 set_last_update = method("set_last_update")
 catch_up = method("catch_up", jit_options=FORCE_INLINE)  # or the loop over a row would not vectorise
 sum_missed_iterates = method("sum_missed_iterates")
-update_times = method("update_times", default=_return_times)
-penalty_until = method("penalty_until", default=_no_penalty)
+time_of = method("time_of", default=_no_time)
+has_penalty = method("has_penalty", default=_has_no_penalty)
+penalty_until = method("penalty_until", default=_no_penalty, jit_options=FORCE_INLINE)
 record_row = method("record_row", default=_no_op, jit_options=FORCE_INLINE)
 record_energy = method("record_energy", default=_no_op, jit_options=FORCE_INLINE)
 record_bias_energy = method("record_bias_energy", default=_no_op, jit_options=FORCE_INLINE)
@@ -228,12 +236,15 @@ class ClosedForm(NamedTuple):
         lr = type(x)(at(spec.schedule, begin))
         return prox_k_sum(spec.update.penalty, x, step_size(spec.update.rule, s, lr), t - begin, i)
 
-    def penalty_until(self, spec, x, s, times, t, i):
-        total = value(spec.update.penalty, x, i)
-        if times[i] < t:
-            w = step_size(spec.update.rule, s, type(x)(at(spec.schedule, t)))
-            total += value_k_sum(spec.update.penalty, x, w, t - times[i], i)
-        return total
+    def has_penalty(self):
+        return True
+
+    def time_of(self, last_update, i):
+        return last_update[i]
+
+    def penalty_until(self, spec, x, s, first, t, i):
+        w = step_size(spec.update.rule, s, type(x)(at(spec.schedule, t)))
+        return value(spec.update.penalty, x, i) + value_k_sum(spec.update.penalty, x, w, t - first, i)
 
 
 class SummedRatesNow(NamedTuple):
@@ -427,12 +438,12 @@ class TimedSolution(NamedTuple):
     def set_last_update(self, spec, last_update, i, t):
         last_update[i] = t
 
-    def penalty_until(self, spec, x, s, times, t, i):
-        total = value(spec.update.penalty, x, i)
-        if times[i] < t:
-            w = cumulative_step_size(spec.update.rule, s, type(x)(at(spec.schedule, t)), 1)
-            total += value_k_sum(spec.update.penalty, x, w, t - times[i], i)
-        return total
+    has_penalty = ClosedForm.has_penalty
+    time_of = ClosedForm.time_of
+
+    def penalty_until(self, spec, x, s, first, t, i):
+        w = cumulative_step_size(spec.update.rule, s, type(x)(at(spec.schedule, t)), 1)
+        return value(spec.update.penalty, x, i) + value_k_sum(spec.update.penalty, x, w, t - first, i)
 
 
 # --- power sums ------------------------------------------------------------------------------------------------------
@@ -594,11 +605,14 @@ class WithAveraging(NamedTuple):
     def set_last_update(self, spec, sums, i, t):
         sums.last_update[i] = t
 
-    def update_times(self, sums):
-        return sums.last_update
+    def has_penalty(self):
+        return has_penalty(self.lazy)
 
-    def penalty_until(self, spec, x, s, times, t, i):
-        return penalty_until(self.lazy, spec, x, s, times, t, i)
+    def time_of(self, sums, i):
+        return sums.last_update[i]
+
+    def penalty_until(self, spec, x, s, first, t, i):
+        return penalty_until(self.lazy, spec, x, s, first, t, i)
 
     def add_missed_iterates(self, spec, sums, x, s, index, i, t):
         sums.sums[index] += missed_sum(spec, x, s, sums.last_update[i], sums.first_update, t, i)

@@ -59,8 +59,20 @@ class Weights(NamedTuple):
     bias_s: Any
 
 
+VECTOR = 16  # numbers; a multiple of the lanes of all registers
+
+
+@jitable
+def whole_vectors(n):
+    """Return the smallest multiple of `VECTOR` that is at least n.
+
+    A loop over so many numbers has no remainder of single ones, which take as long as the vectors of a row of 80.
+    """
+    return -(-n // VECTOR) * VECTOR
+
+
 class RowBuffers(NamedTuple):
-    """Workspace for the longest row."""
+    """Workspace for the longest row, in whole vectors; the entries after the end of a row are ignored."""
 
     w: Any
     s: Any
@@ -192,8 +204,9 @@ def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
             p += wi * x[k]
             square_norm += x[k] * x[k]
         if is_deferred(spec.lazy):  # known when this is compiled: either the sum above is left out, or all of this
-            for k in range(columns.shape[0]):
-                wr[k] = catch_up_row(now.lazy, now, wr[k], load(sr, k), workspace, k, columns[k], t)
+            for k in range(whole_vectors(columns.shape[0])):
+                i = columns[min(k, columns.shape[0] - 1)]
+                wr[k] = catch_up_row(now.lazy, now, wr[k], load(sr, k), workspace, k, i, t)
             p = bias[0]
             for k in range(columns.shape[0]):
                 p += wr[k] * x[k]
@@ -205,23 +218,23 @@ def learn_rows(spec, rows, weights, buffers, loss_sums, t, start, stop):
         loss_sums[0] += h * value(spec.loss, y[r], p)
         loss_sums[1] += h
         lr = cast_like(at(spec.schedule, t), w)
-        record_row(now.lazy, now, weights, columns, sr, (z, p, h), t)
+        record_row(now.lazy, now, weights, columns, (sr, workspace), (z, p, h), t)
         for k in range(columns.shape[0]):
             sk = load(sr, k)
             wr[k], new = apply_update(spec.update, wr[k], z * x[k], sk, lr, t, columns[k])
-            record_energy(spec.lazy, spec, last_update, z * x[k], sk, new, k)
+            record_energy(spec.lazy, spec, workspace, z * x[k], (sk, new), k)
             store(sr, k, new)
         if spec.intercept:
             sk = load(bias_slots, 0)
             bias[0], new = apply_update(spec.bias_update, bias[0], z, sk, lr, t, 0)
-            record_bias_energy(spec.lazy, spec, last_update, z, sk, new)
+            record_bias_energy(spec.lazy, spec, last_update, z, (sk, new))
             store(bias_slots, 0, new)
             add_bias_iterate(spec.lazy, last_update, bias[0], 0, t + 1)
         t += 1
         now = spec_at_update(spec, t)
         for k in range(columns.shape[0]):
             i = columns[k]
-            record_gradient(now.lazy, last_update, w[i], z * x[k], k, i)
+            record_gradient(now.lazy, last_update, workspace, w[i], z * x[k], k, i)
             record_update(now, weights, wr[k], i, t)
             w[i] = wr[k]
             store(s, i, load(sr, k))
