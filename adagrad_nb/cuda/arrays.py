@@ -198,7 +198,7 @@ def plain_address(array, shape, dtype, strides):
     package = type(array).__module__
     if package == "numba.cuda.cudadrv.devicearray":
         return launches.address_of(array) if array.dtype == dtype and array.strides == strides else None
-    if package.startswith("torch"):
+    if package == "torch" or package.startswith("torch."):
         is_plain = array.dtype is _torch_dtype(dtype) and array.is_cuda and array.is_contiguous()
         return array.data_ptr() if is_plain else None
     if package.startswith("cupy."):

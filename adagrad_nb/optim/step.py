@@ -101,11 +101,12 @@ def update(
     x_out, state_out = (x, state) if out is None else out
     leaf = state.fast_leaf
     if leaf is not None and lr is None and out is not None and x_out is x and state_out is state:
-        if _is_kernel_ready(x, g, leaf):
+        if leaf.on_device:
+            if leaf.step_in_place(x, g, state.n_updates, functools.partial(_step_array, state)):
+                state.n_updates += 1
+                return out
+        elif _is_kernel_ready(x, g, leaf):
             leaf.apply_dense(leaf.update, ALL, x, g, leaf.constant_lr, state.n_updates)
-            state.n_updates += 1
-            return out
-        if leaf.on_device and leaf.step_in_place(x, g, state.n_updates, functools.partial(_step_array, state)):
             state.n_updates += 1
             return out
     leaves = state.leaves
@@ -276,10 +277,10 @@ def _prepare_gradient(state, leaf, x, g, check):
         if leaf.on_device:
             where, values = arrays.to_device_array(where), arrays.to_device_array(values)
         return PreparedGradient(where, values)
-    if leaf.dtype == leaf.precision and _is_kernel_ready(x, g, leaf):
-        return PreparedGradient(ALL, g if g.ndim == 1 else g.reshape(-1))
     if leaf.on_device:
         return _densify_if_needed(state, leaf, _prepare_device_gradient(state, leaf, x, g, check))
+    if leaf.dtype == leaf.precision and _is_kernel_ready(x, g, leaf):
+        return PreparedGradient(ALL, g if g.ndim == 1 else g.reshape(-1))
     leaf.check_iterate(x)
     if arrays.is_device_array(g):
         raise TypeError(f"g{leaf.path[1:]}: is on a device, but {leaf.path} is on the host; copy g to the host")

@@ -198,6 +198,9 @@ def test_rejected_x(case):
     for invalid in (x, copy_to_device(x[:3])):
         with pytest.raises(ValueError, match=r"^x: the state was made for a device array of shape"):
             update(invalid, copy_to_device(gradients[0]), state)
+    for out in (None, (x, state)):
+        with pytest.raises(ValueError, match=r"^x: the state was made for a device array of shape"):
+            update(x, gradients[0], state, out=out)
     other = copy_to_device(x.astype(np.float64 if x.dtype == np.float32 else np.float32))
     with pytest.raises((TypeError, ValueError), match=r"^x"):
         update(other, copy_to_device(gradients[0]), state)
