@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from scipy.optimize import Bounds, OptimizeResult
 
 _OWN_OPTIONS = (
-    "average", "domain", "duplicates", "gtol", "lr", "lr_scale", "maxiter", "penalty", "rule", "sparse_decay", "state",
-    "transforms",
+    "average", "domain", "duplicates", "gtol", "ledger", "lr", "lr_scale", "maxiter", "penalty", "rule", "sparse_decay",
+    "state", "transforms",
 )  # fmt: skip
 _DEFAULT_MAXITER = 10_000
 _SCIPY_EXTRAS = ("hess", "hessp", "constraints", "tol", "disp")
@@ -53,6 +53,7 @@ def minimize_adagrad(
     duplicates: str | None = None,
     sparse_decay: str | None = None,
     domain: tuple[Any, ...] | None = None,
+    ledger: bool | None = None,
     maxiter: int | None = _DEFAULT_MAXITER,
     gtol: float = 1e-5,
     state: State | None = None,
@@ -96,6 +97,9 @@ def minimize_adagrad(
     domain : domain record, optional
         `L1Ball`, `L2Ball`, `Simplex` or `Box`, without a penalty or bounds.  x0 and each iterate are projected onto it,
         the iterates in the metric of the preconditioner (see `init`).
+    ledger : bool, default False
+        Keep sums over the iterations in ``res.state.ledger``, from which the regret and its bounds follow (see
+        `init`).  A continued state keeps its ledger; False drops it.  The loop then runs in Python.
     maxiter : int, default 10000
         Maximum number of iterations of this call.
     gtol : float, default 1e-5
@@ -149,7 +153,7 @@ def minimize_adagrad(
     maxiter = _DEFAULT_MAXITER if maxiter is None else _check.iterations("maxiter", maxiter)
     _check.in_interval("gtol", gtol, "[0, inf)")
     options = {"lr": lr, "rule": rule, "transforms": transforms, "average": average, "lr_scale": lr_scale}
-    options |= {"duplicates": duplicates, "sparse_decay": sparse_decay, "domain": domain}
+    options |= {"duplicates": duplicates, "sparse_decay": sparse_decay, "domain": domain, "ledger": ledger}
     backend, x, limits, state = _prepare_start(x0, bounds, penalty, state, options)
     objective = backend.Objective(fun, jac, args, x, limits)
     run = backend.MinimizeLoop(objective, x, state, gtol, callback)
@@ -225,6 +229,7 @@ def minimize_stochastic(
     penalty: tuple[Any, ...] | None = None,
     average: tuple[Any, ...] | None = None,
     domain: tuple[Any, ...] | None = None,
+    ledger: bool | None = None,
     batch_size: int = 1,
     epochs: int = 1,
     maxiter: int | None = None,
@@ -243,7 +248,7 @@ def minimize_stochastic(
     x0 : array_like of shape (n,)
     n_samples : int
         The samples have the numbers 0 to n_samples - 1.
-    args, jac, bounds, callback, lr, rule, transforms, penalty, average, domain, state
+    args, jac, bounds, callback, lr, rule, transforms, penalty, average, domain, ledger, state
         As in `minimize_adagrad`; jac is ``jac(x, batch, *args)``.
     batch_size : int, default 1
         Samples for each update; the last batch of an epoch may be smaller.
@@ -292,7 +297,8 @@ def minimize_stochastic(
     _check.boolean("replace", replace)
     if maxiter is not None:
         maxiter = _check.iterations("maxiter", maxiter)
-    options = {"lr": lr, "rule": rule, "transforms": transforms, "average": average, "domain": domain}
+    options = {"lr": lr, "rule": rule, "transforms": transforms, "average": average}
+    options |= {"domain": domain, "ledger": ledger}
     backend, x, limits, state = _prepare_start(x0, bounds, penalty, state, options)
     if state.seed is None or rng is not None:
         state.seed = _check.resolve_seed(rng)
@@ -323,6 +329,8 @@ def _prepare_start(x0, bounds, penalty, state, options):
     options = {name: value for name, value in options.items() if value is not None}
     if state is not None and not isinstance(state, State):
         raise TypeError(f"state: got {type(state).__name__}; must be the state of an earlier result, res.state")
+    if state is not None:
+        state = _continue_ledger(state, options.pop("ledger", None))
     _check_step_options(options if state is None else state.options._asdict() | options)
     backend = device_loop if is_device_array(x0) else loop
     x, limits = backend.start_point(x0, bounds)
@@ -356,6 +364,22 @@ def _prepare_start(x0, bounds, penalty, state, options):
     if state.domain is not None:
         loop.project_onto_domain(x, state.domain)
     return backend, x, limits, state
+
+
+def _continue_ledger(state, ledger):
+    """Return a state to continue, without its ledger if `ledger` is False; raise for True if it has none."""
+    if ledger is None:
+        return state
+    _check.boolean("ledger", ledger)
+    if ledger and state.ledger is None:
+        raise ValueError(
+            "ledger: got True, but the state has none of its first iterations; start anew with ledger=True"
+        )
+    if not ledger and state.ledger is not None:
+        state = state.copy()
+        state.ledger = None
+        state._refresh()
+    return state
 
 
 def _check_step_options(options):

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-SMALLEST_METRIC = 1e-12  # of a coordinate without preconditioner, relative to the largest entry
-
 
 class Game:
     """Result of `play`.
@@ -199,7 +197,6 @@ def _project(domain, x, ledger):
     if isinstance(domain, Box) or ledger.kind not in (DUAL_AVERAGING, MIRROR_DESCENT):
         x[:] = project(domain, x, np.ones_like(h))
         return
-    metric = np.maximum(h, SMALLEST_METRIC * max(float(h.max()), np.finfo(float).tiny))
     if ledger.kind == DUAL_AVERAGING:
         x[:] = -ledger.lr * np.divide(ledger.arrays.gradient_sum, h, out=np.zeros_like(h), where=h > 0)
-    x[:] = project(domain, x, metric)
+    x[:] = project(domain, x, h)

@@ -18,6 +18,7 @@ from ..cuda import arrays
 from ..records import domains
 from ..records.averaging import overwrites, weight
 from ..records.coordinate import Update
+from ..records.dual_averaging import is_dual_averaging
 from ..records.gates import is_gate
 from ..records.global_rules import start_slot
 from ..records.group_penalties import Grouped, is_group_penalty
@@ -328,7 +329,7 @@ class Leaf:
         self.write_back(x, vector)
 
     def project(self, x, domain):
-        """Replace x by the nearest point of a domain in the metric of the preconditioner, where zeros count as 1.
+        """Replace x by the nearest point of a domain in the metric of the preconditioner; see `domains.project`.
 
         An x that is not finite stays.
         """
@@ -340,7 +341,10 @@ class Leaf:
             entries = np.empty(self.flat_slots[0].size, self.precision)
             rule = self.uncast_update.rule
             compiled_for(array_update.preconditioners, rule)(self.update.rule, self.flat_slots, entries)
-            h[:] = np.repeat(np.where(entries > 0, entries, 1), self.group_size)
+            h[:] = np.repeat(entries, self.group_size)
+            if is_dual_averaging(rule) and not getattr(rule, "keep_start", False):
+                # The kernel leaves coordinates without a gradient where the last projection moved them.
+                point[self.flat_slots[1] == 0] = 0
         vector[:] = domains.project(domain, point, h)
         self.write_back(x, vector)
 

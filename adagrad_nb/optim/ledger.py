@@ -453,8 +453,6 @@ def new_ledger(state: Any, leaves: Any) -> Ledger:
 
 def _find_obstacle_of_domain(ledger):
     """Return why the projections onto a domain have no certificate, or ""."""
-    if ledger.first_preconditioner == 0:
-        return "rule: without eps, zeros of the preconditioner count as 1 in projections; use Adagrad(eps=1e-10)"
     nearest = project(ledger.domain, np.zeros_like(ledger.first), np.ones_like(ledger.first))
     if ledger.kind == DUAL_AVERAGING and not np.allclose(ledger.first, nearest, rtol=1e-6, atol=0):
         return f"x: RDA must start at the point of {ledger.domain!r} with the smallest 2-norm"

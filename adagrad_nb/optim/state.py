@@ -601,9 +601,10 @@ def init(
         - "refuse" raises an error (PyTorch).
     domain : domain record, optional
         `L1Ball`, `L2Ball`, `Simplex` or `Box`.  After each step, x is projected onto the domain in the metric of the
-        preconditioner, whose zeros count as 1.  x is one array on the host, of float32 or float64, whose entries are
-        one point.  A start outside the domain is projected at the first update.  There must be no penalty; `Box` is
-        the penalty of that name.
+        preconditioner; coordinates where it is zero, before their first gradient, move freely.  `RDA` projects the
+        point of its sums, which is zero for coordinates without a gradient.  x is one array on the host, of float32 or
+        float64, whose entries are one point.  A start outside the domain is projected at the first update.  There must
+        be no penalty; `Box` is the penalty of that name.
     ledger : bool, default False
         Keep sums over the rounds in ``state.ledger``, from which the regret, its bounds and certificates follow; see
         `Ledger`.  For one array on the host, without transforms.  The gradients must be those at x.

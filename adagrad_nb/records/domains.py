@@ -29,7 +29,11 @@ FEASIBILITY = 1e-9  # relative error of a norm or sum above which a projection i
 
 
 def project(domain, x, h):
-    """Return the point of a domain that is nearest to x in the metric h, for numbers of any size."""
+    """Return the point of a domain that is nearest to x in the metric h >= 0, for numbers of any size.
+
+    A coordinate with h = 0 is free: it has had no gradient, so to move it costs nothing in the regret.  The result is
+    the limit for small positive entries: of all nearest points, the one whose free coordinates change least.
+    """
     if isinstance(domain, Box):
         return np.clip(x, domain.lower, domain.upper)
     h = np.ldexp(h, -int(np.frexp(h.max(initial=0.0))[1]))  # the scale of a metric has no effect

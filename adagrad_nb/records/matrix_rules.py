@@ -73,7 +73,7 @@ class FullMatrixAdagrad(NamedTuple):
     largest one do not move.  For n = 100 their gradients are smaller than the largest ones by a factor of 400 in
     float32, and of 7 million in float64.
 
-    The domain may be `L2Ball`.  x is then projected in the metric H, whose zeros count as 1.
+    The domain may be `L2Ball`.  x is then projected in the metric H; directions where it is zero move freely.
 
     References
     ----------
@@ -123,7 +123,7 @@ class FullMatrixAdagrad(NamedTuple):
         else:
             x = x - lr * (V @ (inverse * (g @ V)))
         if domain is not None:
-            x = V @ project(domain, (x @ V).astype(np.float64), np.where(h > 0, h, 1).astype(np.float64))
+            x = V @ project(domain, (x @ V).astype(np.float64), h.astype(np.float64))
         return x
 
 

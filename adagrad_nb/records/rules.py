@@ -54,7 +54,7 @@ import math
 from typing import Any, NamedTuple
 
 from .._legacy import get_member, has_member
-from ..compiler.jit import jitable, method
+from ..compiler.jit import bind, jitable, method
 from ..compiler.simd import safe_divide
 
 initial_slots = method("initial_slots")
@@ -74,11 +74,22 @@ def _step_size_of_one_update(rule, s, lr, t):
     return step_size(rule, s, lr)
 
 
+def _one_like_slots(s):
+    """Return 1 in the precision of the accumulators; in double precision, as in a ledger, if there are none."""
+    return type(s[0])(1) if s else 1.0
+
+
+@bind(_one_like_slots)
+def _overload_one_like_slots(s):
+    return (lambda s: type(s[0])(1)) if len(s) else (lambda s: 1.0)
+
+
 @jitable
 def _preconditioner_from_step_size(rule, s):
     """Return 1 / step size at rate 1, or 0 where that is 0."""
-    w = step_size(rule, s, type(s[0])(1))
-    return type(s[0])(1) / w if w > 0 else w
+    one = _one_like_slots(s)
+    w = step_size(rule, s, one)
+    return one / w if w > 0 else w
 
 
 @jitable

@@ -37,6 +37,16 @@ def test_a_game_of_linear_losses_equals_updates(gradients):
     assert "60 rounds" in repr(game)
 
 
+@pytest.mark.parametrize("rule", [Adagrad(eps=0.0), RDA(), RDA(eps=1.0)], ids=str)
+def test_the_iterates_of_a_domain_are_those_of_a_state(rule, gradients):
+    gradients[:30, 0] = gradients[:20, 1] = 0  # coordinates that are free for some rounds
+    domain, x = Simplex(1.0), np.full(D, 1 / D)
+    game, state = play(gradients, x, rule, lr=LR, domain=domain), init(x, rule, lr=LR, domain=domain)
+    for t, g in enumerate(gradients):
+        np.testing.assert_allclose(game.iterates[t], x, rtol=1e-12, atol=1e-13)
+        x, state = update(x, g, state)
+
+
 def test_functions_as_losses(rng):
     targets = rng.normal(size=(N, D))
     game = play(map(squared_error, targets), np.zeros(D), lr=LR, penalty=L1(0.1))

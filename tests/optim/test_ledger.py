@@ -2,6 +2,7 @@
 
 import math
 import pickle
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -31,9 +32,12 @@ from adagrad_nb import (
     Simplex,
     init,
     load_state,
+    minimize_adadelta,
     minimize_adagrad,
+    minimize_stochastic,
     update,
 )
+from adagrad_nb.testing import check_regret
 
 N, D, LR = 40, 4, 0.3
 
@@ -173,7 +177,9 @@ def test_dual_averaging_without_eps_exceeds_theorem_5(n, ratio):
         state.ledger.certificate(np.zeros(1))
 
 
-@pytest.mark.parametrize("rule", [Adagrad(eps=1e-8), RDA(eps=3.0)], ids=["descent", "dual averaging"])
+@pytest.mark.parametrize(
+    "rule", [Adagrad(eps=1e-8), Adagrad(eps=0.0), RDA(eps=3.0)], ids=["descent", "without eps", "dual averaging"]
+)
 @pytest.mark.parametrize("domain", [L1Ball(0.7), L2Ball(0.7), Simplex(0.7)], ids=lambda d: type(d).__name__)
 def test_certificates_in_a_domain(rule, domain, rng, tmp_path):
     x = np.full(D, 0.7 / D) if isinstance(domain, Simplex) else np.zeros(D)
@@ -196,12 +202,8 @@ def test_certificates_in_a_domain(rule, domain, rng, tmp_path):
 
 
 def test_domains_and_rules_without_a_certificate():
-    for rule, start, message in (
-        (Adagrad(eps=0.0), 0.0, "zeros of the preconditioner count as 1 in projections"),
-        (RDA(eps=1.0), 0.5, "RDA must start at the point of L1Ball"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            init(np.full(D, start), rule, domain=L1Ball(), ledger=True).ledger.certificate(np.zeros(D))
+    with pytest.raises(ValueError, match="RDA must start at the point of L1Ball"):
+        init(np.full(D, 0.5), RDA(eps=1.0), domain=L1Ball(), ledger=True).ledger.certificate(np.zeros(D))
     for rule in (AdagradNorm(), DoG()):
         _, state = update(np.ones(D), np.ones(D), init(np.ones(D), rule, ledger=True))
         assert state.ledger.regret(np.zeros(D)) == D
@@ -328,3 +330,52 @@ def test_minimisers_continue_a_ledger():
     assert res.status == 2
     assert res.state.ledger.n_rounds == res.nit == 1
     assert res.state.ledger.linear_loss == 0
+
+
+def test_minimisers_keep_a_ledger():
+    def fun(x):
+        return float(x @ x)
+
+    x0, options = np.array([3.0, -2.0]), {"jac": lambda x: 2 * x, "maxiter": 5}
+    res = minimize_adagrad(fun, x0, **options, ledger=True, penalty=L1(0.1))
+    assert res.state.ledger.n_rounds == res.nit == 5
+    assert fun(x0) + 0.5 <= res.state.ledger.regret(np.zeros(2)) <= res.state.ledger.certificate(np.zeros(2))
+    again = minimize_adagrad(fun, res.x, **options, state=res.state)
+    assert again.state.ledger.n_rounds == 10
+    assert again.state.ledger.regret(x0) == minimize_adagrad(
+        fun, x0, jac=options["jac"], maxiter=10, ledger=True, penalty=L1(0.1)
+    ).state.ledger.regret(x0)
+    without = minimize_adagrad(fun, res.x, **options, state=res.state, ledger=False)
+    assert without.state.ledger is None
+    assert res.state.ledger.n_rounds == 5
+    np.testing.assert_array_equal(without.x, again.x)
+    with pytest.raises(ValueError, match="ledger: got True, but the state has none of its first iterations"):
+        minimize_adagrad(fun, without.x, **options, state=without.state, ledger=True)
+    for rule in ({}, {"rule": Adagrad()}):
+        minimiser = minimize_adagrad if rule else minimize_adadelta
+        assert minimiser(fun, x0, **options, **rule, ledger=True).state.ledger.n_rounds == 5
+    res = minimize_stochastic(lambda x, batch: fun(x), x0, 4, jac=lambda x, batch: 2 * x, epochs=2, ledger=True)
+    assert res.state.ledger.n_rounds == 8
+
+
+class FixedStep(NamedTuple):
+    """A rule of a user without accumulators and without the optional method `preconditioner`."""
+
+    slots = 0
+
+    def initial_slots(self):
+        return ()
+
+    def step(self, x, g, s, lr):
+        return x - lr * g, s
+
+    def step_size(self, s, lr):
+        return lr
+
+
+def test_a_rule_without_accumulators_has_the_preconditioner_one(rng):
+    x, g = np.zeros(3, np.float32), rng.normal(size=3).astype(np.float32)
+    _, state = update(x, g, init(x, FixedStep(), ledger=True))
+    np.testing.assert_array_equal(state.ledger.preconditioner, np.ones(3))
+    np.testing.assert_array_equal(state.ledger.energy, g.astype(float) ** 2)
+    check_regret(FixedStep())

@@ -57,7 +57,7 @@ def residual(domain, x, y, h, edge=1e-12):
 
 
 @each
-@pytest.mark.parametrize("rule", [Adagrad(1e-3), RDA()], ids=["descent", "dual averaging"])
+@pytest.mark.parametrize("rule", [Adagrad(1e-3), Adagrad(0.0), RDA()], ids=["descent", "without eps", "dual averaging"])
 def test_each_step_is_optimal(domain, rule, rng):
     """The step minimises <g, x> + (x - x') H (x - x') / (2 lr) over the domain, or the sum of all gradients so far."""
     n, lr = 12, 0.7
@@ -73,7 +73,7 @@ def test_each_step_is_optimal(domain, rule, rng):
         if t % 3 == 2:
             g = (np.flatnonzero(g), g[g != 0])  # a sparse gradient moves the other coordinates, too
         x, state = update(x, g, state)
-        assert residual(domain, x, free, safe) < 1e-13
+        assert residual(domain, x, free, h) < 1e-13  # a coordinate with h = 0 exerts no force: it is free
         n_at_boundary += not np.allclose(x, free)
     assert n_at_boundary > 10
 

@@ -64,6 +64,20 @@ def test_projections_are_optimal(domain, rng):
     assert n_outside > 20
 
 
+@pytest.mark.parametrize("domain", DOMAINS[:3], ids=lambda domain: type(domain).__name__)
+def test_coordinates_without_preconditioner_are_free(domain, rng):
+    """The projection is the limit for small entries of the metric, and no point of the domain is nearer."""
+    for n_free in (1, 3, 6):
+        x, h = rng.normal(size=6) * 2, 10.0 ** rng.uniform(-1, 1, 6)
+        h[:n_free] = 0.0
+        z = project(domain, x, h)
+        np.testing.assert_allclose(z, project(domain, x, np.maximum(h, 1e-11)), atol=1e-8)
+        for u in rng.dirichlet(np.full(6, 0.3), 50):
+            u = project(domain, u * rng.choice([-3, 3], 6), np.ones(6))
+            assert (h * (z - x)) @ (u - z) >= -1e-12  # optimality condition of the nearest points
+    np.testing.assert_array_equal(project(domain, x, h), project(domain, x, np.ones(6)))
+
+
 def test_projection_onto_a_box():
     np.testing.assert_array_equal(project(Box(-0.5, 0.8), np.array([-3.0, 0.1, 3.0]), np.ones(3)), [-0.5, 0.1, 0.8])
 
