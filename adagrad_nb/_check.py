@@ -224,13 +224,13 @@ def fields_finite_in(dtype, record):
 
 
 def penalty_shape(penalty, n):
-    """Raise unless the array fields of a penalty have one entry per coordinate, or per group of a `Grouped`."""
+    """Raise unless the arrays and lists of a penalty have one entry per coordinate, or per group of a `Grouped`."""
     for field, item in zip(penalty._fields, penalty, strict=True):
         if hasattr(item, "_fields"):
             penalty_shape(item, getattr(penalty, "n_groups", n))
-        elif isinstance(item, np.ndarray) and item.shape not in ((), (n,)):
+        elif np.shape(item) not in ((), (n,)):
             raise ValueError(
-                f"{type(penalty).__name__}.{field}: got shape {item.shape}; "
+                f"{type(penalty).__name__}.{field}: got shape {np.shape(item)}; "
                 f"must be a number or have shape ({n},), one entry per coordinate"
             )
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import _check
 from ..cuda.arrays import is_device_array
-from ..optim.options import check_domain_and_penalty, check_group_penalty
+from ..optim.options import check_domain_and_penalty, check_group_penalty, freeze_arrays
 from ..optim.state import State, init
 from ..records.gates import may_skip_steps
 from ..records.group_penalties import Grouped
@@ -355,6 +355,7 @@ def _prepare_start(x0, bounds, penalty, state, options):
     if limits is not None:
         penalty = add_bounds(penalty, limits)
     if penalty is not None:
+        penalty = freeze_arrays(penalty)
         backend.project_start(x, penalty)
         options["penalty"] = penalty
     if state is None:

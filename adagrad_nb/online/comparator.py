@@ -338,6 +338,9 @@ def best_fixed(
     if domain is not None and np.ndim(each.l1) and not isinstance(domain, Box):
         raise ValueError("penalty: got strengths per feature with a domain; use one strength, or Box as the domain")
     X = as_csr(X, np.float64)
+    for record in (penalty, domain):
+        if record is not None:
+            _check.penalty_shape(record, X.shape[1])
     labels: Any = Numbers(str(target_type(loss)))
     if target_type(loss) == "binary":
         labels = BinaryLabels() if classes is None else BinaryLabels.from_declared(classes)

@@ -182,6 +182,7 @@ def _evaluate(function, x, t):
 def _check_game_domain(domain, state, x):
     """Raise ValueError for a domain that does not fit the rule, the penalty or the start."""
     check_domain(domain)
+    _check.penalty_shape(domain, x.size)
     if not contains(domain, x, 1e-9):
         raise ValueError(f"x0: is not in the domain {domain!r}; use project(domain, x0, ones) or another start")
     if not isinstance(domain, Box):

@@ -186,6 +186,11 @@ def test_vectors():
         (lambda: fit_linear(X, Y, penalty=Grouped(GroupL2(0.1), GROUPS - 1)), ValueError, "got -1 at index 1"),
         (lambda: fit_linear(X, Y, penalty=Grouped(GroupL2(0.1), GROUPS * 4)), ValueError, "got 12 at index 5"),
         (lambda: fit_linear(X, Y, penalty=Grouped(GroupL2(0.1), GROUPS[:3])), ValueError, r"Grouped.groups: got shape"),
+        (
+            lambda: fit_linear(X, Y, penalty=Grouped(GroupL2(0.1), GROUPS[:3].tolist())),
+            ValueError,
+            r"Grouped.groups: got shape",
+        ),
         (lambda: fit_linear(X, Y, penalty=Grouped(GroupL2(np.ones(9)), GROUPS)), ValueError, r"GroupL2.strength: got"),
         (lambda: fit_linear(X, Y, penalty=penalty_of("l2"), lr=Rates()), ValueError, "whose groups are of features"),
         (lambda: fit_linear(X, np.arange(40) % 3, penalty=penalty_of("l2")), ValueError, "for several classes; use Gr"),

@@ -148,6 +148,7 @@ def test_a_gap_above_the_tolerance_warns(rows):
     ("options", "error", "message"),
     [
         ({"loss": "softmax"}, TypeError, r"loss: got Softmax\(\), a loss of several outputs"),
+        ({"penalty": L1([0.1])}, ValueError, r"L1.strength: got shape \(1,\)"),
         ({"penalty": "l1"}, TypeError, "penalty: got 'l1'; must be None or one of NoPenalty, L1"),
         (
             {"penalty": L2(0.1), "domain": L2Ball()},

@@ -108,6 +108,7 @@ def test_delays(delay, gradients):
         ({"domain": 1.0}, "domain: got 1.0"),
         ({"delay": -1}, "delay: got -1"),
         ({"x0": np.ones(3) + 1j}, "x0: got dtype complex128"),
+        ({"domain": Box([-1.0, -1.0], 1.0)}, r"Box.lower: got shape \(2,\)"),
         ({"rounds": None}, "rounds: got NoneType; must be an array of gradients"),
         ({"rounds": np.ones((2, 3)) + 1j}, r"rounds\[0\]: got dtype complex128"),
         ({"rounds": [lambda x: 1.0]}, r"rounds\[0\]: the function returned 1.0; must return \(loss, gradient\)"),

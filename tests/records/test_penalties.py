@@ -7,7 +7,20 @@ import numpy as np
 import pytest
 import reference
 
-from adagrad_nb import L1, L2, Bounded, Box, ElasticNet, NonNegative, NoPenalty, init
+from adagrad_nb import (
+    L1,
+    L2,
+    MCP,
+    Adagrad,
+    Bounded,
+    Box,
+    ElasticNet,
+    NonNegative,
+    NoPenalty,
+    fit_linear,
+    init,
+    minimize_adagrad,
+)
 from adagrad_nb.compiler.jit import cast
 from adagrad_nb.records.penalties import gradient_mapping, prox, prox_k, prox_k_sum, value, value_k_sum
 
@@ -247,3 +260,34 @@ def test_domain(penalty, message):
 def test_kind(bad):
     with pytest.raises(TypeError, match=r"^(penalty|Bounded\.penalty): "):
         init(np.zeros(2), penalty=bad)
+
+
+LISTS = [
+    L1([0.1, 0.2]),
+    ElasticNet(0.1, [0.1, 0.2]),
+    Box([0.0, 0.0], 1.0),
+    Bounded(L1([0.1]), 0.0, 1.0),
+    MCP([0.1, 0.2]),
+]
+
+
+@pytest.mark.parametrize("penalty", LISTS, ids=str)
+def test_lists_of_another_length_are_refused(interpreted, penalty):
+    """Compiled code would read behind their end."""
+    for run in (
+        lambda: init(np.ones(3), penalty=penalty),
+        lambda: fit_linear(np.eye(3), [0, 1, 1], penalty=penalty),
+        lambda: minimize_adagrad(np.sum, np.ones(3), penalty=penalty),
+    ):
+        with pytest.raises(ValueError, match=r"got shape \([12],\); must be a number or have shape \(3,\)"):
+            run()
+
+
+def test_lists_are_arrays(interpreted):
+    x = [
+        minimize_adagrad(lambda x: x @ x / 2, np.ones(2), jac=lambda x: x, penalty=L1(strength), maxiter=3).x
+        for strength in ([0.1, 0.2], np.array([0.1, 0.2]))
+    ]
+    np.testing.assert_array_equal(*x)
+    with pytest.raises(TypeError, match=r"^Adagrad.eps: got \[0.1, 0.2\]; must be a number"):
+        init(np.ones(2), Adagrad([0.1, 0.2]))
