@@ -196,7 +196,10 @@ def no_class(name, value):
 
 
 def field_domains(value):
-    """Raise unless all fields of a record, nested records included, are in their declared domains."""
+    """Raise unless all fields of a record, nested records included, are in their declared domains.
+
+    An array is refused where the annotation of the field is `float`.
+    """
     class_name = type(value).__name__
     for field, item in zip(value._fields, value, strict=True):
         domain = getattr(value, "domain", {}).get(field)
@@ -206,6 +209,8 @@ def field_domains(value):
         elif domain == "bool":
             boolean(f"{class_name}.{field}", item)
         elif domain:
+            if np.ndim(item) and getattr(value, "__annotations__", {}).get(field) in (float, "float"):
+                raise TypeError(f"{class_name}.{field}: got {shorten_repr(item)}; must be one number in {domain}")
             in_interval(f"{class_name}.{field}", item, domain)
     if hasattr(value, "check"):
         value.check()

@@ -124,11 +124,7 @@ class Options(NamedTuple):
 
 
 def check_rule_methods(rule):
-    """Raise unless a rule is a record with the methods of its kind, and without arrays."""
-    if isinstance(rule, tuple):
-        for field, value in rule._asdict().items():
-            if np.ndim(value) and not hasattr(value, "_fields"):
-                raise TypeError(f"{type(rule).__name__}.{field}: got {_check.shorten_repr(value)}; must be a number")
+    """Raise unless a rule is a record with the methods of its kind."""
     if has_matrices(rule):
         _check.record_methods("rule", rule, ("slots", "initial_slots", "slot_shapes", "peak_size"), "Adagrad()")
         return

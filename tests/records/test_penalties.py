@@ -14,6 +14,7 @@ from adagrad_nb import (
     Adagrad,
     Bounded,
     Box,
+    ClipNorm,
     ElasticNet,
     NonNegative,
     NoPenalty,
@@ -289,5 +290,12 @@ def test_lists_are_arrays(interpreted):
         for strength in ([0.1, 0.2], np.array([0.1, 0.2]))
     ]
     np.testing.assert_array_equal(*x)
-    with pytest.raises(TypeError, match=r"^Adagrad.eps: got \[0.1, 0.2\]; must be a number"):
-        init(np.ones(2), Adagrad([0.1, 0.2]))
+    for options in (
+        {"rule": Adagrad([0.1, 0.2])},
+        {"transforms": (ClipNorm([0.1, 0.2]),)},
+        {"penalty": MCP(1.0, [3, 4])},
+    ):
+        with pytest.raises(
+            TypeError, match=r"^(Adagrad.eps|ClipNorm.bound|MCP.gamma): got \[.*; must be one number in"
+        ):
+            init(np.ones(2), **options)
