@@ -30,14 +30,15 @@ class Anytime(NamedTuple):
     Parameters
     ----------
     rule : rule record
-        The rule that updates w, such as ``Adagrad()`` or ``KT()``.
+        The rule that updates w, such as ``Adagrad()`` or ``COCOB()``.
     power : int, default 1
         p, at least 0.  :math:`a_t` is 1 for p = 0, t for p = 1 and t (t + 1) / 2 for p = 2.
 
     Notes
     -----
     Each update changes all coordinates.  So sparse gradients, `fit_linear`, penalties and bounds are not supported.  An
-    accumulator holds w - x.
+    accumulator holds w - x.  The gradients times their weights must lie in the range of the rule: `KT` needs ``power=0``,
+    or gradients in [-1, 1] divided by the last weight.
 
     References
     ----------
