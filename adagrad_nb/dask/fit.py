@@ -196,7 +196,7 @@ def fit_linear(
     sizes = [summary.n_rows for summary in summaries]
     growth = rounds.default_round_growth(sum(size > 0 for size in sizes)) if round_growth is None else round_growth
     settings = {"sizes": sizes, "passes": passes, "round_growth": growth, "class_weight": repr(class_weight)}
-    settings["shuffle_seed"] = seed
+    settings |= {"shuffle_seed": seed, "n_features": start.n_features}
     n_done, t = 0, start.parameters.t
     if resume is not None:
         columns = start.columns
@@ -222,29 +222,26 @@ def plan_of(
 
 def _start_model(model, summaries, options, dtype, classes, is_numbers):
     """Return the model to start from, and the arguments of the task that creates it, or None."""
-    n_features = max((summary.n_features for summary in summaries), default=0)
-    if not sum(summary.n_rows for summary in summaries):
+    summaries = [summary for summary in summaries if summary.n_rows]
+    if not summaries:
         raise ValueError("X: has no rows; there is nothing to learn from")
-    labels = classes
-    if classes is None and not is_numbers:
-        found = {label for summary in summaries for label in summary.labels or ()}
-        known = set() if model is None else set(model.target.known_labels() or ())
-        labels = sorted(found | known) if len({isinstance(label, str) for label in found | known}) == 1 else list(found)
+    n_features = max(summary.n_features for summary in summaries)
+    labels = None if is_numbers else _all_labels(model, summaries, classes)
     if model is not None:
         start, task = continue_from(model, options, dtype), None
         start.parameters.resize(n_features)
     else:
         X = scipy.sparse.csr_array((0, n_features), dtype=summaries[0].dtype if dtype is None else dtype)
         options = {"standardize_targets": False} | options
-        start = new_model(X, np.empty(0), labels if not is_numbers else None, options, n_workers=2)
+        start = new_model(X, np.empty(0), labels, options, n_workers=2)
     dispatch.check_mergeable("X", start.parameters)
     if start.standardize_targets:
         raise ValueError(
             "model: has standardize_targets=True, with a scale of its own; train a new model on targets of scale 1"
         )
-    if labels is not None and not is_numbers and len(labels) > 1:
+    if labels is not None and len(labels) > 1:
         start._declare_classes(labels)
-    elif not is_numbers:
+    elif labels:
         start._set_target(start.target.extended(np.asarray(labels)))
     columns = [summary for summary in summaries if summary.columns is not None]
     if columns:
@@ -255,6 +252,21 @@ def _start_model(model, summaries, options, dtype, classes, is_numbers):
         own |= {name: getattr(start, name) for name in ("loss", "batch_size", "normalized", "invariant")}
         task = (n_features, start.dtype, own | {"intercept": start.has_intercept}, start.target)
     return start, task
+
+
+def _all_labels(model, summaries, classes):
+    """Return the labels of all partitions and of the model, or those that are declared."""
+    labels = classes
+    if classes is None:
+        labels = {label for summary in summaries for label in summary.labels}
+        labels |= set(() if model is None else model.target.known_labels() or ())
+        labels = sorted(labels, key=lambda label: (isinstance(label, str), label))
+    if len(labels) > 2:
+        raise ValueError(
+            f"y: got {len(labels)} labels, {list(labels)[:5]}; training on a cluster takes two, or numbers with a loss "
+            "such as 'squared'; train one class against the rest at a time"
+        )
+    return labels
 
 
 class _Run:

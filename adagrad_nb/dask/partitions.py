@@ -198,7 +198,7 @@ def load_block(name: str, X: Any, y: Any, weight: Any, dtype: Any) -> Partition:
                 "X: has columns of strings or categories, whose values may differ between partitions; encode them "
                 "first, as by X.map_partitions(columns.transform) with columns=Columns(…)"
             )
-        return _partition(name, [chunk], dtype)._replace(columns=columns)
+        return _partition(name, [chunk], dtype)
     except (ValueError, TypeError) as error:
         raise type(error)(f"{name}: {error}") from None
 
@@ -225,6 +225,7 @@ def load_file(path: str, dtype: Any, reader: Callable[..., Any], options: dict) 
 def _partition(name, chunks, dtype):
     if not chunks:
         return Partition(name, _csr.as_csr(np.empty((0, 0)), dtype), np.empty(0), None)
+    columns = getattr(chunks[-1], "columns", None)
     chunks = [Chunk(_csr.as_csr(chunk.X, dtype), np.asarray(chunk.y), chunk.weight) for chunk in chunks]
     for chunk in chunks:
         for part, values in (("y", chunk.y), ("sample_weight", chunk.weight)):
@@ -236,7 +237,7 @@ def _partition(name, chunks, dtype):
         X, y = chunks[0].X, chunks[0].y
     else:
         X, y = stack_chunks(name, chunks, max(chunk.X.shape[1] for chunk in chunks))
-    return Partition(name, X, y, weight)
+    return Partition(name, X, y, weight, columns)
 
 
 def shuffle_rows(partition: Partition, seed: Any) -> Partition:
@@ -251,5 +252,5 @@ def summarize(partition: Partition, is_numbers: bool) -> Summary:
     X, y = partition.X, partition.y
     labels = None
     if not is_numbers and y.size:
-        labels = np.unique(y)[:MANY_LABELS].tolist()
+        labels = [label for label in np.unique(y)[:MANY_LABELS].tolist() if label == label]  # not NaN
     return Summary(X.shape[0], int(X.indptr[-1]), X.shape[1], X.dtype, labels, partition.columns)

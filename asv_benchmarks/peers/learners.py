@@ -63,7 +63,7 @@ def data_sets(options):
     if options.quick:
         return sets
     train, test = (data / f"rcv1_small{part}.vw.xz" for part in (".dat", "_test.data"))
-    sets["RCV1 sample"] = (*load_vw(train, n_features=47_153), *load_vw(test, n_features=47_153))
+    sets["RCV1 sample"] = (*load_vw(train, n_features=47_153)[:2], *load_vw(test, n_features=47_153)[:2])
     folder = pathlib.Path(options.folder) if options.folder else None
     if folder and (folder / "kddcup99_10_percent.gz").exists():
         sets["KDD-99"] = kdd(np, read_csv, folder / "kddcup99_10_percent.gz")
