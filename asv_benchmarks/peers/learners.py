@@ -28,6 +28,7 @@ class Cluster:
     nodes = (1, 2, 10, 100, 1000)
     n_rows, n_values, n_features = 10**9, 75, 2**24
     itemsize = 4  # float32
+    seconds_per_row_read = 600 / 700e6  # 8 bytes of svmlight text a value, at 700 MB/s
     seconds_per_value = 5e-9  # training; 2.4 to 10 ns, depending on the caches
     seconds_per_feature = 20e-9  # copy of a model, collection of the change, and its part of the merge
     seconds_per_add = 4e-9  # of one feature of one child in a node of the tree
@@ -161,26 +162,26 @@ def print_times(rounds):
     c = Cluster
     print(f"\nPredicted time of one pass over {c.n_rows:.0e} rows of {c.n_values} values, {c.n_features} features")
     names = ["a round of t/10 rows", "a round of t/64 rows", "one merge"]
-    print("nodes  " + "   ".join(f"{name:>32}" for name in names) + "     (seconds, rounds, speed-up)")
-    one = c.n_rows * c.n_values * c.seconds_per_value
+    print("nodes  " + "   ".join(f"{name:>28}" for name in names) + "  (seconds, rounds, speed-up)")
+    one = c.n_rows * (c.n_values * c.seconds_per_value + c.seconds_per_row_read)
     for n in c.nodes:
         cells = []
         for growth in (10, 64, None):
             seconds, count = predict(rounds, n, growth)
-            cells.append(f"{seconds:10.0f} {count:8d} {one / seconds:8.2f}x     ")
+            cells.append(f"{seconds:10.0f} {count:8d} {one / seconds:8.1f}x")
         print(f"{n:5d}  " + "   ".join(cells))
 
 
 def predict(rounds, n_nodes, growth):
     """Return the predicted seconds of a pass on `n_nodes` machines with one learner each, and the number of rounds."""
     c = Cluster
-    row = c.n_values * c.seconds_per_value
+    row, seconds = c.n_values * c.seconds_per_value, c.n_rows * c.seconds_per_row_read / n_nodes
     if n_nodes == 1:
-        return c.n_rows * row, 1
-    seconds, t, count = 0.0, 0, 0
+        return seconds + c.n_rows * row, 1
+    t = count = 0
     if growth is not None:
         t = int(growth * 1.2 * c.n_features / c.n_values)  # serial
-        seconds = t * row
+        seconds += t * row
     while t < c.n_rows:
         n = c.n_rows - t if growth is None else min(t // growth + 1, c.n_rows - t)
         depth = max(1, math.ceil(math.log(n_nodes, rounds.FAN_IN)))
