@@ -3,6 +3,7 @@
 Needs numba-cuda and NVIDIA's compiler libraries (``pip install nvidia-nvvm nvidia-cuda-nvrtc``), but no driver.
 """
 
+import functools
 import re
 
 import numba
@@ -100,6 +101,7 @@ DOUBLE |= {f"{name}, penalised" for name in ("slopes", "learn", "scores", "learn
 LISTED = record(cuda_array_update.ListedCoordinates, vector(np.int64), types.int64)
 
 
+@functools.cache
 def cases(dtype):
     """Return each kernel with its arguments: name -> (kernel, arguments)."""
     f, a, s = numba.from_dtype(dtype), vector(dtype), types.UniTuple(vector(dtype), 1)

@@ -407,14 +407,14 @@ def _sparse_updates(table, case, shape, m):
 
     amount, where = m / 1e6, _indices(shape[0], m)
 
-    def ours(**options):
+    def ours(check=True, **options):
         x, values = table.random(*shape, zeros=True), table.random(m, *shape[1:])
         indices = table.cuda.to_device(where) if table.torch is None else table.torch.from_numpy(where).to(DEVICE)
         state = init(x, lr=0.01, **options)
-        return lambda: update(x, (indices, values), state, out=(x, state))
+        return lambda: update(x, (indices, values), state, out=(x, state), check=check)
 
     for name, options in [
-        ("ours", {}), ("ours, atomic", {"duplicates": "atomic"}),
+        ("ours", {}), ("ours, unchecked", {"check": False}), ("ours, atomic", {"duplicates": "atomic"}),
         *([("ours, RowAdagrad", {"rule": RowAdagrad()})] if len(shape) > 1 else []),
     ]:  # fmt: skip
         table.line(case, name, lambda options=options: ours(**options), amount, "M/s", captures=True)

@@ -41,9 +41,9 @@ def test_long_lists_of_indices(width, duplicates, rng):
 
 @pytest.mark.parametrize("m", [511, 512, 513, 5000])
 def test_the_sort_of_long_lists(m, rng):
-    where = rng.integers(0, 300, m)
-    leaf = init(copy_to_device(np.zeros(300))).leaves[0]
-    sorted_, order = sort_indices(leaf, copy_to_device(where))
+    where = rng.integers(0, 70_000, m)
+    leaf = init(copy_to_device(np.zeros(70_000))).leaves[0]
+    sorted_, order = sort_indices(leaf, copy_to_device(where), 70_000)
     np.testing.assert_array_equal(copy_to_host(order), np.argsort(where, kind="stable"))
     np.testing.assert_array_equal(copy_to_host(sorted_), np.sort(where))
 
@@ -162,6 +162,24 @@ def test_replays_of_a_captured_step(transforms, sizes, torch, rng):
     torch.cuda.synchronize()
     for tensor, host in zip(x, host_x, strict=True):
         np.testing.assert_allclose(tensor.cpu().numpy(), host, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("duplicates", ["merge", "sequential"])
+def test_replays_of_a_captured_sparse_step(duplicates, torch, rng):
+    """Replays sort new indices in the same memory."""
+    host_x, where, values = normal(rng, 2000), rng.integers(0, 2000, 3000), normal(rng, 3000)
+    x, indices, numbers = (torch.from_numpy(array).cuda() for array in (host_x, where, values))
+    state, host_state = (init(array, lr=0.1, duplicates=duplicates) for array in (x, host_x))
+    graph = capture(torch, lambda: update(x, (indices, numbers), state, out=(x, state), check=False))
+    for _ in range(2):
+        update(host_x, (where, values), host_state, out=(host_x, host_state))
+    where, values = rng.integers(0, 2000, 3000), normal(rng, 3000)
+    indices.copy_(torch.from_numpy(where))
+    numbers.copy_(torch.from_numpy(values))
+    graph.replay()
+    update(host_x, (where, values), host_state, out=(host_x, host_state))
+    torch.cuda.synchronize()
+    np.testing.assert_allclose(x.cpu().numpy(), host_x, rtol=1e-5, atol=1e-5)
 
 
 def test_a_captured_step_equals_an_eager_one(torch, rng):
