@@ -1,5 +1,6 @@
-"""Small blocks and a short switch interval for the simulator, whose threads are Python threads."""
+"""Small blocks and a short switch interval for the simulator, whose threads are Python threads; the emulator."""
 
+import os
 import sys
 
 import numba
@@ -9,8 +10,26 @@ from numba import types
 
 from adagrad_nb.cuda.arrays import import_cuda, import_primitives
 
-# The simulator compiles nothing, and has neither streams nor graphs.
-collect_ignore = ["test_device.py", "test_disk_cache.py"] if numba.config.ENABLE_CUDASIM else []
+EMULATED = os.environ.get("ADAGRAD_NB_EMULATE_CUDA") == "1"
+if EMULATED:
+    from emulator.install import install
+
+    MACHINE = install()
+
+# The simulator compiles nothing, and neither has streams and graphs.
+collect_ignore = [] if EMULATED else ["test_emulator.py"]
+if EMULATED or numba.config.ENABLE_CUDASIM:
+    collect_ignore += ["test_device.py", "test_disk_cache.py"]
+
+
+@pytest.fixture(autouse=True)
+def _emulator_finds_nothing():
+    """Fail if a kernel of the test made a fault or a race in the emulator."""
+    if EMULATED:
+        MACHINE.findings.clear()
+    yield
+    if EMULATED:
+        assert MACHINE.findings == []
 
 
 @pytest.fixture(autouse=True, scope="session")

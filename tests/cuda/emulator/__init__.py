@@ -1,0 +1,1 @@
+"""A CUDA device in software, to run the compiled kernels without a GPU; see README.md."""
