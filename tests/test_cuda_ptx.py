@@ -106,6 +106,7 @@ def cases(dtype):
     """Return each kernel with its arguments: name -> (kernel, arguments)."""
     f, a, s = numba.from_dtype(dtype), vector(dtype), types.UniTuple(vector(dtype), 1)
     full = cast(Update(Adagrad(), TRANSFORMS, ElasticNet(0.1, 0.2)), dtype)
+    momentum = cast(Update(MomentumAdagrad(), TRANSFORMS, NoPenalty()), dtype)
     rowwise = cast(Update(RowAdagrad(), TRANSFORMS, L1(0.1)), dtype)
     heads, all_coordinates, i = full.transforms, cuda_array_update.AllCoordinates(), types.int64
     counts = vector(np.int32)
@@ -116,10 +117,11 @@ def cases(dtype):
         "device rate": (cuda_array_update.dense, full, a, a, s, record(DeviceScalar, a), i),
         "factor": (cuda_array_update.dense, full._replace(transforms=None), a, a, s, f, i),
         "four entries": (cuda_array_update.dense_vec4, full, a, a, s, f, i),
+        "four entries of two accumulators": (cuda_array_update.dense_vec4, momentum, a, a, types.UniTuple(a, 2), f, i),
         "listed": (cuda_array_update.update_listed, full, LISTED, a, a, s, f, i),
         "simultaneous": (cuda_array_update.update_summed_squares, full, LISTED, a, a, s, f, i),
-        "groups": (cuda_array_update.update_row_groups, rowwise, all_coordinates, a, a, s, f, i),
-        "listed groups": (cuda_array_update.update_row_groups, rowwise, LISTED, a, a, s, f, i),
+        "groups": (cuda_array_update.update_row_groups, rowwise, all_coordinates, a, a, s, f, i, i),
+        "listed groups": (cuda_array_update.update_row_groups, rowwise, LISTED, a, a, s, f, i, i),
         "average": (cuda_array_update.update_average, cast(Polyak(), dtype), a, a, f),
         "accumulate": (cuda_array_update.accumulate_gradient, heads, all_coordinates, a, a, f, a, i),
         "pop accumulated": (cuda_array_update.pop_accumulated, a, a, f),

@@ -1,8 +1,13 @@
-"""Block sizes, the fill kernel and the sums over a block, which all CUDA kernels share."""
+"""Block sizes, the fill kernel and the sums over adjacent threads and over a block, which all CUDA kernels share."""
+
+import threading
 
 from numba import cuda
 
+from .arrays import is_simulated
+
 BLOCK_SIZE = 256  # threads per block, a power of two
+WARP_SIZE = 32
 MAX_SUM_BLOCKS = 1024  # largest number of blocks of a sum
 
 
@@ -15,36 +20,98 @@ def fill(x, value):
         i += cuda.gridsize(1)
 
 
+# --- sums and maxima ----------------------------------------------------------------------------------------------
+
+
+if is_simulated():  # without shuffles
+
+    class _Lanes:
+        """Values of adjacent threads, which wait for each other."""
+
+        def __init__(self, n_lanes):
+            self.values, self.barrier = [None] * n_lanes, threading.Barrier(n_lanes, timeout=60)
+
+    _lanes = {}
+
+    @cuda.jit(device=True)
+    def exchange_lanes(value, distance, n_lanes):
+        """Return the value of the thread whose number differs in the bit `distance`, among `n_lanes` adjacent ones."""
+        j = cuda.threadIdx.x
+        lanes = _lanes.setdefault((j // n_lanes, n_lanes), _Lanes(n_lanes))
+        lanes.values[j % n_lanes] = value
+        lanes.barrier.wait()
+        other = lanes.values[(j % n_lanes) ^ distance]
+        lanes.barrier.wait()
+        return other
+
+    @cuda.jit(device=True)
+    def lane_barrier(n_lanes):
+        """Wait for `n_lanes` adjacent threads; each sees what the others have read and written before."""
+        exchange_lanes(0, 0, n_lanes)
+
+else:
+
+    @cuda.jit(device=True)
+    def _lane_mask(n_lanes):
+        """Return the mask of the aligned group of lanes that has this thread."""
+        lane = cuda.laneid
+        return ((1 << n_lanes) - 1) << (lane - (lane & (n_lanes - 1)))
+
+    @cuda.jit(device=True)
+    def exchange_lanes(value, distance, n_lanes):
+        """Return the value of the thread whose number differs in the bit `distance`, among `n_lanes` adjacent ones."""
+        return cuda.shfl_xor_sync(_lane_mask(n_lanes), value, distance)
+
+    @cuda.jit(device=True)
+    def lane_barrier(n_lanes):
+        """Wait for `n_lanes` adjacent threads; each sees what the others have read and written before."""
+        cuda.syncwarp(_lane_mask(n_lanes))
+
+
+@cuda.jit(device=True)
+def lane_sum(value, n_lanes):
+    """Return the sum over `n_lanes` adjacent threads, a power of two up to WARP_SIZE; all get the same bits."""
+    distance = n_lanes >> 1
+    while distance > 0:
+        value += exchange_lanes(value, distance, n_lanes)
+        distance >>= 1
+    return value
+
+
+@cuda.jit(device=True)
+def lane_max(value, n_lanes):
+    """Return the maximum over `n_lanes` adjacent threads, a power of two up to WARP_SIZE."""
+    distance = n_lanes >> 1
+    while distance > 0:
+        value = max(value, exchange_lanes(value, distance, n_lanes))
+        distance >>= 1
+    return value
+
+
 @cuda.jit(device=True)
 def block_sum(shared, value):
     """Return the sum of `value` over the threads of a block; `shared` is its workspace in shared memory."""
-    j = cuda.threadIdx.x
+    j, n_lanes = cuda.threadIdx.x, min(WARP_SIZE, cuda.blockDim.x)
+    value = lane_sum(value, n_lanes)
     cuda.syncthreads()
-    shared[j] = value
+    if j % n_lanes == 0:
+        shared[j // n_lanes] = value
     cuda.syncthreads()
-    stride = cuda.blockDim.x >> 1
-    while stride > 0:
-        if j < stride:
-            shared[j] += shared[j + stride]
-        cuda.syncthreads()
-        stride >>= 1
-    return shared[0]
+    lane = j % n_lanes
+    return lane_sum(shared[lane] if lane * n_lanes < cuda.blockDim.x else shared.dtype.type(0), n_lanes)
 
 
 @cuda.jit(device=True)
 def block_max(shared, value):
     """Return the maximum of `value` over the threads of a block; `shared` is its workspace in shared memory."""
-    j = cuda.threadIdx.x
+    j, n_lanes = cuda.threadIdx.x, min(WARP_SIZE, cuda.blockDim.x)
+    value = lane_max(value, n_lanes)
     cuda.syncthreads()
-    shared[j] = value
+    if j % n_lanes == 0:
+        shared[j // n_lanes] = value
     cuda.syncthreads()
-    stride = cuda.blockDim.x >> 1
-    while stride > 0:
-        if j < stride:
-            shared[j] = max(shared[j], shared[j + stride])
-        cuda.syncthreads()
-        stride >>= 1
-    return shared[0]
+    lane = j % n_lanes
+    return lane_max(shared[lane if lane * n_lanes < cuda.blockDim.x else 0], n_lanes)
 
 
 @cuda.jit(device=True)

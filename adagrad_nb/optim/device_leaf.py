@@ -12,6 +12,16 @@ from .gradients import PreparedGradient
 from .kernels.array_update import ALL
 from .leaf import Leaf
 
+MAX_LANE_WIDTH = 1024  # of a row that a warp updates; a block of threads updates a wider one
+
+
+def _threads_per_row(width):
+    """Return the number of threads that update a row: a power of two up to that of a warp, or a block."""
+    primitives = arrays.import_primitives()
+    if width > MAX_LANE_WIDTH:
+        return primitives.BLOCK_SIZE
+    return min(1 << (min(width, primitives.WARP_SIZE) - 1).bit_length(), primitives.BLOCK_SIZE)
+
 
 class DeviceLeaf(Leaf):
     """`Leaf` of a device array.  Only counts and, for mixed host and device arrays, norms are copied to the host."""
@@ -131,16 +141,10 @@ class DeviceLeaf(Leaf):
         """Apply the gradient of update t to the array x."""
         kernels, x, g, where = update_kernels(), self.as_vector(x), gradient.values, self.as_coordinates(gradient)
         if self.group_size > 1:
-            arrays.launch_blocks(
-                kernels.update_row_groups,
-                min(g.size // self.group_size, arrays.import_primitives().MAX_SUM_BLOCKS),
-                records,
-                where,
-                x,
-                g,
-                self.flat_slots,
-                lr,
-                t,
+            n_threads = _threads_per_row(self.group_size)
+            n_rows = g.size // self.group_size
+            arrays.launch_kernel(
+                kernels.update_row_groups, n_rows * n_threads, records, where, x, g, self.flat_slots, lr, t, n_threads
             )
         elif gradient.segment_starts is not None:
             arrays.launch_kernel(kernels.update_summed_squares, g.size, records, where, x, g, self.flat_slots, lr, t)
@@ -151,7 +155,7 @@ class DeviceLeaf(Leaf):
 
     def _dense_kernel(self, x, g):
         """Return the kernel for a dense gradient and its number of threads."""
-        if len(self.flat_slots) == 1 and g.dtype == x.dtype and arrays.is_aligned(x, g, *self.flat_slots):
+        if len(self.flat_slots) in (1, 2) and g.dtype == x.dtype and arrays.is_aligned(x, g, *self.flat_slots):
             return update_kernels().dense_vec4, max(x.size // 4, 1)
         return update_kernels().dense, x.size
 

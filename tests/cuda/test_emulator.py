@@ -20,6 +20,12 @@ def write_to_one_place(x):
 
 
 @cuda.jit
+def reverse_in_a_warp(x):
+    j = cuda.threadIdx.x
+    x[j] = x[j ^ 31]
+
+
+@cuda.jit
 def write_across_blocks(x):
     x[cuda.threadIdx.x] = cuda.blockIdx.x
 
@@ -30,6 +36,15 @@ def exchange_without_barrier(x):
     j = cuda.threadIdx.x
     shared[j] = x[j]
     x[j] = shared[63 - j]
+
+
+@cuda.jit
+def reverse_warps(x):
+    """Threads of a warp wait for each other, but those of the two warps do not."""
+    j = cuda.threadIdx.x
+    value = x[63 - j]
+    cuda.syncwarp()
+    x[j] = value
 
 
 @cuda.jit
@@ -77,14 +92,17 @@ def sum_of_a_warp(x):
     while distance > 0:
         total += cuda.shfl_xor_sync(0xFFFFFFFF, total, distance)
         distance >>= 1
+    cuda.syncwarp()
     x[j] = total
 
 
 FAULTS = {
     write_beyond: "store out of bounds: byte 256 of an array of 256, block 0, 1 threads",
-    write_to_one_place: "race between threads at 1 addresses, first byte 0 of an array",
+    write_to_one_place: "race between warps at 1 addresses, first byte 0 of an array",
+    reverse_warps: "race between warps at 64 addresses, first byte 0 of an array",
+    reverse_in_a_warp: "race between threads at 64 addresses, first byte 0 of an array",
     write_across_blocks: "race between blocks at 64 addresses",
-    exchange_without_barrier: "race between threads at 64 addresses, first shared memory",
+    exchange_without_barrier: "race between warps at 64 addresses, first shared memory",
     wait_in_half_the_block: "barrier that not all threads of the block reach 32 of 64",
     write_beyond_shared: "store out of bounds of shared memory",
     shuffle_in_half_a_warp: "shuffle from a lane that does not take part",
@@ -98,8 +116,7 @@ def test_a_fault_is_found(kernel):
         kernel[2 if kernel is write_across_blocks else 1, 64](copy_to_device(np.ones(64, np.float32)))
     except Exception as error:
         assert "LAUNCH_FAILED" in str(error)  # noqa: PT017
-    (finding,) = MACHINE.findings
-    assert FAULTS[kernel] in finding
+    assert FAULTS[kernel] in MACHINE.findings[0]
     MACHINE.findings.clear()
 
 

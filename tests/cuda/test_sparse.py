@@ -76,6 +76,18 @@ def test_row_accumulators(duplicates, dtype, rng):
     assert_same(state.slots[0], host_state.slots[0], 2 * ULPS)
 
 
+@pytest.mark.parametrize("width", [3, 70, 1030])
+def test_rows_of_any_width(width, rng):
+    """A few threads share a row, or all of a warp, or all of a block."""
+    x = rng.normal(size=(5, width)).astype(np.float32)
+    where = np.array([4, 1, 1, 1, 0])
+    gradients = [rng.normal(size=x.shape).astype(np.float32), (where, rng.normal(size=x.shape).astype(np.float32))]
+    options = {"rule": RowAdagrad(), "duplicates": "sequential"}
+    (host, host_state), (device, state) = update_on_both(x, gradients, False, **options)
+    assert_same(device, host, 2 * ULPS)
+    assert_same(state.slots[0], host_state.slots[0], 2 * ULPS)
+
+
 @pytest.mark.parametrize("rule", [Adagrad(), RowAdagrad()])
 def test_scipy_sparse(rule, dtype, rng):
     x = rng.normal(size=(4, 5)).astype(dtype)

@@ -8,6 +8,7 @@ many threads busy as three hundred.  Only the loss of a row, which depends on al
 from numba import cuda
 
 from ...compiler.jit import coordinate_of, load, pick, store
+from ...cuda.memory import divide_index
 from .cuda_rows import THREADS_PER_ROW, catch_up_and_update
 from .lazy import NoCatchUp, caught_up, set_last_update
 from .multi_lazy import output_spec
@@ -24,8 +25,7 @@ def multi_scores(spec, rows, weights, rate_factors, p, t, first):
     n_outputs = bias.shape[0]
     q = cuda.grid(1)
     while q < p.shape[0]:
-        n = q // n_outputs
-        c = q - n * n_outputs
+        n, c = divide_index(q, n_outputs)
         spec_c = output_spec(spec, pick(rate_factors, c), 0)  # the rate is that of all features
         r = coordinate_of(rows.order, first + n)
         total = w.dtype.type(0)
@@ -90,10 +90,9 @@ def cuda_learn_multi(spec, weights, rate_factors, columns, g, n_rows, lr, t):
     n_outputs = lr.shape[0]
     q = cuda.grid(1)
     while q < columns.shape[0] * n_outputs:
-        k = q // n_outputs
+        k, c = divide_index(q, n_outputs)
         i = columns[k]
         if i >= 0:
-            c = q - k * n_outputs
             slot = i * n_outputs + c
             x, scalars = catch_up_and_update(
                 output_spec(spec, rate_factors[c], i), weights, slot, g[q] / n_rows, lr[c], t, i

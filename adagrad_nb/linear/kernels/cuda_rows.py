@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from numba import cuda
 
 from ...compiler.jit import jitable, load, pick, store
-from ...cuda.primitives import BLOCK_SIZE, block_sum
+from ...cuda.primitives import BLOCK_SIZE, block_sum, lane_sum
 from ...records.coordinate import apply_update
 from ...records.losses import slope, value
 from .lazy import caught_up, record_update
@@ -32,25 +32,9 @@ class DeviceBatch(NamedTuple):
     bad_row: Any
 
 
-@cuda.jit(device=True)
-def row_sum(shared, partial, threads_per_row):
-    """Return the sum of `partial` over the threads that share a row."""
-    j, stride = cuda.threadIdx.x, threads_per_row >> 1
-    cuda.syncthreads()
-    shared[j] = partial
-    cuda.syncthreads()
-    while stride > 0:
-        if j % threads_per_row < stride:
-            shared[j] += shared[j + stride]
-        cuda.syncthreads()
-        stride >>= 1
-    return shared[j - j % threads_per_row]
-
-
 @cuda.jit
 def row_slopes(spec, rows, weights, batch, t, first, count):
     """z = h slope(y, w·x + b) for the rows order[first : first + count], and z x for each of their stored values"""
-    shared = cuda.shared.array(BLOCK_SIZE, weights.w.dtype)
     threads_per_row = min(THREADS_PER_ROW, cuda.blockDim.x)
     thread, rows_per_block = cuda.threadIdx.x % threads_per_row, cuda.blockDim.x // threads_per_row
     base = cuda.blockIdx.x * rows_per_block
@@ -66,7 +50,7 @@ def row_slopes(spec, rows, weights, batch, t, first, count):
             i = rows.indices[k]
             p += caught_up(spec, weights.w[i], load(weights.s, i), weights.last_update, i, t) * rows.data[k]
             k += threads_per_row
-        p = row_sum(shared, p, threads_per_row) + weights.bias[0]
+        p = lane_sum(p, threads_per_row) + weights.bias[0]
         if n < count:
             r = rows.order[first + n]
             h = rows.weight[r]
@@ -142,7 +126,6 @@ def add_losses(rows, losses, first, sums):
 @cuda.jit
 def decision_values(indptr, indices, data, w, bias, out):
     """out[r] = w·x[r] + bias"""
-    shared = cuda.shared.array(BLOCK_SIZE, w.dtype)
     threads_per_row = min(THREADS_PER_ROW, cuda.blockDim.x)
     thread, rows_per_block = cuda.threadIdx.x % threads_per_row, cuda.blockDim.x // threads_per_row
     base = cuda.blockIdx.x * rows_per_block
@@ -154,7 +137,7 @@ def decision_values(indptr, indices, data, w, bias, out):
             while k < indptr[r + 1]:
                 p += w[indices[k]] * data[k]
                 k += threads_per_row
-        p = row_sum(shared, p, threads_per_row)
+        p = lane_sum(p, threads_per_row)
         if r < out.shape[0] and thread == 0:
             out[r] = p + bias
         base += rows_per_block * cuda.gridDim.x

@@ -11,15 +11,15 @@ from numba import cuda
 
 from ...compiler.jit import load, method, pick, store
 from ...compiler.simd import is_accurate_norm, rescale_norm
-from ...cuda.memory import load4, load_as, store4
-from ...cuda.primitives import BLOCK_SIZE, block_max, block_sum
+from ...cuda.memory import divide_index, load4, load4_each, load_as, store4, store4_each
+from ...cuda.primitives import BLOCK_SIZE, WARP_SIZE, block_max, block_sum, lane_barrier, lane_sum
 from ...records.averaging import mix
 from ...records.coordinate import apply_update, apply_with_shared_slots
 from ...records.penalties import gradient_mapping, prox, value
 from ...records.rules import accumulate, pool_squares
 from ...records.transforms import scale_for_norm, transform_at
 
-coordinate_of = method("coordinate_of")
+coordinate_of, row_of = method("coordinate_of"), method("row_of")
 
 
 class AllCoordinates(NamedTuple):
@@ -27,6 +27,10 @@ class AllCoordinates(NamedTuple):
 
     def coordinate_of(self, k):
         """Return the coordinate of gradient value k."""
+        return k
+
+    def row_of(self, k):
+        """Return the row of x that row k of the gradient belongs to."""
         return k
 
 
@@ -38,8 +42,13 @@ class ListedCoordinates(NamedTuple):
 
     def coordinate_of(self, k):
         """Return the coordinate of gradient value k, or -1 if the value is ignored."""
-        r = self.blocks[k // self.block_size]
-        return -1 if r < 0 else r * self.block_size + k % self.block_size
+        b, j = divide_index(k, self.block_size)
+        r = self.blocks[b]
+        return -1 if r < 0 else r * self.block_size + j
+
+    def row_of(self, k):
+        """Return the row of x that row k of the gradient belongs to, or -1 if it is ignored."""
+        return self.blocks[k]
 
 
 class DeviceRescale(NamedTuple):
@@ -64,19 +73,22 @@ def dense(update, x, g, s, lr, t):
 
 @cuda.jit
 def dense_vec4(update, x, g, s, lr, t):
-    """x[i], s[i] = update(x[i], g[i], s[i]), four entries per thread; one accumulator, arrays aligned to 128 bits"""
+    """x[i], s[i] = update(x[i], g[i], s[i]), four entries per thread
+
+    There are one or two accumulators, and all arrays are aligned to 128 bits.
+    """
     k, n_vectors = cuda.grid(1), x.shape[0] // 4
     while k < n_vectors:
         i = 4 * k
         x0, x1, x2, x3 = load4(x, i)
         g0, g1, g2, g3 = load4(g, i)
-        s0, s1, s2, s3 = load4(s[0], i)
-        x0, p0 = apply_update(update, x0, g0, (s0,), pick(lr, i), t, i)
-        x1, p1 = apply_update(update, x1, g1, (s1,), pick(lr, i + 1), t, i + 1)
-        x2, p2 = apply_update(update, x2, g2, (s2,), pick(lr, i + 2), t, i + 2)
-        x3, p3 = apply_update(update, x3, g3, (s3,), pick(lr, i + 3), t, i + 3)
+        s0, s1, s2, s3 = load4_each(s, i)
+        x0, s0 = apply_update(update, x0, g0, s0, pick(lr, i), t, i)
+        x1, s1 = apply_update(update, x1, g1, s1, pick(lr, i + 1), t, i + 1)
+        x2, s2 = apply_update(update, x2, g2, s2, pick(lr, i + 2), t, i + 2)
+        x3, s3 = apply_update(update, x3, g3, s3, pick(lr, i + 3), t, i + 3)
         store4(x, i, (x0, x1, x2, x3))
-        store4(s[0], i, (p0[0], p1[0], p2[0], p3[0]))
+        store4_each(s, i, (s0, s1, s2, s3))
         k += cuda.gridsize(1)
     i = 4 * n_vectors + cuda.grid(1)
     if i < x.shape[0]:
@@ -92,7 +104,7 @@ def update_listed(update, where, x, g, s, lr, t):
     """
     k = cuda.grid(1)
     while k < g.shape[0]:
-        b, j = k // where.block_size, k % where.block_size
+        b, j = divide_index(k, where.block_size)
         r = where.blocks[b]
         if r >= 0 and (b == 0 or where.blocks[b - 1] != r):
             i = r * where.block_size + j
@@ -109,7 +121,7 @@ def update_summed_squares(update, where, x, g, s, lr, t):
     """s[i] = accumulate(s[i], sum_k g[k]**2), x[i] = apply(x[i], sum_k g[k], s[i]) over where.coordinate_of(k) = i"""
     k = cuda.grid(1)
     while k < g.shape[0]:
-        b, j = k // where.block_size, k % where.block_size
+        b, j = divide_index(k, where.block_size)
         r = where.blocks[b]
         if b == 0 or where.blocks[b - 1] != r:
             i = r * where.block_size + j
@@ -127,37 +139,45 @@ def update_summed_squares(update, where, x, g, s, lr, t):
 
 
 @cuda.jit
-def update_row_groups(update, where, x, g, s, lr, t):
-    """s[r] = accumulate(s[r], pool(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r]); one block per k"""
+def update_row_groups(update, where, x, g, s, lr, t, threads_per_row):
+    """s[r] = accumulate(s[r], pool(sum_j g[k, j]**2)), x[r, :] = apply(x[r, :], g[k, :], s[r])
+
+    `threads_per_row` adjacent threads share a row: a power of two up to WARP_SIZE, or the block.
+    """
     shared = cuda.shared.array(BLOCK_SIZE, s[0].dtype)
     width = x.shape[0] // s[0].shape[0]
-    b = cuda.blockIdx.x
-    while b < g.shape[0] // width:
-        r, k = coordinate_of(where, b * width) // width, b
-        if r >= 0 and (k == 0 or coordinate_of(where, k * width - width) // width != r):
-            while k < g.shape[0] // width and coordinate_of(where, k * width) // width == r:
+    n_rows = g.shape[0] // width
+    b, thread = divide_index(cuda.grid(1), threads_per_row)
+    stride, _ = divide_index(cuda.gridsize(1), threads_per_row)
+    while b < n_rows:
+        r, k = row_of(where, b), b
+        if r >= 0 and (k == 0 or row_of(where, k - 1) != r):
+            sr = load(s, r)
+            while k < n_rows and row_of(where, k) == r:
                 square = x.dtype.type(0)
-                j = cuda.threadIdx.x
+                j = thread
                 while j < width:
                     i = r * width + j
                     _, gj = transform_at(update.transforms, x[i], load_as(g, k * width + j, x), pick(lr, i), i)
                     square += gj * gj
-                    j += cuda.blockDim.x
-                total = block_sum(shared, square)
-                sr = accumulate(update.rule, load(s, r), pool_squares(update.rule, total, width))
-                cuda.syncthreads()
-                if cuda.threadIdx.x == 0:
-                    store(s, r, sr)
-                j = cuda.threadIdx.x
+                    j += threads_per_row
+                total = lane_sum(square, threads_per_row) if threads_per_row <= WARP_SIZE else block_sum(shared, square)
+                sr = accumulate(update.rule, sr, pool_squares(update.rule, total, width))
+                j = thread
                 while j < width:
                     i = r * width + j
                     rate = pick(lr, i)
                     xi, gj = transform_at(update.transforms, x[i], load_as(g, k * width + j, x), rate, i)
                     x[i] = apply_with_shared_slots(update, xi, gj, sr, rate, t, i)
-                    j += cuda.blockDim.x
-                cuda.syncthreads()
+                    j += threads_per_row
                 k += 1
-        b += cuda.gridDim.x
+            if threads_per_row <= WARP_SIZE:
+                lane_barrier(threads_per_row)
+            else:
+                cuda.syncthreads()
+            if thread == 0:  # after all threads have read s[r]
+                store(s, r, sr)
+        b += stride
 
 
 @cuda.jit

@@ -13,7 +13,7 @@ from ...records.averaging import mix
 from ...records.coordinate import apply_update
 from ...records.transforms import transform_at
 
-ENTRIES_PER_BLOCK = 1024
+ENTRIES_PER_BLOCK = 4096
 
 
 class PointerTable(NamedTuple):
@@ -32,12 +32,16 @@ class PointerTable(NamedTuple):
 
 @cuda.jit(device=True)
 def thread_range(table):
-    """Return the array of this thread, its first entry, the end of its range and the offset of the accumulators."""
+    """Return x and g of this thread, its first entry, the end of its range and the offset of the accumulators.
+
+    x and g are addresses.  Loops keep them in registers, as the compiler cannot know that stores leave the table alone.
+    """
     b = cuda.blockIdx.x
     k = table.array_of_block[b]
     begin, end = table.offsets[k], table.offsets[k + 1]
     return (
-        k,
+        table.x[k],
+        table.g[k],
         table.first_of_block[b] + cuda.threadIdx.x,
         min(table.first_of_block[b] + ENTRIES_PER_BLOCK, end - begin),
         begin,
@@ -47,12 +51,12 @@ def thread_range(table):
 @cuda.jit
 def multi_update(update, table, s, lr, t):
     """x[k][j], s[i] = update(x[k][j], g[k][j], s[i]) with i = offsets[k] + j"""
-    k, j, stop, begin = thread_range(table)
+    x, g, j, stop, begin = thread_range(table)
     while j < stop:
         i = begin + j
-        xj, gj = load_from(table.x, k, j, s[0]), load_from(table.g, k, j, s[0])
+        xj, gj = load_from(x, j, s[0]), load_from(g, j, s[0])
         xj, scalars = apply_update(update, xj, gj, load(s, i), pick(lr, i), t, i)
-        store_to(table.x, k, j, xj, s[0])
+        store_to(x, j, xj, s[0])
         store(s, i, scalars)
         j += cuda.blockDim.x
 
@@ -60,10 +64,10 @@ def multi_update(update, table, s, lr, t):
 @cuda.jit(device=True)
 def _reduce_thread(transforms, table, lr, scale, like):
     """Return sum_j (transform(g[k][j]) / scale)**2 of a thread, or max_j abs(transform(g[k][j])) if scale is 0."""
-    k, j, stop, begin = thread_range(table)
+    x, g, j, stop, begin = thread_range(table)
     partial = scale - scale
     while j < stop:
-        xj, gj = load_from(table.x, k, j, like), load_from(table.g, k, j, like)
+        xj, gj = load_from(x, j, like), load_from(g, j, like)
         _, gj = transform_at(transforms, xj, gj, pick(lr, begin + j), begin + j)
         partial = partial + (gj / scale) * (gj / scale) if scale > 0 else max(partial, abs(gj))
         j += cuda.blockDim.x
@@ -74,10 +78,10 @@ def _reduce_thread(transforms, table, lr, scale, like):
 def multi_sum_squares(transforms, table, lr, parts):
     """parts[b] = sum_j transform(g[k][j])**2 over the entries of block b; parts[n_blocks + b] = the norm of these"""
     shared = cuda.shared.array(BLOCK_SIZE, parts.dtype)
-    k, j, stop, begin = thread_range(table)
+    x, g, j, stop, begin = thread_range(table)
     partial = parts.dtype.type(0)
     while j < stop:
-        xj, gj = load_from(table.x, k, j, parts), load_from(table.g, k, j, parts)
+        xj, gj = load_from(x, j, parts), load_from(g, j, parts)
         _, gj = transform_at(transforms, xj, gj, pick(lr, begin + j), begin + j)
         partial += gj * gj
         j += cuda.blockDim.x
@@ -95,10 +99,10 @@ def multi_sum_squares(transforms, table, lr, parts):
 @cuda.jit
 def multi_count_nonfinite(transforms, table, s, lr, counts):
     """counts[0] += the number of threads with a transform(g[k][j]) that is not finite"""
-    k, j, stop, begin = thread_range(table)
+    x, g, j, stop, begin = thread_range(table)
     partial = 0
     while j < stop:
-        xj, gj = load_from(table.x, k, j, s[0]), load_from(table.g, k, j, s[0])
+        xj, gj = load_from(x, j, s[0]), load_from(g, j, s[0])
         _, gj = transform_at(transforms, xj, gj, pick(lr, begin + j), begin + j)
         if abs(gj - gj) != 0:
             partial = 1
@@ -110,10 +114,10 @@ def multi_count_nonfinite(transforms, table, s, lr, counts):
 @cuda.jit
 def multi_update_average(average, table, mean, weight, overwrite):
     """mean[i] = mix(mean[i], x[k][j], weight); if overwrite, x[k][j] = mean[i]"""
-    k, j, stop, begin = thread_range(table)
+    x, _, j, stop, begin = thread_range(table)
     while j < stop:
-        m = mix(average, mean[begin + j], load_from(table.x, k, j, mean), weight)
+        m = mix(average, mean[begin + j], load_from(x, j, mean), weight)
         mean[begin + j] = m
         if overwrite:
-            store_to(table.x, k, j, m, mean)
+            store_to(x, j, m, mean)
         j += cuda.blockDim.x

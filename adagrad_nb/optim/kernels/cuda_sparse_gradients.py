@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from numba import cuda, types
 
 from ...compiler.jit import bind
-from ...cuda.memory import load_as
+from ...cuda.memory import divide_index, load_as
 
 RUN_LENGTH = 64
 
@@ -68,7 +68,8 @@ def permute_rows(order, g, width, out):
     """out[k, :] = g[order[k], :]"""
     i = cuda.grid(1)
     while i < out.shape[0]:
-        out[i] = load_as(g, order[i // width] * width + i % width, out)
+        k, j = divide_index(i, width)
+        out[i] = load_as(g, order[k] * width + j, out)
         i += cuda.gridsize(1)
 
 
@@ -77,7 +78,7 @@ def sum_runs(where, order, g, width, sums):
     """sums[k, :] = sum_l g[order[l], :] over l >= k with where[l] = where[k], within the run of k"""
     m, i = where.shape[0], cuda.grid(1)
     while i < m * width:
-        k, j = i // width, i % width
+        k, j = divide_index(i, width)
         if k % RUN_LENGTH == 0 or where[k - 1] != where[k]:
             total = gradient_entry(g, order[k], j, width, sums)
             n = k + 1
@@ -97,7 +98,7 @@ def merge_runs(where, sums, width, mean, heads):
     """
     m, i = where.shape[0], cuda.grid(1)
     while i < m * width:
-        k, j = i // width, i % width
+        k, j = divide_index(i, width)
         head = k == 0 or where[k - 1] != where[k]
         if j == 0:
             heads[k] = where[k] if head else -1
@@ -134,7 +135,7 @@ def add_atomically(where, slot_of, g, width, sums):
     """sums[slot_of[where[k]], :] += g[k, :] by atomic additions, in any order"""
     i = cuda.grid(1)
     while i < where.shape[0] * width:
-        k, j = i // width, i % width
+        k, j = divide_index(i, width)
         cuda.atomic.add(sums, slot_of[where[k]] * width + j, load_as(g, i, sums))
         i += cuda.gridsize(1)
 
@@ -163,7 +164,7 @@ def scatter_to_dense(where, g, out):
     i = cuda.grid(1)
     blocks = where.blocks
     while i < g.shape[0]:
-        k, j = i // where.block_size, i % where.block_size
+        k, j = divide_index(i, where.block_size)
         r = blocks[k]
         if r >= 0 and (k == 0 or blocks[k - 1] != r):
             total, n = load_as(g, i, out), k + 1

@@ -192,14 +192,15 @@ class Machine:
         arrived = np.zeros(self.n_threads, bool)
         arrived[threads] = True
         complete = np.zeros(self.n_threads, bool)
-        for warp in np.unique(threads // WARP):
+        for warp, mask in np.unique(np.stack([threads // WARP, masks.astype(np.int64)]), axis=1).T:
             lanes = np.arange(warp * WARP, min((warp + 1) * WARP, self.n_threads))
-            mask = masks[np.searchsorted(threads, lanes[arrived[lanes]][0])]
-            wanted = lanes[((mask >> (lanes % WARP).astype(np.uint32)) & 1).astype(bool) & self.is_live[lanes]]
+            wanted = lanes[((mask >> (lanes % WARP)) & 1).astype(bool) & self.is_live[lanes]]
+            here = threads[(threads // WARP == warp) & (masks == mask)]
+            if not np.isin(here, wanted).all():
+                self.fault("thread outside of the mask of its own shuffle", f"warp {warp}, mask {mask:#x}")
             if arrived[wanted].all():
-                complete[lanes] = arrived[lanes]
-                if not np.isin(lanes[arrived[lanes]], wanted).all():
-                    self.fault("thread outside of the mask of its own shuffle", f"warp {warp}, mask {mask:#x}")
+                complete[wanted] = True
+                self.warp_epochs = self.warp_epochs.copy()
                 self.warp_epochs[warp] += 1
         done = threads[complete[threads]]
         if done.size < threads.size:
@@ -302,30 +303,30 @@ class Machine:
     def load_global(self, address, dtype, act):
         """Return numbers of global memory."""
         value = self.memory[dtype][self._locate(address, dtype, "load")]
-        self.log.append((READ, False, address, act, dtype.itemsize, self.block, self.epoch, None))
+        self._log(READ, False, address, act, dtype, None)
         return value
 
     def load_shared(self, address, dtype, act):
         """Return numbers of shared memory."""
         value = self.shared.view(dtype)[self._locate_shared(address, dtype, "load")]
-        self._log_shared(READ, address, act, dtype, None)
+        self._log(READ, True, address, act, dtype, None)
         return value
 
     def store_global(self, address, value, dtype, act):
         """Write numbers to global memory."""
         at = self._locate(address, dtype, "store")
         self.memory[dtype][at] = value if at.ndim or not value.ndim else value[-1]
-        self.log.append((WRITE, False, address, act, dtype.itemsize, self.block, self.epoch, value))
+        self._log(WRITE, False, address, act, dtype, value)
 
     def store_shared(self, address, value, dtype, act):
         """Write numbers to shared memory."""
         at = self._locate_shared(address, dtype, "store")
         self.shared.view(dtype)[at] = value if at.ndim or not value.ndim else value[-1]
-        self._log_shared(WRITE, address, act, dtype, value)
+        self._log(WRITE, True, address, act, dtype, value)
 
-    def _log_shared(self, kind, address, act, dtype, value):
-        warps = self.warp_epochs[self._threads(act) // WARP]
-        self.log.append((kind, True, address, act, dtype.itemsize, self.block, (self.epoch, warps), value))
+    def _log(self, kind, is_shared, address, act, dtype, value):
+        epochs = self.epoch, self.warp_epochs
+        self.log.append((kind, is_shared, address, act, dtype.itemsize, self.block, epochs, value))
 
     def atomic(self, space, operation, address, dtype, act, *values):
         """Change numbers one thread after the other; return those before."""
@@ -348,10 +349,7 @@ class Machine:
             elif operation == "cas" and old != values[0][k]:
                 new = old
             memory[at[k]] = new
-        if is_shared:
-            self._log_shared(ATOMIC, address, act, dtype, None)
-        else:
-            self.log.append((ATOMIC, False, address, act, dtype.itemsize, self.block, self.epoch, None))
+        self._log(ATOMIC, is_shared, address, act, dtype, None)
         return before
 
     # --- races ---------------------------------------------------------------------------------------------------
@@ -359,37 +357,38 @@ class Machine:
     def _find_races(self):
         """Find addresses that two threads access without a barrier between them, one of them with a write.
 
-        Writes of equal numbers that nobody reads are no race.
+        Writes of equal numbers that nobody reads are no race.  A barrier of a warp orders the threads of that warp.
         """
         if all(entry[0] == READ for entry in self.log):
             return
         unit = min(entry[4] for entry in self.log)
         columns = [self._expand(entry, unit) for entry in self.log]
-        address, thread, block, epoch, kind, value = (np.concatenate(parts) for parts in zip(*columns, strict=True))
-        written = np.unique(address[kind != READ])
-        keep = np.isin(address, written)
-        address, thread, block, epoch, kind, value = (a[keep] for a in (address, thread, block, epoch, kind, value))
+        table = [np.concatenate(parts) for parts in zip(*columns, strict=True)]
+        is_written = np.isin(table[0], np.unique(table[0][table[4] != READ]))
+        address, thread, block, (epoch, warp_epoch), kind, value = (
+            column[..., is_written] if column.ndim == 1 else column[is_written].T for column in table
+        )
+        warp = thread // WARP
         self._compare((address,), block, kind, value, "blocks")
-        self._compare((address, block, epoch), thread, kind, value, "threads")
+        self._compare((address, block, epoch), warp, kind, value, "warps")
+        self._compare((address, block, epoch, warp, warp_epoch), thread, kind, value, "threads")
 
     def _expand(self, entry, unit):
-        """Return address, thread, block, epoch, kind and value of an entry of the log, in units of bytes."""
-        kind, is_shared, address, act, size, block, epoch, value = entry
+        """Return address, thread, block, epochs, kind and value of an entry of the log, in units of bytes."""
+        kind, is_shared, address, act, size, block, (epoch, warp_epochs), value = entry
         threads = self._threads(act)
         n = size // unit
         address = np.broadcast_to(address, threads.shape).astype(np.int64)
         if is_shared:  # below all global addresses, and different in each block
             address = address - ((block + 1) << 20)
-            epoch = (epoch[0] << 32) + epoch[1]
         address = (address[:, None] + unit * np.arange(n)).ravel()
         bits = np.zeros(threads.size * n, np.uint64)
         if value is not None:
             value = np.ascontiguousarray(np.broadcast_to(value, threads.shape))
             bits = value.view(f"u{unit}").astype(np.uint64).ravel()
-        epochs = np.repeat(np.broadcast_to(epoch, threads.shape), n)
         threads = np.repeat(threads, n)
-        shape = address.shape
-        return address, threads, np.full(shape, block), epochs, np.full(shape, kind, np.int8), bits
+        epochs = np.stack([np.full(threads.size, epoch), warp_epochs[threads // WARP]], axis=1)
+        return address, threads, np.full(threads.size, block), epochs, np.full(threads.size, kind, np.int8), bits
 
     def _compare(self, keys, owner, kind, value, what):
         """Note groups of accesses with equal keys by several owners, if one is a write."""

@@ -73,10 +73,10 @@ def _operands(text):
 def _statements(body):
     """Yield labels "name:" and statements of the body of a kernel."""
     for line in re.sub(r"//[^\n]*", "", body).split(";"):
-        line = line.strip().removeprefix("{").removeprefix("}").strip()
+        line = line.lstrip("{} \t\n").rstrip()
         while match := re.match(r"([$\w]+):\s*", line):
             yield match[0].strip()
-            line = line[match.end() :].removeprefix("{").removeprefix("}").strip()
+            line = line[match.end() :].lstrip("{} \t\n")
         if line:
             yield line
 
