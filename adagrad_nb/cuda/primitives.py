@@ -2,9 +2,7 @@
 
 import threading
 
-from numba import cuda
-
-from .arrays import is_simulated
+from numba import config, cuda
 
 BLOCK_SIZE = 256  # threads per block, a power of two
 WARP_SIZE = 32
@@ -23,7 +21,7 @@ def fill(x, value):
 # --- sums and maxima ----------------------------------------------------------------------------------------------
 
 
-if is_simulated():  # without shuffles
+if getattr(config, "ENABLE_CUDASIM", False):  # without shuffles
 
     class _Lanes:
         """Values of adjacent threads, which wait for each other."""
@@ -31,7 +29,7 @@ if is_simulated():  # without shuffles
         def __init__(self, n_lanes):
             self.values, self.barrier = [None] * n_lanes, threading.Barrier(n_lanes, timeout=60)
 
-    _lanes = {}
+    _lanes: dict[tuple[int, int], _Lanes] = {}
 
     @cuda.jit(device=True)
     def exchange_lanes(value, distance, n_lanes):
