@@ -123,7 +123,7 @@ def to_device(X: Any, dtype: npt.DTypeLike | None = None) -> DeviceRows:
 
     Notes
     -----
-    Training on a device does not support averages, normalised or importance-weight-aware updates, and group penalties.
+    Training on a device does not support normalised or importance-weight-aware updates, and group penalties.
     A batch takes memory for its stored values times the number of outputs of the model.
 
     Examples
@@ -149,10 +149,6 @@ def to_device(X: Any, dtype: npt.DTypeLike | None = None) -> DeviceRows:
 
 def _check_device(model):
     """Raise ValueError for options that training on a device does not support."""
-    if model.average:
-        raise ValueError(
-            f"average: got {model.average}, which training on a device does not support; use average=False"
-        )
     if is_group_penalty(model.parameters.state.penalty):
         raise ValueError(
             f"penalty: got {model.parameters.state.penalty!r}, a group penalty, which training on a device does not "
@@ -170,8 +166,20 @@ def _check_device(model):
 
 
 def _upload_flat(values):
-    """Return flat copies on the device of an array, or of a tuple of arrays."""
-    return tuple(map(_upload_flat, values)) if isinstance(values, tuple) else arrays.to_device_array(values.reshape(-1))
+    """Return flat copies on the device of an array, or of the arrays of a tuple or record; numbers stay unchanged."""
+    if isinstance(values, tuple):
+        copies = map(_upload_flat, values)
+        return type(values)(*copies) if hasattr(values, "_fields") else tuple(copies)
+    return arrays.to_device_array(values.reshape(-1)) if isinstance(values, np.ndarray) else values
+
+
+def _download(values, copies):
+    """Write copies on the device to the arrays of a tuple or record."""
+    for value, copy in zip(values, copies, strict=True):
+        if isinstance(value, tuple):
+            _download(value, copy)
+        elif isinstance(value, np.ndarray):
+            value[...] = arrays.to_host(copy).reshape(value.shape)
 
 
 class DeviceTrainer:
@@ -188,7 +196,7 @@ class DeviceTrainer:
         self._spec, self.schedule = arrays.to_device_record(spec), spec.schedule
         self.rows = Rows(X.indptr, X.indices, X.data, *map(arrays.to_device_array, (y, weight, visited)))
         self.host_arrays = self._trained_arrays()
-        self.weights = Weights(*map(_upload_flat, self.host_arrays))
+        self.weights = _upload_flat(self.host_arrays)
         self.leaf = init(self.weights.bias, model.parameters.state.rule).leaves[0]  # only its workspace is used
         self.precision = self.leaf.precision
         self.value_offsets = np.concatenate([[0], np.cumsum(X.lengths[visited], dtype=np.int64)])
@@ -267,10 +275,7 @@ class DeviceTrainer:
 
     def copy_to_host(self):
         """Copy the trained arrays to the model on the host."""
-        for host, here in zip(self.host_arrays, self.weights, strict=True):
-            pairs = zip(host, here, strict=True) if isinstance(host, tuple) else [(host, here)]
-            for array, other in pairs:
-                array[...] = arrays.to_host(other).reshape(array.shape)
+        _download(self.host_arrays, self.weights)
 
 
 class MultiOutputDeviceTrainer(DeviceTrainer):
@@ -318,7 +323,7 @@ class MultiOutputDeviceTrainer(DeviceTrainer):
         arrays.launch_kernel(
             gpu.cuda_learn_multi, g.size, self._spec, self.weights, self.rate_factors, columns, g, n_rows, lr, t
         )
-        if not isinstance(self.weights.last_update, tuple):
+        if self.weights.last_update != ():
             arrays.launch_kernel(
                 gpu.set_last_updates, columns.size, self._spec, self.weights.last_update, columns, t + 1
             )

@@ -20,6 +20,7 @@ from adagrad_nb import (
     InverseSqrt,
     MomentumAdagrad,
     OneVsRest,
+    OnlineToBatch,
     Polyak,
     Rates,
     SquaredHinge,
@@ -62,6 +63,7 @@ OPTIONS = [
     {"batch_size": 1, "penalty": L1(0.02)},
     {"batch_size": 11},
     {"class_weight": {"bee": 3.0}},
+    {"average": Polyak(1), "penalty": L1(0.02), "passes": 2},
 ]
 
 
@@ -93,6 +95,7 @@ RATES = [
     {},
     {"penalty": L1(0.02), "batch_size": 2},
     {"lr": Rates((0.2, 0.7), InverseSqrt(1.0)), "penalty": ElasticNet(0.01, 0.1), "batch_size": 2},
+    {"average": OnlineToBatch(), "lr": Rates((0.2, 0.7))},
     {"loss": Huber(0.3), "lr": Rates((0.05, 0.3, 2.0)), "rule": Adadelta()},
 ]
 
@@ -156,10 +159,6 @@ def test_a_feature_of_all_rows(rng):
 def test_rejected_arguments(case, dtype):
     X, y, _ = case
     device_rows = to_device(X)
-    with pytest.raises(ValueError, match=r"^average: got .*, which training on a device does not support"):
-        fit_linear(device_rows, y, batch_size=4, average=Polyak(), lr=0.5)
-    with pytest.raises(ValueError, match=r"^average: got .*, which training on a device does not support"):
-        fit_linear(device_rows, y > "bee", batch_size=4, lr=Rates(), average=Polyak())
     model = fit_linear(X, y, batch_size=4, penalty=GroupL2(0.01), lr=0.5)
     before = model.coef
     with pytest.raises(ValueError, match=r"^penalty: got GroupL2\(.*on the host$"):

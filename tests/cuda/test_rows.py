@@ -6,7 +6,19 @@ import scipy
 from host_device import assert_same_model, copy_to_host
 from linear_problems import fit_plain
 
-from adagrad_nb import L1, Adadelta, Box, Chunk, ElasticNet, Huber, InverseSqrt, Polyak, fit_linear, to_device
+from adagrad_nb import (
+    L1,
+    Adadelta,
+    Box,
+    Chunk,
+    ElasticNet,
+    Huber,
+    InverseSqrt,
+    OnlineToBatch,
+    Polyak,
+    fit_linear,
+    to_device,
+)
 
 
 @pytest.fixture
@@ -29,6 +41,8 @@ OPTIONS = [
     {"loss": "squared", "standardize_targets": True, "passes": 2, "batch_size": 2},
     {"batch_size": 1},
     {"batch_size": 23},
+    {"average": Polyak(2), "penalty": L1(0.02), "passes": 2},
+    {"average": OnlineToBatch(), "lr": InverseSqrt(0.7), "penalty": ElasticNet(0.01, 0.1)},
 ]
 
 
@@ -88,8 +102,6 @@ def test_columns_listed_twice_in_a_row(dtype):
 
 def test_rejected_arguments(case, dtype):
     X, y, _ = case
-    with pytest.raises(ValueError, match=r"^average: got .*, which training on a device does not support"):
-        fit_linear(to_device(X), y, batch_size=2, average=Polyak(), lr=0.5)
     other = np.float64 if dtype == np.float32 else np.float32
     with pytest.raises(TypeError, match=r"^X: has dtype float.* on the device"):
         fit_linear(to_device(X), y, batch_size=2, dtype=other, lr=0.5)

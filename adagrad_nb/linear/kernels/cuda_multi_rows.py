@@ -10,7 +10,7 @@ from numba import cuda
 from ...compiler.jit import coordinate_of, load, pick, store
 from ...cuda.memory import divide_index
 from .cuda_rows import THREADS_PER_ROW, catch_up_and_update
-from .lazy import NoCatchUp, caught_up, set_last_update
+from .lazy import NoCatchUp, add_iterate, add_missed_iterates, caught_up, set_last_update
 from .multi_lazy import output_spec
 from .multi_rows import can_learn_from, loss_and_gradient
 from .rows import LearnerSpec
@@ -94,9 +94,11 @@ def cuda_learn_multi(spec, weights, rate_factors, columns, g, n_rows, lr, t):
         i = columns[k]
         if i >= 0:
             slot = i * n_outputs + c
-            x, scalars = catch_up_and_update(
-                output_spec(spec, rate_factors[c], i), weights, slot, g[q] / n_rows, lr[c], t, i
-            )
+            spec_c = output_spec(spec, rate_factors[c], i)
+            sums, s = weights.last_update, load(weights.s, slot)
+            x, scalars = catch_up_and_update(spec_c, weights, slot, g[q] / n_rows, lr[c], t, i)
+            add_missed_iterates(spec.lazy, spec_c, sums, weights.w[slot], s, slot, i, t)
+            add_iterate(spec.lazy, sums, x, slot, t + 1)
             weights.w[slot] = x
             store(weights.s, slot, scalars)
         q += cuda.gridsize(1)

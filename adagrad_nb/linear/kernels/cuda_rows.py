@@ -12,7 +12,7 @@ from ...compiler.jit import jitable, load, pick, store
 from ...cuda.primitives import BLOCK_SIZE, block_sum, lane_sum
 from ...records.coordinate import apply_update
 from ...records.losses import slope, value
-from .lazy import caught_up, record_update
+from .lazy import add_bias_iterate, caught_up, record_update
 
 THREADS_PER_ROW = 32
 
@@ -106,6 +106,7 @@ def learn_bias(spec, weights, z, n_rows, lr, t):
     if cuda.threadIdx.x == 0:
         bias[c], scalars = apply_update(spec.bias_update, bias[c], total / n_rows, load(s, c), pick(lr, c), t, 0)
         store(s, c, scalars)
+        add_bias_iterate(spec.lazy, weights.last_update, bias[c], c, t + 1)
 
 
 @cuda.jit
