@@ -60,6 +60,7 @@ LOGIC_MODULES = {
 }
 COMPILED_FOLDERS = {"linear", "records", "optim", "minimize", "online", "experiments"}
 INTERPRETED_SHARE = 1 / 3  # of the same cases with the JIT off
+EMULATED_SHARE = 1 / 8  # of the cases of a parametrised test in the CUDA emulator
 COMPILED_SHARE = 1 / 15  # of the cases of a parametrised test in `COMPILED_FOLDERS` or test_sklearn
 UNTRACED = pytest.StashKey[bool]()
 
@@ -69,9 +70,10 @@ def pytest_collection_modifyitems(config, items):
 
     The compiled lane runs a share of the cases of the tests in `COMPILED_FOLDERS`, always the same ones, no test of
     `LOGIC_MODULES` or that interprets its kernels, and no example of a docstring.  ADAGRAD_NB_EXHAUSTIVE=1 runs all of
-    them.  The lane with the JIT off runs a larger share of the same cases.  It leaves out the tests marked
-    `compiled_only`, and the examples of the README, which learn from all of a9a, a dozen times.  It measures coverage
-    in a share of the cases of `MANY_TYPES` and not in examples, because tracing makes loops three times slower.
+    them.  The CUDA emulator runs a share of its cases.  The lane with the JIT off runs a larger share of those of the
+    compiled lane.  It leaves out the tests marked `compiled_only`, and the examples of the README, which learn from all
+    of a9a, a dozen times.  It measures coverage in a share of the cases of `MANY_TYPES` and not in examples, because
+    tracing makes loops three times slower.
     """
     if numba.config.DISABLE_JIT:
         dropped = {item for item in items if item.get_closest_marker("compiled_only") or item.path.name == "README.md"}
@@ -84,6 +86,8 @@ def pytest_collection_modifyitems(config, items):
                 item.stash[UNTRACED] = True
     elif os.environ.get("ADAGRAD_NB_EXHAUSTIVE") == "1":
         return
+    elif os.environ.get("ADAGRAD_NB_EMULATE_CUDA") == "1":
+        dropped = _cases_beyond(EMULATED_SHARE, items, lambda item: item.path.stem != "test_emulator")
     else:
         dropped = {item for item in items if "interpreted" in getattr(item, "fixturenames", ())}
         dropped |= {item for item in items if isinstance(item, pytest.DoctestItem) and item.path.suffix == ".py"}

@@ -160,8 +160,10 @@ def _check_device(model):
     if has_row_step(rule):
         raise ValueError(f"rule: training on a device does not support {type(rule).__name__}; use Adagrad(…)")
     if model.normalized or model.invariant:
+        option = "normalized" if model.normalized else "invariant"
         raise ValueError(
-            "normalized: training on a device supports neither normalized=True nor invariant=True; use False"
+            f"{option}: got True, which makes one update for each row; training on a device makes one for each batch, "
+            "use False"
         )
 
 

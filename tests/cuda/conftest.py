@@ -22,6 +22,13 @@ if EMULATED or numba.config.ENABLE_CUDASIM:
     collect_ignore += ["test_device.py", "test_disk_cache.py"]
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Print the number of launches of the kernels, without xdist."""
+    if EMULATED and MACHINE.launches:
+        n = sum(MACHINE.launches.values())
+        terminalreporter.write_line(f"emulator: {n} launches of {len(MACHINE.launches)} kernels")
+
+
 @pytest.fixture(autouse=True)
 def _emulator_finds_nothing():
     """Fail if a kernel of the test made a fault or a race in the emulator."""

@@ -107,6 +107,9 @@ def test_rejected_arguments(case, dtype):
         fit_linear(to_device(X), y, batch_size=2, dtype=other, lr=0.5)
     with pytest.raises(ValueError, match=r"^X: rows on a device cannot be selected"):
         fit_linear(to_device(X), y, batch_size=2, early_stopping=True, lr=0.5)
+    for option in ("normalized", "invariant"):
+        with pytest.raises(ValueError, match=rf"^{option}: got True, which makes one update for each row"):
+            fit_linear(to_device(X), y, lr=0.5, **{option: True})
     bad = X.copy()
     bad.data[3] = np.inf
     with pytest.raises(ValueError, match=r"^X: .*row"):

@@ -69,7 +69,7 @@ def expand_rows(rows, g, columns, value_offsets, first, count):
     """
     q = cuda.grid(1)
     while q < count * THREADS_PER_ROW:
-        n, j = q // THREADS_PER_ROW, q % THREADS_PER_ROW
+        n, j = divide_index(q, THREADS_PER_ROW)
         r = rows.order[first + n]
         k, slot = rows.indptr[r] + j, value_offsets[first + n] - value_offsets[first] + j
         while k < rows.indptr[r + 1]:
