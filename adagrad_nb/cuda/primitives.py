@@ -5,7 +5,7 @@ import threading
 from numba import config, cuda
 
 BLOCK_SIZE = 256  # threads per block, a power of two
-WARP_SIZE = 32
+WARP_SIZE, LOG2_WARP_SIZE = 32, 5
 MAX_SUM_BLOCKS = 1024  # largest number of blocks of a sum
 
 
@@ -89,27 +89,27 @@ def lane_max(value, n_lanes):
 @cuda.jit(device=True)
 def block_sum(shared, value):
     """Return the sum of `value` over the threads of a block; `shared` is its workspace in shared memory."""
-    j, n_lanes = cuda.threadIdx.x, min(WARP_SIZE, cuda.blockDim.x)
+    n_lanes = min(WARP_SIZE, cuda.blockDim.x)
+    lane, n_warps = cuda.threadIdx.x & (n_lanes - 1), (cuda.blockDim.x + WARP_SIZE - 1) >> LOG2_WARP_SIZE
     value = lane_sum(value, n_lanes)
     cuda.syncthreads()
-    if j % n_lanes == 0:
-        shared[j // n_lanes] = value
+    if lane == 0:
+        shared[cuda.threadIdx.x >> LOG2_WARP_SIZE] = value
     cuda.syncthreads()
-    lane = j % n_lanes
-    return lane_sum(shared[lane] if lane * n_lanes < cuda.blockDim.x else shared.dtype.type(0), n_lanes)
+    return lane_sum(shared[lane] if lane < n_warps else shared.dtype.type(0), n_lanes)
 
 
 @cuda.jit(device=True)
 def block_max(shared, value):
     """Return the maximum of `value` over the threads of a block; `shared` is its workspace in shared memory."""
-    j, n_lanes = cuda.threadIdx.x, min(WARP_SIZE, cuda.blockDim.x)
+    n_lanes = min(WARP_SIZE, cuda.blockDim.x)
+    lane, n_warps = cuda.threadIdx.x & (n_lanes - 1), (cuda.blockDim.x + WARP_SIZE - 1) >> LOG2_WARP_SIZE
     value = lane_max(value, n_lanes)
     cuda.syncthreads()
-    if j % n_lanes == 0:
-        shared[j // n_lanes] = value
+    if lane == 0:
+        shared[cuda.threadIdx.x >> LOG2_WARP_SIZE] = value
     cuda.syncthreads()
-    lane = j % n_lanes
-    return lane_max(shared[lane if lane * n_lanes < cuda.blockDim.x else 0], n_lanes)
+    return lane_max(shared[lane if lane < n_warps else 0], n_lanes)
 
 
 @cuda.jit(device=True)

@@ -16,10 +16,10 @@ if EMULATED:
 
     MACHINE = install()
 
-# The simulator compiles nothing, and neither has streams and graphs.
-collect_ignore = [] if EMULATED else ["test_emulator.py"]
-if EMULATED or numba.config.ENABLE_CUDASIM:
-    collect_ignore += ["test_device.py", "test_disk_cache.py"]
+# The simulator compiles nothing, and has neither streams nor graphs; other processes do not have the emulator.
+collect_ignore = ["test_disk_cache.py"] if EMULATED or numba.config.ENABLE_CUDASIM else []
+collect_ignore += [] if EMULATED else ["test_emulator.py"]
+collect_ignore += ["test_device.py"] if numba.config.ENABLE_CUDASIM else []
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from numba import cuda
 
 from ...compiler.jit import jitable, load, pick, store
+from ...cuda.memory import divide_index
 from ...cuda.primitives import BLOCK_SIZE, block_sum, lane_sum
 from ...records.coordinate import apply_update
 from ...records.losses import slope, value
@@ -36,10 +37,11 @@ class DeviceBatch(NamedTuple):
 def row_slopes(spec, rows, weights, batch, t, first, count):
     """z = h slope(y, w·x + b) for the rows order[first : first + count], and z x for each of their stored values"""
     threads_per_row = min(THREADS_PER_ROW, cuda.blockDim.x)
-    thread, rows_per_block = cuda.threadIdx.x % threads_per_row, cuda.blockDim.x // threads_per_row
+    row, thread = divide_index(cuda.threadIdx.x, threads_per_row)
+    rows_per_block, _ = divide_index(cuda.blockDim.x, threads_per_row)
     base = cuda.blockIdx.x * rows_per_block
     while base < count:
-        n = base + cuda.threadIdx.x // threads_per_row
+        n = base + row
         begin = end = 0
         if n < count:
             r = rows.order[first + n]
@@ -128,10 +130,11 @@ def add_losses(rows, losses, first, sums):
 def decision_values(indptr, indices, data, w, bias, out):
     """out[r] = w·x[r] + bias"""
     threads_per_row = min(THREADS_PER_ROW, cuda.blockDim.x)
-    thread, rows_per_block = cuda.threadIdx.x % threads_per_row, cuda.blockDim.x // threads_per_row
+    row, thread = divide_index(cuda.threadIdx.x, threads_per_row)
+    rows_per_block, _ = divide_index(cuda.blockDim.x, threads_per_row)
     base = cuda.blockIdx.x * rows_per_block
     while base < out.shape[0]:
-        r = base + cuda.threadIdx.x // threads_per_row
+        r = base + row
         p = w.dtype.type(0)
         if r < out.shape[0]:
             k = indptr[r] + thread

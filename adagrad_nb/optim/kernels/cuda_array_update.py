@@ -145,8 +145,8 @@ def update_row_groups(update, where, x, g, s, lr, t, threads_per_row):
     `threads_per_row` adjacent threads share a row: a power of two up to WARP_SIZE, or the block.
     """
     shared = cuda.shared.array(BLOCK_SIZE, s[0].dtype)
-    width = x.shape[0] // s[0].shape[0]
-    n_rows = g.shape[0] // width
+    width, _ = divide_index(x.shape[0], s[0].shape[0])
+    n_rows, _ = divide_index(g.shape[0], width)
     b, thread = divide_index(cuda.grid(1), threads_per_row)
     stride, _ = divide_index(cuda.gridsize(1), threads_per_row)
     while b < n_rows:
