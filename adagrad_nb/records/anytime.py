@@ -37,8 +37,8 @@ class Anytime(NamedTuple):
     Notes
     -----
     Each update changes all coordinates.  So sparse gradients, `fit_linear`, penalties and bounds are not supported.  An
-    accumulator holds w - x.  The gradients times their weights must lie in the range of the rule: `KT` needs ``power=0``,
-    or gradients in [-1, 1] divided by the last weight.
+    accumulator holds w - x.  The gradients times their weights must lie in the range of the rule: `KT` needs
+    ``power=0``, or gradients in [-1, 1] divided by the last weight.
 
     References
     ----------
