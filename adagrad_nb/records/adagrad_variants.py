@@ -245,6 +245,11 @@ class KATE(NamedTuple):
     eps : float, default 0.0
         In [0, inf), added to :math:`b^2` where it divides.
 
+    Notes
+    -----
+    The first step of a coordinate is about :math:`\eta / |g|`.  Where first gradients may be tiny, as those of rare
+    features, `eps` limits it: no step exceeds :math:`\eta\, m |g| / \epsilon`.
+
     References
     ----------
     .. [1] S. Choudhury, N. Tupitsa, N. Loizou, S. Horváth, M. Takáč, E. Gorbunov, "Remove that Square Root: A New
