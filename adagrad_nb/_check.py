@@ -4,6 +4,7 @@ import itertools
 import math
 import numbers
 import re
+from typing import Any
 
 import numpy as np
 
@@ -209,7 +210,10 @@ def field_domains(value):
         elif domain == "bool":
             boolean(f"{class_name}.{field}", item)
         elif domain:
-            if np.ndim(item) and getattr(value, "__annotations__", {}).get(field) in (float, "float"):
+            annotation = getattr(value, "__annotations__", {}).get(field)
+            if isinstance(item, tuple) and annotation == (float | Any):
+                raise TypeError(f"{class_name}.{field}: got the tuple {shorten_repr(item)}; must be a number or a list")
+            if np.ndim(item) and annotation in (float, "float"):
                 raise TypeError(f"{class_name}.{field}: got {shorten_repr(item)}; must be one number in {domain}")
             in_interval(f"{class_name}.{field}", item, domain)
     if hasattr(value, "check"):
@@ -229,11 +233,14 @@ def fields_finite_in(dtype, record):
 
 
 def penalty_shape(penalty, n):
-    """Raise unless the arrays and lists of a penalty have one entry per coordinate, or per group of a `Grouped`."""
+    """Raise unless the arrays and lists of a penalty have one entry per coordinate, or per group of a `Grouped`.
+
+    A tuple, in a record of the user, has any length.
+    """
     for field, item in zip(penalty._fields, penalty, strict=True):
         if hasattr(item, "_fields"):
             penalty_shape(item, getattr(penalty, "n_groups", n))
-        elif np.shape(item) not in ((), (n,)):
+        elif not isinstance(item, tuple) and np.shape(item) not in ((), (n,)):
             raise ValueError(
                 f"{type(penalty).__name__}.{field}: got shape {np.shape(item)}; "
                 f"must be a number or have shape ({n},), one entry per coordinate"

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from adagrad_nb import (
     fit_linear,
     init,
     minimize_adagrad,
+    update,
 )
 from adagrad_nb.compiler.jit import cast
 from adagrad_nb.records.penalties import gradient_mapping, prox, prox_k, prox_k_sum, value, value_k_sum
@@ -263,6 +265,23 @@ def test_kind(bad):
         init(np.zeros(2), penalty=bad)
 
 
+class Between(NamedTuple):
+    """The penalty of a user: a constant outside the knots, which are a tuple of another length than x."""
+
+    knots: tuple = (0.0, 1.0)
+
+    def value(self, x, i):
+        return 0.0 if self.knots[0] <= x <= self.knots[1] else 1.0
+
+    def prox(self, x, w, i):
+        return min(max(x, self.knots[0]), self.knots[1])
+
+
+def test_tuples_of_records_of_the_user_have_any_length(interpreted):
+    x, _ = update(np.full(3, 2.0), np.zeros(3), init(np.full(3, 2.0), penalty=Between()))
+    np.testing.assert_array_equal(x, 1.0)
+
+
 LISTS = [
     L1([0.1, 0.2]),
     ElasticNet(0.1, [0.1, 0.2]),
@@ -290,6 +309,8 @@ def test_lists_are_arrays(interpreted):
         for strength in ([0.1, 0.2], np.array([0.1, 0.2]))
     ]
     np.testing.assert_array_equal(*x)
+    with pytest.raises(TypeError, match=r"^L1.strength: got the tuple \(0.1, 0.2\); must be a number or a list"):
+        init(np.ones(2), penalty=L1((0.1, 0.2)))
     for options in (
         {"rule": Adagrad([0.1, 0.2])},
         {"transforms": (ClipNorm([0.1, 0.2]),)},
