@@ -203,8 +203,8 @@ def sweep(
 
     Notes
     -----
-    Rates share a pass with ``batch_size=1``, two labels or numbers, and no penalty or one whose proximal steps add,
-    such as `L1`.  The closed form of other penalties takes most of the time, and is not faster for several rates.
+    Rates share a pass with two labels or numbers, and no penalty or one whose proximal steps add, such as `L1`.  The
+    closed form of other penalties takes most of the time, and is not faster for several rates.
 
     Examples
     --------
@@ -329,7 +329,7 @@ def _can_share(setting, X, y):
         return False
     if any(setting.get(name) for name in _SINGLE_RATE_OPTIONS):
         return False
-    if setting.get("batch_size", 1) not in (None, 1) or setting.get("threads", 1) != 1:
+    if setting.get("threads", 1) != 1:
         return False
     if (penalty is not None and not has_additive_prox(penalty)) or has_row_step(setting.get("rule")):
         return False

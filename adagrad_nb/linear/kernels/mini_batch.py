@@ -40,16 +40,17 @@ def clear_slots(batch, count):
 
 
 @jitable
-def sum_gradient(spec, rows, weights, batch, t, position):
+def sum_gradient(spec, rows, weights, batch, loss_sums, t, position):
     """Sum h slope(y, w·x + b) x over the next rows; return (next position, status, slots used, rows, sums).
 
-    `batch_sums` are the sums of the losses, of the sample weights and of the gradients of the intercept.
+    The sums are those of the losses and of the sample weights, and that of the gradients of the intercept.  The first
+    two continue `loss_sums` row by row, as those of several outputs do.
     """
     y, order = rows.y, rows.order
     w, s, last_update, bias, _ = weights
     size, wb, sb, g, touched, slot_of = batch
     count = n = 0
-    loss_sum = weight_sum = 0.0
+    loss_sum, weight_sum = loss_sums[0], loss_sums[1]
     bias_g = bias[0] - bias[0]
     now = spec_at_update(spec, t)
     while position < order.shape[0] and n < size:
@@ -103,15 +104,14 @@ def learn_batches(spec, rows, weights, batch, loss_sums, t, start, stop):
     _, wb, sb, g, touched, _ = batch
     position = start
     while position < stop:
-        end, status, count, n, batch_sums = sum_gradient(spec, rows, weights, batch, t, position)
+        end, status, count, n, batch_sums = sum_gradient(spec, rows, weights, batch, loss_sums, t, position)
         if status != DONE:
             clear_slots(batch, count)
             return (position if status == UNSORTED else end), status, t
         position = end
         if n == 0:
             continue
-        loss_sums[0] += batch_sums[0]
-        loss_sums[1] += batch_sums[1]
+        loss_sums[0], loss_sums[1] = batch_sums[0], batch_sums[1]
         lr = cast_like(at(spec.schedule, t), w)
         n_rows = cast_like(n, w)
         for k in range(count):
