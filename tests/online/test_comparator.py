@@ -6,7 +6,24 @@ import numpy as np
 import pytest
 import scipy
 
-from adagrad_nb import L1, L2, Box, ElasticNet, Hinge, L1Ball, L2Ball, NonNegative, Simplex, best_fixed, fit_linear
+from adagrad_nb import (
+    L1,
+    L2,
+    Absolute,
+    Box,
+    ElasticNet,
+    EpsilonInsensitive,
+    Hinge,
+    L1Ball,
+    L2Ball,
+    NonNegative,
+    Perceptron,
+    Quantile,
+    Simplex,
+    best_fixed,
+    fit_linear,
+)
+from adagrad_nb.online import comparator
 from adagrad_nb.online.smoothed_losses import evaluate_losses
 from adagrad_nb.records.domains import contains, project
 
@@ -91,6 +108,35 @@ def test_losses_with_kinks(loss, tol, rows, rng):
         for direction in rng.normal(size=(20, N_FEATURES)):
             value = objective(*rows, loss, penalty_value, best.coef + size * direction)
             assert value >= best.objective - best.gap
+
+
+@pytest.mark.parametrize("loss", [Hinge(), Absolute(), EpsilonInsensitive(0.3), Quantile(0.8), Perceptron()], ids=str)
+@pytest.mark.parametrize("intercept", [False, True], ids=["", "intercept"])
+def test_linear_programs_have_no_gap(loss, intercept, rows, rng, monkeypatch):
+    X, y = rows
+    weight = rng.integers(0, 3, N_ROWS).astype(float)
+
+    def value(best, move=0.0):
+        p = X @ (best.coef + move) + best.intercept
+        losses = [loss.value(float(a), float(b)) for a, b in zip(y, p, strict=True)]
+        return np.average(losses, weights=weight) + 0.05 * np.abs(best.coef + move).sum()
+
+    options = {"loss": loss, "penalty": L1(0.05), "intercept": intercept, "sample_weight": weight}
+    best = best_fixed(X, y, **options, tol=1e-10)
+    assert best.objective == pytest.approx(value(best), rel=1e-12)
+    assert 0 <= best.gap < 1e-11
+    for size in (1e-3, 0.1, 1.0):
+        for direction in rng.normal(size=(10, N_FEATURES)):
+            assert value(best, size * direction) >= best.objective - best.gap
+    monkeypatch.setattr(comparator, "LP_VALUES", 0)
+    smoothed = best_fixed(X, y, **options, tol=1e-2)
+    assert best.objective - 1e-9 <= smoothed.objective <= best.objective + smoothed.gap
+
+
+def test_a_linear_program_without_a_penalty(rows):
+    best = best_fixed(*rows, loss="hinge", intercept=True, tol=1e-10)
+    assert best.gap < 1e-11
+    assert best.radius < math.inf
 
 
 def test_intercept_and_sample_weights(rows, rng):
