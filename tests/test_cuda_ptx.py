@@ -219,6 +219,11 @@ def cases(dtype):
     return found
 
 
+def test_numpy_is_left_as_it_was():
+    """The import of numba-cuda needs a function that NumPy 2.5 has removed."""
+    assert hasattr(np, "row_stack") == (np.lib.NumpyVersion(np.__version__) < "2.5.0")
+
+
 @pytest.mark.parametrize("name", cases(np.dtype("f4")))
 def test_float32_kernels_have_no_doubles_and_no_calls(name):
     code = ptx(*cases(np.dtype("f4"))[name])
