@@ -29,7 +29,7 @@ def normal(rng, *shape):
 @pytest.mark.parametrize("duplicates", DUPLICATES)
 @pytest.mark.parametrize("width", [0, 3])
 def test_long_lists_of_indices(width, duplicates, rng):
-    """The sort exchanges numbers of several blocks of threads."""
+    """Several blocks of threads sort."""
     shape = (width,) if width else ()
     x, where = normal(rng, 700, *shape), rng.integers(0, 700, 3000)
     g = [(where.astype(kind), normal(rng, where.size, *shape)) for kind in (np.int64, np.int32)]
@@ -39,11 +39,11 @@ def test_long_lists_of_indices(width, duplicates, rng):
     assert_same(state.slots[0], host_state.slots[0], 64)
 
 
-@pytest.mark.parametrize("m", [511, 512, 513, 5000])
-def test_the_sort_of_long_lists(m, rng):
-    where = rng.integers(0, 70_000, m)
-    leaf = init(copy_to_device(np.zeros(70_000))).leaves[0]
-    sorted_, order = sort_indices(leaf, copy_to_device(where), 70_000)
+@pytest.mark.parametrize(("m", "n"), [(1024, 2**33), (1025, 1), (1025, 70_000), (5000, 300)])
+def test_the_sort_of_long_lists(m, n, rng):
+    where = rng.integers(0, n, m)
+    leaf = init(copy_to_device(np.zeros(3))).leaves[0]
+    sorted_, order = sort_indices(leaf, copy_to_device(where), n)
     np.testing.assert_array_equal(copy_to_host(order), np.argsort(where, kind="stable"))
     np.testing.assert_array_equal(copy_to_host(sorted_), np.sort(where))
 
@@ -191,6 +191,23 @@ def test_a_captured_step_equals_an_eager_one(torch, rng):
     for _ in range(3):
         update(y, g, eager, out=(y, eager))
     assert torch.equal(x, y)
+
+
+@pytest.mark.parametrize("duplicates", DUPLICATES)
+def test_replays_of_a_captured_sparse_step(duplicates, torch, rng):
+    """Without the check of the indices, replays see other indices and values in the same memory."""
+    host_x, lists = normal(rng, 200), [(rng.integers(0, 200, 1500), normal(rng, 1500)) for _ in range(2)]
+    x, (where, values) = torch.from_numpy(host_x).cuda(), [torch.from_numpy(part).cuda() for part in lists[0]]
+    options = {"lr": 0.01, "duplicates": duplicates}
+    state, host_state = init(x, **options), init(host_x, **options)
+    graph = capture(torch, lambda: update(x, (where, values), state, out=(x, state), check=False))
+    where.copy_(torch.from_numpy(lists[1][0]))
+    values.copy_(torch.from_numpy(lists[1][1]))
+    graph.replay()
+    torch.cuda.synchronize()
+    for g in (lists[0], lists[0], lists[1]):
+        update(host_x, g, host_state, out=(host_x, host_state))
+    np.testing.assert_allclose(x.cpu().numpy(), host_x, rtol=1e-4, atol=1e-5)
 
 
 def test_a_schedule_is_not_captured(torch):
