@@ -98,7 +98,8 @@ class DeviceLeaf(Leaf):
         g_address = arrays.plain_address(g, shape, dtype, strides)
         if not (x_address and g_address):
             return False
-        if x_address != g_address and abs(x_address - g_address) < self.size * dtype.itemsize:
+        n_bytes = self.size * dtype.itemsize
+        if abs(x_address - g_address) < n_bytes and (x_address != g_address or self.group_size > 1):
             return False
         stream = arrays.common_stream(x, g)
         if stream is None:

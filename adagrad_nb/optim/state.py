@@ -195,7 +195,7 @@ class State:
         is_plain = (
             leaf is not None
             and (leaf.is_repeatable if leaf.on_device else len(leaf.shape) == 1 and not leaf.needs_reduction)
-            and leaf.group_size == 1
+            and (leaf.group_size == 1 or leaf.on_device)
             and not leaf.has_matrices
             and leaf.applied_log_decay is None
             and self.options.domain is None

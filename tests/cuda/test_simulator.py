@@ -445,6 +445,20 @@ def test_steps_in_place(transforms, dtype, rng):
     assert state.t == 6
 
 
+def test_row_steps_in_place(dtype, rng):
+    """Repeated steps with shared accumulators take new gradients, also x itself, which is copied."""
+    x, *gradients = rng.normal(size=(4, 3, 5)).astype(dtype)
+    device = copy_to_device(x)
+    state, expected = init(device, RowAdagrad()), init(x, RowAdagrad())
+    for g in gradients:
+        update(device, copy_to_device(g), state, out=(device, state))
+        x, expected = update(x, g, expected)
+    update(device, device, state, out=(device, state))
+    x, expected = update(x, x, expected)
+    assert_same(device, x, 16)
+    assert_same(state.slots[0], expected.slots[0], 16)
+
+
 def test_steps_of_many_arrays_in_place(dtype, rng):
     """Repeated steps take the same lists, new gradients and other arrays."""
     x, *g = [[rng.normal(size=shape).astype(dtype) for shape in SHAPES] for _ in range(4)]
