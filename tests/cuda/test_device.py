@@ -164,7 +164,7 @@ def test_replays_of_a_captured_step(transforms, sizes, torch, rng):
         np.testing.assert_allclose(tensor.cpu().numpy(), host, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("duplicates", ["merge", "sequential"])
+@pytest.mark.parametrize("duplicates", DUPLICATES)
 def test_replays_of_a_captured_sparse_step(duplicates, torch, rng):
     """Replays sort new indices in the same memory."""
     host_x, where, values = normal(rng, 2000), rng.integers(0, 2000, 3000), normal(rng, 3000)
@@ -191,23 +191,6 @@ def test_a_captured_step_equals_an_eager_one(torch, rng):
     for _ in range(3):
         update(y, g, eager, out=(y, eager))
     assert torch.equal(x, y)
-
-
-@pytest.mark.parametrize("duplicates", DUPLICATES)
-def test_replays_of_a_captured_sparse_step(duplicates, torch, rng):
-    """Without the check of the indices, replays see other indices and values in the same memory."""
-    host_x, lists = normal(rng, 200), [(rng.integers(0, 200, 1500), normal(rng, 1500)) for _ in range(2)]
-    x, (where, values) = torch.from_numpy(host_x).cuda(), [torch.from_numpy(part).cuda() for part in lists[0]]
-    options = {"lr": 0.01, "duplicates": duplicates}
-    state, host_state = init(x, **options), init(host_x, **options)
-    graph = capture(torch, lambda: update(x, (where, values), state, out=(x, state), check=False))
-    where.copy_(torch.from_numpy(lists[1][0]))
-    values.copy_(torch.from_numpy(lists[1][1]))
-    graph.replay()
-    torch.cuda.synchronize()
-    for g in (lists[0], lists[0], lists[1]):
-        update(host_x, g, host_state, out=(host_x, host_state))
-    np.testing.assert_allclose(x.cpu().numpy(), host_x, rtol=1e-4, atol=1e-5)
 
 
 def test_a_schedule_is_not_captured(torch):
