@@ -88,6 +88,44 @@ def _instruction(statement):
     return Instruction(tuple(operation.replace("::", ":").split(".")), _operands(rest), guard)
 
 
+def _functions(image):
+    """Return the functions that kernels call: name -> (names of the parameters, statements)."""
+    found = {}
+    for match in re.finditer(r"\.func\s+\([^)]*\)\s*(\w+)\s*\(([^)]*)\)\s*\{", image):
+        body = image[match.end() : image.index("\n}", match.end())]
+        found[match[1]] = re.findall(r"\.param\s+\.\w+\s+(\w+)", match[2]), list(_statements(body))
+    return found
+
+
+def _inline(statements, functions):
+    """Yield the statements of a kernel with the bodies of the functions instead of their calls."""
+    variables, n_calls = {}, 0
+    for statement in statements:
+        if match := re.match(r"\.param\s+\.(\w+)\s+(\w+)$", statement):
+            variables[match[2]] = f"%{match[2]}"
+            yield f".reg .{match[1]} %{match[2]}"
+        elif statement.startswith("call"):
+            result, function, *arguments = re.findall(r"[\w$]+", statement.partition(" ")[2])
+            n_calls += 1
+            names = dict(zip(functions[function][0], (variables[name] for name in arguments), strict=True))
+            for inner in functions[function][1]:
+                inner = re.sub(r"%(?!n?(tid|ctaid)\b|laneid)(\w+)", rf"%call{n_calls}_\2", inner)
+                inner = re.sub(r"\$(\w+)", rf"$call{n_calls}_\1", inner)
+                inner = re.sub(r"\bret$", f"bra $call{n_calls}_end", inner)
+                yield _move_parameter(inner, names | {"func_retval0": variables[result]})
+            yield f"$call{n_calls}_end:"
+        else:
+            yield _move_parameter(statement, variables)
+
+
+def _move_parameter(statement, variables):
+    """Return a load or store of a parameter of a call as a copy of registers, and other statements unchanged."""
+    if match := re.match(r"st\.param\.(\w+)\s+\[(\w+)\+?\d*\],\s*(\S+)$", statement):
+        return f"mov.{match[1]} {variables[match[2]]}, {match[3]}"
+    match = re.match(r"ld\.param\.(\w+)\s+(\S+),\s*\[(\w+)\+?\d*\]$", statement)
+    return f"mov.{match[1]} {match[2]}, {variables[match[3]]}" if match and match[3] in variables else statement
+
+
 class Kernel:
     """Code of a kernel: its parameters, registers, shared memory and basic blocks."""
 
@@ -104,7 +142,7 @@ class Kernel:
             self.shared_size += int(size)
         self.register_types, self.register_numbers = {}, {}
         self.constants = {}
-        self.blocks = self._split(_statements(rest[: rest.index("\n}")]))
+        self.blocks = self._split(_inline(_statements(rest[: rest.index("\n}")]), _functions(image)))
 
     def _split(self, statements):
         """Return the basic blocks of the statements."""
