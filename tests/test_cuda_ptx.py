@@ -232,6 +232,8 @@ def test_float32_kernels_have_no_doubles_and_no_calls(name):
     ]  # .param: an argument that no loop reads
     assert bool(computed) == (name in DOUBLE), computed[:3]
     assert "ld." in code or name == "fill"
+    if name.startswith("learn bias"):  # all threads of a warp must meet at one shuffle: one in each of two loops
+        assert code.count("shfl.sync") == 2
     if name in SCORES:  # the losses of outputs are only summed in doubles
         conversions = {"cvt.f64.f32", "ld.global.f64", "st.global.f64"}
         assert set(re.findall(r"[a-z.]+\.f64(?:\.f32)?", code)) <= conversions | {"add.f64"}

@@ -96,7 +96,11 @@ def block_sum(shared, value):
     if lane == 0:
         shared[cuda.threadIdx.x >> LOG2_WARP_SIZE] = value
     cuda.syncthreads()
-    return lane_sum(shared[lane] if lane < n_warps else shared.dtype.type(0), n_lanes)
+    # A conditional expression would be compiled into two copies of the shuffles from Python 3.12 on.
+    value = shared.dtype.type(0)
+    if lane < n_warps:
+        value = shared[lane]
+    return lane_sum(value, n_lanes)
 
 
 @cuda.jit(device=True)
@@ -109,7 +113,7 @@ def block_max(shared, value):
     if lane == 0:
         shared[cuda.threadIdx.x >> LOG2_WARP_SIZE] = value
     cuda.syncthreads()
-    return lane_max(shared[lane if lane < n_warps else 0], n_lanes)
+    return lane_max(shared[min(lane, n_warps - 1)], n_lanes)
 
 
 @cuda.jit(device=True)

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import tempfile
 
-import numpy as np
+from adagrad_nb.cuda.arrays import import_cuda
 
 from .machine import Machine
 
@@ -38,8 +38,6 @@ def build_driver():
 @functools.cache
 def install():
     """Make numba-cuda use the emulator in this process, which must not have loaded a driver yet; return the machine."""
-    if not hasattr(np, "row_stack"):  # numba-cuda 0.30 looks it up, and NumPy 2.5 has removed it
-        np.vstack = np.vstack
     driver = ctypes.CDLL(build_driver(), ctypes.RTLD_GLOBAL)  # cuda-bindings finds the loaded library by its name
     machine = Machine(driver)
 
@@ -51,6 +49,7 @@ def install():
     machine.launcher = launch  # keeps it alive
     driver.emulator_set_launcher(launch)
 
+    import_cuda()
     from cuda.core import ObjectCode
     from numba.cuda.codegen import CUDACodeLibrary
 
