@@ -83,7 +83,7 @@ def kdd(np, read_csv, path):
     width = max(chunk.X.shape[1] for chunk in chunks)
     parts = [sp.csr_array((c.X.data, c.X.indices, c.X.indptr), shape=(c.X.shape[0], width)) for c in chunks]
     X = sp.csr_array(sp.vstack(parts))
-    y = np.concatenate([np.where(np.asarray(chunk.y) == "normal.", -1.0, 1.0) for chunk in chunks])
+    y = np.concatenate([np.where(np.char.startswith(chunk.y, "normal"), -1.0, 1.0) for chunk in chunks])
     scale = abs(X).max(axis=0).toarray().ravel()
     X = sp.csr_array(X @ sp.diags_array(1 / np.maximum(scale, 1e-30)))
     order = np.random.default_rng(0).permutation(y.size)
