@@ -35,7 +35,7 @@ def main():
 
     from adagrad_nb import fit_linear
 
-    n_rows, growths, n_runs = (100_000, (1,), 1) if quick else (4_000_000, (1, 16, 64), 5)
+    n_rows, growths, n_runs = (100_000, (1,), 1) if quick else (4_000_000, (1, 4), 3)
     test = make_partition(10**5, 50_000)[0]
     options = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": None, "dashboard_address": ":0"}
     with LocalCluster(**options) as cluster, Client(cluster) as client:
