@@ -20,7 +20,10 @@ def main():
     X, y = load_svmlight(DATA / "a9a.xz", n_features=123)
     X_test, y_test = load_svmlight(DATA / "a9a.t.xz", n_features=123)
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster, Client(cluster) as client:
-        rows, labels = da.from_array(X.toarray().astype(np.float32), chunks=(8192, -1)), da.from_array(y, chunks=8192)
+        rows, labels = (
+            da.from_array(X[:16384].toarray().astype(np.float32), chunks=(4096, -1)),
+            da.from_array(y[:16384], chunks=4096),
+        )
         model = fit_linear(client, rows, labels, lr=0.5, round_growth=4)
         print(model, "test log-loss", round(model.mean_loss(X_test, y_test), 4))
         accuracy = (predict(client, model, rows) == labels).mean().compute()
