@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from ...compiler.intrinsics import prefetch
-from ...compiler.jit import borrow_arrays, force_inline, jit, jitable, load, method, reassociating
+from ...compiler.jit import borrow_arrays, cast_like, force_inline, jit, jitable, load, method, reassociating
 from ...compiler.simd import accumulate_entry, safe_divide, select
 from ...records.rules import preconditioner
 from .lazy import (
@@ -94,7 +94,7 @@ class WithLedger(NamedTuple):
                 first, s = time_of(self.lazy, ledger.last_update, i), load(slots, k)
                 numbers.penalty[k] = _penalty_until(self.lazy, spec, weights.w[i], s, first, t, i)
         z, p, h = slope
-        ledger.totals[LINEAR_LOSS] += float(z) * p
+        ledger.totals[LINEAR_LOSS] += cast_like(z, ledger.totals) * p
         if has_penalty(self.lazy):
             ledger.totals[PENALTY] += _sum_first(numbers.penalty, columns.shape[0])
         ledger.totals[WEIGHT] += h

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from ...compiler.jit import coordinate_of, jit, load
+from ...compiler.jit import cast_like, coordinate_of, jit, load
 from ...records.coordinate import update_at
 from ...records.penalties import value
 from ...records.rules import preconditioner
@@ -34,13 +34,14 @@ def update_recorded(update, where, x, g, s, lr, t, ledger):
     z, squares, lower, upper, energy, h, n_penalties, totals = arrays
     for k in range(g.shape[0]):
         i = coordinate_of(where, k)
-        xi, gk, before = float(x[i]), float(g[k]), h[i]
+        # In double precision; Numba's float() keeps float32.
+        xi, gk, before = cast_like(x[i], totals), cast_like(g[k], totals), h[i]
         totals[LINEAR_LOSS] += gk * xi
         totals[PENALTY] += value(update.penalty, x[i], i)
         n_penalties[i] += 1.0
         lower[i], upper[i] = min(lower[i], xi), max(upper[i], xi)
         update_at(update, x, g, s, lr, t, i, k)
-        after = float(preconditioner(update.rule, load(s, i)))
+        after = cast_like(preconditioner(update.rule, load(s, i)), totals)
         if gk != 0:
             z[i] += gk
             squares[i] += gk * gk
