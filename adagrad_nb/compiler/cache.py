@@ -20,6 +20,7 @@ import pathlib
 import pickle
 import re
 import shutil
+import sys
 import tempfile
 import time
 
@@ -107,7 +108,8 @@ def describe_type(kind):
 class KernelCache(_Cache):
     """Disk cache of one kernel, for Numba's dispatcher."""
 
-    versions: tuple[str, ...] = (numba.__version__, llvmlite.__version__)  # of the compilers, which are part of the key
+    # Part of the key.  Machine code calls the C interface of one version of Python.
+    versions: tuple[str, ...] = (numba.__version__, llvmlite.__version__, sys.implementation.cache_tag)
 
     def __init__(self, py_func):
         self.py_func = py_func

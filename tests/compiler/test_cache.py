@@ -162,6 +162,16 @@ def test_options_of_numba_are_part_of_the_key(tmp_path, monkeypatch):
     assert len(cached_files(tmp_path)) == 2
 
 
+@needs_compiler
+def test_versions_are_part_of_the_key(tmp_path, monkeypatch):
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
+    assert sys.implementation.cache_tag in cache.KernelCache.versions
+    _compile(cache.PACKAGE / "compiler" / "made.py")(1.0)
+    monkeypatch.setattr(cache.KernelCache, "versions", ("other",))
+    _compile(cache.PACKAGE / "compiler" / "made.py")(1.0)
+    assert len(cached_files(tmp_path)) == 2
+
+
 def test_types_of_equal_names_are_told_apart_by_their_module():
     def define(module):
         class Mine(NamedTuple):
