@@ -325,10 +325,9 @@ class MultiOutputDeviceTrainer(DeviceTrainer):
         arrays.launch_kernel(
             gpu.cuda_learn_multi, g.size, self._spec, self.weights, self.rate_factors, columns, g, n_rows, lr, t
         )
-        if self.weights.last_update != ():
-            arrays.launch_kernel(
-                gpu.set_last_updates, columns.size, self._spec, self.weights.last_update, columns, t + 1
-            )
+        last_update = self.weights.last_update  # an array, or arrays with those of an average; () without lazy updates
+        if not isinstance(last_update, tuple) or last_update:
+            arrays.launch_kernel(gpu.set_last_updates, columns.size, self._spec, last_update, columns, t + 1)
 
 
 def learn_on_device(trainer, X, y, weight, order, loss_sums):

@@ -147,7 +147,7 @@ def _byte_span(array):
 
 
 def _device_span(array):
-    """Return the span of a contiguous device array; in the simulator, and for other layouts, one that is its own."""
+    """Return the span of a contiguous device array; for other layouts, one that is its own."""
     spec = arrays.array_spec(array)
     low = arrays.data_pointer(array) if spec.size else 0
     if not low or not arrays.is_contiguous(array):
