@@ -37,7 +37,7 @@ class Rosenbrock(NamedTuple):
     >>> import numpy as np
     >>> from adagrad_nb import minimize_adagrad
     >>> from adagrad_nb.testing import Rosenbrock
-    >>> res = minimize_adagrad(Rosenbrock(), np.zeros(10), lr=1.0, maxiter=100_000)
+    >>> res = minimize_adagrad(Rosenbrock(), np.zeros(4), lr=1.0)
     >>> bool(res.fun < 1e-4)
     True
     """

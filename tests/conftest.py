@@ -59,7 +59,8 @@ LOGIC_MODULES = {
     "test_target_scaling",
 }
 COMPILED_FOLDERS = {"linear", "records", "optim", "minimize", "online", "experiments"}
-INTERPRETED_SHARE = 1 / 3  # of the same cases with the JIT off
+INTERPRETED_SHARE = 1 / 5  # of the same cases with the JIT off
+SIMULATED_SHARE = 1 / 2  # of the cases of a parametrised test in the CUDA simulator
 EMULATED_SHARE = 1 / 8  # of the cases of a parametrised test in the CUDA emulator
 COMPILED_SHARE = 1 / 15  # of the cases of a parametrised test in `COMPILED_FOLDERS` or test_sklearn
 UNTRACED = pytest.StashKey[bool]()
@@ -70,15 +71,16 @@ def pytest_collection_modifyitems(config, items):
 
     The compiled lane runs a share of the cases of the tests in `COMPILED_FOLDERS`, always the same ones, no test of
     `LOGIC_MODULES` or that interprets its kernels, and no example of a docstring.  ADAGRAD_NB_EXHAUSTIVE=1 runs all of
-    them.  The CUDA emulator runs a share of its cases.  The lane with the JIT off runs a larger share of those of the
-    compiled lane.  It leaves out the tests marked `compiled_only`, and the examples of the README, which learn from all
-    of a9a, a dozen times.  It measures coverage in a share of the cases of `MANY_TYPES` and not in examples, because
-    tracing makes loops three times slower.
+    them.  The CUDA simulator and the CUDA emulator run shares of their cases.  The lane with the JIT off runs a larger
+    share of those of the compiled lane.  It leaves out the tests marked `compiled_only`, and the examples of the
+    README, which learn from all of a9a, a dozen times.  It measures coverage in a share of the cases of `MANY_TYPES`
+    and not in examples, because tracing makes loops three times slower.
     """
     if numba.config.DISABLE_JIT:
         dropped = {item for item in items if item.get_closest_marker("compiled_only") or item.path.name == "README.md"}
         if os.environ.get("ADAGRAD_NB_EXHAUSTIVE") != "1":
             dropped |= _cases_beyond(INTERPRETED_SHARE, items, _has_kernels)
+            dropped |= _cases_beyond(SIMULATED_SHARE, items, lambda item: item.path.parent.name == "cuda")
         if config.pluginmanager.hasplugin("_cov"):
             untraced = _cases_beyond(SHARE, items, lambda item: item.path.stem in MANY_TYPES)
             untraced.update(item for item in items if isinstance(item, pytest.DoctestItem))

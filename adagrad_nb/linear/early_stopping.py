@@ -38,8 +38,8 @@ class EarlyStopping(NamedTuple):
     --------
     >>> import numpy as np
     >>> from adagrad_nb import EarlyStopping, fit_linear
-    >>> X = np.random.default_rng(0).normal(size=(500, 40))
-    >>> y = X[:, 0] + np.random.default_rng(1).normal(size=500) > 0
+    >>> X = np.random.default_rng(0).normal(size=(200, 20))
+    >>> y = X[:, 0] + np.random.default_rng(1).normal(size=200) > 0
     >>> model = fit_linear(X, y, lr=0.5, passes=1000, early_stopping=EarlyStopping(n_iter_no_change=3))
     >>> losses = model.pass_losses
     >>> len(losses) < 1000, min(losses) < losses[0]

@@ -131,6 +131,7 @@ def test_the_blend_minimises_the_loss_of_the_sample():
         assert min(loss(0), loss(0.9)) - blended_loss >= -1e-9
 
 
+@pytest.mark.compiled_only("40 seconds in pure Python")
 def test_a_penalty_keeps_zeros_and_its_balance():
     models = parts(penalty=L1(0.1))
     zero = np.all([model.coef == 0 for model in models], axis=0)
