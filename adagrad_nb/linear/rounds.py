@@ -302,16 +302,15 @@ def add_changes(changes: Sequence[Change], n_features: int) -> Change:
     if len(changes) == 1:
         return first
     columns = _union([change.columns for change in changes], n_features)
-    n = n_features if columns is None else columns.size
+    all_columns = _all_columns(n_features) if columns is None else columns
+    n = all_columns.size
     growth, terms = (np.zeros((part.shape[0], n), part.dtype) for part in (first.growth, first.terms))
     for change in changes:
-        if change.columns is None or (columns is not None and change.columns.size == n):
-            growth += change.growth
-            terms += change.terms
-        else:
-            at = change.columns if columns is None else np.searchsorted(columns, change.columns)
-            growth[:, at] += change.growth
-            terms[:, at] += change.terms
+        for values, totals in ((change.growth, growth), (change.terms, terms)):
+            if change.columns is None or change.columns.size == n:
+                totals += values
+            else:
+                kernels.add_at_columns(all_columns, change.columns, values, totals)
     total = Change(
         columns, growth, terms, np.concatenate([change.n_updates for change in changes]),
         np.concatenate([change.bias for change in changes]),

@@ -499,6 +499,17 @@ def sum_changes(spec, start, trained, columns, span, growth, terms):
 
 
 @jit
+def add_at_columns(all_columns, columns, values, totals):
+    """totals[:, p] += values[:, k] with all_columns[p] = columns[k]; both lists increase"""
+    p = 0
+    for k in range(columns.shape[0]):
+        while all_columns[p] != columns[k]:
+            p += 1
+        for row in range(values.shape[0]):
+            totals[row, p] += values[row, k]
+
+
+@jit
 def finish_sums(spec, weights, results, columns, terms, t):
     """average[j], sum_minus_average[j], G = merged results of coordinate columns[j]; `growth` becomes G"""
     n_workers, n = results.n_updates.shape[0], 0
