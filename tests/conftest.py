@@ -22,32 +22,6 @@ import numba  # noqa: E402
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
-# Modules whose cases differ in the types of records: each compiles kernels of its own, for seconds.
-MANY_TYPES = {
-    "test_averaging",
-    "test_baseline",
-    "test_checkpoint",
-    "test_default_options",
-    "test_dual_averaging",
-    "test_fit",
-    "test_global_rules",
-    "test_hostile_files",
-    "test_lazy",
-    "test_merging",
-    "test_mini_batch",
-    "test_model_file",
-    "test_multi_output_model",
-    "test_named_rows",
-    "test_old_files",
-    "test_one_row",
-    "test_rate_search",
-    "test_rate_search_classes",
-    "test_regret_sums",
-    "test_scaled_rows",
-    "test_step",
-    "test_workers",
-}
-SHARE = 1 / 6  # of the cases of a parametrised test in `MANY_TYPES`
 # Tests of logic above the kernels, which other modules compile.
 LOGIC_MODULES = {
     "test_baseline",
@@ -63,7 +37,6 @@ INTERPRETED_SHARE = 1 / 5  # of the same cases with the JIT off
 SIMULATED_SHARE = 1 / 2  # of the cases of a parametrised test in the CUDA simulator
 EMULATED_SHARE = 1 / 8  # of the cases of a parametrised test in the CUDA emulator
 COMPILED_SHARE = 1 / 15  # of the cases of a parametrised test in `COMPILED_FOLDERS` or test_sklearn
-UNTRACED = pytest.StashKey[bool]()
 
 
 def pytest_collection_modifyitems(config, items):
@@ -73,19 +46,13 @@ def pytest_collection_modifyitems(config, items):
     `LOGIC_MODULES` or that interprets its kernels, and no example of a docstring.  ADAGRAD_NB_EXHAUSTIVE=1 runs all of
     them.  The CUDA simulator and the CUDA emulator run shares of their cases.  The lane with the JIT off runs a larger
     share of those of the compiled lane.  It leaves out the tests marked `compiled_only`, and the examples of the
-    README, which learn from all of a9a, a dozen times.  It measures coverage in a share of the cases of `MANY_TYPES`
-    and not in examples, because tracing makes loops three times slower.
+    README, which learn from all of a9a, a dozen times.
     """
     if numba.config.DISABLE_JIT:
         dropped = {item for item in items if item.get_closest_marker("compiled_only") or item.path.name == "README.md"}
         if os.environ.get("ADAGRAD_NB_EXHAUSTIVE") != "1":
             dropped |= _cases_beyond(INTERPRETED_SHARE, items, _has_kernels)
             dropped |= _cases_beyond(SIMULATED_SHARE, items, lambda item: item.path.parent.name == "cuda")
-        if config.pluginmanager.hasplugin("_cov"):
-            untraced = _cases_beyond(SHARE, items, lambda item: item.path.stem in MANY_TYPES)
-            untraced.update(item for item in items if isinstance(item, pytest.DoctestItem))
-            for item in untraced:
-                item.stash[UNTRACED] = True
     elif os.environ.get("ADAGRAD_NB_EXHAUSTIVE") == "1":
         return
     elif os.environ.get("ADAGRAD_NB_EMULATE_CUDA") == "1":
@@ -99,19 +66,6 @@ def pytest_collection_modifyitems(config, items):
         dropped |= _cases_beyond(COMPILED_SHARE, items, _has_kernels)
     config.hook.pytest_deselected(items=[item for item in items if item in dropped])
     items[:] = [item for item in items if item not in dropped]
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item):
-    """Leave the cases beyond the share out of the coverage; in workers of xdist, `no_cover` of pytest-cov does not."""
-    if not item.stash.get(UNTRACED, False):
-        return (yield)
-    trace = sys.gettrace()
-    sys.settrace(None)
-    try:
-        return (yield)
-    finally:
-        sys.settrace(trace)
 
 
 def _has_kernels(item):

@@ -27,15 +27,26 @@ class Cluster:
 
     nodes = (1, 2, 10, 100, 1000)
     n_rows, n_values, n_features = 10**9, 75, 2**24
+    n_learners = None  # one for each machine
     itemsize = 4  # float32
     seconds_per_row_read = 600 / 700e6  # 8 bytes of svmlight text a value, at 700 MB/s
     seconds_per_value = 5e-9  # training; 2.4 to 10 ns, depending on the caches
     seconds_per_feature = 20e-9  # copy of a model, collection of the change, and its part of the merge
+    seconds_per_share = 2e-3  # checks and objects of a learner
     seconds_per_add = 4e-9  # of one feature of one child in a node of the tree
     bandwidth = 1.25e9  # bytes a second of one machine: 10 Gbit/s
     latency = 2e-3  # seconds from the end of a task to the start of the next one on another machine
     seconds_per_task = 0.5e-3  # of Dask's scheduler
     zipf_share = 0.5  # of the features that the rows of a round touch, relative to as many different ones as values
+
+
+class Processes(Cluster):
+    """The same model for the processes and rows of ``dask_processes.py``, which measures them."""
+
+    nodes = (1, 2)
+    n_rows, n_values, n_features = 4 * 10**6, 41, 47_000
+    n_learners = 16
+    seconds_per_row_read = 0.0  # the rows are in memory
 
 
 def main():
@@ -46,7 +57,8 @@ def main():
     for name, data in data_sets(options).items():
         learners = QUICK if options.quick else LEARNERS
         results[name] = simulate(name, data, [k for k in learners if k * 8 <= data[1].size])
-    print_times(rounds)
+    print_times(rounds, Cluster, (10, 64, None))
+    print_times(rounds, Processes, (1, 4))
     if options.picture:
         draw(results, options.picture)
 
@@ -157,26 +169,25 @@ def refined_loss(model, x, X, y):
     return model.loss_of_scores(y, X @ x[:-1] + x[-1])
 
 
-def print_times(rounds):
+def print_times(rounds, c, growths):
     """Print the predicted seconds for each number of nodes."""
-    c = Cluster
     print(f"\nPredicted time of one pass over {c.n_rows:.0e} rows of {c.n_values} values, {c.n_features} features")
-    names = ["a round of t/10 rows", "a round of t/64 rows", "one merge"]
+    names = ["one merge" if growth is None else f"rounds of t/{growth} rows" for growth in growths]
     print("nodes  " + "   ".join(f"{name:>28}" for name in names) + "  (seconds, rounds, speed-up)")
-    one = c.n_rows * (c.n_values * c.seconds_per_value + c.seconds_per_row_read)
+    ones = [predict(rounds, c, 1, growth)[0] for growth in growths]
     for n in c.nodes:
         cells = []
-        for growth in (10, 64, None):
-            seconds, count = predict(rounds, n, growth)
-            cells.append(f"{seconds:10.0f} {count:8d} {one / seconds:8.1f}x")
+        for growth, one in zip(growths, ones, strict=True):
+            seconds, count = predict(rounds, c, n, growth)
+            cells.append(f"{seconds:10.1f} {count:8d} {one / seconds:8.1f}x")
         print(f"{n:5d}  " + "   ".join(cells))
 
 
-def predict(rounds, n_nodes, growth):
-    """Return the predicted seconds of a pass on `n_nodes` machines with one learner each, and the number of rounds."""
-    c = Cluster
+def predict(rounds, c, n_nodes, growth):
+    """Return the predicted seconds of a pass on `n_nodes` machines, and the number of rounds."""
     row, seconds = c.n_values * c.seconds_per_value, c.n_rows * c.seconds_per_row_read / n_nodes
-    if n_nodes == 1:
+    n_learners = c.n_learners or n_nodes
+    if n_learners == 1:
         return seconds + c.n_rows * row, 1
     t = count = 0
     if growth is not None:
@@ -184,24 +195,26 @@ def predict(rounds, n_nodes, growth):
         seconds += t * row
     while t < c.n_rows:
         n = c.n_rows - t if growth is None else min(t // growth + 1, c.n_rows - t)
-        depth = max(1, math.ceil(math.log(n_nodes, rounds.FAN_IN)))
-        seconds += n / n_nodes * row + c.n_features * c.seconds_per_feature
-        for level in range(depth):
-            children = min(rounds.FAN_IN, n_nodes)
-            features = touched_features(n * min(1, rounds.FAN_IN**level / n_nodes))
+        own_learners = n_learners / n_nodes
+        seconds += n / n_nodes * row + own_learners * (c.n_features * c.seconds_per_feature + c.seconds_per_share)
+        n_sums, n_tasks, remote = n_learners, n_learners + 2, 1 - 1 / n_nodes
+        while n_sums > 1:
+            children, features = min(rounds.FAN_IN, n_sums), touched_features(c, n / n_sums)
+            n_sums = math.ceil(n_sums / rounds.FAN_IN)
             size = features * 3 * c.itemsize + (4 * features if features < c.n_features else 0)
-            seconds += children * (size / c.bandwidth + features * c.seconds_per_add) + c.latency
-        size = touched_features(n) * 2 * c.itemsize
+            one_sum = children * (remote * size / c.bandwidth + features * c.seconds_per_add)
+            seconds += math.ceil(n_sums / n_nodes) * one_sum + c.latency
+            n_tasks += n_sums
+        size = touched_features(c, n) * 2 * c.itemsize
         seconds += size / c.bandwidth * math.log2(n_nodes) + c.latency  # from machine to machine
-        seconds += c.seconds_per_task * n_nodes * (1 + 1 / (rounds.FAN_IN - 1))
+        seconds += c.seconds_per_task * n_tasks
         t += n
         count += 1
     return seconds, count
 
 
-def touched_features(n_rows):
+def touched_features(c, n_rows):
     """Return the number of features of so many rows."""
-    c = Cluster
     return c.n_features * (1 - math.exp(-c.zipf_share * n_rows * c.n_values / c.n_features))
 
 
