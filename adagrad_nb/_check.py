@@ -107,8 +107,9 @@ def check_bounds_order(name, lower, upper):
 
 def schedule_steps(name, boundaries, values):
     """Raise unless the boundaries increase and there is one value more than boundaries."""
-    if not isinstance(boundaries, tuple) or not isinstance(values, tuple):
-        raise TypeError(f"{name}: boundaries and values must be tuples")
+    for part, value in (("boundaries", boundaries), ("values", values)):
+        if not isinstance(value, tuple):
+            raise TypeError(f"{name}.{part}: got {shorten_repr(value)}; must be a tuple, such as tuple({part})")
     for boundary in boundaries:
         count(f"{name}.boundaries", boundary)
     increasing(f"{name}.boundaries", boundaries)

@@ -480,7 +480,8 @@ class LinearModel:
         AttributeError
             If the model was trained with one learning rate, or searched for it.
         ValueError
-            If the learning rates have a schedule other than `Constant`, which no single number replaces.
+            For an index that is out of range, and if the learning rates have a schedule other than `Constant`, which
+            no single number replaces.
 
         Examples
         --------
@@ -498,7 +499,8 @@ class LinearModel:
         parameters, state = self.parameters, self.parameters.state
         if not isinstance(state.lr.schedule, Constant):
             raise ValueError(f"single_rate: the learning rates have the schedule {state.lr.schedule!r}; use Constant()")
-        index = range(parameters.n_outputs)[index]
+        n = parameters.n_outputs
+        index = _check.count("index", index, -n, n - 1) % n
         new = LinearModel(
             self.n_features, self.dtype, self.loss, state.rule, state.lr.values[index] * state.lr.schedule.lr,
             state.penalty, self.has_intercept, self.average, self.batch_size,

@@ -245,6 +245,8 @@ class Simplex(NamedTuple):
     domain = {"total": "(0, inf)"}
 
     def project(self, x, h):
+        if x.size == 0:
+            raise ValueError("x: has no entries; a Simplex has no point without coordinates")
         order = np.argsort(-h * x, kind="stable")
         levels = (np.cumsum(x[order]) - self.total) / np.cumsum(1.0 / h[order])
         active = order[: _largest_active((h * x)[order], levels) + 1]

@@ -562,3 +562,11 @@ def test_a_value_whose_square_underflows_is_named():
     X = np.random.default_rng(0).normal(size=(50, 2)) * [1e-155, 1.0]
     with pytest.raises(ValueError, match=r"its value \S*e-15\d in column 0 is so small that its square underflows"):
         fit_linear(X, X[:, 1] > 0)
+
+
+@pytest.mark.parametrize("index", [0.5, "a", 2, -3])
+def test_an_invalid_index_of_a_rate(index, rng):
+    X = rng.normal(size=(8, 2))
+    model = fit_linear(X, X[:, 0] > 0, lr=Rates((0.1, 0.5)))
+    with pytest.raises(ValueError, match="^index: got"):
+        model.single_rate(index)

@@ -137,3 +137,8 @@ def test_points_and_metrics_of_any_size(domain, rng):
         gaps = np.diff(np.sort(np.clip(sizes, -1e150, 1e150)))
         if not k % 3 and n > 1 and gaps[-1] > 1e16 * radius and not isinstance(domain, L2Ball):
             assert np.abs(z[np.argmax(sizes)]) == pytest.approx(radius, rel=1e-8)  # Euclidean: the largest entry
+
+
+def test_a_simplex_of_no_coordinates():
+    with pytest.raises(ValueError, match="x: has no entries"):
+        project(Simplex(), np.zeros(0), np.zeros(0))

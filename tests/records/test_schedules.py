@@ -152,6 +152,12 @@ DOMAINS = [
 ]
 
 
+def test_lists_and_arrays_of_steps_are_refused():
+    for schedule, part in ((Piecewise([3], (1.0, 0.1)), "boundaries"), (Piecewise((3,), np.ones(2)), "values")):
+        with pytest.raises(TypeError, match=rf"Piecewise\.{part}: got .*; must be a tuple, such as tuple\({part}\)"):
+            init(np.zeros(2), lr=schedule)
+
+
 @pytest.mark.parametrize(("lr", "message"), DOMAINS, ids=str)
 def test_domain(lr, message):
     with pytest.raises(ValueError, match=f"^{message}"):
