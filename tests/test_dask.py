@@ -113,6 +113,18 @@ def test_the_bits_do_not_depend_on_the_workers_and_their_timing(client, threads,
     assert progress[-1].n_learners == 3  # the first partitions were trained on one by one
 
 
+def test_rounds_are_long_by_default():
+    """Rounds begin when they have a million values, or after the features are covered if their length is given."""
+    from adagrad_nb.dask.fit import plan_of
+
+    model = adagrad_nb.fit_linear(sp.csr_array((0, 1000)), np.empty(0), classes=[0, 1], lr=0.5)
+    sizes, n_values = [10**6] * 4, 40 * 10**6
+    plans = [list(plan_of(sizes, 1, n_values, model, growth)) for growth in (None, 16)]
+    first, given = (next(plan for plan in plans if len(plan.shares) > 1) for plans in plans)
+    assert 1 <= first.n_rows * 10 / rounds.MIN_ROUND_VALUES < 1.01
+    assert given.n_rows < 1000
+
+
 def test_lost_workers_change_nothing(client, expected):
     workers = client.cluster.workers
 

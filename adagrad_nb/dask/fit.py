@@ -132,8 +132,9 @@ def fit_linear(
         Seed or generator for `shuffle`.
     round_growth : int, optional
         A round has as many rows as a `round_growth`-th of the updates so far.  By default four times the number of
-        partitions, at least 10 and at most 64.  A smaller number makes longer rounds: less is sent, and the loss is
-        higher.
+        partitions, at least 10 and at most 64, and the rounds begin when they have a million values each: shorter
+        ones take more time for messages than for training.  A smaller number makes longer rounds: less is sent, and the
+        loss is higher.
     callback : callable, optional
         Called with a `RoundProgress` after each round.  If it raises StopIteration, training ends and the merged model
         of this round is returned.
@@ -194,15 +195,14 @@ def fit_linear(
     summaries = client.gather(client.map(summarize, partitions, is_numbers=is_numbers, pure=False))
     start, start_task = _start_model(model, summaries, options, dtype, classes, is_numbers)
     sizes = [summary.n_rows for summary in summaries]
-    growth = rounds.default_round_growth(sum(size > 0 for size in sizes)) if round_growth is None else round_growth
-    settings = {"sizes": sizes, "passes": passes, "round_growth": growth, "class_weight": repr(class_weight)}
+    settings = {"sizes": sizes, "passes": passes, "round_growth": round_growth, "class_weight": repr(class_weight)}
     settings |= {"shuffle_seed": seed, "n_features": start.n_features}
     n_done, t = 0, start.parameters.t
     if resume is not None:
         columns = start.columns
         start, n_done, t = _read_checkpoint(resume, settings, options)
         start.columns, start_task = columns, None
-    plan = plan_of(sizes, passes, sum(summary.n_values for summary in summaries), start, growth, t)
+    plan = plan_of(sizes, passes, sum(summary.n_values for summary in summaries), start, round_growth, t)
     file = None if checkpoint is None else _CheckpointFile(checkpoint, checkpoint_rounds, settings | {"t": t})
     run = _Run(client, partitions, start, start_task, class_weight, n_done)
     try:
@@ -212,12 +212,15 @@ def fit_linear(
 
 
 def plan_of(
-    sizes: Sequence[int], passes: int, n_values: int, model: LinearModel, round_growth: int, t: int = 0
+    sizes: Sequence[int], passes: int, n_values: int, model: LinearModel, round_growth: int | None, t: int = 0
 ) -> Iterator[Round]:
     """Yield the rounds of training from a model on partitions with `sizes` rows and `n_values` values."""
+    growth = rounds.default_round_growth(sum(size > 0 for size in sizes)) if round_growth is None else round_growth
     covering_rows = dispatch.count_covering_rows(sum(sizes), model.n_features, n_values)
-    n_serial = dispatch.count_serial_updates(covering_rows, round_growth)
-    return rounds.plan_rounds(sizes, passes, n_serial, round_growth, MAX_ROWS, model.batch_size, t)
+    n_serial = dispatch.count_serial_updates(covering_rows, growth)
+    if round_growth is None:
+        n_serial = max(n_serial, rounds.count_updates_before(growth, sum(sizes), n_values, model.batch_size))
+    return rounds.plan_rounds(sizes, passes, n_serial, growth, MAX_ROWS, model.batch_size, t)
 
 
 def _start_model(model, summaries, options, dtype, classes, is_numbers):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .model import LinearModel
 
 FAN_IN = 8  # changes that one node of the tree adds
+MIN_ROUND_VALUES = 2**20  # by default: training on them takes 5 ms, about as long as the messages of a round
 MAX_ROUND_GROWTH = 64  # by default: with more, the learners of 2^24 features would begin after too many rows
 
 
@@ -190,6 +191,11 @@ def default_round_growth(n_partitions: int) -> int:
     loss 3 % above that of one on 1.6 million rows of text, and 1 % with a 40th.
     """
     return min(max(dispatch.ROUND_GROWTH, 4 * n_partitions), MAX_ROUND_GROWTH)
+
+
+def count_updates_before(round_growth: int, n_rows: int, n_values: int, batch_size: int) -> int:
+    """Return the number of updates after which a round has `MIN_ROUND_VALUES` values."""
+    return int(round_growth * MIN_ROUND_VALUES * n_rows / max(n_values, 1)) // batch_size
 
 
 # --- one learner -----------------------------------------------------------------------------------------------------

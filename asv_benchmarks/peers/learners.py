@@ -2,7 +2,8 @@
 
 The rounds, the tree and the merge are those of `adagrad_nb.dask`.  The losses are relative to that of one learner:
 
-- "rounds": rounds of the default length;
+- "default": the rounds of ``adagrad_nb.dask.fit_linear``, which begin when they are long enough;
+- "rounds": rounds of the same length that begin after at most a quarter of the rows;
 - "one merge": each learner makes one pass over its rows, and the results are averaged once, as in the first step of
   Agarwal et al. (2014);
 - "L-BFGS": ten evaluations of the gradient on all rows, from the model of "one merge", as in their second step.
@@ -80,7 +81,7 @@ def data_sets(options):
     folder = pathlib.Path(options.folder) if options.folder else None
     if folder and (folder / "kddcup99_10_percent.gz").exists():
         sets["KDD-99"] = kdd(np, read_csv, folder / "kddcup99_10_percent.gz")
-    n = 200_000
+    n = 2_000_000
     X, y = text_like(n + 50_000, mean_nnz=36)
     X = X.astype(np.float32)
     sets["text-like"] = X[:n], y[:n], X[n:], y[n:]
@@ -108,6 +109,7 @@ def simulate(name, data, learners):
     import numpy as np
 
     from adagrad_nb import fit_linear
+    from adagrad_nb.dask.fit import plan_of
     from adagrad_nb.linear import dispatch, rounds
 
     X, y, X_test, y_test = data
@@ -116,7 +118,7 @@ def simulate(name, data, learners):
     untrained = fit_linear(X[:0], y[:0], lr=0.5, classes=np.unique(y))
     covering = dispatch.count_covering_rows(*X.shape, X.nnz)
     print(f"\n{name}: {y.size} rows, {X.shape[1]} features; test loss of one learner {base:.4f}")
-    print("learners  rounds  one merge, average  with L-BFGS  (relative losses)  rounds, serial share")
+    print("learners  default  rounds  one merge, average  with L-BFGS  (relative losses)  rounds, serial share")
     table = []
     for n_learners in learners:
         cuts = np.linspace(0, y.size, n_learners + 1).astype(int)
@@ -124,19 +126,28 @@ def simulate(name, data, learners):
         sizes = np.diff(cuts).tolist()
         growth = rounds.default_round_growth(n_learners)
         n_serial = min(dispatch.count_serial_updates(covering, growth), int(MAX_SERIAL * y.size))
+        default = train(rounds, untrained, parts, list(plan_of(sizes, 1, X.nnz, untrained, None)))
         plan = list(rounds.plan_rounds(sizes, 1, n_serial, growth, 2**62))
-        model = untrained if sum(len(part.shares) for part in plan) <= MAX_SHARES else None
-        for part in plan if model is not None else ():
-            model = rounds.train_round(model, parts, part)
+        model = train(rounds, untrained, parts, plan)
         whole = rounds.Round(0, tuple(rounds.Share(k, 0, n) for k, n in enumerate(sizes)))
         merged = merge_once(rounds, untrained, parts, whole)
         refined = refine(merged, X, y, 10)
-        losses = [math.nan if model is None else model.mean_loss(X_test, y_test), merged.mean_loss(X_test, y_test)]
+        losses = [math.nan if m is None else m.mean_loss(X_test, y_test) for m in (default, model, merged)]
         losses.append(refined_loss(one, refined, X_test, y_test))
         table.append((n_learners, *(loss / base for loss in losses)))
         serial = sum(part.n_rows for part in plan if len(part.shares) == 1) / y.size
-        print("{:8d}  {:6.4f}  {:18.4f}  {:11.4f}".format(*table[-1]), f"{len(plan):8d}, {serial:.2f}", flush=True)
+        losses = "{:8d}  {:7.4f}  {:6.4f}  {:18.4f}  {:11.4f}".format(*table[-1])
+        print(losses, f"{len(plan):8d}, {serial:.2f}", flush=True)
     return table
+
+
+def train(rounds, model, parts, plan):
+    """Return the model after the rounds of a plan, or None if they have too many shares."""
+    if sum(len(part.shares) for part in plan) > MAX_SHARES:
+        return None
+    for part in plan:
+        model = rounds.train_round(model, parts, part)
+    return model
 
 
 def merge_once(rounds, start, parts, plan):
@@ -225,7 +236,7 @@ def draw(results, path):
     figure = Figure(figsize=(7, 3), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     for name, table in results.items():
-        for ax, column in zip(axes, (1, 2), strict=True):
+        for ax, column in zip(axes, (2, 3), strict=True):
             ax.plot([row[0] for row in table], [row[column] for row in table], marker="o", ms=3, label=name)
     for ax, title in zip(axes, ("rounds", "one merge"), strict=True):
         ax.set(xscale="log", xlabel="learners", title=title, ylim=(0.9, 1.4))
