@@ -121,7 +121,8 @@ def test_rounds_are_long_by_default():
     sizes, n_values = [10**6] * 4, 40 * 10**6
     plans = [list(plan_of(sizes, 1, n_values, model, growth)) for growth in (None, 16)]
     first, given = (next(plan for plan in plans if len(plan.shares) > 1) for plans in plans)
-    assert 1 <= first.n_rows * 10 / rounds.MIN_ROUND_VALUES < 1.01
+    assert first.n_rows * 10 / rounds.MIN_ROUND_VALUES == pytest.approx(1, rel=0.01)
+    assert len(first.shares) == 4
     assert given.n_rows < 1000
 
 

@@ -218,9 +218,10 @@ def plan_of(
     growth = rounds.default_round_growth(sum(size > 0 for size in sizes)) if round_growth is None else round_growth
     covering_rows = dispatch.count_covering_rows(sum(sizes), model.n_features, n_values)
     n_serial = dispatch.count_serial_updates(covering_rows, growth)
+    shortest = rounds.count_shortest_rows(sum(sizes), n_values)
     if round_growth is None:
-        n_serial = max(n_serial, rounds.count_updates_before(growth, sum(sizes), n_values, model.batch_size))
-    return rounds.plan_rounds(sizes, passes, n_serial, growth, MAX_ROWS, model.batch_size, t)
+        n_serial = max(n_serial, growth * shortest // model.batch_size)
+    return rounds.plan_rounds(sizes, passes, n_serial, growth, MAX_ROWS, model.batch_size, t, shortest)
 
 
 def _start_model(model, summaries, options, dtype, classes, is_numbers):

@@ -9,6 +9,7 @@ formulas are those of `kernels.merging`, as for threads.  `plan_rounds` decides 
 from __future__ import annotations
 
 import itertools
+import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -159,20 +160,25 @@ def plan_rounds(
     max_rows: float,
     batch_size: int = 1,
     t: int = 0,
+    serial_rows: int = 1,
 ) -> Iterator[Round]:
     """Yield the rounds of training on partitions with `sizes` rows after t updates.
 
-    The first `n_serial` updates are made by one learner at a time, in the order of the partitions.  Then a round has as
-    many rows as a `round_growth`-th of the updates so far, at most `max_rows`, and each partition gives rows in
+    The first `n_serial` updates are made by one learner at a time, in the order of the partitions.  Each gives an equal
+    number of rows, but at least `serial_rows`, so that all have rows left for the rounds.  Then a round has as many
+    rows as a `round_growth`-th of the updates so far, at most `max_rows`, and each partition gives rows in
     proportion to those that it has left.  A round ends with its pass.
     """
     for pass_index in range(passes):
         begun = [0] * len(sizes)
-        for k, size in enumerate(sizes):
-            n = min(size, max(n_serial - t, 0) * batch_size)
-            if n:
-                yield Round(pass_index, (Share(k, 0, n),))
-                begun[k], t = n, t + -(-n // batch_size)
+        while t < n_serial and sum(begun) < sum(sizes):
+            n_left = sum(size > n for size, n in zip(sizes, begun, strict=True))
+            longest = max(-(-(n_serial - t) * batch_size // n_left), serial_rows)
+            for k, size in enumerate(sizes):
+                n = min(size - begun[k], longest, max(n_serial - t, 0) * batch_size)
+                if n:
+                    yield Round(pass_index, (Share(k, begun[k], begun[k] + n),))
+                    begun[k], t = begun[k] + n, t + -(-n // batch_size)
         rest = [size - n for size, n in zip(sizes, begun, strict=True)]
         position, n_rows = 0, sum(rest)
         while position < n_rows:
@@ -193,9 +199,9 @@ def default_round_growth(n_partitions: int) -> int:
     return min(max(dispatch.ROUND_GROWTH, 4 * n_partitions), MAX_ROUND_GROWTH)
 
 
-def count_updates_before(round_growth: int, n_rows: int, n_values: int, batch_size: int) -> int:
-    """Return the number of updates after which a round has `MIN_ROUND_VALUES` values."""
-    return int(round_growth * MIN_ROUND_VALUES * n_rows / max(n_values, 1)) // batch_size
+def count_shortest_rows(n_rows: int, n_values: int) -> int:
+    """Return the number of rows that have `MIN_ROUND_VALUES` values."""
+    return math.ceil(MIN_ROUND_VALUES * n_rows / max(n_values, 1))
 
 
 # --- one learner -----------------------------------------------------------------------------------------------------

@@ -139,11 +139,17 @@ def test_every_row_has_one_learner_in_each_pass():
         assert serial >= min(n_serial, sum(sizes))
 
 
+def test_the_first_rows_are_those_of_all_partitions():
+    for serial_rows, first in ((1, [250, 250, 250, 100, 50, 50, 50]), (400, [400, 400, 200])):
+        plans = rounds.plan_rounds([10_000, 10_000, 10_000, 100], 1, 1000, 4, 2**62, serial_rows=serial_rows)
+        assert [plan.n_rows for plan in plans if len(plan.shares) == 1] == first
+
+
 def test_rounds_grow():
-    sizes = [round_.n_rows for round_ in rounds.plan_rounds([10_000] * 4, 1, 1000, 4, 2**62)]
+    plans = list(rounds.plan_rounds([10_000] * 4, 1, 1000, 4, 2**62))
     total = 0
-    for k, size in enumerate(sizes):
-        if k and total + size < 40_000:
+    for size, n_learners in ((plan.n_rows, len(plan.shares)) for plan in plans):
+        if n_learners > 1 and total + size < 40_000:
             assert abs(size - (total // 4 + 1)) <= 4  # shares are whole rows
         total += size
     assert total == 40_000
