@@ -134,11 +134,11 @@ def cases(dtype):
         "project": (cuda_array_update.project_onto_domain, full.penalty, a),
     }
     n, d = vector(np.int64), vector(np.float64)
-    table = record(cuda_small_arrays.PointerTable, n, n, n, n, n)
+    table = record(cuda_small_arrays.PointerTable, n, n, n, n, n, a)
     found |= {
         "many": (cuda_small_arrays.multi_update, full, table, s, f, i),
         "many squares": (cuda_small_arrays.multi_sum_squares, heads, table, f, a),
-        "many non-finite": (cuda_small_arrays.multi_count_nonfinite, heads, table, s, f, counts),
+        "many non-finite": (cuda_small_arrays.multi_count_nonfinite, heads, table, f, counts),
         "many averages": (cuda_small_arrays.multi_update_average, cast(Polyak(), dtype), table, a, f, i),
     }
     found |= {

@@ -42,7 +42,7 @@ class MultiTensorLeaf(DeviceLeaf):
         """Return a number that is 0 if the gradients are finite; it is the only one that is copied to the host."""
         kernel, counts = multi_tensor_kernels().multi_count_nonfinite, self.workspace("counts", 1, np.int32)
         arrays.fill(counts, 0)
-        arrays.launch_blocks(kernel, x.array_of_block.size, transforms, x, self.flat_slots, lr, counts)
+        arrays.launch_blocks(kernel, x.array_of_block.size, transforms, x, lr, counts)
         return int(arrays.to_host(counts)[0])
 
     def update_average(self, x, t):
@@ -68,7 +68,7 @@ class DeviceArrayGroup(ArrayGroup):
     table : tuple of two device arrays
         Memory of the addresses, kept because a captured step must not allocate.
     block_table : tuple of device arrays
-        The range of entries of each block of threads; it depends on the shapes only.
+        The range of entries of each block of threads, and an array of their precision; it depends on the shapes only.
     """
 
     __slots__ = ("addresses", "block_table", "known_arrays", "packable", "table")
@@ -139,12 +139,13 @@ class DeviceArrayGroup(ArrayGroup):
         return PreparedGradient(ALL, self.x)
 
     def _make_block_table(self):
-        """Return the array and the first entry of each block of threads, and the offsets of the arrays."""
+        """Return array and first entry of each block, the offsets of the arrays, and an array of their precision."""
         per_block, offsets = multi_tensor_kernels().ENTRIES_PER_BLOCK, np.array(self.offsets, np.int64)
         n_blocks = -(-np.diff(offsets) // per_block)
         array_of_block = np.repeat(np.arange(n_blocks.size), n_blocks)
         block_in_array = np.arange(array_of_block.size) - np.repeat(np.cumsum(n_blocks) - n_blocks, n_blocks)
-        return tuple(map(arrays.to_device_array, (array_of_block, block_in_array * per_block, offsets)))
+        like = np.zeros(1, self.leaf.precision)
+        return tuple(map(arrays.to_device_array, (array_of_block, block_in_array * per_block, offsets, like)))
 
     def unpack(self, targets):
         """Do nothing, since the kernels wrote to the arrays; the simulator drops its views of them."""

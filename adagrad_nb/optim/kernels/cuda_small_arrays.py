@@ -20,7 +20,7 @@ class PointerTable(NamedTuple):
     """Addresses of the arrays and of their gradients, and the range of entries of each block of threads.
 
     Block b has the entries from `first_of_block[b]` on of array k = `array_of_block[b]`.  The accumulators of array k
-    begin at `offsets[k]`.
+    begin at `offsets[k]`.  `like` is an array of their precision.
     """
 
     x: Any
@@ -28,6 +28,7 @@ class PointerTable(NamedTuple):
     array_of_block: Any
     first_of_block: Any
     offsets: Any
+    like: Any
 
 
 @cuda.jit(device=True)
@@ -54,9 +55,9 @@ def multi_update(update, table, s, lr, t):
     x, g, j, stop, begin = thread_range(table)
     while j < stop:
         i = begin + j
-        xj, gj = load_from(x, j, s[0]), load_from(g, j, s[0])
+        xj, gj = load_from(x, j, table.like), load_from(g, j, table.like)
         xj, scalars = apply_update(update, xj, gj, load(s, i), pick(lr, i), t, i)
-        store_to(x, j, xj, s[0])
+        store_to(x, j, xj, table.like)
         store(s, i, scalars)
         j += cuda.blockDim.x
 
@@ -97,12 +98,12 @@ def multi_sum_squares(transforms, table, lr, parts):
 
 
 @cuda.jit
-def multi_count_nonfinite(transforms, table, s, lr, counts):
+def multi_count_nonfinite(transforms, table, lr, counts):
     """counts[0] += the number of threads with a transform(g[k][j]) that is not finite"""
     x, g, j, stop, begin = thread_range(table)
     partial = 0
     while j < stop:
-        xj, gj = load_from(x, j, s[0]), load_from(g, j, s[0])
+        xj, gj = load_from(x, j, table.like), load_from(g, j, table.like)
         _, gj = transform_at(transforms, xj, gj, pick(lr, begin + j), begin + j)
         if abs(gj - gj) != 0:
             partial = 1
