@@ -14,11 +14,14 @@ from adagrad_nb import (
     L1,
     Adadelta,
     Adagrad,
+    AdagradNorm,
     Box,
     ClipNorm,
     ClipValue,
     Constant,
+    DAdaptAdagrad,
     DecoupledDecay,
+    DoG,
     ElasticNet,
     L2Decay,
     Logistic,
@@ -55,7 +58,13 @@ from numba import types  # noqa: E402
 
 from adagrad_nb.cuda import primitives  # noqa: E402
 from adagrad_nb.linear.kernels import cuda_multi_rows, cuda_rows  # noqa: E402
-from adagrad_nb.optim.kernels import cuda_array_update, cuda_small_arrays, cuda_sort, cuda_sparse_gradients  # noqa: E402
+from adagrad_nb.optim.kernels import (  # noqa: E402
+    cuda_array_update,
+    cuda_global_memory,
+    cuda_small_arrays,
+    cuda_sort,
+    cuda_sparse_gradients,
+)
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(), Adadelta()]
 TRANSFORMS = chain_transforms((Rescale(2.0), ClipValue(1.0), Maximize(), L2Decay(0.1), DecoupledDecay(0.1)))
@@ -96,7 +105,10 @@ SCORES = {
     "one against the rest": OneVsRest(Logistic()),
     "independent outputs": IndependentOutputs(Logistic()),
 }
-DOUBLE = {"loss sums", "loss sums of outputs", *SCORES}
+# The memory of a rule is double; so are sums over blocks.
+TOTALS = {"totals", "listed totals", "many totals"}
+MEMORY = {"memory", "rates"}
+DOUBLE = {"loss sums", "loss sums of outputs", *SCORES, *TOTALS, *MEMORY}
 DOUBLE |= {f"{name}, penalised" for name in ("slopes", "learn", "scores", "learn outputs")}
 LISTED = record(cuda_array_update.ListedCoordinates, vector(np.int64), types.int64)
 
@@ -140,6 +152,19 @@ def cases(dtype):
         "many squares": (cuda_small_arrays.multi_sum_squares, heads, table, f, a),
         "many non-finite": (cuda_small_arrays.multi_count_nonfinite, heads, table, f, counts),
         "many averages": (cuda_small_arrays.multi_update_average, cast(Polyak(), dtype), table, a, f, i),
+    }
+    norm, distances = (cast(Update(rule, TRANSFORMS, NoPenalty()), dtype) for rule in (AdagradNorm(), DAdaptAdagrad()))
+    three, two, rate = types.UniTuple(a, 3), types.UniTuple(d, 2), record(DeviceScalar, a)
+    many = record(cuda_global_memory.TotalsBuffers, types.UniTuple(d, 3), types.UniTuple(f, 3), d, i, i)
+    one = record(cuda_global_memory.TotalsBuffers, types.UniTuple(d, 1), types.UniTuple(f, 1), d, i, i)
+    found |= {
+        "totals": (cuda_global_memory.sum_totals, distances, all_coordinates, a, a, three, f, many),
+        "listed totals": (cuda_global_memory.sum_totals, norm, LISTED, a, a, types.Tuple(()), f, one),
+        "many totals": (cuda_global_memory.multi_sum_totals, distances, table, three, f, many),
+        "memory": (cuda_global_memory.update_memory, cast(DoG(), np.float64), two, d, i, two, d, f, a),
+        "rates": (cuda_global_memory.scale_rates, rate, d, a),
+        "step from the start": (cuda_array_update.dense, distances, a, a, three, rate, i),
+        "many without accumulators": (cuda_small_arrays.multi_update, norm, table, types.Tuple(()), rate, i),
     }
     found |= {
         "bad indices": (cuda_sparse_gradients.count_bad_indices, vector(np.int32), i, counts),
@@ -234,6 +259,9 @@ def test_float32_kernels_have_no_doubles_and_no_calls(name):
     assert "ld." in code or name == "fill"
     if name.startswith("learn bias"):  # all threads of a warp must meet at one shuffle: one in each of two loops
         assert code.count("shfl.sync") == 2
+    if name in TOTALS:  # only the memory that is read and the sums that are written are doubles
+        moves = {"ld.global.f64", "st.global.f64", "cvt.rn.f32.f64", "cvt.f64.f32", "mov.f64"}
+        assert set(re.findall(r"\b[a-z][a-z0-9.]*\.f64[a-z0-9.]*", code)) <= moves
     if name in SCORES:  # the losses of outputs are only summed in doubles
         conversions = {"cvt.f64.f32", "ld.global.f64", "st.global.f64"}
         assert set(re.findall(r"[a-z.]+\.f64(?:\.f32)?", code)) <= conversions | {"add.f64"}

@@ -318,6 +318,11 @@ def _synchronize(stream):
         import_cuda().default_stream().synchronize()
 
 
+def synchronize_device():
+    """Wait until the current device has finished its work on all streams."""
+    import_cuda().synchronize()
+
+
 def _make_wait(stream, other):
     """Let a stream wait for the work that another stream has now; the host does not wait."""
     event = import_cuda().event(timing=False)

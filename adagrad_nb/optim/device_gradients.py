@@ -109,7 +109,7 @@ def _from_cupy(leaf, g, name):
     return where, arrays.flat_view(g.data), 1
 
 
-def _next_power_of_two(n):
+def next_power_of_two(n):
     """Return the smallest power of two that is at least n."""
     return 1 << max(n - 1, 0).bit_length()
 
@@ -151,7 +151,7 @@ def list_workspace(leaf, name, size, dtype=np.int64):
     key = ("list", name, np.dtype(dtype))
     view = leaf.cache.get(key)
     if view is None or view.size != size:
-        view = leaf.cache[key] = leaf.workspace(name, _next_power_of_two(size), dtype)[:size]
+        view = leaf.cache[key] = leaf.workspace(name, next_power_of_two(size), dtype)[:size]
     return view
 
 

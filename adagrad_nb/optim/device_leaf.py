@@ -6,7 +6,9 @@ from ..compiler.jit import DeviceScalar
 from ..cuda import arrays
 from ..records.averaging import overwrites, weight
 from ..records.gates import is_gate
+from ..records.global_rules import start_slot
 from ..records.transforms import list_transforms, needs_norm, needs_whole_array, uses_global_norm
+from .device_global_memory import memory_kernels
 from .device_gradients import to_dense, update_kernels
 from .gradients import PreparedGradient
 from .kernels.array_update import ALL
@@ -33,6 +35,8 @@ class DeviceLeaf(Leaf):
     def __init__(self, path, x, options, scale=None):
         super().__init__(path, arrays.array_spec(x), options, scale)
         self.update = arrays.to_device_record(self.update)
+        if start_slot(options.rule) is not None and arrays.is_device_array(x):
+            arrays.copy_into(self.slots[start_slot(options.rule)], self.as_vector(x))
 
     def _init_slot(self, x, value):
         """Return an accumulator filled with its initial value."""
@@ -76,7 +80,7 @@ class DeviceLeaf(Leaf):
         transforms = list_transforms(self.uncast_update.transforms)
         return not any(is_gate(item) or (needs_whole_array(item) and not needs_norm(item)) for item in transforms)
 
-    def step_in_place(self, x, g, t, apply_gradient):
+    def step_in_place(self, x, g, t, memory, apply_gradient):
         """Apply the dense gradient of update t to x if both are plain arrays on one stream; return whether they are.
 
         The launches of the first step are recorded, and then repeated with other addresses and another t.
@@ -85,6 +89,8 @@ class DeviceLeaf(Leaf):
         ----------
         x, g : device array
         t : int
+        memory : DeviceGlobalMemory or ()
+            The memory that the step changes.
         apply_gradient : callable(x, gradient, t)
             Function that makes the first step.
         """
@@ -106,20 +112,20 @@ class DeviceLeaf(Leaf):
             return False
         key = ("recording", (x_address | g_address) % 16 == 0, arrays.device_number())
         known = cache.get(key)
-        if known is None or known[0] is not self.flat_slots:
-            self._record_step(key, x, g, t, apply_gradient)
+        if known is None or known[0] is not self.flat_slots or known[1] is not memory:
+            self._record_step(key, x, g, t, memory, apply_gradient)
             return True
-        if known[1] is None:
+        if known[2] is None:
             return False
-        known[1].run(stream, x_address, g_address, t)
+        known[2].run(stream, x_address, g_address, t)
         return True
 
-    def _record_step(self, key, x, g, t, apply_gradient):
+    def _record_step(self, key, x, g, t, memory, apply_gradient):
         """Make the first step of `step_in_place` and keep the recording of its launches."""
         with arrays.on_stream([x, g]):
             x, g = arrays.new_view(self.as_vector(x)), arrays.new_view(self.as_vector(g))
             recording = arrays.record_launches(lambda t: apply_gradient(x, PreparedGradient(ALL, g), t), (x, g), t)
-        self.cache[key] = self.flat_slots, recording
+        self.cache[key] = self.flat_slots, memory, recording
 
     def workspace(self, name, size, dtype=None):
         """Return device memory that is kept for the next step, since a captured step must not allocate."""
@@ -173,6 +179,21 @@ class DeviceLeaf(Leaf):
         norms = self.workspace("norm", 1)
         self.write_norm(norms, 0, transforms, x, gradient, lr)
         return arrays.to_host(norms)[0]
+
+    def norm_of_start(self, x):
+        """Return the 2-norm of the initial array."""
+        start = PreparedGradient(ALL, self.as_vector(x))
+        return float(self.gradient_norm(0, self.resolved_prefix, x, start, self.precision.type(0)))
+
+    def count_sum_blocks(self, x, gradient):
+        """Return the number of blocks that sum over a gradient; it depends on the size of x only."""
+        return arrays.n_sum_blocks(self.size) if gradient.values.size else 0
+
+    def write_totals(self, x, gradient, records, lr, buffers, n_blocks):
+        """Write the sums over the gradient that a rule with a memory needs, one for each block, to `buffers`."""
+        x, g, where = self.as_vector(x), gradient.values, self.as_coordinates(gradient)
+        kernel = memory_kernels().sum_totals
+        arrays.launch_blocks(kernel, n_blocks, records, where, x, g, self.flat_slots, lr, buffers)
 
     def count_nonfinite(self, position, transforms, x, gradient, lr):
         """Return a number that is 0 if the gradient is finite; it is the only one that is copied to the host."""

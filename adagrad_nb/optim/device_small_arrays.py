@@ -7,6 +7,7 @@ import numpy as np
 from ..cuda import arrays
 from ..records.averaging import overwrites, weight
 from .array_group import ArrayGroup
+from .device_global_memory import memory_kernels
 from .device_gradients import update_kernels
 from .device_leaf import DeviceLeaf
 from .gradients import PreparedGradient
@@ -37,6 +38,15 @@ class MultiTensorLeaf(DeviceLeaf):
         parts = self.workspace("parts", 2 * n_blocks)
         arrays.launch_blocks(multi_tensor_kernels().multi_sum_squares, n_blocks, transforms, x, lr, parts)
         arrays.launch_blocks(update_kernels().sqrt_of_sum, 1, parts, norms, position)
+
+    def count_sum_blocks(self, x, gradient):
+        """Return the number of blocks that sum over the gradients."""
+        return x.array_of_block.size
+
+    def write_totals(self, x, gradient, records, lr, buffers, n_blocks):
+        """Write the sums over the gradients that a rule with a memory needs, one for each block, to `buffers`."""
+        kernel = memory_kernels().multi_sum_totals
+        arrays.launch_blocks(kernel, n_blocks, records, x, self.flat_slots, lr, buffers)
 
     def count_nonfinite(self, position, transforms, x, gradient, lr):
         """Return a number that is 0 if the gradients are finite; it is the only one that is copied to the host."""

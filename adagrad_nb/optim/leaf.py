@@ -359,6 +359,11 @@ class Leaf:
             self.cache[key] = kernel
         return kernel(transforms, where, x, values, lr)
 
+    def norm_of_start(self, x):
+        """Return the 2-norm of the initial array in double precision."""
+        reals = x.view(x.real.dtype) if x.dtype.kind == "c" else x
+        return float(np.linalg.norm(np.asarray(reals, np.float64)))
+
     def sum_totals(self, x, gradient, records, lr, memory):
         """Return the sums over the coordinates of the gradient that a rule with a memory needs."""
         where, values = gradient.to_coordinates()

@@ -158,9 +158,15 @@ def _check_matrix_arrays(rule, sparse_decay, leaves):
 def _check_rule_of_arrays(rule, penalty, duplicates, leaves):
     """Raise for options that no rule supports whose step of a coordinate depends on the others."""
     name = type(rule).__name__
-    for path, array in leaves:
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"rule: {name} does not support device arrays, as {path} is; copy x and g to the host")
+    on_host = [path for path, array in leaves if isinstance(array, np.ndarray)]
+    on_device = [path for path, array in leaves if not isinstance(array, np.ndarray)]
+    if on_device and has_matrices(rule):
+        raise ValueError(f"rule: {name} does not support device arrays, as {on_device[0]} is; copy x and g to the host")
+    if on_device and on_host:
+        raise ValueError(
+            f"rule: {name} has sums over all arrays, but {on_host[0]} is on the host and {on_device[0]} on a device; "
+            "copy all arrays to one of them"
+        )
     if duplicates == "sequential":
         raise ValueError(f"duplicates: 'sequential' steps by one coordinate, {name} by all of x; use 'merge'")
     if not takes_penalty(rule) and not isinstance(penalty, NoPenalty):

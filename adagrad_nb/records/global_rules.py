@@ -18,7 +18,8 @@ either.  m is its memory: a tuple of numbers that all arrays of x share.
 ``sparse_is_exact``
     True if all terms of a coordinate without gradient are 0, so that sparse gradients suffice.  Default: False.
 
-`initial_memory`, `update_memory` and `rate_factor` run in Python and in double precision.
+`initial_memory`, `update_memory` and `rate_factor` run in double precision, in Python.  Where x is on a device,
+`update_memory` and `rate_factor` are compiled, so they may use numbers, tuples and functions of `math` only.
 """
 
 import math

@@ -13,7 +13,6 @@ from adagrad_nb import (
     SCAD,
     SGD,
     DelayedAdagrad,
-    DoG,
     FullMatrixAdagrad,
     L2Ball,
     OptimisticAdagrad,
@@ -52,7 +51,6 @@ def test_steps(options, dtype, rng):
     ("options", "message"),
     [
         ({"domain": L2Ball()}, "domain: L2Ball does not support device arrays, as x is"),
-        ({"rule": DoG()}, "rule: DoG does not support device arrays, as x is"),
         ({"rule": FullMatrixAdagrad()}, "rule: FullMatrixAdagrad does not support device arrays, as x is"),
     ],
 )
