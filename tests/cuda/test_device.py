@@ -4,7 +4,18 @@ import numpy as np
 import pytest
 from host_device import assert_same, copy_to_device, copy_to_host, update_on_both
 
-from adagrad_nb import Adagrad, ClipGlobalNorm, InverseSqrt, L2Decay, MomentumAdagrad, RowAdagrad, init, update
+from adagrad_nb import (
+    Adagrad,
+    AdagradNorm,
+    ClipGlobalNorm,
+    DoG,
+    InverseSqrt,
+    L2Decay,
+    MomentumAdagrad,
+    RowAdagrad,
+    init,
+    update,
+)
 from adagrad_nb.cuda.arrays import import_cuda
 from adagrad_nb.optim.device_gradients import sort_indices
 from adagrad_nb.optim.gradients import DUPLICATES
@@ -142,13 +153,17 @@ def capture(torch, step):
 
 
 @pytest.mark.parametrize("sizes", [(1000,), (1000, 3, 5000)], ids=str)
-@pytest.mark.parametrize("transforms", [(), (ClipGlobalNorm(0.5),)], ids=["raw", "clip"])
-def test_replays_of_a_captured_step(transforms, sizes, torch, rng):
+@pytest.mark.parametrize(
+    ("rule", "transforms"),
+    [(Adagrad(), ()), (Adagrad(), (ClipGlobalNorm(0.5),)), (DoG(0.5), (ClipGlobalNorm(0.5),)), (AdagradNorm(0.1), ())],
+    ids=["raw", "clip", "distance", "norm"],
+)
+def test_replays_of_a_captured_step(rule, transforms, sizes, torch, rng):
     """Replays see new gradients and learning rates in the same memory."""
     host_x, host_g = ([normal(rng, n) for n in sizes] for _ in range(2))
     x, g = ([torch.from_numpy(array).cuda() for array in group] for group in (host_x, host_g))
     rate = torch.full((1,), 0.25, device="cuda")
-    state, host_state = init(x, lr=rate, transforms=transforms), init(host_x, lr=0.25, transforms=transforms)
+    state, host_state = (init(y, rule, lr=lr, transforms=transforms) for y, lr in ((x, rate), (host_x, 0.25)))
     graph = capture(torch, lambda: update(x, g, state, out=(x, state)))
     update(host_x, host_g, host_state, out=(host_x, host_state))
     update(host_x, host_g, host_state, out=(host_x, host_state))
@@ -162,6 +177,7 @@ def test_replays_of_a_captured_step(transforms, sizes, torch, rng):
     torch.cuda.synchronize()
     for tensor, host in zip(x, host_x, strict=True):
         np.testing.assert_allclose(tensor.cpu().numpy(), host, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(state.memory, host_state.memory, rtol=1e-5)
 
 
 @pytest.mark.parametrize("duplicates", DUPLICATES)

@@ -106,11 +106,17 @@ def test_float32_and_float64_arrays_with_factors_of_the_learning_rate(rule, rng)
         np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("lr", [InverseSqrt(0.5), lambda t: 0.5 / (1 + t), np.linspace(0.1, 0.7, 7)])
-def test_learning_rates(lr, rng):
-    x, gradients = rng.normal(size=7), rng.normal(size=(2, 7))
-    (host, host_state), (device, state) = update_on_both(x, gradients, True, rule=DAdaptAdagrad(0.5), lr=lr)
-    assert_same(device, host, ULPS)
+@pytest.mark.parametrize("kind", ["schedule", "function", "vector", "device vector"])
+def test_learning_rates(kind, rng):
+    x, g, vector = rng.uniform(0.1, 1, (3, 7))
+    lr = {"schedule": InverseSqrt(0.5), "function": lambda t: 0.5 / (1 + t)}.get(kind, vector)
+    host_state = init(x, DoG(0.5), lr=lr)
+    y = copy_to_device(x)
+    state = init(y, DoG(0.5), lr=copy_to_device(lr) if kind == "device vector" else lr)
+    for _ in range(2):
+        x, host_state = update(x, g, host_state)
+        update(y, copy_to_device(g), state, out=(y, state))
+    assert_same(y, x, ULPS)
     assert_same_state(state, host_state)
 
 
@@ -126,17 +132,6 @@ def test_learning_rate_in_device_memory(shapes, rng):
         update(y, copy_to_device(g), state, out=(y, state))
         x, host_state = update(x, g, host_state, lr=lr)
     assert_same(y, x, ULPS)
-    assert_same_state(state, host_state)
-
-
-def test_a_learning_rate_per_coordinate_in_device_memory(rng):
-    x, g, lr = rng.normal(size=(3, 7))
-    lr = np.abs(lr)
-    host, host_state = update(x, g, init(x, DoG(0.5)), lr=lr)
-    device, state = update(
-        copy_to_device(x), copy_to_device(g), init(copy_to_device(x), DoG(0.5), lr=copy_to_device(lr))
-    )
-    assert_same(device, host, ULPS)
     assert_same_state(state, host_state)
 
 
@@ -157,7 +152,7 @@ def test_a_step_copies_nothing_to_the_host(shapes, rng, monkeypatch):
     x, [g] = draw(rng, np.float64, shapes, 1)
     y, device_gradient = copy_to_device(x), copy_to_device(g)
     y, device_gradient = (y[0], device_gradient[0]) if len(x) == 1 else (y, device_gradient)
-    state, host_state = init(y, AdagradPlusPlus(r_eps=0.5)), init(x, AdagradPlusPlus(r_eps=0.5))
+    state, host_state = init(y, DoG(0.5)), init(x, DoG(0.5))
     for k in range(3):
         if k == 2:
             for name in ("to_host", "to_device_array", "empty", "synchronize_device"):
@@ -222,11 +217,11 @@ def test_minimize():
         def gradient(x):
             return copy(back(x) - target)
 
-        return minimize_adagrad(value, copy(np.zeros(3)), jac=gradient, rule=AdagradNorm(1.0), lr=1.0, gtol=0.2)
+        return minimize_adagrad(value, copy(np.zeros(3)), jac=gradient, rule=AdagradNorm(1.0), lr=1.0, gtol=0.5)
 
     host, device = run(np.array, np.asarray), run(copy_to_device, copy_to_host)
     assert (device.nit, device.status, device.success) == (host.nit, host.status, True)
-    assert 3 < host.nit < 20
+    assert host.nit == 4  # the second of the four steps of the third block
     assert_same(device.x, host.x, ULPS)
     assert_same_state(device.state, host.state)
 
