@@ -23,6 +23,8 @@ from adagrad_nb import (
     DecoupledDecay,
     DoG,
     ElasticNet,
+    GroupL2,
+    GroupLinf,
     L2Decay,
     Logistic,
     Maximize,
@@ -61,6 +63,7 @@ from adagrad_nb.linear.kernels import cuda_multi_rows, cuda_rows  # noqa: E402
 from adagrad_nb.optim.kernels import (  # noqa: E402
     cuda_array_update,
     cuda_global_memory,
+    cuda_group_penalties,
     cuda_small_arrays,
     cuda_sort,
     cuda_sparse_gradients,
@@ -147,6 +150,17 @@ def cases(dtype):
     }
     n, d = vector(np.int64), vector(np.float64)
     table = record(cuda_small_arrays.PointerTable, n, n, n, n, n, a)
+    penalise = cuda_group_penalties.apply_group_penalty
+    row_groups = cuda_group_penalties.RowGroups(all_coordinates, 4, 3, 1)
+    listed_row_groups = record(cuda_group_penalties.RowGroups, LISTED, i, i, i)
+    entry_groups = record(cuda_group_penalties.EntryGroups, n, n, counts)
+    l2, linf = (cast(Update(Adagrad(), TRANSFORMS, each(0.1)), dtype) for each in (GroupL2, GroupLinf))
+    found |= {
+        "group l2": (penalise, l2, row_groups, a, s, a, f, i, i),
+        "group linf of listed rows": (penalise, linf, listed_row_groups, a, s, a, f, i, i),
+        "group l2 of entries": (penalise, l2, entry_groups, a, s, a, f, i, i),
+        "touched groups": (cuda_group_penalties.mark_touched_groups, LISTED, i, n, counts),
+    }
     found |= {
         "many": (cuda_small_arrays.multi_update, full, table, s, f, i),
         "many squares": (cuda_small_arrays.multi_sum_squares, heads, table, f, a),
@@ -267,7 +281,7 @@ def test_float32_kernels_have_no_doubles_and_no_calls(name):
         assert set(re.findall(r"[a-z.]+\.f64(?:\.f32)?", code)) <= conversions | {"add.f64"}
 
 
-@pytest.mark.parametrize("name", ["listed", "groups", "squares", "factors", "many"])
+@pytest.mark.parametrize("name", ["listed", "groups", "group l2", "squares", "factors", "many"])
 def test_doubles_compile(name):
     assert ".f64" in ptx(*cases(np.dtype("f8"))[name])
 

@@ -19,6 +19,14 @@ def update_kernels():
     return arrays.with_disk_cache(cuda_array_update)
 
 
+def group_kernels():
+    """Import and return the CUDA kernels of group penalties."""
+    arrays.import_cuda()
+    from .kernels import cuda_group_penalties
+
+    return arrays.with_disk_cache(cuda_group_penalties)
+
+
 def sparse_kernels():
     """Import and return the CUDA kernels that prepare sparse gradients."""
     arrays.import_cuda()
@@ -51,24 +59,22 @@ def prepare_sparse_gradient(leaf, g, duplicates, name, check=True):
     The indices are checked on the device; two counts are copied to the host.  Without the check, the list is sorted in
     any case, and nothing is copied.
     """
+    row_size, needs_rows = leaf.listed_rows
     if _is_cupy_sparse(g):
         where, values, block_size = _from_cupy(leaf, g, name)
     elif isinstance(g, tuple) and len(g) == 2 and any(map(arrays.is_device_array, g)):
         where, values, block_size = _from_pair(leaf, g, name)
-    elif leaf.group_size > 1 and not isinstance(g, tuple):
-        gradient = reblock(
-            prepare_gradient(g, leaf.shape, leaf.precision, name, duplicates), leaf.group_size, leaf.size
-        )
-        return gradient._replace(
-            where=arrays.to_device_array(gradient.where), values=arrays.to_device_array(gradient.values)
-        )
+    elif row_size > 1 and not isinstance(g, tuple):
+        gradient, block_size = prepare_gradient(g, leaf.shape, leaf.precision, name, duplicates), 1
+        if gradient.segment_starts is None:
+            where, values, *_ = reblock(gradient, row_size, leaf.size)
+            return PreparedGradient(arrays.to_device_array(where), arrays.to_device_array(values), row_size)
     else:
         where, values, block_size = prepare_gradient(g, leaf.shape, leaf.precision, name, "sequential")[:3]
         where, values = arrays.to_device_array(where), arrays.to_device_array(values)
-    if leaf.group_size > 1 and block_size != leaf.group_size:
+    if row_size > 1 and block_size != row_size:
         raise ValueError(
-            f"{name}: lists single entries; {type(leaf.uncast_update.rule).__name__} on a device takes whole rows, "
-            "given as (row_indices, rows)"
+            f"{name}: lists single entries; {needs_rows} on a device takes whole rows, given as (row_indices, rows)"
         )
     return _merge_duplicates(leaf, where, values, block_size, duplicates, name, check)
 

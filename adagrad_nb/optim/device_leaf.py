@@ -2,19 +2,22 @@
 
 import numpy as np
 
+from .._legacy import has_member
 from ..compiler.jit import DeviceScalar
 from ..cuda import arrays
 from ..records.averaging import overwrites, weight
 from ..records.gates import is_gate
 from ..records.global_rules import start_slot
+from ..records.penalties import NoPenalty
 from ..records.transforms import list_transforms, needs_norm, needs_whole_array, uses_global_norm
 from .device_global_memory import memory_kernels
-from .device_gradients import to_dense, update_kernels
+from .device_gradients import group_kernels, to_dense, update_kernels
 from .gradients import PreparedGradient
 from .kernels.array_update import ALL
 from .leaf import Leaf
 
 MAX_LANE_WIDTH = 1024  # of a row that a warp updates; a block of threads updates a wider one
+MAX_WORKSPACE = 2**25  # entries of the workspace of a group penalty for an array that has no more
 
 
 def _threads_per_row(width):
@@ -71,6 +74,18 @@ class DeviceLeaf(Leaf):
             raise ValueError(
                 f"{self.path}: the state was made for a device array of shape {self.shape} and {self.dtype}"
             )
+
+    @property
+    def listed_rows(self):
+        """The number of entries of the rows that a sparse gradient must list, and the option that needs whole rows.
+
+        The number is 1 if a gradient may list single entries.
+        """
+        if self.group_size > 1:
+            return self.group_size, type(self.uncast_update.rule).__name__
+        if self.penalized_row_size:
+            return self.penalized_row_size, type(self.uncast_update.penalty).__name__
+        return 1, None
 
     # --- kernels -------------------------------------------------------------------------------------------------
 
@@ -146,7 +161,16 @@ class DeviceLeaf(Leaf):
 
     def apply_gradient(self, x, gradient, records, lr, t):
         """Apply the gradient of update t to the array x."""
-        kernels, x, g, where = update_kernels(), self.as_vector(x), gradient.values, self.as_coordinates(gradient)
+        x = self.as_vector(x)
+        if not self.penalized_row_size and self.feature_groups is None:
+            self._step_coordinates(x, gradient, records, lr, t)
+            return
+        self._step_coordinates(x, gradient, records._replace(penalty=NoPenalty()), lr, t)
+        self._apply_group_penalty(x, gradient, lr, t)
+
+    def _step_coordinates(self, x, gradient, records, lr, t):
+        """Apply the gradient of update t to each coordinate of the vector x."""
+        kernels, g, where = update_kernels(), gradient.values, self.as_coordinates(gradient)
         if self.group_size > 1:
             n_threads = _threads_per_row(self.group_size)
             n_rows = g.size // self.group_size
@@ -159,6 +183,42 @@ class DeviceLeaf(Leaf):
             arrays.launch_kernel(kernels.update_listed, g.size, records, where, x, g, self.flat_slots, lr, t)
         else:
             arrays.launch_kernel(*self._dense_kernel(x, g), records, x, g, self.flat_slots, lr, t)
+
+    def _apply_group_penalty(self, x, gradient, lr, t):
+        """Apply the proximal step of a group penalty in update t to the groups of the vector x that have a gradient."""
+        kernels, update = group_kernels(), self.update
+        if self.feature_groups is None:
+            width = self.penalized_row_size
+            n_groups, largest = gradient.values.size // width, width
+            groups = kernels.RowGroups(self.as_coordinates(gradient), n_groups, width, self.group_size)
+        else:
+            n_groups, largest = self.feature_groups.starts.size - 1, self.feature_groups.largest
+            groups = self._touched_groups(gradient, n_groups)
+            update = update._replace(penalty=update.penalty.penalty)
+        if not n_groups:
+            return
+        n_threads = _threads_per_row(largest) if has_member(update.penalty, "group_prox_step") else 1
+        block_size = arrays.import_primitives().BLOCK_SIZE
+        n_blocks = 1 << (arrays.n_sum_blocks(n_groups * n_threads) - 1).bit_length()  # so that few sizes occur
+        while n_blocks > 1 and 2 * largest * (n_blocks * block_size // n_threads) > max(MAX_WORKSPACE, self.size):
+            n_blocks //= 2
+        workspace = self.workspace("group penalty", 2 * largest * (n_blocks * block_size // n_threads))
+        arrays.launch_blocks(
+            kernels.apply_group_penalty, n_blocks, update, groups, x, self.flat_slots, workspace, lr, t, n_threads
+        )
+
+    def _touched_groups(self, gradient, n_groups):
+        """Return the groups of the entries of a vector for the kernel, with those marked that have a gradient."""
+        kernels = group_kernels()
+        if "groups" not in self.cache:
+            self.cache["groups"] = tuple(map(arrays.to_device_array, self.feature_groups))
+        group_of, starts, members = self.cache["groups"]
+        touched = self.workspace("touched groups", n_groups, np.int32)
+        arrays.fill(touched, int(gradient.where is ALL))
+        if gradient.where is not ALL:
+            where, n = self.as_coordinates(gradient), gradient.values.size
+            arrays.launch_kernel(kernels.mark_touched_groups, n, where, n, group_of, touched)
+        return kernels.EntryGroups(starts, members, touched)
 
     def _dense_kernel(self, x, g):
         """Return the kernel for a dense gradient and its number of threads."""

@@ -114,6 +114,19 @@ def reblock(gradient, group_size, size):
     return PreparedGradient(blocks.astype(where.dtype), padded.reshape(-1), group_size)
 
 
+def list_whole_rows(gradient, row_size, size):
+    """Return the gradient with all entries of the rows that it lists; those that are added are zero."""
+    if gradient.where is ALL or gradient.block_size >= row_size:
+        return gradient
+    if gradient.segment_starts is None:
+        return reblock(gradient, row_size, size)
+    where, values = gradient.to_coordinates()
+    entries = _expand_blocks(np.unique(where // row_size), row_size)
+    where, values = np.append(where, entries), np.append(values, np.zeros(entries.size, values.dtype))
+    where, values, starts = _sort_and_merge(where, values, "simultaneous")
+    return PreparedGradient(where, values, 1, starts)
+
+
 def _can_cast(dtype, target):
     """Return whether gradients of a dtype can be used for an array of the target dtype."""
     return _check.is_real(dtype) or (dtype.kind == "c" and target.kind == "c")

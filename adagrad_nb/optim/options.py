@@ -214,13 +214,11 @@ def _check_domain_support(options, rule, leaves):
 
 
 def check_group_penalty(penalty, duplicates, leaves):
-    """Raise ValueError for a group penalty of arrays that have no rows of real numbers on the host."""
+    """Raise ValueError for a group penalty of arrays that have no rows of real numbers."""
     if not is_group_penalty(penalty):
         return
     name, is_of_vector = type(penalty).__name__, isinstance(penalty, Grouped)
     for path, array in leaves:
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"penalty: {name} does not support device arrays, as {path} is; use L1 there")
         if is_of_vector and array.ndim != 1:
             raise ValueError(
                 f"penalty: Grouped penalises groups of the entries of a vector, but {path} has shape {array.shape}; "
@@ -231,7 +229,7 @@ def check_group_penalty(penalty, duplicates, leaves):
                 f"penalty: {name} penalises the rows of a matrix, but {path} has shape {array.shape}; "
                 "use L1, or an x of shape (n_groups, group_size) with init and update, in a state of its own"
             )
-        if array.dtype.kind == "c":
+        if isinstance(array, np.ndarray) and array.dtype.kind == "c":  # a device array is refused later
             raise ValueError(
                 f"penalty: {name} does not support complex arrays, as {path} is; pass the real and imaginary parts as "
                 "one array of real numbers"

@@ -12,6 +12,10 @@ A group penalty has the methods of a penalty of single coordinates (see
 ``group_prox(x, w, k, i)``
     Replace x by the result of k proximal steps, in place.  Each step minimises
     ``group_value(z, i) + sum of (z[l] - x[l])**2 / (2 * w[l])`` over z, where w has the step sizes of the weights.
+``group_prox_step(x, w, i, threads)``
+    Optional: one proximal step by several threads of a CUDA device, each of which reads and writes the weights of
+    ``range(first_entry(threads), x.shape[0], entry_stride(threads))``.  `sum_over_threads` and `max_over_threads` give
+    all of them the same number.  Without this method one thread calls `group_prox` for each group.
 """
 
 import math
@@ -25,6 +29,37 @@ from .penalties import L1
 group_prox = method("group_prox")
 
 
+@jitable
+def _step_of_one_thread(penalty, x, w, i, threads):
+    """Apply one proximal step of a penalty that has no `group_prox_step`."""
+    group_prox(penalty, x, w, 1, i)
+
+
+group_prox_step = method("group_prox_step", default=_step_of_one_thread)
+first_entry, entry_stride = method("first_entry"), method("entry_stride")
+sum_over_threads, max_over_threads = method("sum_over_threads"), method("max_over_threads")
+
+
+class OneThread(NamedTuple):
+    """The threads that share the weights of a feature on the host: there is one."""
+
+    def first_entry(self):
+        """Return the position of the first weight of this thread."""
+        return 0
+
+    def entry_stride(self):
+        """Return the distance between two weights of this thread."""
+        return 1
+
+    def sum_over_threads(self, value):
+        """Return the sum of a number over all threads."""
+        return value
+
+    def max_over_threads(self, value):
+        """Return the maximum of a number over all threads."""
+        return value
+
+
 def is_group_penalty(penalty: Any) -> bool:
     """Return whether a penalty, or a class of penalties, is a group penalty."""
     return bool(get_member(penalty, "is_group", False))
@@ -33,14 +68,14 @@ def is_group_penalty(penalty: Any) -> bool:
 @jitable
 def _has_equal_entries(w):
     """Return whether all step sizes are equal."""
-    low = high = w[0]
     for l in range(1, w.shape[0]):
-        low, high = min(low, w[l]), max(high, w[l])
-    return low == high
+        if w[l] != w[0]:
+            return False
+    return w.shape[0] > 0 and w[0] == w[0]
 
 
 @jitable
-def _group_l2_prox(x, w, strength):
+def _group_l2_prox(x, w, strength, threads):
     """Apply one proximal step of the Euclidean norm in place; return whether x is non-zero afterwards.
 
     The minimiser is z[l] = x[l] s / (s + strength w[l]), where s = |z| solves
@@ -48,9 +83,10 @@ def _group_l2_prox(x, w, strength):
     method converges monotonically from the left, and takes one step if all step sizes are equal
     (J. Moré, D. Sorensen, SIAM J. Sci. Stat. Comput. 4 (1983) 553-572).
     """
+    first, stride = first_entry(threads), entry_stride(threads)
     scaled_square_sum = square_sum = fixed_square_sum = strength - strength
     largest_step = fixed_square_sum
-    for l in range(x.shape[0]):
+    for l in range(first, x.shape[0], stride):
         square = x[l] * x[l]
         square_sum += square
         if w[l] > 0:
@@ -58,25 +94,29 @@ def _group_l2_prox(x, w, strength):
             largest_step = max(largest_step, w[l])
         else:
             fixed_square_sum += square
+    scaled_square_sum = sum_over_threads(threads, scaled_square_sum)
+    square_sum, fixed_square_sum = sum_over_threads(threads, square_sum), sum_over_threads(threads, fixed_square_sum)
+    largest_step = max_over_threads(threads, largest_step)
     if fixed_square_sum == 0 and not scaled_square_sum > strength * strength:
-        for l in range(x.shape[0]):
+        for l in range(first, x.shape[0], stride):
             x[l] = fixed_square_sum
         return False
     s = max(math.sqrt(square_sum) - strength * largest_step, math.sqrt(fixed_square_sum))
     for _ in range(100):
         total = derivative = strength - strength
-        for l in range(x.shape[0]):
+        for l in range(first, x.shape[0], stride):
             if x[l] != 0:
                 divisor = s + strength * w[l]
                 term = (x[l] / divisor) * (x[l] / divisor)
                 total += term
                 derivative += term / divisor
+        total, derivative = sum_over_threads(threads, total), sum_over_threads(threads, derivative)
         increment = total * (math.sqrt(total) - strength / strength) / derivative
         previous = s
         s += increment
         if not s > previous:
             break
-    for l in range(x.shape[0]):
+    for l in range(first, x.shape[0], stride):
         x[l] = x[l] * (s / (s + strength * w[l]))
     return True
 
@@ -137,8 +177,42 @@ class GroupL2(NamedTuple):
             strength *= type(strength)(k)
             k = 1
         for _ in range(k):
-            if not _group_l2_prox(x, w, strength):
+            if not _group_l2_prox(x, w, strength, OneThread()):
                 return
+
+    def group_prox_step(self, x, w, i, threads):
+        strength = pick(self.strength, i)
+        if strength > 0:
+            _group_l2_prox(x, w, strength, threads)
+
+
+@jitable
+def _group_linf_prox(x, w, strength, threads):
+    """Apply one proximal step of the maximum norm in place."""
+    first, stride = first_entry(threads), entry_stride(threads)
+    zero = strength - strength
+    fixed_level = zero  # weights with a step size of zero are not clipped
+    for l in range(first, x.shape[0], stride):
+        if not w[l] > 0:
+            fixed_level = max(fixed_level, abs(x[l]))
+    fixed_level = max_over_threads(threads, fixed_level)
+    # The sum is convex and decreases with the level, so Newton's method converges monotonically from zero.
+    level = zero
+    for _ in range(x.shape[0] + 1):
+        weighted_sum = inverse_step_sum = zero
+        for l in range(first, x.shape[0], stride):
+            if abs(x[l]) > level and w[l] > 0:
+                weighted_sum += abs(x[l]) / w[l]
+                inverse_step_sum += type(strength)(1) / w[l]
+        weighted_sum = sum_over_threads(threads, weighted_sum)
+        inverse_step_sum = sum_over_threads(threads, inverse_step_sum)
+        if not weighted_sum - strength > level * inverse_step_sum:
+            break
+        level = (weighted_sum - strength) / inverse_step_sum
+    level = max(level, fixed_level)
+    for l in range(first, x.shape[0], stride):
+        if abs(x[l]) > level:
+            x[l] = math.copysign(level, x[l]) if level > 0 else zero
 
 
 class GroupLinf(NamedTuple):
@@ -191,27 +265,12 @@ class GroupLinf(NamedTuple):
         strength = pick(self.strength, i)
         if strength == 0 or k == 0:
             return
-        strength *= type(strength)(k)
-        zero = strength - strength
-        fixed_level = zero  # weights with a step size of zero are not clipped
-        for l in range(x.shape[0]):
-            if not w[l] > 0:
-                fixed_level = max(fixed_level, abs(x[l]))
-        # The sum is convex and decreases with the level, so Newton's method converges monotonically from zero.
-        level = zero
-        for _ in range(x.shape[0] + 1):
-            weighted_sum = inverse_step_sum = zero
-            for l in range(x.shape[0]):
-                if abs(x[l]) > level and w[l] > 0:
-                    weighted_sum += abs(x[l]) / w[l]
-                    inverse_step_sum += type(strength)(1) / w[l]
-            if not weighted_sum - strength > level * inverse_step_sum:
-                break
-            level = (weighted_sum - strength) / inverse_step_sum
-        level = max(level, fixed_level)
-        for l in range(x.shape[0]):
-            if abs(x[l]) > level:
-                x[l] = math.copysign(level, x[l]) if level > 0 else zero
+        _group_linf_prox(x, w, strength * type(strength)(k), OneThread())
+
+    def group_prox_step(self, x, w, i, threads):
+        strength = pick(self.strength, i)
+        if strength > 0:
+            _group_linf_prox(x, w, strength, threads)
 
 
 class Grouped(NamedTuple):
