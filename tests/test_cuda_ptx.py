@@ -15,6 +15,7 @@ from adagrad_nb import (
     Adadelta,
     Adagrad,
     AdagradNorm,
+    AdaptiveClip,
     Box,
     ClipNorm,
     ClipValue,
@@ -42,7 +43,7 @@ from adagrad_nb.linear.kernels import lazy
 from adagrad_nb.linear.kernels import rows as linear
 from adagrad_nb.records.coordinate import Update
 from adagrad_nb.records.multiclass_losses import IndependentOutputs
-from adagrad_nb.records.transforms import chain_transforms
+from adagrad_nb.records.transforms import RescaleUnits, chain_transforms
 
 if numba.config.ENABLE_CUDASIM or numba.config.DISABLE_JIT:
     pytest.skip("nothing is compiled with the JIT off", allow_module_level=True)
@@ -67,6 +68,7 @@ from adagrad_nb.optim.kernels import (  # noqa: E402
     cuda_small_arrays,
     cuda_sort,
     cuda_sparse_gradients,
+    cuda_unit_norms,
 )
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(), Adadelta()]
@@ -159,6 +161,7 @@ def cases(dtype):
         "group l2": (penalise, l2, row_groups, a, s, a, f, i, i),
         "group linf of listed rows": (penalise, linf, listed_row_groups, a, s, a, f, i, i),
         "group l2 of entries": (penalise, l2, entry_groups, a, s, a, f, i, i),
+        "unit factors": (cuda_unit_norms.compute_unit_factors, cast(AdaptiveClip(), dtype), a, i, a),
         "touched groups": (cuda_group_penalties.mark_touched_groups, LISTED, i, n, counts),
     }
     found |= {
@@ -242,13 +245,12 @@ def cases(dtype):
     }
     found["decision values"] = (cuda_rows.decision_values, n, counts, a, a, f, a)
     found["loss sums"] = (cuda_rows.add_losses, rows, a, i, vector(np.float64))
-    scaled = record(
-        type(chain_transforms((cuda_array_update.DeviceRescale(0),))),
-        record(cuda_array_update.DeviceRescale, a),
-        numba.typeof(chain_transforms(())),
-    )
-    update = record(Update, numba.typeof(full.rule), scaled, numba.typeof(full.penalty))
-    found["factor"] = (cuda_array_update.dense, update, a, a, s, f, i)
+    entries = record(cuda_unit_norms.GradientEntries, numba.typeof(heads), a, vector(np.float16), f)
+    found["sum units"] = (cuda_unit_norms.sum_units, entries, i, i, a)
+    for name, factor in (("factor", cuda_array_update.DeviceRescale), ("factors of units", RescaleUnits)):
+        chain = record(type(chain_transforms((factor(0),))), record(factor, a), numba.typeof(chain_transforms(())))
+        update = record(Update, numba.typeof(full.rule), chain, numba.typeof(full.penalty))
+        found[name] = (cuda_array_update.dense, update, a, a, s, f, i)
     for n, rule in enumerate(RULES):
         for penalty in PENALTIES if n == 0 else PENALTIES[n : n + 1]:
             state = types.UniTuple(a, rule.slots)

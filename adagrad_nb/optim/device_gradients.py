@@ -27,6 +27,14 @@ def group_kernels():
     return arrays.with_disk_cache(cuda_group_penalties)
 
 
+def unit_kernels():
+    """Import and return the CUDA kernels of the norms of units."""
+    arrays.import_cuda()
+    from .kernels import cuda_unit_norms
+
+    return arrays.with_disk_cache(cuda_unit_norms)
+
+
 def sparse_kernels():
     """Import and return the CUDA kernels that prepare sparse gradients."""
     arrays.import_cuda()

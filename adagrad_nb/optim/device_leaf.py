@@ -9,9 +9,9 @@ from ..records.averaging import overwrites, weight
 from ..records.gates import is_gate
 from ..records.global_rules import start_slot
 from ..records.penalties import NoPenalty
-from ..records.transforms import list_transforms, needs_norm, needs_whole_array, uses_global_norm
+from ..records.transforms import RescaleUnits, adds_noise, list_transforms, needs_norm, uses_global_norm
 from .device_global_memory import memory_kernels
-from .device_gradients import group_kernels, to_dense, update_kernels
+from .device_gradients import group_kernels, next_power_of_two, to_dense, unit_kernels, update_kernels
 from .gradients import PreparedGradient
 from .kernels.array_update import ALL
 from .leaf import Leaf
@@ -91,9 +91,9 @@ class DeviceLeaf(Leaf):
 
     @property
     def is_repeatable(self):
-        """Whether the launches of an update depend on the arrays and on t only: no gate, no transform in Python."""
+        """Whether the launches of an update depend on the arrays and on t only: no gate, no noise."""
         transforms = list_transforms(self.uncast_update.transforms)
-        return not any(is_gate(item) or (needs_whole_array(item) and not needs_norm(item)) for item in transforms)
+        return not any(is_gate(item) or adds_noise(item) for item in transforms)
 
     def step_in_place(self, x, g, t, memory, apply_gradient):
         """Apply the dense gradient of update t to x if both are plain arrays on one stream; return whether they are.
@@ -199,7 +199,7 @@ class DeviceLeaf(Leaf):
             return
         n_threads = _threads_per_row(largest) if has_member(update.penalty, "group_prox_step") else 1
         block_size = arrays.import_primitives().BLOCK_SIZE
-        n_blocks = 1 << (arrays.n_sum_blocks(n_groups * n_threads) - 1).bit_length()  # so that few sizes occur
+        n_blocks = next_power_of_two(arrays.n_sum_blocks(n_groups * n_threads))  # so that few sizes occur
         while n_blocks > 1 and 2 * largest * (n_blocks * block_size // n_threads) > max(MAX_WORKSPACE, self.size):
             n_blocks //= 2
         workspace = self.workspace("group penalty", 2 * largest * (n_blocks * block_size // n_threads))
@@ -233,6 +233,23 @@ class DeviceLeaf(Leaf):
         parts = self.workspace("parts", 2 * n_blocks)
         arrays.launch_blocks(kernels.sum_squares, n_blocks, transforms, where, self.as_vector(x), g, lr, parts)
         arrays.launch_blocks(kernels.sqrt_of_sum, 1, parts, norms, position)
+
+    def scale_units(self, position, record, n_units, transforms, x, gradient, lr):
+        """Return the transform that multiplies the gradient of each unit of x by a factor, which stays on the device.
+
+        The units are the columns of x as a matrix of `n_units` columns.
+        """
+        kernels, primitives = unit_kernels(), arrays.import_primitives()
+        entries = kernels.GradientEntries(transforms, self.as_vector(x), self.to_dense(gradient), lr)
+        n_columns = min(next_power_of_two(n_units), primitives.WARP_SIZE, primitives.BLOCK_SIZE)
+        n_tiles = -(-n_units // n_columns)
+        n_parts = -(-self.size // (n_units * (primitives.BLOCK_SIZE // n_columns)))
+        n_parts = max(min(n_parts, primitives.MAX_SUM_BLOCKS // n_tiles), 1)
+        parts = self.workspace("norms of units", 2 * n_parts * n_units)
+        factors = self.workspace(("factors of units", position), n_units)
+        arrays.launch_blocks(kernels.sum_units, n_parts * n_tiles, entries, n_units, n_columns, parts)
+        arrays.launch_blocks(kernels.compute_unit_factors, n_tiles, record, parts, n_columns, factors)
+        return RescaleUnits(factors) if n_units > 1 else update_kernels().DeviceRescale(factors)
 
     def gradient_norm(self, position, transforms, x, gradient, lr):
         """Return the 2-norm of a gradient on the host."""

@@ -292,8 +292,6 @@ def _check_device_array(options, rule, has_rows, path, spec):
         )
     if options.sparse_decay == "lazy":
         raise ValueError("sparse_decay: 'lazy' does not work on a device; use 'touched' or 'whole'")
-    if any(needs_unit_norms(getattr(item, "inner", item)) for item in options.transforms):
-        raise ValueError("transforms: AdaptiveClip does not work on a device; use ClipNorm or ClipRMS")
     _check_array(options, rule, has_rows, path, spec)
 
 

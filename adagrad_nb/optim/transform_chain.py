@@ -70,7 +70,7 @@ def resolve_transforms(state, steps):
             ]
         elif needs_unit_norms(first):
             first_records = [
-                _scale_units(record, prefix, step) if needs_unit_norms(record) else record
+                _scale_units(position, record, prefix, step) if needs_unit_norms(record) else record
                 for record, prefix, step in zip(first_records, prefixes, steps, strict=True)
             ]
         prefixes = [Chain(*pair) for pair in zip(prefixes, first_records, strict=True)]
@@ -120,10 +120,12 @@ def _draw_noise(record, leaf, t):
     return AddVector(arrays.to_device_array(values) if leaf.on_device else values)
 
 
-def _scale_units(record, prefix, step):
+def _scale_units(position, record, prefix, step):
     """Return the transform that multiplies the gradient of each unit of an array by a factor."""
     leaf = step.leaf
     n_units = leaf.reals_per_entry * _count_units(leaf.shape)
+    if leaf.on_device:
+        return leaf.scale_units(position, record, n_units, prefix, step.x, step.gradient, step.lr)
     x, g = leaf.iterate_vector(step.x), np.zeros(leaf.size * leaf.reals_per_entry, leaf.precision)
     kernel = compiled_for(reductions.compiled_accumulate_gradient, prefix)
     kernel(prefix, x, step.gradient.to_dense(g.size), step.lr, g, 0)

@@ -46,6 +46,7 @@ def _transform_any_coordinate(item, x, g, lr, i):
 
 
 transform_at = method("transform_at", default=_transform_any_coordinate)
+scale_for_norms = method("scale_for_norms")
 
 
 class Identity(NamedTuple):
@@ -273,8 +274,7 @@ class AdaptiveClip(NamedTuple):
 
     Notes
     -----
-    Units are those of optax, ``adaptive_grad_clip``.  The gradient must be on the host.  A sparse gradient counts as a
-    dense one with zeros.
+    Units are those of optax, ``adaptive_grad_clip``.  A sparse gradient counts as a dense one with zeros.
 
     References
     ----------
@@ -299,10 +299,10 @@ class AdaptiveClip(NamedTuple):
 
     def scale_for_norms(self, norm, x_norm):
         """Return the factor of the gradient of a unit with these norms."""
-        limit = self.ratio * max(x_norm, self.eps)
+        limit = self.ratio * (self.eps if x_norm < self.eps else x_norm)
         if norm <= limit:
-            return 1.0
-        return limit / norm if norm < math.inf else math.nan
+            return type(norm)(1)
+        return limit / norm if norm < math.inf else type(norm)(math.nan)
 
 
 class AddNoise(NamedTuple):

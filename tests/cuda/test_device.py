@@ -7,8 +7,11 @@ from host_device import assert_same, copy_to_device, copy_to_host, update_on_bot
 from adagrad_nb import (
     Adagrad,
     AdagradNorm,
+    AdaptiveClip,
     ClipGlobalNorm,
     DoG,
+    GroupL2,
+    GroupLinf,
     InverseSqrt,
     L2Decay,
     MomentumAdagrad,
@@ -64,6 +67,20 @@ def test_wide_rows_and_many_rows(shape, rng):
     x, where = normal(rng, *shape), rng.integers(0, shape[0], 9)
     gradients = [normal(rng, *shape), (where, normal(rng, where.size, shape[1]))]
     (host, host_state), (device, state) = update_on_both(x, gradients, True, rule=RowAdagrad())
+    assert_same(device, host, 64)
+    assert_same(state.slots[0], host_state.slots[0], 64)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"penalty": GroupL2(2.0)}, {"penalty": GroupLinf(100.0)}, {"transforms": (AdaptiveClip(0.1),)}],
+    ids=["l2", "linf", "units"],
+)
+@pytest.mark.parametrize("shape", [(3, 2000), (1000, 5)])
+def test_groups_and_units_of_large_matrices(shape, options, rng):
+    x, where = normal(rng, *shape), np.array([2, 0, 2])
+    gradients = [normal(rng, *shape), (where, normal(rng, where.size, shape[1]))]
+    (host, host_state), (device, state) = update_on_both(x, gradients, True, **options)
     assert_same(device, host, 64)
     assert_same(state.slots[0], host_state.slots[0], 64)
 
@@ -155,8 +172,14 @@ def capture(torch, step):
 @pytest.mark.parametrize("sizes", [(1000,), (1000, 3, 5000)], ids=str)
 @pytest.mark.parametrize(
     ("rule", "transforms"),
-    [(Adagrad(), ()), (Adagrad(), (ClipGlobalNorm(0.5),)), (DoG(0.5), (ClipGlobalNorm(0.5),)), (AdagradNorm(0.1), ())],
-    ids=["raw", "clip", "distance", "norm"],
+    [
+        (Adagrad(), ()),
+        (Adagrad(), (ClipGlobalNorm(0.5),)),
+        (Adagrad(), (AdaptiveClip(0.3),)),
+        (DoG(0.5), (ClipGlobalNorm(0.5),)),
+        (AdagradNorm(0.1), ()),
+    ],
+    ids=["raw", "clip", "units", "distance", "norm"],
 )
 def test_replays_of_a_captured_step(rule, transforms, sizes, torch, rng):
     """Replays see new gradients and learning rates in the same memory."""
