@@ -47,7 +47,7 @@ class PreparedGradient(NamedTuple):
         """Return the indices of the blocks of `size` coordinates that have values, or () if the gradient is dense."""
         if self.where is ALL or self.block_size == size:
             return self.where
-        return np.unique(self.where * self.block_size // size)
+        return np.unique(self.where.astype(np.int64) * self.block_size // size)
 
     def to_dense(self, size):
         """Return a dense vector in which duplicates are summed."""

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from .. import _check
+from ..compiler.jit import DeviceScalar
+from ..cuda import arrays
 from ..records.gates import accumulates_gradients
 from ..records.transforms import DecoupledDecay, for_array, is_weight_decay
-from .kernels.array_update import ALL
 from .trees import list_leaves, rebuild
 
 
@@ -26,7 +27,7 @@ def init_lazy_decay(state):
     """Allocate the applied decay of each row of the arrays that decay."""
     for leaf in state.leaves:
         if _find_decay(state, leaf) is not None:
-            leaf.applied_log_decay = np.zeros(leaf.shape[:1] if leaf.shape else (1,))
+            leaf.applied_log_decay = leaf.init_applied_decay()
     _check_options(state)
 
 
@@ -63,7 +64,10 @@ def _check_options(state):
 
 def has_missed_decay(leaf, log_decay):
     """Return whether a row of an array has not had all of the decay so far, whose logarithm is `log_decay`."""
-    return leaf.applied_log_decay is not None and bool(np.any(leaf.applied_log_decay != log_decay))
+    applied = leaf.applied_log_decay
+    if applied is not None and leaf.on_device:
+        applied = arrays.to_host(applied)
+    return applied is not None and bool(np.any(applied != log_decay))
 
 
 def _log_factor(state, leaf, lr):
@@ -79,10 +83,12 @@ def check_rates(state, gradients, rates):
     for leaf, lr in zip(state.leaves, rates, strict=True):
         if leaf.applied_log_decay is None:
             continue
+        if isinstance(lr, DeviceScalar) or lr.ndim:
+            raise ValueError(
+                "lr: sparse_decay='lazy' takes one learning rate for all coordinates of an array, a number on the host"
+            )
         decay = _find_decay(state, leaf)
         factor = decay.strength * (lr if decay.times_lr else 1.0)
-        if np.ndim(lr):
-            raise ValueError("lr: sparse_decay='lazy' takes one learning rate for all coordinates of an array")
         _check.in_interval(f"sparse_decay: lr times DecoupledDecay.strength for {leaf.path}", float(factor), "[0, 1)")
 
 
@@ -91,7 +97,7 @@ def apply_missed_decay(state, targets, gradients):
     if state.options.sparse_decay == "lazy":
         for i, (leaf, x, gradient) in enumerate(zip(state.leaves, targets, gradients, strict=True)):
             if leaf.applied_log_decay is not None:
-                _decay_rows(state, i, leaf, x, _touched_rows(leaf, gradient))
+                leaf.apply_missed_decay(x, gradient, state.log_decay[i])
 
 
 def catch_up(x: Any, state: Any) -> tuple[Any, Any]:
@@ -101,7 +107,7 @@ def catch_up(x: Any, state: Any) -> tuple[Any, Any]:
 
     Parameters
     ----------
-    x : array, or nested dict, list or tuple of them
+    x : array, device array, or nested dict, list or tuple of them
     state : State
         Only one made with ``sparse_decay="lazy"`` has missed decay.
 
@@ -125,32 +131,16 @@ def catch_up(x: Any, state: Any) -> tuple[Any, Any]:
     >>> x, catch_up(x, state)[0]
     (array([0.5, 1. ]), array([0.5, 0.5]))
     """
-    state, targets = state.copy(), list_leaves(x)
+    targets = list_leaves(x)
     if len(targets) != len(state.leaves):
         raise ValueError(f"x: got {len(targets)} arrays; the state was made for {len(state.leaves)}")
     for leaf, target in zip(state.leaves, targets, strict=True):
         leaf.check_iterate(target)
-    targets = [leaf.copy_iterate(target) for leaf, target in zip(state.leaves, targets, strict=True)]
-    apply_missed_decay(state, targets, [None] * len(targets))
+    with arrays.on_stream(arrays.device_arrays_in(targets)):
+        state = state.copy()
+        targets = [leaf.copy_iterate(target) for leaf, target in zip(state.leaves, targets, strict=True)]
+        apply_missed_decay(state, targets, [None] * len(targets))
     return rebuild(x, iter(targets)), state
-
-
-def _decay_rows(state, i, leaf, x, rows):
-    """Apply the missed decay to rows of array i."""
-    missed_factor = np.exp(state.log_decay[i] - leaf.applied_log_decay[rows])
-    x = x.reshape(leaf.applied_log_decay.size, -1) if x.flags.c_contiguous else x
-    x[rows] = (x[rows] * missed_factor.reshape(-1, *(1,) * (x.ndim - 1))).astype(x.dtype)
-    leaf.applied_log_decay[rows] = state.log_decay[i]
-
-
-def _touched_rows(leaf, gradient):
-    """Return the rows of the array that a gradient lists; all if it is None or dense."""
-    if gradient is None or gradient.where is ALL:
-        return slice(None)
-    numbers_per_row = leaf.reals_per_entry * (leaf.size // max(leaf.applied_log_decay.size, 1))
-    if gradient.block_size == numbers_per_row:
-        return gradient.where
-    return np.unique(gradient.where.astype(np.int64) * gradient.block_size // numbers_per_row)
 
 
 def record_decay(state, gradients, rates, is_missing):
@@ -160,4 +150,4 @@ def record_decay(state, gradients, rates, is_missing):
     for i, (leaf, gradient, lr) in enumerate(zip(state.leaves, gradients, rates, strict=True)):
         if leaf.applied_log_decay is not None and not is_missing[i]:
             state.log_decay[i] += _log_factor(state, leaf, lr)
-            leaf.applied_log_decay[_touched_rows(leaf, gradient)] = state.log_decay[i]
+            leaf.record_decay(gradient, state.log_decay[i])

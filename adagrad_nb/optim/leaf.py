@@ -427,6 +427,37 @@ class Leaf:
             if self.keeps_master:
                 self.master[:] = mean
 
+    # --- lazy weight decay ----------------------------------------------------------------------------------------
+
+    def init_applied_decay(self):
+        """Return the logarithm of the decay that each row has had: zeros."""
+        return np.zeros(self.shape[:1] if self.shape else (1,))
+
+    @property
+    def decayed_row_size(self):
+        """Number of real numbers of a row with lazy decay, else 1."""
+        if self.applied_log_decay is None:
+            return 1
+        return self.reals_per_entry * (self.size // max(self.applied_log_decay.size, 1))
+
+    def apply_missed_decay(self, x, gradient, log_decay):
+        """Decay the rows of x that a gradient lists, up to `log_decay`; all if it is None or dense."""
+        rows = self._touched_rows(gradient)
+        missed_factor = np.exp(log_decay - self.applied_log_decay[rows])
+        x = x.reshape(self.applied_log_decay.size, -1) if x.flags.c_contiguous else x
+        x[rows] = (x[rows] * missed_factor.reshape(-1, *(1,) * (x.ndim - 1))).astype(x.dtype)
+        self.applied_log_decay[rows] = log_decay
+
+    def record_decay(self, gradient, log_decay):
+        """Record that the rows that a gradient lists have had the decay `log_decay`."""
+        self.applied_log_decay[self._touched_rows(gradient)] = log_decay
+
+    def _touched_rows(self, gradient):
+        """Return the rows of the array that a gradient lists; all if it is None or dense."""
+        if gradient is None or gradient.where is array_update.ALL:
+            return slice(None)
+        return gradient.blocks_of(self.decayed_row_size)
+
     # --- pickles -------------------------------------------------------------------------------------------------
 
     def __getstate__(self):

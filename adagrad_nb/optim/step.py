@@ -18,7 +18,7 @@ from ..records.averaging import averages_before
 from ..records.dual_averaging import is_dual_averaging
 from . import global_memory, lazy_decay, overlap
 from .device_gradients import is_sparse_gradient, prepare_sparse_gradient
-from .gradients import PreparedGradient, prepare_gradient
+from .gradients import PreparedGradient, list_whole_rows, prepare_gradient
 from .kernels.array_update import ALL
 from .transform_chain import READY, SKIPPED, LeafStep, grow_loss_scale, resolve_transforms
 from .trees import align, list_leaves, rebuild
@@ -210,8 +210,8 @@ def _check_capture(state, targets):
     if any(arrays.is_capturing(x) for x in targets if arrays.is_device_array(x)):
         raise RuntimeError(
             f"update: a captured CUDA graph would repeat the update t = {state.t}, but the learning rate, the rule, a "
-            "transform or the average depends on t; call update outside the capture. Instead of a schedule, give lr as "
-            "a device array with one element, and write to it"
+            "transform, the average or the lazy decay depends on t; call update outside the capture. Instead of a "
+            "schedule, give lr as a device array with one element, and write to it"
         )
 
 
@@ -297,7 +297,7 @@ def _prepare_gradient(state, leaf, x, g, check):
 
 
 def _densify_if_needed(state, leaf, gradient):
-    """Return the gradient, dense if the array has weight decay and ``sparse_decay="whole"``.
+    """Return the gradient, dense if the array has weight decay and ``sparse_decay="whole"``, of whole rows if "lazy".
 
     It is dense, too, for dual averaging in a domain: the projection of an earlier update is not in the accumulators.
     """
@@ -310,7 +310,10 @@ def _densify_if_needed(state, leaf, gradient):
             f"g{leaf.path[1:]}: is sparse, and sparse_decay='refuse' rejects weight decay with sparse gradients; "
             "pass a dense array, or choose sparse_decay='touched', 'whole' or 'lazy'"
         )
-    return PreparedGradient(ALL, leaf.to_dense(gradient)) if state.options.sparse_decay == "whole" else gradient
+    if state.options.sparse_decay == "whole":
+        return PreparedGradient(ALL, leaf.to_dense(gradient))
+    # Each entry of a row has the decay of this update, as `record_decay` assumes.
+    return list_whole_rows(gradient, leaf.decayed_row_size // leaf.reals_per_entry, leaf.size)
 
 
 def _check_dense(rule, leaf, g):

@@ -305,6 +305,23 @@ def test_lazy_decay_is_exact(lr, decay, shape, dtype, tolerance, rng, tmp_path):
     np.testing.assert_array_equal(catch_up(x, state)[0], x)
 
 
+@pytest.mark.parametrize("duplicates", ["merge", "simultaneous"])
+def test_lazy_decay_of_rows_with_single_entries(duplicates, rng):
+    """A sparse matrix lists some entries of a row; the others have the decay of the update, too."""
+    from adagrad_nb import catch_up
+
+    start = rng.normal(size=(4, 3))
+    entries = scipy.sparse.coo_matrix(([1.0, 2.0, 3.0], ([1, 1, 3], [2, 2, 0])), (4, 3))
+    sums, squares = entries.toarray(), np.zeros((4, 3))
+    np.add.at(squares, (entries.row, entries.col), entries.data**2)
+    if duplicates == "merge":
+        squares = sums**2
+    expected = 0.8 * start - 0.5 * sums / np.sqrt(np.where(squares > 0, squares, 1))
+    options = {"lr": 0.5, "transforms": (DecoupledDecay(0.4),), "duplicates": duplicates, "sparse_decay": "lazy"}
+    x, _ = catch_up(*update(start, entries, init(start, **options)))
+    np.testing.assert_allclose(x, expected, rtol=1e-9)
+
+
 def test_lazy_decay_without_closed_form_is_rejected():
     x = np.ones(3)
     with pytest.raises(ValueError, match=r"sparse_decay: 'lazy' takes one DecoupledDecay"):
