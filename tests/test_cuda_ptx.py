@@ -65,6 +65,7 @@ from adagrad_nb.optim.kernels import (  # noqa: E402
     cuda_array_update,
     cuda_global_memory,
     cuda_group_penalties,
+    cuda_lazy_decay,
     cuda_small_arrays,
     cuda_sort,
     cuda_sparse_gradients,
@@ -105,15 +106,17 @@ def record(cls, *fields):
 
 
 # Sums of losses and schedules are in double precision, as on the CPU; lazy updates of a penalty use the schedule.
+# So is the decay of a row so far, whose differences are small.
 SCORES = {
     "softmax": Softmax(),
     "one against the rest": OneVsRest(Logistic()),
     "independent outputs": IndependentOutputs(Logistic()),
 }
-# The memory of a rule is double; so are sums over blocks.
+# The memory of a rule is double; so are sums over blocks, and the decay of a row.
 TOTALS = {"totals", "listed totals", "many totals"}
 MEMORY = {"memory", "rates"}
-DOUBLE = {"loss sums", "loss sums of outputs", *SCORES, *TOTALS, *MEMORY}
+DECAY = {"missed decay", "recorded decay"}
+DOUBLE = {"loss sums", "loss sums of outputs", *SCORES, *TOTALS, *MEMORY, *DECAY}
 DOUBLE |= {f"{name}, penalised" for name in ("slopes", "learn", "scores", "learn outputs")}
 LISTED = record(cuda_array_update.ListedCoordinates, vector(np.int64), types.int64)
 
@@ -163,6 +166,10 @@ def cases(dtype):
         "group l2 of entries": (penalise, l2, entry_groups, a, s, a, f, i, i),
         "unit factors": (cuda_unit_norms.compute_unit_factors, cast(AdaptiveClip(), dtype), a, i, a),
         "touched groups": (cuda_group_penalties.mark_touched_groups, LISTED, i, n, counts),
+    }
+    found |= {
+        "missed decay": (cuda_lazy_decay.apply_missed_decay, LISTED, i, i, a, d, types.float64, i),
+        "recorded decay": (cuda_lazy_decay.record_decay, LISTED, i, d, types.float64),
     }
     found |= {
         "many": (cuda_small_arrays.multi_update, full, table, s, f, i),

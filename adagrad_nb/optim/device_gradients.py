@@ -19,6 +19,14 @@ def update_kernels():
     return arrays.with_disk_cache(cuda_array_update)
 
 
+def decay_kernels():
+    """Import and return the CUDA kernels of lazy weight decay."""
+    arrays.import_cuda()
+    from .kernels import cuda_lazy_decay
+
+    return arrays.with_disk_cache(cuda_lazy_decay)
+
+
 def group_kernels():
     """Import and return the CUDA kernels of group penalties."""
     arrays.import_cuda()

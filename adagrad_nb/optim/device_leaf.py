@@ -11,7 +11,7 @@ from ..records.global_rules import start_slot
 from ..records.penalties import NoPenalty
 from ..records.transforms import RescaleUnits, adds_noise, list_transforms, needs_norm, uses_global_norm
 from .device_global_memory import memory_kernels
-from .device_gradients import group_kernels, next_power_of_two, to_dense, unit_kernels, update_kernels
+from .device_gradients import decay_kernels, group_kernels, next_power_of_two, to_dense, unit_kernels, update_kernels
 from .gradients import PreparedGradient
 from .kernels.array_update import ALL
 from .leaf import Leaf
@@ -85,7 +85,7 @@ class DeviceLeaf(Leaf):
             return self.group_size, type(self.uncast_update.rule).__name__
         if self.penalized_row_size:
             return self.penalized_row_size, type(self.uncast_update.penalty).__name__
-        return 1, None
+        return self.decayed_row_size, "sparse_decay='lazy'"
 
     # --- kernels -------------------------------------------------------------------------------------------------
 
@@ -317,6 +317,31 @@ class DeviceLeaf(Leaf):
         arrays.launch_kernel(update_kernels().update_average, self.size, self.average, mean, x, mean_weight)
         if overwrites(self.average, t):
             arrays.copy_into(x, mean)
+
+    # --- lazy weight decay ----------------------------------------------------------------------------------------
+
+    def init_applied_decay(self):
+        """Return the logarithm of the decay that each row has had: zeros in double precision, as on the host."""
+        return arrays.full(self.shape[:1] if self.shape else (1,), 0, np.float64)
+
+    def apply_missed_decay(self, x, gradient, log_decay):
+        """Decay the rows of x that a gradient lists, up to `log_decay`; all if it is None or dense."""
+        gradient = PreparedGradient(ALL, None) if gradient is None else gradient
+        n_rows, width = self._count_rows(gradient), self.decayed_row_size
+        n_threads, where = _threads_per_row(width), self.as_coordinates(gradient)
+        arrays.launch_kernel(
+            decay_kernels().apply_missed_decay, n_rows * n_threads,
+            where, n_rows, width, self.as_vector(x), self.applied_log_decay, log_decay, n_threads,
+        )  # fmt: skip
+
+    def record_decay(self, gradient, log_decay):
+        """Record that the rows that a gradient lists have had the decay `log_decay`."""
+        n_rows, where = self._count_rows(gradient), self.as_coordinates(gradient)
+        arrays.launch_kernel(decay_kernels().record_decay, n_rows, where, n_rows, self.applied_log_decay, log_decay)
+
+    def _count_rows(self, gradient):
+        """Return the number of rows that a gradient lists."""
+        return (self.applied_log_decay if gradient.where is ALL else gradient.where).size
 
     # --- copies --------------------------------------------------------------------------------------------------
 

@@ -290,8 +290,6 @@ def _check_device_array(options, rule, has_rows, path, spec):
             f"{path}: got dtype {spec.dtype}; must be float32 or float64 on a device. Gradients may have 16 bits; "
             "pass a complex array as its real and imaginary parts"
         )
-    if options.sparse_decay == "lazy":
-        raise ValueError("sparse_decay: 'lazy' does not work on a device; use 'touched' or 'whole'")
     _check_array(options, rule, has_rows, path, spec)
 
 

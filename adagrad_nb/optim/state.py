@@ -211,7 +211,8 @@ class State:
         )
         self.fast_leaf = leaf if is_plain and leaf.constant_lr is not None and self.options.average is None else None
         self.has_device_arrays = any(leaf.on_device for leaf in self.leaves)
-        self.changes_with_t = self.has_device_arrays and self.options.depends_on_t
+        decays_lazily = any(leaf.on_device and leaf.applied_log_decay is not None for leaf in self.leaves)
+        self.changes_with_t = self.has_device_arrays and (self.options.depends_on_t or decays_lazily)
         if self.changes_with_t:
             self.fast_leaf = None  # which does not check for a capture
         self.array_groups = group_small_arrays(self.leaves, self)

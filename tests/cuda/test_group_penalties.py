@@ -36,13 +36,13 @@ class HalveRows(NamedTuple):
 
 
 def small_and_large_rows(rng, width, dtype):
-    """Return a matrix of four rows and gradients: dense, rows in order, and rows with duplicates."""
+    """Return a matrix of four rows and gradients: two dense ones, rows in order, and rows with duplicates."""
     scales = np.array([[0.01], [10], [0.01], [10]])
     x = rng.uniform(0.5, 1, (4, width)) * scales * rng.choice([-1, 1], (4, width))
-    lists = [slice(None), np.array([0, 3]), np.array([3, 1, 0, 1])]
+    lists = [slice(None), slice(None), np.array([0, 3]), np.array([3, 1, 0, 1])]
     shapes = [x[where].shape for where in lists]
     values = [(rng.uniform(0.08, 0.12, shape) * rng.choice([-1, 1], shape)).astype(dtype) for shape in shapes]
-    return x.astype(dtype), [values[0], *zip(lists[1:], values[1:], strict=True)]
+    return x.astype(dtype), [*values[:2], *zip(lists[2:], values[2:], strict=True)]
 
 
 def assert_same_steps(x, gradients, **options):

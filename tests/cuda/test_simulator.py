@@ -487,11 +487,6 @@ def test_arrays_with_gaps_are_rejected():
         update(y, matrix, init(y))
 
 
-def test_lazy_decay_is_rejected(case):
-    with pytest.raises(ValueError, match=r"^sparse_decay: 'lazy' does not work on a device"):
-        init(copy_to_device(case[0]), transforms=(DecoupledDecay(0.1),), sparse_decay="lazy")
-
-
 # --- many arrays in one launch -------------------------------------------------------------------------------------
 
 SHAPES = [(3,), (2, 5), (1,), (7, 1)]
