@@ -112,7 +112,7 @@ SCORES = {
     "one against the rest": OneVsRest(Logistic()),
     "independent outputs": IndependentOutputs(Logistic()),
 }
-# The memory of a rule is double; so are sums over blocks, and the decay of a row.
+# The memory of a rule is double; so are sums over blocks.
 TOTALS = {"totals", "listed totals", "many totals"}
 MEMORY = {"memory", "rates"}
 DECAY = {"missed decay", "recorded decay"}

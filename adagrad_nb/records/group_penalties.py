@@ -208,7 +208,10 @@ def _group_linf_prox(x, w, strength, threads):
         inverse_step_sum = sum_over_threads(threads, inverse_step_sum)
         if not weighted_sum - strength > level * inverse_step_sum:
             break
+        previous = level
         level = (weighted_sum - strength) / inverse_step_sum
+        if not level > previous:  # by rounding; the level would stay for as many iterations as there are weights
+            break
     level = max(level, fixed_level)
     for l in range(first, x.shape[0], stride):
         if abs(x[l]) > level:

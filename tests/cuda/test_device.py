@@ -9,6 +9,7 @@ from adagrad_nb import (
     AdagradNorm,
     AdaptiveClip,
     ClipGlobalNorm,
+    DecoupledDecay,
     DoG,
     GroupL2,
     GroupLinf,
@@ -73,16 +74,23 @@ def test_wide_rows_and_many_rows(shape, rng):
 
 @pytest.mark.parametrize(
     "options",
-    [{"penalty": GroupL2(2.0)}, {"penalty": GroupLinf(100.0)}, {"transforms": (AdaptiveClip(0.1),)}],
-    ids=["l2", "linf", "units"],
+    [
+        {"penalty": GroupL2(2.0)},
+        {"penalty": GroupLinf(100.0)},
+        {"transforms": (AdaptiveClip(0.1),)},
+        {"transforms": (DecoupledDecay(0.1),), "sparse_decay": "lazy"},
+    ],
+    ids=["l2", "linf", "units", "decay"],
 )
-@pytest.mark.parametrize("shape", [(3, 2000), (1000, 5)])
+@pytest.mark.parametrize("shape", [(3, 1500), (500, 5)])
 def test_groups_and_units_of_large_matrices(shape, options, rng):
     x, where = normal(rng, *shape), np.array([2, 0, 2])
     gradients = [normal(rng, *shape), (where, normal(rng, where.size, shape[1]))]
-    (host, host_state), (device, state) = update_on_both(x, gradients, True, **options)
+    (host, host_state), (device, state) = update_on_both(x, 2 * gradients, True, **options)
     assert_same(device, host, 64)
     assert_same(state.slots[0], host_state.slots[0], 64)
+    again = update_on_both(x, 2 * gradients, True, **options)[1][0]
+    np.testing.assert_array_equal(copy_to_host(again), copy_to_host(device))
 
 
 @pytest.mark.parametrize("rule", [Adagrad(), MomentumAdagrad()])

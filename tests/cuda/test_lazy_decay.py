@@ -20,8 +20,16 @@ def gradients(rng, n, width, dtype):
     return [*values[:3], rng.normal(size=(n, *shape)).astype(dtype), *values[3:]]
 
 
-@pytest.mark.parametrize("duplicates", ["merge", "simultaneous"])
-@pytest.mark.parametrize(("width", "max_lane_width"), [(0, 1024), (1, 1024), (3, 1024), (40, 1024), (40, 32)])
+@pytest.mark.parametrize(
+    ("width", "max_lane_width", "duplicates", "dtype"),
+    [
+        (0, 1024, "merge", np.float32),
+        (1, 1024, "atomic", np.float64),
+        (3, 1024, "simultaneous", np.float64),
+        (40, 1024, "mean", np.float32),
+        (40, 32, "merge", np.float64),
+    ],
+)
 def test_steps(width, max_lane_width, duplicates, dtype, rng, monkeypatch):
     """A few threads share a row, or all of a warp, or all of a block."""
     monkeypatch.setattr(device_leaf, "MAX_LANE_WIDTH", max_lane_width)

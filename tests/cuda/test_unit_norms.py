@@ -9,7 +9,10 @@ from adagrad_nb import SGD, AdaptiveClip, Except, L2Decay, RowAdagrad, init, upd
 ULPS = 32
 
 
-@pytest.mark.parametrize("shape", [(), (1,), (37,), (1, 4), (5, 1), (9, 3), (3, 37), (2, 3, 5), (2, 3, 2, 5), (0, 3)])
+SHAPES = [(), (37,), (5, 1), (9, 3), (3, 37), (2, 3, 5), (2, 3, 2, 5), (0, 3)]
+
+
+@pytest.mark.parametrize(("shape", "dtype"), list(zip(SHAPES, 4 * [np.float32, np.float64], strict=True)))
 def test_shapes(shape, dtype, rng):
     """A vector, columns of a matrix, `x[:, j, k]`, `x[:, :, :, k]`; some units are clipped, and others are not."""
     x, gradients = rng.normal(size=shape).astype(dtype), rng.normal(size=(2, *shape)).astype(dtype)
@@ -18,8 +21,6 @@ def test_shapes(shape, dtype, rng):
     (host, host_state), (device, state) = update_on_both(x, gradients, True, **options)
     assert_same(device, host, ULPS)
     assert_same(state.slots[0], host_state.slots[0], ULPS)
-    again = update_on_both(x, gradients, True, **options)[1][0]
-    np.testing.assert_array_equal(copy_to_host(again), copy_to_host(device))
 
 
 def test_many_parts(rng):
@@ -64,9 +65,8 @@ def test_sparse_gradients_and_rows(rng):
     assert_same(state.slots[0], host_state.slots[0], ULPS)
 
 
-def test_some_of_several_arrays(dtype, rng):
-    x = {"weights": rng.normal(size=(3, 4)).astype(dtype), "bias": rng.normal(size=4).astype(dtype)}
-    g = {key: rng.normal(size=value.shape).astype(dtype) for key, value in x.items()}
+def test_some_of_several_arrays(rng):
+    x, g = ({"weights": rng.normal(size=(3, 4)), "bias": rng.normal(size=4)} for _ in range(2))
     options = {"transforms": (Except(AdaptiveClip(0.1), "bias"),)}
     (host, _), (device, _) = update_on_both(x, [g], False, **options)
     assert_same(device, host, ULPS)

@@ -1,6 +1,7 @@
 """Group penalties: proximal steps against the reference and by minimisation, k steps, and training of models."""
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from adagrad_nb import (
     fit_linear,
     load_model,
 )
+from adagrad_nb.records.group_penalties import OneThread
 
 KINDS = {
     "l2": (GroupL2, reference_multi_output.group_l2_prox, np.linalg.norm),
@@ -57,6 +59,26 @@ def test_step_equals_the_reference(kind):
     cls, prox, _ = KINDS[kind]
     for x, w, strength in cases():
         assert_allclose(stepped(cls(strength), x, w), prox(x, w, strength), rtol=1e-12, atol=1e-14)
+
+
+def test_search_for_the_level_ends_when_rounding_stops_it():
+    """Each iteration has two sums; with 40 weights some searches took 41 iterations."""
+
+    class CountedThread(NamedTuple):
+        sums: list
+
+        first_entry, entry_stride = OneThread.first_entry, OneThread.entry_stride
+        max_over_threads = OneThread.max_over_threads
+
+        def sum_over_threads(self, value):
+            self.sums.append(value)
+            return value
+
+    for seed in range(40):
+        rng, sums = np.random.default_rng(seed), []
+        x, w = rng.normal(size=40), 0.5 / np.abs(rng.normal(size=40))
+        GroupLinf(2.0).group_prox_step(x, w, 0, CountedThread(sums))
+        assert len(sums) <= 20
 
 
 @pytest.mark.parametrize("kind", KINDS)
