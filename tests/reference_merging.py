@@ -60,6 +60,21 @@ def merge(start, learners, lr, b, prox=None, eps=1e-10):
     return reference_linear.Outcome(w, start.b + average + b * (change_sum - average), G, Gb, start.t + n, losses)
 
 
+def merge_outputs(start, learners, lr, b, prox=None):
+    """Merge `reference_multi_output.Outcome`s: each output by itself, with the same b."""
+
+    def of_output(outcome, c):
+        w, bias, G, Gb, t, losses = outcome
+        return reference_linear.Outcome(w[:, c], bias[c], G[:, c], Gb[c], t, losses)
+
+    merged = [
+        merge(of_output(start, c), [of_output(learner, c) for learner in learners], lr, b, prox)
+        for c in range(start.b.size)
+    ]
+    w, bias, G, Gb = (np.stack([getattr(one, name) for one in merged], axis=-1) for name in ("w", "b", "G", "Gb"))
+    return type(start)(w, bias, G, Gb, merged[0].t, merged[0].losses)
+
+
 def fit_in_rounds(
     X, y, loss, lr, workers, b, *, serial_updates, growth, max_rows, weight=None, prox=None, passes=1, intercept=True
 ):

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._csr import as_unsigned
 from ..compiler.jit import compiled_for, is_compiled
+from ..records.group_penalties import is_group_penalty
 from ..records.rules import has_additive_accumulators
 from ..records.schedules import has_several_rates
 from .kernels import mini_batch, multi_batch, multi_rows, rows, scaled_rows, search_rows, workers
@@ -53,6 +54,11 @@ def choose_kernel(parameters, batch_size, X, spec, n_workers=1):
     ========  ===============  ==============  =================  =========================
     """
     if n_workers > 1:
+        if not isinstance(parameters, SingleOutput):
+            raise ValueError(
+                "threads: does not support several classes or learning rates; train one class against the rest at a "
+                "time, with one rate such as lr=0.5"
+            )
         check_mergeable("threads", parameters)
         return _parallel_kernel(parameters, batch_size, X, spec, n_workers)
     if not isinstance(parameters, SingleOutput):
@@ -135,22 +141,19 @@ def _allocate_slots(parameters, shape):
 def check_mergeable(name, parameters):
     """Raise ValueError for parameters that separate workers cannot train and merge."""
     rule = parameters.state.rule
-    if not isinstance(parameters, SingleOutput):
-        raise ValueError(
-            f"{name}: does not support several classes or learning rates; train one class against the rest at a time, "
-            "with one rate such as lr=0.5"
-        )
     if has_several_rates(parameters.state.lr):
         raise ValueError(
-            f"{name}: does not support a search over learning rates, also after its end; use one rate such as lr=0.5"
+            f"{name}: does not support several learning rates or a search over them, also after its end; use one "
+            "rate such as lr=0.5"
         )
     if not has_additive_accumulators(rule):
         raise ValueError(
             f"{name}: does not support the rule {type(rule).__name__}, whose accumulators do not add up; "
             "use Adagrad(…), RDA(…) or FTRL(…)"
         )
-    if parameters.has_feature_groups:
-        raise ValueError(f"{name}: does not support the penalty Grouped; use a penalty of single weights, such as L1")
+    if is_group_penalty(parameters.state.penalty):
+        penalty = type(parameters.state.penalty).__name__
+        raise ValueError(f"{name}: does not support the penalty {penalty}; use a penalty of single weights, such as L1")
     if parameters.average:
         raise ValueError(f"{name}: does not support average={parameters.average}; use average=False")
     if parameters.ledger_sums is not None:

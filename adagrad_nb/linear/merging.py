@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 
 from .._csr import as_csr, as_unsigned, sum_duplicates
-from ..compiler.jit import compiled_for
 from ..io.readers import Chunk
-from . import dispatch
-from .kernels import merging as kernels
+from . import dispatch, rounds
 from .kernels.lazy import SummedRates
 from .kernels.rows import Rows
 from .model import LinearModel, check_trainable, options_equal
 from .named_rows import common_columns
-from .targets import BinaryLabels, check_sample_weight
+from .targets import BinaryLabels, MulticlassLabels, check_sample_weight
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,10 +66,14 @@ def merge(
     ------
     TypeError, ValueError
         For models with different options, for models that were not trained from `start`, for rules whose
-        accumulators do not add up, and for several classes or learning rates: train with one rate such as ``lr=0.5``.
+        accumulators do not add up, for group penalties, and for several learning rates: train with one rate such as
+        ``lr=0.5``.
 
     Notes
     -----
+    With several classes, each class is merged by itself, and the blend has one b for all.  The merged model has the
+    classes of all models.
+
     Without a penalty "average" and "sum" are associative up to rounding: merging in groups gives the same result as
     merging all models at once.  With a penalty groups differ slightly, because the average weights the steps of the
     penalty like those of the losses.  "blend" depends on the grouping.
@@ -149,57 +152,48 @@ def _check_same_options(model, start, k):
 
 
 def _merge_models(models, start, rule, sample):
+    """Return the merged model: the models are learners of one round that began with `start`."""
+    new = start.copy()
+    new._set_target(_joint_target([start, *models]))
     n = max(model.n_features for model in models)
-    new, t = start.copy(), start.parameters.t
-    parameters = new.parameters
-    parameters.resize(n)
-    new.target = _joint_target([start, *models])
-    rows, n_samples = (None, 1) if sample is None else _sample_rows(sample, new)
-    n_updates = sum(model.parameters.t - t for model in models)
-    spec, weights = parameters.spec(n_updates), parameters.kernel_arrays()
-    results = dispatch.allocate_worker_results(parameters, n, len(models), n_samples)
-    for k, model in enumerate(models):
-        trained = model.parameters.copy()
-        trained.resize(n)
-        results.w[k], results.bias[k] = trained.weights, trained.bias
-        for slots, state in ((results.s, trained.state), (results.bias_s, trained.bias_state)):
-            for slot, values in zip(slots, state.slots[0], strict=True):
-                slot[k] = values
-        if not isinstance(results.last_update, tuple):
-            results.last_update[k] = trained.last_update + _time_shift(spec.lazy, trained)
-        results.n_updates[k] = trained.t - t
-        new.loss_sums += model.loss_sums - start.loss_sums
-        new.n_seen += model.n_seen - start.n_seen
-    compiled_for(kernels.merge_all, spec)(spec, weights, results, t)
-    b = 1 if rule == "sum" else 0
-    if rule == "blend":
-        b = compiled_for(kernels.choose_blend, spec)(spec, rows, results, n_samples)
-    compiled_for(kernels.apply_blend, spec)(spec, weights, results, new.dtype.type(b))
-    parameters.t = t + n_updates
-    return new
+    new.parameters.resize(n)
+    no_rows = _sample_rows(Chunk(scipy.sparse.csr_array((0, n)), np.empty(0), None), new)
+    rows = no_rows if sample is None else _sample_rows(sample, new)
+    total = None
+    for model in models:
+        change = rounds.change_between(new, _aligned(model, new), None, model.loss_sums - start.loss_sums, no_rows)
+        total = change if total is None else rounds.add_changes([total, change], n)
+    return rounds.apply_merged(new, rounds.merge_change(new, total._replace(sample=rows), rule=rule))
 
 
-def _time_shift(lazy, trained):
-    """Return what the times of a model lack to those of a merge; models may sum learning rates from other updates."""
-    if not isinstance(lazy, SummedRates):
-        return 0
-    return lazy.time_at(trained.t) - trained.rate_sums()[0]
+def _aligned(model, start):
+    """Return a copy of a model with the features, the labels and the times of the start."""
+    trained = model.copy()
+    trained._set_target(start.target)
+    parameters = trained.parameters
+    parameters.resize(start.n_features)
+    lazy = start.parameters.spec(parameters.t - start.parameters.t).lazy
+    if isinstance(lazy, SummedRates):  # models may sum learning rates from other updates
+        parameters.last_update += lazy.time_at(parameters.t) - parameters.rate_sums()[0]
+    return trained
 
 
 def _sample_rows(sample, model):
-    """Return checked rows for the kernels, and their number."""
+    """Return checked rows for the kernels."""
     if not isinstance(sample, Chunk):
         raise TypeError(f"sample: got {type(sample).__name__}; must be Chunk(X, y, weight)")
-    n = model.decision_function(sample.X).size  # checks the rows
+    n = model.decision_function(sample.X).shape[0]  # checks the rows
     X = sum_duplicates(as_csr(sample.X, model.dtype))
     y = model.target.encode_known(sample.y, n, model.dtype)
     weight = check_sample_weight(sample.weight, n, model.dtype)
-    return Rows(X.indptr, as_unsigned(X.indices), X.data, y, weight, np.arange(n)), n
+    return Rows(X.indptr, as_unsigned(X.indices), X.data, y, weight, np.arange(n))
 
 
 def _joint_target(models):
     """Return the target that all models agree on."""
     joint = models[0].target
+    if isinstance(joint, MulticlassLabels):
+        return _joint_classes(models)
     if not isinstance(joint, BinaryLabels):
         return joint
     for k, model in enumerate(models[1:]):
@@ -207,4 +201,19 @@ def _joint_target(models):
         if any(None not in pair and pair[0] != pair[1] for pair in pairs):
             raise ValueError(f"models: at index {k} has the labels {list(model.target)}, others have {list(joint)}")
         joint = BinaryLabels(*(theirs if mine is None else mine for mine, theirs in pairs))
+    return joint
+
+
+def _joint_classes(models):
+    """Return the labels of all models, which are at most those that were declared."""
+    targets = [model.target for model in models]
+    joint = next((target for target in targets if target.is_fixed), targets[0])
+    for k, target in enumerate(targets):
+        try:
+            joint = joint.extended(np.asarray(target.classes))
+        except (ValueError, TypeError):
+            name = f"models: at index {k - 1}" if k else "start:"
+            raise ValueError(
+                f"{name} has the labels {list(target.classes)[:20]}, others have {list(joint.classes)[:20]}"
+            ) from None
     return joint

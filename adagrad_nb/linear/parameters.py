@@ -124,6 +124,7 @@ class Parameters:
     kernels: Any  # module with the loops over all features
     n_features: Any
     kernel_arrays: Any
+    output_arrays: Any
     _group_strategy: Any
     _copy_arrays: Any
     _tables: Any
@@ -581,6 +582,10 @@ class SingleOutput(Parameters):
         slots, bias_slots = self.state.leaves[0].flat_slots, self.bias_state.leaves[0].flat_slots
         return rows.Weights(self.weights[:n_features], slots, self.lazy_state(n_features), self.bias, bias_slots)
 
+    def output_arrays(self) -> list[rows.Weights]:
+        """Return the arrays of each output, as kernels of one output take them."""
+        return [self.kernel_arrays()]
+
     # --- groups of features ------------------------------------------------------------------------------------------
 
     def _group_strategy(self):
@@ -842,6 +847,17 @@ class MultiOutput(Parameters):
         slots = tuple(table[:, k] for k in range(1, table.shape[1]))
         bias_slots = tuple(bias[:, k] for k in range(1, table.shape[1]))
         return rows.Weights(table[:, 0], slots, self.lazy_state(n_features), bias[:, 0], bias_slots)
+
+    def output_arrays(self) -> list[rows.Weights]:
+        """Return the arrays of each output, as kernels of one output take them; the time of an update is shared."""
+        w, s, last_update, bias, bias_s = self.kernel_arrays()
+        return [
+            rows.Weights(
+                w[:, c], tuple(slot[:, c] for slot in s), last_update,
+                bias[0, c : c + 1], tuple(slot[0, c : c + 1] for slot in bias_s),
+            )
+            for c in range(self.n_outputs)
+        ]  # fmt: skip
 
     def row_workspace(self, index_dtype: npt.DTypeLike) -> multi_rows.MultiRowBuffers:
         """Return the workspace of one row."""

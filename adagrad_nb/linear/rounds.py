@@ -19,6 +19,7 @@ from .. import _csr
 from .._csr import as_unsigned, sum_duplicates
 from ..compiler.jit import compiled_for
 from ..io.readers import Chunk
+from ..records.multiclass_losses import is_multi_output_loss
 from . import dispatch
 from .kernels import merging as kernels
 from .kernels.lazy import time_at
@@ -82,11 +83,13 @@ class Change(NamedTuple):
     Attributes
     ----------
     columns : ndarray of unsigned integers, or None
-        Coordinates that changed, in increasing order; None for all.
-    growth, terms : ndarray of shape (n_slots, n) and (n_terms, n)
-        Growth of the accumulators, and the terms of `kernels.merging`, of these coordinates.
-    n_updates, bias, bias_s : ndarray of shape (n_learners,), (n_learners, 1) and (n_slots, n_learners, 1)
-        Number of updates, intercept and its accumulators of each learner.
+        Features with weights or accumulators that changed, in increasing order; None for all.
+    growth, terms : ndarray of shape (n_slots, n_outputs, n) and (n_terms, n_outputs, n)
+        Growth of the accumulators, and the terms of `kernels.merging`, of these features.
+    n_updates : ndarray of shape (n_learners,)
+        Number of updates of each learner.
+    bias, bias_s : ndarray of shape (n_learners, n_outputs) and (n_slots, n_learners, n_outputs)
+        Intercepts of each learner, and their accumulators.
     n_seen : int
     loss_sums : ndarray of shape (2,)
         Losses of the rows before their updates, and weights.
@@ -114,9 +117,10 @@ class Change(NamedTuple):
 
 
 class Merged(NamedTuple):
-    """The merged model after a round, at the coordinates that changed.
+    """The merged model after a round, at the features that changed.
 
-    `columns`, `bias` and `bias_s` are as in `Change`, for one model; `w` and `s` are the weights and accumulators.
+    `columns`, `bias` and `bias_s` are as in `Change`, for one model.  `w` and `s` are the weights, of shape
+    (n_outputs, n), and the accumulators.
     `loss_sums` are those of the rows of the round.
     """
 
@@ -245,7 +249,7 @@ def learn_share(
     except (ValueError, TypeError) as error:
         raise _named(partition.name, error) from None
     loss_sums = trained.loss_sums - before + trainer.later_sums
-    return _change_between(model, trained, X, loss_sums, sample)
+    return change_between(model, trained, X, loss_sums, sample)
 
 
 def _named(name, error):
@@ -270,40 +274,51 @@ def _sample_rows(chunk, model, class_weight, n_round_rows):
     return Rows(X.indptr, as_unsigned(X.indices), X.data, y, weight, np.arange(rows.size))
 
 
-def _change_between(start, trained, X, loss_sums, sample):
-    """Return the change of a learner."""
+def change_between(start: LinearModel, trained: LinearModel, X: Any, loss_sums: Any, sample: Rows) -> Change:
+    """Return the change of a learner that was trained on the rows X, or on unknown rows if X is None."""
     old, new = start.parameters, trained.parameters
-    n_slots, n_updates = len(new.state.slots[0]), new.t - old.t
+    olds, news = old.output_arrays(), new.output_arrays()
+    n_slots, n_updates = len(news[0].s), new.t - old.t
     spec = old.spec(n_updates)
-    columns = _changed_columns(old, new, X)
+    columns = _changed_columns(olds, news, X)
     n_terms = kernels.count_terms(old.state.rule, not isinstance(old.last_update, tuple))
     size, dense = columns.size, new.n_features
-    itemsize = new.dtype.itemsize * (n_slots + n_terms)
+    itemsize = new.dtype.itemsize * (n_slots + n_terms) * len(news)
     is_dense = size * (itemsize + columns.itemsize) >= dense * itemsize
     if is_dense:
         columns = _all_columns(dense)
-    growth, terms = (np.empty((n, columns.size), new.dtype) for n in (n_slots, n_terms))
-    compiled_for(kernels.sum_changes, spec)(
-        spec, old.kernel_arrays(), new.kernel_arrays(), columns, (old.t, n_updates), tuple(growth), tuple(terms)
-    )
-    bias_s = np.stack(new.bias_state.slots[0])
+    growth, terms = (np.empty((n, len(news), columns.size), new.dtype) for n in (n_slots, n_terms))
+    kernel = compiled_for(kernels.sum_changes, spec)
+    for c, (before, after) in enumerate(zip(olds, news, strict=True)):
+        kernel(spec, before, after, columns, (old.t, n_updates), tuple(growth[:, c]), tuple(terms[:, c]))
+    bias, bias_s = np.concatenate([arrays.bias for arrays in news]), _bias_slots(news)
     change = Change(
-        None if is_dense else columns, growth, terms, np.array([n_updates]), new.bias.reshape(1, 1).copy(),
-        bias_s.reshape(n_slots, 1, 1), trained.n_seen - start.n_seen, loss_sums, sample, 0,
+        None if is_dense else columns, growth, terms, np.array([n_updates]), bias[None], bias_s[:, None],
+        trained.n_seen - start.n_seen, loss_sums, sample, 0,
     )  # fmt: skip
     return change._replace(n_sent=change.n_bytes)
 
 
-def _changed_columns(old, new, X):
-    """Return the coordinates whose weight or accumulators changed, or those of the rows if these are few."""
-    if X.nnz * 8 < new.n_features:
+def _bias_slots(outputs):
+    """Return a copy of the accumulators of the intercepts, of shape (n_slots, n_outputs)."""
+    return np.stack([np.concatenate(slots) for slots in zip(*(arrays.bias_s for arrays in outputs), strict=True)])
+
+
+def _changed_columns(olds, news, X):
+    """Return the features with a weight or accumulator that changed, or those of the rows if that is faster."""
+    n_features = news[0].w.size
+    if X is not None and X.nnz * 8 < n_features:
         changed = np.unique(X.indices)
     else:
-        is_changed = new.weights != old.weights
-        for a, b in zip(new.state.slots[0], old.state.slots[0], strict=True):
-            is_changed |= a != b
+        is_changed = np.zeros(n_features, bool)
+        if X is not None and len(news) > 1:  # to compare 20 outputs takes as long as all else
+            is_changed[X.indices] = True
+        else:
+            for old, new in zip(olds, news, strict=True):
+                for a, b in zip((new.w, *new.s), (old.w, *old.s), strict=True):
+                    is_changed |= a != b
         changed = np.flatnonzero(is_changed)
-    return as_unsigned(changed.astype(np.int32 if new.n_features < 2**31 else np.int64))
+    return as_unsigned(changed.astype(np.int32 if n_features < 2**31 else np.int64))
 
 
 # --- merge -----------------------------------------------------------------------------------------------------------
@@ -317,13 +332,13 @@ def add_changes(changes: Sequence[Change], n_features: int) -> Change:
     columns = _union([change.columns for change in changes], n_features)
     all_columns = _all_columns(n_features) if columns is None else columns
     n = all_columns.size
-    growth, terms = (np.zeros((part.shape[0], n), part.dtype) for part in (first.growth, first.terms))
+    growth, terms = (np.zeros((*part.shape[:2], n), part.dtype) for part in (first.growth, first.terms))
     for change in changes:
         for values, totals in ((change.growth, growth), (change.terms, terms)):
             if change.columns is None or change.columns.size == n:
                 totals += values
             else:
-                kernels.add_at_columns(all_columns, change.columns, values, totals)
+                kernels.add_at_columns(all_columns, change.columns, _as_rows(values), _as_rows(totals))
     total = Change(
         columns, growth, terms, np.concatenate([change.n_updates for change in changes]),
         np.concatenate([change.bias for change in changes]),
@@ -332,6 +347,11 @@ def add_changes(changes: Sequence[Change], n_features: int) -> Change:
         _stack_samples([change.sample for change in changes]), sum(change.n_sent for change in changes),
     )  # fmt: skip
     return total._replace(n_sent=total.n_sent + total.n_bytes)
+
+
+def _as_rows(array):
+    """Return a view with one row for each slot or term of each output."""
+    return array.reshape(array.shape[0] * array.shape[1], array.shape[2])
 
 
 def add_in_tree(changes: Sequence[Change], n_features: int) -> Change:
@@ -368,29 +388,45 @@ def _stack_samples(samples):
 
 
 def merge_change(model: LinearModel, change: Change, is_first_pass: bool = True, rule: str = "blend") -> Merged:
-    """Return the merged model at the coordinates that changed; `rule` is as in `merge`."""
-    parameters = model.parameters
+    """Return the merged model at the features that changed; `rule` is as in `merge`.
+
+    The merge of a coordinate does not depend on others, so that each output is merged by itself.  The blend has one b
+    for all outputs.
+    """
+    parameters, outputs = model.parameters, model.parameters.output_arrays()
     n, dtype, t = int(change.n_updates.sum()), parameters.dtype, parameters.t
     change = _with_columns(change, change.sample.indices, model.n_features)
     columns = _all_columns(model.n_features) if change.columns is None else change.columns
-    spec, weights = parameters.spec(n), parameters.kernel_arrays()
-    weights = weights._replace(bias_s=tuple(slot.copy() for slot in weights.bias_s))
-    count = change.sample.y.size
-    results = dispatch.allocate_worker_results(parameters, columns.size, 0, count)._replace(
-        growth=tuple(change.growth.copy()), n_updates=change.n_updates, bias=change.bias, bias_s=tuple(change.bias_s)
-    )
-    compiled_for(kernels.finish_sums, spec)(spec, weights, results, columns, tuple(change.terms), t)
+    spec, bias_s, s = parameters.spec(n), _bias_slots(outputs), change.growth.copy()
+    ends, bias_ends = np.empty((2, len(outputs), columns.size), dtype), np.empty((len(outputs), 2), dtype)
+    scores = np.empty((2, change.sample.y.size + 2, len(outputs)), dtype)
+    results = [
+        kernels.WorkerResults(
+            (), (), (), change.bias[:, c : c + 1], tuple(change.bias_s[..., c : c + 1]), change.n_updates,
+            ends[0, c], ends[1, c], tuple(s[:, c]), bias_ends[c], scores[..., c],
+        )
+        for c in range(len(outputs))
+    ]  # fmt: skip
+    finish = compiled_for(kernels.finish_sums, spec)
+    for c, (weights, result) in enumerate(zip(outputs, results, strict=True)):
+        weights = weights._replace(bias_s=tuple(bias_s[:, c : c + 1]))
+        finish(spec, weights, result, columns, tuple(change.terms[:, c]), t)
     b = 1 if rule == "sum" else 0
     if rule == "blend" and change.n_updates.size > 1:
         rows = change.sample
         if change.columns is not None:
             rows = rows._replace(indices=np.searchsorted(columns, rows.indices).astype(columns.dtype))
-        b = compiled_for(kernels.choose_blend, spec)(spec, rows, results, count)
-    compiled_for(kernels.blend_columns, spec)(spec, results, columns, dtype.type(b))
-    bias = results.bias_ends[:1] + dtype.type(b) * results.bias_ends[1]
+        for result in results:
+            kernels.predict_rows(rows, result)
+        of_all = results[0]._replace(sample_scores=scores) if is_multi_output_loss(model.loss) else results[0]
+        b = compiled_for(kernels.choose_blend, spec)(spec, rows, of_all)
+    blend = compiled_for(kernels.blend_columns, spec)
+    for result in results:
+        blend(spec, result, columns, dtype.type(b))
+    bias = bias_ends[:, 0] + dtype.type(b) * bias_ends[:, 1]
     return Merged(
-        change.columns, results.average, np.stack(results.growth), bias, np.stack(weights.bias_s), t + n,
-        model.n_seen + change.n_seen, change.loss_sums, is_first_pass, change.n_sent,
+        change.columns, ends[0], s, bias, bias_s, t + n, model.n_seen + change.n_seen, change.loss_sums, is_first_pass,
+        change.n_sent,
     )  # fmt: skip
 
 
@@ -399,15 +435,15 @@ def _all_columns(n_features):
 
 
 def _with_columns(change, columns, n_features):
-    """Return a change with entries for other coordinates too, which did not change."""
+    """Return a change with entries for other features too, which did not change."""
     if change.columns is None:
         return change
     union = _union([change.columns, columns.astype(change.columns.dtype)], n_features)
     if union.size == change.columns.size:
         return change
     at = np.searchsorted(union, change.columns)
-    growth, terms = (np.zeros((part.shape[0], union.size), part.dtype) for part in (change.growth, change.terms))
-    growth[:, at], terms[:, at] = change.growth, change.terms
+    growth, terms = (np.zeros((*part.shape[:2], union.size), part.dtype) for part in (change.growth, change.terms))
+    growth[..., at], terms[..., at] = change.growth, change.terms
     return change._replace(columns=union, growth=growth, terms=terms)
 
 
@@ -417,13 +453,12 @@ def apply_merged(model: LinearModel, merged: Merged) -> LinearModel:
     parameters, n = new.parameters, merged.t - model.parameters.t
     lazy = parameters.spec(n).lazy
     at = slice(None) if merged.columns is None else merged.columns
-    parameters.weights[at] = merged.w
-    for slots, values in ((parameters.state.slots[0], merged.s), (parameters.bias_state.slots[0], merged.bias_s)):
-        for slot, value in zip(slots, values, strict=True):
-            slot[at if values is merged.s else slice(None)] = value
+    for c, arrays in enumerate(parameters.output_arrays()):
+        arrays.w[at], arrays.bias[:] = merged.w[c], merged.bias[c]
+        for k, (slot, bias_slot) in enumerate(zip(arrays.s, arrays.bias_s, strict=True)):
+            slot[at], bias_slot[:] = merged.s[k, c], merged.bias_s[k, c]
     if not isinstance(parameters.last_update, tuple):
         parameters.last_update[at] = time_at(lazy, merged.t)
-    parameters.bias[:] = merged.bias
     parameters.t, new.n_seen = merged.t, merged.n_seen
     if merged.is_first_pass:
         new.loss_sums += merged.loss_sums

@@ -2,15 +2,33 @@
 
 import itertools
 
+import multi_output_problems
 import numpy as np
 import pytest
 import reference_linear
 import reference_merging
+import reference_multi_output
 import scipy.sparse as sp
 from linear_problems import PENALTIES, RATES, data, fit_plain, interpreting, model_values
 from numpy.testing import assert_allclose, assert_array_equal
 
-from adagrad_nb import FTRL, L1, L2, RDA, Adadelta, Chunk, Polyak, fit_linear, load_model, merge
+from adagrad_nb import (
+    FTRL,
+    L1,
+    L2,
+    RDA,
+    Adadelta,
+    Chunk,
+    GroupL2,
+    Hinge,
+    OneVsRest,
+    Polyak,
+    Rates,
+    Softmax,
+    fit_linear,
+    load_model,
+    merge,
+)
 
 X, Y, WEIGHT = data(n=80, seed=3)
 RANGES = ((0, 20), (20, 35), (35, 60), (60, 80))
@@ -59,6 +77,81 @@ def test_rules_equal_the_reference(penalty, rule, rate):
         assert_allclose(model.state.slots[0][0], expected.G, rtol=1e-12)
         assert model.state.t == expected.t
         assert_allclose(model.progressive_loss, reference_linear.progressive_loss(expected.losses), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("rule", ["average", "sum"])
+@pytest.mark.parametrize("penalty", ["none", "l1 by feature", "bounded l2 away from zero"])
+@pytest.mark.parametrize("rate", ["constant", "inverse root"])
+def test_rules_of_several_classes_equal_the_reference(penalty, rule, rate):
+    (record, prox), (lr, at) = PENALTIES[penalty], RATES[rate]
+    X, y, weight = multi_output_problems.data(n=60, seed=3)
+    dense, ranges = X.toarray(), ((20, 30), (30, 45), (45, 60))
+
+    def fit_both(a, b, model=None, outcome=None):
+        model = fit_linear(
+            X[a:b], y[a:b], sample_weight=weight[a:b], model=model, penalty=record, lr=lr, classes=range(5)
+        )
+        outcome = reference_multi_output.fit(
+            dense[a:b], y[a:b], reference_multi_output.softmax, at, 5, prox=prox, weight=weight[a:b], start=outcome
+        )
+        return model, outcome
+
+    for first in ((None, reference_multi_output.fit(dense[:0], y[:0], None, at, 5)), fit_both(0, 20)):
+        models, outcomes = zip(*(fit_both(a, b, *first if first[0] else ()) for a, b in ranges), strict=True)
+        model = merge(models, first[0], rule=rule)
+        expected = reference_merging.merge_outputs(first[1], outcomes, at, float(rule == "sum"), prox)
+        assert_allclose(model.coef, expected.w.T, rtol=1e-11, atol=1e-12)
+        assert_allclose(model.intercept, expected.b, rtol=1e-12)
+        assert_allclose(model.state.slots[0][0], expected.G, rtol=1e-12)
+        assert model.state.t == expected.t
+        assert_allclose(model.progressive_loss, reference_linear.progressive_loss(expected.losses), rtol=1e-12)
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("loss", [Softmax(), OneVsRest(Hinge())], ids=str)
+def test_the_blend_of_several_classes_minimises_the_loss_of_the_sample(loss):
+    X, y, weight = multi_output_problems.data(n=80, seed=4)
+    start = fit_linear(X[:20], y[:20], lr=0.5, loss=loss, classes=range(5))
+    models = [fit_linear(X[a:b], y[a:b], model=start) for a, b in ((20, 40), (40, 60), (60, 80))]
+    average, total = (merge(models, start, rule=rule) for rule in ("average", "sum"))
+    found = set()
+    for sample in (Chunk(X, y, weight), Chunk(X[:30], (y[:30] + 1) % 5, None), Chunk(X[20:40], y[20:40], None)):
+        blended = merge(models, start, rule="blend", sample=sample)
+        p, q = (model.decision_function(sample.X) for model in (average, total))
+
+        def loss_at(b, p=p, q=q, sample=sample):
+            return average.loss_of_scores(sample.y, p + b * (q - p), sample.weight)
+
+        losses = [loss_at(b) for b in np.linspace(0, 0.9, 181)]
+        found.add(int(np.argmin(losses)))
+        assert abs(blended.mean_loss(*sample) - min(losses)) < 1e-5
+    assert len(found) > 1
+
+
+@pytest.mark.usefixtures("interpreted")
+@pytest.mark.parametrize("rule", ["average", "sum"])
+@pytest.mark.parametrize("options", [{}, {"rule": RDA()}], ids=str)
+def test_grouping_of_several_classes_and_labels_of_some_parts(rule, options):
+    X, y, _ = multi_output_problems.data(n=80, seed=3)
+    names = np.array(["ant", "bee", "cat", "dog", "emu"])
+    parts = [sorted(set(range(k, 80, 4)) - set(np.flatnonzero(y == k))) for k in range(4)]
+    a, b, c, d = (fit_linear(X[rows], names[y[rows]], lr=0.5, **options) for rows in parts)
+    merged = merge([a, b, c, d], rule=rule)
+    assert merged.classes.tolist() == names.tolist()
+    assert a.classes.tolist() == names[1:].tolist()
+    assert_near(merge([d, b, a, c], rule=rule), merged)
+    assert_near(merge([merge([a, b], rule=rule), merge([c, d], rule=rule)], rule=rule), merged)
+    only_a = merge([a, fit_linear(X[:0], names[:0], model=a)], a, rule=rule)
+    assert_array_equal(only_a.coef, a.coef)
+    if not options and rule == "average":  # class "ant" is an average of the other three
+        coefs = np.stack([model.coef[0] for model in (b, c, d)])
+        assert (merged.coef[0] <= coefs.max(axis=0) + 1e-15).all()
+        assert (merged.coef[0] >= coefs.min(axis=0) - 1e-15).all()
+    declared = fit_linear(X, names[y], lr=0.5, classes=names)
+    assert merge([merged, declared], rule=rule).classes.tolist() == names.tolist() if not options else True
+    with pytest.raises(ValueError, match=r"^models: at index 1 has the labels \['cow', 'emu', 'owl'\], others"):
+        merge([declared, fit_linear(X, np.array(["owl", "emu", "cow"])[y % 3], lr=0.5)])
 
 
 def test_rules_compiled(dtype):
@@ -200,6 +293,13 @@ INVALID = {
     ),
     "rule of learning": (
         lambda: merge([fit(rule=Adadelta())]), ValueError, "^models: does not support the rule Ada",
+    ),
+    "several rates": (
+        lambda: merge([fit(lr=Rates((0.1, 1.0)))]), ValueError, "^models: does not support several learning rates",
+    ),
+    "groups of classes": (
+        lambda: merge([fit_linear(X, np.arange(80) % 3, lr=0.5, penalty=GroupL2(0.1))]), ValueError,
+        "^models: does not support the penalty GroupL2",
     ),
     "average": (lambda: merge([fit(average=Polyak())]), ValueError, "^models: does not support average="),
     "normalized": (lambda: merge([fit(normalized=True)]), ValueError, "^models: does not support normalised"),

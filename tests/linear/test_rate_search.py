@@ -244,9 +244,9 @@ def test_the_last_candidate_takes_the_memory_of_two_models():
 def test_threads_and_merge_do_not_support_the_last_candidate():
     X, y, _ = problems.data("signs")
     model = fit_linear(X, y, lr=ENDING)
-    with pytest.raises(ValueError, match=r"^threads: does not support a search over learning rates"):
+    with pytest.raises(ValueError, match=r"^threads: does not support several learning rates or a search"):
         fit_linear(X, y, model=model, threads=2)
-    with pytest.raises(ValueError, match=r"^models: does not support a search over learning rates, also"):
+    with pytest.raises(ValueError, match=r"^models: does not support several learning rates or a search over"):
         merge([model, model])
 
 

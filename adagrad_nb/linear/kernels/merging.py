@@ -25,9 +25,11 @@ from numba import types
 from ...compiler.jit import add_tuples, bind, cast_like, field_type, jit, jitable, load, store, subtract_tuples
 from ...records.dual_averaging import is_dual_averaging
 from ...records.losses import slope
+from ...records.multiclass_losses import is_multi_output_loss
 from ...records.penalties import prox
 from ...records.rules import preconditioner
 from .lazy import catch_up, caught_up, dual_averaging_solution, set_last_update, time_at
+from .multi_rows import loss_and_gradient
 
 BLOCK_COORDINATES = 1024  # coordinates whose parts of seven arrays stay in the first cache
 MAX_BLEND = 0.9  # b at most
@@ -38,7 +40,8 @@ class WorkerResults(NamedTuple):
 
     Row k of the first five arrays belongs to worker k, which made `n_updates[k]` updates.  `average`,
     `sum_minus_average` and `growth` (of the accumulators) have one entry for each coordinate.  `bias_ends` holds the
-    first two for the intercept, and `sample_scores` the scores of sampled rows by each.
+    first two for the intercept, and `sample_scores[:, j]` the scores of sampled row j by each.  With several outputs,
+    `loss_derivative` takes ``sample_scores[:, j]`` of all outputs, and two more of them as workspace.
     """
 
     w: Any
@@ -317,8 +320,8 @@ def predict_sample(rows, results, first, end, stride, low, high):
 
 
 @jitable
-def loss_derivative(spec, rows, results, b, first, stride, count):
-    """Return the derivative of the loss of the sample by b."""
+def _loss_derivative_of_one(spec, rows, results, b, first, stride, count):
+    """Return the derivative of the loss of one output."""
     total = 0.0
     for j in range(count):
         r = rows.order[first + j * stride]
@@ -327,6 +330,38 @@ def loss_derivative(spec, rows, results, b, first, stride, count):
             p, q = results.sample_scores[0, j], results.sample_scores[1, j]
             total += h * slope(spec.loss, rows.y[r], p + b * q) * q
     return total
+
+
+@jitable
+def _loss_derivative_of_several(spec, rows, results, b, first, stride, count):
+    """Return the derivative of the loss of several outputs."""
+    scores, total = results.sample_scores, 0.0
+    p, z, loss_sums = scores[0, -1], scores[1, -1], scores[0, -2]
+    for j in range(count):
+        r = rows.order[first + j * stride]
+        h = rows.weight[r]
+        if h != 0:
+            for c in range(p.shape[0]):
+                p[c] = scores[0, j, c] + b * scores[1, j, c]
+            loss_and_gradient(spec.loss, rows.y[r], p, z, h, loss_sums)
+            for c in range(p.shape[0]):
+                total += z[c] * scores[1, j, c]
+    return total
+
+
+def _choose_loss_derivative(loss):
+    return _loss_derivative_of_several if is_multi_output_loss(loss) else _loss_derivative_of_one
+
+
+def loss_derivative(spec, rows, results, b, first, stride, count):
+    """Return the derivative of the loss of the sample by b."""
+    return _choose_loss_derivative(spec.loss)(spec, rows, results, b, first, stride, count)
+
+
+@bind(loss_derivative)
+def _overload_loss_derivative(spec, rows, results, b, first, stride, count):
+    function = _choose_loss_derivative(field_type(spec, "loss").instance_class)
+    return lambda spec, rows, results, b, first, stride, count: function(spec, rows, results, b, first, stride, count)
 
 
 @jitable
@@ -353,32 +388,7 @@ def find_blend(spec, rows, results, first, stride, count):
     return b
 
 
-@jit
-def merge_all(spec, weights, results, t):
-    """average, sum_minus_average, G = merged results of coordinates and intercept since update t"""
-    merge_range(spec, weights, results, t, 0, weights.w.shape[0])
-    average, sum_minus_average, s = merge_bias(spec, weights, results, t)
-    results.bias_ends[0] = average
-    results.bias_ends[1] = sum_minus_average
-    store(weights.bias_s, 0, s)
-
-
-@jit
-def choose_blend(spec, rows, results, count):
-    """Return the b that minimises the loss of the first `count` rows."""
-    predict_sample(rows, results, 0, count, 1, 0, count)
-    return find_blend(spec, rows, results, 0, 1, count)
-
-
-@jit
-def apply_blend(spec, weights, results, b):
-    """w = average + b sum_minus_average"""
-    for i in range(weights.w.shape[0]):
-        weights.w[i] = blend_coordinate(spec, results, b, i)
-    weights.bias[0] = results.bias_ends[0] + b * results.bias_ends[1]
-
-
-# --- results of learners in other processes --------------------------------------------------------------------------
+# --- sums over learners ----------------------------------------------------------------------------------------------
 
 
 @jitable
@@ -526,6 +536,18 @@ def finish_sums(spec, weights, results, columns, terms, t):
     results.bias_ends[0] = average
     results.bias_ends[1] = sum_minus_average
     store(weights.bias_s, 0, s)
+
+
+@jit
+def predict_rows(rows, results):
+    """sample_scores[:, j] = score of row j by the average and its change, for all rows"""
+    predict_sample(rows, results, 0, rows.order.shape[0], 1, 0, rows.order.shape[0])
+
+
+@jit
+def choose_blend(spec, rows, results):
+    """Return the b that minimises the loss of the rows."""
+    return find_blend(spec, rows, results, 0, 1, rows.order.shape[0])
 
 
 @jit
