@@ -32,6 +32,9 @@ ENDS = [0, 5000, 9000, 16_000, 24_000]
 SIZES = tuple(np.diff(ENDS).tolist())
 PARTS = [(X[a:b], Y[a:b]) for a, b in zip(ENDS, ENDS[1:], strict=False)]
 LONG_ROUNDS = {"round_growth": 1, "lr": 0.5}
+# Labels of several classes, one of which only the last partition has.
+NAMES = np.where(Y > 0, "much", np.where(X[:, 4].toarray() > 0, "some", "little"))
+NAMES[20_000::2] = np.where(X[20_000::2, 2].toarray() > 0, "none", NAMES[20_000::2])
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +68,17 @@ def targets():
     return da.from_array(Y, chunks=(SIZES,))
 
 
-def train_here(**options):
+def train_here(y=Y, **options):
     """Return the model of the same rounds in this process."""
     from adagrad_nb.dask.fit import plan_of
     from adagrad_nb.linear.model_options import check_options
     from adagrad_nb.linear.trainer import new_model
 
     growth, passes = options.pop("round_growth"), options.pop("passes", 1)
-    model = new_model(
-        sp.csr_array((0, 123)), np.empty(0), [-1.0, 1.0], check_options(None, options.pop("lr"), **options), 2
-    )
-    model._declare_classes([-1.0, 1.0])
-    parts = [rounds.Partition(f"partition {k}", A, y) for k, (A, y) in enumerate(PARTS)]
+    options, labels = check_options(options.pop("loss", None), options.pop("lr"), **options), np.unique(y).tolist()
+    model = new_model(sp.csr_array((0, 123)), np.empty(0), labels, options, 2)
+    model._declare_classes(labels)
+    parts = [rounds.Partition(f"partition {k}", A, y[ENDS[k] : ENDS[k + 1]]) for k, (A, _) in enumerate(PARTS)]
     for plan in plan_of(SIZES, passes, X.nnz, model, growth):
         model = rounds.train_round(model, parts, plan)
     return model
@@ -85,9 +87,8 @@ def train_here(**options):
 def assert_same_bits(model, expected):
     assert model.coef.tobytes() == expected.coef.tobytes()
     assert model.state.slots[0][0].tobytes() == expected.state.slots[0][0].tobytes()
-    assert (model.intercept, model.n_seen, model.progressive_loss) == (
-        expected.intercept, expected.n_seen, expected.progressive_loss,
-    )  # fmt: skip
+    assert_array_equal(model.intercept, expected.intercept)
+    assert (model.n_seen, model.progressive_loss) == (expected.n_seen, expected.progressive_loss)
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +136,49 @@ def test_lost_workers_change_nothing(client, expected):
 
     model = cluster_training.fit_linear(client, sparse_array(), targets(), **LONG_ROUNDS, callback=kill)
     assert_same_bits(model, expected)
+    client.wait_for_workers(2, timeout=60)
+
+
+def test_several_classes(client, threads, tmp_path, monkeypatch):
+    expected, data = train_here(NAMES, **LONG_ROUNDS), (sparse_array(), da.from_array(NAMES, chunks=(SIZES,)))
+    workers = client.cluster.workers
+
+    def kill(progress):
+        if progress.n_rounds == 3:
+            os.kill(next(iter(workers.values())).pid, 9)
+
+    assert_same_bits(cluster_training.fit_linear(client, *data, **LONG_ROUNDS, callback=kill), expected)
+    path, learn = tmp_path / "training.npz", rounds.learn_share
+
+    def learn_later(*args):
+        time.sleep(random.random() / 20)
+        return learn(*args)
+
+    def stop(progress):
+        if progress.n_rounds == 4:
+            raise StopIteration
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "learn_share", learn_later)
+        cluster_training.fit_linear(threads, *data, **LONG_ROUNDS, callback=stop, checkpoint=path)
+    model = cluster_training.fit_linear(threads, *data, **LONG_ROUNDS, resume=path)
+    assert_same_bits(model, expected)
+    assert model.classes.tolist() == ["little", "much", "none", "some"]
+    probabilities = cluster_training.predict(threads, model, data[0], method="predict_proba")
+    assert probabilities.shape == (24_000, 4)
+    assert_array_equal(probabilities.compute(), expected.predict_proba(X))
+    one = adagrad_nb.fit_linear(X, NAMES, lr=0.5)
+    assert model.mean_loss(X, NAMES) < 1.02 * one.mean_loss(X, NAMES)
+    other = da.from_array(np.where(NAMES == "none", "some", NAMES), chunks=(SIZES,))
+    with pytest.raises(
+        ValueError, match=r"y: has the labels \['little', 'much', 'some'\], but the training began with"
+    ):
+        cluster_training.fit_linear(threads, data[0], other, **LONG_ROUNDS, resume=path)
+    estimator = cluster_training.DaskAdagradClassifier(max_iter=1, shuffle=False).fit(*data)
+    assert_array_equal(estimator.classes_, model.classes)
+    assert estimator.coef_.shape == (4, 123)
+    assert_array_equal(estimator.predict(data[0]).compute(), estimator.predict(X))
+    assert_allclose(estimator.predict_proba(data[0]).compute(), estimator.predict_proba(X), rtol=1e-12)
     client.wait_for_workers(2, timeout=60)
 
 
@@ -244,6 +288,10 @@ def test_estimators(threads):
 
 def test_errors_of_arguments(threads):
     array, y = da.from_array(np.eye(6), chunks=2), da.from_array(np.arange(6) % 2, chunks=2)
+
+    def labels(values):
+        return da.from_array(np.array(values, object), chunks=2)
+
     cases = [
         (TypeError, "client: got NoneType", (None, array, y), {}),
         (TypeError, "X: got ndarray", (threads, np.eye(6), np.arange(6)), {}),
@@ -254,7 +302,23 @@ def test_errors_of_arguments(threads):
         (ValueError, "X: has no rows", (threads, array[:0], y[:0]), {}),
         (ValueError, "leave y", (threads, "part-*.svm", y), {}),
         (FileNotFoundError, "no file matches", (threads, "no-such-*.svm"), {}),
-        (ValueError, "y: got 6 labels", (threads, array, da.from_array(np.arange(6), 2)), {}),
+        (ValueError, "y: got 6 labels", (threads, array, da.from_array(np.arange(6) + 0.5, 2)), {}),
+        (
+            TypeError,
+            "1: y: got numbers and",
+            (threads, array, da.from_array(np.array([0, 1, 0, "a", 1, 1], object), 2)),
+            {},
+        ),
+        (
+            TypeError,
+            "y: got numbers and",
+            (threads, array, da.from_array(np.array([0, 1, "a", "b", 1, 1], object), 2)),
+            {},
+        ),
+        (ValueError, "classes: got", (threads, array, y), {"classes": [1]}),
+        (ValueError, "the label 1, which is not among the declared", (threads, array, y), {"classes": [0, 2, 3]}),
+        (ValueError, "search", (threads, array, da.from_array(np.arange(6), 2)), {"lr": adagrad_nb.RateSearch()}),
+        (ValueError, "GroupL2", (threads, array, da.from_array(np.arange(6), 2)), {"penalty": adagrad_nb.GroupL2(0.1)}),
         (ValueError, "round_growth", (threads, array, y), {"round_growth": 0}),
         (FileNotFoundError, "directory", (threads, array, y), {"checkpoint": "no/such/file.npz"}),
         (ValueError, "class_weight", (threads, array, y), {"class_weight": "balanced"}),

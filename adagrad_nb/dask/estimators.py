@@ -75,10 +75,10 @@ class _PassLosses:
 
 
 class DaskAdagradClassifier(ClusterEstimator, AdagradClassifier):
-    """Classifier of two labels, trained on the partitions of a Dask collection.
+    """Classifier, trained on the partitions of a Dask collection.
 
-    The parameters are those of `AdagradClassifier`.  As with `adagrad_nb.dask.fit_linear`, there are two labels and
-    one learning rate, and no averages, early stopping or normalised updates.  With `shuffle`, the rows of each
+    The parameters are those of `AdagradClassifier`.  As with `adagrad_nb.dask.fit_linear`, there is one learning rate,
+    and no averages, early stopping, normalised updates or group penalties.  With `shuffle`, the rows of each
     partition are shuffled once.  Sample weights should be 1 on average.  For data in memory, `predict` and the other
     methods work as those of `AdagradClassifier`.
 
@@ -107,7 +107,10 @@ class DaskAdagradClassifier(ClusterEstimator, AdagradClassifier):
         return self
 
     def decision_function(self, X: Any) -> Any:
-        """Return the score of the second label for each row; a Dask array for a Dask collection or files."""
+        """Return the score of each row, for the second of two labels or for each class.
+
+        The result is a Dask array for a Dask collection or files.
+        """
         return self._predict_on_cluster(X, "decision_function") if is_collection(X) else super().decision_function(X)
 
     def predict(self, X: Any) -> Any:

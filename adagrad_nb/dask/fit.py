@@ -20,11 +20,11 @@ from ..linear.model import LinearModel, continue_from
 from ..linear.model_file import model_from_content
 from ..linear.model_options import check_options
 from ..linear.named_rows import common_columns
-from ..linear.targets import check_class_weight
+from ..linear.targets import BinaryLabels, check_class_weight
 from ..linear.trainer import check_finite, new_model
 from ..records.losses import LOSSES, target_type
 from . import worker
-from .partitions import check_client, partitions_of, summarize
+from .partitions import MANY_LABELS, check_client, partitions_of, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -120,8 +120,9 @@ def fit_linear(
     y, sample_weight : Dask array or series, or array_like if the sizes of the blocks of X are known
         Targets, and weights of the rows, with the partitions of X.  None for bags and files.
     loss, penalty, rule, lr, intercept, batch_size, invariant, dtype, classes, class_weight
-        As in `adagrad_nb.fit_linear`, for two labels or numbers.  The rule must have accumulators that add up, such as
-        `Adagrad`, `RDA` and `FTRL`.  "auto" is 0.5, or 0.1 for numbers, whose scale should be about 1.
+        As in `adagrad_nb.fit_linear`, for labels or numbers.  The rule must have accumulators that add up, such as
+        `Adagrad`, `RDA` and `FTRL`, and the penalty is of single weights.  "auto" is 0.5, or 0.1 for numbers, whose
+        scale should be about 1.  Without `classes` the labels are those of all partitions.
     passes : int, default 1
         Number of passes over the rows.
     model : LinearModel, optional
@@ -199,9 +200,14 @@ def fit_linear(
     settings |= {"shuffle_seed": seed, "n_features": start.n_features}
     n_done, t = 0, start.parameters.t
     if resume is not None:
-        columns = start.columns
+        new = start
         start, n_done, t = _read_checkpoint(resume, settings, options)
-        start.columns, start_task = columns, None
+        if start.target != new.target:
+            raise ValueError(
+                f"y: has the labels {_shown(new)}, but the training began with {_shown(start)}; resume with the same "
+                "data and arguments"
+            )
+        start.columns, start_task = new.columns, None
     plan = plan_of(sizes, passes, sum(summary.n_values for summary in summaries), start, round_growth, t)
     file = None if checkpoint is None else _CheckpointFile(checkpoint, checkpoint_rounds, settings | {"t": t})
     run = _Run(client, partitions, start, start_task, class_weight, n_done)
@@ -243,10 +249,8 @@ def _start_model(model, summaries, options, dtype, classes, is_numbers):
         raise ValueError(
             "model: has standardize_targets=True, with a scale of its own; train a new model on targets of scale 1"
         )
-    if labels is not None and len(labels) > 1:
-        start._declare_classes(labels)
-    elif labels:
-        start._set_target(start.target.extended(np.asarray(labels)))
+    if labels is not None:
+        _set_labels(start, labels, classes is not None)
     columns = [summary for summary in summaries if summary.columns is not None]
     if columns:
         start.columns = common_columns("X", [*columns, *([] if start.columns is None else [start])])
@@ -260,17 +264,32 @@ def _start_model(model, summaries, options, dtype, classes, is_numbers):
 
 def _all_labels(model, summaries, classes):
     """Return the labels of all partitions and of the model, or those that are declared."""
-    labels = classes
-    if classes is None:
-        labels = {label for summary in summaries for label in summary.labels}
-        labels |= set(() if model is None else model.target.known_labels() or ())
-        labels = sorted(labels, key=lambda label: (isinstance(label, str), label))
-    if len(labels) > 2:
+    if classes is not None:
+        return classes
+    labels = {label for summary in summaries for label in summary.labels}
+    labels |= set(() if model is None else model.target.known_labels() or ())
+    if len({isinstance(label, str) for label in labels}) > 1:
+        raise TypeError("y: got numbers and strings; labels must be of one kind")
+    labels = sorted(labels)
+    if len(labels) > MANY_LABELS:
         raise ValueError(
-            f"y: got {len(labels)} labels, {list(labels)[:5]}; training on a cluster takes two, or numbers with a loss "
-            "such as 'squared'; train one class against the rest at a time"
+            f"y: got more than {MANY_LABELS} labels, {labels[:5]}, …; use a loss for numbers such as 'squared', or "
+            "fewer classes"
         )
     return labels
+
+
+def _set_labels(model, labels, is_declared):
+    """Set the labels of all partitions, or those that are declared."""
+    if is_declared or (isinstance(model.target, BinaryLabels) and len(labels) == 2):
+        model._declare_classes(labels)
+    elif labels:
+        model._set_target(model.target.extended(np.asarray(labels)))
+
+
+def _shown(model):
+    """Return the labels of a model for an error message."""
+    return None if model.classes is None else model.classes[:20].tolist()
 
 
 class _Run:
@@ -360,8 +379,8 @@ class _Run:
         self.completes = {version: future for version, future in self.completes.items() if version >= base}
         self.merged = {version: future for version, future in self.merged.items() if version > base}
         self.bytes_since += summary.bytes_merged
-        parameters, last = self.start.parameters, max(self.completes)
-        size = parameters.n_features * parameters.dtype.itemsize * (1 + len(parameters.state.slots[0]))
+        outputs, last = self.start.parameters.output_arrays(), max(self.completes)
+        size = len(outputs) * (1 + len(outputs[0].s)) * outputs[0].w.size * outputs[0].w.itemsize
         if last < self.number and (self.bytes_since > 2 * size or self.number - last > MANY_ROUNDS):
             parts = [self.merged[version] for version in range(last + 1, self.number + 1)]
             self.completes[self.number] = self._submit(

@@ -12,18 +12,20 @@ from .. import _csr
 from ..io.readers import Chunk, read_svmlight, stack_chunks
 from ..linear.named_rows import is_numeric, named_chunk
 from ..linear.rounds import Partition
+from ..linear.targets import as_labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 INSTALL = "adagrad_nb.dask needs Dask: pip install 'adagrad_nb[dask]'"
-MANY_LABELS = 100  # of which a summary holds no more
+MANY_LABELS = 10_000  # more are probably numbers
 
 
 class Summary(NamedTuple):
     """Numbers of a partition, from which the rounds are planned.
 
-    `labels` are the labels in increasing order, or None if the targets are numbers.
+    `labels` are the labels in increasing order, or the first of them if there are more than `MANY_LABELS`; None if the
+    targets are numbers.
     """
 
     n_rows: int
@@ -248,9 +250,12 @@ def shuffle_rows(partition: Partition, seed: Any) -> Partition:
 
 
 def summarize(partition: Partition, is_numbers: bool) -> Summary:
-    """Return the numbers of a partition."""
-    X, y = partition.X, partition.y
-    labels = None
+    """Return the numbers of a partition; raise for targets that are no labels."""
+    X, y, labels = partition.X, partition.y, None
     if not is_numbers and y.size:
-        labels = [label for label in np.unique(y)[:MANY_LABELS].tolist() if label == label]  # not NaN
+        y = y if partition.order is None else y[np.argsort(partition.order)]  # errors have the index before shuffling
+        try:
+            labels = np.unique(as_labels(y, y.size))[: MANY_LABELS + 1].tolist()
+        except (ValueError, TypeError) as error:
+            raise type(error)(f"{partition.name}: {error}") from None
     return Summary(X.shape[0], int(X.indptr[-1]), X.shape[1], X.dtype, labels, partition.columns)

@@ -279,7 +279,7 @@ def change_between(start: LinearModel, trained: LinearModel, X: Any, loss_sums: 
     old, new = start.parameters, trained.parameters
     olds, news = old.output_arrays(), new.output_arrays()
     n_slots, n_updates = len(news[0].s), new.t - old.t
-    spec = old.spec(n_updates)
+    spec = _without_loss(old.spec(n_updates))
     columns = _changed_columns(olds, news, X)
     n_terms = kernels.count_terms(old.state.rule, not isinstance(old.last_update, tuple))
     size, dense = columns.size, new.n_features
@@ -297,6 +297,11 @@ def change_between(start: LinearModel, trained: LinearModel, X: Any, loss_sums: 
         trained.n_seen - start.n_seen, loss_sums, sample, 0,
     )  # fmt: skip
     return change._replace(n_sent=change.n_bytes)
+
+
+def _without_loss(spec):
+    """Return a spec for kernels that do not read the loss, which are then compiled once for all losses."""
+    return spec._replace(loss=())
 
 
 def _bias_slots(outputs):
@@ -397,7 +402,9 @@ def merge_change(model: LinearModel, change: Change, is_first_pass: bool = True,
     n, dtype, t = int(change.n_updates.sum()), parameters.dtype, parameters.t
     change = _with_columns(change, change.sample.indices, model.n_features)
     columns = _all_columns(model.n_features) if change.columns is None else change.columns
-    spec, bias_s, s = parameters.spec(n), _bias_slots(outputs), change.growth.copy()
+    bias_s, s = _bias_slots(outputs), change.growth.copy()
+    full_spec = parameters.spec(n)
+    spec = _without_loss(full_spec)
     ends, bias_ends = np.empty((2, len(outputs), columns.size), dtype), np.empty((len(outputs), 2), dtype)
     scores = np.empty((2, change.sample.y.size + 2, len(outputs)), dtype)
     results = [
@@ -419,7 +426,7 @@ def merge_change(model: LinearModel, change: Change, is_first_pass: bool = True,
         for result in results:
             kernels.predict_rows(rows, result)
         of_all = results[0]._replace(sample_scores=scores) if is_multi_output_loss(model.loss) else results[0]
-        b = compiled_for(kernels.choose_blend, spec)(spec, rows, of_all)
+        b = compiled_for(kernels.choose_blend, full_spec)(full_spec, rows, of_all)
     blend = compiled_for(kernels.blend_columns, spec)
     for result in results:
         blend(spec, result, columns, dtype.type(b))

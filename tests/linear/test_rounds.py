@@ -8,7 +8,21 @@ import scipy.sparse as sp
 from linear_problems import data
 from numpy.testing import assert_allclose
 
-from adagrad_nb import FTRL, L1, RDA, Adagrad, Box, Chunk, ElasticNet, InverseSqrt, fit_linear, merge
+from adagrad_nb import (
+    FTRL,
+    L1,
+    RDA,
+    Adagrad,
+    Box,
+    Chunk,
+    ElasticNet,
+    Hinge,
+    InverseSqrt,
+    OneVsRest,
+    Softmax,
+    fit_linear,
+    merge,
+)
 from adagrad_nb.linear import rounds
 from adagrad_nb.linear.rounds import Partition, Share
 
@@ -37,6 +51,7 @@ def changes_of(start, ranges=((0, 30),) * 4, **options):
 OPTIONS = [
     {}, {"penalty": L1(0.02)}, {"penalty": ElasticNet(0.01, 0.1)}, {"rule": RDA()}, {"rule": FTRL(l1=0.1)},
     {"penalty": Box(-0.1, 0.1)}, {"intercept": False}, {"rule": Adagrad(0.1), "loss": "squared"}, {"batch_size": 4},
+    {"loss": Softmax()}, {"loss": OneVsRest(Hinge()), "penalty": L1(0.02)}, {"loss": Softmax(), "rule": RDA()},
 ]  # fmt: skip
 
 
@@ -65,7 +80,7 @@ def test_a_round_is_a_merge_of_models(rule, options):
 
 
 @pytest.mark.usefixtures("interpreted")
-@pytest.mark.parametrize("options", [{}, {"penalty": L1(0.02)}, {"rule": RDA()}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"penalty": L1(0.02)}, {"rule": RDA()}, {"loss": Softmax()}], ids=str)
 def test_the_form_of_the_changes_does_not_matter(options):
     start = begin(**options)
     changes = changes_of(start)
@@ -95,6 +110,23 @@ def test_features_that_one_learner_has(options):
         merged = rounds.merge_change(start, rounds.add_in_tree(changes, 5), rule=rule)
         expected = merge(trained, start, rule=rule)
         assert_allclose(rounds.apply_merged(start, merged).coef, expected.coef, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.compiled_only("40,000 rows")
+def test_the_loss_of_several_classes_is_that_of_one_learner():
+    rng = np.random.default_rng(0)
+    rows = sp.random_array((12_000, 200), density=0.05, rng=rng, format="csr")
+    y = np.argmax(rows @ rng.normal(size=(200, 6)) + 0.3 * rng.gumbel(size=(12_000, 6)), axis=1)
+    train, test = (rows[:10_000], y[:10_000]), (rows[10_000:], y[10_000:])
+    one = fit_linear(*train, lr=0.5, classes=range(6))
+    for n in (2, 8):
+        sizes = [10_000 // n] * n
+        parts = [Partition(str(k), train[0][k::n], train[1][k::n]) for k in range(n)]
+        model = fit_linear(sp.csr_array((0, 200)), np.empty(0), lr=0.5, classes=range(6))
+        for plan in rounds.plan_rounds(sizes, 1, 500, rounds.default_round_growth(n), 2**62):
+            model = rounds.train_round(model, parts, plan)
+        assert model.n_seen == 10_000
+        assert model.mean_loss(*test) < 1.02 * one.mean_loss(*test)
 
 
 def test_a_tree_of_many_learners():
