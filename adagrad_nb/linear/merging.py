@@ -167,14 +167,18 @@ def _merge_models(models, start, rule, sample):
 
 
 def _aligned(model, start):
-    """Return a copy of a model with the features, the labels and the times of the start."""
-    trained = model.copy()
-    trained._set_target(start.target)
-    parameters = trained.parameters
-    parameters.resize(start.n_features)
+    """Return the model with the features, the labels and the times of the start: itself, or a copy."""
+    parameters, time_shift = model.parameters, 0.0
     lazy = start.parameters.spec(parameters.t - start.parameters.t).lazy
     if isinstance(lazy, SummedRates):  # models may sum learning rates from other updates
-        parameters.last_update += lazy.time_at(parameters.t) - parameters.rate_sums()[0]
+        time_shift = lazy.time_at(parameters.t) - parameters.rate_sums()[0]
+    if time_shift == 0 and (model.n_features, model.target) == (start.n_features, start.target):
+        return model
+    trained = model.copy()
+    trained._set_target(start.target)
+    trained.parameters.resize(start.n_features)
+    if time_shift:
+        trained.parameters.last_update += time_shift
     return trained
 
 

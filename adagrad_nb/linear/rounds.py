@@ -285,6 +285,8 @@ def change_between(start: LinearModel, trained: LinearModel, X: Any, loss_sums: 
     size, dense = columns.size, new.n_features
     itemsize = new.dtype.itemsize * (n_slots + n_terms) * len(news)
     is_dense = size * (itemsize + columns.itemsize) >= dense * itemsize
+    if X is None:  # a change that is not sent: all features are faster than a quarter of them
+        is_dense = size * 4 >= dense
     if is_dense:
         columns = _all_columns(dense)
     growth, terms = (np.empty((n, len(news), columns.size), new.dtype) for n in (n_slots, n_terms))
