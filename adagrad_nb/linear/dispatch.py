@@ -197,7 +197,7 @@ def _parallel_kernel(parameters, batch_size, X, spec, n_workers):
     kernel = compiled_for(workers.run_rounds, spec)
     n_threads = min(n_workers, available_cores()) if is_compiled(kernel) else 1
     _, workspace = _single_output_kernel(parameters, batch_size, X, spec, (n_workers,))
-    results = allocate_worker_results(parameters, X.shape[1], n_workers, 2 * workers.SAMPLE_ROWS)
+    results = _allocate_worker_results(parameters, X.shape[1], n_workers, 2 * workers.SAMPLE_ROWS)
     pool = workers.WorkerPool(
         n_threads, ROUND_GROWTH, max_rows, results, np.zeros((n_workers, PADDING)), np.zeros(n_workers, np.int64),
         np.zeros(n_workers, np.int64), workspace, np.zeros(1, np.int64),
@@ -205,7 +205,7 @@ def _parallel_kernel(parameters, batch_size, X, spec, n_workers):
     return ParallelRounds(kernel, serial, n_serial), pool
 
 
-def allocate_worker_results(parameters, n_features, n_workers, n_samples):
+def _allocate_worker_results(parameters, n_features, n_workers, n_samples):
     """Return arrays for the results of workers that start from the same weights."""
     dtype = parameters.dtype
     shape = (n_workers, n_features)

@@ -157,6 +157,8 @@ def _merge_models(models, start, rule, sample):
     new._set_target(_joint_target([start, *models]))
     n = max(model.n_features for model in models)
     new.parameters.resize(n)
+    if new.parameters.n_outputs == 0:  # no model has seen a class
+        return new
     no_rows = _sample_rows(Chunk(scipy.sparse.csr_array((0, n)), np.empty(0), None), new)
     rows = no_rows if sample is None else _sample_rows(sample, new)
     total = None
