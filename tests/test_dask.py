@@ -114,6 +114,18 @@ def test_the_bits_do_not_depend_on_the_workers_and_their_timing(client, threads,
     assert progress[-1].n_learners == 3  # the first partitions were trained on one by one
 
 
+def test_many_threads_have_a_task_for_each_learner_and_each_sum(threads, monkeypatch):
+    monkeypatch.setattr(rounds, "FAN_IN", 2)  # less than the four threads
+    keys = []
+    submit = Client.submit
+    monkeypatch.setattr(
+        Client, "submit", lambda *args, **options: keys.append(options["key"]) or submit(*args, **options)
+    )
+    model = cluster_training.fit_linear(threads, sparse_array(), targets(), **LONG_ROUNDS)
+    assert_same_bits(model, train_here(**LONG_ROUNDS))
+    assert any(key.startswith("adagrad-add-0-1") for key in keys)
+
+
 def test_rounds_are_long_by_default():
     """Rounds begin when they have a million values, or after the features are covered if their length is given."""
     from adagrad_nb.dask.fit import plan_of

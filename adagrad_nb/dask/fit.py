@@ -313,6 +313,7 @@ class _Run:
         self.pending = collections.deque()
         self.n_rounds = self.n_saved = n_done  # finished, and saved
         self.bytes_since = 0
+        self.n_threads, self.groups = None, []  # of the workers, and those of `_group_partitions` for them
 
     def train(self, plan, callback, checkpoint):
         """Train in the rounds of the plan after those that are done; return the model."""
@@ -353,24 +354,54 @@ class _Run:
         since = [self.merged[version] for version in range(base + 1, self.number + 1)]
         version = self.run, self.number, self.completes[base], since
         self.number += 1
+        shares = {share.partition: share for share in following.shares}
+        groups = [[k] for k in shares] if len(shares) == 1 else self._group_partitions()
+        groups = [own for group in groups if (own := [k for k in group if k in shares])]
         nodes = [
             self._submit(
-                f"learn-{share.partition}", self.number, worker.learn, self.partitions[share.partition], version, share,
-                following.pass_index, following.n_rows, self.class_weight,
+                f"learn-{group[0]}", self.number, worker.learn, [self.partitions[k] for k in group], version,
+                [shares[k] for k in group], following.pass_index, following.n_rows, self.class_weight,
             )
-            for share in following.shares
+            for group in groups
         ]  # fmt: skip
         level = 0
-        while len(nodes) > 1:
+        while len(nodes) > rounds.FAN_IN:
             nodes = [
                 self._submit(f"add-{level}-{k}", self.number, worker.add, group, self.start.n_features)
                 for k, group in enumerate(rounds.in_groups(nodes))
             ]
             level += 1
-        is_first_pass = following.pass_index == 0
-        merged = self._submit("merge", self.number, worker.merge, nodes[0], version, is_first_pass)
+        order = [] if level else [k for group in groups for k in group]
+        merged = self._submit(
+            "merge", self.number, worker.merge, nodes, order, self.start.n_features, version, following.pass_index == 0
+        )
         self.merged[self.number] = merged
         self.pending.append((following, self._submit("summary", self.number, worker.summarize, merged)))
+
+    def _group_partitions(self):
+        """Return groups of partitions whose learners are one task: those of a worker thread.
+
+        With many threads each partition has a task of its own, which Dask can move between workers, and the tree of the
+        sums has tasks.  With few threads their messages would take longer than the training.
+        """
+        n_threads = self.client.nthreads()
+        if n_threads != self.n_threads:
+            self.n_threads, self.groups = n_threads, [[k] for k in range(len(self.partitions))]
+            if sum(n_threads.values()) <= rounds.FAN_IN:
+                self.groups = self._place_groups()
+        return self.groups
+
+    def _place_groups(self):
+        """Return the partitions in the memory of each worker, divided between its threads."""
+        places, own = self.client.who_has(self.partitions), collections.defaultdict(list)
+        for k, partition in enumerate(self.partitions):
+            workers = places.get(partition.key) or self.n_threads
+            own[min(workers, key=lambda name: (len(own[name]), name))].append(k)
+        groups = []
+        for name, numbers in own.items():
+            n = self.n_threads.get(name, 1)
+            groups += [numbers[i::n] for i in range(n) if numbers[i::n]]
+        return groups
 
     def _finish_round(self, summary):
         """Count a finished round; complete the model when the results since the last one exceed its size."""

@@ -7,6 +7,8 @@ so that it applies only the last of them.
 
 from __future__ import annotations
 
+import itertools
+import operator
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -56,20 +58,34 @@ def forget(run: str) -> None:
 
 
 def learn(
-    partition: Partition, version: tuple, share: Share, pass_index: int, n_rows: int, class_weight: Any
-) -> Change:
-    """Return the change of a learner in a round of `n_rows` rows; `version` are the arguments of `model_at`."""
-    return rounds.learn_share(model_at(*version), partition, share, pass_index, n_rows, class_weight)
+    partitions: Sequence[Partition],
+    version: tuple,
+    shares: Sequence[Share],
+    pass_index: int,
+    n_rows: int,
+    class_weight: Any,
+) -> list[Change]:
+    """Return the changes of learners in a round of `n_rows` rows; `version` are the arguments of `model_at`."""
+    model = model_at(*version)
+    return [
+        rounds.learn_share(model, partition, share, pass_index, n_rows, class_weight)
+        for partition, share in zip(partitions, shares, strict=True)
+    ]
 
 
-def add(changes: Sequence[Change], n_features: int) -> Change:
-    """Return the sum of changes in their order."""
-    return rounds.add_changes(changes, n_features)
+def add(changes: Sequence[list[Change]], n_features: int) -> list[Change]:
+    """Return the sum of changes in their order, as a list of one."""
+    return [rounds.add_changes(list(itertools.chain(*changes)), n_features)]
 
 
-def merge(change: Change, version: tuple, is_first_pass: bool) -> Merged:
-    """Return the merged coordinates of a round; `version` are the arguments of `model_at`."""
-    return rounds.merge_change(model_at(*version), change, is_first_pass)
+def merge(
+    changes: Sequence[list[Change]], order: Sequence[int], n_features: int, version: tuple, is_first_pass: bool
+) -> Merged:
+    """Return the merged coordinates of a round; `order` are the positions of the changes in the tree."""
+    model, ordered = model_at(*version), list(itertools.chain(*changes))
+    if len(order) == len(ordered):
+        ordered = [change for _, change in sorted(zip(order, ordered, strict=True), key=operator.itemgetter(0))]
+    return rounds.merge_change(model, rounds.add_in_tree(ordered, n_features), is_first_pass)
 
 
 def complete(model: LinearModel, merged: Sequence[Merged]) -> LinearModel:

@@ -1,8 +1,8 @@
-"""One pass over text-like rows in 16 partitions on a Dask cluster of this machine: two worker processes against one.
+"""One pass over text-like rows in 16 partitions on Dask clusters of this machine: two worker processes against one.
 
-One of the two processes is retired for the second half of the measurement, so that both have the same rows.  The script
-prints the time, the CPU time of the busiest worker, the test loss, the bytes, and the share of each kind of task.  The
-ratio of the CPU times does not depend on other programs.
+The clusters take turns.  The script prints the time, the CPU time of the busiest worker, the test loss, the bytes, and
+the share of each kind of task, and the median ratios of the pairs.  The ratio of the CPU times does not depend on other
+programs.
 """
 
 import collections
@@ -28,31 +28,30 @@ def make_partition(seed, n_rows):
 
 def main():
     quick = pairs.parse_options(__doc__).quick
-    import dask
-    import dask.bag as db
     import numpy as np
-    from distributed import Client, LocalCluster, wait
+    from distributed import Client, LocalCluster
 
     from adagrad_nb import fit_linear
 
-    n_rows, growths, n_runs = (100_000, (1,), 1) if quick else (4_000_000, (1, 4), 3)
-    test = make_partition(10**5, 50_000)[0]
-    options = {"n_workers": 2, "threads_per_worker": 1, "memory_limit": None, "dashboard_address": ":0"}
-    with LocalCluster(**options) as cluster, Client(cluster) as client:
-        parts = [dask.delayed(make_partition)(k, n_rows // N_PARTITIONS) for k in range(N_PARTITIONS)]
-        futures = client.compute(parts)
-        wait(futures)
-        data, results = db.from_delayed([dask.delayed(future) for future in futures]), {}
-        for n_workers in (2, 1):
-            if n_workers == 1:
-                client.retire_workers([next(iter(client.scheduler_info()["workers"]))])
-            for growth in growths:
-                run = measure(client, data, growth, n_runs, test)
-                results[growth, n_workers] = run
-                print(f"t/{growth}, {n_workers} workers: {np.median(run, axis=0).round(2)} s, CPU s of the busiest")
-    for growth in growths:
-        one, two = (np.median(results[growth, n], axis=0) for n in (1, 2))
-        print(f"rounds of t/{growth} rows: speed-up {one[0] / two[0]:.2f}, by CPU time {one[1] / two[1]:.2f}")
+    n_rows, growths, n_runs = (100_000, (1,), 1) if quick else (4_000_000, (1, 4, None), 5)
+    test, results = make_partition(10**5, 50_000)[0], {}
+    options = {"threads_per_worker": 1, "memory_limit": None, "dashboard_address": ":0"}
+    with (
+        LocalCluster(n_workers=1, **options) as cluster_of_one, Client(cluster_of_one) as one,
+        LocalCluster(n_workers=2, **options) as cluster_of_two, Client(cluster_of_two) as two,
+    ):  # fmt: skip
+        data = {client: put_rows(client, n_rows) for client in (one, two)}
+        for growth in growths:
+            results[growth] = np.array(
+                [
+                    [measure(client, data[client], growth, test, run) for client in (one, two)]
+                    for run in range(-1, n_runs)
+                ]
+            )[1:]  # the first pair compiles
+    for growth, runs in results.items():
+        seconds, cpu = np.median(runs[:, 0] / runs[:, 1], axis=0)
+        print(f"{name_of(growth)}: speed-up {seconds:.2f}, by CPU time {cpu:.2f}; seconds and CPU of one, of two:")
+        print(np.median(runs, axis=0).round(2).tolist())
     if not quick:
         chunks = [chunk for k in range(N_PARTITIONS) for chunk in make_partition(k, n_rows // N_PARTITIONS)]
         fit_linear(chunks[0], lr=0.5)
@@ -64,29 +63,40 @@ def main():
         )
 
 
-def measure(client, data, growth, n_runs, test):
-    """Return (seconds, CPU seconds of the busiest worker) of each run, after one that compiles."""
+def name_of(growth):
+    """Return the name of a length of the rounds."""
+    return "default rounds" if growth is None else f"rounds of t/{growth} rows"
+
+
+def put_rows(client, n_rows):
+    """Return a bag of the chunks, which are in the memory of the workers."""
+    import dask.bag as db
+    from dask import delayed
+    from distributed import wait
+
+    futures = client.map(make_partition, range(N_PARTITIONS), n_rows=n_rows // N_PARTITIONS)
+    wait(futures)
+    return db.from_delayed([delayed(future) for future in futures])
+
+
+def measure(client, data, growth, test, run):
+    """Return (seconds, CPU seconds of the busiest worker) of a pass; print its shares in the first run."""
     from distributed import get_task_stream
 
     from adagrad_nb.dask import fit_linear
 
-    runs = []
-    for run in range(n_runs + 1):
-        rounds, before = [], client.run(time.process_time)
-        with get_task_stream(client) as stream:
-            model = fit_linear(client, data, lr=0.5, round_growth=growth, callback=rounds.append)
-        after = client.run(time.process_time)
-        cpu = max(after[worker] - before[worker] for worker in before)
-        if run:
-            runs.append((rounds[-1].seconds, cpu))
-        else:
-            print(
-                f"t/{growth}: {len(rounds)} rounds, test loss {model.mean_loss(test.X, test.y):.4f}, "
-                f"{sum(r.bytes_sent for r in rounds) / 1e6:.0f} MB to the merges, "
-                f"{sum(r.bytes_merged for r in rounds) / 1e6:.0f} MB back"
-            )
-    print_shares(stream, len(before), rounds[-1].seconds)
-    return runs
+    rounds, before = [], client.run(time.process_time)
+    with get_task_stream(client) as stream:
+        model = fit_linear(client, data, lr=0.5, round_growth=growth, callback=rounds.append)
+    after = client.run(time.process_time)
+    if run == 0:
+        print(
+            f"{name_of(growth)}: {len(rounds)}, test loss {model.mean_loss(test.X, test.y):.4f}, "
+            f"{sum(r.bytes_sent for r in rounds) / 1e6:.0f} MB to the merges, "
+            f"{sum(r.bytes_merged for r in rounds) / 1e6:.0f} MB back"
+        )
+        print_shares(stream, len(before), rounds[-1].seconds)
+    return rounds[-1].seconds, max(after[worker] - before[worker] for worker in before)
 
 
 def print_shares(stream, n_workers, seconds):
