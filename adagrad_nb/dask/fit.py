@@ -133,9 +133,9 @@ def fit_linear(
         Seed or generator for `shuffle`.
     round_growth : int, optional
         A round has as many rows as a `round_growth`-th of the updates so far.  By default four times the number of
-        partitions, at least 10 and at most 64, and the rounds begin when they have a million values each: shorter
-        ones take more time for messages than for training.  A smaller number makes longer rounds: less is sent, and the
-        loss is higher.
+        partitions, at least 10 and at most 64, and the rounds begin when each has a million values, because the
+        messages of a shorter round take longer than its training.  A smaller number makes longer rounds: less is sent,
+        and the loss is higher.
     callback : callable, optional
         Called with a `RoundProgress` after each round.  If it raises StopIteration, training ends and the merged model
         of this round is returned.
@@ -381,8 +381,8 @@ class _Run:
     def _group_partitions(self):
         """Return groups of partitions whose learners are one task: those of a worker thread.
 
-        With many threads each partition has a task of its own, which Dask can move between workers, and the tree of the
-        sums has tasks.  With few threads their messages would take longer than the training.
+        With more than `FAN_IN` threads each partition has its own task, which Dask can move between workers, and so has
+        each sum of the tree.  With fewer threads, messages between such tasks would take longer than the training.
         """
         n_threads = self.client.nthreads()
         if n_threads != self.n_threads:

@@ -10,7 +10,7 @@ from .. import _csr
 from .._csr import as_csr, sum_duplicates
 from ..cuda import arrays
 from ..optim.device_gradients import list_workspace, sort_indices
-from ..optim.device_gradients import sparse_kernels as sparse_gradient_kernels
+from ..optim.device_kernels import sparse_kernels as sparse_gradient_kernels
 from ..optim.state import init
 from ..records.group_penalties import is_group_penalty
 from ..records.rules import has_row_step

@@ -12,7 +12,8 @@ import numpy as np
 from .. import _check
 from ..compiler.jit import cast
 from ..cuda import arrays
-from ..optim.device_gradients import is_sparse_gradient, prepare_sparse_gradient, update_kernels
+from ..optim.device_gradients import is_sparse_gradient, prepare_sparse_gradient
+from ..optim.device_kernels import update_kernels
 from ..optim.gradients import PreparedGradient
 from ..optim.kernels.array_update import ALL
 from ..optim.step import update

@@ -7,14 +7,7 @@ from ..compiler.jit import DeviceScalar, cast
 from ..cuda import arrays
 from ..records.rules import initial_slots
 from .device_gradients import next_power_of_two
-
-
-def memory_kernels():
-    """Import and return the CUDA kernels of the memory."""
-    arrays.import_cuda()
-    from .kernels import cuda_global_memory
-
-    return arrays.with_disk_cache(cuda_global_memory)
+from .device_kernels import memory_kernels
 
 
 class DeviceGlobalMemory:

@@ -6,57 +6,10 @@ import numpy as np
 import scipy
 
 from ..cuda import arrays
+from .device_kernels import sort_kernels, sparse_kernels, update_kernels
 from .gradients import PreparedGradient, prepare_gradient, reblock
 
 DIGIT_BITS = 8  # of a pass of the sort: its kernels have 2^8 digits
-
-
-def update_kernels():
-    """Import and return the CUDA kernels that update arrays."""
-    arrays.import_cuda()
-    from .kernels import cuda_array_update
-
-    return arrays.with_disk_cache(cuda_array_update)
-
-
-def decay_kernels():
-    """Import and return the CUDA kernels of lazy weight decay."""
-    arrays.import_cuda()
-    from .kernels import cuda_lazy_decay
-
-    return arrays.with_disk_cache(cuda_lazy_decay)
-
-
-def group_kernels():
-    """Import and return the CUDA kernels of group penalties."""
-    arrays.import_cuda()
-    from .kernels import cuda_group_penalties
-
-    return arrays.with_disk_cache(cuda_group_penalties)
-
-
-def unit_kernels():
-    """Import and return the CUDA kernels of the norms of units."""
-    arrays.import_cuda()
-    from .kernels import cuda_unit_norms
-
-    return arrays.with_disk_cache(cuda_unit_norms)
-
-
-def sparse_kernels():
-    """Import and return the CUDA kernels that prepare sparse gradients."""
-    arrays.import_cuda()
-    from .kernels import cuda_sparse_gradients
-
-    return arrays.with_disk_cache(cuda_sparse_gradients)
-
-
-def sort_kernels():
-    """Import and return the CUDA kernels that sort indices."""
-    arrays.import_cuda()
-    from .kernels import cuda_sort
-
-    return arrays.with_disk_cache(cuda_sort)
 
 
 def is_sparse_gradient(g):

@@ -10,8 +10,8 @@ from ..records.gates import is_gate
 from ..records.global_rules import start_slot
 from ..records.penalties import NoPenalty
 from ..records.transforms import RescaleUnits, adds_noise, list_transforms, needs_norm, uses_global_norm
-from .device_global_memory import memory_kernels
-from .device_gradients import decay_kernels, group_kernels, next_power_of_two, to_dense, unit_kernels, update_kernels
+from .device_gradients import next_power_of_two, to_dense
+from .device_kernels import decay_kernels, group_kernels, memory_kernels, unit_kernels, update_kernels
 from .gradients import PreparedGradient
 from .kernels.array_update import ALL
 from .leaf import Leaf

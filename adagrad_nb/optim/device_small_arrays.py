@@ -7,19 +7,10 @@ import numpy as np
 from ..cuda import arrays
 from ..records.averaging import overwrites, weight
 from .array_group import ArrayGroup
-from .device_global_memory import memory_kernels
-from .device_gradients import update_kernels
+from .device_kernels import memory_kernels, multi_tensor_kernels, update_kernels
 from .device_leaf import DeviceLeaf
 from .gradients import PreparedGradient
 from .kernels.array_update import ALL
-
-
-def multi_tensor_kernels():
-    """Import and return the CUDA kernels over tables of addresses."""
-    arrays.import_cuda()
-    from .kernels import cuda_small_arrays
-
-    return arrays.with_disk_cache(cuda_small_arrays)
 
 
 class MultiTensorLeaf(DeviceLeaf):

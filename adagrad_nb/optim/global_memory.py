@@ -35,7 +35,7 @@ def check_gradients(state, gradients):
 
 def scale_rates(state, steps, records):
     """Update the memory for the gradients of an update; return the steps with the learning rates of the rule."""
-    memory, rule, terms = state.shared_memory, state.options.rule, []
+    memory, rule, terms = state.rule_memory, state.options.rule, []
     if isinstance(memory, DeviceGlobalMemory):
         return device_global_memory.scale_rates(memory, steps, records)
     for (leaf, x, gradient, lr), record in zip(steps, records, strict=True):
@@ -43,7 +43,7 @@ def scale_rates(state, steps, records):
             terms.append(leaf.sum_totals(x, gradient, record, lr, memory))
     if terms:
         sums = tuple(sum(map(float, term)) for term in zip(*terms, strict=True))
-        memory = state.shared_memory = tuple(rule.update_memory(memory, sums))
+        memory = state.rule_memory = tuple(rule.update_memory(memory, sums))
     factor = rule.rate_factor(memory)
     return [step._replace(lr=_scaled(step.lr, factor, step.leaf.precision)) for step in steps]
 

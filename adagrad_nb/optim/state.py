@@ -106,7 +106,7 @@ class State:
         `SkipNonFinite`; consecutive finite gradients of `LossScale`.
     counts_micro_steps : bool
         Whether schedules count gradients instead of updates.
-    shared_memory : tuple of float or DeviceGlobalMemory
+    rule_memory : tuple of float or DeviceGlobalMemory
         The numbers of `memory`, where the kernels need them.
     log_decay : list of float
         For each array the logarithm of the product of its decay factors so far, with ``sparse_decay="lazy"``.
@@ -138,7 +138,7 @@ class State:
         "fast_leaf",
         "options",
         "seed",
-        "shared_memory",
+        "rule_memory",
         "n_updates",
         *_COUNTERS[1:],
     )
@@ -152,7 +152,7 @@ class State:
     duplicates: str
     sparse_decay: str
     domain: Any
-    shared_memory: Any
+    rule_memory: Any
     n_updates: int  # the value of `t`, without the check of its setter
     scale: float
     n_micro_steps: int
@@ -186,7 +186,7 @@ class State:
                 leaf_type = Leaf if isinstance(array, np.ndarray) else DeviceLeaf
                 self.leaves.append(leaf_type(path, array, self, scale))
             self.log_decay = [0.0] * len(self.leaves)
-            self.shared_memory = init_memory(self.rule, self.leaves, [array for _, array in leaves])
+            self.rule_memory = init_memory(self.rule, self.leaves, [array for _, array in leaves])
             if self.options.sparse_decay == "lazy":
                 lazy_decay.init_lazy_decay(self)
             if self.options.average is not None:
@@ -205,7 +205,7 @@ class State:
             and leaf.applied_log_decay is None
             and self.options.domain is None
             and leaf.feature_groups is None
-            and (leaf.on_device or not self.shared_memory)
+            and (leaf.on_device or not self.rule_memory)
             and leaf.dtype == leaf.precision
             and self.ledger is None
         )
@@ -239,7 +239,7 @@ class State:
     @property
     def is_compilable(self) -> bool:
         """Whether a compiled loop can run the updates: no domain, memory, matrix or ledger, no transform in Python."""
-        is_elementwise = self.options.domain is None and not self.shared_memory and not has_matrices(self.options.rule)
+        is_elementwise = self.options.domain is None and not self.rule_memory and not has_matrices(self.options.rule)
         return is_elementwise and self.ledger is None and not self._needs_python
 
     @property
@@ -250,24 +250,24 @@ class State:
     @property
     def memory(self) -> tuple[float, ...]:
         """The numbers of a rule that all arrays share."""
-        memory = self.shared_memory
+        memory = self.rule_memory
         return memory.to_host() if isinstance(memory, DeviceGlobalMemory) else memory
 
     @memory.setter
     def memory(self, value: Any) -> None:
-        if isinstance(self.shared_memory, DeviceGlobalMemory):
-            self.shared_memory.write(value)
+        if isinstance(self.rule_memory, DeviceGlobalMemory):
+            self.rule_memory.write(value)
         else:
-            self.shared_memory = value.to_host() if isinstance(value, DeviceGlobalMemory) else tuple(value)
+            self.rule_memory = value.to_host() if isinstance(value, DeviceGlobalMemory) else tuple(value)
 
     def _copy_memory(self):
-        """Return a copy of `shared_memory`."""
-        memory = self.shared_memory
+        """Return a copy of `rule_memory`."""
+        memory = self.rule_memory
         return memory.copy() if isinstance(memory, DeviceGlobalMemory) else memory
 
     @property
     def counts(self) -> tuple[tuple[float, ...], tuple[float, ...], Any]:
-        """All counters, `log_decay` and a copy of `shared_memory`, to be stored and restored together."""
+        """All counters, `log_decay` and a copy of `rule_memory`, to be stored and restored together."""
         return tuple(getattr(self, name) for name in _COUNTERS), tuple(self.log_decay), self._copy_memory()
 
     @counts.setter
@@ -375,7 +375,7 @@ class State:
                 leaf.applied_log_decay = old.applied_log_decay
             elif lazy_decay.has_missed_decay(old, log_decay):
                 raise ValueError("sparse_decay: rows of x have missed decay; call x, state = catch_up(x, state) first")
-        is_of_arrays = new.shared_memory or self.shared_memory or has_matrices(new.rule) or has_matrices(self.rule)
+        is_of_arrays = new.rule_memory or self.rule_memory or has_matrices(new.rule) or has_matrices(self.rule)
         if is_of_arrays and type(new.rule) is not type(self.rule):
             raise ValueError(
                 f"rule: {type(new.rule).__name__} cannot continue with the sums of {type(self.rule).__name__}; call "
@@ -413,7 +413,7 @@ class State:
         new.leaves = [leaf.copy(without_slots=without_slots or i in grouped) for i, leaf in enumerate(self.leaves)]
         new.array_groups = [group.copy(new.leaves) for group in self.array_groups]
         new.fast_leaf = None if self.fast_leaf is None else new.leaves[0]
-        new.shared_memory = self._copy_memory()
+        new.rule_memory = self._copy_memory()
         new.log_decay = list(self.log_decay)
         new.iterate = None if self.iterate is None else self.leaves[0].copy_array(self.iterate)
         new.ledger = None if self.ledger is None else self.ledger.copy()
@@ -433,7 +433,7 @@ class State:
 
     def __setstate__(self, attributes):
         self.ledger = None  # a pickle of 0.1.0 has none
-        self.shared_memory = ()  # version 0.1.0 had none
+        self.rule_memory = ()  # version 0.1.0 had none
         for name, value in attributes.items():
             setattr(self, name, value)
         self.options = freeze_arrays(self.options)
@@ -446,7 +446,7 @@ class State:
         for name in ("options", "counts_micro_steps", "iterate", "seed"):
             setattr(self, name, getattr(other, name))
         self.ledger = None if other.ledger is None else other.ledger.copy()
-        self.shared_memory = other._copy_memory()
+        self.rule_memory = other._copy_memory()
         self.counts = other.counts
         for target, source in zip(self.leaves, other.leaves, strict=True):
             fresh = source.copy()

@@ -103,7 +103,7 @@ def update(
     if leaf is not None and lr is None and out is not None and x_out is x and state_out is state:
         if leaf.on_device:
             step = functools.partial(_step_array, state)
-            if leaf.step_in_place(x, g, state.n_updates, state.shared_memory, step):
+            if leaf.step_in_place(x, g, state.n_updates, state.rule_memory, step):
                 state.n_updates += 1
                 return out
         elif _is_kernel_ready(x, g, leaf):
@@ -149,7 +149,7 @@ def _update_arrays(x, state, targets, gradients, lr, out, is_new, check):
         raise ValueError("g: is None for all arrays; call update only if there is a gradient")
     gradients = [_prepare_gradient(state, *each, check) for each in zip(leaves, targets, gradients, strict=True)]
     lazy_decay.check_rates(state, gradients, rates)
-    if state.shared_memory:
+    if state.rule_memory:
         global_memory.check_gradients(state, gradients)
     if is_new:
         state_out = state.copy()
@@ -180,7 +180,7 @@ def _apply_leaf_steps(state, targets, steps):
         for leaf, x, _, _ in steps:
             leaf.update_average(x, state.t)
     if status == READY:
-        if state.shared_memory:
+        if state.rule_memory:
             resolved = global_memory.scale_rates(state, resolved, records)
         domain = state.options.domain
         for (leaf, x, gradient, lr), record in zip(resolved, records, strict=True):
@@ -219,7 +219,7 @@ def _step_array(state, x, gradient, t):
     """Apply the gradient of update t to the only array of a state without gates, average and domain."""
     leaf = state.leaves[0]
     _, [step], [record] = resolve_transforms(state, [LeafStep(leaf, x, gradient, leaf.constant_lr)])
-    if state.shared_memory:
+    if state.rule_memory:
         [step] = global_memory.scale_rates(state, [step], [record])
     leaf.apply_gradient(x, step.gradient, record, step.lr, t)
 

@@ -9,7 +9,7 @@ from host_device import assert_same, copy_to_device
 from adagrad_nb import init, update
 from adagrad_nb.cuda.arrays import import_cuda
 from adagrad_nb.cuda.disk_cache import CudaKernelCache
-from adagrad_nb.optim.device_gradients import update_kernels
+from adagrad_nb.optim.device_kernels import update_kernels
 
 
 class Halved(NamedTuple):

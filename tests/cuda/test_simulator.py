@@ -514,7 +514,7 @@ def launched(monkeypatch):
 @pytest.mark.parametrize("transforms", TRANSFORMS)
 @pytest.mark.parametrize("rule", RULES[:-1:2])
 def test_many_arrays(transforms, rule, dtype, rng, monkeypatch, launched):
-    from adagrad_nb.optim.device_small_arrays import multi_tensor_kernels
+    from adagrad_nb.optim.device_kernels import multi_tensor_kernels
 
     if SIMULATED:
         monkeypatch.setattr(multi_tensor_kernels(), "ENTRIES_PER_BLOCK", 4)

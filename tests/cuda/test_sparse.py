@@ -24,7 +24,8 @@ from adagrad_nb import (
 )
 from adagrad_nb.cuda import arrays
 from adagrad_nb.optim import device_gradients
-from adagrad_nb.optim.device_gradients import sort_indices, sparse_kernels
+from adagrad_nb.optim.device_gradients import sort_indices
+from adagrad_nb.optim.device_kernels import sparse_kernels
 from adagrad_nb.optim.gradients import DUPLICATES
 
 RULES = [Adagrad(), Adagrad(1e-6, inside=True), MomentumAdagrad(0.5), Adadelta()]

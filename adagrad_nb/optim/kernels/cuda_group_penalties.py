@@ -16,7 +16,7 @@ entry_of, slot_of = method("entry_of"), method("slot_of")
 
 
 class RowGroups(NamedTuple):
-    """Rows of `width` entries as groups: the `n_rows` rows of a gradient, as `where` says."""
+    """Groups that are the rows, of `width` entries, which the `n_rows` rows of a gradient belong to."""
 
     where: Any
     n_rows: int
@@ -46,7 +46,7 @@ class RowGroups(NamedTuple):
 
 
 class EntryGroups(NamedTuple):
-    """Groups of entries of a vector: group j has ``members[starts[j]:starts[j + 1]]`` and acts if touched[j] > 0."""
+    """Groups of vector entries: group j is ``members[starts[j]:starts[j + 1]]``; it is listed if touched[j] > 0."""
 
     starts: Any
     members: Any
