@@ -173,6 +173,8 @@ def test_several_classes(client, threads, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(rounds, "learn_share", learn_later)
         cluster_training.fit_linear(threads, *data, **LONG_ROUNDS, callback=stop, checkpoint=path)
+    with pytest.raises(ValueError, match="classes: is given in one"):
+        cluster_training.fit_linear(threads, *data, **LONG_ROUNDS, resume=path, classes=np.unique(NAMES))
     model = cluster_training.fit_linear(threads, *data, **LONG_ROUNDS, resume=path)
     assert_same_bits(model, expected)
     assert model.classes.tolist() == ["little", "much", "none", "some"]
@@ -215,6 +217,8 @@ def test_collections_have_the_same_result(client, expected, tmp_path):
     for data in (sparse_array(), bag, [str(tmp_path / f"part-{k}.svm") for k in range(4)]):
         predicted = cluster_training.predict(client, model, data)
         assert_array_equal(predicted.compute(), expected.predict(X))
+    few = db.from_delayed([dask.delayed(part) for part in ([Chunk(X[:5], None)], [])])  # a partition without chunks
+    assert_array_equal(cluster_training.predict(client, model, few).compute(), expected.predict(X[:5]))
     probabilities = cluster_training.predict(client, model, sparse_array(), method="predict_proba")
     assert probabilities.shape == (24_000, 2)
     assert_array_equal(probabilities.compute(), expected.predict_proba(X))
@@ -271,6 +275,14 @@ def test_an_ended_training_is_resumed(threads, expected, tmp_path):
         cluster_training.fit_linear(threads, *[part[:16_000] for part in data], **LONG_ROUNDS, resume=path)
     with pytest.raises(ValueError, match="lr: got 0.1"):
         cluster_training.fit_linear(threads, *data, round_growth=1, lr=0.1, resume=path)
+    for options, message in (
+        ({"dtype": "float32"}, "dtype: got float32"),
+        ({"loss": "squared"}, "loss: got Squared"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cluster_training.fit_linear(threads, *data, **LONG_ROUNDS, resume=path, **options)
+    with pytest.raises(IsADirectoryError, match="checkpoint"):
+        cluster_training.fit_linear(threads, *data, **LONG_ROUNDS, checkpoint=tmp_path)
     with pytest.raises(ValueError, match="passes: got 2"):
         cluster_training.fit_linear(threads, *data, **LONG_ROUNDS, passes=2, resume=path)
 

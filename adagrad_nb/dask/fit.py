@@ -130,7 +130,7 @@ def fit_linear(
     shuffle : bool, default False
         Whether the rows of each partition are shuffled, once before the first pass.
     rng : int or numpy.random.Generator, optional
-        Seed or generator for `shuffle`.
+        Seed or generator for `shuffle`.  A shuffled training needs a seed to be resumed.
     round_growth : int, optional
         A round has as many rows as a `round_growth`-th of the updates so far.  By default four times the number of
         partitions, at least 10 and at most 64, and the rounds begin when each has a million values, because the
@@ -186,6 +186,8 @@ def fit_linear(
         raise FileNotFoundError(
             f"checkpoint: the directory of {os.fspath(checkpoint)!r} does not exist; create it first"
         )
+    if checkpoint is not None and os.path.isdir(checkpoint):
+        raise IsADirectoryError(f"checkpoint: {os.fspath(checkpoint)!r} is a directory; pass the name of a file")
     if model is not None:
         dtype = model.dtype if dtype is None else dtype
     _check.boolean("shuffle", shuffle)
@@ -197,11 +199,15 @@ def fit_linear(
     start, start_task = _start_model(model, summaries, options, dtype, classes, is_numbers)
     sizes = [summary.n_rows for summary in summaries]
     settings = {"sizes": sizes, "passes": passes, "round_growth": round_growth, "class_weight": repr(class_weight)}
-    settings |= {"shuffle_seed": seed, "n_features": start.n_features}
+    settings |= {"rng": seed, "n_features": start.n_features, "dtype": start.dtype.name}
     n_done, t = 0, start.parameters.t
     if resume is not None:
         new = start
         start, n_done, t = _read_checkpoint(resume, settings, options)
+        if target_type(start.loss) != target_type(new.loss):
+            raise ValueError(f"loss: got {new.loss!r}, but the training began with {start.loss!r}; pass this")
+        if start.target != new.target and _shown(start) == _shown(new):
+            raise ValueError("classes: is given in one of the two calls only; resume with the same arguments")
         if start.target != new.target:
             raise ValueError(
                 f"y: has the labels {_shown(new)}, but the training began with {_shown(start)}; resume with the same "

@@ -79,7 +79,8 @@ def _predict_rows(model, X, method):
 
 
 def _predict_chunks(model, chunks, method):
-    return np.concatenate([getattr(model, method)(chunk.X) for chunk in chunks])
+    no_rows = scipy.sparse.csr_array((0, model.n_features), dtype=model.dtype)  # a partition may have no chunks
+    return np.concatenate([getattr(model, method)(X) for X in (no_rows, *(chunk.X for chunk in chunks))])
 
 
 def _predict_file(model, path, method, reader, options):
